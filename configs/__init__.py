@@ -1,0 +1,1 @@
+"""What one run is: one file per named run, each with `get_config(preset)`."""

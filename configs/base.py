@@ -1,0 +1,72 @@
+"""Every key a run can have, with its default, its meaning and its unit.
+
+A step is one optimizer update. Losses are in nats, accuracies and shares in [0, 1].
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the keys that all runs share; a named config fills in its task."""
+    return ml_collections.ConfigDict(
+        {
+            "seed": 0,  # parameters, batch order and dropout; not the task
+            "num_steps": 10_000,  # optimizer updates, the budget of the run
+            "eval_every_steps": 100,  # must divide num_steps
+            "checkpoint_every_steps": 500,  # a multiple of eval_every_steps
+            "batch_size": 256,  # rows per update, shuffled anew every epoch
+            "stop_after_phases": True,  # end once every phase below has completed
+            "task": {
+                "name": "",  # a name of `rdt tasks`
+                "seed": 0,  # of the table and its splits; the run's seed plays no part
+                "kwargs": {},  # the arguments of the task's function
+            },
+            "model": {
+                "preset": "rdt",  # which components; `rdt` is Kohli et al.
+                "width": 64,  # D
+                "num_heads": 4,  # H, must divide width
+                "mlp_ratio": 4,  # feed-forward width F divided by D
+                "prelude_blocks": 0,  # run once, before the loops
+                "core_blocks": 2,  # L, run num_loops times with the same weights
+                "coda_blocks": 0,  # run once, after the loops
+                "position": "learned",  # learned, sinusoidal, none
+                "output_init": "zero",  # zero, gpt2, normal: output projections
+                "embedding_std": 0.02,  # of the token and position tables at the start
+                "dropout": 0.0,  # share of attention weights and branch outputs
+                "embedding_dropout": 0.0,  # share of the embedded input
+                "dtype": "float32",  # activations; parameters are always float32
+                "remat": "full",  # none, dots, full: what the backward pass recomputes
+            },
+            "recurrence": {
+                "num_loops": 2,  # R in training, and of the phases below
+                "eval_loops": (),  # further loop counts at every evaluation
+                "sampling": "fixed",  # how the loop count of an update is drawn
+                "backprop_depth": config_dict.placeholder(int),  # last loops; None: all
+                "seed": 0,  # of the sampled depths
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 1e-3,
+                "weight_decay": 0.1,  # multiplied by the rate (optax), on all parameters
+                "b1": 0.9,  # decay of the first moment
+                "b2": 0.98,  # decay of the second moment
+                "epsilon": 1e-8,  # added to the root of the second moment
+                "warmup_steps": 500,  # linear, from learning_rate / warmup_steps
+                "schedule": "constant",  # constant, linear, cosine: after the warm-up
+                "final_fraction": 0.1,  # of learning_rate at num_steps, if it decays
+            },
+            "loss": {
+                "label_smoothing": 0.0,  # share given to the uniform distribution
+            },
+            "evaluation": {
+                "train_rows": 4096,  # at most so many train rows, a fixed sample
+                "batch_size": 1024,  # rows per forward pass; changes no result
+            },
+            "phases": {  # thresholds on accuracy, smoothed (training/phases.py)
+                "memorized": 0.99,  # train
+                "id_generalized": 0.95,  # id
+                "ood_generalized": 0.5,  # ood
+            },
+        }
+    )

@@ -1,0 +1,220 @@
+"""What a run is: load a config, override it, name it, write it and read it back."""
+
+import ast
+import copy
+import difflib
+import hashlib
+import importlib.util
+import json
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+from ml_collections import config_dict
+
+Overrides = Mapping[str, Any]  # dotted key -> value
+
+
+def load(spec: str) -> ml_collections.ConfigDict:
+    """Builds the config that `file.py:preset` names.
+
+    Args:
+      spec: path of a Python file with `get_config(preset)`, a colon, a preset.
+
+    Raises:
+      ValueError: if the file does not exist, has no `get_config`, or does not know
+        the preset (its own error lists the choices).
+    """
+    path, _, preset = spec.partition(":")
+    if not preset:
+        raise ValueError(f"--config must be FILE.py:PRESET, got {spec!r}.")
+    module = load_module(pathlib.Path(path), "config")
+    if not hasattr(module, "get_config"):
+        raise ValueError(f"{path} must define get_config(preset).")
+    return module.get_config(preset).lock()
+
+
+def load_module(path: pathlib.Path, kind: str) -> Any:
+    """Imports a Python file by path; it may import its siblings from their root.
+
+    Raises:
+      ValueError: if the file does not exist; the message lists its siblings.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        siblings = sorted(p.name for p in path.parent.glob("*.py"))
+        raise ValueError(
+            f"No {kind} file {path}; the folder holds {', '.join(siblings) or 'none'}."
+        )
+    root = next(
+        (str(p) for p in path.parents if (p / "configs").is_dir()), str(path.parent)
+    )
+    spec = importlib.util.spec_from_file_location(f"_{kind}_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, root)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(root)
+    return module
+
+
+def parse_overrides(
+    config: ml_collections.ConfigDict, arguments: Sequence[str]
+) -> dict[str, Any]:
+    """Reads `--config.model.width=128` arguments as {"model.width": 128}.
+
+    A value is read as a Python literal where the key is not a string; `none` and
+    `null` are None; `true` and `false` may be written in lower case.
+
+    Raises:
+      ValueError: if an argument has another form.
+    """
+    literals = {"none": None, "null": None, "true": True, "false": False}
+    overrides: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, text = argument.partition("=")
+        if not key.startswith("--config.") or not equals:
+            raise ValueError(
+                f"Unknown argument {argument!r}; an override is --config.KEY=VALUE."
+            )
+        key = key.removeprefix("--config.")
+        if key in _leaves(config) and _leaf_type(config, key)[0] is str:
+            overrides[key] = text
+        elif text.lower() in literals:
+            overrides[key] = literals[text.lower()]
+        else:
+            try:
+                overrides[key] = ast.literal_eval(text)
+            except (ValueError, SyntaxError):
+                overrides[key] = text  # `override` reports it with the expected type.
+    return overrides
+
+
+def override(
+    config: ml_collections.ConfigDict, overrides: Overrides
+) -> ml_collections.ConfigDict:
+    """Returns a copy of `config` with some leaves replaced.
+
+    An int is taken for a float, one value for a tuple of one, None for an optional
+    key; nothing else is converted.
+
+    Raises:
+      ValueError: for an unknown key (with the nearest ones) or a value of another
+        type; all of them are reported at once.
+    """
+    result = copy.deepcopy(config).unlock()
+    problems = []
+    for key, value in overrides.items():
+        try:
+            kind, optional = _leaf_type(config, key)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if kind is float and type(value) is int:
+            value = float(value)
+        if kind is tuple and not isinstance(value, (tuple, list)):
+            value = (value,)
+        if kind is tuple and isinstance(value, list):
+            value = tuple(value)
+        if type(value) is not kind and not (optional and value is None):
+            problems.append(
+                f"{key} must be {_type_name(kind)}{' or none' if optional else ''}, "
+                f"got {value!r}."
+            )
+            continue
+        section, _, name = key.rpartition(".")
+        (result[section] if section else result)[name] = value
+    raise_problems(problems)
+    return result.lock()
+
+
+def raise_problems(problems: Sequence[str]) -> None:
+    """Raises one ValueError that lists all `problems`; does nothing without any."""
+    if problems:
+        unique = dict.fromkeys(problems)
+        raise ValueError("Invalid config:\n" + "\n".join(f"  {p}" for p in unique))
+
+
+def run_id(config: ml_collections.ConfigDict) -> str:
+    """Names a run by its resolved config: equal configs, equal names."""
+    canonical = json.dumps(config.to_dict(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def to_json(config: ml_collections.ConfigDict) -> str:
+    """Writes a resolved config so that `from_json` gives an equal one."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> ml_collections.ConfigDict:
+    """Reads what `to_json` wrote; lists become tuples again."""
+    return ml_collections.ConfigDict(_with_tuples(json.loads(text))).lock()
+
+
+def read_run(folder: pathlib.Path) -> ml_collections.ConfigDict:
+    """Reads the config of a run folder.
+
+    Raises:
+      ValueError: if there is none, or if it does not hash to the folder's name.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a run folder: it has no config.json.")
+    try:
+        config = from_json(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from error
+    if run_id(config) != folder.name:
+        raise ValueError(
+            f"{path} hashes to {run_id(config)}, but its folder is named "
+            f"{folder.name}: it was edited or moved. A changed config is another run."
+        )
+    return config
+
+
+def _with_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_tuples(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_with_tuples(item) for item in value)
+    return value
+
+
+def _leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]:
+    """Returns the type of a dotted key and whether it may be None."""
+    leaves = _leaves(config)
+    if key not in leaves:
+        near = difflib.get_close_matches(key, leaves, n=3)
+        section = key.rpartition(".")[0]
+        siblings = [k for k in leaves if k.rpartition(".")[0] == section]
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else f"choose from {', '.join(siblings or leaves)}."
+        )
+        raise ValueError(f"Unknown config key {key!r}; {hint}")
+    section, _, name = key.rpartition(".")
+    parent = config[section] if section else config
+    # Optional keys are placeholders, and nothing else in a config is a reference.
+    field = dict(parent.items(preserve_field_references=True))[name]
+    return parent.get_type(name), isinstance(field, config_dict.FieldReference)
+
+
+def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name in config:
+        value = config[name]
+        if isinstance(value, ml_collections.ConfigDict):
+            leaves |= _leaves(value, f"{prefix}{name}.")
+        else:
+            leaves[prefix + name] = value
+    return leaves
+
+
+def _type_name(kind: type) -> str:
+    names = {int: "an int", float: "a float", str: "a string", bool: "true or false"}
+    return names.get(kind, "a tuple such as (1,2)" if kind is tuple else kind.__name__)

@@ -1,0 +1,165 @@
+"""A task's table: rows, where their answers are read, their split, and the proof."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+# The parts of a table; `Table.split` holds indices into this tuple.
+#   train   trained on            id     new combinations of practiced parts
+#   ood     no part practiced     mixed  some parts practiced (by pattern, no headline)
+#   depth   longer than trained   unused in no part
+SPLITS = ("train", "id", "ood", "depth", "mixed", "unused")
+NO_TARGET = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """What a split proves, counted from the rows and not from how they were made.
+
+    Attributes:
+      rows: number of rows per split; `train_epoch` counts repeats.
+      overlap: pairs of splits ("train/id") -> rows with equal tokens in both; all 0.
+      atoms: number of atoms, of those practiced (used by a composed training row),
+        and of those never composed in training.
+      impure: split -> rows that break its definition (an `id` row with an atom that
+        was never practiced, an `ood` row with one that was); all 0.
+      chance: split -> accuracy of a uniform guess among the answers of training.
+      majority: split -> accuracy of the most frequent training answer.
+      last_token: split -> accuracy of the most frequent training answer given the
+        last token before the answer.
+      held_out: what the model never saw, in words.
+    """
+
+    rows: Mapping[str, int]
+    overlap: Mapping[str, int]
+    atoms: Mapping[str, int]
+    impure: Mapping[str, int]
+    chance: Mapping[str, float]
+    majority: Mapping[str, float]
+    last_token: Mapping[str, float]
+    held_out: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """All rows of a task. N rows, T tokens, A answers in a row.
+
+    Attributes:
+      tokens: int32 [N, T]; 0 is padding in every task, and rows end in it.
+      answer_positions: int32 [N, A], where the logits are read; 0 where none.
+      targets: int32 [N, A], the answers; NO_TARGET where none.
+      split: int8 [N], indices into SPLITS.
+      repeats: int32 [N], how often a train row stands in an epoch; rows are distinct.
+      tags: name -> int32 [N], what accuracy is broken down by (hops, pattern).
+      tag_names: tag -> the words for its values, where they have words.
+      vocab: the words of tokens 0 .. V - 1.
+      certificate: what the split proves.
+    """
+
+    tokens: np.ndarray
+    answer_positions: np.ndarray
+    targets: np.ndarray
+    split: np.ndarray
+    repeats: np.ndarray
+    tags: Mapping[str, np.ndarray]
+    tag_names: Mapping[str, tuple[str, ...]]
+    vocab: tuple[str, ...]
+    certificate: Certificate
+
+    def __post_init__(self):
+        rows, length = self.tokens.shape
+        if self.targets.shape != self.answer_positions.shape or (
+            len(self.targets) != rows
+        ):
+            raise ValueError("targets and answer_positions must be [N, A].")
+        for name in ("split", "repeats"):
+            if getattr(self, name).shape != (rows,):
+                raise ValueError(f"{name} must be [N].")
+        if self.tokens.min() < 0 or self.tokens.max() >= len(self.vocab):
+            raise ValueError("tokens must lie in the vocabulary.")
+        if self.answer_positions.max() >= length:
+            raise ValueError("answer_positions must lie in the row.")
+        for array in (self.tokens, self.answer_positions, self.targets, self.split):
+            array.flags.writeable = False
+
+    def rows_of(self, split: str) -> np.ndarray:
+        """Returns the sorted row indices of a split, int64 [n]."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+
+def certify(
+    tokens: np.ndarray,
+    targets: np.ndarray,
+    split: np.ndarray,
+    repeats: np.ndarray,
+    atoms: np.ndarray,
+    held_out: str,
+) -> Certificate:
+    """Counts what a split proves.
+
+    Args:
+      tokens: int32 [N, T].
+      targets: int32 [N, A].
+      split: int8 [N].
+      repeats: int32 [N].
+      atoms: int [N, K], the parts that each row needs, -1 where it needs fewer; a row
+        of one part is that part itself, a row of more composes them.
+      held_out: what the model never saw, in words.
+    """
+    parts = {name: split == SPLITS.index(name) for name in SPLITS}
+    keys = {
+        name: {row.tobytes() for row in tokens[mask]} for name, mask in parts.items()
+    }
+    names = [name for name in SPLITS if parts[name].any()]
+    composed = (atoms >= 0).sum(axis=1) > 1
+    everything = np.unique(atoms[atoms >= 0])
+    used = atoms[parts["train"] & composed]
+    practiced = np.unique(used[used >= 0])
+    known = np.isin(atoms, practiced) | (atoms < 0)  # [N, K]
+    fresh = ~np.isin(atoms, practiced) | (atoms < 0)
+    impure = {
+        "id": int((parts["id"] & composed & ~known.all(axis=1)).sum()),
+        "ood": int((parts["ood"] & composed & ~fresh.all(axis=1)).sum()),
+    }
+    return Certificate(
+        rows={name: int(parts[name].sum()) for name in names}
+        | {"train_epoch": int(repeats[parts["train"]].sum())},
+        overlap={
+            f"{a}/{b}": len(keys[a] & keys[b])
+            for i, a in enumerate(names)
+            for b in names[i + 1 :]
+        },
+        atoms={
+            "all": everything.size,
+            "practiced": practiced.size,
+            "never_composed": everything.size - practiced.size,
+        },
+        impure=impure,
+        held_out=held_out,
+        **_baselines(tokens, targets, parts, repeats),
+    )
+
+
+def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
+    # Judged on the first answer: sequence answers are never right by luck alone.
+    train, first = parts["train"], targets[:, 0]
+    answers, counts = np.unique(first[train], return_counts=True)
+    majority = answers[counts.argmax()]
+    last = tokens[np.arange(len(tokens)), (tokens != 0).sum(axis=1) - 1]
+    pairs = np.zeros((tokens.max() + 1, targets.max() + 1), np.int64)
+    np.add.at(pairs, (last[train], first[train]), repeats[train])
+    by_last = np.where(pairs.sum(axis=1) > 0, pairs.argmax(axis=1), majority)
+    scored = {name: mask for name, mask in parts.items() if mask.any()}
+    return {
+        "chance": {
+            n: float(np.isin(first[m], answers).mean()) / answers.size
+            for n, m in scored.items()
+        },
+        "majority": {
+            n: float((first[m] == majority).mean()) for n, m in scored.items()
+        },
+        "last_token": {
+            n: float((first[m] == by_last[last[m]]).mean()) for n, m in scored.items()
+        },
+    }

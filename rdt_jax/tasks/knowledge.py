@@ -1,0 +1,204 @@
+"""Multi-hop questions over a generated knowledge graph.
+
+References: Wang et al. (2024), arXiv:2405.15071, Section 3.1; Kohli et al. (2026),
+arXiv:2604.07822, Sections 3 and 5.1.
+"""
+
+import numpy as np
+
+from rdt_jax.tasks import base
+
+PATTERNS = ("atomic", "id-id", "id-ood", "ood-id", "ood-ood")
+ANSWER_AT = ("last", "answer_token", "pad")
+
+
+def composition(
+    *,
+    seed: int,
+    num_entities: int,
+    num_relations: int,
+    out_degree: int,
+    ood_share: float,
+    phi: float,
+    atomic_repeats: int,
+    max_heldout: int | None,
+    answer_at: str,
+) -> base.Table:
+    """Systematicity: answer two-hop questions about facts never used in two hops.
+
+    A fact (h, r, t) is drawn by giving each entity `out_degree` distinct relations
+    with uniform tails. A share of the facts is OOD. Training holds every fact as a
+    one-hop row `h r -> t`, and two-hop rows `h r1 r2 -> t` made of ID facts only.
+    Two-hop rows whose facts are all ID but which are not trained are `id`; all OOD,
+    `ood`; one of each, `mixed`, with the pattern first-second hop.
+
+    Differs from the papers: an `id` row whose facts happen to occur in no training
+    composition is `unused`, so that `id` really asks for practiced parts; mixed rows
+    are kept and reported.
+
+    Args:
+      seed: of the graph and its splits.
+      num_entities: entities of the graph.
+      num_relations: relations of the graph.
+      out_degree: facts per entity, at most `num_relations`.
+      ood_share: share of the facts that no training composition uses.
+      phi: two-hop training rows per ID fact.
+      atomic_repeats: how often each one-hop row stands in a training epoch.
+      max_heldout: rows kept in `id`, `ood` and each mixed pattern, a random choice
+        (the rest is `unused`); None keeps all.
+      answer_at: where the logits are read: at the `last` token; at an `answer_token`
+        appended to the row; at the last position of the padded row (`pad`: the
+        authors' released code).
+
+    Returns:
+      A table with A = 1 and tags `hops` (1, 2) and `pattern` (PATTERNS).
+
+    Raises:
+      ValueError: if an argument is out of range, or phi is more than the graph serves.
+    """
+    _check_composition(
+        num_entities, num_relations, out_degree, ood_share, phi, atomic_repeats,
+        max_heldout, answer_at,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    tail = _draw_graph(rng, num_entities, num_relations, out_degree)  # [E, R]
+    heads, relations = np.nonzero(tail >= 0)  # Facts in row-major order.
+    num_facts = heads.size
+    fact_of = np.full(tail.shape, -1, np.int64)
+    fact_of[heads, relations] = np.arange(num_facts)
+    is_ood = np.zeros(num_facts, bool)
+    is_ood[rng.permutation(num_facts)[: round(ood_share * num_facts)]] = True
+
+    # All two-hop questions: each fact followed by each fact of its tail.
+    bridges = tail[heads, relations]
+    second = fact_of[bridges]  # [facts, R], -1 where the bridge lacks the relation
+    first_hop, second_relation = np.nonzero(second >= 0)
+    second_hop = second[first_hop, second_relation]
+    pattern = 1 + 2 * is_ood[first_hop] + is_ood[second_hop]  # PATTERNS
+
+    split = np.full(first_hop.size, base.SPLITS.index("unused"), np.int8)
+    candidates = rng.permutation(np.flatnonzero(pattern == PATTERNS.index("id-id")))
+    num_train = round(phi * int((~is_ood).sum()))
+    if num_train >= candidates.size:
+        largest = (candidates.size - 1) / max(int((~is_ood).sum()), 1)
+        raise ValueError(
+            f"task.kwargs.phi must leave at least one ID question untrained: at most "
+            f"{largest:.4g} with this graph, got {phi}."
+        )
+    trained = candidates[:num_train]
+    split[trained] = base.SPLITS.index("train")
+    practiced = np.zeros(num_facts, bool)
+    practiced[first_hop[trained]] = practiced[second_hop[trained]] = True
+    heldout = candidates[num_train:]
+    askable = practiced[first_hop[heldout]] & practiced[second_hop[heldout]]
+    split[heldout[askable][:max_heldout]] = base.SPLITS.index("id")
+    for name, part in (("id-ood", "mixed"), ("ood-id", "mixed"), ("ood-ood", "ood")):
+        rows = rng.permutation(np.flatnonzero(pattern == PATTERNS.index(name)))
+        split[rows[:max_heldout]] = base.SPLITS.index(part)
+
+    entity = 1 + np.arange(num_entities, dtype=np.int32)
+    relation = 1 + num_entities + np.arange(num_relations, dtype=np.int32)
+    words = (
+        ["<pad>"]
+        + [f"entity_{i}" for i in range(num_entities)]
+        + [f"relation_{i}" for i in range(num_relations)]
+    )
+    num_rows = num_facts + first_hop.size
+    tokens = np.zeros((num_rows, 4), np.int32)
+    tokens[:num_facts, 0] = entity[heads]
+    tokens[:num_facts, 1] = relation[relations]
+    tokens[num_facts:, 0] = entity[heads[first_hop]]
+    tokens[num_facts:, 1] = relation[relations[first_hop]]
+    tokens[num_facts:, 2] = relation[second_relation]
+    hops = np.repeat(np.array([1, 2], np.int32), [num_facts, first_hop.size])
+    tokens, positions = _place_answer(tokens, 1 + hops, answer_at, len(words))
+    if answer_at == "answer_token":
+        words.append("<a>")
+    targets = entity[np.concatenate([bridges, bridges[second_hop]])]
+    split = np.concatenate([np.zeros(num_facts, np.int8), split])
+    repeats = np.where(hops == 1, atomic_repeats, 1).astype(np.int32)
+    certificate = base.certify(
+        tokens,
+        targets[:, None],
+        split,
+        repeats,
+        atoms=_facts_used(tokens, targets, hops),
+        held_out=(
+            f"{int(is_ood.sum())} of {num_facts} facts are trained as one-hop rows but "
+            "used by no two-hop training row; `ood` asks two of them in a row."
+        ),
+    )
+    return base.Table(
+        tokens=tokens,
+        answer_positions=positions[:, None].astype(np.int32),
+        targets=targets[:, None].astype(np.int32),
+        split=split,
+        repeats=repeats,
+        tags={
+            "hops": hops,
+            "pattern": np.concatenate([np.zeros(num_facts), pattern]).astype(np.int32),
+        },
+        tag_names={"pattern": PATTERNS},
+        vocab=tuple(words),
+        certificate=certificate,
+    )
+
+
+def _check_composition(
+    num_entities, num_relations, out_degree, ood_share, phi, repeats, heldout, answer_at
+):
+    if num_entities < 2 or num_relations < 1:
+        raise ValueError(
+            "task.kwargs.num_entities must be at least 2 and num_relations at least 1, "
+            f"got {num_entities} and {num_relations}."
+        )
+    if not 1 <= out_degree <= num_relations:
+        raise ValueError(
+            f"task.kwargs.out_degree must be in [1, num_relations = {num_relations}], "
+            f"got {out_degree}."
+        )
+    if not 0 <= ood_share < 1:
+        raise ValueError(f"task.kwargs.ood_share must be in [0, 1), got {ood_share}.")
+    if phi <= 0:
+        raise ValueError(f"task.kwargs.phi must be positive, got {phi}.")
+    if repeats < 1:
+        raise ValueError(f"task.kwargs.atomic_repeats must be >= 1, got {repeats}.")
+    if heldout is not None and heldout < 1:
+        raise ValueError(f"task.kwargs.max_heldout must be >= 1, got {heldout}.")
+    if answer_at not in ANSWER_AT:
+        raise ValueError(
+            f"task.kwargs.answer_at must be one of {', '.join(ANSWER_AT)}, "
+            f"got {answer_at!r}."
+        )
+
+
+def _draw_graph(rng, num_entities, num_relations, out_degree) -> np.ndarray:
+    """Returns the tail of every (entity, relation), int64 [E, R], -1 where none."""
+    order = rng.permuted(np.tile(np.arange(num_relations), (num_entities, 1)), axis=1)
+    tail = np.full((num_entities, num_relations), -1, np.int64)
+    chosen = order[:, :out_degree]
+    tail[np.arange(num_entities)[:, None], chosen] = rng.integers(
+        0, num_entities, chosen.shape
+    )
+    return tail
+
+
+def _place_answer(tokens, lengths, answer_at, answer_token):
+    rows = np.arange(len(tokens))
+    if answer_at == "answer_token":
+        tokens[rows, lengths] = answer_token
+        return tokens, lengths
+    tokens = tokens[:, : lengths.max()]
+    if answer_at == "pad":
+        return tokens, np.full(len(tokens), tokens.shape[1] - 1)
+    return tokens, lengths - 1
+
+
+def _facts_used(tokens, targets, hops) -> np.ndarray:
+    """Returns the one-hop rows that each row needs, [N, 2], read off the rows alone."""
+    one_hop = np.flatnonzero(hops == 1)
+    index = np.full((tokens.max() + 1, tokens.max() + 1), -1, np.int64)
+    index[tokens[one_hop, 0], tokens[one_hop, 1]] = one_hop
+    first = index[tokens[:, 0], tokens[:, 1]]
+    second = np.where(hops == 2, index[targets[first], tokens[:, 2]], -1)
+    return np.stack([first, second], axis=1)

@@ -1,0 +1,1 @@
+"""State to state: losses, optimizers, steps, phases, records, checkpoints, the loop."""

@@ -1,0 +1,424 @@
+"""Trains a pack from wherever it stands to its end, and keeps its records.
+
+The host does nothing between two evaluations but dispatch chunks. Everything that a run
+needs to go on is in its pack's newest checkpoint; its records are cut back to that step
+on resume, so a run that was killed ends bit-identical to one that was not.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import tensorboardX
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.data import batches
+from rdt_jax.models import presets
+from rdt_jax.training import checkpoint, optimizers, phases, records, step
+
+_DISPATCH_SECONDS = 10.0  # A stop request waits for at most one dispatch.
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rdt_jax")
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError with all that is wrong with a config; compiles nothing."""
+    found = _run_problems(config)
+    found += presets.problems(config)
+    found += optimizers.problems(config)
+    found += phases.problems(config)
+    task_problems = tasks.problems(config)
+    found += task_problems
+    if not task_problems:
+        found += batches.problems(config, tasks.make_table(config))
+    configs.raise_problems(found)
+
+
+def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:
+    """Names a pack by its runs, in any order."""
+    names = sorted(configs.run_id(config) for config in configs_of_pack)
+    return hashlib.sha256(",".join(names).encode()).hexdigest()[:12]
+
+
+def train(
+    pack: Sequence[ml_collections.ConfigDict],
+    workdir: pathlib.Path,
+    *,
+    stop_requested: Callable[[], bool] = lambda: False,
+    report: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
+) -> list[dict[str, Any]]:
+    """Trains the lanes of a pack until each has passed its phases or spent its budget.
+
+    Args:
+      pack: configs that differ in their seed and LANE_KEYS only, already checked.
+      workdir: where the run folders and the pack's folder are.
+      stop_requested: asked after every dispatch; when it says True, the pack is
+        checkpointed and its unfinished runs become `preempted`.
+      report: takes what the user should know, such as a damaged checkpoint.
+
+    Returns:
+      The status of each run, as in its status.json.
+
+    Raises:
+      BlockingIOError: if another process trains this pack.
+      OSError: if the disk is full; the runs can be resumed.
+      ValueError: if records are damaged anywhere but in their last line.
+    """
+    folders = [workdir / configs.run_id(config) for config in pack]
+    for folder, config in zip(folders, pack, strict=True):
+        records.create(folder, config)
+    statuses = [records.read_status(folder) for folder in folders]
+    if all(is_final(status) for status in statuses):
+        return statuses
+    pack_folder = workdir / "packs" / pack_id(pack)
+    with _locked(pack_folder):
+        try:
+            return _train_locked(pack, folders, pack_folder, stop_requested, report)
+        except Exception as error:
+            reason = "oom" if "RESOURCE_EXHAUSTED" in str(error) else "error"
+            with contextlib.suppress(OSError):  # The disk may be what failed.
+                for folder in folders:
+                    status = records.read_status(folder)
+                    if not is_final(status):
+                        failed = {"state": "failed", "reason": reason}
+                        records.write_json(folder / "status.json", status | failed)
+            raise
+
+
+def is_final(status: dict[str, Any]) -> bool:
+    """Says whether a run is over: done, or failed in a way that would repeat."""
+    return status["state"] == "done" or status.get("reason") == "nan"
+
+
+class _Setup(NamedTuple):
+    """What stays the same while a pack trains."""
+
+    config: ml_collections.ConfigDict  # of the first lane; the others share its shapes
+    folders: Sequence[pathlib.Path]
+    checkpoints: pathlib.Path
+    pack: str
+    program: step.Program
+    lanes: step.Lanes
+    phases: list[phases.Phase]
+    boards: list[tensorboardX.SummaryWriter]
+
+
+class _Progress(NamedTuple):
+    """What a checkpoint holds: the arrays, and `extra`, a JSON value.
+
+    `extra` has `evaluated` (step of the newest evaluation, -1 before the first),
+    `ring_steps`, and per lane `detector` (phases.State) and `final` (the last fields of
+    its status, None while it trains).
+    """
+
+    state: step.TrainState
+    ring: list[Any]  # params at the newest phases.RING evaluations, on the host
+    extra: dict[str, Any]
+
+
+def _train_locked(pack, folders, pack_folder, stop_requested, report):
+    table = tasks.make_table(pack[0])
+    program = step.build(pack, table)
+    rows = dict(zip(program.groups, program.group_sizes, strict=True))
+    checkpoints = pack_folder / "checkpoints"
+    lanes = step.make_lanes(pack)
+    awaited = phases.phases_of(pack[0], table, rows)
+    for lane, folder in enumerate(folders):
+        _write_environment(folder, pack_folder.name, lane, len(pack), report)
+    progress = _restore(program, lanes, awaited, checkpoints, report)
+    start = int(progress.state.step)
+    for folder in folders:
+        records.truncate(folder, progress.extra["evaluated"])
+    boards = [
+        tensorboardX.SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
+        for folder in folders
+    ]
+    setup = _Setup(
+        pack[0], folders, checkpoints, pack_folder.name, program, lanes, awaited, boards
+    )
+    try:
+        return _train(setup, progress, start, stop_requested)
+    finally:
+        for board in boards:
+            board.close()
+
+
+def _train(setup: _Setup, progress: _Progress, at: int, stop_requested):
+    config, program = setup.config, setup.program
+    clock = _Clock()
+    with clock("compile"):
+        state = program.train_chunk(progress.state, setup.lanes, 0)
+        jax.block_until_ready(state)
+        progress = progress._replace(state=state)
+    rate = None  # updates per second of the last dispatch
+    while True:
+        if at % config.eval_every_steps == 0 and progress.extra["evaluated"] != at:
+            running = _running(progress)
+            progress = _evaluate(setup, progress, at, clock, rate)
+            due = at > 0 and at % config.checkpoint_every_steps == 0
+            if due or _running(progress) != running:
+                with clock("checkpoint"):
+                    _save(setup, progress, at)
+            _write_statuses(setup, progress, at, rate)
+        if not _running(progress):
+            break
+        if stop_requested():
+            _save(setup, progress, at)
+            _write_statuses(setup, progress, at, rate, state="preempted")
+            break
+        num_updates = min(
+            config.eval_every_steps - at % config.eval_every_steps,
+            max(1, int(_DISPATCH_SECONDS * rate)) if rate else 1,
+        )
+        with clock("train") as seconds:
+            state = program.train_chunk(progress.state, setup.lanes, num_updates)
+            jax.block_until_ready(state)
+        progress = progress._replace(state=state)
+        at += num_updates
+        rate = num_updates / seconds()
+        _write_statuses(setup, progress, at, rate)
+    return [records.read_status(folder) for folder in setup.folders]
+
+
+def _evaluate(setup: _Setup, progress: _Progress, at: int, clock, rate) -> _Progress:
+    """Measures every lane, advances its detector, pins and records."""
+    config, state = setup.config, progress.state
+    with clock("evaluate"):
+        measured = jax.device_get(setup.program.evaluate(state.params))
+        finite, loss_sum, gradient_norm = jax.device_get(
+            (state.finite_steps, state.loss_sum, state.gradient_norm)
+        )
+        params = jax.device_get(state.params)
+    window = at - max(progress.extra["evaluated"], 0)
+    ring_steps = [*progress.extra["ring_steps"], at][-phases.RING :]
+    ring = [*progress.ring, params][-phases.RING :]
+    lanes = []
+    with clock("record"):
+        for index, lane in enumerate(progress.extra["lanes"]):
+            if lane["final"] is not None:
+                lanes.append(lane)
+                continue
+            if finite[index] < at:
+                final = {"state": "failed", "reason": "nan", "step": int(finite[index])}
+                lanes.append(lane | {"final": final})
+                continue
+            row = _metrics_row(setup, measured, index) | {
+                f"train/batch_loss@{config.recurrence.num_loops}": (
+                    float(loss_sum[index]) / window if window else None
+                ),
+                "model/gradient_norm": float(gradient_norm[index]) if at else None,
+                "model/weight_norm": float(measured["weight_norm"][index]),
+            }
+            accuracy = {
+                phase.split: row[f"{phase.split}/accuracy@{phase.loops}"]
+                for phase in setup.phases
+            }
+            detector, events = phases.observe(
+                lane["detector"], setup.phases, at, accuracy
+            )
+            folder = setup.folders[index]
+            for event in events:
+                _pin(folder, event, ring_steps, ring, index)
+            records.append(folder / "metrics.jsonl", {"step": at} | row)
+            for event in events:
+                records.append(folder / "events.jsonl", event)
+            for name, value in row.items():
+                if value is not None:
+                    setup.boards[index].add_scalar(name, value, at)
+            setup.boards[index].flush()
+            final = _final(config, detector, at)
+            lanes.append({"detector": detector, "final": final, "accuracy": accuracy})
+    timing = {"step": at, "time": time.time(), "updates_per_second": rate}
+    timing |= clock.take()
+    for folder, lane in zip(setup.folders, progress.extra["lanes"], strict=True):
+        if lane["final"] is None:
+            records.append(folder / "timing.jsonl", timing)
+    extra = {"evaluated": at, "ring_steps": ring_steps, "lanes": lanes}
+    return _Progress(setup.program.start_window(state), ring, extra)
+
+
+def _metrics_row(setup: _Setup, measured, index: int) -> dict[str, float]:
+    row = {}
+    for position, loops in enumerate(setup.program.loops):
+        for column, group in enumerate(setup.program.groups):
+            split, bracket, tag = group.partition("[")
+            for quantity in ("accuracy", "loss"):
+                value = measured[quantity][index, position, column]
+                row[f"{split}/{quantity}@{loops}{bracket}{tag}"] = float(value)
+    return row
+
+
+def _final(config, detector: phases.State, at: int) -> dict[str, Any] | None:
+    if config.stop_after_phases and phases.all_completed(detector):
+        return {"state": "done", "reason": "phases_passed", "step": at}
+    if at >= config.num_steps:
+        return {"state": "done", "reason": "budget", "step": at}
+    return None
+
+
+def _pin(folder: pathlib.Path, event, ring_steps, ring, lane: int) -> None:
+    for side in ("before", "after"):
+        pinned = event[side]
+        if pinned is None:
+            continue
+        params = jax.tree.map(lambda x: x[lane], ring[ring_steps.index(pinned)])
+        path = folder / "transitions" / f"{event['event']}-{side}-{pinned}"
+        checkpoint.save(path, params, {"step": pinned, "event": event["event"]})
+
+
+def _running(progress: _Progress) -> int:
+    return sum(lane["final"] is None for lane in progress.extra["lanes"])
+
+
+def _save(setup: _Setup, progress: _Progress, at: int) -> None:
+    tree = {"state": progress.state, "ring": progress.ring}
+    checkpoint.save_rotating(setup.checkpoints, at, tree, progress.extra)
+
+
+def _restore(program, lanes, awaited, checkpoints, report) -> _Progress:
+    shapes = jax.eval_shape(program.init, lanes)
+
+    def abstract(extra):
+        ring = [shapes.params for _ in extra["ring_steps"]]
+        return checkpoint.shapes_of({"state": shapes, "ring": ring})
+
+    found = checkpoint.load_newest(checkpoints, abstract, report)
+    if found is not None:
+        tree, extra = found
+        return _Progress(tree["state"], jax.device_get(tree["ring"]), extra)
+    fresh = {"detector": phases.new_state(awaited), "final": None, "accuracy": {}}
+    extra = {
+        "evaluated": -1,
+        "ring_steps": [],
+        "lanes": [fresh for _ in range(lanes.seed.shape[0])],
+    }
+    return _Progress(program.init(lanes), [], extra)
+
+
+def _write_statuses(setup, progress, at, rate, state="running") -> None:
+    for index, folder in enumerate(setup.folders):
+        lane = progress.extra["lanes"][index]
+        status = {"state": state, "reason": None, "step": at}
+        status |= lane["final"] or {}
+        records.write_json(
+            folder / "status.json",
+            status
+            | {
+                "pack": setup.pack,
+                "lane": index,
+                "num_steps": setup.config.num_steps,
+                "updates_per_second": rate,
+                "phase": phases.reached(lane["detector"]),
+                "accuracy": lane["accuracy"],
+            },
+        )
+
+
+def _write_environment(folder, pack, lane, num_lanes, report) -> None:
+    path = folder / "environment.json"
+    before = records.read_json(path)
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    now = {
+        "versions": versions | {"python": platform.python_version()},
+        "devices": [device.device_kind for device in jax.devices()],
+        "threads": len(os.sched_getaffinity(0)),
+        "commit": commit(),
+        "pack": pack,
+        "lane": lane,
+        "lanes": num_lanes,
+    }
+    changed = [
+        key
+        for key in ("versions", "devices", "threads", "lanes")
+        if before and before[key] != now[key]
+    ]
+    if changed:
+        report(
+            f"Run {folder.name} goes on under other {', '.join(changed)} than it began "
+            "with: from here on its numbers are not bit-identical to an undisturbed "
+            "run's."
+        )
+    records.write_json(path, now)
+
+
+def commit() -> str | None:
+    """Returns the commit of the code that runs, "+changes" if the tree has any."""
+    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
+    try:
+        name = subprocess.check_output(
+            [*git, "rev-parse", "HEAD"], stderr=-3, text=True
+        )
+        dirty = subprocess.call([*git, "diff", "--quiet", "HEAD"], stderr=-3)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # Installed from a package, without its history.
+    return name.strip() + ("+changes" if dirty else "")
+
+
+class _Clock:
+    """Adds up wall seconds by what they were spent on."""
+
+    def __init__(self):
+        self._seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, purpose: str) -> Iterator[Callable[[], float]]:
+        begin = time.perf_counter()
+        elapsed = lambda: time.perf_counter() - begin
+        yield elapsed
+        name = f"{purpose}_seconds"
+        self._seconds[name] = self._seconds.get(name, 0.0) + elapsed()
+
+    def take(self) -> dict[str, float]:
+        """Returns the sums and starts again from zero."""
+        taken, self._seconds = self._seconds, {}
+        return taken
+
+
+@contextlib.contextmanager
+def _locked(pack_folder: pathlib.Path) -> Iterator[None]:
+    """Holds the pack; the system frees it however this process ends."""
+    pack_folder.mkdir(parents=True, exist_ok=True)
+    with (pack_folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"Another process is training pack {pack_folder.name}; wait for it, or "
+                "stop it."
+            ) from error
+        yield
+
+
+def _run_problems(config: ml_collections.ConfigDict) -> list[str]:
+    found = []
+    for key in ("num_steps", "eval_every_steps", "checkpoint_every_steps"):
+        if config[key] < 1:
+            found.append(f"{key} must be at least 1, got {config[key]}.")
+    if found:
+        return found
+    every = config.eval_every_steps
+    for key in ("num_steps", "checkpoint_every_steps"):
+        if config[key] % every:
+            found.append(
+                f"{key} ({config[key]}) must be a multiple of eval_every_steps "
+                f"({every})."
+            )
+    if not 0 <= config.seed < 2**32:
+        found.append(f"seed must be in [0, 2**32), got {config.seed}.")
+    for key in ("train_rows", "batch_size"):
+        if config.evaluation[key] < 1:
+            found.append(
+                f"evaluation.{key} must be at least 1, got {config.evaluation[key]}."
+            )
+    return found

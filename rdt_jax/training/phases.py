@@ -1,0 +1,203 @@
+"""When a phase begins, completes and is lost: the only place that defines it.
+
+Accuracies are those at the training loop count, smoothed by the median of the last
+SMOOTHING evaluations (of those there are, at the start). A phase's *onset* is declared
+once the smoothed accuracy has exceeded chance by ONSET_ERRORS binomial standard errors
+at ONSET_RUN evaluations running; it is dated at the first of them. It has *completed*
+when the smoothed accuracy reaches the threshold, and is *lost* when, after that, it
+stays below half the threshold at LOST_RUN evaluations running; it may then begin again.
+
+The detector is a fold over evaluations: `observe(state, ...)` returns the next state, a
+JSON value that lives in the checkpoint.
+"""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from rdt_jax.tasks import Table
+
+# Event -> the split whose accuracy it is about.
+EVENTS = {"memorized": "train", "id_generalized": "id", "ood_generalized": "ood"}
+
+SMOOTHING = 5
+ONSET_ERRORS = 4.0
+ONSET_RUN = 3
+LOST_RUN = 5
+# Evaluations whose parameters are kept. At the declaration of an onset the newest that
+# no smoothed value has used yet is SMOOTHING + ONSET_RUN - 1 evaluations back.
+RING = 9
+
+State = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One event to wait for.
+
+    Attributes:
+      event: a key of EVENTS.
+      split: whose accuracy is watched.
+      loops: the loop count at which.
+      threshold: smoothed accuracy at which the phase has completed.
+      chance: accuracy of a uniform guess on the split.
+      rows: evaluated rows of the split.
+    """
+
+    event: str
+    split: str
+    loops: int
+    threshold: float
+    chance: float
+    rows: int
+
+    @property
+    def onset_above(self) -> float:
+        """Smoothed accuracy above which the phase may have begun."""
+        error = (self.chance * (1 - self.chance) / self.rows) ** 0.5
+        return self.chance + ONSET_ERRORS * error
+
+
+def phases_of(
+    config: ml_collections.ConfigDict, table: Table, rows: Mapping[str, int]
+) -> list[Phase]:
+    """Returns the phases of a run: one for each event whose split the table has.
+
+    Args:
+      config: of the run.
+      table: of its task.
+      rows: evaluated rows by split.
+    """
+    return [
+        Phase(
+            event=event,
+            split=split,
+            loops=config.recurrence.num_loops,
+            threshold=config.phases[event],
+            chance=table.certificate.chance[split],
+            rows=rows[split],
+        )
+        for event, split in EVENTS.items()
+        if split in rows
+    ]
+
+
+def new_state(phases: Sequence[Phase]) -> State:
+    """Returns the state before the first evaluation."""
+    fresh = {
+        "recent": [],  # raw accuracies in the smoothing window
+        "above": 0,  # evaluations running above `onset_above`
+        "first_above": None,  # step of the first of them
+        "before": None,  # step of the last evaluation that its window did not use
+        "onset": None,
+        "completed": None,
+        "below": 0,  # evaluations running below half the threshold, once completed
+        "occurrences": 0,  # times the phase began
+    }
+    return {
+        "steps": [],
+        "events": {p.event: fresh | {"recent": []} for p in phases},
+    }
+
+
+def observe(
+    state: State, phases: Sequence[Phase], step: int, accuracy: Mapping[str, float]
+) -> tuple[State, list[dict[str, Any]]]:
+    """Takes in one evaluation.
+
+    Args:
+      state: of `new_state`, or as returned here; not changed.
+      phases: what to wait for.
+      step: of the evaluation, ascending from call to call.
+      accuracy: split -> accuracy at the training loop count.
+
+    Returns:
+      The next state, and the rows of events.jsonl that this evaluation adds: `kind` is
+      onset, completed or lost; `before` and `after` are the steps of the parameters to
+      pin, None where this is not the phase's first occurrence.
+    """
+    steps = [*state["steps"], step][-RING:]
+    events, rows = {}, []
+    for phase in phases:
+        events[phase.event], kinds = _advance(
+            state["events"][phase.event], phase, steps, accuracy[phase.split]
+        )
+        entry = events[phase.event]
+        smoothed = statistics.median(entry["recent"])
+        for kind in kinds:
+            first = entry["occurrences"] == 1
+            row = {
+                "step": step,
+                "event": phase.event,
+                "kind": kind,
+                "hops": None,
+                "split": phase.split,
+                "loops": phase.loops,
+                "onset": entry["onset"],
+                "completed": None if kind == "onset" else entry["completed"],
+                "threshold": phase.threshold,
+                "value": smoothed,
+                "before": entry["before"] if first and kind == "onset" else None,
+                "after": step if first and kind == "completed" else None,
+                "occurrence": entry["occurrences"],
+            }
+            rows.append(row)
+        if "lost" in kinds:
+            events[phase.event] = entry | {
+                "onset": None, "completed": None, "above": 0, "below": 0,
+            }  # fmt: skip
+    return {"steps": steps, "events": events}, rows
+
+
+def all_completed(state: State) -> bool:
+    """Says whether every phase has completed and is not lost."""
+    return all(entry["completed"] is not None for entry in state["events"].values())
+
+
+def reached(state: State) -> str:
+    """Names the last phase, in the order of EVENTS, that has completed."""
+    names = [e for e, s in state["events"].items() if s["completed"] is not None]
+    return names[-1] if names else "start"
+
+
+def problems(config: ml_collections.ConfigDict) -> list[str]:
+    """Lists what is wrong with the `phases` section."""
+    return [
+        f"phases.{event} must be in (0, 1], got {config.phases[event]}."
+        for event in EVENTS
+        if not 0 < config.phases[event] <= 1
+    ]
+
+
+def _advance(
+    entry: State, phase: Phase, steps: Sequence[int], accuracy: float
+) -> tuple[State, list[str]]:
+    entry = dict(entry)
+    step = steps[-1]
+    entry["recent"] = [*entry["recent"], accuracy][-SMOOTHING:]
+    smoothed = statistics.median(entry["recent"])
+    kinds = []
+    if entry["onset"] is None:
+        entry["above"] = entry["above"] + 1 if smoothed > phase.onset_above else 0
+        if entry["above"] == 1:
+            entry["first_above"] = step
+            entry["before"] = steps[max(0, len(steps) - 1 - SMOOTHING)]
+        if entry["above"] and (
+            entry["above"] >= ONSET_RUN or smoothed >= phase.threshold
+        ):
+            entry["onset"] = entry["first_above"]
+            entry["occurrences"] += 1
+            kinds.append("onset")
+    if entry["onset"] is not None and entry["completed"] is None:
+        if smoothed >= phase.threshold:
+            entry["completed"] = step
+            kinds.append("completed")
+    elif entry["completed"] is not None:
+        low = smoothed < phase.threshold / 2
+        entry["below"] = entry["below"] + 1 if low else 0
+        if entry["below"] >= LOST_RUN:
+            kinds.append("lost")
+    return entry, kinds
