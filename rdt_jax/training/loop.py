@@ -101,6 +101,15 @@ def is_final(status: dict[str, Any]) -> bool:
     return status["state"] == "done" or status.get("reason") == "nan"
 
 
+def is_held(pack_folder: pathlib.Path) -> bool:
+    """Says whether a living process trains a pack."""
+    try:
+        with _locked(pack_folder):
+            return False
+    except BlockingIOError:
+        return True
+
+
 class _Setup(NamedTuple):
     """What stays the same while a pack trains."""
 
@@ -332,7 +341,7 @@ def _write_environment(folder, pack, lane, num_lanes, report) -> None:
     now = {
         "versions": versions | {"python": platform.python_version()},
         "devices": [device.device_kind for device in jax.devices()],
-        "threads": len(os.sched_getaffinity(0)),
+        "threads": int(os.environ.get("NPROC", len(os.sched_getaffinity(0)))),
         "commit": commit(),
         "pack": pack,
         "lane": lane,

@@ -1,0 +1,48 @@
+# Everything a newcomer, a reader of papers or a continuous-integration job needs.
+# `make run` and `make test` set up what they need and may be repeated at any time.
+
+PYTHON ?= python3
+BIN := .venv/bin
+WORKDIR ?= runs
+PRESET ?= cpu
+
+.PHONY: setup run test test-fast check format figures pins
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+# The main job: the headline study.
+run: setup
+	$(BIN)/rdt sweep experiments/depth_by_decay --preset=$(PRESET) --workdir=$(WORKDIR)
+
+test: setup
+	$(BIN)/python -m pytest -q -n 2
+
+test-fast: setup
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+# Format, lint, types, and the direction of imports.
+check: setup
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers_flow.py
+
+format: setup
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --fix --quiet .
+
+# `make fig-<study>` draws the figures of a study again, from its run folders.
+fig-%: setup
+	$(BIN)/rdt figures experiments/$* --preset=$(PRESET) --workdir=$(WORKDIR)
+
+figures: $(patsubst experiments/%/study.py,fig-%,$(wildcard experiments/*/study.py))
+
+# Resolves the pins again; the file names versions only, never an index.
+pins: setup
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header --quiet -o constraints.txt

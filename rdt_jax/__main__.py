@@ -1,0 +1,7 @@
+"""`python -m rdt_jax` is the command `rdt`."""
+
+import sys
+
+from rdt_jax.cli import main
+
+sys.exit(main())

@@ -1,0 +1,267 @@
+"""The command `rdt`: train, sweep, figures, tasks.
+
+Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
+made by the verb that needs them, so that `--help` is immediate.
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+WELL, FAILED, MISTAKE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit code."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [a for a in rest if not a.startswith("--config.")]
+    if unknown or (rest and not options.takes_overrides):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+    options.overrides = rest
+    try:
+        return options.verb(options)
+    except _Mistake as mistake:
+        print(f"rdt: {mistake}", file=sys.stderr)
+        return MISTAKE
+    except OSError as error:
+        print(
+            f"rdt: {error}. What was written so far is intact; run the same command "
+            "again to go on.",
+            file=sys.stderr,
+        )
+        return FAILED
+
+
+class _Mistake(Exception):
+    """Something the user can put right; reported without a traceback."""
+
+
+@contextlib.contextmanager
+def _mistakes() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise _Mistake(str(error)) from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rdt",
+        description="Grokking and compositional generalization in recurrent-depth "
+        "transformers.",
+    )
+    parser.set_defaults(takes_overrides=False)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    train = verbs.add_parser("train", help="train one run, or go on with it")
+    train.add_argument("--config", required=True, metavar="FILE.py:PRESET")
+    train.set_defaults(verb=_train, takes_overrides=True)
+
+    sweep = verbs.add_parser("sweep", help="train a study, or go on with it")
+    _study_arguments(sweep)
+    sweep.add_argument("--workers", type=int, help="processes; default: one per core")
+    sweep.add_argument(
+        "--lanes", type=int, default=1, help="trials per compiled program, at most"
+    )
+    sweep.add_argument("--status", action="store_true", help="say how far it is")
+    sweep.set_defaults(verb=_sweep, takes_overrides=True)
+
+    figures = verbs.add_parser("figures", help="draw the figures of a study again")
+    _study_arguments(figures)
+    figures.set_defaults(verb=_figures, takes_overrides=True)
+
+    tasks = verbs.add_parser("tasks", help="list the tasks and their arguments")
+    tasks.set_defaults(verb=_tasks)
+
+    worker = verbs.add_parser("worker", help="train what a sweep has left to do")
+    worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
+    worker.set_defaults(verb=_worker)
+
+    for verb in (train, sweep, figures):
+        verb.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs"))
+    for verb in (train, sweep):
+        verb.epilog = "Any config key can be set: --config.model.width=128"
+    return parser
+
+
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=pathlib.Path, metavar="experiments/STUDY")
+    parser.add_argument("--preset", default="cpu", help="default: cpu")
+
+
+def _train(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.live import Live
+
+    from rdt_jax import config as configs
+    from rdt_jax.sweep import progress
+    from rdt_jax.training import loop, records
+
+    _use_compile_cache(options.workdir)
+    with _mistakes():
+        config = configs.load(options.config)
+        config = configs.override(
+            config, configs.parse_overrides(config, options.overrides)
+        )
+        loop.check(config)
+        name = configs.run_id(config)
+        records.create(options.workdir / name, config)
+    console = Console(stderr=True)
+    monitor = progress.Monitor(options.workdir, [(name, {"run": name})], console)
+    with _stop_on_signal() as stop:
+        train = lambda: loop.train(
+            [config], options.workdir, stop_requested=stop, report=console.print
+        )
+        with _mistakes_of(BlockingIOError):
+            if console.is_terminal:
+                with Live(monitor, console=console, refresh_per_second=2):
+                    (status,) = train()
+            else:
+                (status,) = train()
+                monitor.log()
+    print(options.workdir / name)
+    return FAILED if status["state"] == "failed" else WELL
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.live import Live
+
+    from rdt_jax.sweep import engines, ledger, progress
+
+    plan = _plan(options)
+    console = Console(stderr=True)
+    trials = list(zip(plan.run_ids, plan.overrides, strict=True))
+    if options.status:
+        Console().print(progress.render(options.workdir, trials, None))
+        return WELL
+    with _mistakes():
+        if options.workers is not None and options.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {options.workers}.")
+        folder = ledger.write_plan(options.workdir, plan, options.lanes)
+    monitor = progress.Monitor(options.workdir, trials, console)
+    terminal = console.is_terminal
+    with _stop_on_signal() as stop:
+        live = Live(monitor, console=console, refresh_per_second=2)
+        with live if terminal else contextlib.nullcontext():
+            engines.run_local(
+                folder,
+                num_workers=options.workers or engines.default_workers(),
+                stop_requested=stop,
+                watch=(lambda: None) if terminal else monitor.log,
+                report=console.print,
+            )
+    code = _show(options, plan)
+    statuses = [ledger.records.read_status(options.workdir / r) for r in plan.run_ids]
+    left = sum(status["state"] not in ("done", "failed") for status in statuses)
+    if left:
+        console.print(f"{left} trials are unfinished; the same command goes on.")
+    failed = [s for s in statuses if s["state"] == "failed"]
+    return FAILED if failed else code
+
+
+def _figures(options: argparse.Namespace) -> int:
+    return _show(options, _plan(options))
+
+
+def _tasks(options: argparse.Namespace) -> int:
+    import inspect
+
+    from rdt_jax import tasks
+
+    del options
+    for name, function in tasks.TASKS.items():
+        signature = inspect.signature(function)
+        first_line = inspect.getdoc(function).partition("\n")[0]
+        print(f"{name}: {first_line}")
+        for parameter in signature.parameters.values():
+            if parameter.name != "seed":
+                print(f"  {parameter}")
+    return WELL
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from rdt_jax.sweep import ledger
+
+    _use_compile_cache(options.folder.resolve().parents[1])
+    with _mistakes():
+        ledger.read_plan(options.folder)
+    with _stop_on_signal() as stop:
+        ledger.work(
+            options.folder.resolve(),
+            stop_requested=stop,
+            report=lambda message: print(message, file=sys.stderr, flush=True),
+        )
+    return WELL
+
+
+def _plan(options: argparse.Namespace):
+    from rdt_jax.sweep import spec
+    from rdt_jax.training import loop
+
+    with _mistakes():
+        return spec.make_plan(
+            options.study, options.preset, options.overrides, loop.check
+        )
+
+
+def _show(options: argparse.Namespace, plan) -> int:
+    """Prints the table and the claims of a study and draws its figures."""
+    from rich.console import Console
+
+    from rdt_jax.analysis import runs as run_folders
+    from rdt_jax.figures import save
+
+    with _mistakes():
+        runs = run_folders.read_runs(options.workdir, plan.run_ids)
+        if not any(run.metrics for run in runs):
+            raise ValueError(
+                f"No run of {plan.name} in {options.workdir} has been evaluated yet; "
+                "`rdt sweep` trains them."
+            )
+    console = Console()
+    console.print(plan.study.table(runs))
+    for claim in plan.study.claims(runs):
+        console.print(claim)
+    folder = options.workdir / "sweeps" / plan.name / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = save.provenance(runs)
+    for name, figure in plan.study.figures(runs).items():
+        for path in save.save(figure, folder / name, provenance):
+            print(path)
+    return WELL
+
+
+def _use_compile_cache(workdir: pathlib.Path) -> None:
+    """Keeps compiled programs with the runs, unless the user has a cache already."""
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "compile_cache"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether SIGTERM or Ctrl-C has asked us to stop."""
+    asked = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda *_: asked.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _mistakes_of(*kinds: type[Exception]) -> Iterator[None]:
+    try:
+        yield
+    except kinds as error:
+        raise _Mistake(str(error)) from error

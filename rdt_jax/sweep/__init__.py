@@ -1,0 +1,1 @@
+"""Many runs: what a study asks for, which trials go together, who trains them."""

@@ -1,0 +1,85 @@
+"""Starts workers and watches over them; what they do is in the ledger."""
+
+import importlib.util
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from rdt_jax.sweep import ledger
+
+_POLL_SECONDS = 0.5
+
+
+def default_workers() -> int:
+    """Returns one worker per core, or a single one where an accelerator is installed.
+
+    Two workers with a core each finish about twice the small trials of one worker with
+    both cores: products of 64 columns leave the second core idle.
+    """
+    accelerators = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
+    if any(importlib.util.find_spec(name) for name in accelerators):
+        return 1
+    return len(os.sched_getaffinity(0))
+
+
+def run_local(
+    folder: pathlib.Path,
+    *,
+    num_workers: int,
+    stop_requested: Callable[[], bool],
+    watch: Callable[[], None],
+    report: Callable[[str], None],
+) -> None:
+    """Trains a sweep with subprocess workers until nothing is left to do.
+
+    A worker that dies takes down only its own pack, which becomes `failed`; another is
+    started in its place.
+
+    Args:
+      folder: of the sweep, with its plan written.
+      num_workers: processes at a time; they share the cores.
+      stop_requested: when it says True, the workers checkpoint and end.
+      watch: called about twice a second.
+      report: takes what the user should know.
+    """
+    workdir = folder.parents[1]
+    run_ids = [name for name, _ in ledger.read_plan(folder)]
+    workers: dict[subprocess.Popen, int] = {}
+    count = min(num_workers, len(ledger.open_packs(folder)))
+    for index in range(count):
+        workers[_start(folder, index, num_workers)] = index
+    stopping = False
+    while workers:
+        watch()
+        time.sleep(_POLL_SECONDS)
+        if stop_requested() and not stopping:
+            stopping = True
+            for worker in workers:
+                worker.send_signal(signal.SIGTERM)
+        for worker in [w for w in workers if w.poll() is not None]:
+            index = workers.pop(worker)
+            if worker.returncode == 0:
+                continue
+            why = f"its worker ended with exit code {worker.returncode}"
+            for name in ledger.abandon(workdir, run_ids, why):
+                report(f"Run {name} failed: {why}.")
+            if not stopping and ledger.open_packs(folder):
+                workers[_start(folder, index, num_workers)] = index
+    watch()
+
+
+def _start(folder: pathlib.Path, index: int, num_workers: int) -> subprocess.Popen:
+    threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
+    log = (folder / "state" / f"worker-{index}.log").open("a")
+    return subprocess.Popen(
+        [sys.executable, "-m", "rdt_jax", "worker", str(folder)],
+        env={"NPROC": str(threads)} | os.environ,  # XLA's threads; the user's wins.
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,  # An interrupt reaches the workers through us alone.
+    )

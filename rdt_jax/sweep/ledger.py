@@ -1,0 +1,158 @@
+"""Who works on what: the plan of a sweep, its packs, and what is left to do.
+
+status.json of a run alone says what became of it. A pack is claimed by holding the lock
+of its folder while it trains (`training.loop`), so a claim ends with its process.
+"""
+
+import json
+import pathlib
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_collections
+
+from rdt_jax import config as configs
+from rdt_jax.sweep import pack as packs
+from rdt_jax.sweep import spec
+from rdt_jax.training import loop, records
+
+
+def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathlib.Path:
+    """Writes or extends the plan of a sweep and creates its run folders.
+
+    Runs keep the pack they were first given, so a sweep can be extended at any time.
+    Failed runs become pending again, unless they failed with a NaN, which would repeat;
+    runs whose process was killed become preempted.
+
+    Args:
+      workdir: of the runs.
+      plan: what to train.
+      max_lanes: trials per pack, at most, for runs that have no pack yet.
+
+    Returns:
+      The sweep's folder.
+    """
+    folder = workdir / "sweeps" / plan.name
+    (folder / "state").mkdir(parents=True, exist_ok=True)
+    by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
+    for name, config in by_id.items():
+        records.create(workdir / name, config)
+        _reopen(workdir, name)
+    path = folder / "state" / "packs.json"
+    formed = records.read_json(path) if path.exists() else []
+    known = {name for pack in formed for name in pack}
+    new = [config for name, config in by_id.items() if name not in known]
+    for pack in packs.form(new, max_lanes):
+        formed.append([configs.run_id(config) for config in pack])
+    records.write_json(path, formed)
+    records.write_json(
+        folder / "plan.json",
+        {
+            "name": plan.name,
+            "runs": [
+                {"run_id": name, "overrides": overrides}
+                for name, overrides in zip(by_id, plan.overrides, strict=True)
+            ],
+        },
+    )
+    return folder
+
+
+def read_plan(folder: pathlib.Path) -> list[tuple[str, spec.Overrides]]:
+    """Returns the (run_id, overrides) of a sweep's trials, in their order.
+
+    Raises:
+      ValueError: if `folder` has no plan.
+    """
+    path = folder / "plan.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no plan.json; start it with `rdt sweep`.")
+    return [
+        (run["run_id"], run["overrides"]) for run in json.loads(path.read_text())["runs"]
+    ]
+
+
+def open_packs(folder: pathlib.Path) -> list[list[ml_collections.ConfigDict]]:
+    """Returns the packs with unfinished runs of the plan, the most expensive first.
+
+    Starting with the longest keeps the workers busy to the end.
+    """
+    workdir = folder.parents[1]
+    planned = {name for name, _ in read_plan(folder)}
+    unfinished = []
+    for names in records.read_json(folder / "state" / "packs.json"):
+        waiting = [name for name in names if name in planned and _waits(workdir / name)]
+        if waiting:
+            unfinished.append([configs.read_run(workdir / name) for name in names])
+    return sorted(unfinished, key=packs.flops, reverse=True)
+
+
+def work(
+    folder: pathlib.Path,
+    *,
+    stop_requested: Callable[[], bool],
+    report: Callable[[str], None],
+) -> None:
+    """Trains packs of a sweep until none is left that another worker does not hold.
+
+    A pack that fails is recorded, reported and left behind.
+
+    Args:
+      folder: of the sweep.
+      stop_requested: asked after every dispatch and between packs.
+      report: takes what the user should know.
+    """
+    tried: set[str] = set()
+    while not stop_requested():
+        pack = next(
+            (p for p in open_packs(folder) if loop.pack_id(p) not in tried), None
+        )
+        if pack is None:
+            return
+        tried.add(loop.pack_id(pack))
+        try:
+            loop.train(
+                pack, folder.parents[1], stop_requested=stop_requested, report=report
+            )
+        except BlockingIOError:
+            continue  # Another worker holds it.
+        except Exception:
+            report(traceback.format_exc())
+
+
+def abandon(workdir: pathlib.Path, run_ids: Sequence[str], why: str) -> list[str]:
+    """Marks the runs whose process is gone as failed; returns their names.
+
+    Args:
+      workdir: of the runs.
+      run_ids: runs to look at; those that are not `running`, or whose pack is held by
+        a living process, are left alone.
+      why: goes into status.json as `message`.
+    """
+    gone = []
+    for name in run_ids:
+        status = records.read_status(workdir / name)
+        if status["state"] != "running":
+            continue
+        if not loop.is_held(workdir / "packs" / status["pack"]):
+            failed = {"state": "failed", "reason": "error", "message": why}
+            records.write_json(workdir / name / "status.json", status | failed)
+            gone.append(name)
+    return gone
+
+
+def _reopen(workdir: pathlib.Path, name: str) -> None:
+    path = workdir / name / "status.json"
+    status = records.read_status(workdir / name)
+    if status["state"] == "failed" and not loop.is_final(status):
+        records.write_json(path, status | {"state": "pending", "reason": None})
+    if status["state"] == "running" and not loop.is_held(
+        workdir / "packs" / status["pack"]
+    ):
+        records.write_json(path, status | {"state": "preempted"})
+
+
+def _waits(folder: pathlib.Path) -> bool:
+    status: dict[str, Any] = records.read_status(folder)
+    return status["state"] not in ("done", "failed")

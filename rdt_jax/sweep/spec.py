@@ -1,0 +1,103 @@
+"""A sweep is a list of flat overrides; a study and a preset make it a plan."""
+
+import itertools
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from rdt_jax import config as configs
+
+Overrides = dict[str, Any]  # dotted config key -> value
+
+
+class Plan(NamedTuple):
+    """What a sweep trains.
+
+    Attributes:
+      name: `<study>-<preset>`, the folder of the sweep.
+      study: the study's module: CONFIG, sweep, figures, table, claims.
+      overrides: of each trial, on top of the preset.
+      configs: of each trial, resolved, in the same order.
+    """
+
+    name: str
+    study: Any
+    overrides: list[Overrides]
+    configs: list[ml_collections.ConfigDict]
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The names of the trials, in the order of the sweep."""
+        return [configs.run_id(config) for config in self.configs]
+
+
+def grid(key: str, *values: Any) -> list[Overrides]:
+    """Returns one override of `key` per value."""
+    return [{key: value} for value in values]
+
+
+def product(*sweeps: list[Overrides]) -> list[Overrides]:
+    """Returns every combination, the last sweep varying fastest.
+
+    Raises:
+      ValueError: if two sweeps set the same key.
+    """
+    combined = []
+    for parts in itertools.product(*sweeps):
+        merged: Overrides = {}
+        for part in parts:
+            if twice := merged.keys() & part.keys():
+                raise ValueError(f"Two sweeps set {', '.join(sorted(twice))}.")
+            merged |= part
+        combined.append(merged)
+    return combined
+
+
+def read_study(folder: pathlib.Path) -> Any:
+    """Imports `study.py` of a study's folder.
+
+    Raises:
+      ValueError: if there is no such study; the message lists its siblings.
+    """
+    if not (folder / "study.py").is_file():
+        studies = sorted(p.parent.name for p in folder.parent.glob("*/study.py"))
+        raise ValueError(
+            f"No study {str(folder)!r} (a folder with study.py); "
+            f"choose from {', '.join(studies) or 'none here'}."
+        )
+    return configs.load_module(folder / "study.py", "study")
+
+
+def make_plan(
+    folder: pathlib.Path,
+    preset: str,
+    arguments: list[str],
+    check: Callable[[ml_collections.ConfigDict], None],
+) -> Plan:
+    """Resolves and checks every trial of a study at a preset.
+
+    Args:
+      folder: of the study, `experiments/<study>`; CONFIG is relative to its root.
+      preset: of the study and of its config.
+      arguments: `--config.KEY=VALUE` for all trials; a key of the sweep wins.
+      check: raises ValueError with all that is wrong with a config.
+
+    Raises:
+      ValueError: if the study, the preset, an override or a config is wrong.
+    """
+    study = read_study(folder)
+    root = folder.resolve().parents[1]
+    base = configs.load(f"{root / study.CONFIG}:{preset}")
+    base = configs.override(base, configs.parse_overrides(base, arguments))
+    overrides = study.sweep(preset)
+    trials = [configs.override(base, trial) for trial in overrides]
+    for trial in trials:
+        check(trial)
+    return Plan(f"{folder.resolve().name}-{preset}", study, overrides, trials)
+
+
+def describe(overrides: Mapping[str, Any]) -> str:
+    """Says what sets a trial apart, shortly: `num_loops=2 weight_decay=0.1 seed=0`."""
+    return " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in overrides.items())
