@@ -46,9 +46,9 @@ def get_config() -> ml_collections.ConfigDict:
                 "seed": 0,  # of the sampled depths
             },
             "optimizer": {
-                "name": "adamw",
-                "learning_rate": 1e-3,
-                "weight_decay": 0.1,  # multiplied by the rate (optax), on all parameters
+                "name": "adamw",  # the update rule
+                "learning_rate": 1e-3,  # at the end of the warm-up
+                "weight_decay": 0.1,  # times the rate (optax), on all parameters
                 "b1": 0.9,  # decay of the first moment
                 "b2": 0.98,  # decay of the second moment
                 "epsilon": 1e-8,  # added to the root of the second moment

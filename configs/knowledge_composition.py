@@ -4,7 +4,7 @@ Presets:
   smoke       seconds; the whole path, no science
   cpu         minutes on 2 cores; all three stages at width 64
   cpu_long    the same model with a longer budget, for the wider sweep
-  paper       Kohli et al. (2026), arXiv:2604.07822, Section 5 and Appendix C, as written
+  paper       Kohli et al. (2026), arXiv:2604.07822, Section 5, Appendix C, as written
   paper_code  the defaults of the authors' released code where they differ
 
     rdt train --config=configs/knowledge_composition.py:cpu --workdir=runs

@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
 
     worker = verbs.add_parser("worker", help="train what a sweep has left to do")
     worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
+    worker.add_argument("--parent", type=int, help="stop once this process is gone")
     worker.set_defaults(verb=_worker)
 
     for verb in (train, sweep, figures):
@@ -192,10 +193,11 @@ def _worker(options: argparse.Namespace) -> int:
     _use_compile_cache(options.folder.resolve().parents[1])
     with _mistakes():
         ledger.read_plan(options.folder)
+    orphaned = lambda: options.parent not in (None, os.getppid())
     with _stop_on_signal() as stop:
         ledger.work(
             options.folder.resolve(),
-            stop_requested=stop,
+            stop_requested=lambda: stop() or orphaned(),
             report=lambda message: print(message, file=sys.stderr, flush=True),
         )
     return WELL

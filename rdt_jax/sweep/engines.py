@@ -76,7 +76,10 @@ def _start(folder: pathlib.Path, index: int, num_workers: int) -> subprocess.Pop
     threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
     log = (folder / "state" / f"worker-{index}.log").open("a")
     return subprocess.Popen(
-        [sys.executable, "-m", "rdt_jax", "worker", str(folder)],
+        [
+            *(sys.executable, "-m", "rdt_jax", "worker", str(folder)),
+            f"--parent={os.getpid()}",
+        ],
         env={"NPROC": str(threads)} | os.environ,  # XLA's threads; the user's wins.
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -6,6 +6,7 @@ of its folder while it trains (`training.loop`), so a claim ends with its proces
 
 import json
 import pathlib
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from rdt_jax import config as configs
 from rdt_jax.sweep import pack as packs
 from rdt_jax.sweep import spec
 from rdt_jax.training import loop, records
+
+_WAIT_SECONDS = 1.0
 
 
 def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathlib.Path:
@@ -69,7 +72,8 @@ def read_plan(folder: pathlib.Path) -> list[tuple[str, spec.Overrides]]:
     if not path.is_file():
         raise ValueError(f"{folder} has no plan.json; start it with `rdt sweep`.")
     return [
-        (run["run_id"], run["overrides"]) for run in json.loads(path.read_text())["runs"]
+        (run["run_id"], run["overrides"])
+        for run in json.loads(path.read_text())["runs"]
     ]
 
 
@@ -94,7 +98,7 @@ def work(
     stop_requested: Callable[[], bool],
     report: Callable[[str], None],
 ) -> None:
-    """Trains packs of a sweep until none is left that another worker does not hold.
+    """Trains packs of a sweep until all are finished, by this worker or by others.
 
     A pack that fails is recorded, reported and left behind.
 
@@ -104,20 +108,23 @@ def work(
       report: takes what the user should know.
     """
     tried: set[str] = set()
+    workdir = folder.parents[1]
     while not stop_requested():
-        pack = next(
-            (p for p in open_packs(folder) if loop.pack_id(p) not in tried), None
-        )
-        if pack is None:
+        left = [p for p in open_packs(folder) if loop.pack_id(p) not in tried]
+        if not left:
             return
-        tried.add(loop.pack_id(pack))
+        free = [
+            p for p in left if not loop.is_held(workdir / "packs" / loop.pack_id(p))
+        ]
+        if not free:
+            time.sleep(_WAIT_SECONDS)  # A holder may end without finishing its pack.
+            continue
         try:
-            loop.train(
-                pack, folder.parents[1], stop_requested=stop_requested, report=report
-            )
+            loop.train(free[0], workdir, stop_requested=stop_requested, report=report)
         except BlockingIOError:
-            continue  # Another worker holds it.
+            continue  # Another worker was faster.
         except Exception:
+            tried.add(loop.pack_id(free[0]))
             report(traceback.format_exc())
 
 

@@ -29,7 +29,9 @@ _PLAIN_SECONDS = 30.0  # Between two reports where there is no terminal to redra
 class Monitor:
     """Remembers only what the last report said, so as not to say it twice."""
 
-    def __init__(self, workdir: pathlib.Path, trials: Sequence[Trial], console: Console):
+    def __init__(
+        self, workdir: pathlib.Path, trials: Sequence[Trial], console: Console
+    ):
         self._workdir, self._trials, self._console = workdir, trials, console
         self._said: dict[str, str] = {}
         self._last = 0.0

@@ -80,8 +80,10 @@ class Table:
             raise ValueError("tokens must lie in the vocabulary.")
         if self.answer_positions.max() >= length:
             raise ValueError("answer_positions must lie in the row.")
-        for array in (self.tokens, self.answer_positions, self.targets, self.split):
-            array.flags.writeable = False
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        for array in (*fields, *self.tags.values()):
+            if isinstance(array, np.ndarray):
+                array.flags.writeable = False
 
     def rows_of(self, split: str) -> np.ndarray:
         """Returns the sorted row indices of a split, int64 [n]."""

@@ -1,0 +1,1 @@
+"""From run folders to numbers; one question per file."""

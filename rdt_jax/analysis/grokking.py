@@ -1,0 +1,254 @@
+"""When runs memorized and generalized, and what that says about a cell of a sweep.
+
+Times are optimizer updates. A run that did not reach a phase is *censored*: all that is
+known is that the time lies beyond what was evaluated. Every statistic counts censored
+runs, so a cell in which at least half of the runs never arrived has no median time, only
+a bound; a mean over those that arrived is never taken.
+"""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.runs import Run
+from rdt_jax.training import phases
+
+
+class PhaseTimes(NamedTuple):
+    """First occurrences, in updates; None where it did not happen."""
+
+    onset: int | None
+    completed: int | None
+    lost: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class GrokTimes:
+    """When one run passed its phases.
+
+    Attributes:
+      run_id: of the run.
+      phases: event -> its times, for the events whose split was evaluated.
+      last_step: last evaluated step; None before the first evaluation.
+      censored_at: an event that has not completed did not complete up to this step:
+        the last evaluated one; the whole budget for a run whose loss was not finite,
+        since it never will.
+      outcome: as `Run.outcome`.
+    """
+
+    run_id: str
+    phases: Mapping[str, PhaseTimes]
+    last_step: int | None
+    censored_at: int
+    outcome: run_folders.Outcome
+
+
+class Bound(NamedTuple):
+    """A number of updates, exactly (`beyond` False) or a lower bound of it (True)."""
+
+    steps: float
+    beyond: bool
+
+    def __str__(self) -> str:
+        return ("> " if self.beyond else "") + format_steps(self.steps)
+
+
+class CellTimes(NamedTuple):
+    """Updates to the completion of one event, over the seeds of a cell."""
+
+    median: Bound  # of an even number: the mean of the middle two, if both are known
+    low: Bound  # the first seed
+    high: Bound  # the last seed
+    reached: int  # runs in which the event completed
+    runs: int
+
+
+class CellAccuracy(NamedTuple):
+    """A smoothed accuracy in [0, 1], over the seeds of a cell that were evaluated."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What the runs of one cell say together.
+
+    Attributes:
+      values: config key -> value that the cell stands for.
+      run_ids: of its runs, by ascending seed.
+      times: event -> updates to its completion.
+      final: split -> accuracy over the last SMOOTHING evaluations of each run (median);
+        a failed run counts with what it last reached.
+      best: split -> the highest smoothed accuracy of each run.
+      failed: number of runs whose loss was not finite.
+      unfinished: number of runs that may still train.
+    """
+
+    values: Mapping[str, Any]
+    run_ids: tuple[str, ...]
+    times: Mapping[str, CellTimes]
+    final: Mapping[str, CellAccuracy]
+    best: Mapping[str, CellAccuracy]
+    failed: int
+    unfinished: int
+
+
+def grok_times(run: Run) -> GrokTimes:
+    """Returns the times of a run from its events, first occurrences only."""
+    first: dict[tuple[str, str], int] = {}
+    for row in run.events:
+        # An onset is dated before the evaluation at which it was declared.
+        step = row["onset"] if row["kind"] == "onset" else row["step"]
+        first.setdefault((row["event"], row["kind"]), step)
+    return GrokTimes(
+        run_id=run.run_id,
+        phases={
+            event: PhaseTimes(
+                *(first.get((event, kind)) for kind in PhaseTimes._fields)
+            )
+            for event in watched_events([run])
+        },
+        last_step=run.last_step,
+        censored_at=(
+            run.config.num_steps if run.outcome == "failed" else run.last_step or 0
+        ),
+        outcome=run.outcome,
+    )
+
+
+def watched_events(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Returns the events whose split was evaluated in any run, in phase order.
+
+    Before the first evaluation nothing is known, and all events are returned.
+    """
+    evaluated = [run for run in runs if run.metrics]
+    return tuple(
+        event
+        for event, split in phases.EVENTS.items()
+        if not evaluated or any(run_folders.has_split(run, split) for run in evaluated)
+    )
+
+
+def cells(runs: Sequence[Run], keys: Sequence[str]) -> list[Cell]:
+    """Summarizes runs by cell.
+
+    Args:
+      runs: of one sweep, finished or not.
+      keys: dotted config keys that span the grid; the runs of a cell differ in their
+        seed only.
+
+    Returns:
+      One entry per cell that has runs, by ascending values of `keys`.
+
+    Raises:
+      ValueError: if runs of a cell differ in more than their seed.
+    """
+    events = watched_events(runs)
+    return [
+        _summarize(dict(zip(keys, values, strict=True)), members, events)
+        for values, members in run_folders.group(runs, keys).items()
+    ]
+
+
+def median_run(runs: Sequence[Run], event: str = "ood_generalized") -> Run | None:
+    """Picks the run of the median rank, to be drawn for the others.
+
+    Runs are ranked by the step at which `event` completed, those without it after all
+    others and by their final accuracy; of an even number the later of the middle two.
+
+    Returns:
+      None if no run has been evaluated on the event's split.
+    """
+    split = phases.EVENTS[event]
+    evaluated = [run for run in runs if run_folders.has_split(run, split)]
+
+    def rank(run: Run) -> tuple[float, float]:
+        completed = grok_times(run).phases[event].completed
+        final = float(smooth(run_folders.accuracy(run, split).values)[-1])
+        return (math.inf if completed is None else completed, -final)
+
+    ranked = sorted(evaluated, key=rank)
+    return ranked[len(ranked) // 2] if ranked else None
+
+
+def smooth(values: np.ndarray) -> np.ndarray:
+    """Returns the accuracy that phases are judged by.
+
+    Args:
+      values: [E], one per evaluation.
+
+    Returns:
+      [E], at each evaluation the median of the last `phases.SMOOTHING` of them, or of
+      those there are.
+    """
+    window = phases.SMOOTHING
+    return np.array(
+        [np.median(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
+    )
+
+
+def format_steps(steps: float) -> str:
+    """Writes a number of updates in three digits: 950, 3.2k, 1.23M."""
+    if steps < 999.5:
+        return f"{steps:.3g}"
+    if steps < 999_500:
+        return f"{steps / 1e3:.3g}k"
+    return f"{steps / 1e6:.3g}M"
+
+
+def _summarize(
+    values: Mapping[str, Any], runs: Sequence[Run], events: Sequence[str]
+) -> Cell:
+    times = [grok_times(run) for run in runs]
+    final: dict[str, CellAccuracy] = {}
+    best: dict[str, CellAccuracy] = {}
+    for split in (phases.EVENTS[event] for event in events):
+        smoothed = [
+            smooth(run_folders.accuracy(run, split).values)
+            for run in runs
+            if run_folders.has_split(run, split)
+        ]
+        if smoothed:
+            final[split] = _over_seeds([float(s[-1]) for s in smoothed])
+            best[split] = _over_seeds([float(s.max()) for s in smoothed])
+    return Cell(
+        values=values,
+        run_ids=tuple(run.run_id for run in runs),
+        times={event: _cell_times(times, event) for event in events},
+        final=final,
+        best=best,
+        failed=sum(t.outcome == "failed" for t in times),
+        unfinished=sum(t.outcome == "unfinished" for t in times),
+    )
+
+
+def _over_seeds(values: Sequence[float]) -> CellAccuracy:
+    return CellAccuracy(statistics.median(values), min(values), max(values))
+
+
+def _cell_times(times: Sequence[GrokTimes], event: str) -> CellTimes:
+    completed = [
+        t.phases[event].completed if event in t.phases else None for t in times
+    ]
+    # Each time lies between these two; between equal ones there is nothing unknown.
+    earliest = sorted(
+        t.censored_at if c is None else c for t, c in zip(times, completed, strict=True)
+    )
+    latest = sorted(math.inf if c is None else c for c in completed)
+    ranked = [Bound(e, e != late) for e, late in zip(earliest, latest, strict=True)]
+    upper, lower = ranked[len(ranked) // 2], ranked[(len(ranked) - 1) // 2]
+    known = not (upper.beyond or lower.beyond)
+    return CellTimes(
+        median=Bound((upper.steps + lower.steps) / 2, False) if known else upper,
+        low=ranked[0],
+        high=ranked[-1],
+        reached=sum(c is not None for c in completed),
+        runs=len(times),
+    )

@@ -1,0 +1,231 @@
+"""What a run folder says, read once and never written."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.training import records
+
+Outcome = Literal["over", "failed", "unfinished"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """The content of a run folder.
+
+    Attributes:
+      folder: where it was read; its name is the run id.
+      config: resolved.
+      status: of status.json.
+      metrics: one row per evaluation, by ascending step; empty before the first.
+      events: one row per phase change, in the order in which they were declared.
+    """
+
+    folder: pathlib.Path
+    config: ml_collections.ConfigDict
+    status: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    events: Sequence[Mapping[str, Any]]
+
+    @property
+    def run_id(self) -> str:
+        """The hash of the config."""
+        return self.folder.name
+
+    @property
+    def num_loops(self) -> int:
+        """The training loop count R."""
+        return self.config.recurrence.num_loops
+
+    @property
+    def last_step(self) -> int | None:
+        """Step of the last evaluation; None before the first."""
+        return self.metrics[-1]["step"] if self.metrics else None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What a missing event means.
+
+        `over`: the run spent its budget or passed its phases. `failed`: its loss was
+        not finite, which would repeat. `unfinished`: it may still get there (pending,
+        running, preempted, or stopped by an error that can be resumed).
+        """
+        if self.status["state"] == "done":
+            return "over"
+        return "failed" if self.status.get("reason") == "nan" else "unfinished"
+
+
+class Series(NamedTuple):
+    """A quantity over evaluations."""
+
+    steps: np.ndarray  # int64 [E], optimizer updates, ascending
+    values: np.ndarray  # float64 [E]
+
+
+def read_run(folder: pathlib.Path) -> Run:
+    """Reads a run folder.
+
+    Raises:
+      ValueError: if it is none, if its config does not hash to its name, or if a
+        record other than the last line is damaged.
+    """
+    return Run(
+        folder=folder,
+        config=configs.read_run(folder),
+        status=records.read_status(folder),
+        metrics=records.read_rows(folder / "metrics.jsonl"),
+        events=records.read_rows(folder / "events.jsonl"),
+    )
+
+
+def read_runs(workdir: pathlib.Path, run_ids: Sequence[str]) -> list[Run]:
+    """Reads those of the runs that have a folder, in the order of `run_ids`.
+
+    A folder that is still being made (its config.json is written last) counts as none.
+
+    Raises:
+      ValueError: as `read_run`.
+    """
+    folders = [workdir / run_id for run_id in run_ids]
+    return [read_run(f) for f in folders if (f / "config.json").exists()]
+
+
+def series(run: Run, name: str) -> Series:
+    """Returns a quantity of metrics.jsonl over the evaluations that measured it.
+
+    Args:
+      run: where; without any evaluation the result is empty.
+      name: such as `ood/accuracy@2`.
+
+    Raises:
+      ValueError: if there are evaluations and none has the name; it lists the choices.
+    """
+    if run.metrics and not any(name in row for row in run.metrics):
+        choices = sorted({key for row in run.metrics for key in row} - {"step"})
+        raise ValueError(
+            f"Run {run.run_id} has no metric {name!r}; choose from "
+            f"{', '.join(choices)}."
+        )
+    rows = [row for row in run.metrics if row.get(name) is not None]
+    return Series(
+        np.array([row["step"] for row in rows], np.int64),
+        np.array([row[name] for row in rows], np.float64),
+    )
+
+
+def accuracy(run: Run, split: str) -> Series:
+    """Returns the accuracy on a split at the training loop count.
+
+    Raises:
+      ValueError: if the run's task has no such split.
+    """
+    return series(run, f"{split}/accuracy@{run.num_loops}")
+
+
+def has_split(run: Run, split: str) -> bool:
+    """Says whether the run has been evaluated on a split."""
+    name = f"{split}/accuracy@{run.num_loops}"
+    return any(name in row for row in run.metrics)
+
+
+def chance(run: Run, split: str) -> float:
+    """Returns the accuracy of a uniform guess on a split, from the certificate.
+
+    It makes the run's table, which the process then keeps.
+
+    Raises:
+      ValueError: if the table has no such split.
+    """
+    known = tasks.make_table(run.config).certificate.chance
+    if split not in known:
+        raise ValueError(
+            f"The table of {run.config.task.name} has no split {split!r}; choose from "
+            f"{', '.join(known)}."
+        )
+    return known[split]
+
+
+def value_of(run: Run, key: str) -> Any:
+    """Returns the value of a dotted config key, such as `recurrence.num_loops`.
+
+    Raises:
+      ValueError: if the config has no such key.
+    """
+    value: Any = run.config
+    for name in key.split("."):
+        if not isinstance(value, ml_collections.ConfigDict) or name not in value:
+            raise ValueError(f"Run {run.run_id} has no config key {key!r}.")
+        value = value[name]
+    return value
+
+
+def values_of(runs: Sequence[Run], key: str) -> list[Any]:
+    """Returns the distinct values of a config key, ascending.
+
+    Raises:
+      ValueError: if a config has no such key.
+    """
+    return sorted({value_of(run, key) for run in runs})
+
+
+def shared_value(runs: Sequence[Run], key: str) -> Any:
+    """Returns the value of a config key that all runs agree on.
+
+    Raises:
+      ValueError: if they do not, or if there is no run or no such key.
+    """
+    values = values_of(runs, key)
+    if len(values) != 1:
+        raise ValueError(
+            f"All runs must share one {key}, got {', '.join(map(str, values)) or 'no run'}."
+        )
+    return values[0]
+
+
+def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
+    """Groups runs into cells: the runs of one cell are repetitions of each other.
+
+    Args:
+      runs: to group.
+      keys: dotted config keys that span the grid.
+
+    Returns:
+      The runs by the values of `keys`, ascending; in a cell, by ascending seed.
+
+    Raises:
+      ValueError: if runs of a cell differ in more than their seed, since a median over
+        them would mix what differs.
+    """
+    cells: dict[tuple, list[Run]] = {}
+    ordered = sorted(
+        runs, key=lambda run: (*(value_of(run, k) for k in keys), run.config.seed)
+    )
+    for run in ordered:
+        cells.setdefault(tuple(value_of(run, key) for key in keys), []).append(run)
+    for values, members in cells.items():
+        flat = [_flatten(run.config.to_dict()) for run in members]
+        names = sorted(set().union(*flat) - {"seed"})
+        differing = [n for n in names if any(f.get(n) != flat[0].get(n) for f in flat)]
+        if differing:
+            cell = ", ".join(f"{k}={v}" for k, v in zip(keys, values, strict=True))
+            raise ValueError(
+                f"Runs of one cell must differ in their seed only, but those of {cell} "
+                f"differ in {', '.join(differing)}; group by that too, or leave some out."
+            )
+    return cells
+
+
+def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

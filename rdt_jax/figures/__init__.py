@@ -1,0 +1,1 @@
+"""From numbers to matplotlib figures and terminal tables; no statistics here."""

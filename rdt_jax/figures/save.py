@@ -1,0 +1,95 @@
+"""Writes figures that say which runs and which code they come from."""
+
+import importlib.metadata
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from rdt_jax.analysis.runs import Run
+from rdt_jax.training import records
+
+_DOTS_PER_INCH = 200
+_DRAWN_WITH = ("matplotlib", "numpy", "rdt_jax")
+
+
+def provenance(runs: Sequence[Run]) -> dict[str, Any]:
+    """Says where the numbers of a figure come from; a JSON value.
+
+    Returns:
+      `runs`: the run ids, sorted. `commits`: those that trained them, sorted; a run that
+      has not started has none. `trained_with`: package -> the versions that trained
+      them, sorted. `drawn_with`: package -> the version that draws.
+    """
+    environments = [_environment(run) for run in runs]
+    trained_with: dict[str, set[str]] = {}
+    for environment in environments:
+        for name, version in environment.get("versions", {}).items():
+            trained_with.setdefault(name, set()).add(version)
+    commits = {environment.get("commit") for environment in environments}
+    return {
+        "runs": sorted(run.run_id for run in runs),
+        "commits": sorted(commit for commit in commits if commit),
+        "trained_with": {
+            name: sorted(versions) for name, versions in sorted(trained_with.items())
+        },
+        "drawn_with": {name: importlib.metadata.version(name) for name in _DRAWN_WITH},
+    }
+
+
+def save(
+    figure: Figure,
+    path_without_suffix: pathlib.Path,
+    provenance: Mapping[str, Any],
+) -> list[pathlib.Path]:
+    """Writes a figure as PNG and as PDF, and makes their folder.
+
+    The files hold no date: the same figure with the same provenance is the same bytes.
+
+    Args:
+      figure: to write.
+      path_without_suffix: `.png` and `.pdf` are appended.
+      provenance: a JSON value, kept in the PNG's text chunk `provenance` and in the
+        PDF's Keywords.
+
+    Returns:
+      The paths of the PNG and of the PDF.
+    """
+    text = json.dumps(provenance, sort_keys=True)
+    metadata = {
+        "png": {"provenance": text},
+        "pdf": {
+            "Keywords": text,
+            "Subject": "Figure of rdt_jax; the keywords name its runs and code.",
+            "CreationDate": None,
+        },
+    }
+    path_without_suffix.parent.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for suffix, entries in metadata.items():
+        # Not `with_suffix`, which would cut a name such as `wd-0.1`.
+        path = path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}")
+        figure.savefig(path, format=suffix, dpi=_DOTS_PER_INCH, metadata=entries)
+        paths.append(path)
+    return paths
+
+
+def read_provenance(png_path: pathlib.Path) -> dict[str, Any]:
+    """Reads the provenance of a PNG that `save` wrote.
+
+    Raises:
+      ValueError: if it has none.
+    """
+    with Image.open(png_path) as image:
+        text = image.info.get("provenance")
+    if text is None:
+        raise ValueError(f"{png_path} holds no provenance: rdt_jax did not write it.")
+    return json.loads(text)
+
+
+def _environment(run: Run) -> dict[str, Any]:
+    path = run.folder / "environment.json"
+    return records.read_json(path) if path.exists() else {}

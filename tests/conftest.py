@@ -1,0 +1,56 @@
+"""JAX settings of the test session, and the toy run that many tests share.
+
+Tests that measure bits, memory, cost or collectives start a subprocess without these
+settings.
+"""
+
+import pathlib
+
+import jax
+import ml_collections
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)  # Halves compile time.
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> pathlib.Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> ml_collections.ConfigDict:
+    """The smoke preset at toy size: the smallest run that passes every check."""
+    smoke = configs.load(f"{ROOT}/configs/knowledge_composition.py:smoke")
+    return configs.override(
+        smoke,
+        {
+            "num_steps": 6,
+            "eval_every_steps": 2,
+            "checkpoint_every_steps": 4,
+            "batch_size": 13,
+            "task.kwargs.num_entities": 11,
+            "task.kwargs.num_relations": 5,
+            "task.kwargs.out_degree": 3,
+            "task.kwargs.phi": 1.5,
+            "task.kwargs.atomic_repeats": 2,
+            "model.width": 14,
+            "model.num_heads": 2,
+            "model.core_blocks": 1,
+            "optimizer.warmup_steps": 2,
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_table(tiny_config: ml_collections.ConfigDict) -> tasks.Table:
+    """The table of `tiny_config`."""
+    return tasks.make_table(tiny_config)

@@ -1,0 +1,206 @@
+"""Batch order: every epoch a permutation, equal to a slow one in Python integers."""
+
+import collections
+import dataclasses
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax.data import batches
+
+SIZES = (1, 2, 3, 5, 17, 100, 997, 4096, 5880)
+LAST = 2**31 - 1  # The largest step of an int32.
+
+# 0.1 % points of the chi-square distribution, by degrees of freedom.
+CHI_SQUARE = {16: 39.25, 119: 172.4, 271: 347.2}
+
+
+@functools.partial(jax.jit, static_argnames=("num_rows", "batch_size"))
+def _batches(key, steps, *, num_rows, batch_size):
+    """Positions of many steps, [steps, B]."""
+    draw = functools.partial(
+        batches.batch_indices, num_rows=num_rows, batch_size=batch_size
+    )
+    return jax.vmap(lambda step: draw(key, step))(steps)
+
+
+def _stream(key, num_steps, size, batch_size):
+    steps = jnp.arange(num_steps)
+    drawn = _batches(key, steps, num_rows=size, batch_size=batch_size)
+    return np.asarray(drawn).reshape(-1)
+
+
+# The same order, one row at a time in integers without a bound.
+
+
+def _slow_mix(x, key):
+    x = ((x ^ key) * 0x9E3779B1) % 2**32
+    x = ((x ^ (x >> 15)) * 0x85EBCA77) % 2**32
+    x = ((x ^ (x >> 13)) * 0xC2B2AE3D) % 2**32
+    return x ^ (x >> 16)
+
+
+def _slow_row(key, serial, size):
+    """The row that stands at place `serial` of all epochs, one after another."""
+    epoch, position = divmod(serial, size)
+    rounds = jax.random.bits(jax.random.fold_in(key, epoch), (6,), jnp.uint32)
+    high = next(h for h in itertools.count(1) if h * h >= size)
+    low = next(d for d in itertools.count(1) if d * high >= size)
+    while True:
+        left, right = divmod(position, low)
+        for index, round_key in enumerate(rounds.tolist()):
+            if index % 2 == 0:
+                left = (left + _slow_mix(right, round_key)) % high
+            else:
+                right = (right + _slow_mix(left, round_key)) % low
+        position = left * low + right
+        if position < size:
+            return position
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_epoch_is_another_permutation(size):
+    epochs = _stream(jax.random.key(1), 3, size, size).reshape(3, size)
+    assert epochs.dtype == np.int32
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(size), (3, 1)))
+    other = _stream(jax.random.key(2), 1, size, size)
+    np.testing.assert_array_equal(np.sort(other), np.arange(size))
+    if size >= 17:
+        orders = {row.tobytes() for row in (*epochs, other, np.arange(size))}
+        assert len(orders) == 5
+
+
+@pytest.mark.parametrize(
+    ("size", "batch"), [(2, 1), (5, 3), (17, 5), (17, 16), (100, 7), (997, 64)]
+)
+def test_batches_that_straddle_epochs_lose_no_row(size, batch):
+    epochs = 3 * batch
+    stream = _stream(jax.random.key(3), 3 * size, size, batch)
+    expected = np.tile(np.arange(size), (epochs, 1))
+    np.testing.assert_array_equal(np.sort(stream.reshape(epochs, size)), expected)
+    whole = _stream(jax.random.key(3), epochs, size, size)
+    np.testing.assert_array_equal(stream, whole)  # The batch size changes no order.
+
+
+@pytest.mark.parametrize(("size", "batch"), [(1, 1), (2, 2), (3, 2), (5, 4), (17, 5)])
+def test_the_order_equals_the_slow_one(size, batch):
+    key = jax.random.key(4)
+    stream = _stream(key, 2 * size, size, batch)
+    assert stream.tolist() == [_slow_row(key, s, size) for s in range(stream.size)]
+
+
+@pytest.mark.parametrize(
+    ("size", "batch"), [(17, 5), (100, 100), (997, 64), (5880, 128), (313_600, 512)]
+)
+def test_large_steps_do_not_overflow(size, batch):
+    key = jax.random.key(5)
+    steps = [LAST, LAST - 1, 2**30 + 7, 6_000_000]
+    drawn = _batches(
+        key, jnp.array(steps, jnp.int32), num_rows=size, batch_size=batch
+    ).tolist()
+    places = sorted({0, 1, batch // 2, batch - 1})
+    for step, rows in zip(steps, drawn, strict=True):
+        for place in places:
+            serial = step * batch + place  # Far beyond 2**31.
+            assert rows[place] == _slow_row(key, serial, size), (step, place)
+
+
+def test_a_straddling_batch_far_out_holds_the_end_and_the_start():
+    key, size, batch = jax.random.key(6), 100, 7
+    step = next(s for s in range(LAST - 100, LAST) if s * batch % size == size - 3)
+    drawn = _batches(
+        key, jnp.array([step - 14, step], jnp.int32), num_rows=size, batch_size=batch
+    )[1]
+    epoch = step * batch // size
+    ends = [(epoch + 1) * size + place for place in range(-3, 4)]
+    assert drawn.tolist() == [_slow_row(key, serial, size) for serial in ends]
+
+
+def _chi_square(counts, expected):
+    return float(((np.asarray(counts) - expected) ** 2 / expected).sum())
+
+
+def _many_epochs(size, number):
+    epochs = _stream(jax.random.key(7), number, size, size).reshape(number, size)
+    assert len(np.unique(epochs, axis=0)) > min(number, 100) / 2
+    return epochs
+
+
+def test_every_row_stands_everywhere_equally_often():
+    epochs = _many_epochs(17, 3400)
+    for place in (0, 1, 8, 16):
+        counts = np.bincount(epochs[:, place], minlength=17)
+        assert _chi_square(counts, 200) < CHI_SQUARE[16], place
+    for row in (0, 9, 16):
+        counts = np.bincount((epochs == row).argmax(axis=1), minlength=17)
+        assert _chi_square(counts, 200) < CHI_SQUARE[16], row
+
+
+def test_neighbours_in_an_epoch_are_equally_often_any_two_rows():
+    epochs = _many_epochs(17, 5440)
+    pairs = collections.Counter(map(tuple, epochs[:, 4:6].tolist()))
+    assert len(pairs) == 17 * 16
+    assert _chi_square(list(pairs.values()), 20) < CHI_SQUARE[271]
+
+
+def test_all_orders_of_five_rows_are_equally_likely():
+    orders = collections.Counter(map(tuple, _many_epochs(5, 6000).tolist()))
+    counts = [orders[order] for order in itertools.permutations(range(5))]
+    assert sum(counts) == 6000
+    assert _chi_square(counts, 50) < CHI_SQUARE[119]
+
+
+def test_epochs_are_independent_of_each_other():
+    epochs = _many_epochs(17, 3400)
+    same = (epochs[1:] == epochs[:-1]).sum(axis=1)  # One on average, as for any two.
+    assert same.mean() == pytest.approx(1.0, abs=4 / 3400**0.5)
+
+
+def test_lanes_draw_what_they_draw_alone():
+    keys = jax.random.split(jax.random.key(8), 3)
+    draw = functools.partial(batches.batch_indices, num_rows=23, batch_size=7)
+    together = jax.jit(jax.vmap(draw, in_axes=(0, None)))(keys, jnp.int32(3))
+    alone = [draw(key, jnp.int32(3)) for key in keys]
+    np.testing.assert_array_equal(together, alone)
+    assert len({row.tobytes() for row in np.asarray(together)}) == 3
+
+
+def test_an_epoch_spells_repeats_out(tiny_table):
+    rows = batches.epoch_rows(tiny_table)
+    assert rows.dtype == np.int32
+    counts = collections.Counter(rows.tolist())
+    expected = {
+        row: int(tiny_table.repeats[row])
+        for row, split in enumerate(tiny_table.split)
+        if split == 0
+    }
+    assert counts == expected
+    assert set(expected.values()) == {1, 2}
+    assert rows.size == tiny_table.certificate.rows["train_epoch"]
+
+
+@pytest.mark.parametrize("extra", [0, 1, -10_000])
+def test_problems_with_the_batch_size(tiny_config, tiny_table, extra):
+    rows = batches.epoch_rows(tiny_table).size
+    size = max(rows + extra, 0)
+    config = configs.override(tiny_config, {"batch_size": size})
+    message = f"batch_size must be in [1, {rows} train rows], got {size}."
+    wanted = [] if extra == 0 else [message]
+    assert batches.problems(config, tiny_table) == wanted
+
+
+def test_problems_with_a_product_that_overflows(tiny_config, tiny_table):
+    repeats = np.ones_like(tiny_table.repeats)
+    first, others = tiny_table.rows_of("train")[0], tiny_table.rows_of("train").size - 1
+    repeats[first] = 2**16 - others
+    table = dataclasses.replace(tiny_table, repeats=repeats)
+    with_size = lambda size: configs.override(tiny_config, {"batch_size": size})
+    assert batches.problems(with_size(2**15 - 1), table) == []
+    assert batches.problems(with_size(2**15), table) == [
+        "batch_size (32768) times train rows (65536) must be below 2**31."
+    ]

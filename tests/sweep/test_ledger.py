@@ -1,0 +1,122 @@
+import fcntl
+import pathlib
+
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax.sweep import ledger, spec
+from rdt_jax.training import loop, records
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def _plan(seeds, loops=(1, 2)):
+    base = configs.load(f"{ROOT / 'configs/knowledge_composition.py'}:smoke")
+    sweep = spec.product(
+        spec.grid("recurrence.num_loops", *loops), spec.grid("seed", *seeds)
+    )
+    trials = [configs.override(base, trial) for trial in sweep]
+    return spec.Plan("study-smoke", None, sweep, trials)
+
+
+def _packs(folder):
+    return [
+        [configs.run_id(config) for config in pack]
+        for pack in ledger.open_packs(folder)
+    ]
+
+
+def _set_status(workdir, run_id, **fields):
+    path = workdir / run_id / "status.json"
+    records.write_json(path, records.read_json(path) | fields)
+
+
+def test_plan_lists_the_trials_in_order_and_makes_their_folders(tmp_path):
+    plan = _plan((0, 1))
+    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    assert [name for name, _ in ledger.read_plan(folder)] == plan.run_ids
+    for name in plan.run_ids:
+        assert records.read_status(tmp_path / name)["state"] == "pending"
+
+
+def test_extending_keeps_packs_and_adds_only_what_is_new(tmp_path):
+    first, longer = _plan((0, 1)), _plan((9, 0, 1))
+    folder = ledger.write_plan(tmp_path, first, max_lanes=2)
+    before = _packs(folder)
+    ledger.write_plan(tmp_path, longer, max_lanes=2)
+    after = _packs(folder)
+    assert [p for p in after if p in before] == before
+    added = {name for pack in after for name in pack} - set(first.run_ids)
+    assert added == set(longer.run_ids) - set(first.run_ids)
+
+
+def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
+    plan = _plan((0,), loops=(1, 4, 2))
+    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    cheap, dear, middle = plan.run_ids
+    assert _packs(folder) == [[dear], [middle], [cheap]]
+    _set_status(tmp_path, dear, state="done", reason="budget")
+    _set_status(tmp_path, middle, state="failed", reason="nan")
+    assert _packs(folder) == [[cheap]]
+
+
+def test_failed_runs_are_tried_again_unless_they_would_fail_again(tmp_path):
+    plan = _plan((0, 1, 2), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    nan, error, killed = plan.run_ids
+    _set_status(tmp_path, nan, state="failed", reason="nan")
+    _set_status(tmp_path, error, state="failed", reason="error")
+    _set_status(tmp_path, killed, state="running", pack="gone")
+    ledger.write_plan(tmp_path, plan, max_lanes=1)
+    assert sorted(_packs(folder)) == sorted([[error], [killed]])
+    assert records.read_status(tmp_path / killed)["state"] == "preempted"
+
+
+def test_a_held_pack_is_not_abandoned(tmp_path):
+    plan = _plan((0, 1), loops=(1,))
+    ledger.write_plan(tmp_path, plan, max_lanes=1)
+    held, dead = plan.run_ids
+    for name in (held, dead):
+        _set_status(tmp_path, name, state="running", pack=f"pack-{name}")
+        (tmp_path / "packs" / f"pack-{name}").mkdir(parents=True)
+    with (tmp_path / "packs" / f"pack-{held}" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert ledger.abandon(tmp_path, plan.run_ids, "killed") == [dead]
+    status = records.read_status(tmp_path / dead)
+    assert (status["state"], status["reason"]) == ("failed", "error")
+    assert status["message"] == "killed"
+    assert records.read_status(tmp_path / held)["state"] == "running"
+
+
+def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypatch):
+    plan = _plan((0, 1, 2), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    bad, held, good = plan.run_ids
+    trained, said = [], []
+    held_pack = next(
+        loop.pack_id(p)
+        for p in ledger.open_packs(folder)
+        if configs.run_id(p[0]) == held
+    )
+
+    def train(pack, workdir, **_):
+        name = configs.run_id(pack[0])
+        assert name != held
+        if name == bad:
+            _set_status(workdir, name, state="failed", reason="error")
+            raise RuntimeError("planted")
+        trained.append(name)
+        _set_status(workdir, name, state="done", reason="budget")
+
+    monkeypatch.setattr(loop, "train", train)
+    stop = iter([False, False, False, True])  # The held pack would be waited for.
+    monkeypatch.setattr(loop, "is_held", lambda pack: pack.name == held_pack)
+    monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
+    ledger.work(folder, stop_requested=lambda: next(stop), report=said.append)
+    assert trained == [good]
+    assert len(said) == 1 and "planted" in said[0]
+
+
+def test_reading_a_missing_plan_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="no plan.json; start it with `rdt sweep`"):
+        ledger.read_plan(tmp_path)

@@ -1,0 +1,65 @@
+import io
+
+from rich.console import Console
+
+from rdt_jax.sweep import progress
+from rdt_jax.training import records
+
+TRIALS = [(f"run{i}", {"recurrence.num_loops": i, "seed": 0}) for i in range(1, 5)]
+
+
+def _write(workdir, name, **status):
+    (workdir / name).mkdir(parents=True, exist_ok=True)
+    records.write_json(workdir / name / "status.json", status)
+
+
+def _fill(workdir):
+    accuracy = {"train": 1.0, "id": 0.5, "ood": 0.25}
+    _write(
+        workdir, "run1", state="running", reason=None, step=1000, num_steps=7000,
+        updates_per_second=50.0, phase="memorized", accuracy=accuracy,
+    )  # fmt: skip
+    _write(
+        workdir, "run2", state="done", reason="budget", step=7000, num_steps=7000,
+        updates_per_second=50.0, phase="ood_generalized", accuracy=accuracy,
+    )  # fmt: skip
+    _write(
+        workdir, "run3", state="failed", reason="nan", step=3500, num_steps=7000,
+        updates_per_second=50.0, phase="start", accuracy=accuracy,
+    )  # fmt: skip
+
+
+def _text(renderable, width=120):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_one_line_per_trial_with_rate_eta_phase_and_accuracies(tmp_path):
+    _fill(tmp_path)
+    lines = _text(progress.render(tmp_path, TRIALS, None)).splitlines()
+    running = next(line for line in lines if "num_loops=1" in line)
+    for part in ("running", "1,000", "50", "2:00", "memorized", "1.00 / 0.50 / 0.25"):
+        assert part in running
+    assert sum("num_loops=" in line for line in lines) == 4
+    assert "failed: nan" in _text(progress.render(tmp_path, TRIALS, None))
+    assert lines[-1].startswith("4 trials: 1 pending, 1 running, 1 done, 1 failed")
+
+
+def test_a_low_terminal_shows_running_trials_first(tmp_path):
+    _fill(tmp_path)
+    text = _text(progress.render(tmp_path, list(reversed(TRIALS)), 2))
+    assert "num_loops=1" in text and "num_loops=3" in text  # running, failed
+    assert "num_loops=2" not in text and "num_loops=4" not in text
+
+
+def test_log_says_each_end_once(tmp_path):
+    _fill(tmp_path)
+    console = Console(file=io.StringIO(), width=120)
+    monitor = progress.Monitor(tmp_path, TRIALS, console)
+    monitor.log()
+    monitor.log()
+    text = console.file.getvalue()
+    assert text.count("done (budget) at step 7,000") == 1
+    assert text.count("failed (nan)") == 1
+    assert text.count("4 trials:") == 1

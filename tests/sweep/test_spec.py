@@ -1,0 +1,53 @@
+import pathlib
+
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax.sweep import spec
+from rdt_jax.training import loop
+
+ROOT = pathlib.Path(__file__).parents[2]
+STUDY = ROOT / "experiments" / "depth_by_decay"
+
+
+def test_product_is_every_combination_with_the_last_fastest():
+    sweep = spec.product(spec.grid("a", 1, 2), spec.grid("b.c", "x", "y", "z"))
+    assert len(sweep) == 6
+    assert sweep[:2] == [{"a": 1, "b.c": "x"}, {"a": 1, "b.c": "y"}]
+    assert len({tuple(sorted(trial.items())) for trial in sweep}) == 6
+
+
+def test_product_refuses_a_key_twice():
+    with pytest.raises(ValueError, match="Two sweeps set seed"):
+        spec.product(spec.grid("seed", 1), spec.grid("seed", 2))
+
+
+def test_plan_resolves_each_trial_and_names_it_by_content():
+    plan = spec.make_plan(STUDY, "smoke", ["--config.batch_size=32"], loop.check)
+    assert plan.name == "depth_by_decay-smoke"
+    assert len(set(plan.run_ids)) == len(plan.configs) >= 2
+    for config, overrides in zip(plan.configs, plan.overrides, strict=True):
+        assert config.batch_size == 32
+        assert config.recurrence.num_loops == overrides["recurrence.num_loops"]
+    longer = spec.make_plan(STUDY, "smoke", ["--config.num_steps=600"], loop.check)
+    assert not set(longer.run_ids) & set(plan.run_ids)
+
+
+def test_plan_reports_what_is_wrong():
+    with pytest.raises(ValueError, match="choose from depth_by_decay"):
+        spec.make_plan(STUDY.parent / "depth_by_decoy", "smoke", [], loop.check)
+    with pytest.raises(ValueError, match="Unknown preset 'smoky'; choose from"):
+        spec.make_plan(STUDY, "smoky", [], loop.check)
+    with pytest.raises(ValueError, match="model.width .33. must be a multiple"):
+        spec.make_plan(STUDY, "smoke", ["--config.model.width=33"], loop.check)
+
+
+def test_every_preset_of_the_study_is_a_preset_of_its_config():
+    for preset in ("smoke", "cpu", "cpu_long", "paper", "paper_code"):
+        checked = lambda config: configs.run_id(config)  # No table: paper's is large.
+        plan = spec.make_plan(STUDY, preset, [], checked)
+        assert len(set(plan.run_ids)) == len(plan.run_ids) >= 2
+
+
+def test_describe_is_short():
+    assert spec.describe({"recurrence.num_loops": 2, "seed": 0}) == "num_loops=2 seed=0"

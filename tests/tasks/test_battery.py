@@ -1,0 +1,261 @@
+"""What holds for every task: a new one needs an entry in EXAMPLES, and has its tests.
+
+Also what all tasks share: the table's own checks, the certificate, and the check of a
+`task` section.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.tasks import base
+from tests.conftest import ROOT
+
+_KNOWLEDGE = {
+    "num_entities": 11,
+    "num_relations": 5,
+    "out_degree": 3,
+    "ood_share": 0.25,
+    "phi": 1.5,
+    "atomic_repeats": 2,
+    "max_heldout": None,
+}
+# Task -> arguments of small tables, among them each value of an argument that chooses.
+EXAMPLES = {
+    "knowledge_composition": [
+        _KNOWLEDGE | {"answer_at": "last"},
+        _KNOWLEDGE | {"answer_at": "answer_token", "max_heldout": 5},
+        _KNOWLEDGE | {"answer_at": "pad", "ood_share": 0.0},
+    ],
+}
+CASES = [(name, kwargs) for name, cases in EXAMPLES.items() for kwargs in cases]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0])
+def table(request):
+    name, kwargs = request.param
+    return tasks.TASKS[name](seed=3, **kwargs)
+
+
+def test_every_task_has_examples():
+    assert set(EXAMPLES) == set(tasks.TASKS)
+    assert all(EXAMPLES.values())
+
+
+def test_dtypes_and_shapes(table):
+    rows, length = table.tokens.shape
+    answers = table.targets.shape[1]
+    expected = {
+        "tokens": (np.int32, (rows, length)),
+        "answer_positions": (np.int32, (rows, answers)),
+        "targets": (np.int32, (rows, answers)),
+        "split": (np.int8, (rows,)),
+        "repeats": (np.int32, (rows,)),
+    }
+    for name, (dtype, shape) in expected.items():
+        array = getattr(table, name)
+        assert (array.dtype, array.shape) == (dtype, shape), name
+    for name, tag in table.tags.items():
+        assert (tag.dtype, tag.shape) == (np.int32, (rows,)), name
+    for name, words in table.tag_names.items():
+        assert 0 <= table.tags[name].min() <= table.tags[name].max() < len(words)
+
+
+def test_padding_stands_at_the_end_only(table):
+    used = table.tokens != 0
+    assert used[:, 0].all()
+    assert (used[:, 1:] <= used[:, :-1]).all()
+    assert used.any(axis=0).all()  # No column of padding alone.
+
+
+def test_tokens_and_targets_are_words(table):
+    vocab = table.vocab
+    assert len(set(vocab)) == len(vocab)
+    assert all(isinstance(word, str) and word for word in vocab)
+    assert table.tokens.min() >= 0
+    assert table.tokens.max() < len(vocab)
+    given = table.targets != base.NO_TARGET
+    assert given[:, 0].all()
+    assert (given[:, 1:] <= given[:, :-1]).all()
+    assert table.targets[given].min() >= 1  # Padding is no answer.
+    assert table.targets[given].max() < len(vocab)
+
+
+def test_answers_are_read_inside_the_row(table):
+    given = table.targets != base.NO_TARGET
+    positions = table.answer_positions
+    assert (positions[~given] == 0).all()
+    assert positions.min() >= 0
+    assert positions.max() < table.tokens.shape[1]
+    later = given[:, 1:]
+    assert (positions[:, 1:][later] > positions[:, :-1][later]).all()
+
+
+def test_rows_are_distinct(table):
+    assert len(np.unique(table.tokens, axis=0)) == len(table.tokens)
+
+
+def test_the_splits_are_a_partition(table):
+    assert set(table.split) <= set(range(len(tasks.SPLITS)))
+    parts = [table.rows_of(name) for name in tasks.SPLITS]
+    together = np.concatenate(parts)
+    assert sorted(together) == list(range(len(table.tokens)))
+    assert all((np.diff(part) > 0).all() for part in parts)
+    assert table.rows_of("train").size
+    assert any(table.rows_of(name).size for name in ("id", "ood", "depth"))
+    assert (table.repeats[table.rows_of("train")] >= 1).all()
+
+
+def test_the_certificate_shows_no_leak(table):
+    certificate = table.certificate
+    present = {name for name in tasks.SPLITS if table.rows_of(name).size}
+    assert set(certificate.rows) == present | {"train_epoch"}
+    assert {name for pair in certificate.overlap for name in pair.split("/")} == present
+    assert not any(certificate.overlap.values())
+    assert not any(certificate.impure.values())
+    for name in ("chance", "majority", "last_token"):
+        accuracy = getattr(certificate, name)
+        assert set(accuracy) == present
+        assert all(0 <= value <= 1 for value in accuracy.values())
+    assert 0 < certificate.chance["train"] < 1
+    assert certificate.held_out.endswith(".")
+
+
+def test_arrays_are_read_only(table):
+    arrays = [getattr(table, field.name) for field in dataclasses.fields(table)]
+    arrays = [array for array in arrays if isinstance(array, np.ndarray)]
+    assert len(arrays) == 5
+    for array in [*arrays, *table.tags.values()]:
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+@pytest.mark.parametrize(("name", "kwargs"), CASES)
+def test_a_seed_makes_one_table(name, kwargs):
+    one, same, other = (tasks.TASKS[name](seed=seed, **kwargs) for seed in (3, 3, 4))
+    for field in ("tokens", "targets", "split", "repeats", "answer_positions"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(same, field))
+    assert one.certificate == same.certificate
+    assert (one.split != other.split).any()
+
+
+# The certificate can fail.
+
+
+def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1)):
+    return tasks.base.certify(
+        np.array(tokens, np.int32),
+        np.array([[1], [2], [1], [1], [2]], np.int32),
+        np.array([tasks.SPLITS.index(name) for name in split], np.int8),
+        np.array(repeats, np.int32),
+        np.array(atoms),
+        "nothing.",
+    )
+
+
+TOKENS = [[1, 3], [2, 3], [1, 4], [2, 4], [4, 4]]
+SPLIT = ["train", "train", "id", "id", "ood"]
+ATOMS = [[0, 1], [0, 2], [1, 2], [2, 1], [3, 4]]
+
+
+def test_a_clean_certificate():
+    certificate = _certify(TOKENS, SPLIT, ATOMS)
+    assert certificate.rows == {"train": 2, "id": 2, "ood": 1, "train_epoch": 3}
+    assert certificate.overlap == {"train/id": 0, "train/ood": 0, "id/ood": 0}
+    assert certificate.impure == {"id": 0, "ood": 0}
+    assert certificate.atoms == {"all": 5, "practiced": 3, "never_composed": 2}
+    assert certificate.chance == {"train": 0.5, "id": 0.5, "ood": 0.5}
+    assert certificate.last_token == {"train": 0.5, "id": 1.0, "ood": 0.0}
+
+
+def test_a_row_in_two_splits_is_counted():
+    leaking = [*TOKENS[:4], TOKENS[0]]
+    assert _certify(leaking, SPLIT, ATOMS).overlap["train/ood"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "atoms", "impure"),
+    [
+        (2, [1, 3], {"id": 1, "ood": 0}),  # Fact 3 is in no training composition.
+        (4, [3, 0], {"id": 0, "ood": 1}),  # Fact 0 is in one.
+        (4, [0, -1], {"id": 0, "ood": 0}),  # One part composes nothing.
+    ],
+)
+def test_an_impure_row_is_counted(row, atoms, impure):
+    changed = [*ATOMS[:row], atoms, *ATOMS[row + 1 :]]
+    assert _certify(TOKENS, SPLIT, changed).impure == impure
+
+
+def test_an_answer_that_training_never_gives_is_below_chance():
+    split = ["train", "id", "train", "train", "ood"]  # Training answers 1 alone.
+    certificate = _certify(TOKENS, split, ATOMS)
+    assert certificate.chance == {"train": 1.0, "id": 0.0, "ood": 0.0}
+    assert certificate.majority == {"train": 1.0, "id": 0.0, "ood": 0.0}
+
+
+# What a table refuses.
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("targets", np.ones((5, 1), np.int32), r"must be \[N, A\]"),
+        ("split", np.zeros((1,), np.int8), r"split must be \[N\]"),
+        ("repeats", np.ones((2, 1), np.int32), r"repeats must be \[N\]"),
+        ("vocab", ("<pad>", "a"), "tokens must lie in the vocabulary"),
+        ("tokens", np.array([[-1, 1, 1]] * 2, np.int32), "lie in the vocabulary"),
+        ("answer_positions", np.full((2, 1), 3, np.int32), "must lie in the row"),
+    ],
+)
+def test_a_table_refuses_arrays_that_do_not_fit(field, value, message):
+    fields = {
+        "tokens": np.array([[1, 2, 0], [2, 1, 1]], np.int32),
+        "answer_positions": np.zeros((2, 1), np.int32),
+        "targets": np.ones((2, 1), np.int32),
+        "split": np.zeros(2, np.int8),
+        "repeats": np.ones(2, np.int32),
+        "tags": {},
+        "tag_names": {},
+        "vocab": ("<pad>", "a", "b"),
+        "certificate": _certify(TOKENS, SPLIT, ATOMS),
+    }
+    tasks.Table(**fields)
+    with pytest.raises(ValueError, match=message):
+        tasks.Table(**fields | {field: value})
+
+
+# The `task` section of a config.
+
+
+def test_a_good_section_has_no_problems(tiny_config):
+    assert tasks.problems(tiny_config) == []
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "problem"),
+    [
+        ({"phy": 1.0}, r"task.kwargs.phy is no argument of the task; choose from num_"),
+        ({"phi": None}, "task.kwargs.phi is missing."),
+        ({"phi": "7"}, "task.kwargs.phi must be float, got '7'."),
+        ({"num_entities": 7.0}, "task.kwargs.num_entities must be int, got 7.0."),
+        ({"max_heldout": 1.5}, "max_heldout must be int or NoneType, got 1.5."),
+        ({"atomic_repeats": True}, "atomic_repeats must be int, got True."),
+    ],
+)
+def test_arguments_are_checked_against_the_signature(kwargs, problem):
+    config = configs.load(f"{ROOT}/configs/knowledge_composition.py:smoke").unlock()
+    section = config.task.kwargs.to_dict() | kwargs
+    if section["phi"] is None:
+        del section["phi"]
+    config.task.kwargs = section
+    (found,) = tasks.problems(config)
+    assert problem in found
+
+
+def test_an_int_will_do_for_a_float(tiny_config):
+    config = configs.override(tiny_config, {}).unlock()
+    config.task.kwargs = config.task.kwargs.to_dict() | {"phi": 2}
+    assert tasks.problems(config) == []

@@ -1,0 +1,185 @@
+"""The command as a user types it: exit codes, messages, what is left behind."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rdt_jax import cli
+from rdt_jax import config as configs
+from rdt_jax.training import records
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = str(ROOT / "configs" / "knowledge_composition.py") + ":smoke"
+STUDY = str(ROOT / "experiments" / "depth_by_decay")
+TINY = [
+    "--config.model.width=8",
+    "--config.model.core_blocks=1",
+    "--config.num_steps=20",
+    "--config.eval_every_steps=10",
+    "--config.checkpoint_every_steps=10",
+    "--config.optimizer.warmup_steps=5",
+]
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """One compile cache for all the processes that these tests start."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+def _environment(cache):
+    return os.environ | {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu"}
+
+
+def _rdt(*arguments, cache):
+    return subprocess.run(
+        [sys.executable, "-m", "rdt_jax", *arguments],
+        capture_output=True,
+        text=True,
+        env=_environment(cache),
+    )
+
+
+@pytest.mark.parametrize("verb", [(), ("train",), ("sweep",), ("figures",), ("tasks",)])
+def test_help_exits_0_and_imports_no_jax(verb):
+    code = (
+        "import sys; from rdt_jax import cli\n"
+        "try: cli.main(sys.argv[1:])\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        "assert 'jax' not in sys.modules and 'matplotlib' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *verb, "--help"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "usage: rdt" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.model.widht=8"], "Unknown config key 'model.widht'; did you mean"),
+        (["--config.num_steps=ten"], "num_steps must be an int, got 'ten'"),
+        (["--config.optimizer.weight_decay=-1"], "weight_decay must be at least 0"),
+        (["--config.model.width=33"], "model.width (33) must be a multiple of"),
+        (["--config.eval_every_steps=7"], "num_steps (300) must be a multiple of"),
+        (["--config.task.name=modulo"], "Unknown task 'modulo'; choose from"),
+        (["--config.task.kwargs.phi=99"], "task.kwargs.phi must leave at least one"),
+        (["--config.task.kwargs.size=9"], "Unknown config key 'task.kwargs.size'"),
+        (["--config.optimizer.name=adam"], "optimizer.name must be one of adamw"),
+        (["--config.model.preset=gpt"], "model.preset must be one of rdt"),
+        (["--config.batch_size=100000"], "batch_size must be in [1,"),
+    ],
+)
+def test_a_mistake_exits_2_with_one_clear_message(arguments, message, tmp_path, capsys):
+    workdir = tmp_path / "runs"
+    code = cli.main(["train", f"--config={CONFIG}", f"--workdir={workdir}", *arguments])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert message in error and "Traceback" not in error
+    assert not workdir.exists()  # Nothing is made before everything is checked.
+
+
+def test_unknown_preset_file_and_study(tmp_path, capsys):
+    workdir = f"--workdir={tmp_path}"
+    for arguments, message in [
+        (["train", f"--config={CONFIG}y", workdir], "Unknown preset 'smokey'"),
+        (["train", "--config=configs/none.py:cpu", workdir], "No config file"),
+        (["train", "--config=configs/base.py", workdir], "must be FILE.py:PRESET"),
+        (["sweep", f"{STUDY}s", workdir], "choose from depth_by_decay"),
+        (["sweep", STUDY, "--preset=huge", workdir], "Unknown preset 'huge'"),
+        (["sweep", STUDY, "--preset=smoke", "--lanes=0", workdir], "--lanes must be"),
+        (["sweep", STUDY, "--preset=smoke", "--workers=0", workdir], "--workers must"),
+        (["figures", STUDY, "--preset=smoke", workdir], "`rdt sweep` trains them"),
+    ]:
+        assert cli.main(arguments) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_an_argument_that_no_verb_takes_exits_2(capsys):
+    for arguments in (["train", f"--config={CONFIG}", "--wokdir=x"], ["tasks", "--x"]):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(arguments)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_tasks_lists_names_and_arguments(capsys):
+    assert cli.main(["tasks"]) == 0
+    out = capsys.readouterr().out
+    assert "knowledge_composition" in out and "phi: float" in out
+
+
+def test_a_run_folder_that_was_edited_is_refused(tmp_path, cache):
+    arguments = ("train", f"--config={CONFIG}", f"--workdir={tmp_path}", *TINY)
+    first = _rdt(*arguments, cache=cache)
+    assert first.returncode == 0, first.stderr
+    folder = pathlib.Path(first.stdout.strip())
+    assert records.read_status(folder)["state"] == "done"
+    text = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(text.replace('"seed": 0', '"seed": 1', 1))
+    again = _rdt(*arguments, cache=cache)
+    assert again.returncode == 2
+    assert "it was edited or moved" in again.stderr and "Traceback" not in again.stderr
+
+
+def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, cache):
+    arguments = ("train", f"--config={CONFIG}", f"--workdir={tmp_path}", *TINY)
+    config = configs.load(CONFIG)
+    config = configs.override(config, configs.parse_overrides(config, TINY))
+    folder = tmp_path / configs.run_id(config)
+    records.create(folder, config)
+    (folder / "metrics.jsonl").unlink()
+    (folder / "metrics.jsonl").symlink_to("/dev/full")
+    full = _rdt(*arguments, cache=cache)
+    assert full.returncode == 1
+    assert "No space left on device" in full.stderr and "Traceback" not in full.stderr
+    (folder / "metrics.jsonl").unlink()
+    (folder / "metrics.jsonl").touch()
+    assert _rdt(*arguments, cache=cache).returncode == 0
+    steps = [row["step"] for row in records.read_rows(folder / "metrics.jsonl")]
+    assert steps == [0, 10, 20]
+
+
+def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
+    arguments = [
+        "sweep", STUDY, "--preset=smoke", f"--workdir={tmp_path}", *TINY,
+        "--config.num_steps=3000", "--config.stop_after_phases=false",
+    ]  # fmt: skip
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "rdt_jax", *arguments],
+        env=_environment(cache),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not any(r.stat().st_size for r in tmp_path.glob("*/metrics.jsonl")):
+        assert time.monotonic() < deadline and driver.poll() is None
+        time.sleep(0.1)
+    driver.send_signal(signal.SIGTERM)  # As a scheduler would: the workers checkpoint.
+    assert driver.wait(timeout=60) == 0
+    states = {s: records.read_json(s)["state"] for s in tmp_path.glob("*/status.json")}
+    assert len(states) >= 2
+    assert set(states.values()) <= {"preempted", "pending", "done"}
+    assert "running" not in states.values()
+
+    result = _rdt(*arguments, cache=cache)
+    assert result.returncode == 0, result.stderr
+    for path in states:
+        assert records.read_json(path)["state"] == "done"
+        rows = records.read_rows(path.parent / "metrics.jsonl")
+        assert [row["step"] for row in rows] == list(range(0, 3001, 10))
+    figures = tmp_path / "sweeps" / "depth_by_decay-smoke" / "figures"
+    assert len(list(figures.glob("*.png"))) == len(list(figures.glob("*.pdf"))) == 3
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.jsonl")}
+    status = _rdt(*arguments, "--status", cache=cache)
+    assert status.returncode == 0 and f"{len(states)} trials" in status.stdout
+    assert _rdt(*arguments, cache=cache).returncode == 0  # Nothing is trained again.
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*.jsonl")}
+    plan = json.loads((figures.parent / "plan.json").read_text())
+    assert {run["run_id"] for run in plan["runs"]} == {p.parent.name for p in states}

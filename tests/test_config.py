@@ -1,0 +1,323 @@
+"""Loading, overriding, naming, writing and reading back a config."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import ml_collections
+import pytest
+from ml_collections import config_dict
+
+from rdt_jax import config as configs
+
+
+def _small() -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(
+        {
+            "count": 3,
+            "rate": 0.5,
+            "flag": False,
+            "model": {
+                "name": "rdt",
+                "loops": (1, 2),
+                "depth": config_dict.placeholder(int),
+            },
+        }
+    ).lock()
+
+
+def _leaves(config, prefix=""):
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+# Loading.
+
+
+def _write(tmp_path, text, name="some.py"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+PRESETS_FILE = """
+import ml_collections
+def get_config(preset):
+    return ml_collections.ConfigDict({"preset": preset})
+"""
+
+
+def test_load_passes_the_preset_and_locks_the_config(tmp_path):
+    config = configs.load(f"{_write(tmp_path, PRESETS_FILE)}:tiny")
+    assert config.preset == "tiny"
+    with pytest.raises(AttributeError, match="locked"):
+        config.other = 1
+
+
+def test_load_lets_a_config_import_its_siblings_and_leaves_the_path_alone(tmp_path):
+    (tmp_path / "configs").mkdir()
+    _write(tmp_path, PRESETS_FILE, "sibling_of_test.py")
+    text = "from sibling_of_test import get_config\n"
+    before = list(sys.path)
+    path = _write(tmp_path / "configs", text)
+    assert configs.load(f"{path}:tiny").preset == "tiny"
+    assert sys.path == before
+
+
+def test_load_wants_a_preset(tmp_path):
+    with pytest.raises(ValueError, match=r"--config must be FILE.py:PRESET, got 'a"):
+        configs.load("a.py")
+
+
+def test_load_of_a_missing_file_lists_its_siblings(tmp_path):
+    with pytest.raises(ValueError, match=r"No config file .*x\.py; .* holds none\."):
+        configs.load(f"{tmp_path}/x.py:cpu")
+    _write(tmp_path, "", "b.py")
+    _write(tmp_path, "", "a.py")
+    with pytest.raises(ValueError, match=r"the folder holds a\.py, b\.py\."):
+        configs.load(f"{tmp_path}/x.py:cpu")
+
+
+def test_load_wants_get_config(tmp_path):
+    with pytest.raises(ValueError, match=r"must define get_config\(preset\)"):
+        configs.load(f"{_write(tmp_path, '')}:cpu")
+
+
+# Overriding.
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("count=7", 7),
+        ("count=1_000", 1000),
+        ("rate=1e-3", 1e-3),
+        ("rate=2", 2),
+        ("flag=true", True),
+        ("flag=False", False),
+        ("model.name=none", "none"),  # A string key takes its text as it is.
+        ("model.name=12", "12"),
+        ("model.name=a=b", "a=b"),
+        ("model.name=", ""),
+        ("model.loops=(4,8)", (4, 8)),
+        ("model.loops=4,8", (4, 8)),
+        ("model.loops=[4]", [4]),
+        ("model.depth=none", None),
+        ("model.depth=NULL", None),
+        ("model.depth=2", 2),
+        ("count=many", "many"),  # Reported by `override`, with the type.
+        ("unknown=1", 1),
+    ],
+)
+def test_parse_overrides(text, value):
+    (parsed,) = configs.parse_overrides(_small(), [f"--config.{text}"]).items()
+    assert parsed == (text.partition("=")[0], value)
+    assert type(parsed[1]) is type(value)
+
+
+def test_the_last_of_two_equal_arguments_counts():
+    arguments = ["--config.count=1", "--config.rate=0.1", "--config.count=2"]
+    parsed = configs.parse_overrides(_small(), arguments)
+    assert parsed == {"count": 2, "rate": 0.1}
+
+
+@pytest.mark.parametrize("argument", ["--config.count", "--count=1", "count=1"])
+def test_another_argument_is_refused(argument):
+    message = rf"Unknown argument '{argument}'; an override is --config.KEY=VALUE"
+    with pytest.raises(ValueError, match=message):
+        configs.parse_overrides(_small(), [argument])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stored"),
+    [
+        ("count", 4, 4),
+        ("rate", 1, 1.0),
+        ("rate", 0.25, 0.25),
+        ("flag", True, True),
+        ("model.name", "x", "x"),
+        ("model.loops", 5, (5,)),
+        ("model.loops", [5, 6], (5, 6)),
+        ("model.loops", (), ()),
+        ("model.depth", 3, 3),
+        ("model.depth", None, None),
+    ],
+)
+def test_override_replaces_one_leaf_of_a_copy(key, value, stored):
+    config = _small()
+    changed = configs.override(config, {key: value})
+    leaves = dict(_leaves(changed))
+    assert leaves.pop(key) == stored
+    assert type(configs.override(changed, {})[key]) is type(stored)
+    untouched = dict(_leaves(_small()))
+    assert dict(_leaves(config)) == untouched
+    del untouched[key]
+    assert leaves == untouched
+    assert changed.is_locked
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("count", 1.5, r"count must be an int, got 1\.5\."),
+        ("count", True, r"count must be an int, got True\."),
+        ("count", None, r"count must be an int, got None\."),
+        ("rate", "fast", r"rate must be a float, got 'fast'\."),
+        ("rate", False, r"rate must be a float, got False\."),
+        ("flag", 1, r"flag must be true or false, got 1\."),
+        ("model.name", 3, r"model\.name must be a string, got 3\."),
+        ("model.depth", 1.0, r"model\.depth must be an int or none, got 1\.0\."),
+        ("coumt", 3, r"Unknown config key 'coumt'; did you mean count\?"),
+        ("model.nam", 3, r"'model\.nam'; did you mean model\.name or"),
+        ("zzzz", 3, r"Unknown config key 'zzzz'; choose from count, flag, rate\."),
+        ("model", 3, r"Unknown config key 'model'; "),
+        (
+            "model.zzzzzzzzzzzzzzz",
+            3,
+            r"choose from model\.depth, model\.loops, model\.name\.",
+        ),
+        ("x.y.z", 3, r"'x\.y\.z'; choose from count, flag, model\.depth, .*, rate\."),
+    ],
+)
+def test_override_refuses(key, value, message):
+    with pytest.raises(ValueError, match=message):
+        configs.override(_small(), {key: value})
+
+
+def test_override_reports_everything_at_once():
+    wrong = {"zzzz": 1, "count": "a", "rate": 0.1, "model.name": 2}
+    with pytest.raises(ValueError, match="^Invalid config:\n") as caught:
+        configs.override(_small(), wrong)
+    lines = str(caught.value).split("\n")[1:]
+    assert [line.split()[0] for line in lines] == ["Unknown", "count", "model.name"]
+    assert all(line.startswith("  ") for line in lines)
+
+
+def test_problems_are_listed_once_each():
+    configs.raise_problems([])
+    with pytest.raises(ValueError, match=r"^Invalid config:\n  b\n  a$"):
+        configs.raise_problems(["b", "a", "b"])
+
+
+def test_an_optional_key_stays_optional_and_an_int():
+    config = _small()
+    for value in (2, None, None, 3, 4, None, 5):
+        config = configs.override(config, {"model.depth": value})
+        assert config.model.depth == value
+        with pytest.raises(ValueError, match="must be an int or none"):
+            configs.override(config, {"model.depth": "deep"})
+    assert _small().model.depth is None
+
+
+# Naming.
+
+
+def test_the_name_of_a_run_is_the_hash_of_its_canonical_json():
+    text = (
+        '{"count":3,"flag":false,'
+        '"model":{"depth":null,"loops":[1,2],"name":"rdt"},"rate":0.5}'
+    )
+    # Another rule would orphan every run folder there is.
+    expected = hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert configs.run_id(_small()) == expected == "0abff9a4103a"
+
+
+def test_equal_configs_have_equal_names(tiny_config):
+    name = configs.run_id(tiny_config)
+    there = configs.override(tiny_config, {"seed": 5, "recurrence.backprop_depth": 1})
+    back = configs.override(there, {"recurrence.backprop_depth": None, "seed": 0})
+    same = configs.override(tiny_config, dict(_leaves(tiny_config)))
+    assert configs.run_id(there) != name
+    assert configs.run_id(back) == configs.run_id(same) == name
+
+
+def test_every_key_changes_the_name(tiny_config):
+    other = {
+        int: lambda x: x + 1,
+        float: lambda x: x + 2**-20,
+        bool: lambda x: not x,
+        str: lambda x: x + "_",
+        tuple: lambda x: (*x, 3),
+        type(None): lambda x: 1,
+    }
+    leaves = dict(_leaves(tiny_config))
+    names = {
+        configs.run_id(configs.override(tiny_config, {key: other[type(value)](value)}))
+        for key, value in leaves.items()
+    }
+    assert len(leaves) > 40
+    assert len(names | {configs.run_id(tiny_config)}) == len(leaves) + 1
+
+
+def test_names_do_not_depend_on_the_process(tiny_config):
+    code = (
+        "import sys; from rdt_jax import config as c; "
+        "print(c.run_id(c.from_json(sys.stdin.read())))"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        input=configs.to_json(tiny_config),
+        env={**os.environ, "PYTHONHASHSEED": "17"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.strip() == configs.run_id(tiny_config)
+
+
+# Writing and reading back.
+
+
+def test_json_reloads_to_an_equal_config(tiny_config):
+    config = configs.override(
+        tiny_config,
+        {"optimizer.learning_rate": 0.1 + 0.2, "recurrence.eval_loops": (1, 8)},
+    )
+    again = configs.from_json(configs.to_json(config))
+    assert again == config
+    assert dict(_leaves(again)) == dict(_leaves(config))
+    for key, value in _leaves(config):
+        assert type(again[key]) is type(value), key
+    assert configs.run_id(again) == configs.run_id(config)
+    assert configs.to_json(again) == configs.to_json(config)
+    assert again.is_locked
+
+
+def _run_folder(tmp_path, config):
+    folder = tmp_path / configs.run_id(config)
+    folder.mkdir()
+    (folder / "config.json").write_text(configs.to_json(config))
+    return folder
+
+
+def test_read_run_reads_what_was_written(tmp_path, tiny_config):
+    assert configs.read_run(_run_folder(tmp_path, tiny_config)) == tiny_config
+
+
+def test_read_run_detects_an_edited_config(tmp_path, tiny_config):
+    folder = _run_folder(tmp_path, tiny_config)
+    content = json.loads((folder / "config.json").read_text())
+    content["optimizer"]["weight_decay"] *= 2
+    (folder / "config.json").write_text(json.dumps(content))
+    message = rf"hashes to [0-9a-f]{{12}}, but its folder is named {folder.name}: it"
+    with pytest.raises(ValueError, match=message):
+        configs.read_run(folder)
+
+
+def test_read_run_detects_a_renamed_folder(tmp_path, tiny_config):
+    folder = _run_folder(tmp_path, tiny_config).rename(tmp_path / "best")
+    with pytest.raises(ValueError, match="its folder is named best: it was edited or"):
+        configs.read_run(folder)
+
+
+def test_read_run_wants_a_run_folder(tmp_path):
+    with pytest.raises(ValueError, match="is not a run folder: it has no config.json"):
+        configs.read_run(tmp_path)
+    (tmp_path / "config.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match=r"config\.json is not JSON: Expecting value"):
+        configs.read_run(tmp_path)

@@ -1,0 +1,193 @@
+"""Every named config: it builds, it passes every check, and only keys of base exist."""
+
+import ast
+import re
+
+import ml_collections
+import pytest
+
+from configs import base
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.models import presets, recurrent
+from rdt_jax.training import loop
+from tests.conftest import ROOT
+
+FILES = sorted(
+    path.name
+    for path in (ROOT / "configs").glob("*.py")
+    if path.stem not in ("__init__", "base")
+)
+PRESETS = ("smoke", "cpu", "cpu_long", "paper", "paper_code")  # The same everywhere.
+SPECS = [f"{name}:{preset}" for name in FILES for preset in PRESETS]
+
+
+def _load(spec):
+    return configs.load(f"{ROOT}/configs/{spec}")
+
+
+def _keys(config, prefix=""):
+    """Dotted keys with the types of their values; a task's arguments left out."""
+    for name, value in config.items():
+        if isinstance(value, ml_collections.ConfigDict):
+            if prefix + name != "task.kwargs":
+                yield from _keys(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, config.get_type(name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_presets_are_the_same_words_everywhere(name):
+    with pytest.raises(ValueError, match=r"Unknown preset 'x'; choose from ") as caught:
+        _load(f"{name}:x")
+    choices = str(caught.value).rstrip(".").partition("choose from ")[2].split(", ")
+    assert choices == sorted(PRESETS)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_config_has_the_keys_of_base_and_is_valid(spec):
+    config = _load(spec)
+    assert dict(_keys(config)) == dict(_keys(base.get_config()))
+    loop.check(config)
+    again = configs.from_json(configs.to_json(config))
+    assert again == config
+    loop.check(again)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_loops_of_a_config_can_be_changed(spec):
+    config = _load(spec)
+    argument = [
+        "--config.recurrence.num_loops=7",
+        "--config.recurrence.eval_loops=1,9",
+        "--config.recurrence.backprop_depth=7",
+    ]
+    changed = configs.override(config, configs.parse_overrides(config, argument))
+    assert changed.recurrence.num_loops == 7
+    assert changed.recurrence.eval_loops == (1, 9)
+    loop.check(changed)
+    assert configs.run_id(changed) != configs.run_id(config)
+    # The loop counts belong to the run, not to the model or to its parameters.
+    table = tasks.make_table(config)
+    assert presets.model_config(changed, table) == presets.model_config(config, table)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_config_makes_a_model_and_has_something_to_evaluate(spec):
+    config = _load(spec)
+    table = tasks.make_table(config)
+    model = presets.model_config(config, table)
+    assert isinstance(hash(model), int)
+    assert isinstance(model, recurrent.ModelConfig)
+    assert (model.vocab_size, model.max_length) == (len(table.vocab), 3)
+    for split in ("train", "id", "ood"):
+        assert table.rows_of(split).size, split
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_named_config_says_how_to_start_it(name):
+    text = ast.get_docstring(ast.parse((ROOT / "configs" / name).read_text()))
+    assert f"rdt train --config=configs/{name}:" in text
+    for preset in PRESETS:
+        assert re.search(rf"^  {preset} +\S", text, re.MULTILINE), preset
+
+
+def test_base_explains_every_key():
+    lines = (ROOT / "configs/base.py").read_text().splitlines()
+    keys = [line for line in lines if re.match(r'\s+"\w+": [^{]', line)]
+    assert len(keys) >= len(dict(_keys(base.get_config())))
+    assert [line for line in keys if "  # " not in line] == []
+
+
+# The library reads no key with a default.
+
+
+def _reads_with_defaults(source: str) -> list[str]:
+    """Calls of `config.get` and `getattr(config, ...)`, by what they are called on."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            owner = node.func.value
+        elif isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            owner = node.args[0]
+        else:
+            continue
+        name = ast.unparse(owner)
+        sections = "config|section|recurrence|optimizer|evaluation|kwargs|model$"
+        if re.search(sections, name):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("folder", ["rdt_jax", "configs", "experiments"])
+def test_no_key_is_read_with_a_default(folder):
+    found = {
+        str(path): reads
+        for path in (ROOT / folder).rglob("*.py")
+        if (reads := _reads_with_defaults(path.read_text()))
+    }
+    assert found == {}
+
+
+def test_a_planted_default_is_seen():
+    planted = (
+        "a = config.get('x', 1)\nb = self.config.model.get('x')\n"
+        "c = getattr(section, 'x', 2)\nd = counts.get(3)\n"
+    )
+    assert _reads_with_defaults(planted) == ["config", "self.config.model", "section"]
+
+
+# What `check` says, all of it at once.
+
+
+def test_check_joins_the_problems_of_all_layers(tiny_config):
+    wrong = configs.override(
+        tiny_config,
+        {
+            "num_steps": 7,
+            "model.width": 15,
+            "optimizer.learning_rate": 0.0,
+            "phases.memorized": 1.5,
+            "task.kwargs.ood_share": 2.0,
+        },
+    )
+    with pytest.raises(ValueError, match="^Invalid config:\n") as caught:
+        loop.check(wrong)
+    lines = str(caught.value).split("\n  ")[1:]
+    assert [line.split()[0] for line in lines] == [
+        "num_steps",
+        "model.width",
+        "optimizer.learning_rate",
+        "phases.memorized",
+        "task.kwargs.ood_share",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"num_steps": 0}, r"num_steps must be at least 1, got 0\."),
+        ({"eval_every_steps": 0}, r"eval_every_steps must be at least 1, got 0\."),
+        (
+            {"checkpoint_every_steps": -1},
+            r"checkpoint_every_steps must be at least 1, got -1\.",
+        ),
+        ({"num_steps": 7}, r"num_steps \(7\) must be a multiple of eval_.* \(2\)\."),
+        (
+            {"checkpoint_every_steps": 3},
+            r"checkpoint_every_steps \(3\) must be a multiple of eval_every_steps",
+        ),
+        ({"seed": -1}, r"seed must be in \[0, 2\*\*32\), got -1\."),
+        ({"seed": 2**32}, r"seed must be in \[0, 2\*\*32\), got 4294967296\."),
+        ({"evaluation.train_rows": 0}, r"evaluation\.train_rows must be at least 1"),
+        ({"evaluation.batch_size": 0}, r"evaluation\.batch_size must be at least 1"),
+        ({"batch_size": 10_000}, r"batch_size must be in \[1, \d+ train rows\]"),
+        ({"task.name": "x"}, r"task\.name: Unknown task 'x'; choose from "),
+    ],
+)
+def test_check_refuses(tiny_config, overrides, message):
+    loop.check(tiny_config)
+    with pytest.raises(ValueError, match=message):
+        loop.check(configs.override(tiny_config, overrides))

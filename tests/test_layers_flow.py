@@ -1,0 +1,169 @@
+"""The shape of the code: imports flow one way, nothing inherits, nothing is needed."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+LAYERS = (
+    "registry",
+    "config",
+    "tasks",
+    "data",
+    "models",
+    "sharding",
+    "training",
+    "sweep",
+    "analysis",
+    "figures",
+    "cli",
+    "__main__",
+)
+PACKAGE = ROOT / "rdt_jax"
+FILES = sorted(
+    path.relative_to(PACKAGE).as_posix()
+    for path in PACKAGE.rglob("*.py")
+    if path != PACKAGE / "__init__.py"
+)
+BASES = {"nn.Module", "NamedTuple", "Protocol"}
+# What the command turns a user's mistake into on its way to exit code 2.
+EXCEPTIONS = {"cli.py": ["Exception"]}
+WITHOUT_JAX = ("registry", "config", "tasks")
+
+
+def _layer(file: str) -> str:
+    return file.partition("/")[0].removesuffix(".py")
+
+
+def _imports(source: str) -> list[str]:
+    """Dotted names of all that a file imports, wherever it does so."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            names += [f"{module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def _wrong_imports(file: str, source: str) -> list[str]:
+    allowed = LAYERS[: LAYERS.index(_layer(file)) + 1]
+    wrong = []
+    for name in _imports(source):
+        top, _, rest = name.partition(".")
+        if top in ("configs", "experiments", "tests") or name.startswith("."):
+            wrong.append(name)
+        elif top == "rdt_jax" and rest.partition(".")[0] not in (
+            *allowed,
+            "__version__",
+        ):
+            wrong.append(name)
+        elif top in ("jax", "flax", "optax") and _layer(file) in WITHOUT_JAX:
+            wrong.append(name)
+    return wrong
+
+
+def _wrong_bases(source: str) -> list[str]:
+    bases = [
+        ast.unparse(base)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+    ]
+    return [base for base in bases if base not in BASES]
+
+
+def test_there_is_something_to_look_at():
+    assert {_layer(file) for file in FILES} >= {"config", "tasks", "models", "training"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_flow_one_way(file):
+    assert _layer(file) in LAYERS, "A new layer needs its place in the order."
+    assert _wrong_imports(file, (PACKAGE / file).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("tasks/base.py", "from rdt_jax import models"),
+        ("tasks/base.py", "from rdt_jax.models import layers"),
+        ("tasks/base.py", "import rdt_jax.data.batches"),
+        ("registry.py", "from rdt_jax import config"),
+        ("models/loop.py", "def late():\n    from rdt_jax.training import step"),
+        ("training/loop.py", "from rdt_jax import cli"),
+        ("training/loop.py", "from configs import base"),
+        ("models/loop.py", "from . import layers"),
+        ("tasks/modular.py", "import jax.numpy as jnp"),
+        ("tasks/modular.py", "from jax import numpy"),
+    ],
+)
+def test_a_planted_import_is_seen(file, line):
+    good = "import numpy\nfrom rdt_jax import registry\n"
+    assert _wrong_imports(file, good) == []
+    assert len(_wrong_imports(file, good + line)) == 1
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_inherits(file):
+    allowed = EXCEPTIONS.get(file, [])
+    assert _wrong_bases((PACKAGE / file).read_text()) == allowed
+
+
+def test_a_planted_base_class_is_seen():
+    good = "class A(nn.Module): pass\nclass B(NamedTuple): pass\nclass C: pass\n"
+    assert _wrong_bases(good) == []
+    planted = good + "class D(C): pass\nclass E(ValueError): pass\n"
+    assert _wrong_bases(planted) == ["C", "ValueError"]
+
+
+def test_extras_are_imported_where_they_are_used_only():
+    extras = r"^(tensorflow|tensorflow_datasets|torch|ray|pytest)(\.|$)"
+    for file in FILES:
+        top_level = ast.parse((PACKAGE / file).read_text()).body
+        for node in top_level:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                for name in _imports(ast.unparse(node)):
+                    assert not re.match(extras, name), f"{file} imports {name}"
+
+
+PROBE = """
+import importlib, sys
+
+class Blocked:
+    names = {"tensorflow", "tensorflow_datasets", "torch", "ray", "pytest"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
+
+sys.meta_path.insert(0, Blocked())
+first = [m for m in sys.argv[1:] if m.split(".")[1] in ("registry", "config", "tasks")]
+for module in first:
+    importlib.import_module(module)
+print("jax" in sys.modules)
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+print(len(Blocked.names & set(sys.modules)), len(sys.argv) - 1)
+"""
+
+
+def test_every_module_imports_without_any_extra():
+    modules = [
+        "rdt_jax."
+        + file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for file in FILES
+        if file != "__main__.py"  # Importing it runs the command.
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *modules],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["False", "0", str(len(modules))]

@@ -1,0 +1,81 @@
+"""The toy run of the training tests; equal programs are compiled once a session."""
+
+import json
+import pathlib
+
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax.training import loop, optimizers, step
+
+# Keys that change what a program is fed or when it is called, but not the program.
+_NOT_COMPILED = {
+    "seed",
+    "num_steps",  # With a constant schedule.
+    "stop_after_phases",
+    "eval_every_steps",
+    "checkpoint_every_steps",
+    *optimizers.LANE_KEYS,
+}
+
+
+@pytest.fixture(scope="session")
+def toy(tiny_config):
+    """Returns a function from overrides to a config of 15 evaluations."""
+    base = configs.override(
+        tiny_config,
+        {
+            "num_steps": 56,
+            "eval_every_steps": 4,
+            "checkpoint_every_steps": 16,
+            "task.kwargs.ood_share": 0.3,
+            "task.kwargs.phi": 1.3,
+            "model.mlp_ratio": 3,
+            "recurrence.eval_loops": (1, 3),
+            "optimizer.learning_rate": 1e-2,
+            "optimizer.warmup_steps": 5,
+            "evaluation.batch_size": 37,  # Of 125 rows: the last batch is padded.
+        },
+    )
+    return lambda overrides=None: configs.override(base, overrides or {})
+
+
+@pytest.fixture(scope="session")
+def build():
+    """Returns `step.build`, which here builds equal programs once."""
+    original, built = step.build, {}
+
+    def build(pack, table):
+        key = _program_key(pack)
+        if key not in built:
+            built[key] = original(pack, table)
+        return built[key]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def train(build):
+    """Returns `loop.train` on checked configs, with the programs of `build`."""
+
+    def train(pack, workdir: pathlib.Path, **kwargs):
+        for config in pack:
+            loop.check(config)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(step, "build", build)
+            return loop.train(pack, workdir, **kwargs)
+
+    return train
+
+
+def _program_key(pack) -> str:
+    config = pack[0]
+    assert config.optimizer.schedule == "constant"
+    values = config.to_dict()
+    del values["phases"]
+    for key in _NOT_COMPILED:
+        *sections, name = key.split(".")
+        parent = values[sections[0]] if sections else values
+        del parent[name]
+    drops = any(c.model.dropout or c.model.embedding_dropout for c in pack)
+    return json.dumps([values, len(pack), bool(drops)], sort_keys=True)

@@ -1,0 +1,317 @@
+"""The compiled programs: one of each kind serves all tests of this file."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdt_jax import tasks
+from rdt_jax.models import presets, recurrent
+from rdt_jax.training import optimizers, step
+from tests.training import bits
+
+
+@pytest.fixture(scope="module")
+def table(toy):
+    return tasks.make_table(toy())
+
+
+@pytest.fixture(scope="module")
+def program(build, toy, table):
+    return build([toy()], table)
+
+
+def trained(program, configs, *chunks):
+    """Runs chunks of updates from the start."""
+    lanes = step.make_lanes(configs)
+    state = program.init(lanes)
+    for n in chunks:
+        state = program.train_chunk(state, lanes, n)
+    return state
+
+
+def lane_of(tree, index):
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+# Chunks.
+
+
+def test_one_chunk_of_six_equals_three_of_two_and_any_others(program, toy):
+    expected = trained(program, [toy()], 6)
+    assert expected.step == 6
+    for chunks in [(2, 2, 2), (1, 0, 5), (3, 3)]:
+        bits.assert_same(trained(program, [toy()], *chunks), expected)
+
+
+def test_chunks_of_all_lengths_share_one_compilation(program, toy):
+    trained(program, [toy()], 0, 1, 4)
+    before = program.train_chunk._cache_size()
+    trained(program, [toy()], 5, 0, 11, np.int32(7))
+    assert program.train_chunk._cache_size() - before <= 1  # An array, not an int.
+    trained(program, [toy()], 3, 17, np.int32(2))
+    assert program.train_chunk._cache_size() - before <= 1
+
+
+def test_a_chunk_of_nothing_changes_nothing(program, toy):
+    bits.assert_same(trained(program, [toy()], 5, 0), trained(program, [toy()], 5))
+
+
+def test_the_state_is_consumed(program, toy):
+    lanes = step.make_lanes([toy()])
+    state = program.init(lanes)
+    program.train_chunk(state, lanes, 1)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.opt_state))
+
+
+def test_losses_add_up_over_a_window(program, toy):
+    lanes = step.make_lanes([toy()])
+    singles, state = [], program.init(lanes)
+    for _ in range(5):
+        state = program.train_chunk(program.start_window(state), lanes, 1)
+        singles.append(float(state.loss_sum[0]))
+    assert len(set(singles)) == 5
+    whole = trained(program, [toy()], 5)
+    np.testing.assert_allclose(whole.loss_sum[0], sum(singles), rtol=1e-6)
+    expected = bits.copy(whole)
+    bits.assert_same(
+        program.start_window(whole), expected.replace(loss_sum=np.zeros(1, np.float32))
+    )
+
+
+# What is learned.
+
+
+def test_starts_at_the_cost_of_guessing(program, toy, table):
+    # Logits at the start have a standard deviation of about 0.02 * sqrt(D) = 0.07.
+    first = trained(program, [toy()], 1)
+    assert abs(first.loss_sum[0] - np.log(len(table.vocab))) < 0.1
+
+
+def test_the_loss_falls_and_a_tiny_model_memorizes(program, toy):
+    state = trained(program, [toy()], 300)
+    chex.assert_tree_all_finite(state)
+    measured = program.evaluate(state.params)
+    train = program.groups.index("train")
+    assert measured["accuracy"][0, program.loops.index(2), train] >= 0.99
+    assert measured["loss"][0, program.loops.index(2), train] < 0.5
+
+
+def test_the_seed_decides_parameters_and_batches(build, toy, table):
+    pack = [toy({"seed": seed}) for seed in (5, 6, 5)]
+    program = build(pack, table)
+    state = trained(program, pack, 3)
+    bits.assert_same(lane_of(state.params, 0), lane_of(state.params, 2))
+    assert state.loss_sum[0] == state.loss_sum[2] != state.loss_sum[1]
+    embedding = program.init(step.make_lanes(pack)).params["embedding"]
+    assert np.abs(embedding[0] - embedding[1]).max() > 1e-2
+
+
+def test_gradients_flow_through_the_last_loops_only(build, program, toy, table):
+    every = toy({"recurrence.backprop_depth": 2})
+    last = toy({"recurrence.backprop_depth": 1})
+    truncated = trained(build([last], table), [last], 1)
+    full = trained(program, [toy()], 1)
+    np.testing.assert_allclose(truncated.loss_sum, full.loss_sum, rtol=1e-6)
+    assert truncated.gradient_norm[0] < 0.9 * full.gradient_norm[0]
+    same = trained(build([every], table), [every], 1)
+    np.testing.assert_allclose(same.gradient_norm, full.gradient_norm, rtol=1e-5)
+
+
+def test_dropout_trains_and_is_another_run(build, program, toy, table):
+    config = toy({"model.dropout": 0.3, "model.embedding_dropout": 0.1})
+    dropping = build([config], table)
+    assert dropping is not program
+    state = trained(dropping, [config], 7)
+    chex.assert_tree_all_finite(state)
+    losses = [float(state.loss_sum[0])]
+    for rates in [(0.3, 0.0), (0.0, 0.1), (0.0, 0.0)]:
+        names = ("model.dropout", "model.embedding_dropout")
+        lane = toy(dict(zip(names, rates, strict=True)))
+        losses.append(float(trained(dropping, [lane], 7).loss_sum[0]))
+    assert len(set(losses)) == 4
+    without = trained(program, [toy()], 7)
+    np.testing.assert_allclose(losses[-1], without.loss_sum[0], rtol=1e-5)
+
+
+# Lanes.
+
+LANES = (
+    {"seed": 3, "optimizer.learning_rate": 3e-3, "optimizer.weight_decay": 1.0},
+    {"seed": 4, "model.dropout": 0.2, "optimizer.warmup_steps": 1},
+    {"seed": 7, "model.embedding_dropout": 0.1, "loss.label_smoothing": 0.0},
+)
+
+
+@pytest.fixture(scope="module")
+def pack(toy):
+    return [toy(lane) for lane in LANES]
+
+
+def test_lanes_equal_separate_runs(build, toy, table, pack):
+    program = build(pack, table)
+    together = trained(program, pack, 7)
+    measured = program.evaluate(together.params)
+    for index, config in enumerate(pack):
+        solo = build([config], table)
+        alone = trained(solo, [config], 7)
+        found = lane_of(together.replace(step=together.step[None]), [index])
+        # float32: vmap turns products into batched ones, which round differently.
+        chex.assert_trees_all_close(
+            found.replace(step=together.step), alone, rtol=1e-3, atol=2e-5
+        )
+        for name, values in solo.evaluate(alone.params).items():
+            np.testing.assert_allclose(
+                measured[name][index], values[0], rtol=1e-4, err_msg=name
+            )
+
+
+def test_every_lane_starts_as_its_solo_run(build, table, pack):
+    program = build(pack, table)
+    together = program.init(step.make_lanes(pack))
+    for index, config in enumerate(pack):
+        alone = build([config], table).init(step.make_lanes([config]))
+        bits.assert_same(lane_of(together.params, index), lane_of(alone.params, 0))
+
+
+@pytest.mark.parametrize("broken", range(3))
+def test_a_lane_that_breaks_leaves_the_others_bit_identical(
+    build, toy, table, pack, broken
+):
+    program = build(pack, table)
+    bad = toy(
+        {**LANES[broken], "optimizer.learning_rate": 1e30, "optimizer.warmup_steps": 0}
+    )
+    changed = [bad if index == broken else c for index, c in enumerate(pack)]
+    state, expected = (trained(program, configs, 6) for configs in (changed, pack))
+    assert not np.isfinite(state.loss_sum[broken])
+    measured, wanted = (program.evaluate(s.params) for s in (state, expected))
+    for index in {0, 1, 2} - {broken}:
+        for left, right in [(state, expected), (measured, wanted)]:
+            pick = lambda tree, i=index: [
+                x[i] for x in jax.tree.leaves(tree) if x.ndim > 0
+            ]
+            bits.assert_same(pick(left), pick(right))
+    assert list(state.finite_steps) == [1 if i == broken else 6 for i in range(3)]
+
+
+def test_finite_steps_counts_the_updates_before_the_first_broken_one(program, toy):
+    # Weights grow by rate * decay = 1000 an update until their products overflow.
+    config = toy(
+        {
+            "optimizer.learning_rate": 1.0,
+            "optimizer.weight_decay": 1000.0,
+            "optimizer.warmup_steps": 0,
+        }
+    )
+    lanes = step.make_lanes([config])
+    state, finite = program.init(lanes), []
+    for _ in range(19):
+        state = program.train_chunk(program.start_window(state), lanes, 1)
+        finite.append(bool(np.isfinite(state.loss_sum[0])))
+    first = finite.index(False)
+    assert first > 1, "the run must break late for this test to mean anything"
+    assert state.finite_steps[0] == first
+    assert trained(program, [config], 19).finite_steps[0] == first
+
+
+# Evaluation.
+
+
+def test_evaluates_every_split_and_its_breakdown(program, table):
+    assert program.loops == (1, 2, 3)  # num_loops and eval_loops, ascending.
+    sizes = dict(zip(program.groups, program.group_sizes, strict=True))
+    assert sizes.keys() == {
+        "train", "id", "ood", "mixed",
+        "train[hops=1]", "train[hops=2]",
+        "train[pattern=atomic]", "train[pattern=id-id]",
+        "mixed[pattern=id-ood]", "mixed[pattern=ood-id]",
+    }  # fmt: skip
+    for split in ("train", "id", "ood", "mixed"):
+        assert sizes[split] == table.certificate.rows[split]
+    assert sizes["train"] == sizes["train[hops=1]"] + sizes["train[hops=2]"]
+    assert len(set(sizes.values())) > 4, "equal sizes could hide swapped groups"
+
+
+def test_accuracy_and_loss_equal_a_recount_row_by_row(program, toy, table):
+    state = trained(program, [toy()], 40)
+    measured = program.evaluate(state.params)
+    params = lane_of(state.params, 0)
+    model = presets.model_config(toy(), table)
+    for position, loops in enumerate(program.loops):
+        forward = jax.jit(
+            lambda tokens, at, loops=loops: (
+                recurrent.apply(params, tokens, at, model, num_loops=loops).logits
+            )
+        )
+        scores = np.stack(
+            [
+                forward(table.tokens[[row]], table.answer_positions[[row]])[0, 0]
+                for row in range(len(table.tokens))
+            ]
+        ).astype(np.float64)  # [N, V]
+        answers = table.targets[:, 0]
+        right = scores.argmax(axis=-1) == answers
+        cost = np.log(np.exp(scores).sum(-1)) - scores[np.arange(len(answers)), answers]
+        accuracies = []
+        for column, group in enumerate(program.groups):
+            members = _members(table, group)
+            assert members.sum() == program.group_sizes[column]
+            found = {name: measured[name][0, position, column] for name in measured
+                     if name != "weight_norm"}  # fmt: skip
+            assert round(float(found["accuracy"]) * members.sum()) == (
+                right[members].sum()
+            ), group
+            np.testing.assert_allclose(found["loss"], cost[members].mean(), rtol=1e-5)
+            accuracies.append(right[members].mean())
+        assert len(set(accuracies)) > 3, "equal accuracies could hide swapped groups"
+
+
+def test_the_weight_norm_is_euclidean_over_all_parameters(program, toy):
+    state = trained(program, [toy()], 2)
+    leaves = jax.tree.leaves(lane_of(bits.copy(state.params), 0))
+    expected = np.sqrt(sum((leaf.astype(np.float64) ** 2).sum() for leaf in leaves))
+    measured = program.evaluate(state.params)["weight_norm"]
+    np.testing.assert_allclose(measured, [expected], rtol=1e-6)
+
+
+def test_large_training_splits_are_sampled_once_and_for_all(toy, table):
+    config = toy({"evaluation.train_rows": 29})
+    parts, names, sizes = step._evaluated_groups(config, table)
+    again = step._evaluated_groups(toy({"evaluation.train_rows": 29, "seed": 9}), table)
+    assert dict(zip(names, sizes, strict=True))["train"] == 29
+    assert np.unique(parts["train"]).size == 29
+    assert np.isin(parts["train"], table.rows_of("train")).all()
+    np.testing.assert_array_equal(parts["train"], again[0]["train"])
+    hops = [parts[f"train[hops={hop}]"] for hop in (1, 2)]
+    assert sorted(np.concatenate(hops)) == sorted(parts["train"])
+    np.testing.assert_array_equal(parts["id"], table.rows_of("id"))
+
+
+def test_lanes_carry_seed_and_hyper(pack):
+    lanes = step.make_lanes(pack)
+    assert lanes.seed.dtype == jnp.uint32
+    np.testing.assert_array_equal(lanes.seed, [3, 4, 7])
+    assert isinstance(lanes.hyper, optimizers.Hyper)
+    for name, expected in {
+        "learning_rate": [3e-3, 1e-2, 1e-2],
+        "weight_decay": [1.0, 0.1, 0.1],
+        "warmup_steps": [5, 1, 5],
+        "dropout": [0, 0.2, 0],
+        "embedding_dropout": [0, 0, 0.1],
+        "label_smoothing": [0.1, 0.1, 0],
+    }.items():
+        np.testing.assert_allclose(getattr(lanes.hyper, name), expected, rtol=1e-6)
+
+
+def _members(table, group):
+    split, _, tag = group.partition("[")
+    members = table.split == tasks.SPLITS.index(split)
+    if tag:
+        name, _, word = tag.removesuffix("]").partition("=")
+        words = table.tag_names.get(name)
+        value = words.index(word) if words else int(word)
+        members = members & (table.tags[name] == value)
+    return members
