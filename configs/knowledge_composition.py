@@ -3,7 +3,7 @@
 Presets:
   smoke       seconds; the whole path, no science
   cpu         minutes on 2 cores; all three stages at width 64
-  cpu_long    the same model with a longer budget, for the wider sweep
+  cpu_long    the same run to the end of its budget, for the wider sweep
   paper       Kohli et al. (2026), arXiv:2604.07822, Section 5, Appendix C, as written
   paper_code  the defaults of the authors' released code where they differ
 
@@ -11,7 +11,6 @@ Presets:
 """
 
 import ml_collections
-from ml_collections import config_dict
 
 from configs import base
 from rdt_jax import registry
@@ -32,15 +31,22 @@ def _cpu() -> ml_collections.ConfigDict:
         "ood_share": 0.2,  # of the facts
         "phi": 7.2,  # two-hop training rows per ID fact
         "atomic_repeats": 6,  # of each fact in an epoch
-        "max_heldout": config_dict.placeholder(int),  # per held-out part; None: all
+        "max_heldout": 500,  # rows in id, ood and each mixed pattern; None: all
         "answer_at": "last",
     }
     config.batch_size = 128
-    config.num_steps = 6_000
-    config.eval_every_steps = 200
-    config.checkpoint_every_steps = 1_000
-    config.optimizer.learning_rate = 3e-3
+    config.num_steps = 10_000
+    config.eval_every_steps = 250
+    config.checkpoint_every_steps = 2_000
+    config.optimizer.learning_rate = 5e-3
     config.loss.label_smoothing = 0.1
+    return config
+
+
+def _cpu_long() -> ml_collections.ConfigDict:
+    config = _cpu()
+    config.num_steps = 8_000
+    config.stop_after_phases = False
     return config
 
 
@@ -102,7 +108,7 @@ def _paper_code() -> ml_collections.ConfigDict:
 PRESETS = {
     "smoke": _smoke,
     "cpu": _cpu,
-    "cpu_long": _cpu,
+    "cpu_long": _cpu_long,
     "paper": _paper,
     "paper_code": _paper_code,
 }

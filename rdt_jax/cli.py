@@ -97,6 +97,8 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    _use_compile_cache(options.workdir)
+
     from rich.console import Console
     from rich.live import Live
 
@@ -104,7 +106,6 @@ def _train(options: argparse.Namespace) -> int:
     from rdt_jax.sweep import progress
     from rdt_jax.training import loop, records
 
-    _use_compile_cache(options.workdir)
     with _mistakes():
         config = configs.load(options.config)
         config = configs.override(
@@ -188,9 +189,10 @@ def _tasks(options: argparse.Namespace) -> int:
 
 
 def _worker(options: argparse.Namespace) -> int:
+    _use_compile_cache(options.folder.resolve().parents[1])
+
     from rdt_jax.sweep import ledger
 
-    _use_compile_cache(options.folder.resolve().parents[1])
     with _mistakes():
         ledger.read_plan(options.folder)
     orphaned = lambda: options.parent not in (None, os.getppid())
@@ -241,7 +243,10 @@ def _show(options: argparse.Namespace, plan) -> int:
 
 
 def _use_compile_cache(workdir: pathlib.Path) -> None:
-    """Keeps compiled programs with the runs, unless the user has a cache already."""
+    """Keeps compiled programs with the runs, unless the user has a cache already.
+
+    JAX reads these variables when it is imported, so this comes before.
+    """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "compile_cache"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 

@@ -1,9 +1,9 @@
 """When runs memorized and generalized, and what that says about a cell of a sweep.
 
-Times are optimizer updates. A run that did not reach a phase is *censored*: all that is
-known is that the time lies beyond what was evaluated. Every statistic counts censored
-runs, so a cell in which at least half of the runs never arrived has no median time, only
-a bound; a mean over those that arrived is never taken.
+Times are optimizer updates. A run that did not reach a phase is *censored*: all that
+is known is that the time lies beyond what was evaluated. Every statistic counts the
+censored runs, so a cell in which at least half of the runs never arrived has no median
+time but a bound, and a mean over those that arrived is never taken.
 """
 
 import dataclasses
@@ -157,7 +157,7 @@ def cells(runs: Sequence[Run], keys: Sequence[str]) -> list[Cell]:
     ]
 
 
-def median_run(runs: Sequence[Run], event: str = "ood_generalized") -> Run | None:
+def median_run(runs: Sequence[Run], event: str) -> Run | None:
     """Picks the run of the median rank, to be drawn for the others.
 
     Runs are ranked by the step at which `event` completed, those without it after all

@@ -182,9 +182,8 @@ def shared_value(runs: Sequence[Run], key: str) -> Any:
     """
     values = values_of(runs, key)
     if len(values) != 1:
-        raise ValueError(
-            f"All runs must share one {key}, got {', '.join(map(str, values)) or 'no run'}."
-        )
+        found = ", ".join(map(str, values)) or "no run"
+        raise ValueError(f"All runs must share one {key}, got {found}.")
     return values[0]
 
 
@@ -216,7 +215,7 @@ def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
             cell = ", ".join(f"{k}={v}" for k, v in zip(keys, values, strict=True))
             raise ValueError(
                 f"Runs of one cell must differ in their seed only, but those of {cell} "
-                f"differ in {', '.join(differing)}; group by that too, or leave some out."
+                f"differ in {', '.join(differing)}; group by that too."
             )
     return cells
 

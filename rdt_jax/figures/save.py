@@ -20,8 +20,8 @@ def provenance(runs: Sequence[Run]) -> dict[str, Any]:
     """Says where the numbers of a figure come from; a JSON value.
 
     Returns:
-      `runs`: the run ids, sorted. `commits`: those that trained them, sorted; a run that
-      has not started has none. `trained_with`: package -> the versions that trained
+      `runs`: the run ids, sorted. `commits`: those that trained them, sorted; none of a
+      run that has not started. `trained_with`: package -> the versions that trained
       them, sorted. `drawn_with`: package -> the version that draws.
     """
     environments = [_environment(run) for run in runs]

@@ -31,6 +31,7 @@ def toy(tiny_config):
             "task.kwargs.ood_share": 0.3,
             "task.kwargs.phi": 1.3,
             "model.mlp_ratio": 3,
+            "model.remat": "none",  # Compiles faster.
             "recurrence.eval_loops": (1, 3),
             "optimizer.learning_rate": 1e-2,
             "optimizer.warmup_steps": 5,

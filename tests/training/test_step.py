@@ -48,10 +48,9 @@ def test_one_chunk_of_six_equals_three_of_two_and_any_others(program, toy):
 def test_chunks_of_all_lengths_share_one_compilation(program, toy):
     trained(program, [toy()], 0, 1, 4)
     before = program.train_chunk._cache_size()
-    trained(program, [toy()], 5, 0, 11, np.int32(7))
-    assert program.train_chunk._cache_size() - before <= 1  # An array, not an int.
-    trained(program, [toy()], 3, 17, np.int32(2))
-    assert program.train_chunk._cache_size() - before <= 1
+    trained(program, [toy()], 5, 0, 11, 2)
+    trained(program, [toy({"seed": 8, "optimizer.learning_rate": 0.1})], 3)
+    assert program.train_chunk._cache_size() == before
 
 
 def test_a_chunk_of_nothing_changes_nothing(program, toy):
@@ -91,7 +90,7 @@ def test_starts_at_the_cost_of_guessing(program, toy, table):
 
 
 def test_the_loss_falls_and_a_tiny_model_memorizes(program, toy):
-    state = trained(program, [toy()], 300)
+    state = trained(program, [toy()], 700)
     chex.assert_tree_all_finite(state)
     measured = program.evaluate(state.params)
     train = program.groups.index("train")
@@ -99,9 +98,9 @@ def test_the_loss_falls_and_a_tiny_model_memorizes(program, toy):
     assert measured["loss"][0, program.loops.index(2), train] < 0.5
 
 
-def test_the_seed_decides_parameters_and_batches(build, toy, table):
-    pack = [toy({"seed": seed}) for seed in (5, 6, 5)]
+def test_the_seed_decides_parameters_and_batches(build, toy, table, pack):
     program = build(pack, table)
+    pack = [toy({"seed": seed}) for seed in (5, 6, 5)]
     state = trained(program, pack, 3)
     bits.assert_same(lane_of(state.params, 0), lane_of(state.params, 2))
     assert state.loss_sum[0] == state.loss_sum[2] != state.loss_sum[1]
@@ -110,14 +109,11 @@ def test_the_seed_decides_parameters_and_batches(build, toy, table):
 
 
 def test_gradients_flow_through_the_last_loops_only(build, program, toy, table):
-    every = toy({"recurrence.backprop_depth": 2})
     last = toy({"recurrence.backprop_depth": 1})
     truncated = trained(build([last], table), [last], 1)
     full = trained(program, [toy()], 1)
     np.testing.assert_allclose(truncated.loss_sum, full.loss_sum, rtol=1e-6)
     assert truncated.gradient_norm[0] < 0.9 * full.gradient_norm[0]
-    same = trained(build([every], table), [every], 1)
-    np.testing.assert_allclose(same.gradient_norm, full.gradient_norm, rtol=1e-5)
 
 
 def test_dropout_trains_and_is_another_run(build, program, toy, table):
@@ -157,11 +153,14 @@ def test_lanes_equal_separate_runs(build, toy, table, pack):
     for index, config in enumerate(pack):
         solo = build([config], table)
         alone = trained(solo, [config], 7)
-        found = lane_of(together.replace(step=together.step[None]), [index])
         # float32: vmap turns products into batched ones, which round differently.
-        chex.assert_trees_all_close(
-            found.replace(step=together.step), alone, rtol=1e-3, atol=2e-5
-        )
+        for name in ("params", "loss_sum", "gradient_norm", "finite_steps"):
+            chex.assert_trees_all_close(
+                lane_of(getattr(together, name), index),
+                lane_of(getattr(alone, name), 0),
+                rtol=1e-4,
+                atol=1e-5,
+            )
         for name, values in solo.evaluate(alone.params).items():
             np.testing.assert_allclose(
                 measured[name][index], values[0], rtol=1e-4, err_msg=name

@@ -1,0 +1,162 @@
+"""The page a figure is drawn on: header, notes, legend, a grid of panels, colors.
+
+Everything is laid out in inches, so that text keeps its size however many panels there
+are. Only matplotlib's object-oriented interface is used: no global state is touched.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import axes, colors, ticker
+from matplotlib.figure import Figure
+
+from rdt_jax.analysis import grokking
+
+WIDTH = 8.2  # inches; a README shows about 110 pixels for each
+TEXT, SMALL = 9.0, 8.0  # points
+INK, FAINT, RULE = "#222222", "#606060", "#d4d4d4"
+STEP_LABEL = "step (optimizer updates), log scale; step 0 is not shown"
+
+_LEFT, _BOTTOM = 0.62, 0.47  # inches
+_LINE = 0.17
+
+
+def make(
+    num_rows: int,
+    num_columns: int,
+    *,
+    title: str,
+    notes: Sequence[str],
+    handles: Sequence[Any],
+    label: str,
+    height: float = 1.35,
+    gap: float = 0.14,
+    right: float = 0.35,
+    titled: bool = False,
+) -> tuple[Figure, list[list[axes.Axes]]]:
+    """Makes a figure with a header and empty panels.
+
+    Args:
+      num_rows: of panels.
+      num_columns: of panels.
+      title: one line; what is measured, on which task.
+      notes: lines below it; how it was measured.
+      handles: of the legend, in one row.
+      label: of the horizontal axis, with its unit.
+      height: of a panel, in inches.
+      gap: between panels, in inches.
+      right: margin for what stands to the right of the panels, in inches.
+      titled: whether each panel has a title, and not only those of the first row.
+
+    Returns:
+      The figure and its panels by row; only the outer ones carry tick labels.
+    """
+    between = gap + 0.2 * titled
+    head = 0.36 + _LINE * len(notes)  # where the legend begins
+    total = head + 0.58 + num_rows * height + (num_rows - 1) * between + _BOTTOM
+    width = (WIDTH - _LEFT - right - (num_columns - 1) * gap) / num_columns
+    figure = Figure(figsize=(WIDTH, total))
+
+    def write(text: str, down: float, **style: Any) -> None:
+        figure.text(0.1 / WIDTH, 1 - down / total, text, va="top", **style)
+
+    write(title, 0.1, fontsize=11.5, weight="bold", color=INK)
+    for index, note in enumerate(notes):
+        write(note, 0.36 + _LINE * index, fontsize=SMALL, color=FAINT)
+    figure.legend(
+        handles=handles,
+        loc="upper left",
+        ncol=len(handles),
+        frameon=False,
+        bbox_to_anchor=(0.04 / WIDTH, 1 - head / total),
+        fontsize=SMALL,
+        handlelength=1.9,
+        columnspacing=1.5,
+        borderaxespad=0.2,
+    )
+    center = (_LEFT + (WIDTH - right - _LEFT) / 2) / WIDTH
+    figure.text(center, 0.08 / total, label, fontsize=TEXT, ha="center", color=INK)
+    panels: list[list[axes.Axes]] = []
+    for row in range(num_rows):
+        bottom = _BOTTOM + (num_rows - 1 - row) * (height + between)
+        panels.append([])
+        for column in range(num_columns):
+            left = _LEFT + column * (width + gap)
+            panel = figure.add_axes(
+                (left / WIDTH, bottom / total, width / WIDTH, height / total)
+            )
+            panel.spines[:].set_color(RULE)
+            panel.tick_params(
+                labelsize=SMALL,
+                color=RULE,
+                labelcolor=INK,
+                labelleft=column == 0,
+                labelbottom=row == num_rows - 1,
+            )
+            panels[-1].append(panel)
+    return figure, panels
+
+
+def use_steps(panel: axes.Axes, first: int, last: int) -> None:
+    """Makes the horizontal axis one of steps, logarithmic, from `first` to `last`."""
+    panel.set_xscale("log")
+    panel.set_xlim(first / 1.08, last * 1.08)
+    decades = np.log10(last / first)
+    subs = (1, 2, 5) if decades < 1.3 else (1, 3) if decades < 2.5 else (1,)
+    panel.xaxis.set_major_locator(ticker.LogLocator(subs=subs))
+    panel.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+    panel.tick_params(which="minor", length=0)
+    panel.grid(True, axis="both", color="#ececec", lw=0.6)
+    panel.set_axisbelow(True)
+
+
+def label_row(panel: axes.Axes, text: str) -> None:
+    """Writes the name of a row of panels to the right of its last one."""
+    panel.annotate(
+        text,
+        (1, 0.5),
+        xycoords="axes fraction",
+        xytext=(5, 0),
+        textcoords="offset points",
+        rotation=270,
+        fontsize=TEXT,
+        va="center",
+        color=INK,
+    )
+
+
+def draw_level(panel: axes.Axes, level: float, label: str) -> None:
+    """Draws a dashed line, its name to the right of the panel (empty: none)."""
+    panel.axhline(level, color=FAINT, lw=0.9, ls=(0, (4, 3)), zorder=2)
+    panel.annotate(
+        label,
+        (1, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(5, 0),
+        textcoords="offset points",
+        fontsize=SMALL,
+        color=FAINT,
+        va="center",
+    )
+
+
+def write_in(panel: axes.Axes, text: str) -> None:
+    """Says in the middle of an empty panel why it is empty."""
+    panel.text(
+        0.5,
+        0.36,
+        text,
+        transform=panel.transAxes,
+        ha="center",
+        fontsize=SMALL,
+        color=FAINT,
+    )
+
+
+def ink_on(color: str) -> str:
+    """Returns the text color that reads best on `color`."""
+    linear = np.array(colors.to_rgb(color)) ** 2.2
+    dark = float(linear @ (0.2126, 0.7152, 0.0722)) < 0.25
+    return "white" if dark else INK

@@ -1,0 +1,114 @@
+"""Tables for the terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from rdt_jax.analysis import grokking, runs
+from rdt_jax.analysis.grokking import Cell
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures.grokking import LOOPS, SPLIT_NAMES, WEIGHT_DECAY
+from rdt_jax.training import phases
+
+
+def updates_to_phases(members: Sequence[Run]) -> Table:
+    """Builds the table of a sweep: one row per loop depth and weight decay.
+
+    Args:
+      members: runs of one sweep, finished or not.
+
+    Returns:
+      Updates to each phase and the accuracy of the last phase's split at the end. With
+      several seeds an entry is `median n/N` over `[first, last]`, which is left out
+      where the first is not known. A lower bound is marked by `>`, and dim where it
+      stands for the median; `...` stands for what unfinished runs leave open. It fits
+      80 columns.
+
+    Raises:
+      ValueError: if there is no run, or if runs differ in more than loop depth, weight
+        decay and seed where the table needs them equal.
+    """
+    task = runs.shared_value(members, "task.name").replace("_", " ")
+    events = grokking.watched_events(members)
+    cells = grokking.cells(members, (LOOPS, WEIGHT_DECAY))
+    split = phases.EVENTS[events[-1]]
+    table = Table(
+        title=f"Updates to each phase by loop depth and weight decay: {task}",
+        caption=Text(_caption(members, cells, split)),
+        caption_justify="left",
+        title_style="bold",
+        caption_style="dim",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+    )
+    table.add_column("loops\nR", justify="right")
+    table.add_column("weight\ndecay", justify="right")
+    for event in events:
+        threshold = runs.shared_value(members, f"phases.{event}")
+        name = SPLIT_NAMES[phases.EVENTS[event]]
+        table.add_column(f"{_VERBS[event]}\n{name} >= {threshold:.2f}", justify="right")
+    table.add_column(f"{SPLIT_NAMES[split]} accuracy\nat the end", justify="right")
+    for index, cell in enumerate(cells):
+        if index and cell.values[LOOPS] != cells[index - 1].values[LOOPS]:
+            table.add_section()
+        table.add_row(
+            str(cell.values[LOOPS]),
+            f"{cell.values[WEIGHT_DECAY]:g}",
+            *(_times_entry(cell, event) for event in events),
+            _accuracy_entry(cell, split),
+        )
+    return table
+
+
+_VERBS = {
+    "memorized": "memorized",
+    "id_generalized": "generalized",
+    "ood_generalized": "generalized",
+}
+
+
+def _times_entry(cell: Cell, event: str) -> Text:
+    times = cell.times[event]
+    median = "..." if times.median.beyond and cell.unfinished else str(times.median)
+    entry = Text(median, style="dim" if times.median.beyond else "")
+    if times.runs > 1:
+        entry.append(f"  {times.reached}/{times.runs}")
+        if not times.low.beyond:
+            entry.append(f"\n[{times.low}, {times.high}]".replace("> ", ">"))
+    return entry
+
+
+def _accuracy_entry(cell: Cell, split: str) -> Text:
+    if split not in cell.final or cell.unfinished:
+        return Text("...", style="dim")
+    final = cell.final[split]
+    entry = Text(f"{final.median:.2f}")
+    if len(cell.run_ids) > 1:
+        entry.append(f"\n[{final.low:.2f}, {final.high:.2f}]")
+    return entry
+
+
+def _caption(members: Sequence[Run], cells: Sequence[Cell], split: str) -> str:
+    budgets = [grokking.format_steps(b) for b in runs.values_of(members, "num_steps")]
+    seeds = max(len(cell.run_ids) for cell in cells)
+    parts = [
+        f"Median [first, last] over {seeds} seeds, n/N: runs that completed the phase."
+        if seeds > 1
+        else "One seed.",
+        f"Budget {' or '.join(budgets)} optimizer updates; > marks what lies beyond.",
+        f"A phase completes when the median of the last {phases.SMOOTHING} evaluations "
+        "at the training loop count R reaches its threshold;",
+        f"{SPLIT_NAMES[split]} accuracy is that median at the end of a run.",
+    ]
+    if all(run.config.stop_after_phases for run in members):
+        parts.append("A run ends once all phases have completed.")
+    for cell in cells:
+        where = f"R = {cell.values[LOOPS]}, weight decay {cell.values[WEIGHT_DECAY]:g}"
+        total = len(cell.run_ids)
+        if cell.failed:
+            parts.append(f"Loss not finite at {where}: {cell.failed} of {total} runs.")
+        if cell.unfinished:
+            parts.append(f"Unfinished (...) at {where}: {cell.unfinished} of {total}.")
+    return " ".join(parts)
