@@ -180,7 +180,7 @@ def _tasks(options: argparse.Namespace) -> int:
     del options
     for name, function in tasks.TASKS.items():
         signature = inspect.signature(function)
-        first_line = inspect.getdoc(function).partition("\n")[0]
+        first_line = (inspect.getdoc(function) or "").partition("\n")[0]
         print(f"{name}: {first_line}")
         for parameter in signature.parameters.values():
             if parameter.name != "seed":

@@ -1,5 +1,6 @@
 """The command as a user types it: exit codes, messages, what is left behind."""
 
+import errno
 import json
 import os
 import pathlib
@@ -128,20 +129,22 @@ def test_a_run_folder_that_was_edited_is_refused(tmp_path, cache):
     assert "it was edited or moved" in again.stderr and "Traceback" not in again.stderr
 
 
-def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, cache):
-    arguments = ("train", f"--config={CONFIG}", f"--workdir={tmp_path}", *TINY)
-    config = configs.load(CONFIG)
-    config = configs.override(config, configs.parse_overrides(config, TINY))
-    folder = tmp_path / configs.run_id(config)
-    records.create(folder, config)
-    (folder / "metrics.jsonl").unlink()
-    (folder / "metrics.jsonl").symlink_to("/dev/full")
-    full = _rdt(*arguments, cache=cache)
-    assert full.returncode == 1
-    assert "No space left on device" in full.stderr and "Traceback" not in full.stderr
-    (folder / "metrics.jsonl").unlink()
-    (folder / "metrics.jsonl").touch()
-    assert _rdt(*arguments, cache=cache).returncode == 0
+def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, monkeypatch, capsys):
+    arguments = ["train", f"--config={CONFIG}", f"--workdir={tmp_path}", *TINY]
+    append = records.append
+
+    def append_until_full(path, row):
+        if path.name == "metrics.jsonl" and row["step"] == 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        append(path, row)
+
+    monkeypatch.setattr(records, "append", append_until_full)
+    assert cli.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "No space left on device" in error and "run the same command" in error
+    monkeypatch.setattr(records, "append", append)
+    assert cli.main(arguments) == 0
+    folder = pathlib.Path(capsys.readouterr().out.strip())
     steps = [row["step"] for row in records.read_rows(folder / "metrics.jsonl")]
     assert steps == [0, 10, 20]
 
@@ -149,7 +152,8 @@ def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, cache):
 def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
     arguments = [
         "sweep", STUDY, "--preset=smoke", f"--workdir={tmp_path}", *TINY,
-        "--config.num_steps=3000", "--config.stop_after_phases=false",
+        "--config.num_steps=1000", "--config.eval_every_steps=50",
+        "--config.checkpoint_every_steps=200", "--config.stop_after_phases=false",
     ]  # fmt: skip
     driver = subprocess.Popen(
         [sys.executable, "-m", "rdt_jax", *arguments],
@@ -173,7 +177,7 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
     for path in states:
         assert records.read_json(path)["state"] == "done"
         rows = records.read_rows(path.parent / "metrics.jsonl")
-        assert [row["step"] for row in rows] == list(range(0, 3001, 10))
+        assert [row["step"] for row in rows] == list(range(0, 1001, 50))
     figures = tmp_path / "sweeps" / "depth_by_decay-smoke" / "figures"
     assert len(list(figures.glob("*.png"))) == len(list(figures.glob("*.pdf"))) == 3
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.jsonl")}

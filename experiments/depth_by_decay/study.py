@@ -202,8 +202,9 @@ def _is_sooner(one: Bound, other: Bound) -> bool:
 
 
 def _describe(shallow: Cell, before: Bound, deep: Cell, after: Bound) -> str:
+    depths = f"R = {shallow.values[LOOPS]} -> {deep.values[LOOPS]}"
+    seeds = min(len(shallow.run_ids), len(deep.run_ids))
     return (
-        f"R = {shallow.values[LOOPS]} {before}, R = {deep.values[LOOPS]} {after} "
-        f"(weight decay {shallow.values[WEIGHT_DECAY]:g}, "
-        f"{len(shallow.run_ids)} and {len(deep.run_ids)} seeds)"
+        f"{depths} {before} -> {after} (weight decay {shallow.values[WEIGHT_DECAY]:g}, "
+        f"{seeds} {'seed' if seeds == 1 else 'seeds'})"
     )

@@ -176,7 +176,7 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
         title=title,
         notes=(
             f"{'Median over seeds' if several else 'One seed'}, at the training loop "
-            "count R; below it, in how many of the runs the phase completed.",
+            "count R; n/N: runs in which the phase completed.",
             _phases_note(members, events, ends=False),
         ),
         handles=handles,
@@ -200,7 +200,8 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
         panel.spines[:].set_visible(False)
         panel.set_title(EVENT_NAMES[event], fontsize=page.TEXT)
     panels[0][0].set_ylabel("training loops R", fontsize=page.TEXT)
-    _draw_colorbar(figure, panels[0][-1], norm)
+    if not all(t.median.beyond for cell in cells for t in cell.times.values()):
+        _draw_colorbar(figure, panels[0][-1], norm)
     return figure
 
 
@@ -295,7 +296,7 @@ def _draw_cell(
     times = cell.times[event]
     median, face, edge, hatch = str(times.median), "#f0f0f0", "#c4c4c4", "////"
     if not times.median.beyond:
-        face = edge = colors.to_hex(_palette()(norm(times.median.steps)))
+        face = edge = colors.to_hex(_palette()(norm(max(1.0, times.median.steps))))
         hatch = ""
     elif cell.unfinished:
         median, face, edge, hatch = "...", "white", page.RULE, ""
@@ -322,8 +323,10 @@ def _legend_patch(label: str, face: str, hatch: str = "") -> patches.Patch:
 
 def _step_norm(cells: Sequence[Cell]) -> colors.LogNorm:
     medians = [times.median for cell in cells for times in cell.times.values()]
-    known = [m.steps for m in medians if not m.beyond and m.steps > 0] or [1.0]
-    return colors.LogNorm(min(known) / 1.2, max(known) * 1.2)
+    known = [max(1.0, m.steps) for m in medians if not m.beyond] or [1.0]
+    low, high = min(known), max(known)
+    margin = max(1.2, (3 * low / high) ** 0.5)  # There is a round number in between.
+    return colors.LogNorm(low / margin, high * margin)
 
 
 def _draw_colorbar(figure: Figure, panel: axes.Axes, norm: colors.LogNorm) -> None:

@@ -35,13 +35,13 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     cells = grokking.cells(members, (LOOPS, WEIGHT_DECAY))
     split = phases.EVENTS[events[-1]]
     table = Table(
-        title=f"Updates to each phase by loop depth and weight decay: {task}",
+        title=f"Updates to each phase: {task}",
         caption=Text(_caption(members, cells, split)),
         caption_justify="left",
         title_style="bold",
         caption_style="dim",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),  # What is wider breaks entries at 80 columns.
     )
     table.add_column("loops\nR", justify="right")
     table.add_column("weight\ndecay", justify="right")

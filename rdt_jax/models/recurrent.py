@@ -5,7 +5,7 @@ the stages are named as in Geiping et al. (2025), arXiv:2502.05171, Section 3.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import chex
 import jax
@@ -174,7 +174,8 @@ def readout(
         mask = _causal_mask(tokens)
         state = _run_stage(params["coda"], state, mask, config, rngs)
     answers = jnp.take_along_axis(state, answer_positions[:, :, None], axis=1)
-    normed = layers.LayerNorm().apply({"params": params["final_norm"]}, answers)
+    norm = layers.LayerNorm()
+    normed = cast(jax.Array, norm.apply({"params": params["final_norm"]}, answers))
     embedding = params["embedding"].astype(normed.dtype)
     return jnp.einsum(
         "bad,vd->bav", normed, embedding, preferred_element_type=jnp.float32
@@ -240,5 +241,6 @@ def _run_stage(
     # A Python loop: scanning over stacked blocks copies their weights at every loop.
     for index, params in enumerate(blocks):
         place = None if noise is None else noise.fold(index)
-        state = config.block.apply({"params": params}, state, mask, place)
+        updated = config.block.apply({"params": params}, state, mask, place)
+        state = cast(jax.Array, updated)
     return state

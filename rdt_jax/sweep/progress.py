@@ -1,4 +1,4 @@
-"""What the terminal shows while runs train: one line per trial, read from run folders."""
+"""What the terminal shows while runs train: a line per trial, read from run folders."""
 
 import pathlib
 import time

@@ -8,11 +8,7 @@ on resume, so a run that was killed ends bit-identical to one that was not.
 import contextlib
 import fcntl
 import hashlib
-import importlib.metadata
-import os
 import pathlib
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,16 +16,23 @@ from typing import Any, NamedTuple
 
 import jax
 import ml_collections
+import numpy as np
 import tensorboardX
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import presets
-from rdt_jax.training import checkpoint, optimizers, phases, records, step
+from rdt_jax.training import (
+    checkpoint,
+    environment,
+    optimizers,
+    phases,
+    records,
+    step,
+)
 
 _DISPATCH_SECONDS = 10.0  # A stop request waits for at most one dispatch.
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rdt_jax")
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -144,7 +147,7 @@ def _train_locked(pack, folders, pack_folder, stop_requested, report):
     lanes = step.make_lanes(pack)
     awaited = phases.phases_of(pack[0], table, rows)
     for lane, folder in enumerate(folders):
-        _write_environment(folder, pack_folder.name, lane, len(pack), report)
+        environment.write(folder, pack_folder.name, lane, len(pack), report)
     progress = _restore(program, lanes, awaited, checkpoints, report)
     start = int(progress.state.step)
     for folder in folders:
@@ -201,69 +204,68 @@ def _train(setup: _Setup, progress: _Progress, at: int, stop_requested):
 
 
 def _evaluate(setup: _Setup, progress: _Progress, at: int, clock, rate) -> _Progress:
-    """Measures every lane, advances its detector, pins and records."""
-    config, state = setup.config, progress.state
+    """Measures every lane, then records it."""
+    state, before = progress.state, progress.extra
     with clock("evaluate"):
         measured = jax.device_get(setup.program.evaluate(state.params))
-        finite, loss_sum, gradient_norm = jax.device_get(
-            (state.finite_steps, state.loss_sum, state.gradient_norm)
+        measured |= jax.device_get(
+            {
+                "finite_steps": state.finite_steps,
+                "loss_sum": state.loss_sum,
+                "gradient_norm": state.gradient_norm,
+            }
         )
-        params = jax.device_get(state.params)
-    window = at - max(progress.extra["evaluated"], 0)
-    ring_steps = [*progress.extra["ring_steps"], at][-phases.RING :]
+        params = jax.tree.map(np.array, state.params)  # Copies: the state is donated.
+    window = at - max(before["evaluated"], 0)
+    ring_steps = [*before["ring_steps"], at][-phases.RING :]
     ring = [*progress.ring, params][-phases.RING :]
-    lanes = []
     with clock("record"):
-        for index, lane in enumerate(progress.extra["lanes"]):
-            if lane["final"] is not None:
-                lanes.append(lane)
-                continue
-            if finite[index] < at:
-                final = {"state": "failed", "reason": "nan", "step": int(finite[index])}
-                lanes.append(lane | {"final": final})
-                continue
-            row = _metrics_row(setup, measured, index) | {
-                f"train/batch_loss@{config.recurrence.num_loops}": (
-                    float(loss_sum[index]) / window if window else None
-                ),
-                "model/gradient_norm": float(gradient_norm[index]) if at else None,
-                "model/weight_norm": float(measured["weight_norm"][index]),
-            }
-            accuracy = {
-                phase.split: row[f"{phase.split}/accuracy@{phase.loops}"]
-                for phase in setup.phases
-            }
-            detector, events = phases.observe(
-                lane["detector"], setup.phases, at, accuracy
-            )
-            folder = setup.folders[index]
-            for event in events:
-                _pin(folder, event, ring_steps, ring, index)
-            records.append(folder / "metrics.jsonl", {"step": at} | row)
-            for event in events:
-                records.append(folder / "events.jsonl", event)
-            for name, value in row.items():
-                if value is not None:
-                    setup.boards[index].add_scalar(name, value, at)
-            setup.boards[index].flush()
-            final = _final(config, detector, at)
-            lanes.append({"detector": detector, "final": final, "accuracy": accuracy})
+        lanes = []
+        for index, lane in enumerate(before["lanes"]):
+            if lane["final"] is None:
+                of_lane = jax.tree.map(lambda x: x[index], measured)  # noqa: B023
+                lane, events = _record(setup, index, lane, at, window, of_lane)
+                for event in events:
+                    _pin(setup.folders[index], event, ring_steps, ring, index)
+                    records.append(setup.folders[index] / "events.jsonl", event)
+            lanes.append(lane)
     timing = {"step": at, "time": time.time(), "updates_per_second": rate}
     timing |= clock.take()
-    for folder, lane in zip(setup.folders, progress.extra["lanes"], strict=True):
+    for folder, lane in zip(setup.folders, before["lanes"], strict=True):
         if lane["final"] is None:
             records.append(folder / "timing.jsonl", timing)
     extra = {"evaluated": at, "ring_steps": ring_steps, "lanes": lanes}
     return _Progress(setup.program.start_window(state), ring, extra)
 
 
-def _metrics_row(setup: _Setup, measured, index: int) -> dict[str, float]:
+def _record(setup: _Setup, index: int, lane, at: int, window: int, measured):
+    """Writes a lane's metrics row; returns the lane as it is now, and its events."""
+    if measured["finite_steps"] < at:
+        last = int(measured["finite_steps"])
+        return lane | {"final": {"state": "failed", "reason": "nan", "step": last}}, []
+    row = _accuracies_and_losses(setup.program, measured)
+    accuracy = {p.split: row[f"{p.split}/accuracy@{p.loops}"] for p in setup.phases}
+    row["model/weight_norm"] = float(measured["weight_norm"])
+    if at > 0:
+        loops = setup.config.recurrence.num_loops
+        row[f"train/batch_loss@{loops}"] = float(measured["loss_sum"]) / window
+        row["model/gradient_norm"] = float(measured["gradient_norm"])
+    records.append(setup.folders[index] / "metrics.jsonl", {"step": at} | row)
+    for name, value in row.items():
+        setup.boards[index].add_scalar(name, value, at)
+    setup.boards[index].flush()
+    detector, events = phases.observe(lane["detector"], setup.phases, at, accuracy)
+    final = _final(setup.config, detector, at)
+    return {"detector": detector, "final": final, "accuracy": accuracy}, events
+
+
+def _accuracies_and_losses(program: step.Program, measured) -> dict[str, float]:
     row = {}
-    for position, loops in enumerate(setup.program.loops):
-        for column, group in enumerate(setup.program.groups):
+    for position, loops in enumerate(program.loops):
+        for column, group in enumerate(program.groups):
             split, bracket, tag = group.partition("[")
             for quantity in ("accuracy", "loss"):
-                value = measured[quantity][index, position, column]
+                value = measured[quantity][position, column]
                 row[f"{split}/{quantity}@{loops}{bracket}{tag}"] = float(value)
     return row
 
@@ -304,10 +306,14 @@ def _restore(program, lanes, awaited, checkpoints, report) -> _Progress:
 
     found = checkpoint.load_newest(checkpoints, abstract, report)
     if found is not None:
-        tree, extra = found
-        return _Progress(tree["state"], jax.device_get(tree["ring"]), extra)
-    fresh = {"detector": phases.new_state(awaited), "final": None, "accuracy": {}}
-    extra = {
+        tree, kept = found
+        return _Progress(tree["state"], jax.device_get(tree["ring"]), kept)
+    fresh: dict[str, Any] = {
+        "detector": phases.new_state(awaited),
+        "final": None,
+        "accuracy": {},
+    }
+    extra: dict[str, Any] = {
         "evaluated": -1,
         "ring_steps": [],
         "lanes": [fresh for _ in range(lanes.seed.shape[0])],
@@ -332,46 +338,6 @@ def _write_statuses(setup, progress, at, rate, state="running") -> None:
                 "accuracy": lane["accuracy"],
             },
         )
-
-
-def _write_environment(folder, pack, lane, num_lanes, report) -> None:
-    path = folder / "environment.json"
-    before = records.read_json(path)
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    now = {
-        "versions": versions | {"python": platform.python_version()},
-        "devices": [device.device_kind for device in jax.devices()],
-        "threads": int(os.environ.get("NPROC", len(os.sched_getaffinity(0)))),
-        "commit": commit(),
-        "pack": pack,
-        "lane": lane,
-        "lanes": num_lanes,
-    }
-    changed = [
-        key
-        for key in ("versions", "devices", "threads", "lanes")
-        if before and before[key] != now[key]
-    ]
-    if changed:
-        report(
-            f"Run {folder.name} goes on under other {', '.join(changed)} than it began "
-            "with: from here on its numbers are not bit-identical to an undisturbed "
-            "run's."
-        )
-    records.write_json(path, now)
-
-
-def commit() -> str | None:
-    """Returns the commit of the code that runs, "+changes" if the tree has any."""
-    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
-    try:
-        name = subprocess.check_output(
-            [*git, "rev-parse", "HEAD"], stderr=-3, text=True
-        )
-        dirty = subprocess.call([*git, "diff", "--quiet", "HEAD"], stderr=-3)
-    except (OSError, subprocess.CalledProcessError):
-        return None  # Installed from a package, without its history.
-    return name.strip() + ("+changes" if dirty else "")
 
 
 class _Clock:

@@ -4,6 +4,7 @@ A solo run is a pack of one. Nothing here talks to the host: `train_chunk` makes
 updates in one dispatch, `evaluate` returns a few numbers per lane.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -158,7 +159,7 @@ def build(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Program
     def train_chunk(state: TrainState, lanes: Lanes, n: jax.Array) -> TrainState:
         def update(_, state: TrainState) -> TrainState:
             params, opt_state, loss, norm = over_lanes(
-                lambda *lane: update_lane(*lane, state.step)
+                functools.partial(update_lane, step=state.step)
             )(state.params, state.opt_state, lanes.seed, lanes.hyper)
             still = (state.finite_steps == state.step) & jnp.isfinite(loss)
             return TrainState(

@@ -1,0 +1,70 @@
+"""What a run ran on: versions, devices, threads, commit, its place in a pack."""
+
+import importlib.metadata
+import os
+import pathlib
+import platform
+import subprocess
+from collections.abc import Callable
+
+import jax
+
+from rdt_jax.training import records
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rdt_jax")
+
+
+def write(
+    folder: pathlib.Path,
+    pack: str,
+    lane: int,
+    num_lanes: int,
+    report: Callable[[str], None],
+) -> None:
+    """Writes environment.json of a run folder.
+
+    Args:
+      folder: of the run.
+      pack: pack_id of the pack that it trains in.
+      lane: its place in the pack.
+      num_lanes: S, lanes of the pack.
+      report: told when the run goes on under something else than it began with, so
+        that its numbers are no longer those of an undisturbed run, bit by bit.
+    """
+    path = folder / "environment.json"
+    before = records.read_json(path)
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    now = {
+        "versions": versions | {"python": platform.python_version()},
+        "devices": [device.device_kind for device in jax.devices()],
+        "threads": int(os.environ.get("NPROC", len(os.sched_getaffinity(0)))),
+        "commit": commit(),
+        "pack": pack,
+        "lane": lane,
+        "lanes": num_lanes,
+    }
+    changed = [
+        key
+        for key in ("versions", "devices", "threads", "lanes")
+        if before and before[key] != now[key]
+    ]
+    if changed:
+        report(
+            f"Run {folder.name} goes on under other {', '.join(changed)} than it began "
+            "with: from here on its numbers are not bit-identical to an undisturbed "
+            "run's."
+        )
+    records.write_json(path, now)
+
+
+def commit() -> str | None:
+    """Returns the commit of the code that runs, "+changes" if the tree has any."""
+    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
+    try:
+        name = subprocess.check_output(
+            [*git, "rev-parse", "HEAD"], stderr=-3, text=True
+        )
+        dirty = subprocess.call([*git, "diff", "--quiet", "HEAD"], stderr=-3)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # Installed from a package, without its history.
+    return name.strip() + ("+changes" if dirty else "")

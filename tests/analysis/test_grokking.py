@@ -1,0 +1,202 @@
+import statistics
+
+import numpy as np
+import pytest
+
+from rdt_jax.analysis import grokking
+from rdt_jax.analysis.grokking import Bound
+from tests import fake_runs
+
+KEYS = ("recurrence.num_loops", "optimizer.weight_decay")
+EVENT = "ood_generalized"
+
+
+def run(seed, ood, **options):
+    return fake_runs.make(
+        jumps={"train": 0, "id": 30, "ood": ood}, seed=seed, **options
+    )
+
+
+def times(*members):
+    (cell,) = grokking.cells(members, KEYS)
+    return cell.times[EVENT]
+
+
+def exactly(steps):
+    return Bound(steps, False)
+
+
+def beyond(steps):
+    return Bound(steps, True)
+
+
+def test_times_are_those_the_detector_declared():
+    found = grokking.grok_times(
+        fake_runs.make(jumps={"train": 20, "id": 50, "ood": None})
+    )
+    # The median of four evaluations, two of them 0, lies between.
+    assert found.phases["memorized"] == (30, 40, None)
+    assert found.phases["id_generalized"] == (70, 70, None)
+    assert found.phases[EVENT] == (None, None, None)
+    assert found.last_step == found.censored_at == fake_runs.BUDGET
+
+
+def test_only_first_occurrences_count_and_an_onset_has_its_own_date():
+    fake = run(0, 100)
+    rows = [
+        ("onset", 60, 40),
+        ("completed", 80, 40),
+        ("lost", 120, 40),
+        ("onset", 150, 130),
+        ("completed", 160, 130),
+    ]
+    fake.events[:] = [
+        {"event": EVENT, "kind": kind, "step": step, "onset": onset}
+        for kind, step, onset in rows
+    ]
+    assert grokking.grok_times(fake).phases[EVENT] == (40, 80, 120)
+
+
+@pytest.mark.parametrize(
+    ("options", "censored_at"),
+    [
+        ({}, fake_runs.BUDGET),
+        ({"until": 70, "state": "running", "reason": None}, 70),
+        ({"until": -1, "state": "pending", "reason": None}, 0),
+        ({"until": 70, "state": "failed", "reason": "nan"}, fake_runs.BUDGET),
+        ({"until": 70, "state": "failed", "reason": "oom"}, 70),
+    ],
+)
+def test_what_is_known_of_a_run_that_did_not_arrive(options, censored_at):
+    assert grokking.grok_times(run(0, None, **options)).censored_at == censored_at
+
+
+def test_odd_number_of_runs_has_its_middle_as_the_median():
+    found = times(run(0, 150), run(1, 50), run(2, 70))
+    assert found.median == exactly(70 + fake_runs.DELAY)
+    assert found.low == exactly(50 + fake_runs.DELAY)
+    assert found.high == exactly(150 + fake_runs.DELAY)
+    assert (found.reached, found.runs) == (3, 3)
+
+
+def test_even_number_of_runs_has_the_mean_of_the_middle_two():
+    found = times(run(0, 50), run(1, 80), run(2, 90), run(3, 180))
+    assert found.median == exactly(85 + fake_runs.DELAY)
+
+
+def test_one_lucky_seed_of_three_is_not_the_median():
+    found = times(run(0, 50), run(1, None), run(2, None))
+    assert found.median == beyond(fake_runs.BUDGET)
+    assert found.low == exactly(50 + fake_runs.DELAY)
+    assert found.high == beyond(fake_runs.BUDGET)
+    assert (found.reached, found.runs) == (1, 3)
+
+
+def test_half_the_runs_are_not_enough_for_a_median():
+    assert times(run(0, 50), run(1, None)).median == beyond(fake_runs.BUDGET)
+
+
+def test_a_censored_minority_leaves_the_median_exact():
+    found = times(run(0, 50), run(1, 70), run(2, None))
+    assert found.median == exactly(70 + fake_runs.DELAY)
+    assert found.high == beyond(fake_runs.BUDGET)
+
+
+def test_a_run_whose_loss_was_not_finite_counts_as_never_arriving():
+    broken = run(2, None, until=20, state="failed", reason="nan")
+    found = times(run(0, 50), run(1, 90), broken)
+    assert found.median == exactly(90 + fake_runs.DELAY)
+    assert times(run(0, 50), broken).median == beyond(fake_runs.BUDGET)
+
+
+def test_an_unfinished_run_leaves_open_what_it_can_still_change():
+    early = run(2, None, until=40, state="running", reason=None)
+    found = times(run(0, 50), run(1, 90), early)
+    # It may come first or last: the median is 70, 110, or between them.
+    assert found.median == beyond(50 + fake_runs.DELAY)
+    assert found.low == beyond(40)
+    late = run(2, None, until=150, state="running", reason=None)
+    assert times(run(0, 50), run(1, 90), late).median == exactly(90 + fake_runs.DELAY)
+
+
+def test_cells_are_ordered_and_count_their_troubles():
+    found = grokking.cells(
+        [
+            run(0, 50, loops=10),
+            run(1, None, until=40, state="failed", reason="nan"),
+            run(0, 50),
+            run(2, None, until=-1, state="pending", reason=None),
+        ],
+        KEYS,
+    )
+    assert [cell.values["recurrence.num_loops"] for cell in found] == [2, 10]
+    assert [len(cell.run_ids) for cell in found] == [3, 1]
+    assert (found[0].failed, found[0].unfinished) == (1, 1)
+    assert (found[1].failed, found[1].unfinished) == (0, 0)
+
+
+def test_accuracies_are_smoothed_and_taken_over_all_evaluated_seeds():
+    members = [run(seed, 50, top={"ood": 0.5 + 0.1 * seed}) for seed in range(4)]
+    for row in members[0].metrics[-2:]:
+        row["ood/accuracy@2"] = 0.0  # Two bad evaluations do not undo the others.
+    for row in members[3].metrics[-3:]:
+        row["ood/accuracy@2"] = 0.1
+    (cell,) = grokking.cells([*members, run(4, 50, until=-1, state="pending")], KEYS)
+    assert cell.final["ood"] == pytest.approx((0.55, 0.1, 0.7))
+    assert cell.best["ood"] == pytest.approx((0.65, 0.5, 0.8))
+
+
+def test_smoothing_is_that_of_the_phase_detector():
+    rng = np.random.default_rng(3)
+    values = rng.random(17)
+    expected = [
+        statistics.median(values[max(0, end - 5) : end].tolist())
+        for end in range(1, 18)
+    ]
+    np.testing.assert_array_equal(grokking.smooth(values), expected)
+    assert grokking.smooth(np.zeros(0)).size == 0
+
+
+def test_the_median_run_is_that_of_the_middle_rank():
+    slow, fast, never = run(0, 150), run(1, 50), run(2, None)
+    assert grokking.median_run([never, slow, fast], EVENT) is slow
+    assert grokking.median_run([slow, fast], EVENT) is slow  # the later of two
+    pending = run(3, None, until=-1, state="pending", reason=None)
+    assert grokking.median_run([pending], EVENT) is None
+
+
+def test_runs_that_never_arrive_are_ranked_by_their_final_accuracy():
+    partly = [
+        run(seed, 50, top={"ood": top}) for seed, top in enumerate((0.1, 0.4, 0.2))
+    ]
+    assert grokking.median_run(partly, EVENT) is partly[2]
+    assert grokking.median_run(partly[:2], EVENT) is partly[0]  # the worse of two
+
+
+def test_a_split_that_the_task_lacks_is_not_an_event():
+    fake = fake_runs.make(jumps={"train": 0, "id": 30})
+    assert grokking.watched_events([fake]) == ("memorized", "id_generalized")
+    (cell,) = grokking.cells([fake], KEYS)
+    assert list(cell.times) == ["memorized", "id_generalized"]
+    unknown = fake_runs.make(jumps={"train": 0}, until=-1)
+    assert len(grokking.watched_events([unknown])) == 3
+
+
+@pytest.mark.parametrize(
+    ("steps", "text"),
+    [
+        (0, "0"),
+        (950, "950"),
+        (999, "999"),
+        (999.5, "1k"),
+        (3200, "3.2k"),
+        (12345, "12.3k"),
+        (999_499, "999k"),
+        (999_500, "1M"),
+        (1_234_567, "1.23M"),
+    ],
+)
+def test_steps_are_written_in_three_digits(steps, text):
+    assert grokking.format_steps(steps) == text
+    assert str(exactly(steps)) == text
+    assert str(beyond(steps)) == f"> {text}"

@@ -1,0 +1,132 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from rdt_jax.analysis import runs
+from tests import fake_runs
+
+JUMPS = {"train": 20, "id": 50, "ood": 90}
+
+
+def test_a_run_folder_is_read_back(tmp_path):
+    run = fake_runs.make(jumps=JUMPS)
+    folder = fake_runs.write(run, tmp_path)
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 999, "torn')  # A crash while the row was written.
+    read = runs.read_run(folder)
+    assert read.run_id == run.run_id
+    assert read.config.to_dict() == run.config.to_dict()
+    assert (read.status, read.metrics, read.events) == (
+        run.status,
+        run.metrics,
+        run.events,
+    )
+    assert read.last_step == fake_runs.BUDGET
+
+
+def test_an_edited_config_is_refused(tmp_path):
+    folder = fake_runs.write(fake_runs.make(jumps=JUMPS), tmp_path)
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 5', 1))
+    with pytest.raises(ValueError, match="hashes to"):
+        runs.read_run(folder)
+
+
+def test_only_runs_with_a_folder_are_read_in_the_order_asked_for(tmp_path):
+    first = fake_runs.make(jumps=JUMPS, seed=1)
+    pending = fake_runs.make(jumps=JUMPS, seed=2, until=-1, state="pending")
+    for run in (first, pending):
+        fake_runs.write(run, tmp_path)
+    (tmp_path / "half-made").mkdir()
+    names = [pending.run_id, "half-made", "missing", first.run_id]
+    read = runs.read_runs(tmp_path, names)
+    assert [run.run_id for run in read] == [pending.run_id, first.run_id]
+    assert read[0].metrics == [] and read[0].last_step is None
+    reverse = runs.read_runs(tmp_path, names[::-1])
+    assert [run.run_id for run in reverse] == [first.run_id, pending.run_id]
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "outcome"),
+    [
+        ("done", "budget", "over"),
+        ("done", "phases_passed", "over"),
+        ("failed", "nan", "failed"),
+        ("failed", "oom", "unfinished"),
+        ("running", None, "unfinished"),
+        ("preempted", None, "unfinished"),
+        ("pending", None, "unfinished"),
+    ],
+)
+def test_outcome(state, reason, outcome):
+    run = fake_runs.make(jumps=JUMPS, state=state, reason=reason)
+    assert run.outcome == outcome
+
+
+def test_series_leaves_out_evaluations_that_did_not_measure():
+    run = fake_runs.make(jumps=JUMPS, until=30)
+    steps, values = runs.series(run, "model/gradient_norm")  # null at step 0
+    np.testing.assert_array_equal(steps, [10, 20, 30])
+    np.testing.assert_array_equal(values, [10, 20, 30])
+
+
+def test_series_of_an_unknown_name_lists_the_choices():
+    run = fake_runs.make(jumps=JUMPS)
+    with pytest.raises(ValueError, match=r"'ood/acc'; choose from id/accuracy@2"):
+        runs.series(run, "ood/acc")
+
+
+def test_series_without_evaluations_is_empty():
+    run = fake_runs.make(jumps=JUMPS, until=-1)
+    assert runs.series(run, "anything").steps.size == 0
+
+
+def test_accuracy_is_that_of_the_training_loop_count():
+    run = fake_runs.make(jumps=JUMPS, loops=3)
+    for row in run.metrics:
+        row["ood/accuracy@5"] = 0.75
+    assert set(runs.accuracy(run, "ood").values) == {0.0, 1.0}
+    assert runs.has_split(run, "ood") and not runs.has_split(run, "depth")
+
+
+def test_chance_is_that_of_the_certificate(tiny_config, tiny_table):
+    run = runs.Run(pathlib.Path("x"), tiny_config, {}, [], [])
+    answers = np.unique(tiny_table.targets[tiny_table.rows_of("train"), 0])
+    ood = tiny_table.targets[tiny_table.rows_of("ood"), 0]
+    expected = np.isin(ood, answers).mean() / answers.size
+    assert runs.chance(run, "ood") == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"no split 'depth'; choose from train"):
+        runs.chance(run, "depth")
+
+
+def test_config_values():
+    members = [
+        fake_runs.make(jumps=JUMPS, loops=loops, decay=0.3) for loops in (10, 2, 2)
+    ]
+    assert runs.value_of(members[0], "recurrence.num_loops") == 10
+    assert runs.values_of(members, "recurrence.num_loops") == [2, 10]
+    assert runs.shared_value(members, "optimizer.weight_decay") == 0.3
+    for unknown in ("seed.loops", "recurrence.loops"):
+        with pytest.raises(ValueError, match=f"no config key '{unknown}'"):
+            runs.value_of(members[0], unknown)
+    with pytest.raises(ValueError, match="share one recurrence.num_loops, got 2, 10"):
+        runs.shared_value(members, "recurrence.num_loops")
+    with pytest.raises(ValueError, match="got no run"):
+        runs.shared_value([], "seed")
+
+
+def test_groups_are_ordered_by_value_and_then_by_seed():
+    members = [
+        fake_runs.make(jumps=JUMPS, loops=loops, seed=seed)
+        for loops, seed in ((10, 0), (2, 1), (2, 0))
+    ]
+    cells = runs.group(members, ("recurrence.num_loops",))
+    assert list(cells) == [(2,), (10,)]
+    assert cells[(2,)] == [members[2], members[1]]
+
+
+def test_a_cell_of_unlike_runs_is_refused():
+    members = [fake_runs.make(jumps=JUMPS, decay=decay) for decay in (0.1, 0.3)]
+    with pytest.raises(ValueError, match=r"num_loops=2 differ in optimizer\.weight_de"):
+        runs.group(members, ("recurrence.num_loops",))

@@ -1,0 +1,167 @@
+import itertools
+
+import pytest
+from rich.console import Console
+
+from rdt_jax import config as configs
+from rdt_jax.training import loop
+from tests import fake_runs
+
+LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
+
+
+@pytest.fixture(scope="module")
+def study(root):
+    path = root / "experiments" / "depth_by_decay" / "study.py"
+    return configs.load_module(path, "study")
+
+
+def run(loops, ood, seed=0, decay=0.1, train=20, id=40, **options):
+    jumps = {"train": train, "id": id, "ood": ood}
+    return fake_runs.make(jumps=jumps, loops=loops, decay=decay, seed=seed, **options)
+
+
+def verdicts(study, *members):
+    return [claim.verdict for claim in study.claims(members)]
+
+
+@pytest.mark.parametrize(
+    ("preset", "loops", "decays", "seeds"),
+    [
+        ("smoke", (1, 2), (0.1,), (0,)),
+        ("cpu", (1, 2, 4), (0.1, 0.3), (0,)),
+        ("cpu_long", (1, 2, 4, 8), (0.03, 0.1, 0.3, 1.0), (0, 1, 2)),
+        ("paper", (1, 2, 4, 8), (None,), (0, 1, 2)),
+        ("paper_code", (1, 2, 4, 8), (None,), (0, 1, 2)),
+    ],
+)
+def test_sweep(study, preset, loops, decays, seeds):
+    found = [(t[LOOPS], t.get(DECAY), t["seed"]) for t in study.sweep(preset)]
+    assert sorted(found) == sorted(itertools.product(loops, decays, seeds))
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "cpu_long", "paper", "paper_code"])
+def test_every_trial_is_a_run_of_its_own(study, root, preset):
+    base = configs.load(f"{root / study.CONFIG}:{preset}")
+    trials = [configs.override(base, trial) for trial in study.sweep(preset)]
+    assert len({configs.run_id(trial) for trial in trials}) == len(trials)
+    if preset == "smoke":
+        for trial in trials:
+            loop.check(trial)
+
+
+def test_an_unknown_preset_lists_the_choices(study):
+    with pytest.raises(
+        ValueError, match="Unknown preset 'big'; choose from cpu, cpu_l"
+    ):
+        study.sweep("big")
+
+
+def test_figures_and_table_of_the_study(study):
+    members = [run(1, None), run(2, 150)]
+    made = study.figures(members)
+    assert list(made) == ["accuracy", "ood_by_depth", "phase_diagram"]
+    names = [t.get_text() for panel in made["ood_by_depth"].axes for t in panel.texts]
+    assert any(name.startswith("chance") for name in names)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(study.table(members))
+    assert "170" in capture.get()
+
+
+def test_claims_have_a_source_and_evidence_in_numbers(study):
+    loops, order, depth = study.claims([run(1, None), run(2, 150), run(4, 60)])
+    for claim in (loops, order, depth):
+        assert claim.verdict == "holds"
+        assert "arXiv:2604.07822" in claim.source
+    assert "0 of 1 runs with R = 1 and in 2 of 2 runs with R >= 2" in loops.evidence
+    assert "first after 80 updates); R = 1 trained for 230" in loops.evidence
+    assert "of 2 runs that completed OOD, 2 are in order" in order.evidence
+    assert "R = 2 -> 4 170 -> 80 (weight decay 0.1, 1 seed)" in depth.evidence
+
+
+def test_without_runs_everything_is_undecided(study):
+    found = study.claims([])
+    assert {claim.verdict for claim in found} == {"undecided"}
+    assert all("missing: " in claim.evidence for claim in found)
+
+
+@pytest.mark.parametrize(
+    ("vanilla", "looped", "verdict"),
+    [
+        ({"ood": None}, {"ood": 150}, "holds"),
+        ({"ood": 200}, {"ood": 150}, "fails"),
+        ({"ood": None}, {"ood": None}, "undecided"),  # The budget may be too short.
+        ({"ood": None, "state": "running", "until": 90}, {"ood": 150}, "undecided"),
+        (
+            {"ood": None, "state": "failed", "reason": "nan", "until": 90},
+            {"ood": 150},
+            "undecided",
+        ),
+        (
+            {"ood": 60, "state": "running", "until": 90},
+            {"ood": None, "until": -1, "state": "pending"},
+            "fails",
+        ),
+    ],
+)
+def test_loops_are_needed(study, vanilla, looped, verdict):
+    assert verdicts(study, run(1, **vanilla), run(2, **looped))[0] == verdict
+
+
+def test_loops_are_needed_wants_both_kinds_of_runs(study):
+    assert verdicts(study, run(2, 150))[0] == "undecided"
+    assert verdicts(study, run(1, None))[0] == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("jumps", "verdict"),
+    [
+        ({"train": 20, "id": 40, "ood": 90}, "holds"),
+        ({"train": 20, "id": 90, "ood": 40}, "fails"),
+        ({"train": 90, "id": 40, "ood": 150}, "fails"),
+        ({"train": 20, "id": None, "ood": 90}, "fails"),
+        ({"train": 20, "id": 90, "ood": 90}, "undecided"),
+        ({"train": 90, "id": 20, "ood": None}, "undecided"),
+    ],
+)
+def test_stages_are_ordered(study, jumps, verdict):
+    assert verdicts(study, run(2, **jumps))[1] == verdict
+
+
+def test_one_run_out_of_order_is_enough_and_is_named(study):
+    wrong = run(2, 60, id=150, seed=1)
+    claim = study.claims([run(2, 150), wrong])[1]
+    assert claim.verdict == "fails"
+    assert wrong.run_id in claim.evidence
+
+
+@pytest.mark.parametrize(
+    ("times", "verdict"),  # (loops, step of the jump), one seed, one weight decay
+    [
+        ([(2, 150), (4, 60)], "holds"),
+        ([(2, None), (4, 60)], "holds"),
+        ([(2, 60), (4, 150)], "fails"),
+        ([(2, 60), (4, None)], "fails"),
+        ([(2, 150), (4, 150)], "undecided"),
+        ([(2, None), (4, None)], "undecided"),
+        ([(1, None), (2, 150)], "undecided"),  # R = 1 is the matter of claim 1.
+        ([(2, 180), (4, 120), (8, 60), (16, 90)], "undecided"),
+        ([(2, 180), (4, 120), (8, 150)], "fails"),
+    ],
+)
+def test_deeper_is_sooner(study, times, verdict):
+    members = [run(loops, ood) for loops, ood in times]
+    assert verdicts(study, *members)[2] == verdict
+
+
+def test_depths_are_compared_at_equal_weight_decay_only(study):
+    members = [run(2, 150, decay=0.1), run(4, 60, decay=0.3)]
+    assert verdicts(study, *members)[2] == "undecided"
+
+
+def test_an_unfinished_shallow_run_is_not_called_later(study):
+    early = run(2, None, until=40, state="running", reason=None)
+    assert verdicts(study, early, run(4, 60))[2] == "undecided"
+    late = run(2, None, until=120, state="running", reason=None)
+    assert verdicts(study, late, run(4, 60))[2] == "holds"

@@ -1,0 +1,92 @@
+"""Runs that were never trained: accuracies that jump from 0 to 1 at a given step."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from rdt_jax import config as configs
+from rdt_jax.analysis.runs import Run
+from rdt_jax.training import phases, records
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+EVERY = 10  # updates between evaluations
+BUDGET = 230
+# The median of the last 5 evaluations is 1 at the third evaluation from the jump.
+DELAY = 2 * EVERY
+
+_BASE = configs.load(f"{ROOT}/configs/knowledge_composition.py:smoke")
+
+
+def make(
+    *,
+    jumps: Mapping[str, int | None],
+    loops: int = 2,
+    decay: float = 0.1,
+    seed: int = 0,
+    until: int | None = None,
+    state: str = "done",
+    reason: str | None = "budget",
+    top: Mapping[str, float] | None = None,
+    **overrides: Any,
+) -> Run:
+    """Returns a run whose accuracy on a split is `top` (1) from its jump on.
+
+    Args:
+      jumps: split -> step of its jump, None for never; other splits do not exist.
+      loops: the training loop count.
+      decay: the weight decay.
+      seed: the run's seed.
+      until: last evaluated step; None for the budget, -1 for no evaluation.
+      state: of status.json.
+      reason: of status.json.
+      top: split -> accuracy after its jump, if not 1.
+      **overrides: further config keys, `__` standing for a dot.
+    """
+    config = configs.override(
+        _BASE,
+        {
+            "num_steps": BUDGET,
+            "eval_every_steps": EVERY,
+            "recurrence.num_loops": loops,
+            "optimizer.weight_decay": decay,
+            "seed": seed,
+            **{key.replace("__", "."): value for key, value in overrides.items()},
+        },
+    )
+    watched = [
+        phases.Phase(event, split, loops, config.phases[event], chance=0.03, rows=97)
+        for event, split in phases.EVENTS.items()
+        if split in jumps
+    ]
+    detector = phases.new_state(watched)
+    metrics: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
+    for step in range(0, (BUDGET if until is None else until) + 1, EVERY):
+        scores = {
+            split: (top or {}).get(split, 1.0) * (jump is not None and step >= jump)
+            for split, jump in jumps.items()
+        }
+        accuracies = {f"{split}/accuracy@{loops}": v for split, v in scores.items()}
+        metrics.append(
+            {"step": step, "model/gradient_norm": step or None, **accuracies}
+        )
+        detector, rows = phases.observe(detector, watched, step, scores)
+        events += rows
+    return Run(
+        folder=pathlib.Path(configs.run_id(config)),
+        config=config,
+        status={"state": state, "reason": reason, "step": BUDGET},
+        metrics=metrics,
+        events=events,
+    )
+
+
+def write(run: Run, workdir: pathlib.Path) -> pathlib.Path:
+    """Writes a run as a run folder and returns it."""
+    folder = workdir / run.run_id
+    records.create(folder, run.config)
+    for name in ("metrics", "events"):
+        for row in getattr(run, name):
+            records.append(folder / f"{name}.jsonl", row)
+    records.write_json(folder / "status.json", run.status)
+    return folder

@@ -1,0 +1,228 @@
+import numpy as np
+import pytest
+from matplotlib import colors
+
+from rdt_jax.figures import grokking as drawing
+from tests import fake_runs
+
+OOD = "ood_generalized"
+JUMP = {1: None, 2: 150, 4: 60}  # loops -> step of the jump on ood
+
+
+def run(loops, decay=0.1, seed=0, **options):
+    jump = JUMP[loops] and JUMP[loops] + 10 * seed
+    jumps = {"train": 20, "id": 40, "ood": jump}
+    return fake_runs.make(jumps=jumps, loops=loops, decay=decay, seed=seed, **options)
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    return [
+        run(loops, decay, seed)
+        for loops in (1, 2, 4)
+        for decay in (0.1, 0.3)
+        for seed in (0, 1, 2)
+    ]
+
+
+def texts(thing):
+    return [text.get_text() for text in thing.texts]
+
+
+def panels_by_title(figure):
+    return {p.get_title(): p for p in figure.axes if p.get_title()}
+
+
+def lines_of(panel, color):
+    """The curves, which have more than a bar's two points."""
+    return [
+        line
+        for line in panel.lines
+        if colors.same_color(line.get_color(), color) and len(line.get_xdata()) > 2
+    ]
+
+
+def test_accuracy_has_a_panel_per_cell_and_says_what_it_shows(sweep):
+    figure = drawing.accuracy(sweep)
+    assert len(figure.axes) == 2 * 3
+    assert list(panels_by_title(figure)) == [
+        "R = 1 (no loop)",
+        "R = 2 loops",
+        "R = 4 loops",
+    ]
+    header = " ".join(texts(figure))
+    assert "knowledge composition" in header
+    assert "training loop count R" in header
+    assert "0.99 (train), 0.95 (ID), 0.50 (OOD)" in header
+    assert "step (optimizer updates)" in header
+    rows = [text for panel in figure.axes for text in texts(panel)]
+    assert rows == ["weight decay 0.1", "weight decay 0.3"]
+
+
+def test_accuracy_draws_every_run_from_the_first_evaluation_after_step_0(sweep):
+    panel = panels_by_title(drawing.accuracy(sweep))["R = 2 loops"]
+    for split, color in drawing.SPLIT_COLORS.items():
+        curves = lines_of(panel, color)
+        assert len(curves) == 3, split
+        for curve in curves:
+            assert curve.get_xdata()[0] == fake_runs.EVERY
+            assert curve.get_xdata()[-1] == fake_runs.BUDGET
+
+
+def test_the_step_axis_spans_the_evaluations(sweep):
+    for figure in (drawing.accuracy(sweep), drawing.ood_by_depth(sweep)):
+        for panel in figure.axes:
+            low, high = panel.get_xlim()
+            assert fake_runs.EVERY / 2 < low < fake_runs.EVERY
+            assert fake_runs.BUDGET < high < fake_runs.BUDGET * 2
+
+
+def test_accuracy_draws_the_median_seed_bold_with_its_phases():
+    members = [run(2, seed=seed) for seed in (0, 1, 2)]
+    panel = drawing.accuracy(members).axes[0]
+    color = drawing.SPLIT_COLORS["ood"]
+    bold = max(lines_of(panel, color), key=lambda line: line.get_linewidth())
+    jump = bold.get_xdata()[np.argmax(bold.get_ydata() > 0.5)]
+    assert jump == JUMP[2] + 10  # that of seed 1
+    filled = [
+        line.get_xdata()[0]
+        for line in panel.lines
+        if line.get_marker() == "o" and line.get_markerfacecolor() == color
+    ]
+    assert filled == [jump + fake_runs.DELAY]
+    ticks = {line.get_xdata()[0] for line in panel.lines if line.get_marker() == "|"}
+    assert {JUMP[2] + fake_runs.DELAY, JUMP[2] + 20 + fake_runs.DELAY} <= ticks
+
+
+def test_accuracy_marks_an_onset_that_did_not_complete():
+    half = fake_runs.make(
+        jumps={"train": 0, "id": 30, "ood": 100}, top={"ood": 0.3}, until=170
+    )
+    panel = drawing.accuracy([half]).axes[0]
+    open_ends = [line for line in panel.lines if line.get_marker() == ">"]
+    assert [line.get_xdata()[0] for line in open_ends] == [170]
+
+
+def test_accuracy_says_why_a_panel_is_empty_and_which_runs_broke():
+    members = [
+        run(1, 0.1, until=100, state="failed", reason="nan"),
+        run(2, 0.1, until=-1, state="pending", reason=None),
+        run(2, 0.3),
+    ]
+    figure = drawing.accuracy(members)
+    by_row = [[t for t in texts(panel) if "weight" not in t] for panel in figure.axes]
+    assert by_row == [[], ["not evaluated yet"], ["not in the sweep"], []]
+    crosses = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+    assert {line.get_xdata()[0] for line in crosses} == {100}
+    (legend,) = figure.legends
+    assert "loss not finite" in texts(legend)
+
+
+def test_ood_has_one_color_per_depth_in_every_panel(sweep):
+    figure = drawing.ood_by_depth(sweep, chance=0.04)
+    panels = panels_by_title(figure)
+    assert list(panels) == ["weight decay 0.1", "weight decay 0.3"]
+    (legend,) = figure.legends
+    assert texts(legend)[:3] == ["R = 1 (no loop)", "R = 2 loops", "R = 4 loops"]
+    shades = [handle.get_color() for handle in legend.legend_handles[:3]]
+    assert len(set(shades)) == 3
+    for panel in panels.values():
+        for loops, shade in zip((1, 2, 4), shades, strict=True):
+            curves = lines_of(panel, shade)
+            arrived = [curve.get_ydata()[-1] == 1 for curve in curves]
+            assert arrived == [loops > 1] * 3
+
+
+def test_ood_names_the_threshold_and_chance(sweep):
+    levels = lambda panel: sorted(
+        line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == "--"
+    )
+    figure = drawing.ood_by_depth(sweep, chance=0.04)
+    assert levels(figure.axes[0]) == [0.04, 0.5]
+    assert texts(figure.axes[1]) == ["threshold\n0.50", "chance\n0.04"]
+    assert levels(drawing.ood_by_depth(sweep).axes[0]) == [0.5]
+    figure = drawing.ood_by_depth(sweep, event="id_generalized")
+    assert levels(figure.axes[0]) == [0.95]
+    assert any("ID accuracy" in text for text in texts(figure))
+
+
+def test_ood_of_three_weight_decays_leaves_no_empty_panel():
+    figure = drawing.ood_by_depth([run(2, decay) for decay in (0.1, 0.3, 1.0)])
+    assert [panel.get_visible() for panel in figure.axes] == [True, True, True, False]
+
+
+def cell_texts(panel):
+    width, height = len(panel.get_xticks()), len(panel.get_yticks())
+    found = {text.get_position(): text.get_text() for text in panel.texts}
+    return [[found.get((x, y)) for x in range(width)] for y in range(height)]
+
+
+def hatched(panel):
+    return [bool(patch.get_hatch()) for patch in panel.patches]
+
+
+def test_phase_diagram_writes_median_and_count_into_each_cell(sweep):
+    members = [r for r in sweep if (r.num_loops, r.config.seed) != (4, 2)]
+    panels = panels_by_title(drawing.phase_diagram(members))
+    assert list(panels) == ["memorized", "ID generalized", "OOD generalized"]
+    panel = panels["OOD generalized"]
+    assert cell_texts(panel) == [
+        ["> 230\n0/3"] * 2,
+        ["180\n3/3"] * 2,
+        ["85\n2/2"] * 2,
+    ]
+    assert hatched(panel) == [True, True, False, False, False, False]
+    depths = panels["memorized"].get_yticklabels()
+    assert [label.get_text() for label in depths] == ["1", "2", "4"]
+    assert not any(hatched(panels["memorized"]))
+
+
+def test_phase_diagram_colors_are_shared_and_follow_the_updates(sweep):
+    panels = panels_by_title(drawing.phase_diagram(sweep))
+    light = lambda patch: sum(patch.get_facecolor()[:3])
+    early, late = panels["memorized"].patches[0], panels["OOD generalized"].patches[2]
+    assert light(early) > light(late) + 0.5
+    memorized = {patch.get_facecolor() for patch in panels["memorized"].patches}
+    assert len(memorized) == 1  # the same everywhere
+
+
+def test_phase_diagram_does_not_call_unfinished_runs_late():
+    unfinished = run(1, until=50, state="running", reason=None)
+    figure = drawing.phase_diagram([unfinished, run(2)])
+    panel = panels_by_title(figure)["OOD generalized"]
+    assert cell_texts(panel) == [["...\n0/1"], ["170\n1/1"]]
+    assert hatched(panel) == [False, False]
+    assert "not known yet: unfinished runs (...)" in texts(figure.legends[0])
+
+
+def test_phase_diagram_leaves_missing_cells_empty():
+    figure = drawing.phase_diagram([run(1, 0.1), run(2, 0.3)])
+    panel = panels_by_title(figure)["OOD generalized"]
+    assert cell_texts(panel) == [["> 230\n0/1", None], [None, "170\n1/1"]]
+
+
+def test_phase_diagram_of_runs_that_have_not_begun():
+    pending = run(2, until=-1, state="pending", reason=None)
+    panels = drawing.phase_diagram([pending]).axes
+    assert [cell_texts(panel) for panel in panels] == [[["...\n0/1"]]] * 3
+
+
+def test_phase_diagram_has_a_scale_with_numbers():
+    (*_, scale) = drawing.phase_diagram([run(1)]).axes
+    low, high = scale.get_ylim()
+    assert scale.get_ylabel() == "optimizer updates"
+    assert any(low < tick < high for tick in scale.get_yticks())
+
+
+@pytest.mark.parametrize(
+    "draw", [drawing.accuracy, drawing.ood_by_depth, drawing.phase_diagram]
+)
+def test_nothing_to_draw(draw):
+    with pytest.raises(ValueError, match="got no run"):
+        draw([])
+
+
+def test_runs_with_different_thresholds_are_not_drawn_together():
+    other = run(4, phases__ood_generalized=0.8)
+    with pytest.raises(ValueError, match=r"share one phases\.ood_generalized"):
+        drawing.ood_by_depth([run(2), other])

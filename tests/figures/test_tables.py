@@ -1,0 +1,98 @@
+import re
+
+import pytest
+from rich.console import Console
+
+from rdt_jax.figures import tables
+from tests import fake_runs
+
+
+def run(loops, ood, seed=0, decay=0.1, **options):
+    jumps = {"train": 20, "id": 40, "ood": ood}
+    return fake_runs.make(jumps=jumps, loops=loops, decay=decay, seed=seed, **options)
+
+
+def render(members, width=100):
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(tables.updates_to_phases(members))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def prose(lines):
+    return " ".join(" ".join(lines).split())
+
+
+def row(lines, *begin):
+    pattern = r"\s*" + r"\s+".join(map(re.escape, begin)) + r"\s"
+    (index,) = [i for i, line in enumerate(lines) if re.match(pattern, line)]
+    return lines[index].split(), lines[index + 1].strip()
+
+
+def test_one_seed_has_one_number_per_entry():
+    lines = render([run(1, None), run(2, 150, top={"ood": 0.8})])
+    entries, _ = row(lines, "1", "0.1")
+    assert entries == ["1", "0.1", "40", "60", ">", "230", "0.00"]
+    entries, _ = row(lines, "2", "0.1")
+    assert entries == ["2", "0.1", "40", "60", "170", "0.80"]
+    assert "One seed." in prose(lines)
+
+
+def test_several_seeds_have_median_count_and_range():
+    lines = render([run(2, 60), run(2, 150, 1), run(2, None, 2), run(4, 70)])
+    entries, below = row(lines, "2", "0.1")
+    assert entries[2:] == ["40", "3/3", "60", "3/3", "170", "2/3", "1.00"]
+    assert re.split(r"\s{2,}", below) == [
+        "[40, 40]",
+        "[60, 60]",
+        "[80, >230]",
+        "[0.00, 1.00]",
+    ]
+    assert "Median [first, last] over 3 seeds" in prose(lines)
+
+
+def test_title_and_caption_say_what_was_measured():
+    text = prose(render([run(2, 150, phases__ood_generalized=0.75)]))
+    assert "Updates to each phase: knowledge composition" in text
+    assert "train >= 0.99" in text and "ID >= 0.95" in text and "OOD >= 0.75" in text
+    assert "Budget 230 optimizer updates" in text
+    assert "training loop count R" in text
+    assert "A run ends once all phases have completed." in text
+    going_on = run(2, 150, stop_after_phases=False)
+    assert "A run ends once" not in prose(render([going_on]))
+
+
+def test_broken_and_unfinished_runs_are_named():
+    lines = render(
+        [
+            run(1, None, until=90, state="failed", reason="nan"),
+            run(2, None, until=90, state="running", reason=None),
+        ]
+    )
+    assert "Loss not finite at R = 1, weight decay 0.1: 1 of 1 runs." in prose(lines)
+    assert "Unfinished (...) at R = 2, weight decay 0.1: 1 of 1." in prose(lines)
+    entries, _ = row(lines, "2", "0.1")
+    assert entries[2:] == ["40", "60", "...", "..."]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_longest_entries_fit(width):
+    members = [
+        run(loops, 60 + 50 * seed, seed, decay=0.03)
+        for loops in (1, 16)
+        for seed in range(3)
+    ]
+    for member in members:
+        for event in member.events:
+            event["step"] = event["step"] * 310  # such as 12.4k
+    lines = render(members, width)
+    assert "[24.8k, 55.8k]" in prose(lines)
+    assert max(map(len, lines)) <= width
+    for line in lines:
+        assert line.count("[") == line.count("]"), line
+    assert not any("…" in line for line in lines)
+
+
+def test_no_runs():
+    with pytest.raises(ValueError, match="got no run"):
+        tables.updates_to_phases([])

@@ -1,0 +1,224 @@
+"""Norm, dropout, positions and the block against their formulas in numpy."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdt_jax.models import feedforward, layers
+
+B, T, H, K, F = 3, 5, 2, 7, 23
+D = H * K
+
+
+def _draw(tree, seed, scale=0.5):
+    random = np.random.default_rng(seed)
+    draw = lambda leaf: np.float32(scale * random.standard_normal(leaf.shape))
+    return jax.tree.map(draw, tree)
+
+
+def _shapes(module, *inputs):
+    return jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+
+
+def _norm(x, params):
+    mean = x.mean(-1, keepdims=True)
+    variance = ((x - mean) ** 2).mean(-1, keepdims=True)
+    return (x - mean) / np.sqrt(variance + 1e-5) * params["scale"] + params["bias"]
+
+
+def _gelu(x):
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def _attention(x, params, mask):
+    qkv = x @ params["qkv"]["kernel"] + params["qkv"]["bias"]
+    q, k, v = (part.reshape(B, T, H, K) for part in np.split(qkv, 3, axis=-1))
+    scores = np.einsum("bthk,bshk->bhts", q, k) / np.sqrt(K)
+    weights = np.exp(scores) * mask[:, None]
+    weights /= weights.sum(-1, keepdims=True)
+    mixed = np.einsum("bhts,bshk->bthk", weights, v).reshape(B, T, D)
+    return mixed @ params["output"]["kernel"] + params["output"]["bias"]
+
+
+def _mlp(x, params):
+    hidden = _gelu(x @ params["input"]["kernel"] + params["input"]["bias"])
+    return hidden @ params["output"]["kernel"] + params["output"]["bias"]
+
+
+@pytest.fixture(scope="module")
+def mask():
+    mask = np.tile(np.tril(np.ones((T, T), bool)), (B, 1, 1))
+    mask[1, :, 4] = False
+    return mask
+
+
+@pytest.fixture(scope="module")
+def block(mask):
+    block = layers.Block(num_heads=H, mlp_width=F, output_std=0.3)
+    x = _draw(np.zeros((B, T, D)), 1, 2.0)
+    return block, _draw(_shapes(block, x, mask, None), 2), x
+
+
+@pytest.fixture(scope="module")
+def apply(block, mask):
+    """The block under jit, (params, x, noise) -> x."""
+    module, _, _ = block
+    return jax.jit(lambda p, x, noise: module.apply({"params": p}, x, mask, noise))
+
+
+def _noise(seed, rate=0.5):
+    return layers.Noise(jax.random.key(seed), jnp.float32(rate), jnp.float32(0.2))
+
+
+def test_layer_norm_is_its_formula():
+    x = _draw(np.zeros((B, T, D)), 3, 4.0) + 7.0
+    params = _draw({"scale": np.zeros(D), "bias": np.zeros(D)}, 4)
+    normed = jax.jit(layers.LayerNorm().apply)({"params": params}, x)
+    expected = _norm(np.float64(x), params)
+    np.testing.assert_allclose(normed, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_layer_norm_starts_with_zero_mean_and_unit_variance():
+    x = _draw(np.zeros((B, D)), 5, 9.0)
+    params = layers.LayerNorm().init(jax.random.key(0), x)
+    normed = layers.LayerNorm().apply(params, x)
+    np.testing.assert_allclose(normed.mean(-1), 0, atol=1e-6)
+    np.testing.assert_allclose(normed.std(-1), 1, rtol=1e-5)
+    assert np.isfinite(layers.LayerNorm().apply(params, jnp.zeros((B, D)))).all()
+
+
+def test_layer_norm_counts_in_float32():
+    # The mean of these is lost in bfloat16: 256 + 1 is 256 there.
+    x = jnp.tile(jnp.array([256.0, 258.0], jnp.bfloat16), (B, 64))
+    params = layers.LayerNorm().init(jax.random.key(0), x)
+    normed = layers.LayerNorm().apply(params, x)
+    assert normed.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        np.float32(normed), np.tile([-1.0, 1.0], (B, 64)), rtol=0.01
+    )
+
+
+def test_the_block_is_its_formula(block, apply, mask):
+    _, params, x = block
+    after = apply(params, x, None)
+    wide = jax.tree.map(np.float64, params)
+    expected = np.float64(x)
+    normed = _norm(expected, wide["attention_norm"])
+    expected = expected + _attention(normed, wide["attention"], mask)
+    expected = expected + _mlp(_norm(expected, wide["mlp_norm"]), wide["mlp"])
+    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_block_without_output_projections_is_the_identity(mask):
+    module = layers.Block(num_heads=H, mlp_width=F, output_std=0.0)
+    x = _draw(np.zeros((B, T, D)), 6)
+    params = jax.jit(lambda: module.init(jax.random.key(0), x, mask, None))()
+    np.testing.assert_array_equal(jax.jit(module.apply)(params, x, mask, None), x)
+
+
+def test_layers_keep_the_dtype_and_have_float32_parameters(block, mask):
+    module, params, x = block
+    low = jnp.asarray(x, jnp.bfloat16)
+    for noise in (None, _noise(0)):
+        after = jax.eval_shape(module.apply, {"params": params}, low, mask, noise)
+        assert after.dtype == jnp.bfloat16
+    mlp = feedforward.Mlp(width=F, output_std=0.1)
+    for drawn in (_shapes(module, low, mask, None), _shapes(mlp, low)):
+        assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype("float32")}
+    after = jax.eval_shape(mlp.apply, {"params": _shapes(mlp, low)}, low)
+    assert after.dtype == jnp.bfloat16
+
+
+# Dropout.
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_zeroes_a_share_and_keeps_the_mean(rate):
+    x = jnp.full((1009, 97), 3.0)
+    dropped = np.asarray(layers.dropout(x, jax.random.key(1), jnp.float32(rate)))
+    error = math.sqrt(rate * (1 - rate) / x.size)
+    assert (dropped == 0).mean() == pytest.approx(rate, abs=4 * error)
+    np.testing.assert_allclose(dropped[dropped != 0], 3 / (1 - rate), rtol=1e-6)
+
+
+def test_dropout_at_rate_zero_changes_nothing():
+    x = jax.random.normal(jax.random.key(2), (B, T, D))
+    for dtype in (jnp.float32, jnp.bfloat16):
+        same = layers.dropout(x.astype(dtype), jax.random.key(3), jnp.float32(0))
+        assert same.dtype == dtype
+        np.testing.assert_array_equal(same, x.astype(dtype))
+
+
+def test_dropout_needs_no_gradient_of_what_it_zeroed():
+    x = jnp.ones((31, 37))
+    drop = lambda x: layers.dropout(x, jax.random.key(4), jnp.float32(0.5))
+    gradient = jax.grad(lambda x: drop(x).sum())(x)
+    np.testing.assert_array_equal(gradient, drop(x))
+
+
+def test_places_have_noise_of_their_own():
+    noise = _noise(5)
+    places = [noise.fold(place) for place in range(6)]
+    places += [noise.fold(place).fold(1) for place in range(6)] + [noise]
+    keys = {tuple(jax.random.key_data(place.key).tolist()) for place in places}
+    assert len(keys) == len(places)
+    assert all((p.rate, p.embedding_rate) == noise[1:] for p in places)
+
+
+@pytest.mark.parametrize("branch", ["attention", "mlp"])
+def test_a_block_drops_what_it_adds(block, apply, branch):
+    _, params, x = block
+    # One branch adds a constant, the other nothing: its dropout is what is seen.
+    params = jax.tree.map(np.zeros_like, params)
+    params[branch]["output"]["bias"][:] = 1.0
+    added = np.asarray(apply(params, 0 * x, _noise(6)))
+    assert set(added.ravel().tolist()) == {0.0, 2.0}
+    assert added.mean() == pytest.approx(1.0, abs=4 / added.size**0.5)
+    np.testing.assert_array_equal(added, apply(params, 0 * x, _noise(6)))
+    assert (added != apply(params, 0 * x, _noise(7))).any()
+    none = apply(params, 0 * x, _noise(6, rate=0.0))
+    np.testing.assert_array_equal(none, np.ones_like(x))
+
+
+def test_the_two_branches_of_a_block_drop_independently(block, apply):
+    _, params, x = block
+    params = jax.tree.map(np.zeros_like, params)
+    params["attention"]["output"]["bias"][:] = 1.0
+    params["mlp"]["output"]["bias"][:] = 10.0
+    added = np.asarray(apply(params, 0 * x, _noise(7)))
+    shares = [(added == value).mean() for value in (0, 2, 20, 22)]
+    np.testing.assert_allclose(shares, 0.25, atol=4 * (0.1875 / added.size) ** 0.5)
+
+
+def test_attention_weights_are_dropped(block, apply):
+    _, params, x = block
+    params = jax.tree.map(np.zeros_like, params)
+    # Every value is 1, so what is mixed is the sum of the weights that were kept.
+    params["attention"]["qkv"]["bias"][2 * D :] = 1.0
+    params["attention"]["output"]["kernel"][:] = np.eye(D)
+    np.testing.assert_allclose(apply(params, 0 * x, None), 1.0, rtol=1e-5)
+    mixed = np.asarray(apply(params, 0 * x, _noise(9))).round(3)
+    # Query t sees t + 1 keys: its weights are 0 or 2 / (t + 1); outputs double again.
+    for t in range(3):
+        kept = {round(4 * n / (t + 1), 3) for n in range(t + 2)}
+        found = set(np.float64(mixed[:, t].ravel()).round(3).tolist())
+        assert found <= kept
+        assert len(found) > 1
+
+
+# Positions.
+
+
+def test_sinusoidal_positions_are_their_formula():
+    table = layers.sinusoidal_positions(11, 14)
+    assert (table.dtype, table.shape) == (np.float32, (11, 14))
+    for position in range(11):
+        for pair in range(7):
+            angle = position / 10_000 ** (2 * pair / 14)
+            expected = (math.sin(angle), math.cos(angle))
+            np.testing.assert_allclose(
+                table[position, 2 * pair : 2 * pair + 2], expected, rtol=1e-5, atol=1e-6
+            )

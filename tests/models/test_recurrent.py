@@ -1,0 +1,379 @@
+"""The model: its trajectory, what it may see, and what it may not depend on."""
+
+import dataclasses
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdt_jax.models import layers, recurrent
+
+# Distinct sizes, so that a swapped axis cannot pass by coincidence.
+DIMS = chex.Dimensions(B=3, T=5, V=23, D=22, R=7, A=2)
+CONFIG = recurrent.ModelConfig(
+    vocab_size=DIMS.V,
+    max_length=11,
+    width=DIMS.D,
+    num_heads=2,
+    mlp_ratio=3,
+    prelude_blocks=0,
+    core_blocks=1,
+    coda_blocks=0,
+    position="learned",
+    output_init="normal",
+    embedding_std=0.5,
+    dtype="float32",
+    remat="none",
+)
+STAGES = dataclasses.replace(CONFIG, prelude_blocks=1, core_blocks=2, coda_blocks=1)
+BFLOAT = dataclasses.replace(STAGES, dtype="bfloat16", remat="full")
+TOKENS = np.random.default_rng(0).integers(1, DIMS.V, DIMS["BT"]).astype(np.int32)
+ANSWERS = np.array([[4, 1], [2, 0], [3, 3]], np.int32)
+
+_apply = jax.jit(
+    recurrent.apply, static_argnames=("config", "num_loops", "backprop_depth")
+)
+_readout = jax.jit(recurrent.readout, static_argnames="config")
+
+
+@functools.cache
+def _shapes(config):
+    init = functools.partial(recurrent.init, config=config)
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+def _init(seed, config):
+    key = jax.random.key(seed, impl="rbg")  # Compiles faster.
+    return jax.jit(recurrent.init, static_argnums=1)(key, config)
+
+
+@functools.cache
+def _params(config):
+    """Parameters without the structure of an init: nothing is zero or one."""
+    random = np.random.default_rng(1)
+    draw = lambda leaf: np.float32(0.3 * random.standard_normal(leaf.shape))
+    return jax.tree.map(draw, _shapes(config))
+
+
+def _run(config=CONFIG, tokens=TOKENS, answers=ANSWERS, num_loops=3, **options):
+    return _apply(
+        _params(config), tokens, answers, config, num_loops=num_loops, **options
+    )
+
+
+def _slow(params, tokens, answers, config, num_loops, cut=0):
+    """The model as a Python loop; the first `cut` states pass no gradient on."""
+    tokens = jnp.asarray(tokens)
+    mask = np.tril(np.ones((tokens.shape[1],) * 2, bool))[None] & (
+        tokens[:, None, :] != 0
+    )
+    block = lambda p, x: config.block.apply({"params": p}, x, mask, None)
+    state = params["embedding"][tokens] + params["position"][None, : tokens.shape[1]]
+    for weights in params["prelude"]:
+        state = block(weights, state)
+    states = []
+    for index in range(num_loops):
+        for weights in params["core"]:
+            state = block(weights, state)
+        if index < cut:
+            state = jax.lax.stop_gradient(state)
+        states.append(state)
+    for weights in params["coda"]:
+        state = block(weights, state)
+    state = layers.LayerNorm().apply({"params": params["final_norm"]}, state)
+    rows = [state[b, jnp.asarray(places)] for b, places in enumerate(answers)]
+    return jnp.stack(rows) @ params["embedding"].T, states
+
+
+@pytest.mark.parametrize("config", [CONFIG, STAGES, BFLOAT])
+@pytest.mark.parametrize("num_loops", [1, DIMS.R])
+def test_shapes_and_dtypes(config, num_loops):
+    run = functools.partial(recurrent.apply, config=config, num_loops=num_loops)
+    outputs = jax.eval_shape(run, _shapes(config), TOKENS, ANSWERS)
+    assert outputs.logits.shape == DIMS["BAV"]
+    assert outputs.states.shape == (num_loops, *DIMS["BTD"])
+    assert outputs.logits.dtype == jnp.float32
+    assert outputs.states.dtype == recurrent.DTYPES[config.dtype]
+    leaves = jax.tree.leaves(_shapes(config))
+    assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
+
+
+def test_the_model_equals_a_python_loop():
+    tokens = TOKENS.copy()
+    tokens[1, 3:] = 0
+    outputs = _run(STAGES, tokens)
+    slow = jax.jit(_slow, static_argnums=(3, 4))
+    logits, states = slow(_params(STAGES), tokens, ANSWERS, STAGES, 3)
+    np.testing.assert_allclose(outputs.logits, logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(outputs.states, states, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, None])
+def test_gradients_equal_those_of_a_python_loop(depth):
+    weight = np.sin(np.arange(np.prod(DIMS["BAV"]))).reshape(DIMS["BAV"])
+
+    def fast(params):
+        logits = recurrent.apply(
+            params, TOKENS, ANSWERS, CONFIG, num_loops=3, backprop_depth=depth
+        ).logits
+        return (logits * weight).sum()
+
+    def slow(params):
+        cut = 0 if depth is None else 3 - depth
+        return (_slow(params, TOKENS, ANSWERS, CONFIG, 3, cut)[0] * weight).sum()
+
+    ours, theirs = (jax.jit(jax.grad(f))(_params(CONFIG)) for f in (fast, slow))
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    # Cut off, the position table gets no gradient at all.
+    assert np.asarray(ours["position"]).any() == (depth is None)
+    assert np.abs(ours["core"][0]["mlp"]["input"]["kernel"]).max() > 1e-2
+
+
+def test_later_tokens_do_not_change_earlier_states():
+    changed = TOKENS.copy()
+    changed[:, 3] = changed[:, 3] % (DIMS.V - 1) + 1
+    before, after = _run(), _run(tokens=changed)
+    np.testing.assert_array_equal(before.states[:, :, :3], after.states[:, :, :3])
+    moved = np.abs(before.states - after.states).max(axis=(0, 3))
+    assert (moved[:, 3:] > 1e-4).all()
+    early = ANSWERS < 3
+    same = (before.logits == after.logits).all(axis=-1)
+    np.testing.assert_array_equal(same, early)
+
+
+def test_rows_of_a_batch_do_not_see_each_other():
+    changed = TOKENS.copy()
+    changed[1] = changed[1] % (DIMS.V - 1) + 1
+    before, after = _run(), _run(tokens=changed)
+    for index, same in ((0, True), (1, False), (2, True)):
+        equal = np.array_equal(before.states[:, index], after.states[:, index])
+        assert equal == same
+        assert np.array_equal(before.logits[index], after.logits[index]) == same
+    order = np.array([2, 0, 1])
+    shuffled = _run(tokens=TOKENS[order], answers=ANSWERS[order])
+    np.testing.assert_allclose(
+        shuffled.logits, before.logits[order], rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("position", recurrent.POSITIONS)
+def test_padding_changes_nothing(position):
+    config = dataclasses.replace(STAGES, position=position)
+    answers = np.minimum(ANSWERS, 2)
+    alone = _run(config, TOKENS[:, :3], answers)
+    # 9 columns go through the other of the two ways to attend.
+    padded = np.pad(TOKENS[:, :3], ((0, 0), (0, 6)))
+    other = _run(config, padded, answers)
+    np.testing.assert_allclose(alone.logits, other.logits, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        alone.states, other.states[:, :, :3], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_embedding_of_padding_is_never_seen():
+    tokens = TOKENS.copy()
+    tokens[:, 3:] = 0
+    answers = np.minimum(ANSWERS, 2)
+    changed = dict(_params(CONFIG))
+    changed["embedding"] = changed["embedding"].copy()
+    changed["embedding"][0] += 10.0
+    one, other = (
+        _apply(p, tokens, answers, CONFIG, num_loops=3)
+        for p in (_params(CONFIG), changed)
+    )
+    np.testing.assert_array_equal(one.states[:, :, :3], other.states[:, :, :3])
+    np.testing.assert_array_equal(one.logits[:, :, 1:], other.logits[:, :, 1:])
+    assert (one.logits[:, :, 0] != other.logits[:, :, 0]).all()  # It is tied.
+
+
+def test_positions_are_told_apart():
+    same = np.full_like(TOKENS, 4)
+    for position in recurrent.POSITIONS:
+        config = dataclasses.replace(CONFIG, position=position)
+        states = np.asarray(_run(config, same).states[-1])
+        apart = np.abs(states[:, 1:] - states[:, :-1]).max() > 1e-3
+        assert apart == (position != "none"), position
+
+
+def test_more_loops_extend_the_same_trajectory():
+    few, many = _run(STAGES, num_loops=3), _run(STAGES, num_loops=DIMS.R)
+    np.testing.assert_allclose(few.states, many.states[:3], rtol=1e-6, atol=1e-6)
+    steps = np.abs(np.diff(many.states, axis=0)).max(axis=(1, 2, 3))
+    assert (steps > 1e-3).all()
+
+
+def test_the_readout_of_a_state_is_what_fewer_loops_say():
+    few, many = _run(STAGES, num_loops=3), _run(STAGES, num_loops=DIMS.R)
+    read = lambda state: _readout(_params(STAGES), state, TOKENS, ANSWERS, STAGES)
+    np.testing.assert_allclose(read(many.states[-1]), many.logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(read(many.states[2]), few.logits, rtol=1e-5, atol=1e-5)
+    assert np.abs(few.logits - many.logits).max() > 1e-2
+
+
+def test_with_zero_output_init_every_loop_is_the_identity():
+    config = dataclasses.replace(STAGES, output_init="zero")
+    params = _init(3, config)
+    one, many = (
+        _apply(params, TOKENS, ANSWERS, config, num_loops=n) for n in (1, DIMS.R)
+    )
+    embedded = params["embedding"][TOKENS] + params["position"][None, : DIMS.T]
+    for state in (*one.states, *many.states):
+        np.testing.assert_array_equal(state, embedded)
+    np.testing.assert_array_equal(one.logits, many.logits)
+    assert np.abs(one.logits).max() > 0.1
+
+
+# Dropout.
+
+
+def _noise(seed, rate=0.5, embedding_rate=0.0):
+    return layers.Noise(
+        jax.random.key(seed), jnp.float32(rate), jnp.float32(embedding_rate)
+    )
+
+
+def test_dropout_at_rate_zero_is_no_dropout():
+    with_noise, without = _run(STAGES, rngs=_noise(0, rate=0.0)), _run(STAGES)
+    chex.assert_trees_all_close(with_noise, without, rtol=1e-4, atol=1e-4)
+
+
+def test_every_loop_and_block_draws_its_own_dropout():
+    # Each block adds a constant of its own and reads nothing: what a loop adds shows
+    # which of it was dropped.
+    config = dataclasses.replace(STAGES, prelude_blocks=0)
+    params = jax.tree.map(np.zeros_like, _params(config))
+    params["core"][0]["mlp"]["output"]["bias"][:] = 1.0
+    params["core"][1]["mlp"]["output"]["bias"][:] = 10.0
+    run = functools.partial(_apply, params, TOKENS, ANSWERS, config, num_loops=DIMS.R)
+    states = np.asarray(run(rngs=_noise(1)).states)
+    added = np.diff(states, axis=0, prepend=0)  # 0, 2, 20 or 22
+    masks = [(added % 20 == 2), (added >= 20)]  # of each block, per loop
+    drawn = np.stack(masks).reshape(2 * DIMS.R, -1)
+    agree = (drawn[:, None] == drawn[None]).mean(axis=-1)
+    np.fill_diagonal(agree, 0.5)
+    np.testing.assert_allclose(agree, 0.5, atol=4.5 * 0.5 / drawn.shape[1] ** 0.5)
+    np.testing.assert_array_equal(run(rngs=_noise(1)).states, states)
+    assert (run(rngs=_noise(2)).states != states).any()
+
+
+def test_embedding_dropout_drops_the_embedding_alone():
+    config = dataclasses.replace(CONFIG, position="none")
+    params = jax.tree.map(np.zeros_like, _params(config))
+    params["embedding"][:] = 3.0
+    noise = _noise(3, rate=0.0, embedding_rate=0.25)
+    outputs = _apply(params, TOKENS, ANSWERS, config, num_loops=3, rngs=noise)
+    state = np.asarray(outputs.states[-1])
+    np.testing.assert_allclose(sorted(set(state.ravel().tolist())), [0, 4], rtol=1e-6)
+    error = (0.25 * 0.75 / state.size) ** 0.5
+    assert (state == 0).mean() == pytest.approx(0.25, abs=4 * error)
+    np.testing.assert_array_equal(outputs.states[0], state)  # Once, before the loops.
+
+
+# Parameters and cost.
+
+
+def _count(vocab, length, width, ratio, blocks):
+    attention = 4 * width**2 + 4 * width
+    mlp = 2 * ratio * width**2 + ratio * width + width
+    norms = 2 * 2 * width
+    return (vocab + length + 2) * width + blocks * (attention + mlp + norms)
+
+
+def test_the_number_of_parameters():
+    assert recurrent.num_parameters(_shapes(CONFIG)) == _count(23, 11, 22, 3, 1)
+    assert recurrent.num_parameters(_shapes(STAGES)) == _count(23, 11, 22, 3, 4)
+    no_table = dataclasses.replace(CONFIG, position="sinusoidal")
+    assert recurrent.num_parameters(_shapes(no_table)) == _count(23, 0, 22, 3, 1)
+    paper = dataclasses.replace(
+        CONFIG, vocab_size=2207, max_length=5, width=768, num_heads=12, mlp_ratio=4,
+        core_blocks=4,
+    )  # fmt: skip
+    number = recurrent.num_parameters(_shapes(paper))
+    assert number == _count(2207, 5, 768, 4, 4) == 30_051_840
+
+
+def test_the_scale_of_the_parameters():
+    config = dataclasses.replace(
+        STAGES, vocab_size=997, width=64, mlp_ratio=4, output_init="gpt2"
+    )
+    params = _init(4, config)
+    assert np.std(params["embedding"]) == pytest.approx(0.5, rel=0.02)
+    assert np.std(params["position"]) == pytest.approx(0.5, rel=0.1)
+    blocks = [*params["prelude"], *params["core"], *params["coda"]]
+    assert len(blocks) == 4
+    for block in blocks:
+        for branch, inner in (("attention", "qkv"), ("mlp", "input")):
+            assert np.std(block[branch][inner]["kernel"]) == pytest.approx(
+                0.02, rel=0.1
+            )
+            output = block[branch]["output"]["kernel"]  # Four blocks of two branches.
+            assert np.std(output) == pytest.approx(0.02 / 8**0.5, rel=0.1)
+    drawn = {float(b["mlp"]["input"]["kernel"][0, 0]) for b in blocks}
+    assert len(drawn) == 4  # No two blocks begin alike.
+
+
+def test_normal_output_init_is_that_of_every_matrix():
+    assert [recurrent.OUTPUT_INITS[n](8) for n in ("zero", "normal")] == [0.0, 0.02]
+
+
+@pytest.mark.parametrize(("length", "num_loops"), [(3, 1), (3, 3), (9, 2)])
+def test_training_flops_are_those_that_xla_counts(length, num_loops):
+    config = dataclasses.replace(STAGES, vocab_size=101, width=64, mlp_ratio=4)
+    tokens = jax.ShapeDtypeStruct((DIMS.B, length), jnp.int32)
+    answers = np.zeros((DIMS.B, 1), np.int32)
+    # Unrolled, since XLA counts the body of a loop once.
+    loss = lambda p, t: _slow(p, t, answers, config, num_loops)[0].sum()
+    lowered = jax.jit(jax.grad(loss)).lower(_shapes(config), tokens)
+    counted = lowered.cost_analysis()["flops"] / DIMS.B
+    ours = recurrent.training_flops(
+        config, num_loops=num_loops, length=length, num_answers=1
+    )
+    print(ours, counted, counted / ours)
+    # XLA adds elementwise work, and at 9 tokens the masked half of attention.
+    assert ours <= counted <= 1.15 * ours
+
+
+def test_training_flops_count_every_loop():
+    flops = functools.partial(recurrent.training_flops, length=3, num_answers=1)
+    one, two, seven = (flops(STAGES, num_loops=n) for n in (1, 2, 7))
+    assert seven - one == 6 * (two - one) > 0
+    deep = dataclasses.replace(STAGES, core_blocks=14)
+    assert flops(deep, num_loops=1) == seven
+
+
+# What is refused.
+
+
+def test_rows_longer_than_the_position_table_are_refused():
+    tokens, answers = np.ones((3, 12), np.int32), ANSWERS
+    message = "rows of 12 tokens need model.position = none or sinusoidal; .* 11 pos"
+    with pytest.raises(ValueError, match=message):
+        recurrent.apply(_shapes(CONFIG), tokens, answers, CONFIG, num_loops=1)
+    config = dataclasses.replace(CONFIG, position="sinusoidal")
+    run = functools.partial(recurrent.apply, config=config, num_loops=1)
+    assert jax.eval_shape(run, _shapes(config), tokens, answers).states.shape[2] == 12
+
+
+@pytest.mark.parametrize(
+    ("tokens", "answers"),
+    [
+        (np.float32(TOKENS), ANSWERS),
+        (TOKENS, np.float32(ANSWERS)),
+        (TOKENS[0], ANSWERS),
+        (TOKENS, ANSWERS[:, 0]),
+        (TOKENS, ANSWERS[:2]),
+    ],
+)
+def test_wrong_inputs_are_refused(tokens, answers):
+    with pytest.raises(AssertionError):
+        recurrent.apply(_shapes(CONFIG), tokens, answers, CONFIG, num_loops=1)
+
+
+@pytest.mark.parametrize("depth", [0, 4])
+def test_a_backprop_depth_outside_the_loops_is_refused(depth):
+    message = rf"backprop_depth must be in \[1, num_loops = 3\], got {depth}\."
+    with pytest.raises(ValueError, match=message):
+        _run(backprop_depth=depth)

@@ -1,0 +1,236 @@
+import os
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdt_jax.training import checkpoint, optimizers, step
+from tests.training import bits
+
+EXTRA = {"evaluated": 8, "ring_steps": [0, 4, 8], "lanes": [{"final": None}]}
+
+
+@pytest.fixture(scope="module")
+def state(toy):
+    """A state of two lanes with the optimizer's own containers and awkward numbers."""
+    rng = np.random.default_rng(1)
+    awkward = np.array([[-0.0, np.nan, np.inf, 1e-45, 3.4e38]] * 2, np.float32)
+    params = {
+        "core": [{"kernel": rng.normal(size=(2, 3, 5)).astype(np.float32)}],
+        "coda": [],
+        "embedding": awkward,
+    }
+    params = jax.tree.map(jnp.asarray, params)
+    lanes = step.make_lanes([toy(), toy({"seed": 1})])
+    opt_state = jax.vmap(lambda h, p: optimizers.make(toy(), h).init(p))(
+        lanes.hyper, params
+    )
+    counted = jax.tree.map(lambda x: x if x.dtype == jnp.float32 else x + 7, opt_state)
+    return step.TrainState(
+        step=jnp.int32(2**31 - 1),
+        params=params,
+        opt_state=counted,
+        loss_sum=jnp.array([np.nan, 1.5]),
+        gradient_norm=jnp.array([0.0, 2.5]),
+        finite_steps=jnp.array([3, 8], jnp.int32),
+    )
+
+
+@pytest.fixture(scope="module")
+def saved(state, tmp_path_factory):
+    """One checkpoint; tests damage copies of it."""
+    path = tmp_path_factory.mktemp("saved") / "8"
+    checkpoint.save(path, state, EXTRA)
+    return path
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """Checkpoints of two steps."""
+    for number in (4, 8):
+        shutil.copytree(saved, tmp_path / "checkpoints" / str(number))
+    return tmp_path / "checkpoints"
+
+
+def load_newest(folder, state):
+    reports = []
+    abstract = lambda extra: checkpoint.shapes_of(state)
+    return checkpoint.load_newest(folder, abstract, reports.append), reports
+
+
+def test_a_round_trip_keeps_every_bit_and_every_container(saved, state):
+    loaded, extra = checkpoint.load(saved, lambda _: checkpoint.shapes_of(state))
+    assert jax.tree.structure(loaded) == jax.tree.structure(state)
+    bits.assert_same(loaded, state)
+    assert extra == EXTRA
+    bits.assert_same(bits.read_checkpoint(saved)[0]["params"], state.params)
+
+
+def test_the_shape_to_fill_may_depend_on_the_extra_value(tmp_path):
+    ring = [{"w": np.full(3, i, np.float32)} for i in range(2)]
+    checkpoint.save(tmp_path / "1", {"ring": ring}, {"ring_steps": [5, 6]})
+    one = {"w": np.zeros(3, np.float32)}
+    loaded, _ = checkpoint.load(
+        tmp_path / "1",
+        lambda extra: checkpoint.shapes_of(
+            {"ring": [one for _ in extra["ring_steps"]]}
+        ),
+    )
+    bits.assert_same(loaded, {"ring": ring})
+
+
+def test_an_empty_list_of_kept_parameters_is_kept(tmp_path):
+    tree = {"state": np.arange(3, dtype=np.int32), "ring": []}
+    checkpoint.save(tmp_path / "1", tree, {})
+    loaded, _ = checkpoint.load(tmp_path / "1", lambda _: checkpoint.shapes_of(tree))
+    assert loaded["ring"] == []
+    bits.assert_same(loaded, tree)
+
+
+def files(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_every_flipped_bit_is_noticed(saved, tmp_path):
+    rng = np.random.default_rng(2)
+    copy = shutil.copytree(saved, tmp_path / "8")
+    assert checkpoint.damage(copy) is None
+    manifest = copy / "manifest.json"
+    everywhere = [path for path in files(copy) if path.stat().st_size]
+    assert len(everywhere) > 7
+    # Ten bits of the whole, one of each file, ten of the manifest.
+    sizes = np.array([path.stat().st_size for path in everywhere])
+    weighted = rng.choice(len(sizes), size=10, p=sizes / sizes.sum())
+    for path in [*(everywhere[i] for i in weighted), *everywhere, *[manifest] * 10]:
+        whole = bytearray(path.read_bytes())
+        broken = whole.copy()
+        broken[rng.integers(len(whole))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(broken)
+        assert checkpoint.damage(copy) is not None, path
+        with pytest.raises(ValueError, match="8 is damaged"):
+            checkpoint.load(copy, lambda _: None)
+        path.write_bytes(whole)
+    assert checkpoint.damage(copy) is None
+
+
+def test_every_truncation_removal_and_addition_is_noticed(saved, tmp_path):
+    rng = np.random.default_rng(3)
+    copy = shutil.copytree(saved, tmp_path / "8")
+    for path in [path for path in files(copy) if path.stat().st_size]:
+        whole = path.read_bytes()
+        for length in (0, int(rng.integers(len(whole))), len(whole) - 1):
+            path.write_bytes(whole[:length])
+            assert checkpoint.damage(copy) is not None, (path, length)
+        path.unlink()
+        assert checkpoint.damage(copy) is not None, path
+        path.write_bytes(whole)
+    assert checkpoint.damage(copy) is None
+    (copy / "state" / "stray").write_bytes(b"")
+    assert "stray differs" in checkpoint.damage(copy)
+
+
+def test_damage_names_the_file(saved, tmp_path):
+    copy = shutil.copytree(saved, tmp_path / "8")
+    (copy / "extra.json").write_text("{}")
+    message = r"8 is damaged: extra\.json differs from the manifest"
+    with pytest.raises(ValueError, match=message):
+        checkpoint.load(copy, lambda _: None)
+    (copy / "manifest.json").unlink()
+    with pytest.raises(ValueError, match="its manifest cannot be read"):
+        checkpoint.load(copy, lambda _: None)
+
+
+def test_only_the_newest_two_stay(tmp_path):
+    for number in (4, 8, 96, 100):  # As text, 96 would come after 100.
+        checkpoint.save_rotating(
+            tmp_path, number, {"x": np.arange(3, dtype=np.int32)}, number
+        )
+        kept = sorted(int(path.name) for path in tmp_path.iterdir())
+    assert kept == [96, 100]
+    shapes = checkpoint.shapes_of({"x": np.arange(3, dtype=np.int32)})
+    assert checkpoint.load_newest(tmp_path, lambda _: shapes, pytest.fail)[1] == 100
+
+
+def test_no_checkpoint_is_none(tmp_path, state):
+    assert load_newest(tmp_path / "absent", state) == (None, [])
+    assert load_newest(tmp_path, state) == (None, [])
+
+
+def test_the_newest_is_used(folder, state):
+    (folder / "4" / "extra.json").unlink()  # Not looked at.
+    (loaded, extra), reports = load_newest(folder, state)
+    bits.assert_same(loaded, state)
+    assert (extra, reports) == (EXTRA, [])
+
+
+def test_a_damaged_newest_is_reported_set_aside_and_replaced(folder, state):
+    (folder / "8" / "extra.json").write_text('{"evaluated": 12}')
+    (loaded, extra), (report,) = load_newest(folder, state)
+    bits.assert_same(loaded, state)
+    assert extra == EXTRA
+    assert "extra.json differs from the manifest" in report
+    assert str(folder / "8") in report
+    assert sorted(path.name for path in folder.iterdir()) == ["4", "8.damaged"]
+    assert load_newest(folder, state)[1] == []  # Once is enough.
+
+
+def test_two_damaged_checkpoints_leave_none(folder, state):
+    for number in ("4", "8"):
+        (folder / number / "manifest.json").write_text("{}")
+    found, reports = load_newest(folder, state)
+    assert found is None
+    assert len(reports) == 2
+
+
+def test_a_second_damage_at_the_same_step_replaces_the_first(folder, state, saved):
+    for _ in range(2):
+        (folder / "8" / "manifest.json").unlink()
+        assert len(load_newest(folder, state)[1]) == 1
+        shutil.copytree(saved, folder / "8")
+    (_, extra), reports = load_newest(folder, state)
+    assert (extra, reports) == (EXTRA, [])
+
+
+def test_a_save_cut_short_leaves_nothing_that_counts(folder, state):
+    half = shutil.copytree(folder / "8", folder / "12.tmp")
+    (half / "manifest.json").unlink()
+    assert load_newest(folder, state)[1] == []
+    checkpoint.save_rotating(folder, 12, state, {"evaluated": 12})
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "8"]
+    assert load_newest(folder, state)[0][1] == {"evaluated": 12}
+
+
+def full_disk(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_failed_write_keeps_what_was_there(folder, state, monkeypatch, call):
+    calls, write = [], type(folder).write_text
+
+    def write_text(self, text):
+        calls.append(self.name)
+        return full_disk() if len(calls) == call else write(self, text)
+
+    monkeypatch.setattr(type(folder), "write_text", write_text)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(folder / "8", state, {"evaluated": 999})
+    assert calls == ["extra.json", "manifest.json"][:call]
+    assert load_newest(folder, state)[0][1] == EXTRA
+
+
+def test_a_failed_array_write_keeps_what_was_there(folder, state, monkeypatch):
+    monkeypatch.setattr(checkpoint.ocp, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save_rotating(folder, 12, state, {"evaluated": 12})
+    assert load_newest(folder, state)[0][1] == EXTRA
+
+
+def test_checkpoints_are_read_where_they_are(saved, state, tmp_path, monkeypatch):
+    shutil.copytree(saved, tmp_path / "8")
+    monkeypatch.chdir(tmp_path)
+    relative = type(saved)(os.curdir) / "8"
+    loaded, _ = checkpoint.load(relative, lambda _: checkpoint.shapes_of(state))
+    bits.assert_same(loaded, state)

@@ -1,0 +1,162 @@
+"""A run that was stopped, damaged or refused ends bit-identical to an undisturbed one."""
+
+import json
+
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax.training import checkpoint, loop, records
+from tests.training import bits
+
+
+def stop_at_call(number, action=lambda: True):
+    """Returns a `stop_requested` whose call `number`, from 1, returns `action()`."""
+    calls = []
+
+    def stop_requested():
+        calls.append(None)
+        return len(calls) == number and action()
+
+    return stop_requested
+
+
+def run_folder(workdir, toy):
+    return workdir / configs.run_id(toy())
+
+
+def checkpoints(workdir, toy):
+    return workdir / "packs" / loop.pack_id([toy()]) / "checkpoints"
+
+
+def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
+    folder, told = run_folder(tmp_path, toy), []
+    for number in (1, 2, 5, 2, 7):  # The first dispatch of a session is one update.
+        (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(number))
+        told.append((status["state"], status["step"]))
+        assert status == records.read_status(folder)
+        # What a kill leaves after the checkpoint: whole rows, and a torn one.
+        for name in ("metrics.jsonl", "events.jsonl", "timing.jsonl"):
+            records.append(folder / name, {"step": status["step"] + 4, "stale": 1})
+            with (folder / name).open("a") as file:
+                file.write('{"step": 1')
+    assert told == [("preempted", at) for at in (0, 1, 12, 13, 32)]
+    (status,) = train([toy()], tmp_path, report=pytest.fail)
+    assert (status["state"], status["reason"]) == ("done", "budget")
+    bits.assert_same_runs(tmp_path, undisturbed)
+    timing = records.read_rows(folder / "timing.jsonl")
+    assert [row["step"] for row in timing] == list(range(0, 57, 4))
+
+
+def test_the_status_follows_the_run(train, toy, tmp_path):
+    folder, seen = run_folder(tmp_path, toy), []
+
+    def stop_requested():
+        status = records.read_status(folder)
+        seen.append((status["state"], status["step"]))
+        return len(seen) == 4
+
+    train([toy()], tmp_path, stop_requested=stop_requested)
+    assert seen == [("running", 0), ("running", 1), ("running", 4), ("running", 8)]
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_damaged_checkpoints_are_set_aside(train, toy, tmp_path, undisturbed, damaged):
+    train([toy()], tmp_path, stop_requested=stop_at_call(12))
+    folder = checkpoints(tmp_path, toy)
+    newest = sorted(folder.iterdir(), key=lambda path: -int(path.name))
+    assert [path.name for path in newest] == ["40", "32"]
+    for path in newest[:damaged]:
+        victim = max(
+            (p for p in path.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size
+        )
+        broken = bytearray(victim.read_bytes())
+        broken[len(broken) // 2] ^= 4
+        victim.write_bytes(broken)
+    reports = []
+    train([toy()], tmp_path, report=reports.append)
+    assert len(reports) == damaged
+    for path, report in zip(newest, reports, strict=False):
+        assert f"{path} is damaged" in report
+        assert path.with_name(path.name + ".damaged").is_dir()
+    bits.assert_same_runs(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl", "timing.jsonl"])
+def test_a_full_disk_ends_the_run_and_spoils_nothing(
+    train, toy, tmp_path, undisturbed, name
+):
+    folder = run_folder(tmp_path, toy)
+    path, kept = folder / name, folder / "kept"
+
+    def fill_the_disk():
+        path.rename(kept)
+        path.symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left"):
+        train([toy()], tmp_path, stop_requested=stop_at_call(4, fill_the_disk))
+    status = records.read_status(folder)
+    assert (status["state"], status["reason"]) == ("failed", "error")
+    path.unlink()
+    kept.rename(path)
+    train([toy()], tmp_path)
+    bits.assert_same_runs(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("kind", ["rotating", "pinned"])
+def test_a_disk_too_full_for_a_checkpoint_spoils_nothing(
+    train, toy, tmp_path, undisturbed, monkeypatch, kind
+):
+    write = checkpoint.ocp.save
+
+    def full_disk(path, state):
+        if ("checkpoints" in path.parts) == (kind == "rotating"):
+            raise OSError(28, "No space left on device")
+        write(path, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.ocp, "save", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            train([toy()], tmp_path)
+    train([toy()], tmp_path)
+    bits.assert_same_runs(tmp_path, undisturbed)
+
+
+def test_a_pack_that_is_being_trained_refuses_another_trainer(train, toy, tmp_path):
+    refused = []
+
+    def train_it_again():
+        before = records.read_status(run_folder(tmp_path, toy))
+        with pytest.raises(BlockingIOError, match="Another process is training pack"):
+            train([toy()], tmp_path)
+        refused.append(before == records.read_status(run_folder(tmp_path, toy)))
+        return True
+
+    (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(3, train_it_again))
+    assert refused == [True]
+    assert status["state"] == "preempted"
+    train([toy()], tmp_path, stop_requested=stop_at_call(1))  # Free again.
+
+
+def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
+    train([toy()], tmp_path, stop_requested=stop_at_call(1))
+    path = run_folder(tmp_path, toy) / "environment.json"
+    environment = records.read_json(path)
+    assert set(environment) == {
+        "versions", "devices", "threads", "commit", "pack", "lane", "lanes",
+    }  # fmt: skip
+    elsewhere = environment | {"threads": 999, "devices": ["TPU v9"]}
+    records.write_json(path, elsewhere)
+    reports = []
+    train([toy()], tmp_path, stop_requested=stop_at_call(1), report=reports.append)
+    assert len(reports) == 1
+    assert "goes on under other devices, threads than it began with" in reports[0]
+    assert records.read_json(path) == environment
+
+
+def test_damaged_records_stop_a_resumed_run(train, toy, tmp_path):
+    train([toy()], tmp_path, stop_requested=stop_at_call(5))
+    path = run_folder(tmp_path, toy) / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(json.dumps({"step": 0})[:-3] + "\n" + "".join(lines[1:]))
+    with pytest.raises(ValueError, match=r"metrics\.jsonl line 1 is damaged"):
+        train([toy()], tmp_path)

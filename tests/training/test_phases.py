@@ -1,0 +1,342 @@
+"""The fold over evaluations against its definition, read off whole curves."""
+
+import copy
+import itertools
+import json
+import statistics
+
+import numpy as np
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax.training import phases
+
+EVERY = 20  # updates between evaluations
+ID = phases.Phase("id_generalized", "id", 2, threshold=0.95, chance=0.1, rows=100)
+# Onset above 0.1 + 4 * sqrt(0.1 * 0.9 / 100) = 0.22.
+CHANCE = 0.1
+
+
+def observed(curve, phase=ID):
+    """Returns the rows of events.jsonl for a list of accuracies."""
+    state, rows = phases.new_state([phase]), []
+    for index, accuracy in enumerate(curve):
+        state, new = phases.observe(
+            state, [phase], EVERY * index, {phase.split: accuracy}
+        )
+        rows += new
+    return rows
+
+
+def expected(curve, phase=ID, *, smoothing=5, errors=4.0, onset_run=3, lost_run=5):
+    """Finds the events of a whole curve by searching it, not by folding over it."""
+    above = phase.chance + errors * np.sqrt(
+        phase.chance * (1 - phase.chance) / phase.rows
+    )
+    smooth = [
+        float(np.median(curve[max(0, i - smoothing + 1) : i + 1]))
+        for i in range(len(curve))
+    ]
+    rows, begin = [], 0
+    for occurrence in itertools.count(1):
+
+        def row(kind, at, occurrence=occurrence, **fields):
+            return {
+                "step": EVERY * at, "event": phase.event, "kind": kind, "hops": None,
+                "split": phase.split, "loops": phase.loops, "onset": EVERY * onset,
+                "completed": None, "threshold": phase.threshold, "value": smooth[at],
+                "before": None, "after": None, "occurrence": occurrence,
+            } | fields  # fmt: skip
+
+        found = None
+        for at in range(begin, len(curve)):
+            run = at
+            while run >= begin and smooth[run] > above:
+                run -= 1
+            length = at - run
+            if length and (length >= onset_run or smooth[at] >= phase.threshold):
+                found = at
+                break
+        if found is None:
+            return rows
+        onset = run + 1
+        first = occurrence == 1
+        untouched = EVERY * max(0, onset - smoothing)
+        rows.append(row("onset", found, before=untouched if first else None))
+        reached = [i for i in range(found, len(curve)) if smooth[i] >= phase.threshold]
+        if not reached:
+            return rows
+        completed = reached[0]
+        after = EVERY * completed if first else None
+        rows.append(
+            row("completed", completed, completed=EVERY * completed, after=after)
+        )
+        lost = [
+            i
+            for i in range(completed + lost_run, len(curve))
+            if max(smooth[i - lost_run + 1 : i + 1]) < phase.threshold / 2
+        ]
+        if not lost:
+            return rows
+        rows.append(row("lost", lost[0], completed=EVERY * completed))
+        begin = lost[0] + 1
+
+
+def random_phase(rng):
+    return phases.Phase(
+        "ood_generalized",
+        "ood",
+        loops=4,
+        threshold=float(rng.choice([0.15, 0.5, 0.95, 1.0])),
+        chance=float(rng.choice([0.02, 0.1, 0.5])),
+        rows=int(rng.choice([9, 97, 3001])),
+    )
+
+
+def random_curve(rng):
+    """Plateaus of random level and length, with noise and outliers."""
+    lengths = rng.integers(1, 16, rng.integers(1, 9))
+    levels = rng.choice([0.0, 0.05, 0.1, 0.2, 0.3, 0.48, 0.6, 0.97, 1.0], len(lengths))
+    curve = np.repeat(levels, lengths) + rng.choice([0.0, 0.05, 0.3]) * rng.normal(
+        size=lengths.sum()
+    )
+    outlier = rng.random(curve.size) < rng.choice([0.0, 0.2])
+    curve = np.where(outlier, rng.random(curve.size), curve)
+    return [round(float(x), 4) for x in curve.clip(0, 1)]
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    rng = np.random.default_rng(11)
+    return [(random_curve(rng), random_phase(rng)) for _ in range(700)]
+
+
+def test_the_corpus_holds_every_story(corpus):
+    stories = {tuple(r["kind"] for r in observed(*case)) for case in corpus}
+    once = ("onset", "completed", "lost")
+    assert stories >= {(), once[:1], once[:2], once, (*once, "onset"), once + once[:2]}
+
+
+def test_the_fold_equals_the_search_on_random_curves(corpus):
+    for curve, phase in corpus:
+        assert observed(curve, phase) == expected(curve, phase), (curve, phase)
+
+
+@pytest.mark.parametrize(
+    ("constant", "argument", "value"),
+    [
+        ("SMOOTHING", "smoothing", 3),
+        ("ONSET_RUN", "onset_run", 2),
+        ("LOST_RUN", "lost_run", 4),
+        ("ONSET_ERRORS", "errors", 3.0),
+    ],
+)
+def test_every_constant_means_what_it_says(
+    corpus, monkeypatch, constant, argument, value
+):
+    before = [observed(*case) for case in corpus]
+    monkeypatch.setattr(phases, constant, value)
+    after = [observed(*case) for case in corpus]
+    assert after == [expected(*case, **{argument: value}) for case in corpus]
+    assert sum(a != b for a, b in zip(after, before, strict=True)) > 20
+
+
+def test_the_state_survives_json_at_every_evaluation(corpus):
+    for curve, phase in corpus[:200]:
+        state = phases.new_state([phase])
+        rows = []
+        for index, accuracy in enumerate(curve):
+            state = json.loads(json.dumps(state))
+            state, new = phases.observe(
+                state, [phase], EVERY * index, {phase.split: accuracy}
+            )
+            rows += json.loads(json.dumps(new))
+        assert rows == observed(curve, phase)
+
+
+def test_observing_changes_nothing_that_was_given(corpus):
+    for curve, phase in corpus[:50]:
+        state = phases.new_state([phase])
+        for index, accuracy in enumerate(curve):
+            given, kept = state, copy.deepcopy(state)
+            state, _ = phases.observe(state, [phase], index, {phase.split: accuracy})
+            assert given == kept
+
+
+def test_pinned_evaluations_are_always_among_the_kept_ones(corpus):
+    pinned = 0
+    for curve, phase in corpus:
+        for row in observed(curve, phase):
+            at = row["step"] // EVERY
+            ring = [EVERY * i for i in range(at + 1)][-phases.RING :]
+            for side in ("before", "after"):
+                if row[side] is not None:
+                    assert row[side] in ring
+                    pinned += 1
+    assert pinned > 500
+
+
+def test_no_accuracy_above_chance_has_seen_the_pinned_before(corpus):
+    seen = 0
+    for curve, phase in corpus:
+        for row in observed(curve, phase):
+            if row["before"] is None:
+                continue
+            before, onset = row["before"] // EVERY, row["onset"] // EVERY
+            window = range(max(0, onset - 4), onset + 1)
+            assert statistics.median(curve[window.start : onset + 1]) > (
+                phase.onset_above
+            )
+            assert before not in window or before == 0
+            assert before == max(0, window.start - 1)
+            seen += 1
+    assert seen > 300
+
+
+def test_a_clean_step():
+    curve = [CHANCE] * 10 + [1.0] * 10
+    # Of five, the median is the step once three are: at 12. Onset and completion fall
+    # together, since an accuracy at the threshold needs no run.
+    onset, completed = observed(curve)
+    assert (onset["kind"], completed["kind"]) == ("onset", "completed")
+    assert onset["step"] == onset["onset"] == completed["completed"] == 12 * EVERY
+    assert onset["before"] == 7 * EVERY  # The window 8 .. 12 has not seen it.
+    assert completed["after"] == 12 * EVERY
+    assert (onset["after"], completed["before"]) == (None, None)
+    assert onset["value"] == completed["value"] == 1.0
+
+
+def test_a_slow_rise_is_dated_at_its_first_evaluation_above_chance():
+    curve = [CHANCE] * 10 + [0.3] * 10 + [0.96] * 10
+    onset, completed = observed(curve)
+    assert onset["step"] == 14 * EVERY  # The third running above chance,
+    assert onset["onset"] == completed["onset"] == 12 * EVERY  # of which this is first.
+    assert onset["before"] == 7 * EVERY
+    assert completed["step"] == completed["completed"] == 22 * EVERY
+
+
+def test_a_model_that_starts_above_the_threshold():
+    onset, completed = observed([1.0, 1.0])
+    assert onset["step"] == onset["onset"] == onset["before"] == 0
+    assert completed["step"] == completed["after"] == 0
+
+
+def test_a_curve_that_never_leaves_chance():
+    rng = np.random.default_rng(5)
+    curve = (rng.binomial(ID.rows, ID.chance, size=500) / ID.rows).tolist()
+    assert observed(curve) == []
+
+
+def test_a_noisy_plateau_below_the_threshold_never_completes():
+    rng = np.random.default_rng(6)
+    curve = [CHANCE] * 9 + (0.85 + 0.05 * rng.standard_normal(400)).tolist()
+    assert max(curve) > ID.threshold, "single evaluations must pass"
+    assert [row["kind"] for row in observed(curve)] == ["onset"]
+
+
+def test_a_noisy_plateau_above_the_threshold_completes_once():
+    rng = np.random.default_rng(7)
+    curve = [CHANCE] * 9 + (0.97 + 0.05 * rng.standard_normal(400)).tolist()
+    assert sum(x < ID.threshold for x in curve[20:]) > 50, (
+        "single evaluations must fail"
+    )
+    assert [row["kind"] for row in observed(curve)] == ["onset", "completed"]
+
+
+def test_two_good_evaluations_are_no_onset():
+    # Smoothed, three of five give three above chance; a run of two must not do.
+    curve = [CHANCE] * 9 + [0.3, 0.3, 0.3, CHANCE, CHANCE, CHANCE, 0.3] + [CHANCE] * 9
+    smooth = [statistics.median(curve[max(0, i - 4) : i + 1]) for i in range(25)]
+    above = [value > ID.onset_above for value in smooth]
+    assert above.count(True) == 3
+    assert len(observed(curve)) == 1
+    shorter = curve[:11] + curve[12:]
+    assert observed(shorter) == []
+
+
+def test_what_is_lost_may_return_but_is_pinned_once():
+    curve = [CHANCE] * 8 + [1.0] * 8 + [0.4] * 12 + [1.0] * 8
+    rows = observed(curve)
+    assert [row["kind"] for row in rows] == [
+        "onset", "completed", "lost", "onset", "completed",
+    ]  # fmt: skip
+    assert [row["occurrence"] for row in rows] == [1, 1, 1, 2, 2]
+    onset, completed, lost, *again = rows
+    assert lost["step"] == (18 + 4) * EVERY  # The fifth running below 0.475.
+    assert lost["onset"] == onset["onset"] == 10 * EVERY
+    assert lost["completed"] == completed["completed"] == 10 * EVERY
+    assert all(row["before"] is row["after"] is None for row in [lost, *again])
+    # 0.4 is below half the threshold, but above chance: it begins again at once.
+    assert again[0]["onset"] == 23 * EVERY
+    assert again[1]["completed"] == 30 * EVERY
+
+
+def test_a_short_dip_loses_nothing():
+    curve = [CHANCE] * 8 + [1.0] * 8 + [0.0] * 6 + [1.0] * 8
+    smooth = [statistics.median(curve[max(0, i - 4) : i + 1]) for i in range(30)]
+    assert smooth[18:24] == [0.0] * 6, "six would lose it"
+    assert "lost" in [row["kind"] for row in observed(curve)]
+    shorter = curve[:16] + curve[18:]
+    assert [row["kind"] for row in observed(shorter)] == ["onset", "completed"]
+
+
+def test_phases_do_not_mix():
+    train = phases.Phase("memorized", "train", 2, threshold=0.99, chance=0.1, rows=63)
+    rng = np.random.default_rng(8)
+    curves = {"train": random_curve(rng), "id": random_curve(rng)}
+    curves["train"] += [1.0] * 20
+    curves["id"] = (curves["id"] * 20)[: len(curves["train"])]
+    state, rows = phases.new_state([train, ID]), []
+    for index, (left, right) in enumerate(
+        zip(curves["train"], curves["id"], strict=True)
+    ):
+        state, new = phases.observe(
+            state, [train, ID], EVERY * index, {"train": left, "id": right}
+        )
+        rows += new
+    for phase in (train, ID):
+        own = [row for row in rows if row["event"] == phase.event]
+        assert own == observed(curves[phase.split], phase) != []
+
+
+def test_reached_and_all_completed_follow_gains_and_losses():
+    memorized = phases.Phase("memorized", "train", 2, 0.99, chance=0.1, rows=63)
+    state = phases.new_state([memorized, ID])
+    assert (phases.reached(state), phases.all_completed(state)) == ("start", False)
+    step, told = itertools.count(), []
+    for train, id_accuracy, repeats in [(1.0, 0.1, 5), (1.0, 1.0, 5), (1.0, 0.0, 9)]:
+        for _ in range(repeats):
+            accuracy = {"train": train, "id": id_accuracy}
+            state, _ = phases.observe(state, [memorized, ID], next(step), accuracy)
+        told.append((phases.reached(state), phases.all_completed(state)))
+    assert told == [
+        ("memorized", False),
+        ("id_generalized", True),
+        ("memorized", False),
+    ]
+
+
+def test_phases_come_from_config_and_table(toy, tiny_table):
+    config = toy({"phases.id_generalized": 0.7})
+    rows = {"train": 41, "id": 19, "ood": 9}
+    train, id_phase, ood = phases.phases_of(config, tiny_table, rows)
+    chance = tiny_table.certificate.chance["id"]
+    assert id_phase == phases.Phase("id_generalized", "id", 2, 0.7, chance, 19)
+    assert (train.event, train.threshold, train.rows) == ("memorized", 0.99, 41)
+    assert (ood.event, ood.threshold, ood.rows) == ("ood_generalized", 0.5, 9)
+    without = phases.phases_of(config, tiny_table, {"train": 41, "id": 19})
+    assert without == [train, id_phase]
+
+
+def test_onset_is_four_binomial_errors_above_chance():
+    assert ID.onset_above == pytest.approx(0.1 + 4 * 0.03)
+
+
+@pytest.mark.parametrize("event", phases.EVENTS)
+@pytest.mark.parametrize("value", [0.0, 1.01, -0.5])
+def test_thresholds_out_of_range_are_problems(toy, event, value):
+    problems = phases.problems(toy({f"phases.{event}": value}))
+    with pytest.raises(ValueError, match=rf"{event} must be in \(0, 1\], got {value}"):
+        configs.raise_problems(problems)
+    assert len(problems) == 1
+    assert phases.problems(toy({f"phases.{event}": 1.0})) == []
