@@ -13,6 +13,7 @@ Presets:
 import ml_collections
 
 from configs import base
+from ml_collections import config_dict
 from rdt_jax import registry
 
 
@@ -31,9 +32,10 @@ def _cpu() -> ml_collections.ConfigDict:
         "ood_share": 0.2,  # of the facts
         "phi": 7.2,  # two-hop training rows per ID fact
         "atomic_repeats": 6,  # of each fact in an epoch
-        "max_heldout": 500,  # rows in id, ood and each mixed pattern; None: all
+        "max_heldout": config_dict.placeholder(int),  # rows in id, ood, each pattern
         "answer_at": "last",
     }
+    config.task.kwargs.max_heldout = 500  # keeps all of id and ood; None: all rows
     config.batch_size = 128
     config.num_steps = 10_000
     config.eval_every_steps = 250

@@ -136,6 +136,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from rich.live import Live
 
     from rdt_jax.sweep import engines, ledger, progress
+    from rdt_jax.training import records
 
     plan = _plan(options)
     console = Console(stderr=True)
@@ -159,17 +160,21 @@ def _sweep(options: argparse.Namespace) -> int:
                 watch=(lambda: None) if terminal else monitor.log,
                 report=console.print,
             )
-    code = _show(options, plan)
-    statuses = [ledger.records.read_status(options.workdir / r) for r in plan.run_ids]
-    left = sum(status["state"] not in ("done", "failed") for status in statuses)
+    states = [
+        records.read_status(options.workdir / name)["state"] for name in plan.run_ids
+    ]
+    metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
+    if any(path.stat().st_size for path in metrics):
+        _show(options, plan)
+    left = sum(state not in ("done", "failed") for state in states)
     if left:
         console.print(f"{left} trials are unfinished; the same command goes on.")
-    failed = [s for s in statuses if s["state"] == "failed"]
-    return FAILED if failed else code
+    return FAILED if "failed" in states else WELL
 
 
 def _figures(options: argparse.Namespace) -> int:
-    return _show(options, _plan(options))
+    _show(options, _plan(options))
+    return WELL
 
 
 def _tasks(options: argparse.Namespace) -> int:
@@ -215,7 +220,7 @@ def _plan(options: argparse.Namespace):
         )
 
 
-def _show(options: argparse.Namespace, plan) -> int:
+def _show(options: argparse.Namespace, plan) -> None:
     """Prints the table and the claims of a study and draws its figures."""
     from rich.console import Console
 
@@ -232,14 +237,14 @@ def _show(options: argparse.Namespace, plan) -> int:
     console = Console()
     console.print(plan.study.table(runs))
     for claim in plan.study.claims(runs):
-        console.print(claim)
+        text = f"{claim.verdict.upper()}: {claim.text} ({claim.source})"
+        console.print(f"{text}\n  {claim.evidence}", markup=False, highlight=False)
     folder = options.workdir / "sweeps" / plan.name / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     provenance = save.provenance(runs)
     for name, figure in plan.study.figures(runs).items():
         for path in save.save(figure, folder / name, provenance):
             print(path)
-    return WELL
 
 
 def _use_compile_cache(workdir: pathlib.Path) -> None:

@@ -41,12 +41,12 @@ SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
     ),
     "cpu": (
         spec.grid(LOOPS, 1, 2, 4),
-        spec.grid(WEIGHT_DECAY, 0.1, 0.3),
+        spec.grid(WEIGHT_DECAY, 0.03, 0.1),
         spec.grid("seed", 0),
     ),
     "cpu_long": (
         spec.grid(LOOPS, 1, 2, 4, 8),
-        spec.grid(WEIGHT_DECAY, 0.03, 0.1, 0.3, 1.0),
+        spec.grid(WEIGHT_DECAY, 0.01, 0.03, 0.1, 0.3),
         spec.grid("seed", 0, 1, 2),
     ),
     "paper": _PAPER,  # at the weight decay of the config

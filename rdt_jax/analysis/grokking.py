@@ -18,6 +18,9 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.training import phases
 
+# Reported beside OOD, never in a headline: one part was practiced, the other not.
+MIXED = ("mixed[pattern=id-ood]", "mixed[pattern=ood-id]")
+
 
 class PhaseTimes(NamedTuple):
     """First occurrences, in updates; None where it did not happen."""
@@ -84,9 +87,10 @@ class Cell:
       values: config key -> value that the cell stands for.
       run_ids: of its runs, by ascending seed.
       times: event -> updates to its completion.
-      final: split -> accuracy over the last SMOOTHING evaluations of each run (median);
-        a failed run counts with what it last reached.
-      best: split -> the highest smoothed accuracy of each run.
+      final: group of rows (the splits of the events, and MIXED) -> accuracy over the
+        last SMOOTHING evaluations of each run (median); a failed run counts with what
+        it last reached.
+      best: group of rows -> the highest smoothed accuracy of each run.
       failed: number of runs whose loss was not finite.
       unfinished: number of runs that may still train.
     """
@@ -132,7 +136,7 @@ def watched_events(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(
         event
         for event, split in phases.EVENTS.items()
-        if not evaluated or any(run_folders.has_split(run, split) for run in evaluated)
+        if not evaluated or any(run_folders.has_group(run, split) for run in evaluated)
     )
 
 
@@ -167,7 +171,7 @@ def median_run(runs: Sequence[Run], event: str) -> Run | None:
       None if no run has been evaluated on the event's split.
     """
     split = phases.EVENTS[event]
-    evaluated = [run for run in runs if run_folders.has_split(run, split)]
+    evaluated = [run for run in runs if run_folders.has_group(run, split)]
 
     def rank(run: Run) -> tuple[float, float]:
         completed = grok_times(run).phases[event].completed
@@ -209,15 +213,15 @@ def _summarize(
     times = [grok_times(run) for run in runs]
     final: dict[str, CellAccuracy] = {}
     best: dict[str, CellAccuracy] = {}
-    for split in (phases.EVENTS[event] for event in events):
+    for group in (*(phases.EVENTS[event] for event in events), *MIXED):
         smoothed = [
-            smooth(run_folders.accuracy(run, split).values)
+            smooth(run_folders.accuracy(run, group).values)
             for run in runs
-            if run_folders.has_split(run, split)
+            if run_folders.has_group(run, group)
         ]
         if smoothed:
-            final[split] = _over_seeds([float(s[-1]) for s in smoothed])
-            best[split] = _over_seeds([float(s.max()) for s in smoothed])
+            final[group] = _over_seeds([float(s[-1]) for s in smoothed])
+            best[group] = _over_seeds([float(s.max()) for s in smoothed])
     return Cell(
         values=values,
         run_ids=tuple(run.run_id for run in runs),

@@ -119,19 +119,28 @@ def series(run: Run, name: str) -> Series:
     )
 
 
-def accuracy(run: Run, split: str) -> Series:
-    """Returns the accuracy on a split at the training loop count.
+def accuracy(run: Run, group: str) -> Series:
+    """Returns the accuracy on a group of rows at the training loop count.
+
+    Args:
+      run: where.
+      group: a split, or a part of one by tag, such as `mixed[pattern=id-ood]`.
 
     Raises:
-      ValueError: if the run's task has no such split.
+      ValueError: if the run's task has no such group.
     """
-    return series(run, f"{split}/accuracy@{run.num_loops}")
+    return series(run, _accuracy_name(run, group))
 
 
-def has_split(run: Run, split: str) -> bool:
-    """Says whether the run has been evaluated on a split."""
-    name = f"{split}/accuracy@{run.num_loops}"
+def has_group(run: Run, group: str) -> bool:
+    """Says whether the run has been evaluated on a group of rows, as in `accuracy`."""
+    name = _accuracy_name(run, group)
     return any(name in row for row in run.metrics)
+
+
+def _accuracy_name(run: Run, group: str) -> str:
+    split, bracket, tag = group.partition("[")
+    return f"{split}/accuracy@{run.num_loops}{bracket}{tag}"
 
 
 def chance(run: Run, split: str) -> float:

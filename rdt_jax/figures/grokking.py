@@ -272,7 +272,7 @@ def _draw_seeds(
     split = phases.EVENTS[event]
     median = grokking.median_run(members, event)
     for run in members:
-        if not runs.has_split(run, split):
+        if not runs.has_group(run, split):
             continue
         bold = run is median
         width, alpha, size = (2.0, 1.0, 6.0) if bold else (0.9, 0.5, 3.5)

@@ -20,11 +20,11 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
       members: runs of one sweep, finished or not.
 
     Returns:
-      Updates to each phase and the accuracy of the last phase's split at the end. With
-      several seeds an entry is `median n/N` over `[first, last]`, which is left out
-      where the first is not known. A lower bound is marked by `>`, and dim where it
-      stands for the median; `...` stands for what unfinished runs leave open. It fits
-      80 columns.
+      Updates to each phase, and the accuracy at the end, on the last phase's split and
+      on the mixed patterns (its median alone). With several seeds an entry is `median
+      n/N` over `[first, last]`, which is left out where the first is not known. A lower
+      bound is marked by `>`, and dim where it stands for the median; `...` stands for
+      what unfinished runs leave open. It fits 80 columns.
 
     Raises:
       ValueError: if there is no run, or if runs differ in more than loop depth, weight
@@ -43,13 +43,16 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),  # What is wider breaks entries at 80 columns.
     )
-    table.add_column("loops\nR", justify="right")
-    table.add_column("weight\ndecay", justify="right")
+    table.add_column("R", justify="right")
+    table.add_column("decay", justify="right")
     for event in events:
         threshold = runs.shared_value(members, f"phases.{event}")
         name = SPLIT_NAMES[phases.EVENTS[event]]
         table.add_column(f"{_VERBS[event]}\n{name} >= {threshold:.2f}", justify="right")
-    table.add_column(f"{SPLIT_NAMES[split]} accuracy\nat the end", justify="right")
+    table.add_column(f"{SPLIT_NAMES[split]}\nat the end", justify="right")
+    mixed = any(group in cell.final for cell in cells for group in grokking.MIXED)
+    if mixed:
+        table.add_column("mixed*\nat the end", justify="right")
     for index, cell in enumerate(cells):
         if index and cell.values[LOOPS] != cells[index - 1].values[LOOPS]:
             table.add_section()
@@ -58,6 +61,7 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
             f"{cell.values[WEIGHT_DECAY]:g}",
             *(_times_entry(cell, event) for event in events),
             _accuracy_entry(cell, split),
+            *([_mixed_entry(cell)] if mixed else []),
         )
     return table
 
@@ -80,14 +84,21 @@ def _times_entry(cell: Cell, event: str) -> Text:
     return entry
 
 
-def _accuracy_entry(cell: Cell, split: str) -> Text:
-    if split not in cell.final or cell.unfinished:
+def _accuracy_entry(cell: Cell, group: str) -> Text:
+    if group not in cell.final or cell.unfinished:
         return Text("...", style="dim")
-    final = cell.final[split]
+    final = cell.final[group]
     entry = Text(f"{final.median:.2f}")
     if len(cell.run_ids) > 1:
-        entry.append(f"\n[{final.low:.2f}, {final.high:.2f}]")
+        entry.append(f"\n[{final.low:.2f}-{final.high:.2f}]")
     return entry
+
+
+def _mixed_entry(cell: Cell) -> Text:
+    if cell.unfinished:
+        return Text("...", style="dim")
+    known = [cell.final.get(group) for group in grokking.MIXED]
+    return Text("/".join("-" if k is None else f"{k.median:.2f}" for k in known))
 
 
 def _caption(members: Sequence[Run], cells: Sequence[Cell], split: str) -> str:
@@ -100,15 +111,19 @@ def _caption(members: Sequence[Run], cells: Sequence[Cell], split: str) -> str:
         f"Budget {' or '.join(budgets)} optimizer updates; > marks what lies beyond.",
         f"A phase completes when the median of the last {phases.SMOOTHING} evaluations "
         "at the training loop count R reaches its threshold;",
-        f"{SPLIT_NAMES[split]} accuracy is that median at the end of a run.",
+        f"{SPLIT_NAMES[split]} and mixed at the end are that median at a run's end; "
+        "*only the first hop practiced/only the second (ID-OOD/OOD-ID).",
     ]
     if all(run.config.stop_after_phases for run in members):
         parts.append("A run ends once all phases have completed.")
     for cell in cells:
-        where = f"R = {cell.values[LOOPS]}, weight decay {cell.values[WEIGHT_DECAY]:g}"
-        total = len(cell.run_ids)
         if cell.failed:
+            where = f"R = {cell.values[LOOPS]}, decay {cell.values[WEIGHT_DECAY]:g}"
+            total = len(cell.run_ids)
             parts.append(f"Loss not finite at {where}: {cell.failed} of {total} runs.")
-        if cell.unfinished:
-            parts.append(f"Unfinished (...) at {where}: {cell.unfinished} of {total}.")
+    unfinished = sum(cell.unfinished for cell in cells)
+    if unfinished:
+        parts.append(
+            f"... marks {unfinished} of {len(members)} runs, not yet finished."
+        )
     return " ".join(parts)

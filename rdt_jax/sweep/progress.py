@@ -47,7 +47,8 @@ class Monitor:
         for name, overrides, status in statuses:
             state = status["state"]
             if state in ("done", "failed") and self._said.get(name) != state:
-                self._console.print(f"{_outcome(status)}  {spec.describe(overrides)}")
+                line = f"{spec.describe(overrides)}  {_outcome(status)}"
+                self._console.print(line, soft_wrap=True)
             self._said[name] = state
         if time.monotonic() - self._last > _PLAIN_SECONDS:
             self._last = time.monotonic()

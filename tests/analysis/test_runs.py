@@ -87,7 +87,7 @@ def test_accuracy_is_that_of_the_training_loop_count():
     for row in run.metrics:
         row["ood/accuracy@5"] = 0.75
     assert set(runs.accuracy(run, "ood").values) == {0.0, 1.0}
-    assert runs.has_split(run, "ood") and not runs.has_split(run, "depth")
+    assert runs.has_group(run, "ood") and not runs.has_group(run, "depth")
 
 
 def test_chance_is_that_of_the_certificate(tiny_config, tiny_table):

@@ -36,6 +36,7 @@ def test_one_seed_has_one_number_per_entry():
     entries, _ = row(lines, "2", "0.1")
     assert entries == ["2", "0.1", "40", "60", "170", "0.80"]
     assert "One seed." in prose(lines)
+    assert not any("[" in line for line in lines)
 
 
 def test_several_seeds_have_median_count_and_range():
@@ -46,9 +47,16 @@ def test_several_seeds_have_median_count_and_range():
         "[40, 40]",
         "[60, 60]",
         "[80, >230]",
-        "[0.00, 1.00]",
+        "[0.00-1.00]",
     ]
     assert "Median [first, last] over 3 seeds" in prose(lines)
+
+
+def test_a_range_that_never_began_is_left_out():
+    lines = render([run(1, None, seed) for seed in (0, 1)])
+    entries, below = row(lines, "1", "0.1")
+    assert entries[-4:] == [">", "230", "0/2", "0.00"]
+    assert re.split(r"\s{2,}", below) == ["[40, 40]", "[60, 60]", "[0.00-0.00]"]
 
 
 def test_title_and_caption_say_what_was_measured():
@@ -69,8 +77,8 @@ def test_broken_and_unfinished_runs_are_named():
             run(2, None, until=90, state="running", reason=None),
         ]
     )
-    assert "Loss not finite at R = 1, weight decay 0.1: 1 of 1 runs." in prose(lines)
-    assert "Unfinished (...) at R = 2, weight decay 0.1: 1 of 1." in prose(lines)
+    assert "Loss not finite at R = 1, decay 0.1: 1 of 1 runs." in prose(lines)
+    assert "... marks 1 of 2 runs, not yet finished." in prose(lines)
     entries, _ = row(lines, "2", "0.1")
     assert entries[2:] == ["40", "60", "...", "..."]
 

@@ -12,7 +12,7 @@ import pytest
 from rdt_jax.models import layers, recurrent
 
 # Distinct sizes, so that a swapped axis cannot pass by coincidence.
-DIMS = chex.Dimensions(B=3, T=5, V=23, D=22, R=7, A=2)
+DIMS = chex.Dimensions(B=5, T=3, V=23, D=22, R=7, A=2)
 CONFIG = recurrent.ModelConfig(
     vocab_size=DIMS.V,
     max_length=11,
@@ -31,7 +31,8 @@ CONFIG = recurrent.ModelConfig(
 STAGES = dataclasses.replace(CONFIG, prelude_blocks=1, core_blocks=2, coda_blocks=1)
 BFLOAT = dataclasses.replace(STAGES, dtype="bfloat16", remat="full")
 TOKENS = np.random.default_rng(0).integers(1, DIMS.V, DIMS["BT"]).astype(np.int32)
-ANSWERS = np.array([[4, 1], [2, 0], [3, 3]], np.int32)
+ANSWERS = np.array([[2, 1], [2, 0], [1, 1], [0, 2], [2, 2]], np.int32)
+WEIGHT = np.sin(np.arange(np.prod(DIMS["BAV"]))).reshape(DIMS["BAV"])
 
 _apply = jax.jit(
     recurrent.apply, static_argnames=("config", "num_loops", "backprop_depth")
@@ -78,8 +79,7 @@ def _slow(params, tokens, answers, config, num_loops, cut=0):
     for index in range(num_loops):
         for weights in params["core"]:
             state = block(weights, state)
-        if index < cut:
-            state = jax.lax.stop_gradient(state)
+        state = jnp.where(index < cut, jax.lax.stop_gradient(state), state)
         states.append(state)
     for weights in params["coda"]:
         state = block(weights, state)
@@ -103,29 +103,35 @@ def test_shapes_and_dtypes(config, num_loops):
 
 def test_the_model_equals_a_python_loop():
     tokens = TOKENS.copy()
-    tokens[1, 3:] = 0
+    tokens[1, 2:] = 0
     outputs = _run(STAGES, tokens)
-    slow = jax.jit(_slow, static_argnums=(3, 4))
-    logits, states = slow(_params(STAGES), tokens, ANSWERS, STAGES, 3)
+    slow = jax.jit(lambda params: _slow(params, tokens, ANSWERS, STAGES, 3))
+    logits, states = slow(_params(STAGES))
     np.testing.assert_allclose(outputs.logits, logits, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(outputs.states, states, rtol=1e-4, atol=1e-4)
 
 
+@functools.cache
+def _slow_gradient():
+    """Of the Python loop, (cut) -> gradient; compiled once."""
+
+    def loss(params, cut):
+        logits, _ = _slow(params, TOKENS, ANSWERS, CONFIG, 2, cut)
+        return (logits * WEIGHT).sum()
+
+    return jax.jit(jax.grad(loss))
+
+
 @pytest.mark.parametrize("depth", [1, None])
 def test_gradients_equal_those_of_a_python_loop(depth):
-    weight = np.sin(np.arange(np.prod(DIMS["BAV"]))).reshape(DIMS["BAV"])
+    def loss(params):
+        outputs = recurrent.apply(
+            params, TOKENS, ANSWERS, CONFIG, num_loops=2, backprop_depth=depth
+        )
+        return (outputs.logits * WEIGHT).sum()
 
-    def fast(params):
-        logits = recurrent.apply(
-            params, TOKENS, ANSWERS, CONFIG, num_loops=3, backprop_depth=depth
-        ).logits
-        return (logits * weight).sum()
-
-    def slow(params):
-        cut = 0 if depth is None else 3 - depth
-        return (_slow(params, TOKENS, ANSWERS, CONFIG, 3, cut)[0] * weight).sum()
-
-    ours, theirs = (jax.jit(jax.grad(f))(_params(CONFIG)) for f in (fast, slow))
+    ours = jax.jit(jax.grad(loss))(_params(CONFIG))
+    theirs = _slow_gradient()(_params(CONFIG), 0 if depth is None else 2 - depth)
     chex.assert_trees_all_close(ours, theirs, rtol=1e-3, atol=1e-4)
     # Cut off, the position table gets no gradient at all.
     assert np.asarray(ours["position"]).any() == (depth is None)
@@ -134,12 +140,12 @@ def test_gradients_equal_those_of_a_python_loop(depth):
 
 def test_later_tokens_do_not_change_earlier_states():
     changed = TOKENS.copy()
-    changed[:, 3] = changed[:, 3] % (DIMS.V - 1) + 1
+    changed[:, 1] = changed[:, 1] % (DIMS.V - 1) + 1
     before, after = _run(), _run(tokens=changed)
-    np.testing.assert_array_equal(before.states[:, :, :3], after.states[:, :, :3])
+    np.testing.assert_array_equal(before.states[:, :, :1], after.states[:, :, :1])
     moved = np.abs(before.states - after.states).max(axis=(0, 3))
-    assert (moved[:, 3:] > 1e-4).all()
-    early = ANSWERS < 3
+    assert (moved[:, 1:] > 1e-4).all()
+    early = ANSWERS < 1
     same = (before.logits == after.logits).all(axis=-1)
     np.testing.assert_array_equal(same, early)
 
@@ -148,11 +154,12 @@ def test_rows_of_a_batch_do_not_see_each_other():
     changed = TOKENS.copy()
     changed[1] = changed[1] % (DIMS.V - 1) + 1
     before, after = _run(), _run(tokens=changed)
-    for index, same in ((0, True), (1, False), (2, True)):
+    for index in range(DIMS.B):
+        same = index != 1
         equal = np.array_equal(before.states[:, index], after.states[:, index])
         assert equal == same
         assert np.array_equal(before.logits[index], after.logits[index]) == same
-    order = np.array([2, 0, 1])
+    order = np.array([2, 0, 4, 3, 1])
     shuffled = _run(tokens=TOKENS[order], answers=ANSWERS[order])
     np.testing.assert_allclose(
         shuffled.logits, before.logits[order], rtol=1e-5, atol=1e-5
@@ -161,22 +168,26 @@ def test_rows_of_a_batch_do_not_see_each_other():
 
 @pytest.mark.parametrize("position", recurrent.POSITIONS)
 def test_padding_changes_nothing(position):
-    config = dataclasses.replace(STAGES, position=position)
-    answers = np.minimum(ANSWERS, 2)
-    alone = _run(config, TOKENS[:, :3], answers)
+    config = dataclasses.replace(CONFIG, position=position)
+    answers = np.minimum(ANSWERS, 1)
+    alone = _run(config, TOKENS[:, :2], answers)
     # 9 columns go through the other of the two ways to attend.
-    padded = np.pad(TOKENS[:, :3], ((0, 0), (0, 6)))
-    other = _run(config, padded, answers)
+    other = _run(config, np.pad(TOKENS[:, :2], ((0, 0), (0, 7))), answers)
     np.testing.assert_allclose(alone.logits, other.logits, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(
-        alone.states, other.states[:, :, :3], rtol=1e-4, atol=1e-4
+        alone.states, other.states[:, :, :2], rtol=1e-4, atol=1e-4
     )
+    # The same word twice: only its position tells the two apart.
+    same = np.full_like(TOKENS[:, :2], 4)
+    states = np.asarray(_run(config, same, answers).states[-1])
+    apart = np.abs(states[:, 1] - states[:, 0]).max() > 1e-3
+    assert apart == (position != "none")
 
 
 def test_the_embedding_of_padding_is_never_seen():
     tokens = TOKENS.copy()
-    tokens[:, 3:] = 0
-    answers = np.minimum(ANSWERS, 2)
+    tokens[:, 2:] = 0
+    answers = np.minimum(ANSWERS, 1)
     changed = dict(_params(CONFIG))
     changed["embedding"] = changed["embedding"].copy()
     changed["embedding"][0] += 10.0
@@ -184,18 +195,9 @@ def test_the_embedding_of_padding_is_never_seen():
         _apply(p, tokens, answers, CONFIG, num_loops=3)
         for p in (_params(CONFIG), changed)
     )
-    np.testing.assert_array_equal(one.states[:, :, :3], other.states[:, :, :3])
+    np.testing.assert_array_equal(one.states[:, :, :2], other.states[:, :, :2])
     np.testing.assert_array_equal(one.logits[:, :, 1:], other.logits[:, :, 1:])
     assert (one.logits[:, :, 0] != other.logits[:, :, 0]).all()  # It is tied.
-
-
-def test_positions_are_told_apart():
-    same = np.full_like(TOKENS, 4)
-    for position in recurrent.POSITIONS:
-        config = dataclasses.replace(CONFIG, position=position)
-        states = np.asarray(_run(config, same).states[-1])
-        apart = np.abs(states[:, 1:] - states[:, :-1]).max() > 1e-3
-        assert apart == (position != "none"), position
 
 
 def test_more_loops_extend_the_same_trajectory():
@@ -214,10 +216,9 @@ def test_the_readout_of_a_state_is_what_fewer_loops_say():
 
 
 def test_with_zero_output_init_every_loop_is_the_identity():
-    config = dataclasses.replace(STAGES, output_init="zero")
-    params = _init(3, config)
+    params = _init(3, dataclasses.replace(CONFIG, output_init="zero"))
     one, many = (
-        _apply(params, TOKENS, ANSWERS, config, num_loops=n) for n in (1, DIMS.R)
+        _apply(params, TOKENS, ANSWERS, CONFIG, num_loops=n) for n in (3, DIMS.R)
     )
     embedded = params["embedding"][TOKENS] + params["position"][None, : DIMS.T]
     for state in (*one.states, *many.states):
@@ -235,41 +236,54 @@ def _noise(seed, rate=0.5, embedding_rate=0.0):
     )
 
 
+def _run_noisy(params, noise):
+    return _apply(params, TOKENS, ANSWERS, STAGES, num_loops=DIMS.R, rngs=noise)
+
+
 def test_dropout_at_rate_zero_is_no_dropout():
-    with_noise, without = _run(STAGES, rngs=_noise(0, rate=0.0)), _run(STAGES)
-    chex.assert_trees_all_close(with_noise, without, rtol=1e-4, atol=1e-4)
+    without = _run(STAGES, num_loops=DIMS.R)
+    noisy = _run_noisy(_params(STAGES), _noise(0, rate=0.0))
+    chex.assert_trees_all_close(noisy, without, rtol=1e-4, atol=1e-4)
 
 
 def test_every_loop_and_block_draws_its_own_dropout():
     # Each block adds a constant of its own and reads nothing: what a loop adds shows
     # which of it was dropped.
-    config = dataclasses.replace(STAGES, prelude_blocks=0)
-    params = jax.tree.map(np.zeros_like, _params(config))
+    params = jax.tree.map(np.zeros_like, _params(STAGES))
+    params["prelude"][0]["mlp"]["output"]["bias"][:] = 50.0
     params["core"][0]["mlp"]["output"]["bias"][:] = 1.0
     params["core"][1]["mlp"]["output"]["bias"][:] = 10.0
-    run = functools.partial(_apply, params, TOKENS, ANSWERS, config, num_loops=DIMS.R)
-    states = np.asarray(run(rngs=_noise(1)).states)
-    added = np.diff(states, axis=0, prepend=0)  # 0, 2, 20 or 22
-    masks = [(added % 20 == 2), (added >= 20)]  # of each block, per loop
-    drawn = np.stack(masks).reshape(2 * DIMS.R, -1)
+    states = np.asarray(_run_noisy(params, _noise(1)).states)
+    added = np.diff(states, axis=0, prepend=0)  # 0, 2, 20 or 22, and once 100
+    prelude, added = added[0] >= 100, added % 100
+    masks = [*(added % 20 == 2), *(added >= 20), prelude]
+    drawn = np.stack(masks).reshape(2 * DIMS.R + 1, -1)
     agree = (drawn[:, None] == drawn[None]).mean(axis=-1)
     np.fill_diagonal(agree, 0.5)
     np.testing.assert_allclose(agree, 0.5, atol=4.5 * 0.5 / drawn.shape[1] ** 0.5)
-    np.testing.assert_array_equal(run(rngs=_noise(1)).states, states)
-    assert (run(rngs=_noise(2)).states != states).any()
+    np.testing.assert_array_equal(_run_noisy(params, _noise(1)).states, states)
+    assert (_run_noisy(params, _noise(2)).states != states).any()
 
 
 def test_embedding_dropout_drops_the_embedding_alone():
-    config = dataclasses.replace(CONFIG, position="none")
-    params = jax.tree.map(np.zeros_like, _params(config))
+    params = jax.tree.map(np.zeros_like, _params(STAGES))
     params["embedding"][:] = 3.0
-    noise = _noise(3, rate=0.0, embedding_rate=0.25)
-    outputs = _apply(params, TOKENS, ANSWERS, config, num_loops=3, rngs=noise)
+    outputs = _run_noisy(params, _noise(3, rate=0.0, embedding_rate=0.25))
     state = np.asarray(outputs.states[-1])
     np.testing.assert_allclose(sorted(set(state.ravel().tolist())), [0, 4], rtol=1e-6)
     error = (0.25 * 0.75 / state.size) ** 0.5
     assert (state == 0).mean() == pytest.approx(0.25, abs=4 * error)
     np.testing.assert_array_equal(outputs.states[0], state)  # Once, before the loops.
+
+
+def test_the_coda_has_dropout():
+    params = jax.tree.map(np.zeros_like, _params(STAGES))
+    params["embedding"][:] = np.arange(DIMS.V * DIMS.D).reshape(DIMS["VD"]) % 7
+    params["final_norm"]["scale"][:] = 1.0
+    params["coda"][0]["mlp"]["output"]["bias"][:] = np.arange(DIMS.D)
+    one, other = (_run_noisy(params, _noise(seed)) for seed in (4, 5))
+    np.testing.assert_array_equal(one.states, other.states)
+    assert (one.logits != other.logits).any(axis=-1).all()
 
 
 # Parameters and cost.
@@ -297,29 +311,29 @@ def test_the_number_of_parameters():
 
 def test_the_scale_of_the_parameters():
     config = dataclasses.replace(
-        STAGES, vocab_size=997, width=64, mlp_ratio=4, output_init="gpt2"
+        CONFIG, vocab_size=997, width=64, mlp_ratio=4, coda_blocks=1, output_init="gpt2"
     )
     params = _init(4, config)
     assert np.std(params["embedding"]) == pytest.approx(0.5, rel=0.02)
     assert np.std(params["position"]) == pytest.approx(0.5, rel=0.1)
     blocks = [*params["prelude"], *params["core"], *params["coda"]]
-    assert len(blocks) == 4
+    assert len(blocks) == 2
     for block in blocks:
         for branch, inner in (("attention", "qkv"), ("mlp", "input")):
             assert np.std(block[branch][inner]["kernel"]) == pytest.approx(
                 0.02, rel=0.1
             )
-            output = block[branch]["output"]["kernel"]  # Four blocks of two branches.
-            assert np.std(output) == pytest.approx(0.02 / 8**0.5, rel=0.1)
+            output = block[branch]["output"]["kernel"]  # Two blocks of two branches.
+            assert np.std(output) == pytest.approx(0.02 / 4**0.5, rel=0.1)
     drawn = {float(b["mlp"]["input"]["kernel"][0, 0]) for b in blocks}
-    assert len(drawn) == 4  # No two blocks begin alike.
+    assert len(drawn) == 2  # No two blocks begin alike.
 
 
 def test_normal_output_init_is_that_of_every_matrix():
     assert [recurrent.OUTPUT_INITS[n](8) for n in ("zero", "normal")] == [0.0, 0.02]
 
 
-@pytest.mark.parametrize(("length", "num_loops"), [(3, 1), (3, 3), (9, 2)])
+@pytest.mark.parametrize(("length", "num_loops"), [(3, 1), (3, 2), (9, 2)])
 def test_training_flops_are_those_that_xla_counts(length, num_loops):
     config = dataclasses.replace(STAGES, vocab_size=101, width=64, mlp_ratio=4)
     tokens = jax.ShapeDtypeStruct((DIMS.B, length), jnp.int32)
@@ -331,9 +345,8 @@ def test_training_flops_are_those_that_xla_counts(length, num_loops):
     ours = recurrent.training_flops(
         config, num_loops=num_loops, length=length, num_answers=1
     )
-    print(ours, counted, counted / ours)
-    # XLA adds elementwise work, and at 9 tokens the masked half of attention.
-    assert ours <= counted <= 1.15 * ours
+    # XLA adds elementwise work, and at 9 tokens the masked half of attention: 4 to 5 %.
+    assert ours <= counted <= 1.08 * ours
 
 
 def test_training_flops_count_every_loop():
@@ -348,10 +361,10 @@ def test_training_flops_count_every_loop():
 
 
 def test_rows_longer_than_the_position_table_are_refused():
-    tokens, answers = np.ones((3, 12), np.int32), ANSWERS
+    tokens, answers = np.ones((DIMS.B, 12), np.int32), ANSWERS
     message = "rows of 12 tokens need model.position = none or sinusoidal; .* 11 pos"
     with pytest.raises(ValueError, match=message):
-        recurrent.apply(_shapes(CONFIG), tokens, answers, CONFIG, num_loops=1)
+        recurrent.apply(_params(CONFIG), tokens, answers, CONFIG, num_loops=1)
     config = dataclasses.replace(CONFIG, position="sinusoidal")
     run = functools.partial(recurrent.apply, config=config, num_loops=1)
     assert jax.eval_shape(run, _shapes(config), tokens, answers).states.shape[2] == 12
@@ -364,7 +377,7 @@ def test_rows_longer_than_the_position_table_are_refused():
         (TOKENS, np.float32(ANSWERS)),
         (TOKENS[0], ANSWERS),
         (TOKENS, ANSWERS[:, 0]),
-        (TOKENS, ANSWERS[:2]),
+        (TOKENS, ANSWERS[:4]),
     ],
 )
 def test_wrong_inputs_are_refused(tokens, answers):

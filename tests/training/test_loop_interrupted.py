@@ -1,4 +1,4 @@
-"""A run that was stopped, damaged or refused ends bit-identical to an undisturbed one."""
+"""A run that was stopped or damaged ends bit-identical to an undisturbed one."""
 
 import json
 

@@ -1,6 +1,7 @@
 """The fold over evaluations against its definition, read off whole curves."""
 
 import copy
+import functools
 import itertools
 import json
 import statistics
@@ -39,15 +40,6 @@ def expected(curve, phase=ID, *, smoothing=5, errors=4.0, onset_run=3, lost_run=
     ]
     rows, begin = [], 0
     for occurrence in itertools.count(1):
-
-        def row(kind, at, occurrence=occurrence, **fields):
-            return {
-                "step": EVERY * at, "event": phase.event, "kind": kind, "hops": None,
-                "split": phase.split, "loops": phase.loops, "onset": EVERY * onset,
-                "completed": None, "threshold": phase.threshold, "value": smooth[at],
-                "before": None, "after": None, "occurrence": occurrence,
-            } | fields  # fmt: skip
-
         found = None
         for at in range(begin, len(curve)):
             run = at
@@ -61,6 +53,7 @@ def expected(curve, phase=ID, *, smoothing=5, errors=4.0, onset_run=3, lost_run=
             return rows
         onset = run + 1
         first = occurrence == 1
+        row = functools.partial(event_row, phase, smooth, occurrence, onset)
         untouched = EVERY * max(0, onset - smoothing)
         rows.append(row("onset", found, before=untouched if first else None))
         reached = [i for i in range(found, len(curve)) if smooth[i] >= phase.threshold]
@@ -80,6 +73,15 @@ def expected(curve, phase=ID, *, smoothing=5, errors=4.0, onset_run=3, lost_run=
             return rows
         rows.append(row("lost", lost[0], completed=EVERY * completed))
         begin = lost[0] + 1
+
+
+def event_row(phase, smooth, occurrence, onset, kind, at, **fields):
+    return {
+        "step": EVERY * at, "event": phase.event, "kind": kind, "hops": None,
+        "split": phase.split, "loops": phase.loops, "onset": EVERY * onset,
+        "completed": None, "threshold": phase.threshold, "value": smooth[at],
+        "before": None, "after": None, "occurrence": occurrence,
+    } | fields  # fmt: skip
 
 
 def random_phase(rng):
@@ -322,8 +324,8 @@ def test_phases_come_from_config_and_table(toy, tiny_table):
     train, id_phase, ood = phases.phases_of(config, tiny_table, rows)
     chance = tiny_table.certificate.chance["id"]
     assert id_phase == phases.Phase("id_generalized", "id", 2, 0.7, chance, 19)
-    assert (train.event, train.threshold, train.rows) == ("memorized", 0.99, 41)
-    assert (ood.event, ood.threshold, ood.rows) == ("ood_generalized", 0.5, 9)
+    assert (train.event, train.threshold, train.rows) == ("memorized", 0.45, 41)
+    assert (ood.event, ood.threshold, ood.rows) == ("ood_generalized", 1.0, 9)
     without = phases.phases_of(config, tiny_table, {"train": 41, "id": 19})
     assert without == [train, id_phase]
 
