@@ -324,9 +324,7 @@ def _legend_patch(label: str, face: str, hatch: str = "") -> patches.Patch:
 def _step_norm(cells: Sequence[Cell]) -> colors.LogNorm:
     medians = [times.median for cell in cells for times in cell.times.values()]
     known = [max(1.0, m.steps) for m in medians if not m.beyond] or [1.0]
-    low, high = min(known), max(known)
-    margin = max(1.2, (3 * low / high) ** 0.5)  # There is a round number in between.
-    return colors.LogNorm(low / margin, high * margin)
+    return colors.LogNorm(min(known) / 1.2, max(known) * 1.2)
 
 
 def _draw_colorbar(figure: Figure, panel: axes.Axes, norm: colors.LogNorm) -> None:

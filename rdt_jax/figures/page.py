@@ -158,5 +158,5 @@ def write_in(panel: axes.Axes, text: str) -> None:
 def ink_on(color: str) -> str:
     """Returns the text color that reads best on `color`."""
     linear = np.array(colors.to_rgb(color)) ** 2.2
-    dark = float(linear @ (0.2126, 0.7152, 0.0722)) < 0.25
+    dark = float(linear @ (0.2126, 0.7152, 0.0722)) < 0.21
     return "white" if dark else INK

@@ -213,7 +213,7 @@ def test_phase_diagram_of_runs_that_have_not_begun():
 
 
 def test_phase_diagram_has_a_scale_with_numbers():
-    only = fake_runs.make(jumps={"train": 10, "id": None, "ood": None})  # at 30
+    only = fake_runs.make(jumps={"train": 20, "id": None, "ood": None})  # at 40
     (*_, scale) = drawing.phase_diagram([only]).axes
     low, high = scale.get_ylim()
     assert scale.get_ylabel() == "optimizer updates"

@@ -218,13 +218,15 @@ def test_a_failed_write_keeps_what_was_there(folder, state, monkeypatch, call):
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(folder / "8", state, {"evaluated": 999})
     assert calls == ["extra.json", "manifest.json"][:call]
+    assert checkpoint.damage(folder / "8") is None
     assert load_newest(folder, state)[0][1] == EXTRA
 
 
 def test_a_failed_array_write_keeps_what_was_there(folder, state, monkeypatch):
     monkeypatch.setattr(checkpoint.ocp, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.save_rotating(folder, 12, state, {"evaluated": 12})
+        checkpoint.save_rotating(folder, 8, state, {"evaluated": 12})
+    assert checkpoint.damage(folder / "8") is None
     assert load_newest(folder, state)[0][1] == EXTRA
 
 

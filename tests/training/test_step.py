@@ -216,6 +216,15 @@ def test_finite_steps_counts_the_updates_before_the_first_broken_one(program, to
     assert trained(program, [config], 19).finite_steps[0] == first
 
 
+def test_a_broken_lane_stays_broken_whatever_comes_later(program, toy):
+    state = trained(program, [toy()], 5)
+    broken = state.replace(finite_steps=np.array([2], np.int32))
+    lanes = step.make_lanes([toy()])
+    later = program.train_chunk(broken, lanes, 3)
+    assert np.isfinite(later.loss_sum[0])
+    assert later.finite_steps[0] == 2
+
+
 # Evaluation.
 
 

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from matplotlib import colors, lines
+
+from rdt_jax.figures import page
+
+
+def make(num_rows, num_columns, **options):
+    return page.make(
+        num_rows,
+        num_columns,
+        title="title",
+        notes=["one", "two"],
+        handles=[lines.Line2D([], [], label="line")],
+        label="label",
+        **options,
+    )
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 3), (5, 1)])
+def test_panels_have_the_height_asked_for_and_stay_on_the_page(rows, columns):
+    figure, panels = make(rows, columns, height=1.7)
+    width, total = figure.get_size_inches()
+    assert width == page.WIDTH
+    boxes = [panel.get_position() for row in panels for panel in row]
+    assert len(boxes) == rows * columns
+    for box in boxes:
+        assert box.height * total == pytest.approx(1.7)
+        assert 0 < box.x0 < box.x1 < 1 and 0 < box.y0 < box.y1 < 1
+    for one, other in zip(boxes, boxes[1:], strict=False):
+        assert one.x1 < other.x0 or one.y0 > other.y1  # beside it or below it
+
+
+def test_only_outer_panels_carry_tick_labels():
+    _, panels = make(2, 3)
+    shown = lambda axis: axis.get_tick_params()
+    for row, of_row in enumerate(panels):
+        for column, panel in enumerate(of_row):
+            assert shown(panel.yaxis)["labelleft"] == (column == 0)
+            assert shown(panel.xaxis)["labelbottom"] == (row == 1)
+
+
+def test_header_does_not_touch_the_panels():
+    figure, panels = make(1, 2)
+    figure.canvas.draw()
+    top = panels[0][0].get_window_extent().y1
+    header = [t for t in figure.texts if t.get_text() != "label"]
+    assert min(t.get_window_extent().y0 for t in header) > top
+    assert figure.legends[0].get_window_extent().y0 > top
+    extents = [t.get_window_extent() for t in header]
+    for upper, lower in zip(extents, extents[1:], strict=False):
+        assert upper.y0 >= lower.y1 - 1  # pixels
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(50, 300), (100, 6_000), (250, 10_000), (1_000, 1_500_000)]
+)
+def test_steps_have_few_round_ticks_within_the_axis(first, last):
+    _, ((panel,),) = make(1, 1)
+    page.use_steps(panel, first, last)
+    low, high = panel.get_xlim()
+    ticks = [t for t in panel.get_xticks() if low <= t <= high]
+    assert 2 <= len(ticks) <= 7
+    leading = {float(f"{tick:e}".partition("e")[0]) for tick in ticks}
+    assert leading <= {1.0, 2.0, 3.0, 5.0}
+
+
+def test_text_reads_on_every_color():
+    def luminance(color):
+        channels = np.array(colors.to_rgb(color))
+        linear = np.where(
+            channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        return linear @ (0.2126, 0.7152, 0.0722)
+
+    for gray in np.linspace(0, 1, 41):
+        face = colors.to_hex((gray, gray, gray))
+        light, dark = sorted((luminance(face), luminance(page.ink_on(face))))[::-1]
+        assert (light + 0.05) / (dark + 0.05) > 3.8, face
