@@ -5,7 +5,9 @@ import copy
 import difflib
 import hashlib
 import importlib.util
+import inspect
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,9 +33,13 @@ def load(spec: str) -> ml_collections.ConfigDict:
     if not preset:
         raise ValueError(f"--config must be FILE.py:PRESET, got {spec!r}.")
     module = load_module(pathlib.Path(path), "config")
-    if not hasattr(module, "get_config"):
-        raise ValueError(f"{path} must define get_config(preset).")
-    return module.get_config(preset).lock()
+    build = getattr(module, "get_config", None)
+    if build is None or not inspect.signature(build).parameters:
+        raise ValueError(
+            f"{path} must define get_config(preset); a named config such as "
+            "configs/knowledge_composition.py does."
+        )
+    return build(preset).lock()
 
 
 def load_module(path: pathlib.Path, kind: str) -> Any:
@@ -99,7 +105,7 @@ def override(
 ) -> ml_collections.ConfigDict:
     """Returns a copy of `config` with some leaves replaced.
 
-    An int is taken for a float, one value for a tuple of one, None for an optional
+    An int is taken for a float, one int for a tuple of one, None for an optional
     key; nothing else is converted.
 
     Raises:
@@ -116,10 +122,13 @@ def override(
             continue
         if kind is float and type(value) is int:
             value = float(value)
-        if kind is tuple and not isinstance(value, (tuple, list)):
+        if kind is tuple and isinstance(value, int):
             value = (value,)
         if kind is tuple and isinstance(value, list):
             value = tuple(value)
+        if kind is float and isinstance(value, float) and not math.isfinite(value):
+            problems.append(f"{key} must be finite, got {value}.")
+            continue
         if type(value) is not kind and not (optional and value is None):
             problems.append(
                 f"{key} must be {_type_name(kind)}{' or none' if optional else ''}, "

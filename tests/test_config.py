@@ -321,3 +321,18 @@ def test_read_run_wants_a_run_folder(tmp_path):
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match=r"config\.json is not JSON: Expecting value"):
         configs.read_run(tmp_path)
+
+
+def test_an_infinite_float_is_refused(tiny_config):
+    with pytest.raises(ValueError, match="optimizer.learning_rate must be finite"):
+        configs.override(tiny_config, {"optimizer.learning_rate": float("inf")})
+
+
+def test_none_is_no_tuple(tiny_config):
+    with pytest.raises(ValueError, match="recurrence.eval_loops must be a tuple"):
+        configs.override(tiny_config, {"recurrence.eval_loops": None})
+
+
+def test_a_file_without_presets_says_so(root):
+    with pytest.raises(ValueError, match="must define get_config.preset.; a named"):
+        configs.load(f"{root}/configs/base.py:cpu")

@@ -5,6 +5,9 @@ an epoch is mapped to its row by a keyed permutation that costs O(1), a Feistel 
 over two mixed digits with cycle walking (Black and Rogaway 2002, "Ciphers with
 Arbitrary Finite Domains", the method they call generalized Feistel). An update costs
 O(B) however many rows there are, and resuming at a step replays nothing.
+
+Not every order is equally likely: two neighboring rows follow each other a few percent
+too often (8.6 % at 100 rows, 2.4 % at 1,000), which is about once in an epoch.
 """
 
 import math

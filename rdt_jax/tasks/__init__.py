@@ -37,6 +37,8 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
     except ValueError as error:
         return [f"task.name: {error}"]
     found = _signature_problems(function, config.task.kwargs.to_dict())
+    if config.task.seed < 0:
+        found.append(f"task.seed must be at least 0, got {config.task.seed}.")
     if found:
         return found
     try:

@@ -25,9 +25,9 @@ class Certificate:
       impure: split -> rows that break its definition (an `id` row with an atom that
         was never practiced, an `ood` row with one that was); all 0.
       chance: split -> accuracy of a uniform guess among the answers of training.
-      majority: split -> accuracy of the most frequent training answer.
-      last_token: split -> accuracy of the most frequent training answer given the
-        last token before the answer.
+      majority: split -> accuracy of the most frequent answer of a training epoch.
+      last_token: split -> accuracy of the most frequent answer of a training epoch
+        given the last token of the row.
       held_out: what the model never saw, in words.
     """
 
@@ -146,8 +146,8 @@ def certify(
 def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
     # Judged on the first answer: sequence answers are never right by luck alone.
     train, first = parts["train"], targets[:, 0]
-    answers, counts = np.unique(first[train], return_counts=True)
-    majority = answers[counts.argmax()]
+    answers = np.unique(first[train])
+    majority = np.bincount(first[train], weights=repeats[train]).argmax()
     last = tokens[np.arange(len(tokens)), (tokens != 0).sum(axis=1) - 1]
     pairs = np.zeros((tokens.max() + 1, targets.max() + 1), np.int64)
     np.add.at(pairs, (last[train], first[train]), repeats[train])

@@ -78,9 +78,20 @@ def composition(
 
     split = np.full(first_hop.size, base.SPLITS.index("unused"), np.int8)
     candidates = rng.permutation(np.flatnonzero(pattern == PATTERNS.index("id-id")))
-    num_train = round(phi * int((~is_ood).sum()))
+    num_id = int((~is_ood).sum())
+    if candidates.size < 2:
+        raise ValueError(
+            "task.kwargs.ood_share must leave at least two questions of ID facts only, "
+            f"got {ood_share}."
+        )
+    num_train = round(phi * num_id)
+    if num_train < 1:
+        raise ValueError(
+            f"task.kwargs.phi must train at least one of the questions about {num_id} "
+            f"ID facts, got {phi}."
+        )
     if num_train >= candidates.size:
-        largest = (candidates.size - 1) / max(int((~is_ood).sum()), 1)
+        largest = (candidates.size - 1) / num_id
         raise ValueError(
             f"task.kwargs.phi must leave at least one ID question untrained: at most "
             f"{largest:.4g} with this graph, got {phi}."
@@ -95,6 +106,17 @@ def composition(
     for name, part in (("id-ood", "mixed"), ("ood-id", "mixed"), ("ood-ood", "ood")):
         rows = rng.permutation(np.flatnonzero(pattern == PATTERNS.index(name)))
         split[rows[:max_heldout]] = base.SPLITS.index(part)
+
+    if not (split == base.SPLITS.index("id")).any():
+        raise ValueError(
+            "task.kwargs.phi must be so large that some untrained question asks for "
+            f"practiced facts only, got {phi}."
+        )
+    if ood_share > 0 and not (split == base.SPLITS.index("ood")).any():
+        raise ValueError(
+            "task.kwargs.ood_share must be 0 or give a question of two OOD facts, "
+            f"got {ood_share}."
+        )
 
     entity = 1 + np.arange(num_entities, dtype=np.int32)
     relation = 1 + num_entities + np.arange(num_relations, dtype=np.int32)

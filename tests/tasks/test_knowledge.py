@@ -208,7 +208,7 @@ def test_the_certificate_counts_what_the_rows_say(graph):
     }
     assert certificate.impure == {"id": 0, "ood": 0}
     answers = sorted({answer for _, answer in parts["train"]})
-    guesses = collections.Counter(answer for _, answer in parts["train"])
+    guesses = collections.Counter(answer for _, answer in epoch)
     by_last = collections.defaultdict(collections.Counter)
     for last, answer in epoch:
         by_last[last][answer] += 1
@@ -269,6 +269,16 @@ def test_the_seed_of_the_run_plays_no_part(tiny_config):
 def test_an_argument_out_of_range_is_refused(changes, message):
     with pytest.raises(ValueError, match=rf"task\.kwargs\..*{message}"):
         _make(**changes)
+
+
+def test_a_split_without_rows_is_refused():
+    for name, value, message in [
+        ("phi", 1e-4, "phi must train at least one of the questions about"),
+        ("ood_share", 0.99, "ood_share must leave at least two questions of ID facts"),
+        ("ood_share", 0.02, "ood_share must be 0 or give a question of two OOD facts"),
+    ]:
+        with pytest.raises(ValueError, match=f"task.kwargs.{message}"):
+            _make(**{name: value})
 
 
 def test_the_largest_phi_is_the_one_that_the_message_names():
