@@ -11,9 +11,9 @@ Presets:
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 from configs import base
-from ml_collections import config_dict
 from rdt_jax import registry
 
 

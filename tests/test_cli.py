@@ -12,7 +12,6 @@ import time
 import pytest
 
 from rdt_jax import cli
-from rdt_jax import config as configs
 from rdt_jax.training import records
 
 ROOT = pathlib.Path(__file__).parents[1]

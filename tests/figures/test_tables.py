@@ -83,6 +83,19 @@ def test_broken_and_unfinished_runs_are_named():
     assert entries[2:] == ["40", "60", "...", "..."]
 
 
+def add_mixed(fake, id_ood=0.25, ood_id=0.5):
+    for row in fake.metrics:
+        row[f"mixed/accuracy@{fake.num_loops}[pattern=id-ood]"] = id_ood
+        row[f"mixed/accuracy@{fake.num_loops}[pattern=ood-id]"] = ood_id
+    return fake
+
+
+def test_mixed_patterns_stand_beside_ood():
+    lines = render([add_mixed(run(2, 150)), run(4, 60)])
+    assert row(lines, "2", "0.1")[0][-2:] == ["1.00", "0.25/0.50"]
+    assert row(lines, "4", "0.1")[0][-2:] == ["1.00", "-/-"]
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_the_longest_entries_fit(width):
     members = [
@@ -93,6 +106,7 @@ def test_the_longest_entries_fit(width):
     for member in members:
         for event in member.events:
             event["step"] = event["step"] * 310  # such as 12.4k
+        add_mixed(member)
     lines = render(members, width)
     assert "[24.8k, 55.8k]" in prose(lines)
     assert max(map(len, lines)) <= width
