@@ -22,7 +22,7 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     Returns:
       Updates to each phase, and the accuracy at the end, on the last phase's split and
       on the mixed patterns (its median alone). With several seeds an entry is `median
-      n/N` over `[first, last]`, which is left out where the first is not known. A lower
+      n/N` over `first - last`, which is left out where the first is not known. A lower
       bound is marked by `>`, and dim where it stands for the median; `...` stands for
       what unfinished runs leave open. It fits 80 columns.
 
@@ -41,6 +41,7 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
         title_style="bold",
         caption_style="dim",
         box=box.SIMPLE_HEAD,
+        show_edge=False,
         padding=(0, 1, 0, 0),  # What is wider breaks entries at 80 columns.
     )
     table.add_column("R", justify="right")
@@ -80,7 +81,7 @@ def _times_entry(cell: Cell, event: str) -> Text:
     if times.runs > 1:
         entry.append(f"  {times.reached}/{times.runs}")
         if not times.low.beyond:
-            entry.append(f"\n[{times.low}, {times.high}]".replace("> ", ">"))
+            entry.append(f"\n{times.low} - {times.high}".replace("> ", ">"))
     return entry
 
 
@@ -90,7 +91,7 @@ def _accuracy_entry(cell: Cell, group: str) -> Text:
     final = cell.final[group]
     entry = Text(f"{final.median:.2f}")
     if len(cell.run_ids) > 1:
-        entry.append(f"\n[{final.low:.2f}-{final.high:.2f}]")
+        entry.append(f"\n{final.low:.2f} - {final.high:.2f}")
     return entry
 
 
@@ -105,7 +106,8 @@ def _caption(members: Sequence[Run], cells: Sequence[Cell], split: str) -> str:
     budgets = [grokking.format_steps(b) for b in runs.values_of(members, "num_steps")]
     seeds = max(len(cell.run_ids) for cell in cells)
     parts = [
-        f"Median [first, last] over {seeds} seeds, n/N: runs that completed the phase."
+        f"Median over {seeds} seeds, below it first - last, n/N: runs that completed "
+        "the phase."
         if seeds > 1
         else "One seed.",
         f"Budget {' or '.join(budgets)} optimizer updates; > marks what lies beyond.",
