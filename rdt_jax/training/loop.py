@@ -71,13 +71,14 @@ def train(
       report: takes what the user should know, such as a damaged checkpoint.
 
     Returns:
-      The status of each run, as in its status.json.
+      The status of each run, as in its status.json, by ascending run id.
 
     Raises:
       BlockingIOError: if another process trains this pack.
       OSError: if the disk is full; the runs can be resumed.
       ValueError: if records are damaged anywhere but in their last line.
     """
+    pack = sorted(pack, key=configs.run_id)  # A pack's name does not tell its order.
     folders = [workdir / configs.run_id(config) for config in pack]
     for folder, config in zip(folders, pack, strict=True):
         records.create(folder, config)
@@ -240,7 +241,9 @@ def _evaluate(setup: _Setup, progress: _Progress, at: int, clock, rate) -> _Prog
 
 def _record(setup: _Setup, index: int, lane, at: int, window: int, measured):
     """Writes a lane's metrics row; returns the lane as it is now, and its events."""
-    if measured["finite_steps"] < at:
+    # The last update may have broken what its own loss does not see yet.
+    seen = (measured["loss"], measured["weight_norm"])
+    if measured["finite_steps"] < at or not all(np.isfinite(x).all() for x in seen):
         last = int(measured["finite_steps"])
         return lane | {"final": {"state": "failed", "reason": "nan", "step": last}}, []
     row = _accuracies_and_losses(setup.program, measured)

@@ -114,6 +114,14 @@ def test_loops_are_needed_wants_both_kinds_of_runs(study):
     assert verdicts(study, run(1, None))[0] == "undecided"
 
 
+def test_what_loops_are_needed_waits_for(study):
+    waiting = run(1, None, until=90, state="running", reason=None)
+    over = run(1, None, seed=1)
+    claim = study.claims([waiting, over, run(2, 150)])[0]
+    assert claim.verdict == "undecided"
+    assert claim.evidence.endswith("missing: the end of 1 runs with R = 1.")
+
+
 @pytest.mark.parametrize(
     ("jumps", "verdict"),
     [

@@ -160,3 +160,11 @@ def test_damaged_records_stop_a_resumed_run(train, toy, tmp_path):
     path.write_text(json.dumps({"step": 0})[:-3] + "\n" + "".join(lines[1:]))
     with pytest.raises(ValueError, match=r"metrics\.jsonl line 1 is damaged"):
         train([toy()], tmp_path)
+
+
+def test_a_pack_goes_on_in_any_order(train, toy, tmp_path):
+    pack = [toy({"seed": seed}) for seed in (3, 1)]
+    train(pack, tmp_path / "a")
+    train(pack, tmp_path / "b", stop_requested=stop_at_call(3))
+    train(pack[::-1], tmp_path / "b")
+    bits.assert_same_runs(tmp_path / "b", tmp_path / "a")
