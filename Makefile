@@ -20,10 +20,10 @@ run: setup
 	$(BIN)/rdt sweep experiments/depth_by_decay --preset=$(PRESET) --workdir=$(WORKDIR)
 
 test: setup
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-fast: setup
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 # Format, lint, types, and the direction of imports.
 check: setup

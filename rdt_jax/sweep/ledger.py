@@ -24,7 +24,8 @@ _WAIT_SECONDS = 1.0
 def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathlib.Path:
     """Writes or extends the plan of a sweep and creates its run folders.
 
-    Runs keep the pack they were first given, so a sweep can be extended at any time.
+    Runs keep the pack they were first given, and runs that are over are in no new one,
+    so a sweep can be extended at any time.
     Failed runs become pending again, unless they failed with a NaN, which would repeat;
     runs whose process was killed become preempted.
 
@@ -45,7 +46,11 @@ def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathli
     path = folder / "state" / "packs.json"
     formed = records.read_json(path) if path.exists() else []
     known = {name for pack in formed for name in pack}
-    new = [config for name, config in by_id.items() if name not in known]
+    new = [
+        config
+        for name, config in by_id.items()
+        if name not in known and not loop.is_final(records.read_status(workdir / name))
+    ]
     for pack in packs.form(new, max_lanes):
         formed.append([configs.run_id(config) for config in pack])
     records.write_json(path, formed)

@@ -79,6 +79,8 @@ def save_rotating(
 ) -> None:
     """Writes the checkpoint of `step` and removes all but the newest KEEP."""
     save(folder / str(step), state, extra)
+    for unfinished in folder.glob(f"*{_TEMPORARY}"):  # Of saves that were killed.
+        shutil.rmtree(unfinished)
     for old in _steps(folder)[:-KEEP]:
         shutil.rmtree(folder / str(old))
 

@@ -76,7 +76,8 @@ def train(
     Raises:
       BlockingIOError: if another process trains this pack.
       OSError: if the disk is full; the runs can be resumed.
-      ValueError: if records are damaged anywhere but in their last line.
+      ValueError: if records are damaged anywhere but in their last line, or if one of
+        the runs was finished in another pack.
     """
     pack = sorted(pack, key=configs.run_id)  # A pack's name does not tell its order.
     folders = [workdir / configs.run_id(config) for config in pack]
@@ -85,7 +86,14 @@ def train(
     statuses = [records.read_status(folder) for folder in folders]
     if all(is_final(status) for status in statuses):
         return statuses
-    pack_folder = workdir / "packs" / pack_id(pack)
+    name = pack_id(pack)
+    for config, status in zip(pack, statuses, strict=True):
+        if is_final(status) and status["pack"] != name:
+            raise ValueError(
+                f"Run {configs.run_id(config)} is {status['state']}; a pack with other, "
+                "unfinished runs would train it again and replace its records."
+            )
+    pack_folder = workdir / "packs" / name
     with _locked(pack_folder):
         try:
             return _train_locked(pack, folders, pack_folder, stop_requested, report)

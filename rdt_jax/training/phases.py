@@ -3,9 +3,10 @@
 Accuracies are those at the training loop count, smoothed by the median of the last
 SMOOTHING evaluations (of those there are, at the start). A phase's *onset* is declared
 once the smoothed accuracy has exceeded chance by ONSET_ERRORS binomial standard errors
-at ONSET_RUN evaluations running; it is dated at the first of them. It has *completed*
-when the smoothed accuracy reaches the threshold, and is *lost* when, after that, it
-stays below half the threshold at LOST_RUN evaluations running; it may then begin again.
+at ONSET_RUN evaluations running, or at fewer if it reaches the threshold at once; it is
+dated at the first of them. It has *completed* when, with its onset behind it, the
+smoothed accuracy reaches the threshold, and is *lost* when, after that, it stays below
+half the threshold at LOST_RUN evaluations running; it may then begin again.
 
 The detector is a fold over evaluations: `observe(state, ...)` returns the next state, a
 JSON value that lives in the checkpoint.
@@ -28,7 +29,7 @@ ONSET_ERRORS = 4.0
 ONSET_RUN = 3
 LOST_RUN = 5
 # Evaluations whose parameters are kept. At the declaration of an onset the newest that
-# no smoothed value has used yet is SMOOTHING + ONSET_RUN - 1 evaluations back.
+# no smoothed value above chance has used is SMOOTHING + ONSET_RUN - 1 back; one to spare.
 RING = 9
 
 State = dict[str, Any]

@@ -50,6 +50,17 @@ def test_extending_keeps_packs_and_adds_only_what_is_new(tmp_path):
     assert added == set(longer.run_ids) - set(first.run_ids)
 
 
+def test_a_run_that_is_over_joins_no_pack(tmp_path):
+    plan = _plan((0, 1, 2), loops=(1,))
+    first, *others = plan.run_ids
+    records.create(tmp_path / first, plan.configs[0])
+    _set_status(tmp_path, first, state="done", reason="budget", pack="alone")
+    folder = ledger.write_plan(tmp_path, plan, max_lanes=3)
+    assert _packs(folder) == [others]
+    with pytest.raises(ValueError, match=f"Run {first} is done; a pack with other"):
+        loop.train(plan.configs, tmp_path)
+
+
 def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
     plan = _plan((0,), loops=(1, 4, 2))
     folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
