@@ -27,8 +27,8 @@ test-fast: setup
 
 # Format, lint, types, and the direction of imports.
 check: setup
-	$(BIN)/ruff format --check --quiet .
-	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers_flow.py
 

@@ -90,8 +90,8 @@ def train(
     for config, status in zip(pack, statuses, strict=True):
         if is_final(status) and status["pack"] != name:
             raise ValueError(
-                f"Run {configs.run_id(config)} is {status['state']}; a pack with other, "
-                "unfinished runs would train it again and replace its records."
+                f"Run {configs.run_id(config)} is {status['state']}; a pack with other "
+                "runs, unfinished, would train it again and replace its records."
             )
     pack_folder = workdir / "packs" / name
     with _locked(pack_folder):

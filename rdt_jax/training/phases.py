@@ -28,8 +28,8 @@ SMOOTHING = 5
 ONSET_ERRORS = 4.0
 ONSET_RUN = 3
 LOST_RUN = 5
-# Evaluations whose parameters are kept. At the declaration of an onset the newest that
-# no smoothed value above chance has used is SMOOTHING + ONSET_RUN - 1 back; one to spare.
+# Evaluations whose parameters are kept: when an onset is declared, the newest that no
+# smoothed value above chance has used is SMOOTHING + ONSET_RUN - 1 back. One to spare.
 RING = 9
 
 State = dict[str, Any]

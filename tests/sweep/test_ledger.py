@@ -57,7 +57,9 @@ def test_a_run_that_is_over_joins_no_pack(tmp_path):
     _set_status(tmp_path, first, state="done", reason="budget", pack="alone")
     folder = ledger.write_plan(tmp_path, plan, max_lanes=3)
     assert _packs(folder) == [others]
-    with pytest.raises(ValueError, match=f"Run {first} is done; a pack with other"):
+    with pytest.raises(
+        ValueError, match=f"Run {first} is done; a pack with other runs"
+    ):
         loop.train(plan.configs, tmp_path)
 
 
