@@ -17,8 +17,8 @@ _POLL_SECONDS = 0.5
 def default_workers() -> int:
     """Returns one worker per core, or a single one where an accelerator is installed.
 
-    Two workers with a core each finish about twice the small trials of one worker with
-    both cores: products of 64 columns leave the second core idle.
+    At width 64 two workers with a core each make 1.8 to 1.9 times the updates of one
+    worker with both cores: such small products leave the second core idle.
     """
     accelerators = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
     if any(importlib.util.find_spec(name) for name in accelerators):
