@@ -1,7 +1,7 @@
 """Who works on what: the plan of a sweep, its packs, and what is left to do.
 
 status.json of a run alone says what became of it. A pack is claimed by holding the lock
-of its folder while it trains (`training.loop`), so a claim ends with its process.
+of its folder while it trains (`training.lock`), so a claim ends with its process.
 """
 
 import json
@@ -16,7 +16,7 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax.sweep import pack as packs
 from rdt_jax.sweep import spec
-from rdt_jax.training import loop, records
+from rdt_jax.training import lock, loop, records
 
 _WAIT_SECONDS = 1.0
 
@@ -119,7 +119,7 @@ def work(
         if not left:
             return
         free = [
-            p for p in left if not loop.is_held(workdir / "packs" / loop.pack_id(p))
+            p for p in left if not lock.is_held(workdir / "packs" / loop.pack_id(p))
         ]
         if not free:
             time.sleep(_WAIT_SECONDS)  # A holder may end without finishing its pack.
@@ -147,7 +147,7 @@ def abandon(workdir: pathlib.Path, run_ids: Sequence[str], why: str) -> list[str
         status = records.read_status(workdir / name)
         if status["state"] != "running":
             continue
-        if not loop.is_held(workdir / "packs" / status["pack"]):
+        if not lock.is_held(workdir / "packs" / status["pack"]):
             failed = {"state": "failed", "reason": "error", "message": why}
             records.write_json(workdir / name / "status.json", status | failed)
             gone.append(name)
@@ -159,7 +159,7 @@ def _reopen(workdir: pathlib.Path, name: str) -> None:
     status = records.read_status(workdir / name)
     if status["state"] == "failed" and not loop.is_final(status):
         records.write_json(path, status | {"state": "pending", "reason": None})
-    if status["state"] == "running" and not loop.is_held(
+    if status["state"] == "running" and not lock.is_held(
         workdir / "packs" / status["pack"]
     ):
         records.write_json(path, status | {"state": "preempted"})

@@ -6,7 +6,6 @@ on resume, so a run that was killed ends bit-identical to one that was not.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import pathlib
 import sys
@@ -26,6 +25,7 @@ from rdt_jax.models import presets
 from rdt_jax.training import (
     checkpoint,
     environment,
+    lock,
     optimizers,
     phases,
     records,
@@ -94,7 +94,7 @@ def train(
                 "runs, unfinished, would train it again and replace its records."
             )
     pack_folder = workdir / "packs" / name
-    with _locked(pack_folder):
+    with lock.hold(pack_folder):
         try:
             return _train_locked(pack, folders, pack_folder, stop_requested, report)
         except Exception as error:
@@ -111,15 +111,6 @@ def train(
 def is_final(status: dict[str, Any]) -> bool:
     """Says whether a run is over: done, or failed in a way that would repeat."""
     return status["state"] == "done" or status.get("reason") == "nan"
-
-
-def is_held(pack_folder: pathlib.Path) -> bool:
-    """Says whether a living process trains a pack."""
-    try:
-        with _locked(pack_folder):
-            return False
-    except BlockingIOError:
-        return True
 
 
 class _Setup(NamedTuple):
@@ -369,21 +360,6 @@ class _Clock:
         """Returns the sums and starts again from zero."""
         taken, self._seconds = self._seconds, {}
         return taken
-
-
-@contextlib.contextmanager
-def _locked(pack_folder: pathlib.Path) -> Iterator[None]:
-    """Holds the pack; the system frees it however this process ends."""
-    pack_folder.mkdir(parents=True, exist_ok=True)
-    with (pack_folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"Another process is training pack {pack_folder.name}; wait for it, or "
-                "stop it."
-            ) from error
-        yield
 
 
 def _run_problems(config: ml_collections.ConfigDict) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import loop, records
+from rdt_jax.training import lock, loop, records
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -115,15 +115,14 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
     def train(pack, workdir, **_):
         name = configs.run_id(pack[0])
         assert name != held
-        if name == bad:
-            _set_status(workdir, name, state="failed", reason="error")
+        if name == bad:  # With the disk full not even its status can say so.
             raise RuntimeError("planted")
         trained.append(name)
         _set_status(workdir, name, state="done", reason="budget")
 
     monkeypatch.setattr(loop, "train", train)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
-    monkeypatch.setattr(loop, "is_held", lambda pack: pack.name == held_pack)
+    monkeypatch.setattr(lock, "is_held", lambda pack: pack.name == held_pack)
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
     ledger.work(folder, stop_requested=lambda: next(stop), report=said.append)
     assert trained == [good]
