@@ -74,7 +74,9 @@ def render(
     table = Table(box=None, pad_edge=False)
     for heading in ("trial", "state", "", "step", "upd/s", "ETA", "phase"):
         right = heading in ("step", "upd/s", "ETA")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+        # On a narrow terminal the trial's name wraps; no number is ever cut off.
+        whole = heading != "trial"
+        table.add_column(heading, justify="right" if right else "left", no_wrap=whole)
     table.add_column("train / id / ood", no_wrap=True)
     for _, overrides, status in shown:
         table.add_row(spec.describe(overrides), *_cells(status))
@@ -96,7 +98,7 @@ def _cells(status: dict[str, Any]) -> list[RenderableType]:
     accuracy = status.get("accuracy") or {}
     return [
         Text(label, style=_STYLES[state]),
-        ProgressBar(total=total or 1, completed=step, width=16),
+        ProgressBar(total=total or 1, completed=step, width=8),
         f"{step:,}",
         f"{rate:.0f}" if running else "",
         _duration((total - step) / rate) if running else "",

@@ -63,3 +63,11 @@ def test_log_says_each_end_once(tmp_path):
     assert text.count("done (budget) at step 7,000") == 1
     assert text.count("failed (nan)") == 1
     assert text.count("4 trials:") == 1
+
+
+def test_a_narrow_terminal_cuts_off_no_number(tmp_path):
+    _fill(tmp_path)
+    trials = [(name, o | {"optimizer.weight_decay": 0.03}) for name, o in TRIALS]
+    text = _text(progress.render(tmp_path, trials, None), width=100)
+    assert text.count("1.00 / 0.50 / 0.25") == 3
+    assert "7,000" in text and "ood_generalized" in text
