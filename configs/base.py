@@ -56,6 +56,11 @@ def get_config() -> ml_collections.ConfigDict:
                 "schedule": "constant",  # constant, linear, cosine: after the warm-up
                 "final_fraction": 0.1,  # of learning_rate at num_steps, if it decays
             },
+            "curriculum": {
+                "by": config_dict.placeholder(str),  # a tag; None: all rows at once
+                "start": 2,  # the first stage trains rows with values up to this one
+                "reset_optimizer": False,  # begin each stage with a fresh optimizer
+            },
             "loss": {
                 "label_smoothing": 0.0,  # share given to the uniform distribution
             },
@@ -67,6 +72,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "memorized": 0.99,  # train
                 "id_generalized": 0.95,  # id
                 "ood_generalized": 0.5,  # ood
+                "hop_learned": 0.95,  # id rows of a curriculum's stage
             },
         }
     )

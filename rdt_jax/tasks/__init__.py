@@ -10,13 +10,15 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import registry
-from rdt_jax.tasks import knowledge
+from rdt_jax.tasks import knowledge, modular
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
 
 __all__ = ["SPLITS", "TASKS", "Certificate", "Table", "make_table", "problems"]
 
 TASKS: Mapping[str, Callable[..., Table]] = {
     "knowledge_composition": knowledge.composition,
+    "knowledge_depth": knowledge.depth,
+    "modular": modular.modular,
 }
 
 

@@ -23,7 +23,8 @@ class Certificate:
       atoms: number of atoms, of those practiced (used by a composed training row),
         and of those never composed in training.
       impure: split -> rows that break its definition (an `id` row with an atom that
-        was never practiced, an `ood` row with one that was); all 0.
+        was never practiced, an `ood` row with one that was, a `depth` row that has
+        either an atom never practiced or no more atoms than a train row); all 0.
       chance: split -> accuracy of a uniform guess among the answers of training.
       majority: split -> accuracy of the most frequent answer of a training epoch.
       last_token: split -> accuracy of the most frequent answer of a training epoch
@@ -106,24 +107,30 @@ def certify(
       split: int8 [N].
       repeats: int32 [N].
       atoms: int [N, K], the parts that each row needs, -1 where it needs fewer; a row
-        of one part is that part itself, a row of more composes them.
+        of one part is that part itself, a row of more composes them. A part that is
+        needed twice counts twice.
       held_out: what the model never saw, in words.
     """
     parts = {name: split == SPLITS.index(name) for name in SPLITS}
-    keys = {
-        name: {row.tobytes() for row in tokens[mask]} for name, mask in parts.items()
-    }
     names = [name for name in SPLITS if parts[name].any()]
-    composed = (atoms >= 0).sum(axis=1) > 1
-    everything = np.unique(atoms[atoms >= 0])
-    used = atoms[parts["train"] & composed]
-    practiced = np.unique(used[used >= 0])
-    known = np.isin(atoms, practiced) | (atoms < 0)  # [N, K]
-    fresh = ~np.isin(atoms, practiced) | (atoms < 0)
+    # Atom by atom, since rows can be many and wide; index -1 is the last of the marks.
+    marks = int(atoms.max()) + 2
+    counts = sum((atom >= 0).astype(np.int32) for atom in atoms.T)  # [N]
+    exists, practiced = np.zeros(marks, bool), np.zeros(marks, bool)
+    for atom in atoms.T:
+        exists[atom] = True
+        practiced[atom[parts["train"] & (counts > 1)]] = True
+    exists[-1] = practiced[-1] = False
+    known = sum(practiced[atom].astype(np.int32) for atom in atoms.T)  # [N]
     impure = {
-        "id": int((parts["id"] & composed & ~known.all(axis=1)).sum()),
-        "ood": int((parts["ood"] & composed & ~fresh.all(axis=1)).sum()),
+        "id": int((parts["id"] & (counts > 1) & (known < counts)).sum()),
+        "ood": int((parts["ood"] & (counts > 1) & (known > 0)).sum()),
     }
+    if "depth" in names:
+        longest = counts[parts["train"]].max()
+        broken = (known < counts) | (counts <= longest)
+        impure["depth"] = int((parts["depth"] & broken).sum())
+    keys = _repeated_rows(tokens, parts)
     return Certificate(
         rows={name: int(parts[name].sum()) for name in names}
         | {"train_epoch": int(repeats[parts["train"]].sum())},
@@ -133,9 +140,9 @@ def certify(
             for b in names[i + 1 :]
         },
         atoms={
-            "all": everything.size,
-            "practiced": practiced.size,
-            "never_composed": everything.size - practiced.size,
+            "all": int(exists.sum()),
+            "practiced": int(practiced.sum()),
+            "never_composed": int((exists & ~practiced).sum()),
         },
         impure=impure,
         held_out=held_out,
@@ -143,12 +150,28 @@ def certify(
     )
 
 
+def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
+    # Only rows that share their hash with another row can be equal to one: few or none.
+    hashes = np.zeros(len(tokens), np.uint64)
+    for column in tokens.T:
+        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
+        hashes += column.astype(np.uint64)
+    ordered = np.sort(hashes)
+    candidate = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
+    return {
+        name: {row.tobytes() for row in tokens[mask & candidate]}
+        for name, mask in parts.items()
+    }
+
+
 def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
     # Judged on the first answer: sequence answers are never right by luck alone.
     train, first = parts["train"], targets[:, 0]
     answers = np.unique(first[train])
     majority = np.bincount(first[train], weights=repeats[train]).argmax()
-    last = tokens[np.arange(len(tokens)), (tokens != 0).sum(axis=1) - 1]
+    last = tokens[:, 0]
+    for column in tokens.T:
+        last = np.where(column != 0, column, last)
     pairs = np.zeros((tokens.max() + 1, targets.max() + 1), np.int64)
     np.add.at(pairs, (last[train], first[train]), repeats[train])
     by_last = np.where(pairs.sum(axis=1) > 0, pairs.argmax(axis=1), majority)

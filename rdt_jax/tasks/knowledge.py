@@ -1,7 +1,7 @@
 """Multi-hop questions over a generated knowledge graph.
 
 References: Wang et al. (2024), arXiv:2405.15071, Section 3.1; Kohli et al. (2026),
-arXiv:2604.07822, Sections 3 and 5.1.
+arXiv:2604.07822, Sections 3, 5.1 and 6.1.
 """
 
 import numpy as np
@@ -10,6 +10,9 @@ from rdt_jax.tasks import base
 
 PATTERNS = ("atomic", "id-id", "id-ood", "ood-id", "ood-ood")
 ANSWER_AT = ("last", "answer_token", "pad")
+# Up to so many walks, they are numbered and chosen without replacement; beyond, drawn
+# until enough of them are distinct, which then hardly takes a second draw.
+LARGEST_CHOICE = 2**62
 
 
 def composition(
@@ -120,11 +123,7 @@ def composition(
 
     entity = 1 + np.arange(num_entities, dtype=np.int32)
     relation = 1 + num_entities + np.arange(num_relations, dtype=np.int32)
-    words = (
-        ["<pad>"]
-        + [f"entity_{i}" for i in range(num_entities)]
-        + [f"relation_{i}" for i in range(num_relations)]
-    )
+    words = _words(num_entities, num_relations)
     num_rows = num_facts + first_hop.size
     tokens = np.zeros((num_rows, 4), np.int32)
     tokens[:num_facts, 0] = entity[heads]
@@ -166,14 +165,132 @@ def composition(
     )
 
 
+def depth(
+    *,
+    seed: int,
+    num_entities: int,
+    num_relations: int,
+    max_hops: int,
+    max_train_hops: int,
+    train_per_hop: int,
+    heldout_per_hop: int,
+    answer_at: str,
+) -> base.Table:
+    """Depth: follow more relations in a row than training ever did.
+
+    Each relation is a random permutation of the entities, so that the last relations
+    alone never give the answer away. Training holds every fact as a one-hop row
+    `h r -> t`, and random k-hop rows `h r1 ... rk -> t`. Held-out k-hop rows are `id`
+    where k-hop rows are trained, else `depth`.
+
+    Differs from the paper: a held-out row with a fact that no training composition
+    uses is `unused`.
+
+    Args:
+      seed: of the graph and the rows.
+      num_entities: entities of the graph.
+      num_relations: relations of the graph, each defined on every entity.
+      max_hops: hops of the longest rows.
+      max_train_hops: hops of the longest train rows, in [2, max_hops].
+      train_per_hop: train rows of each number of hops from 2.
+      heldout_per_hop: held-out rows of each number of hops from 2.
+      answer_at: where the logits are read, as in `composition`. All rows are padded to
+        the longest, so `pad` reads those at their last relation; the authors pad
+        further, which is what an `answer_token` amounts to.
+
+    Returns:
+      A table with A = 1 and the tag `hops`.
+
+    Raises:
+      ValueError: if an argument is out of range, there are not so many two-hop
+        questions, or training is too small for any held-out row.
+    """
+    _check_depth(
+        num_entities, num_relations, max_hops, max_train_hops, train_per_hop,
+        heldout_per_hop, answer_at,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    tail = np.stack([rng.permutation(num_entities) for _ in range(num_relations)], 1)
+    facts = np.indices(tail.shape).reshape(2, -1).T  # [facts, 2]
+    counts = [len(facts)]  # Rows of each number of hops, the train rows first.
+    counts += (max_train_hops - 1) * [train_per_hop + heldout_per_hop]
+    counts += (max_hops - max_train_hops) * [heldout_per_hop]
+    hops = np.repeat(np.arange(1, max_hops + 1, dtype=np.int32), counts)
+    tokens = np.zeros((hops.size, 2 + max_hops), np.int32)
+    targets = np.zeros(hops.size, np.int32)
+    is_train = hops == 1
+    rows = np.split(np.arange(hops.size), np.cumsum(counts)[:-1])
+    for length, part in enumerate(rows, start=1):
+        walks = facts
+        if length > 1:
+            walks = _draw_walks(rng, num_entities, num_relations, length, part.size)
+        if 1 < length <= max_train_hops:
+            is_train[part[:train_per_hop]] = True
+        tokens[part, 0] = 1 + walks[:, 0]
+        tokens[part, 1 : 1 + length] = 1 + num_entities + walks[:, 1:]
+        at = walks[:, 0]
+        for relation in walks.T[1:]:
+            at = tail[at, relation]
+        targets[part] = 1 + at
+
+    used = _facts_used(tokens, targets, hops)
+    practiced = np.zeros(len(facts) + 1, bool)
+    for fact in used.T:
+        practiced[fact[is_train & (hops > 1)]] = True
+    practiced[-1] = True  # Where a row needs no further fact.
+    split = np.full(hops.size, base.SPLITS.index("id"), np.int8)
+    split[hops > max_train_hops] = base.SPLITS.index("depth")
+    for fact in used.T:
+        split[~practiced[fact]] = base.SPLITS.index("unused")
+    split[is_train] = base.SPLITS.index("train")
+    for name in ("id", "depth") if max_hops > max_train_hops else ("id",):
+        if not (split == base.SPLITS.index(name)).any():
+            raise ValueError(
+                "task.kwargs.train_per_hop must be so large that some held-out "
+                f"{name} question asks for practiced facts only, got {train_per_hop}."
+            )
+
+    words = _words(num_entities, num_relations)
+    tokens, positions = _place_answer(tokens, 1 + hops, answer_at, len(words))
+    if answer_at == "answer_token":
+        words.append("<a>")
+    repeats = np.ones(hops.size, np.int32)
+    certificate = base.certify(
+        tokens,
+        targets[:, None],
+        split,
+        repeats,
+        atoms=used,
+        held_out=(
+            f"{heldout_per_hop} questions of each number of hops from 2 to {max_hops}; "
+            f"training has questions of up to {max_train_hops} hops."
+        ),
+    )
+    return base.Table(
+        tokens=tokens,
+        answer_positions=positions[:, None].astype(np.int32),
+        targets=targets[:, None],
+        split=split,
+        repeats=repeats,
+        tags={"hops": hops},
+        tag_names={},
+        vocab=tuple(words),
+        certificate=certificate,
+    )
+
+
+def _words(num_entities, num_relations) -> list[str]:
+    return (
+        ["<pad>"]
+        + [f"entity_{i}" for i in range(num_entities)]
+        + [f"relation_{i}" for i in range(num_relations)]
+    )
+
+
 def _check_composition(
     num_entities, num_relations, out_degree, ood_share, phi, repeats, heldout, answer_at
 ):
-    if num_entities < 2 or num_relations < 1:
-        raise ValueError(
-            "task.kwargs.num_entities must be at least 2 and num_relations at least 1, "
-            f"got {num_entities} and {num_relations}."
-        )
+    _check_shared(num_entities, num_relations, answer_at)
     if not 1 <= out_degree <= num_relations:
         raise ValueError(
             f"task.kwargs.out_degree must be in [1, num_relations = {num_relations}], "
@@ -187,6 +304,37 @@ def _check_composition(
         raise ValueError(f"task.kwargs.atomic_repeats must be >= 1, got {repeats}.")
     if heldout is not None and heldout < 1:
         raise ValueError(f"task.kwargs.max_heldout must be >= 1, got {heldout}.")
+
+
+def _check_depth(
+    num_entities, num_relations, max_hops, max_train_hops, train, heldout, answer_at
+):
+    _check_shared(num_entities, num_relations, answer_at)
+    if max_hops < 2:
+        raise ValueError(f"task.kwargs.max_hops must be at least 2, got {max_hops}.")
+    if not 2 <= max_train_hops <= max_hops:
+        raise ValueError(
+            f"task.kwargs.max_train_hops must be in [2, max_hops = {max_hops}], "
+            f"got {max_train_hops}."
+        )
+    for name, rows in (("train_per_hop", train), ("heldout_per_hop", heldout)):
+        if rows < 1:
+            raise ValueError(f"task.kwargs.{name} must be >= 1, got {rows}.")
+    # Each hop multiplies the questions, so two hops have the fewest.
+    questions = num_entities * num_relations**2
+    if train + heldout > questions:
+        raise ValueError(
+            "task.kwargs.train_per_hop + task.kwargs.heldout_per_hop must be at most "
+            f"{questions}, the number of two-hop questions, got {train} + {heldout}."
+        )
+
+
+def _check_shared(num_entities, num_relations, answer_at):
+    if num_entities < 2 or num_relations < 1:
+        raise ValueError(
+            "task.kwargs.num_entities must be at least 2 and num_relations at least 1, "
+            f"got {num_entities} and {num_relations}."
+        )
     if answer_at not in ANSWER_AT:
         raise ValueError(
             f"task.kwargs.answer_at must be one of {', '.join(ANSWER_AT)}, "
@@ -205,6 +353,22 @@ def _draw_graph(rng, num_entities, num_relations, out_degree) -> np.ndarray:
     return tail
 
 
+def _draw_walks(rng, num_entities, num_relations, hops, count) -> np.ndarray:
+    """Returns distinct walks, int64 [count, 1 + hops]: an entity and its relations."""
+    choices = (num_entities, *hops * [num_relations])
+    number = num_entities * num_relations**hops
+    if number <= LARGEST_CHOICE:
+        codes = rng.choice(number, count, replace=False)
+        return np.stack(np.unravel_index(codes, choices), axis=1)
+    walks = np.empty((0, 1 + hops), np.int64)
+    while len(walks) < count:
+        more = rng.integers(0, choices, (count, 1 + hops))
+        walks = np.concatenate([walks, more])
+        _, first = np.unique(walks, axis=0, return_index=True)
+        walks = walks[np.sort(first)]
+    return walks[:count]
+
+
 def _place_answer(tokens, lengths, answer_at, answer_token):
     rows = np.arange(len(tokens))
     if answer_at == "answer_token":
@@ -217,10 +381,16 @@ def _place_answer(tokens, lengths, answer_at, answer_token):
 
 
 def _facts_used(tokens, targets, hops) -> np.ndarray:
-    """Returns the one-hop rows that each row needs, [N, 2], read off the rows alone."""
+    """Returns the one-hop rows that each row needs, [N, K], read off the rows alone."""
     one_hop = np.flatnonzero(hops == 1)
     index = np.full((tokens.max() + 1, tokens.max() + 1), -1, np.int64)
     index[tokens[one_hop, 0], tokens[one_hop, 1]] = one_hop
-    first = index[tokens[:, 0], tokens[:, 1]]
-    second = np.where(hops == 2, index[targets[first], tokens[:, 2]], -1)
-    return np.stack([first, second], axis=1)
+    # In the smallest type and hop by hop: paths can be many and long.
+    small = np.min_scalar_type(-1 - one_hop.max())
+    facts = np.full((hops.max(), len(tokens)), -1, small)
+    at = tokens[:, 0].copy()
+    for hop in range(hops.max()):
+        rows = np.flatnonzero(hops > hop)
+        facts[hop, rows] = index[at[rows], tokens[rows, 1 + hop]]
+        at[rows] = targets[facts[hop, rows]]
+    return facts.T

@@ -11,7 +11,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, modular
 from tests.conftest import ROOT
 
 _KNOWLEDGE = {
@@ -23,12 +23,29 @@ _KNOWLEDGE = {
     "atomic_repeats": 2,
     "max_heldout": None,
 }
+_DEPTH = {
+    "num_entities": 7,
+    "num_relations": 3,
+    "max_hops": 5,
+    "max_train_hops": 3,
+    "train_per_hop": 41,
+    "heldout_per_hop": 13,
+}
 # Task -> arguments of small tables, among them each value of an argument that chooses.
 EXAMPLES = {
     "knowledge_composition": [
         _KNOWLEDGE | {"answer_at": "last"},
         _KNOWLEDGE | {"answer_at": "answer_token", "max_heldout": 5},
         _KNOWLEDGE | {"answer_at": "pad", "ood_share": 0.0},
+    ],
+    "knowledge_depth": [
+        _DEPTH | {"answer_at": "last"},
+        _DEPTH | {"answer_at": "answer_token", "max_hops": 3},  # No row is deeper.
+        _DEPTH | {"answer_at": "pad"},
+    ],
+    "modular": [
+        {"operation": operation, "modulus": 7, "train_fraction": 0.4}
+        for operation in modular.OPERATIONS
     ],
 }
 CASES = [(name, kwargs) for name, cases in EXAMPLES.items() for kwargs in cases]
@@ -139,7 +156,11 @@ def test_a_seed_makes_one_table(name, kwargs):
     for field in ("tokens", "targets", "split", "repeats", "answer_positions"):
         np.testing.assert_array_equal(getattr(one, field), getattr(same, field))
     assert one.certificate == same.certificate
-    assert (one.split != other.split).any()
+    assert _trained(one) != _trained(other)
+
+
+def _trained(table):
+    return {row.tobytes() for row in table.tokens[table.rows_of("train")]}
 
 
 # The certificate can fail.
@@ -188,6 +209,20 @@ def test_a_row_in_two_splits_is_counted():
 def test_an_impure_row_is_counted(row, atoms, impure):
     changed = [*ATOMS[:row], atoms, *ATOMS[row + 1 :]]
     assert _certify(TOKENS, SPLIT, changed).impure == impure
+
+
+@pytest.mark.parametrize(
+    ("atoms", "impure"),
+    [
+        ([0, 1, 0], 0),  # A part that is needed twice counts twice.
+        ([0, 1, -1], 1),  # No longer than a train row.
+        ([0, 1, 3], 1),  # Fact 3 is in no training composition.
+    ],
+)
+def test_an_impure_depth_row_is_counted(atoms, impure):
+    others = [[*row, -1] for row in ATOMS[:4]]
+    certificate = _certify(TOKENS, [*SPLIT[:4], "depth"], [*others, atoms])
+    assert certificate.impure == {"id": 0, "ood": 0, "depth": impure}
 
 
 def test_an_answer_that_training_never_gives_is_below_chance():

@@ -1,0 +1,1 @@
+"""Does training in a pack change when runs generalize?"""

@@ -1,0 +1,96 @@
+"""Do runs that train in a pack generalize at other times than runs that train alone?
+
+Question: is the distribution of updates to ID generalization the same for the lanes of
+one vmapped pack and for solo runs of the same seeds?
+
+Prediction: yes. Both do the same arithmetic on the same batches, but round differently,
+so that two trajectories of one seed drift apart; rounding prefers neither side.
+
+The sweep is trained twice, in two workdirs, and `compare.py` reads both:
+
+    rdt sweep experiments/packing --preset=cpu --lanes=1 --workdir=runs/solo
+    rdt sweep experiments/packing --preset=cpu --lanes=20 --workdir=runs/packed
+    python -m experiments.packing.compare runs/solo runs/packed
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from rdt_jax import registry
+from rdt_jax.analysis import grokking
+from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import grokking as drawing
+from rdt_jax.figures import tables
+from rdt_jax.sweep import spec
+
+CONFIG = "configs/modular.py"
+
+TRAIN, ID = "memorized", "id_generalized"
+
+SWEEPS: Mapping[str, list[dict[str, Any]]] = {
+    "smoke": spec.grid("seed", *range(3)),
+    "cpu": spec.grid("seed", *range(20)),
+}
+
+
+def sweep(preset: str) -> list[dict[str, Any]]:
+    """Returns the overrides of each trial; ValueError lists the presets."""
+    return list(registry.lookup("preset", SWEEPS, preset))
+
+
+def figures(runs: Sequence[Run]) -> dict[str, Figure]:
+    """Draws one workdir of the study; ValueError if there is no run."""
+    return {"accuracy": drawing.accuracy(runs)}
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Builds the table of one workdir; ValueError if there is no run."""
+    return tables.updates_to_phases(runs)
+
+
+def claims(runs: Sequence[Run]) -> list[Claim]:
+    """Judges what one workdir can tell: whether its times can be compared at all."""
+    return [_generalization_is_late(runs), _all_arrive(runs)]
+
+
+def _generalization_is_late(runs: Sequence[Run]) -> Claim:
+    text = "Every run that generalizes has memorized before."
+    source = "Power et al. (2022), arXiv:2201.02177"
+    waits = []
+    for run in runs:
+        found = grokking.grok_times(run).phases
+        memorized, generalized = (
+            found[event].completed if event in found else None for event in (TRAIN, ID)
+        )
+        if generalized is not None:
+            waits.append(-1 if memorized is None else generalized - memorized)
+    if not waits:
+        return Claim(text, source, "undecided", "missing: a run that generalizes.")
+    late = sum(wait > 0 for wait in waits)
+    evidence = f"in {late} of {len(waits)} runs that generalized ID completed later"
+    if late:
+        least = grokking.format_steps(min(wait for wait in waits if wait > 0))
+        evidence += f", by {least} updates or more"
+    verdict = "holds" if late == len(waits) else "fails"
+    return Claim(text, source, verdict, f"{evidence}.")
+
+
+def _all_arrive(runs: Sequence[Run]) -> Claim:
+    text = "Every seed generalizes within the budget, so that no time is censored."
+    source = "this study's design"
+    times = [grokking.grok_times(run) for run in runs]
+    arrived = sum(
+        ID in found.phases and found.phases[ID].completed is not None for found in times
+    )
+    waiting = sum(found.outcome == "unfinished" for found in times)
+    evidence = f"ID completed in {arrived} of {len(times)} runs"
+    if times and arrived == len(times):
+        return Claim(text, source, "holds", f"{evidence}.")
+    if waiting or not times:
+        missing = f"missing: the end of {waiting} runs" if times else "missing: runs"
+        return Claim(text, source, "undecided", f"{evidence}; {missing}.")
+    return Claim(text, source, "fails", f"{evidence}.")

@@ -1,0 +1,120 @@
+"""Two groups of times beside each other: the same runs, trained in two ways."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import axes, lines, ticker
+from matplotlib.figure import Figure
+
+from rdt_jax.analysis import grokking
+from rdt_jax.analysis.statistics import Distribution
+from rdt_jax.figures import page
+
+# Apart for every common color vision, and in gray.
+COLORS = ("#0072b2", "#d55e00")
+
+_MARGIN = 0.06  # of the range of times, on either side
+
+
+def paired_times(
+    times: Mapping[str, np.ndarray],
+    distributions: Mapping[str, Distribution],
+    *,
+    budget: float,
+    title: str,
+    notes: Sequence[str],
+    event: str,
+) -> Figure:
+    """Draws how two groups of times are distributed, and how they pair up.
+
+    On the left the share of runs that have arrived, by update; on the right one dot per
+    pair, equal times on the diagonal. Where a run is censored, the axes reach to the
+    budget: its curve stays below 1, and its dot is a triangle there.
+
+    Args:
+      times: two names -> [N], updates, of the same runs in the same order; inf where
+        censored.
+      distributions: of the same two.
+      budget: updates after which a time is censored.
+      title: one line; what is measured, on which task.
+      notes: lines below it; how it was measured.
+      event: what the times lead to, such as `ID generalized`.
+
+    Raises:
+      ValueError: if there are not two groups of one size.
+    """
+    sizes = [values.size for values in times.values()]
+    if len(sizes) != 2 or sizes[0] != sizes[1] or not sizes[0]:
+        raise ValueError(f"Two groups of one size are drawn, got sizes {sizes}.")
+    first, second = times.values()
+    pooled = np.concatenate([first, second])
+    shown = np.where(np.isinf(pooled), budget, pooled)
+    margin = _MARGIN * max(1.0, np.ptp(shown))
+    limits = shown.min() - margin, shown.max() + margin
+    handles: list[Any] = [
+        lines.Line2D([], [], lw=2, color=color, label=name)
+        for name, color in zip(times, COLORS, strict=True)
+    ]
+    dot: dict[str, Any] = {"ls": "", "color": page.INK, "ms": 4.5}
+    handles.append(lines.Line2D([], [], marker="o", **dot, label="a pair"))
+    if np.isinf(pooled).any():
+        label = "not within the budget"
+        handles.append(
+            lines.Line2D([], [], marker=">", mfc="white", **dot, label=label)
+        )
+    figure, ((left, right),) = page.make(
+        1,
+        2,
+        title=title,
+        notes=notes,
+        handles=handles,
+        label="",
+        height=3.0,
+        gap=0.75,
+        right=0.2,
+    )
+    for panel in (left, right):
+        _use_updates(panel.xaxis)
+        panel.set_xlim(limits)
+        panel.grid(True, color="#ececec", lw=0.6)
+        panel.set_axisbelow(True)
+        panel.tick_params(labelleft=True)
+    for name, color in zip(times, COLORS, strict=True):
+        _draw_distribution(left, distributions[name], limits, color)
+    left.set_ylim(-0.03, 1.03)
+    left.set_xlabel(f"updates to {event}", fontsize=page.TEXT)
+    left.set_ylabel("share of runs", fontsize=page.TEXT)
+    _draw_pairs(right, first, second, budget)
+    _use_updates(right.yaxis)
+    right.set_ylim(limits)
+    for label, name in zip((right.set_xlabel, right.set_ylabel), times, strict=True):
+        label(f"updates, {name}", fontsize=page.TEXT)
+    return figure
+
+
+def _use_updates(axis: Any) -> None:
+    axis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+    axis.set_major_formatter(lambda step, _: grokking.format_steps(step))
+
+
+def _draw_distribution(
+    panel: axes.Axes, found: Distribution, limits: tuple[float, float], color: str
+) -> None:
+    steps = np.concatenate([limits[:1], found.steps, limits[1:]])
+    shares = np.concatenate([[0.0], found.shares, found.shares[-1:]])
+    # Without any run that arrived there is no last share: the curve stays at 0.
+    shares = np.pad(shares, (0, steps.size - shares.size))
+    panel.plot(steps, shares, color=color, lw=1.8, drawstyle="steps-post")
+
+
+def _draw_pairs(
+    panel: axes.Axes, first: np.ndarray, second: np.ndarray, budget: float
+) -> None:
+    panel.axline((0, 0), slope=1, color=page.FAINT, lw=0.9, ls=(0, (4, 3)))
+    known = np.isfinite(first) & np.isfinite(second)
+    style: dict[str, Any] = {"ls": "", "color": page.INK, "zorder": 3}
+    # Pairs that coincide, as they do on a grid of evaluations, are darker.
+    panel.plot(first[known], second[known], "o", ms=5, alpha=0.55, mew=0, **style)
+    at = [np.where(np.isinf(values), budget, values) for values in (first, second)]
+    panel.plot(*(v[~known] for v in at), marker=">", mfc="white", ms=5, **style)

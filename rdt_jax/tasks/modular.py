@@ -1,0 +1,129 @@
+"""Modular arithmetic: fill in the table of a binary operation on residues.
+
+Reference: Power et al. (2022), arXiv:2201.02177, Appendix A.1.1; its compositions in
+the symmetric group S5 are left out.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from rdt_jax.tasks import base
+
+# Name -> function from int64 residues a, b and the modulus to an integer congruent to
+# the answer. a ranges over all residues; b does, except as a divisor.
+OPERATIONS: Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = {
+    "add": lambda a, b, modulus: a + b,
+    "subtract": lambda a, b, modulus: a - b,
+    "divide": lambda a, b, modulus: a * _inverses(modulus)[b],
+    "divide_if_odd_else_subtract": lambda a, b, modulus: np.where(
+        b % 2 == 1, a * _inverses(modulus)[b], a - b
+    ),
+    "a2_b2": lambda a, b, modulus: a**2 + b**2,
+    "a2_ab_b2": lambda a, b, modulus: a**2 + a * b + b**2,
+    "a2_ab_b2_a": lambda a, b, modulus: a**2 + a * b + b**2 + a,
+    "a3_ab": lambda a, b, modulus: a**3 + a * b,
+    "a3_ab2_b": lambda a, b, modulus: a**3 + a * b**2 + b,
+}
+DIVIDING = ("divide", "divide_if_odd_else_subtract")
+
+
+def modular(
+    *, seed: int, operation: str, modulus: int, train_fraction: float
+) -> base.Table:
+    """Grokking: complete the table of an operation from a random part of it.
+
+    Every pair of residues (a, b) is a row `a op b =` of T = 4 tokens, and its answer
+    is read at the `=` token. A random share of the pairs is trained, the rest is `id`.
+    The two positions share their residue tokens; an atom is a residue in a position.
+
+    Differs from the paper: an untrained row with an operand that no training row has
+    in that position is `unused`, so that `id` really asks for practiced parts.
+
+    Args:
+      seed: of the split.
+      operation: a name of OPERATIONS: sums, quotients, or a polynomial by its terms
+        (`a3_ab2_b` is a^3 + a b^2 + b).
+      modulus: number of residues; a prime if the operation divides.
+      train_fraction: share of the pairs that is trained.
+
+    Returns:
+      A table with A = 1 and without tags.
+
+    Raises:
+      ValueError: if an argument is out of range, or the share leaves a split empty.
+    """
+    _check(operation, modulus, train_fraction)
+    a, b = np.divmod(np.arange(modulus**2), modulus)
+    if operation == "divide":
+        a, b = a[b != 0], b[b != 0]
+    answers = OPERATIONS[operation](a, b, modulus) % modulus
+
+    num_train = round(train_fraction * a.size)
+    if not 1 <= num_train < a.size:
+        raise ValueError(
+            f"task.kwargs.train_fraction must train at least one of the {a.size} pairs "
+            f"and leave at least one untrained, got {train_fraction}."
+        )
+    trained = np.random.default_rng(seed).permutation(a.size)[:num_train]
+    askable = np.isin(a, a[trained]) & np.isin(b, b[trained])
+    split = np.where(askable, base.SPLITS.index("id"), base.SPLITS.index("unused"))
+    split[trained] = base.SPLITS.index("train")
+    split = split.astype(np.int8)
+    if not (split == base.SPLITS.index("id")).any():
+        raise ValueError(
+            "task.kwargs.train_fraction must be so large that some untrained pair has "
+            f"practiced operands only, got {train_fraction}."
+        )
+
+    words = ("<pad>", *(str(residue) for residue in range(modulus)), operation, "=")
+    tokens = np.empty((a.size, 4), np.int32)
+    tokens[:, 0] = 1 + a
+    tokens[:, 1] = words.index(operation)
+    tokens[:, 2] = 1 + b
+    tokens[:, 3] = words.index("=")
+    targets = (1 + answers).astype(np.int32)[:, None]
+    repeats = np.ones(a.size, np.int32)
+    certificate = base.certify(
+        tokens,
+        targets,
+        split,
+        repeats,
+        atoms=tokens[:, [0, 2]] - 1 + np.array([0, modulus]),
+        held_out=f"{a.size - num_train} of the {a.size} pairs of residues.",
+    )
+    return base.Table(
+        tokens=tokens,
+        answer_positions=np.full((a.size, 1), 3, np.int32),
+        targets=targets,
+        split=split,
+        repeats=repeats,
+        tags={},
+        tag_names={},
+        vocab=words,
+        certificate=certificate,
+    )
+
+
+def _check(operation, modulus, train_fraction):
+    if operation not in OPERATIONS:
+        raise ValueError(
+            f"task.kwargs.operation must be one of {', '.join(OPERATIONS)}, "
+            f"got {operation!r}."
+        )
+    if modulus < 2:
+        raise ValueError(f"task.kwargs.modulus must be at least 2, got {modulus}.")
+    divisors = range(2, int(modulus**0.5) + 1)
+    if operation in DIVIDING and any(modulus % d == 0 for d in divisors):
+        raise ValueError(
+            f"task.kwargs.modulus must be a prime for {operation!r}, got {modulus}."
+        )
+    if not 0 < train_fraction < 1:
+        raise ValueError(
+            f"task.kwargs.train_fraction must be in (0, 1), got {train_fraction}."
+        )
+
+
+def _inverses(modulus) -> np.ndarray:
+    """Returns the inverse of every residue, int64 [modulus], and 0 for 0."""
+    return np.array([0, *(pow(b, -1, modulus) for b in range(1, modulus))])

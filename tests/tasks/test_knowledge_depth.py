@@ -1,0 +1,257 @@
+"""Walks over permutations against a dict of facts, row by row."""
+
+import collections
+import time
+
+import numpy as np
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.tasks import knowledge
+from tests.conftest import ROOT
+
+ENTITIES, RELATIONS, MAX_HOPS, MAX_TRAIN_HOPS = 11, 5, 7, 4
+TRAIN, HELDOUT = 193, 29
+GRAPH = {
+    "num_entities": ENTITIES,
+    "num_relations": RELATIONS,
+    "max_hops": MAX_HOPS,
+    "max_train_hops": MAX_TRAIN_HOPS,
+    "train_per_hop": TRAIN,
+    "heldout_per_hop": HELDOUT,
+    "answer_at": "last",
+}
+SPARSE = {"train_per_hop": 11}  # Leaves facts that no training row composes.
+
+
+def _make(seed=5, **changes):
+    return knowledge.depth(seed=seed, **GRAPH | changes)
+
+
+def _read(table):
+    """Yields (words of the question, answer, split) of each row."""
+    for index, tokens in enumerate(table.tokens.tolist()):
+        words = [table.vocab[token] for token in tokens if token != 0]
+        if words[-1] == "<a>":
+            words.pop()
+        answer = table.vocab[table.targets[index, 0]]
+        yield tuple(words), answer, tasks.SPLITS[table.split[index]]
+
+
+def _facts(table):
+    return {words: answer for words, answer, _ in _read(table) if len(words) == 2}
+
+
+def _walk(facts, words):
+    """Returns the facts of a walk and where it ends."""
+    at, *relations = words
+    used = []
+    for relation in relations:
+        used.append((at, relation))
+        at = facts[at, relation]
+    return used, at
+
+
+@pytest.fixture(scope="module")
+def table():
+    return _make()
+
+
+@pytest.fixture(scope="module", params=["last", "answer_token", "pad"])
+def read_at(request):
+    return request.param, _make(answer_at=request.param)
+
+
+def test_every_relation_is_a_permutation(table):
+    facts = _facts(table)
+    entities = {f"entity_{i}" for i in range(ENTITIES)}
+    relations = {f"relation_{i}" for i in range(RELATIONS)}
+    assert set(facts) == {(h, r) for h in entities for r in relations}
+    for relation in relations:
+        assert {facts[head, relation] for head in entities} == entities
+    assert len({tuple(facts[h, r] for h in entities) for r in relations}) == RELATIONS
+    assert table.vocab[0] == "<pad>"
+    assert set(table.vocab[1:]) == entities | relations
+
+
+def test_every_answer_is_where_its_walk_ends(read_at):
+    _, table = read_at
+    facts = _facts(table)
+    rows = list(_read(table))
+    assert all(_walk(facts, words)[1] == answer for words, answer, _ in rows)
+    np.testing.assert_array_equal(
+        table.tags["hops"], [len(words) - 1 for words, *_ in rows]
+    )
+
+
+def test_each_split_holds_its_hops(table):
+    found = collections.Counter((len(w) - 1, split) for w, _, split in _read(table))
+    expected = {(1, "train"): ENTITIES * RELATIONS}
+    for hops in range(2, MAX_HOPS + 1):
+        if hops <= MAX_TRAIN_HOPS:
+            expected |= {(hops, "train"): TRAIN, (hops, "id"): HELDOUT}
+        else:
+            expected[hops, "depth"] = HELDOUT
+    assert found == expected
+    certificate = table.certificate
+    assert certificate.rows == {
+        "train": 55 + 3 * TRAIN,
+        "id": 3 * HELDOUT,
+        "depth": 3 * HELDOUT,
+        "train_epoch": 55 + 3 * TRAIN,
+    }
+    assert certificate.impure == {"id": 0, "ood": 0, "depth": 0}
+    assert (table.repeats == 1).all()
+
+
+def test_rows_are_distinct(table):
+    rows = collections.Counter(words for words, *_ in _read(table))
+    assert set(rows.values()) == {1}
+    train = {words for words, _, split in _read(table) if split == "train"}
+    assert not any(words in train for words, _, split in _read(table) if split == "id")
+
+
+def test_held_out_rows_ask_for_practiced_facts():
+    table = _make(**SPARSE)
+    facts = _facts(table)
+    used = [(set(_walk(facts, words)[0]), split) for words, _, split in _read(table)]
+    practiced = set().union(
+        *(walk for walk, split in used if split == "train" and len(walk) > 1)
+    )
+    found = collections.Counter()
+    for (words, _, split), (walk, _) in zip(_read(table), used, strict=True):
+        found[split] += 1
+        if split != "train":
+            name = "id" if len(words) - 1 <= MAX_TRAIN_HOPS else "depth"
+            assert split == (name if walk <= practiced else "unused")
+    assert min(found[name] for name in ("id", "depth", "unused")) > 0
+    assert table.certificate.atoms == {
+        "all": 55,
+        "practiced": len(practiced),
+        "never_composed": 55 - len(practiced),
+    }
+    assert table.certificate.impure == {"id": 0, "ood": 0, "depth": 0}
+
+
+def test_where_the_answer_is_read(read_at):
+    answer_at, table = read_at
+    plain = _make()
+    for name in ("targets", "split", "repeats"):
+        np.testing.assert_array_equal(getattr(table, name), getattr(plain, name))
+    assert table.tokens.shape[1] == 1 + MAX_HOPS + (answer_at == "answer_token")
+    for index, (words, *_) in enumerate(_read(table)):
+        read = table.answer_positions[index, 0]
+        row = [table.vocab[token] for token in table.tokens[index]]
+        if answer_at == "last":
+            assert (read, row[read]) == (len(words) - 1, words[-1])
+        if answer_at == "answer_token":
+            assert (read, row[read]) == (len(words), "<a>")
+        if answer_at == "pad":
+            longest = len(words) == 1 + MAX_HOPS
+            assert (read, row[read]) == (MAX_HOPS, words[-1] if longest else "<pad>")
+
+
+@pytest.mark.parametrize("facts", [126, 128, 130])
+def test_facts_are_counted_at_the_end_of_a_small_integer_type(facts):
+    table = _make(num_entities=facts // 2, num_relations=2, train_per_hop=200)
+    assert table.certificate.atoms["all"] == facts
+    assert table.certificate.atoms["practiced"] == facts
+
+
+# The walks alone: numbered and chosen, or drawn until they are distinct.
+
+
+@pytest.fixture(params=["chosen", "drawn"])
+def road(request, monkeypatch):
+    if request.param == "drawn":
+        monkeypatch.setattr(knowledge, "LARGEST_CHOICE", 0)
+
+
+def test_all_walks_can_be_asked_for(road):
+    walks = knowledge._draw_walks(np.random.default_rng(0), 5, 3, hops=2, count=45)
+    possible = {(h, r, s) for h in range(5) for r in range(3) for s in range(3)}
+    assert {tuple(walk) for walk in walks.tolist()} == possible
+    assert walks.shape == (45, 3)
+
+
+def test_walks_are_uniform_in_any_place(road):
+    # Chi-squared with 44 degrees of freedom: above 91 in 4 of 100,000 cases.
+    rng = np.random.default_rng(0)
+    draws = np.stack([knowledge._draw_walks(rng, 5, 3, 2, 7) for _ in range(4_000)])
+    for place in (0, 3, 6):  # Not only the set: the first of them are trained.
+        walks = collections.Counter(map(tuple, draws[:, place].tolist()))
+        expected = 4_000 / 45
+        seen = [walks[h, r, s] for h in range(5) for r in range(3) for s in range(3)]
+        assert sum((count - expected) ** 2 / expected for count in seen) < 91
+
+
+@pytest.mark.parametrize(("entities", "hops"), [(2, 61), (3, 61), (3, 200)])
+def test_walks_beyond_64_bits_are_drawn(entities, hops):
+    walks = knowledge._draw_walks(np.random.default_rng(0), entities, 2, hops, 500)
+    assert walks.shape == (500, 1 + hops)
+    assert len({tuple(walk) for walk in walks.tolist()}) == 500
+    assert walks.min() == 0
+    assert (walks.max(axis=0) == [entities - 1, *hops * [1]]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_entities": 1}, r"num_entities must be at least 2 .*, got 1 and 5\."),
+        ({"num_relations": 0}, r"num_relations at least 1, got 11 and 0\."),
+        ({"max_hops": 1}, r"max_hops must be at least 2, got 1\."),
+        (
+            {"max_train_hops": 1},
+            r"max_train_hops must be in \[2, max_hops = 7\], got 1\.",
+        ),
+        (
+            {"max_train_hops": 8},
+            r"max_train_hops must be in \[2, max_hops = 7\], got 8\.",
+        ),
+        ({"train_per_hop": 0}, r"train_per_hop must be >= 1, got 0\."),
+        ({"heldout_per_hop": 0}, r"heldout_per_hop must be >= 1, got 0\."),
+        (
+            {"train_per_hop": 247},
+            r"train_per_hop \+ task\.kwargs\.heldout_per_hop must be at most 275, the "
+            r"number of two-hop questions, got 247 \+ 29\.",
+        ),
+        (
+            {"train_per_hop": 1, "heldout_per_hop": 2, "max_train_hops": 2},
+            r"train_per_hop must be so large that some held-out id .*, got 1\.",
+        ),
+        (
+            {"train_per_hop": 2, "heldout_per_hop": 9, "max_train_hops": 6},
+            r"train_per_hop must be so large that some held-out depth .*, got 2\.",
+        ),
+        (
+            {"answer_at": "first"},
+            r"answer_at must be one of last, answer_token, pad, got 'first'\.",
+        ),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=rf"^task\.kwargs\..*{message}"):
+        _make(**changes)
+
+
+def test_as_many_rows_as_two_hop_questions_will_do():
+    table = _make(train_per_hop=246)
+    hops = table.tags["hops"]
+    assert (hops == 2).sum() == 275
+
+
+def test_the_paper_size():
+    config = configs.load(f"{ROOT}/configs/knowledge_depth.py:paper")
+    begin = time.process_time()
+    table = knowledge.depth(seed=1, **config.task.kwargs)
+    assert time.process_time() - begin < 10
+    assert table.certificate.rows == {
+        "train": 587_000,
+        "id": 29_250,
+        "train_epoch": 587_000,
+    }
+    assert table.tokens.shape == (616_250, 42)
+    assert len(table.vocab) == 1 + 200 + 10 + 1
+    assert table.certificate.overlap == {"train/id": 0}
+    assert table.certificate.impure == {"id": 0, "ood": 0}
