@@ -65,6 +65,8 @@ def get_config() -> ml_collections.ConfigDict:
                 "label_smoothing": 0.0,  # share given to the uniform distribution
             },
             "evaluation": {
+                "schedule": "uniform",  # log: more often at first, too
+                "per_decade": 10,  # evaluations of log for each factor of ten steps
                 "train_rows": 4096,  # at most so many train rows, a fixed sample
                 "batch_size": 1024,  # rows per forward pass; changes no result
             },

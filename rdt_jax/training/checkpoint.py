@@ -81,7 +81,7 @@ def save_rotating(
     save(folder / str(step), state, extra)
     for unfinished in folder.glob(f"*{_TEMPORARY}"):  # Of saves that were killed.
         shutil.rmtree(unfinished)
-    for old in _steps(folder)[:-KEEP]:
+    for old in steps_in(folder)[:-KEEP]:
         shutil.rmtree(folder / str(old))
 
 
@@ -98,7 +98,7 @@ def load_newest(
     Returns:
       (state, extra), or None if there is no undamaged checkpoint.
     """
-    for step in reversed(_steps(folder)):
+    for step in reversed(steps_in(folder)):
         path = folder / str(step)
         reason = damage(path)
         if reason is None:
@@ -118,7 +118,8 @@ def shapes_of(tree: chex.ArrayTree) -> chex.ArrayTree:
     )
 
 
-def _steps(folder: pathlib.Path) -> list[int]:
+def steps_in(folder: pathlib.Path) -> list[int]:
+    """Returns the steps of the checkpoints in a folder, ascending."""
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
