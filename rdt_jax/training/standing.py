@@ -125,7 +125,9 @@ def restore(setup: Setup) -> Progress:
         "shapes": [[0, num_lanes]],
         "lanes": [lanes.new_lane(setup.watch) for _ in range(num_lanes)],
     }
-    return Progress(program.init(setup.lanes), [], extra)
+    # Placed like a restored state, so that both run the same compiled program.
+    state = jax.device_put(program.init(setup.lanes), jax.devices()[0])
+    return Progress(state, [], extra)
 
 
 def write_environments(setup: Setup, progress: Progress) -> None:
