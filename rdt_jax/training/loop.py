@@ -94,7 +94,7 @@ def train(
                 "runs, unfinished, would train it again and replace its records."
             )
     pack_folder = workdir / "packs" / name
-    with lock.hold(pack_folder):
+    with lock.hold(pack_folder, folders):
         try:
             return _train_locked(pack, folders, pack_folder, stop_requested, report)
         except Exception as error:

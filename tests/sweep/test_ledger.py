@@ -122,7 +122,7 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
 
     monkeypatch.setattr(loop, "train", train)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
-    monkeypatch.setattr(lock, "is_held", lambda pack: pack.name == held_pack)
+    monkeypatch.setattr(lock, "is_held", lambda pack, runs: pack.name == held_pack)
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
     ledger.work(folder, stop_requested=lambda: next(stop), report=said.append)
     assert trained == [good]
