@@ -1,9 +1,9 @@
 """Checkpoints that are whole or absent, and proven undamaged when they are read.
 
 A checkpoint is a folder: `state/` by orbax, `extra.json`, and `manifest.json` with the
-SHA-256 of every other file. It is written under a temporary name, the manifest last, put
-on the disk and renamed, so a folder with its final name is complete; the manifest finds
-what was damaged later.
+SHA-256 of every other file. It is written under a temporary name, the manifest last,
+put on the disk and renamed, so a folder with its final name is complete; the manifest
+finds what was damaged later.
 """
 
 import hashlib
@@ -50,8 +50,10 @@ def damage(path: pathlib.Path) -> str | None:
     """Says what is wrong with a checkpoint folder; None if every byte is as written."""
     try:
         text = (path / "manifest.json").read_text()
-        manifest = dict(json.loads(text))
-    except (OSError, ValueError, TypeError) as error:
+        manifest = json.loads(text)
+        if not isinstance(manifest, dict):
+            raise ValueError("it is not an object")
+    except (OSError, ValueError) as error:
         return f"its manifest cannot be read ({error})"
     try:
         found = _hashes(path)

@@ -123,7 +123,10 @@ def tidy(folder: pathlib.Path) -> None:
 
 
 def _whole_lines(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """Returns each line of a file, with its end, and its row; not a damaged last one."""
+    """Returns each line of a file, with its end, and its row.
+
+    A damaged last line is left out.
+    """
     *lines, torn = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
