@@ -27,7 +27,8 @@ def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathli
     Runs keep the pack they were first given, and runs that are over are in no new one,
     so a sweep can be extended at any time.
     Failed runs become pending again, unless they failed with a NaN, which would repeat;
-    runs whose process was killed become preempted.
+    runs whose process was killed become preempted, and so do finished ones that lost
+    their last row, which training on restores.
 
     Args:
       workdir: of the runs.
@@ -163,6 +164,8 @@ def _reopen(workdir: pathlib.Path, name: str) -> None:
     status = records.read_status(workdir / name)
     if status["state"] == "failed" and not loop.is_final(status):
         records.write_json(path, status | {"state": "pending", "reason": None})
+    if loop.is_final(status) and records.is_torn(workdir / name):
+        records.write_json(path, status | {"state": "preempted", "reason": None})
     if status["state"] == "running" and not lock.is_held(
         workdir / "packs" / status["pack"]
     ):

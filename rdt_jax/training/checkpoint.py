@@ -101,28 +101,39 @@ def load_newest(
     folder: pathlib.Path,
     abstract: Callable[[Any], chex.ArrayTree],
     report: Callable[[str], None],
+    misfit: Callable[[Any], str | None] = lambda extra: None,
 ):
-    """Reads the newest undamaged checkpoint of a pack.
+    """Reads the newest checkpoint of a pack that can be used.
 
-    A damaged one is reported and set aside under another name, and the one before it
+    One that cannot is reported and set aside under another name, and the one before it
     is used. What a killed save left behind is finished if it is whole, else removed.
 
+    Args:
+      folder: of the checkpoints.
+      abstract: as of `load`.
+      report: takes what the user should know.
+      misfit: maps the extra value to what does not fit it any more, None if all does.
+
     Returns:
-      (state, extra), or None if there is no undamaged checkpoint.
+      (state, extra), or None if no checkpoint can be used.
     """
     for unfinished in folder.glob(f"*{_TEMPORARY}"):
         if damage(unfinished) is None:  # Whole: all but its rename had been done.
             _exchange(unfinished, unfinished.with_suffix(""))
     for step in reversed(_steps(folder)):
         path = folder / str(step)
-        reason = damage(path)
-        if reason is None:
+        problem = damage(path)
+        what = f"is damaged: {problem}"
+        if problem is None:
+            problem = misfit(json.loads((path / "extra.json").read_text()))
+            what = f"cannot be used: {problem}"
+        if problem is None:
             _tidy(folder)
             return load(path, abstract)
         aside = path.with_name(path.name + _DAMAGED)
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
-        report(f"Checkpoint {path} is damaged: {reason}. It is set aside as {aside}.")
+        report(f"Checkpoint {path} {what}. It is set aside as {aside}.")
     return None
 
 

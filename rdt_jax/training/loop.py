@@ -84,7 +84,8 @@ def train(
     for folder, config in zip(folders, pack, strict=True):
         records.create(folder, config)
     statuses = [records.read_status(folder) for folder in folders]
-    if all(is_final(status) for status in statuses):
+    torn = any(records.is_torn(folder) for folder in folders)
+    if all(is_final(status) for status in statuses) and not torn:
         return statuses
     name = pack_id(pack)
     for config, status in zip(pack, statuses, strict=True):
@@ -129,6 +130,7 @@ class _Setup(NamedTuple):
 class _Progress(NamedTuple):
     """What a checkpoint holds: the arrays, and `extra`, a JSON value.
 
+    Beside them it holds `lines`, how many its runs' records had (records.count).
     `extra` has `evaluated` (step of the newest evaluation, -1 before the first),
     `ring_steps`, and per lane `detector` (phases.State) and `final` (the last fields of
     its status, None while it trains).
@@ -148,7 +150,7 @@ def _train_locked(pack, folders, pack_folder, stop_requested, report):
     awaited = phases.phases_of(pack[0], table, rows)
     for lane, folder in enumerate(folders):
         environment.write(folder, pack_folder.name, lane, len(pack), report)
-    progress = _restore(program, lanes, awaited, checkpoints, report)
+    progress = _restore(program, lanes, awaited, checkpoints, folders, report)
     start = int(progress.state.step)
     for folder in folders:
         records.truncate(folder, progress.extra["evaluated"])
@@ -296,17 +298,24 @@ def _running(progress: _Progress) -> int:
 
 def _save(setup: _Setup, progress: _Progress, at: int) -> None:
     tree = {"state": progress.state, "ring": progress.ring}
-    checkpoint.save_rotating(setup.checkpoints, at, tree, progress.extra)
+    lines = [records.count(folder) for folder in setup.folders]
+    extra = progress.extra | {"lines": lines}
+    checkpoint.save_rotating(setup.checkpoints, at, tree, extra)
 
 
-def _restore(program, lanes, awaited, checkpoints, report) -> _Progress:
+def _restore(program, lanes, awaited, checkpoints, folders, report) -> _Progress:
     shapes = jax.eval_shape(program.init, lanes)
 
     def abstract(extra):
         ring = [shapes.params for _ in extra["ring_steps"]]
         return checkpoint.shapes_of({"state": shapes, "ring": ring})
 
-    found = checkpoint.load_newest(checkpoints, abstract, report)
+    def misfit(extra) -> str | None:
+        each = zip(folders, extra["lines"], strict=True)
+        lost = (records.missing(f, extra["evaluated"], lines) for f, lines in each)
+        return next(filter(None, lost), None)
+
+    found = checkpoint.load_newest(checkpoints, abstract, report, misfit)
     if found is not None:
         tree, kept = found
         return _Progress(tree["state"], jax.device_get(tree["ring"]), kept)

@@ -23,7 +23,8 @@ from rdt_jax import config as configs
 STATES = ("pending", "running", "preempted", "done", "failed")
 REASONS = ("phases_passed", "budget", "nan", "oom", "error")
 
-_ROWS = ("metrics.jsonl", "events.jsonl", "timing.jsonl")
+_COUNTED = ("metrics.jsonl", "events.jsonl")
+_ROWS = (*_COUNTED, "timing.jsonl")
 _FOLDERS = ("analysis", "figures", "tensorboard", "transitions")
 
 
@@ -92,6 +93,40 @@ def check(folder: pathlib.Path) -> None:
     """Raises ValueError, as `read_rows`, if a record of a run cannot be repaired."""
     for name in _ROWS:
         _whole_lines(folder / name)
+
+
+def is_torn(folder: pathlib.Path) -> bool:
+    """Says whether metrics or events of a run end in a damaged line.
+
+    A kill may do that to a run that has not ended. In one that has, rows are missing.
+    """
+    for path in (folder / name for name in _COUNTED):
+        if sum(len(line) for line, _ in _whole_lines(path)) != path.stat().st_size:
+            return True
+    return False
+
+
+def count(folder: pathlib.Path) -> dict[str, int]:
+    """Returns how many lines metrics and events of a run have, for `missing`."""
+    return {name: (folder / name).read_bytes().count(b"\n") for name in _COUNTED}
+
+
+def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | None:
+    """Says which records of a run have fewer rows up to `step` than they had lines.
+
+    Args:
+      folder: of the run.
+      step: up to which its records were written when they were counted.
+      lines: of `count`.
+
+    Raises:
+      ValueError: as `read_rows`.
+    """
+    for name, before in lines.items():
+        now = sum(row["step"] <= step for row in read_rows(folder / name))
+        if now < before:
+            return f"{folder / name} had {before} rows up to it, and has {now}"
+    return None
 
 
 def truncate(folder: pathlib.Path, step: int) -> None:

@@ -85,6 +85,18 @@ def test_failed_runs_are_tried_again_unless_they_would_fail_again(tmp_path):
     assert records.read_status(tmp_path / killed)["state"] == "preempted"
 
 
+def test_a_finished_run_that_lost_its_last_row_is_trained_on(tmp_path):
+    plan = _plan((0, 1), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    whole, torn = plan.run_ids
+    for name, end in ((whole, "\n"), (torn, "")):
+        _set_status(tmp_path, name, state="done", reason="budget")
+        (tmp_path / name / "metrics.jsonl").write_text('{"step": 0}' + end)
+    assert _packs(folder) == []
+    ledger.write_plan(tmp_path, plan, max_lanes=1)
+    assert _packs(folder) == [[torn]]
+
+
 def test_a_held_pack_is_not_abandoned(tmp_path):
     plan = _plan((0, 1), loops=(1,))
     ledger.write_plan(tmp_path, plan, max_lanes=1)

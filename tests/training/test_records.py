@@ -135,6 +135,34 @@ def test_a_damaged_line_before_another_is_an_error(folder, line, last):
     records.check(folder)
 
 
+def test_a_torn_run_is_known_by_its_metrics_and_events(folder):
+    fill(folder)
+    assert not records.is_torn(folder)
+    for name in sorted(FILES):
+        path = folder / name
+        whole = path.read_bytes()
+        for damaged in (whole[:-1], whole[:-5], whole + b"\0", whole + b"\n"):
+            path.write_bytes(damaged)
+            assert records.is_torn(folder) == (name != "timing.jsonl")
+        path.write_bytes(whole)
+    assert not records.is_torn(folder)
+
+
+def test_rows_that_were_there_are_missed(folder):
+    fill(folder)
+    counted = records.count(folder)
+    assert counted == {"metrics.jsonl": 3, "events.jsonl": 3}
+    assert records.missing(folder, 8, counted) is None
+    fill(folder, (12,))  # After they were counted.
+    assert records.missing(folder, 8, counted) is None
+    path = folder / "events.jsonl"
+    path.write_bytes(path.read_bytes()[: -2 * len('{"step": 12, "name": "events.jso')])
+    assert records.missing(folder, 8, counted) == (
+        f"{path} had 3 rows up to it, and has 2"
+    )
+    assert records.missing(folder, 4, {"events.jsonl": 2}) is None
+
+
 def test_truncation_removes_what_killed_writers_left(folder):
     with subprocess.Popen(["sleep", "60"]) as alive, subprocess.Popen("true") as dead:
         dead.wait()
