@@ -1,9 +1,12 @@
 """Every named config: it builds, it passes every check, and only keys of base exist."""
 
 import ast
+import dataclasses
 import re
+import time
 
 import ml_collections
+import numpy as np
 import pytest
 
 from configs import base
@@ -48,6 +51,17 @@ def test_the_presets_are_the_same_words_everywhere(name):
 def config(request):
     """One spec after the other, so that each table is made once."""
     return _load(request.param)
+
+
+def test_a_table_is_made_in_ten_seconds_of_one_core_and_200_megabytes(config):
+    begin = time.process_time()
+    table = tasks.make_table(config)
+    assert time.process_time() - begin < 10
+    fields = (getattr(table, field.name) for field in dataclasses.fields(table))
+    arrays = [*fields, *table.tags.values()]
+    arrays = [array for array in arrays if isinstance(array, np.ndarray)]
+    assert len(arrays) >= 5
+    assert sum(array.nbytes for array in arrays) < 200e6
 
 
 def test_a_config_has_the_keys_of_base_and_is_valid(config):
