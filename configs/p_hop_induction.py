@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 3 hops in 16 characters, asked up to 5
+  cpu         minutes on 2 cores; up to 2 hops in 12 characters, asked up to 4
   cpu_long    hours; up to 8 hops in 64 characters, asked up to 12
   paper       Saunshi et al. (2025), arXiv:2502.17416, p-hop induction: 256 characters
               of an alphabet of 4, 16 hops, one block of width 256 looped 6 times,
@@ -30,17 +30,18 @@ def _cpu() -> ml_collections.ConfigDict:
     config.task.name = "p_hop_induction"
     config.task.kwargs = {
         "alphabet_size": 4,
-        "length": 16,  # characters
+        "length": 12,  # characters
         "min_hops": 1,
-        "max_hops": 5,
-        "max_train_hops": 3,
+        "max_hops": 4,
+        "max_train_hops": 2,
         "train_per_hop": 5_000,
         "heldout_per_hop": 250,
     }
+    config.model.core_blocks = 1
     config.recurrence.num_loops = 4
     config.optimizer.learning_rate = 3e-3
-    config.batch_size = 128
-    config.num_steps = 5_000
+    config.batch_size = 64
+    config.num_steps = 10_000
     config.eval_every_steps = 250
     config.checkpoint_every_steps = 1_000
     return config
@@ -53,6 +54,8 @@ def _cpu_long() -> ml_collections.ConfigDict:
     config.task.kwargs.max_train_hops = 8
     config.task.kwargs.train_per_hop = 20_000
     config.task.kwargs.heldout_per_hop = 500
+    config.recurrence.num_loops = 6
+    config.batch_size = 128
     config.num_steps = 100_000
     config.checkpoint_every_steps = 5_000
     config.stop_after_phases = False
