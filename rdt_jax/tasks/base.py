@@ -23,12 +23,16 @@ class Certificate:
       atoms: number of atoms, of those practiced (used by a composed training row),
         and of those never composed in training.
       impure: split -> rows that break its definition (an `id` row with an atom that
-        was never practiced, an `ood` row with one that was, a `depth` row that has
-        either an atom never practiced or no more atoms than a train row); all 0.
+        was never practiced, an `ood` row with one that was, a `mixed` row without one
+        of each, a `depth` row that has either an atom never practiced or no more atoms
+        than a train row); all 0.
       chance: split -> accuracy of a uniform guess among the answers of training.
       majority: split -> accuracy of the most frequent answer of a training epoch.
       last_token: split -> accuracy of the most frequent answer of a training epoch
-        given the last token of the row.
+        given the last token of the question.
+      shortcuts: feature -> split -> accuracy of the most frequent answer of a training
+        epoch given that feature of the row alone, which a task names to show what it
+        gives away.
       held_out: what the model never saw, in words.
     """
 
@@ -39,6 +43,7 @@ class Certificate:
     chance: Mapping[str, float]
     majority: Mapping[str, float]
     last_token: Mapping[str, float]
+    shortcuts: Mapping[str, Mapping[str, float]]
     held_out: str
 
 
@@ -98,6 +103,9 @@ def certify(
     repeats: np.ndarray,
     atoms: np.ndarray,
     held_out: str,
+    *,
+    answer_positions: np.ndarray | None = None,
+    shortcuts: Mapping[str, np.ndarray] | None = None,
 ) -> Certificate:
     """Counts what a split proves.
 
@@ -110,7 +118,15 @@ def certify(
         of one part is that part itself, a row of more composes them. A part that is
         needed twice counts twice.
       held_out: what the model never saw, in words.
+      answer_positions: int32 [N, A]; the question ends where the first answer is read.
+        Only where A = 1 it may be left out, and the whole row is the question.
+      shortcuts: name -> int [N], a feature of the rows whose worth is to be shown.
+
+    Raises:
+      ValueError: if there are several answers in a row but no answer_positions.
     """
+    if answer_positions is None and targets.shape[1] > 1:
+        raise ValueError("certify needs answer_positions where A > 1.")
     parts = {name: split == SPLITS.index(name) for name in SPLITS}
     names = [name for name in SPLITS if parts[name].any()]
     # Atom by atom, since rows can be many and wide; index -1 is the last of the marks.
@@ -126,6 +142,9 @@ def certify(
         "id": int((parts["id"] & (counts > 1) & (known < counts)).sum()),
         "ood": int((parts["ood"] & (counts > 1) & (known > 0)).sum()),
     }
+    if "mixed" in names:
+        pure = (known == 0) | (known == counts)
+        impure["mixed"] = int((parts["mixed"] & pure).sum())
     if "depth" in names:
         longest = counts[parts["train"]].max()
         broken = (known < counts) | (counts <= longest)
@@ -146,7 +165,13 @@ def certify(
         },
         impure=impure,
         held_out=held_out,
-        **_baselines(tokens, targets, parts, repeats),
+        **_baselines(
+            _last_token(tokens, answer_positions),
+            targets[:, 0],
+            parts,
+            repeats,
+            {} if shortcuts is None else shortcuts,
+        ),
     )
 
 
@@ -164,27 +189,40 @@ def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     }
 
 
-def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
+def _last_token(tokens, answer_positions) -> np.ndarray:
+    # What follows the first answer's position is the answers themselves, fed back.
+    last = tokens[:, 0]
+    for position, column in enumerate(tokens.T):
+        is_word = column != 0
+        if answer_positions is not None:
+            is_word &= position <= answer_positions[:, 0]
+        last = np.where(is_word, column, last)
+    return last
+
+
+def _baselines(last, first, parts, repeats, shortcuts) -> dict[str, dict]:
     # Judged on the first answer: sequence answers are never right by luck alone.
-    train, first = parts["train"], targets[:, 0]
+    train = parts["train"]
     answers = np.unique(first[train])
     majority = np.bincount(first[train], weights=repeats[train]).argmax()
-    last = tokens[:, 0]
-    for column in tokens.T:
-        last = np.where(column != 0, column, last)
-    pairs = np.zeros((tokens.max() + 1, targets.max() + 1), np.int64)
-    np.add.at(pairs, (last[train], first[train]), repeats[train])
-    by_last = np.where(pairs.sum(axis=1) > 0, pairs.argmax(axis=1), majority)
     scored = {name: mask for name, mask in parts.items() if mask.any()}
+
+    def score(right: np.ndarray) -> dict[str, float]:
+        return {name: float(right[mask].mean()) for name, mask in scored.items()}
+
+    def score_feature(feature: np.ndarray) -> dict[str, float]:
+        values, of_row = np.unique(feature, return_inverse=True)
+        pairs = np.zeros((values.size, first.max() + 1), np.int64)
+        np.add.at(pairs, (of_row[train], first[train]), repeats[train])
+        best = np.where(pairs.any(axis=1), pairs.argmax(axis=1), majority)
+        return score(first == best[of_row])
+
     return {
         "chance": {
-            n: float(np.isin(first[m], answers).mean()) / answers.size
-            for n, m in scored.items()
+            name: share / answers.size
+            for name, share in score(np.isin(first, answers)).items()
         },
-        "majority": {
-            n: float((first[m] == majority).mean()) for n, m in scored.items()
-        },
-        "last_token": {
-            n: float((first[m] == by_last[last[m]]).mean()) for n, m in scored.items()
-        },
+        "majority": score(first == majority),
+        "last_token": score_feature(last),
+        "shortcuts": {name: score_feature(f) for name, f in shortcuts.items()},
     }
