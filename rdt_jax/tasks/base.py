@@ -1,7 +1,8 @@
 """A task's table: rows, where their answers are read, their split, and the proof."""
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -25,10 +26,11 @@ class Certificate:
       impure: split -> rows that break its definition (an `id` row with an atom that
         was never practiced, an `ood` row with one that was, a `depth` row that has
         either an atom never practiced or no more atoms than a train row); all 0.
-      chance: split -> accuracy of a uniform guess among the answers of training.
+      chance: split -> accuracy of a uniform guess among the answers of training; an
+        answer of several tokens is one answer, right as a whole.
       majority: split -> accuracy of the most frequent answer of a training epoch.
       last_token: split -> accuracy of the most frequent answer of a training epoch
-        given the last token of the row.
+        given the last token of the question.
       held_out: what the model never saw, in words.
     """
 
@@ -91,6 +93,48 @@ class Table:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
 
+def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Returns rows of tokens as int32 [N, T], padded with 0 to the longest."""
+    lengths = np.array([len(row) for row in rows])
+    padded = np.zeros((len(rows), lengths.max()), np.int32)
+    flat = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
+    padded[np.arange(lengths.max()) < lengths[:, None]] = flat
+    return padded
+
+
+def teacher_forced(
+    questions: np.ndarray, answers: np.ndarray, separator: int, end: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lays out rows whose answer is a sequence: question, separator, answer.
+
+    The first token of the answer is read at the separator, every further one at the
+    token before it, and `end` at the last. Under a causal mask all of them are right
+    exactly when greedy decoding gives the answer.
+
+    Args:
+      questions: int32 [N, Q], padded with 0 at the end.
+      answers: int32 [N, A - 1], padded likewise.
+      separator: the token between question and answer.
+      end: the token that ends an answer; it is a target and stands in no row.
+
+    Returns:
+      tokens int32 [N, T], answer_positions int32 [N, A], targets int32 [N, A].
+    """
+    rows = np.arange(len(questions))
+    asked, given = (questions != 0).sum(axis=1), (answers != 0).sum(axis=1)  # [N]
+    tokens = np.zeros((rows.size, (asked + 1 + given).max()), np.int32)
+    tokens[:, : questions.shape[1]] = questions
+    tokens[rows, asked] = separator
+    row, place = np.nonzero(answers)
+    tokens[row, asked[row] + 1 + place] = answers[row, place]
+    targets = np.full((rows.size, answers.shape[1] + 1), NO_TARGET, np.int32)
+    targets[row, place] = answers[row, place]
+    targets[rows, given] = end
+    positions = asked[:, None] + np.arange(targets.shape[1])
+    positions[targets == NO_TARGET] = 0
+    return tokens, positions.astype(np.int32), targets
+
+
 def certify(
     tokens: np.ndarray,
     targets: np.ndarray,
@@ -102,7 +146,7 @@ def certify(
     """Counts what a split proves.
 
     Args:
-      tokens: int32 [N, T].
+      tokens: int32 [N, T], what is asked, without a teacher-forced answer.
       targets: int32 [N, A].
       split: int8 [N].
       repeats: int32 [N].
@@ -152,10 +196,7 @@ def certify(
 
 def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     # Only rows that share their hash with another row can be equal to one: few or none.
-    hashes = np.zeros(len(tokens), np.uint64)
-    for column in tokens.T:
-        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
-        hashes += column.astype(np.uint64)
+    hashes = _hashes(tokens)
     ordered = np.sort(hashes)
     candidate = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
     return {
@@ -164,27 +205,38 @@ def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     }
 
 
+def _hashes(rows) -> np.ndarray:
+    """Returns a number for every row, uint64 [N]; that of a row of one is itself."""
+    hashes = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
+        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
+        hashes += column.astype(np.uint64)
+    return hashes
+
+
 def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
-    # Judged on the first answer: sequence answers are never right by luck alone.
-    train, first = parts["train"], targets[:, 0]
-    answers = np.unique(first[train])
-    majority = np.bincount(first[train], weights=repeats[train]).argmax()
+    train = parts["train"]
+    values, answer = np.unique(_hashes(targets), return_inverse=True)  # [N]
+    majority = np.bincount(answer[train], weights=repeats[train]).argmax()
     last = tokens[:, 0]
     for column in tokens.T:
         last = np.where(column != 0, column, last)
-    pairs = np.zeros((tokens.max() + 1, targets.max() + 1), np.int64)
-    np.add.at(pairs, (last[train], first[train]), repeats[train])
-    by_last = np.where(pairs.sum(axis=1) > 0, pairs.argmax(axis=1), majority)
+    # The pairs that training has, by last token and then the most frequent first.
+    pairs, pair = np.unique(
+        last[train].astype(np.int64) * values.size + answer[train], return_inverse=True
+    )
+    ends, answers = np.divmod(pairs, values.size)
+    order = np.lexsort((answers, -np.bincount(pair, weights=repeats[train]), ends))
+    known, first = np.unique(ends[order], return_index=True)
+    by_last = np.full(tokens.max() + 1, majority)
+    by_last[known] = answers[order][first]
+    trained = np.bincount(answer[train], minlength=values.size) > 0
     scored = {name: mask for name, mask in parts.items() if mask.any()}
+    share = lambda right, mask: float(right[mask].mean())
     return {
         "chance": {
-            n: float(np.isin(first[m], answers).mean()) / answers.size
-            for n, m in scored.items()
+            n: share(trained[answer], m) / int(trained.sum()) for n, m in scored.items()
         },
-        "majority": {
-            n: float((first[m] == majority).mean()) for n, m in scored.items()
-        },
-        "last_token": {
-            n: float((first[m] == by_last[last[m]]).mean()) for n, m in scored.items()
-        },
+        "majority": {n: share(answer == majority, m) for n, m in scored.items()},
+        "last_token": {n: share(answer == by_last[last], m) for n, m in scored.items()},
     }
