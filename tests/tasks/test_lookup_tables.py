@@ -137,7 +137,7 @@ def test_splits_hold_over_the_parameters(data):
 
 
 def test_few_train_rows_leave_rows_unused():
-    kwargs = CTL | {"train_per_length": 1}
+    kwargs = CTL | {"train_per_length": 2}
     found = _verify(_make(**kwargs), kwargs)
     assert any(split == "unused" for _, split in found)
 
