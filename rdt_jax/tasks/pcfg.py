@@ -4,7 +4,7 @@ Reference: Hupkes et al. (2020), arXiv:1908.08351. The functions are the publish
 ones; the published rows are a sample in the lengths of natural language, ours is not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -113,7 +113,7 @@ def pcfg(
     if splitting == "productivity":
         longer = range(max_train_functions + 1, max_functions + 1)
         plan.append(("depth", longer, heldout_rows))
-    uniform = _uniform(rng)
+    uniform = base.uniform(rng)
     drawn: dict[tuple[int, ...], Expression] = {}
     parts: list[str] = []
     for part, lengths, count in plan:
@@ -233,12 +233,6 @@ def _draw(uniform, functions, num_symbols, only, outer="") -> Expression | None:
     pairs = [(name, inner) for inner in (x.function, y.function) if inner]
     pairs += x.pairs + y.pairs
     return Expression(name, question, BINARY[name](x.answer, y.answer), pairs)
-
-
-def _uniform(rng) -> Iterator[float]:
-    """Yields numbers in [0, 1); drawn many at a time, which is much faster."""
-    while True:
-        yield from rng.random(2**14).tolist()
 
 
 def _symbol_words(num_symbols) -> list[str]:
