@@ -289,12 +289,22 @@ def test_splits_hold_over_the_parameters(data):
             {"train_rows": 1},
             r"train_rows must be so large that some id row .*, got 1\.",
         ),
-        (
-            {"max_train_depth": 1, "rows_per_case": 5_000},
-            r"rows_per_case must be at most the number of such sentences; .*",
-        ),
     ],
 )
 def test_an_argument_out_of_range_is_refused(changes, message):
     with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}$"):
         _make(**changes)
+
+
+def test_more_sentences_than_there_are_are_refused(monkeypatch):
+    monkeypatch.setattr(cogs, "PEOPLE", ("boy",))
+    monkeypatch.setattr(cogs, "NAMES", ("Anna",))
+    monkeypatch.setattr(cogs, "GIVE_UP", 1_000)
+    # A goose of either article with 6 verbs, alone or in what 3 agents report with 5.
+    _make(max_train_depth=1, rows_per_case=150)
+    message = (
+        r"^task\.kwargs\.rows_per_case must be at most .* 192 of 193 were found "
+        r"\(case: theme to subject, omitted object\)"
+    )
+    with pytest.raises(ValueError, match=message):
+        _make(max_train_depth=1, rows_per_case=193)
