@@ -286,7 +286,7 @@ def test_splits_hold_over_the_parameters(data):
         ),
         ({"max_depth": 2}, r"max_depth must be more than .* \(2\), got 2\."),
         (
-            {"train_rows": 1},
+            {"train_rows": 1, "exposures": 1, "id_rows": 1},
             r"train_rows must be so large that some id row .*, got 1\.",
         ),
     ],
@@ -300,11 +300,11 @@ def test_more_sentences_than_there_are_are_refused(monkeypatch):
     monkeypatch.setattr(cogs, "PEOPLE", ("boy",))
     monkeypatch.setattr(cogs, "NAMES", ("Anna",))
     monkeypatch.setattr(cogs, "GIVE_UP", 1_000)
-    # A goose of either article with 6 verbs, alone or in what 3 agents report with 5.
+    # `a mole` or `the mole` and 6 verbs; alone, or reported by 3 agents with 5 verbs.
     _make(max_train_depth=1, rows_per_case=150)
     message = (
         r"^task\.kwargs\.rows_per_case must be at most .* 192 of 193 were found "
-        r"\(case: theme to subject, omitted object\)"
+        r"\(case: agent to unaccusative subject\)"
     )
     with pytest.raises(ValueError, match=message):
         _make(max_train_depth=1, rows_per_case=193)
