@@ -10,15 +10,20 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import registry
-from rdt_jax.tasks import knowledge, modular
+from rdt_jax.tasks import comparison, groups, knowledge, modular, sequences
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
 
 __all__ = ["SPLITS", "TASKS", "Certificate", "Table", "make_table", "problems"]
 
 TASKS: Mapping[str, Callable[..., Table]] = {
+    "group_composition": groups.group_composition,
+    "group_operation": groups.group_operation,
+    "knowledge_comparison": comparison.comparison,
     "knowledge_composition": knowledge.composition,
     "knowledge_depth": knowledge.depth,
     "modular": modular.modular,
+    "nary_addition": sequences.nary_addition,
+    "p_hop_induction": sequences.p_hop_induction,
 }
 
 

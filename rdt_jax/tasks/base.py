@@ -24,13 +24,17 @@ class Certificate:
       atoms: number of atoms, of those practiced (used by a composed training row),
         and of those never composed in training.
       impure: split -> rows that break its definition (an `id` row with an atom that
-        was never practiced, an `ood` row with one that was, a `depth` row that has
-        either an atom never practiced or no more atoms than a train row); all 0.
+        was never practiced, an `ood` row with one that was, a `mixed` row without one
+        of each, a `depth` row that has either an atom never practiced or no more atoms
+        than a train row); all 0.
       chance: split -> accuracy of a uniform guess among the answers of training; an
         answer of several tokens is one answer, right as a whole.
       majority: split -> accuracy of the most frequent answer of a training epoch.
       last_token: split -> accuracy of the most frequent answer of a training epoch
         given the last token of the question.
+      shortcuts: feature -> split -> accuracy of the most frequent answer of a training
+        epoch given that feature of the row alone, which a task names to show what it
+        gives away.
       held_out: what the model never saw, in words.
     """
 
@@ -41,6 +45,7 @@ class Certificate:
     chance: Mapping[str, float]
     majority: Mapping[str, float]
     last_token: Mapping[str, float]
+    shortcuts: Mapping[str, Mapping[str, float]]
     held_out: str
 
 
@@ -152,11 +157,14 @@ def certify(
     repeats: np.ndarray,
     atoms: np.ndarray,
     held_out: str,
+    *,
+    answer_positions: np.ndarray | None = None,
+    shortcuts: Mapping[str, np.ndarray] | None = None,
 ) -> Certificate:
     """Counts what a split proves.
 
     Args:
-      tokens: int32 [N, T], what is asked, without a teacher-forced answer.
+      tokens: int32 [N, T]; where answers are teacher-forced, they may be left out.
       targets: int32 [N, A].
       split: int8 [N].
       repeats: int32 [N].
@@ -164,7 +172,15 @@ def certify(
         of one part is that part itself, a row of more composes them. A part that is
         needed twice counts twice.
       held_out: what the model never saw, in words.
+      answer_positions: int32 [N, A]; the question ends where the first answer is read.
+        Only where A = 1 it may be left out, and the whole row is the question.
+      shortcuts: name -> int [N], a feature of the rows whose worth is to be shown.
+
+    Raises:
+      ValueError: if there are several answers in a row but no answer_positions.
     """
+    if answer_positions is None and targets.shape[1] > 1:
+        raise ValueError("certify needs answer_positions where A > 1.")
     parts = {name: split == SPLITS.index(name) for name in SPLITS}
     names = [name for name in SPLITS if parts[name].any()]
     # Atom by atom, since rows can be many and wide; index -1 is the last of the marks.
@@ -180,6 +196,9 @@ def certify(
         "id": int((parts["id"] & (counts > 1) & (known < counts)).sum()),
         "ood": int((parts["ood"] & (counts > 1) & (known > 0)).sum()),
     }
+    if "mixed" in names:
+        pure = (known == 0) | (known == counts)
+        impure["mixed"] = int((parts["mixed"] & pure).sum())
     if "depth" in names:
         longest = counts[parts["train"]].max()
         broken = (known < counts) | (counts <= longest)
@@ -200,7 +219,13 @@ def certify(
         },
         impure=impure,
         held_out=held_out,
-        **_baselines(tokens, targets, parts, repeats),
+        **_baselines(
+            _last_token(tokens, answer_positions),
+            targets,
+            parts,
+            repeats,
+            {} if shortcuts is None else shortcuts,
+        ),
     )
 
 
@@ -224,29 +249,46 @@ def _hashes(rows) -> np.ndarray:
     return hashes
 
 
-def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
+def _last_token(tokens, answer_positions) -> np.ndarray:
+    # What follows the first answer's position is the answers themselves, fed back.
+    last = tokens[:, 0]
+    for position, column in enumerate(tokens.T):
+        is_word = column != 0
+        if answer_positions is not None:
+            is_word &= position <= answer_positions[:, 0]
+        last = np.where(is_word, column, last)
+    return last
+
+
+def _baselines(last, targets, parts, repeats, shortcuts) -> dict[str, dict]:
     train = parts["train"]
     values, answer = np.unique(_hashes(targets), return_inverse=True)  # [N]
     majority = np.bincount(answer[train], weights=repeats[train]).argmax()
-    last = tokens[:, 0]
-    for column in tokens.T:
-        last = np.where(column != 0, column, last)
-    # The pairs that training has, by last token and then the most frequent first.
-    pairs, pair = np.unique(
-        last[train].astype(np.int64) * values.size + answer[train], return_inverse=True
-    )
-    ends, answers = np.divmod(pairs, values.size)
-    order = np.lexsort((answers, -np.bincount(pair, weights=repeats[train]), ends))
-    known, first = np.unique(ends[order], return_index=True)
-    by_last = np.full(tokens.max() + 1, majority)
-    by_last[known] = answers[order][first]
-    trained = np.bincount(answer[train], minlength=values.size) > 0
     scored = {name: mask for name, mask in parts.items() if mask.any()}
-    share = lambda right, mask: float(right[mask].mean())
+
+    def score(right: np.ndarray) -> dict[str, float]:
+        return {name: float(right[mask].mean()) for name, mask in scored.items()}
+
+    def score_feature(feature: np.ndarray) -> dict[str, float]:
+        _, of_row = np.unique(feature, return_inverse=True)
+        # The pairs that training has, feature by feature, the most frequent first.
+        pairs, pair = np.unique(
+            of_row[train] * values.size + answer[train], return_inverse=True
+        )
+        seen, answers = np.divmod(pairs, values.size)
+        order = np.lexsort((answers, -np.bincount(pair, weights=repeats[train]), seen))
+        known, first = np.unique(seen[order], return_index=True)
+        best = np.full(of_row.max() + 1, majority)
+        best[known] = answers[order][first]
+        return score(answer == best[of_row])
+
+    trained = np.bincount(answer[train], minlength=values.size) > 0
     return {
         "chance": {
-            n: share(trained[answer], m) / int(trained.sum()) for n, m in scored.items()
+            name: share / int(trained.sum())
+            for name, share in score(trained[answer]).items()
         },
-        "majority": {n: share(answer == majority, m) for n, m in scored.items()},
-        "last_token": {n: share(answer == by_last[last], m) for n, m in scored.items()},
+        "majority": score(answer == majority),
+        "last_token": score_feature(last),
+        "shortcuts": {name: score_feature(f) for name, f in shortcuts.items()},
     }

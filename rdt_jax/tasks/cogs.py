@@ -255,6 +255,7 @@ def cogs(
                 "has it; modifiers of a subject; complements and modifiers nested more "
                 f"than {max_train_depth} deep."
             ),
+            answer_positions=positions,
         ),
     )
 

@@ -176,6 +176,7 @@ def pcfg(
             repeats,
             atoms=base.pad([[1 + atom for atom in row] for row in atoms]) - 1,
             held_out=held_out[splitting],
+            answer_positions=positions,
         ),
     )
 

@@ -180,6 +180,7 @@ def scan(*, seed: int, variant: str) -> base.Table:
             repeats,
             atoms=base.pad([[1 + a for a in row] for row in atoms]) - 1,
             held_out=held_out,
+            answer_positions=positions,
         ),
     )
 
