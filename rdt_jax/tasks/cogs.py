@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, splits
 
 # Words that stand everywhere; those of CASES stand where their case says.
 PEOPLE = ("boy", "girl", "king", "nurse", "pilot", "cat", "dog", "horse", "monkey")
@@ -176,8 +176,9 @@ def cogs(
         if len(rows) < wanted:
             raise ValueError(
                 f"task.kwargs.{_argument(split, case)} must be at most the number of "
-                f"such sentences; {len(rows) + count - wanted} of {count} were found "
-                f"(case: {case}). A larger max_train_depth makes more."
+                f"such sentences (case: {case}), got {count}; "
+                f"{len(rows) + count - wanted} were found. A larger max_train_depth "
+                "makes more."
             )
 
     draw(train_rows, "train", "none")
@@ -198,29 +199,16 @@ def cogs(
     asked = {(c.word, *c.asked): name for name, c in CASES.items()}
     asked |= {(word, "modifier", "subject"): STRUCTURES[0] for word in PREPOSITIONS}
     index: dict[object, int] = {}
-    atoms = []
+    used = []
     for sentence, *_ in rows:
         tested = [atom for u in sentence.uses if u in asked for atom in (asked[u], u)]
         needed = tested or sentence.uses
-        atoms.append([index.setdefault(atom, len(index)) for atom in needed])
-    practiced = {
-        atom
-        for used, (_, split, *_) in zip(atoms, rows, strict=True)
-        if split == "train" and len(used) > 1
-        for atom in used
-    }
-    parts = [
-        "unused"
-        if split in ("id", "depth") and not practiced.issuperset(used)
-        else split
-        for used, (_, split, *_) in zip(atoms, rows, strict=True)
-    ]
-    for part in ("id", "depth"):
-        if part not in parts:
-            raise ValueError(
-                f"task.kwargs.train_rows must be so large that some {part} row has "
-                f"practiced words only, got {train_rows}."
-            )
+        used.append([1 + index.setdefault(atom, len(index)) for atom in needed])
+    atoms = base.pad(used) - 1
+    part = np.array([row[1] for row in rows])
+    split = splits.assign(atoms, part == "train", part == "depth")
+    splits.check_heldout(split, ("id", "depth"), "train_rows", train_rows)
+    split[part == "ood"] = base.SPLITS.index("ood")
     token = {word: number for number, word in enumerate(WORDS)}
     questions = base.pad([[token[w] for w in row[0].text] for row in rows])
     tokens, positions, targets = base.teacher_forced(
@@ -229,7 +217,6 @@ def cogs(
         token["<sep>"],
         token["<end>"],
     )
-    split = np.array([base.SPLITS.index(part) for part in parts], np.int8)
     alone = np.array([len(row[0].text) == 1 for row in rows])
     repeats = np.where(alone, exposures, 1).astype(np.int32)
     return base.Table(
@@ -249,7 +236,7 @@ def cogs(
             targets,
             split,
             repeats,
-            atoms=base.pad([[1 + atom for atom in row] for row in atoms]) - 1,
+            atoms,
             held_out=(
                 f"{len(CASES)} words, each in a construction in which training never "
                 "has it; modifiers of a subject; complements and modifiers nested more "

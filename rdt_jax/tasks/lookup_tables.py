@@ -6,7 +6,7 @@ arXiv:2210.06350 (CTL++: functions in groups).
 
 import numpy as np
 
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, splits
 
 SYMBOLS = tuple(f"{symbol:03b}" for symbol in range(8))
 
@@ -33,8 +33,9 @@ def lookup_tables(
     `mixed`. Differs from the paper: groups share no function.
 
     An atom is a function with the group of what follows it, or with the group of what
-    it follows; a row of one function is that function. A held-out row with an atom
-    that no training composition has, which takes very few of them, is `unused`.
+    it follows; a row of one function is that function. An `id` or `depth` row with an
+    atom that no training composition has, and a `mixed` row without one that some has,
+    is `unused`, which takes very few trained compositions.
 
     Args:
       seed: of the functions and the compositions.
@@ -86,8 +87,7 @@ def lookup_tables(
     ):
         functions[rows, : block.shape[1]] = block
     functions = np.repeat(functions, 8, axis=0)  # [N, K]
-    split = np.repeat([base.SPLITS.index(part) for _, part in blocks], sizes)
-    split = np.repeat(split.astype(np.int8), 8)
+    part = np.repeat(np.repeat([part for _, part in blocks], sizes), 8)
     symbols = np.tile(np.arange(8), sum(sizes))
     answers = symbols
     for function in functions.T:
@@ -95,17 +95,11 @@ def lookup_tables(
 
     atoms, crossings = _links(functions, num_functions, num_groups)
     counts = (functions >= 0).sum(axis=1, dtype=np.int32)
-    practiced = np.unique(atoms[(split == base.SPLITS.index("train")) & (counts > 1)])
-    known = np.isin(atoms, [-1, *practiced]).all(axis=1)
-    wants_known = np.isin(split, [base.SPLITS.index(p) for p in ("id", "depth")])
-    split[wants_known & ~known] = base.SPLITS.index("unused")
-    for part in ("id", "depth") if max_functions > max_train_functions else ("id",):
-        if not (split == base.SPLITS.index(part)).any():
-            raise ValueError(
-                "task.kwargs.train_per_length must be so large that some held-out "
-                f"{part} composition has practiced functions only, "
-                f"got {train_per_length}."
-            )
+    split = splits.assign(atoms, part == "train", part == "depth")
+    heldout = ("id", "depth") if max_functions > max_train_functions else ("id",)
+    splits.check_heldout(split, heldout, "train_per_length", train_per_length)
+    split[part == "ood"] = base.SPLITS.index("ood")
+    split[splits.mixes(atoms, split) & (part == "mixed")] = base.SPLITS.index("mixed")
     tokens = np.zeros((symbols.size, 1 + max_functions), np.int32)
     tokens[:, 0] = 1 + symbols
     tokens[:, 1:] = np.where(functions >= 0, 1 + 8 + functions, 0)

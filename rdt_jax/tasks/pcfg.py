@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, splits
 
 UNARY: Mapping[str, Callable[[list[int]], list[int]]] = {
     "copy": lambda x: x,
@@ -73,8 +73,9 @@ def pcfg(
     row. Rows without them that are held out are `id`, rows of such pairs alone are
     `ood`, rows with some are `mixed` (both together are what the paper tests).
     `productivity`: rows of more than `max_train_functions` functions are `depth`, and
-    held-out rows of fewer are `id`. A held-out row with a pair which just happens to
-    be in no training row is `unused`.
+    held-out rows of fewer are `id`. An `id` or `depth` row with a pair which just
+    happens to be in no training row, and a `mixed` row of such pairs alone, is
+    `unused`.
 
     Args:
       seed: of everything that is drawn.
@@ -115,30 +116,26 @@ def pcfg(
         plan.append(("depth", longer, heldout_rows))
     uniform = base.uniform(rng)
     drawn: dict[tuple[int, ...], Expression] = {}
-    parts: list[str] = []
+    part_of: list[str] = []
     for part, lengths, count in plan:
         drawn |= _draw_rows(
             uniform, part, lengths, count, drawn, untrained, num_symbols, max_length
         )
-        parts += count * [part]
+        part_of += count * [part]
     rows = list(drawn.values())
-    practiced = {pair for row in rows[:train_rows] for pair in row.pairs}
-    for number, row in enumerate(rows):
-        if parts[number] in ("id", "depth") and not practiced.issuperset(row.pairs):
-            parts[number] = "unused"
-    for part in ("id", "depth") if splitting == "productivity" else ("id",):
-        if part not in parts:
-            raise ValueError(
-                "task.kwargs.train_rows must be so large that some held-out row has "
-                f"trained pairs of functions only, got {train_rows}."
-            )
-
     pair_index = {pair: 2 * number for number, pair in enumerate(pairs)}
-    atoms = [
+    used = [
         [pair_index[pair] + side for pair in row.pairs for side in (0, 1)]
         or [2 * len(pairs) + FUNCTIONS.index(row.function)]
         for row in rows
     ]
+    atoms = base.pad([[1 + atom for atom in row] for row in used]) - 1
+    part = np.array(part_of)
+    split = splits.assign(atoms, part == "train", part == "depth")
+    heldout = ("id", "depth") if splitting == "productivity" else ("id",)
+    splits.check_heldout(split, heldout, "train_rows", train_rows)
+    split[part == "ood"] = base.SPLITS.index("ood")
+    split[splits.mixes(atoms, split) & (part == "mixed")] = base.SPLITS.index("mixed")
     held = [sum(pair in untrained for pair in row.pairs) for row in rows]
     words = ["<pad>", *FUNCTIONS, ",", *_symbol_words(num_symbols), "<sep>", "<end>"]
     questions = base.pad([row.question for row in rows])
@@ -148,7 +145,6 @@ def pcfg(
         words.index("<sep>"),
         words.index("<end>"),
     )
-    split = np.array([base.SPLITS.index(part) for part in parts], np.int8)
     repeats = np.ones(split.size, np.int32)
     held_out = {
         "random": f"{heldout_rows} random expressions.",
@@ -174,7 +170,7 @@ def pcfg(
             targets,
             split,
             repeats,
-            atoms=base.pad([[1 + atom for atom in row] for row in atoms]) - 1,
+            atoms,
             held_out=held_out[splitting],
             answer_positions=positions,
         ),
@@ -200,9 +196,8 @@ def _draw_rows(
             return drawn
     raise ValueError(
         f"task.kwargs.{'train' if part == 'train' else 'heldout'}_rows must be at most "
-        f"the number of {part} rows that there are; {ATTEMPTS} draws for each gave "
-        f"{len(drawn)} of {count}. More symbols, functions or tokens (max_length) make "
-        "more rows."
+        f"the number of {part} rows that there are, got {count}; {ATTEMPTS} draws for "
+        f"each found {len(drawn)}. More symbols or tokens (max_length) make more."
     )
 
 

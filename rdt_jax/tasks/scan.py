@@ -90,6 +90,7 @@ VARIANTS: Mapping[str, Variant] = {
     "filler_num2": _filler(("look", "walk")),
     "filler_num3": _filler(("look", "walk", "run")),
 }
+VARIANT_CHOICES = ("simple", "length", *VARIANTS)
 
 
 def scan(*, seed: int, variant: str) -> base.Table:
@@ -113,7 +114,7 @@ def scan(*, seed: int, variant: str) -> base.Table:
 
     Args:
       seed: of the sample of `simple`; elsewhere it plays no part.
-      variant: `simple`, `length`, or a name of VARIANTS.
+      variant: one of VARIANT_CHOICES.
 
     Returns:
       A table with teacher-forced answers (A = 49, the last token of an answer is
@@ -122,10 +123,10 @@ def scan(*, seed: int, variant: str) -> base.Table:
     Raises:
       ValueError: if there is no such variant.
     """
-    choices = ("simple", "length", *VARIANTS)
-    if variant not in choices:
+    if variant not in VARIANT_CHOICES:
         raise ValueError(
-            f"task.kwargs.variant must be one of {', '.join(choices)}, got {variant!r}."
+            f"task.kwargs.variant must be one of {', '.join(VARIANT_CHOICES)}, "
+            f"got {variant!r}."
         )
     commands, actions, questions, answers = _rows()
     lengths = (answers != 0).sum(axis=1, dtype=np.int32)

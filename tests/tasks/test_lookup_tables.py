@@ -1,13 +1,14 @@
 """Lookup tables against dicts read off the one-function rows, row by row."""
 
 import collections
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdt_jax import tasks
 from rdt_jax.tasks import lookup_tables
+from tests.tasks.reading import read
 
 CTL = {
     "num_functions": 8,
@@ -26,53 +27,69 @@ def _make(seed=5, **changes):
 
 def _read(table):
     """Yields (symbol, functions, answer, split) of each row."""
-    for index, tokens in enumerate(table.tokens.tolist()):
-        symbol, *functions = [table.vocab[token] for token in tokens if token]
-        assert table.answer_positions[index].tolist() == [len(functions)]
-        answer = table.vocab[table.targets[index, 0]]
-        yield symbol, tuple(functions), answer, tasks.SPLITS[table.split[index]]
+    for (symbol, *functions), (answer,), split in read(table):
+        yield symbol, tuple(functions), answer, split
 
 
-def _verify(table, kwargs):
-    """Checks every row, split and tag against what the one-function rows say."""
-    groups = kwargs["num_groups"]
-    group = {f"f{i}": i % groups for i in range(kwargs["num_functions"])}
+def restate(table):
+    """Yields (answer, tags, parts) of each row, from the words of the rows."""
     rows = list(_read(table))
+    number = re.search(r"their one of (\d+) groups", table.certificate.held_out)
+    groups = int(number[1]) if number else 1
     lookup = {(s, f[0]): a for s, f, a, _ in rows if len(f) == 1}
-    symbols = {f"{i:03b}" for i in range(8)}
-    assert set(lookup) == {
-        (symbol, function) for symbol in symbols for function in group
-    }
-    for function in group:
-        assert {lookup[symbol, function] for symbol in symbols} == symbols
-    links = {}  # What practicing is about: functions next to a group.
-    for _, functions, *_ in rows:
-        pairs = list(zip(functions, functions[1:], strict=False))
-        links[functions] = {(a, "then", group[b]) for a, b in pairs}
-        links[functions] |= {(group[a], "then", b) for a, b in pairs}
-    practiced = set().union(*(links[f] for _, f, _, split in rows if split == "train"))
-    compositions = collections.defaultdict(set)
-    for index, (symbol, functions, answer, split) in enumerate(rows):
+    for symbol, functions, _, _ in rows:
         at = symbol
         for function in functions:
             at = lookup[at, function]
-        assert answer == at
-        compositions[functions].add((symbol, split))
         pairs = list(zip(functions, functions[1:], strict=False))
+        group = {function: int(function[1:]) % groups for function in functions}
         crossed = sum(group[a] != group[b] for a, b in pairs)
-        assert table.tags["functions"][index] == len(functions)
-        assert table.tags["crossings"][index] == crossed
+        links = [(a, "then", group[b]) for a, b in pairs]
+        links += [(group[a], "then", b) for a, b in pairs]
+        tags = {"functions": len(functions), "crossings": crossed}
+        yield (at,), tags, links or [functions[0]]
+
+
+def _verify(table, kwargs):
+    """Checks every row, split and tag; returns how many compositions are where."""
+    rows = list(_read(table))
+    restated = list(restate(table))
+    assert [(answer,) for *_, answer, _ in rows] == [answer for answer, *_ in restated]
+    for name, tag in table.tags.items():
+        assert tag.tolist() == [tags[name] for _, tags, _ in restated]
+    symbols = {f"{i:03b}" for i in range(8)}
+    alone = collections.defaultdict(set)
+    for symbol, functions, answer, _ in rows:
+        if len(functions) == 1:
+            alone[functions[0]].add((symbol, answer))
+    assert set(alone) == {f"f{i}" for i in range(kwargs["num_functions"])}
+    for table_of in alone.values():  # A bijection.
+        assert {symbol for symbol, _ in table_of} == symbols
+        assert {answer for _, answer in table_of} == symbols
+    practiced = {
+        link
+        for (*_, split), (_, tags, links) in zip(rows, restated, strict=True)
+        if split == "train" and tags["functions"] > 1
+        for link in links
+    }
+    compositions = collections.defaultdict(set)
+    for (symbol, functions, _, split), (_, tags, links) in zip(
+        rows, restated, strict=True
+    ):
+        compositions[functions].add((symbol, split))
+        known = practiced.intersection(links)
         longer = len(functions) > kwargs["max_train_functions"]
-        if crossed:
-            assert split == ("ood" if crossed == len(pairs) else "mixed")
+        if tags["crossings"]:
             assert not longer
+            if tags["crossings"] == len(functions) - 1:
+                assert (split, known) == ("ood", set())
+            else:
+                assert split == ("mixed" if known else "unused")
         elif split == "train":
             assert not longer
         else:
             heldout = "depth" if longer else "id"
-            assert split == (heldout if links[functions] <= practiced else "unused")
-        if split == "ood":
-            assert not links[functions] & practiced
+            assert split == (heldout if practiced.issuperset(links) else "unused")
     found = collections.Counter()
     for functions, where in compositions.items():
         (split,) = {split for _, split in where}  # On all symbols, in one split.

@@ -3,11 +3,9 @@
 import collections
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from rdt_jax import tasks
-from rdt_jax.tasks import base, pcfg
+from rdt_jax.tasks import pcfg
+from tests.tasks.reading import read
 
 RANDOM = {
     "splitting": "random",
@@ -89,52 +87,56 @@ def _make(seed=5, **changes):
 
 
 def _read(table):
-    """Yields (words, answer, split) of each row; checks how the row is laid out."""
-    for index, tokens in enumerate(table.tokens.tolist()):
-        words = [table.vocab[token] for token in tokens if token]
-        start = words.index("<sep>")
-        targets = [t for t in table.targets[index].tolist() if t != base.NO_TARGET]
-        answer = [table.vocab[target] for target in targets]
-        assert answer.pop() == "<end>"
-        assert words[start + 1 :] == answer
-        assert table.answer_positions[index, 0] == start
-        yield words[:start], answer, tasks.SPLITS[table.split[index]]
+    """Yields (words, answer, split) of each row."""
+    for (*words, separator), (*answer, end), split in read(table):
+        assert (separator, end) == ("<sep>", "<end>")
+        yield words, answer, split
+
+
+def _untrained(table):
+    """Returns the pairs of functions that the certificate names."""
+    text = table.certificate.held_out.removesuffix(".").partition(": ")[2]
+    return {tuple(pair.split(" to ")) for pair in text.split(", ") if pair}
+
+
+def restate(table):
+    """Yields (answer, tags, parts) of each row, from the words of the rows."""
+    untrained = _untrained(table)
+    for words, _, _ in _read(table):
+        result, pairs, count = run(words)
+        held = sum(pair in untrained for pair in pairs)
+        parts = [(pair, side) for pair in pairs for side in ("outer", "inner")]
+        tags = {"functions": count, "pairs": held}
+        yield (*result, "<end>"), tags, parts or [words[0]]
 
 
 def _verify(table, kwargs):
-    """Checks every row, split and tag against the stack machine."""
+    """Checks every row, split and tag; returns how many rows are in each split."""
+    untrained = _untrained(table)
     rows = [(*run(words), words, *rest) for words, *rest in _read(table)]
     trained = {p for _, pairs, *_, split in rows if split == "train" for p in pairs}
     longest = kwargs["max_train_functions"]
-    untrained = set()
-    if kwargs["splitting"] == "systematicity":
-        held = {p for _, pairs, *_, split in rows if split == "ood" for p in pairs}
-        assert not held & trained
-        untrained = held
     found = collections.Counter()
     for index, (result, pairs, count, words, answer, split) in enumerate(rows):
         assert result == answer, words
         assert max(len(words), len(answer)) <= kwargs["max_length"]
+        held = sum(pair in untrained for pair in pairs)
         assert table.tags["functions"][index] == count == len(pairs) + 1
-        assert table.tags["pairs"][index] >= sum(pair in untrained for pair in pairs)
+        assert table.tags["pairs"][index] == held
         assert 1 <= count <= kwargs["max_functions"]
         known = sum(pair in trained for pair in pairs)
         found[split] += 1
-        if split == "ood":
-            assert known == 0 < len(pairs)
-        elif split == "mixed":
-            assert 0 < table.tags["pairs"][index] < len(pairs)
+        if split in ("ood", "mixed"):
+            assert len(untrained) == kwargs["num_heldout_pairs"] > 0
+            assert (held == len(pairs)) == (split == "ood")
+            assert (known > 0) == (split == "mixed")
+            assert held > 0
+        elif split == "unused":
             assert known < len(pairs)
+            assert held == 0 or known == 0
         else:
-            assert table.tags["pairs"][index] == 0
-        if split in ("train", "id"):
-            assert known == len(pairs)
-            assert count <= longest
-        if split == "depth":
-            assert known == len(pairs)
-            assert count > longest
-        if split == "unused":
-            assert known < len(pairs)
+            assert (known, held) == (len(pairs), 0)
+            assert (count > longest) == (split == "depth")
     assert not any(table.certificate.impure.values())
     assert not any(table.certificate.overlap.values())
     return found
@@ -178,43 +180,6 @@ def test_rows_splits_and_tags(kwargs, expected):
     assert names == set(MACHINE) == set(pcfg.FUNCTIONS)
 
 
-def test_what_is_held_out_is_named():
-    table = _make(**SYSTEMATICITY)
-    text = table.certificate.held_out.removesuffix(".").partition(": ")[2]
-    named = {tuple(pair.split(" to ")) for pair in text.split(", ")}
-    rows = [(run(words)[1], split) for words, _, split in _read(table)]
-    assert len(named) == 9
-    assert not any(named & set(pairs) for pairs, split in rows if split == "train")
-    assert all(named.issuperset(pairs) for pairs, split in rows if split == "ood")
-    for index, (pairs, _) in enumerate(rows):
-        assert table.tags["pairs"][index] == sum(pair in named for pair in pairs)
-
-
-@settings(max_examples=15, deadline=None)
-@given(data=st.data())
-def test_splits_hold_over_the_parameters(data):
-    splitting = data.draw(st.sampled_from(pcfg.SPLITTINGS))
-    longest = data.draw(st.integers(3, 5))
-    longer = data.draw(st.integers(1, 2)) if splitting == "productivity" else 0
-    held = data.draw(st.integers(1, 40)) if splitting == "systematicity" else 0
-    kwargs = {
-        "splitting": splitting,
-        "num_symbols": data.draw(st.integers(3, 30)),
-        "max_functions": longest + longer,
-        "max_train_functions": longest,
-        "max_length": data.draw(st.integers(15, 40)),
-        "train_rows": data.draw(st.integers(40, 90)),
-        "heldout_rows": data.draw(st.integers(1, 30)),
-        "num_heldout_pairs": held,
-    }
-    try:
-        table = _make(data.draw(st.integers(0, 99)), **kwargs)
-    except ValueError as error:
-        assert "must be" in str(error)
-        return
-    _verify(table, kwargs)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -246,11 +211,11 @@ def test_splits_hold_over_the_parameters(data):
         ),
         (
             {"num_symbols": 2, "max_length": 4, "train_rows": 999},
-            r"train_rows must be at most the number of train rows that there are; .*",
+            r"train_rows must be at most the number of train rows .*, got 999; .*",
         ),
         (
             PRODUCTIVITY | {"train_rows": 1, "heldout_rows": 3},
-            r"train_rows must be so large that some held-out row .*, got 1\.",
+            r"train_rows must be so large that some held-out depth row .*, got 1\.",
         ),
     ],
 )

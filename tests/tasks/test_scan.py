@@ -1,6 +1,7 @@
 """SCAN against rewriting by regular expressions, and what is published of it."""
 
 import collections
+import functools
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rdt_jax import tasks
 from rdt_jax.tasks import base, scan
+from tests.tasks.reading import read
 
 # Variant -> (train rows, distinct train rows, test rows, the split of the test part).
 PUBLISHED = {
@@ -78,6 +80,7 @@ HAND_WORKED = {
 }
 
 
+@functools.cache
 def rewrite(command):
     """Rewrites the words of a command until only actions are left."""
     verb = "(walk|look|run|jump|turn)"
@@ -94,21 +97,29 @@ def rewrite(command):
 
 
 def _read(table):
-    """Yields (command, actions) of each row; checks how the row is laid out."""
-    for tokens, targets, positions in zip(
-        table.tokens.tolist(),
-        table.targets.tolist(),
-        table.answer_positions.tolist(),
-        strict=True,
-    ):
-        words = [table.vocab[token] for token in tokens if token]
-        start = words.index("<sep>")
-        answer = [table.vocab[t] for t in targets if t != base.NO_TARGET]
-        end = start + len(answer)
-        assert positions == [*range(start, end), *(len(targets) - len(answer)) * [0]]
-        assert answer.pop() == "<end>"
-        assert words[start + 1 :] == answer  # Teacher-forced.
-        yield " ".join(words[:start]), answer
+    """Yields (command, actions) of each row."""
+    for (*words, separator), (*actions, end), _ in read(table):
+        assert (separator, end) == ("<sep>", "<end>")
+        yield " ".join(words), actions
+
+
+def restate(table):
+    """Yields (answer, tags, parts) of each row, from the words of the rows."""
+    held_out = table.certificate.held_out
+    units = "|".join(re.findall("`(.*?)`", held_out))
+    anywhere = "in company" in held_out and units == "jump"  # In any phrase.
+    for command, _ in _read(table):
+        actions = rewrite(command)
+        sentences = re.split(" and | after ", command)
+        if not units:
+            parts = actions if "actions" in held_out else sentences
+        else:
+            pattern = f"({units})" + (".*" if anywhere else "( twice| thrice)?")
+            tested = [text for text in sentences if re.fullmatch(pattern, text)]
+            parts = [part for text in tested for part in ("unit", text)] or sentences
+            if "in company" in held_out and command == units:
+                parts = ["unit"]
+        yield (*actions, "<end>"), {"length": len(actions)}, parts
 
 
 @pytest.fixture(scope="module", params=PUBLISHED)
@@ -263,6 +274,7 @@ def test_a_sequence_answer_is_right_as_a_whole():
         repeats=np.array([3, 1, 1, 1], np.int32),
         atoms=np.array([[0, 1], [2, 1], [0, 3], [2, 3]]),
         held_out="nothing.",
+        answer_positions=base.pad(4 * [[1, 1]]),
     )
     assert certificate.chance == {"train": 0.5, "id": 0.5}
     assert certificate.majority == {"train": 1 / 3, "id": 1.0}
