@@ -84,7 +84,7 @@ def _paper() -> ml_collections.ConfigDict:
     config.task.kwargs.max_functions = 12
     config.task.kwargs.max_train_functions = 8
     config.task.kwargs.max_length = 80
-    config.task.kwargs.train_rows = 80_000
+    config.task.kwargs.train_rows = 40_000
     config.task.kwargs.heldout_rows = 5_000
     config.model.width = 768
     config.model.num_heads = 12

@@ -29,7 +29,7 @@ SPECS = [f"{name}:{preset}" for name in FILES for preset in PRESETS]
 def _load(spec):
     config = configs.load(f"{ROOT}/configs/{spec}")
     if config.task.name == "ltg_folder":  # The path of a folder is up to the user.
-        path = ltg_folders.example("systematicity")
+        path = ltg_folders.example("systematicity of 700 train rows")
         config = configs.override(config, {"task.kwargs.path": path})
     return config
 

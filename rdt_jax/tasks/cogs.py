@@ -92,18 +92,22 @@ CASES: Mapping[str, Case] = {
 }
 STRUCTURES = ("modified object to subject", "deeper complements", "deeper modifiers")
 CASE_NAMES = ("none", *CASES, *STRUCTURES)
+_ALL_VERBS = (
+    *(verb for verbs in VERBS.values() for verb in verbs),
+    *(case.word for case in CASES.values() if case.asked[1] == "verb"),
+)
+
+
+def past(verb: str) -> str:
+    """Returns the past tense and participle; all verbs here are regular."""
+    return verb + ("d" if verb.endswith("e") else "ed")
+
+
 WORDS = (
     *("<pad>", "a", "the", "was", "by", "to", "that", *PREPOSITIONS),
     *PEOPLE, *THINGS, *PLACES, *NAMES,
-    *(case.word for case in CASES.values()),
-    *(verb for verbs in VERBS.values() for verb in verbs),
-    *(
-        verb + ("d" if verb.endswith("e") else "ed")
-        for verb in (
-            *(verb for verbs in VERBS.values() for verb in verbs),
-            *(c.word for c in CASES.values() if c.asked[1] == "verb"),
-        )
-    ),
+    *(case.word for case in CASES.values() if case.asked[1] != "verb"),
+    *_ALL_VERBS, *(past(verb) for verb in _ALL_VERBS),
     *("(", ")", "=", ",", "*", *ROLES, "action", "content", "<sep>", "<end>"),
 )  # fmt: skip
 
@@ -200,9 +204,10 @@ def cogs(
     asked |= {(word, "modifier", "subject"): STRUCTURES[0] for word in PREPOSITIONS}
     index: dict[object, int] = {}
     used = []
-    for sentence, *_ in rows:
-        tested = [atom for u in sentence.uses if u in asked for atom in (asked[u], u)]
-        needed = tested or sentence.uses
+    for row in rows:
+        uses = row[0].uses
+        tested = [atom for use in uses if use in asked for atom in (asked[use], use)]
+        needed = tested or uses
         used.append([1 + index.setdefault(atom, len(index)) for atom in needed])
     atoms = base.pad(used) - 1
     part = np.array([row[1] for row in rows])
@@ -309,18 +314,21 @@ def _report(uniform, sentence) -> Sentence:
     )
 
 
-def _noun(uniform, construction, slot, fixed="", depth=0, modified="object"):
-    pool = PLACES if slot == "place" else PEOPLE
+def _noun(
+    uniform, construction, slot, fixed="", depth=0, modified="object"
+) -> Sentence:
+    pool: tuple[str, ...] = PLACES if slot == "place" else PEOPLE
     if slot == "theme":
-        pool = (*PEOPLE, *THINGS)
+        pool += THINGS
     if depth == 0 and slot != "place":
-        pool = (*pool, *NAMES)
+        pool += NAMES  # A name takes no modifier.
     noun = fixed or _pick(uniform, pool)
     uses: tuple[Use, ...] = ((noun, construction, slot),)
     if noun[0].isupper():
         return Sentence((noun,), (noun,), uses)
     article = _pick(uniform, ("a", "the"))
-    text, meaning = (article, noun), ("*", noun) if article == "the" else (noun,)
+    text: tuple[str, ...] = (article, noun)
+    meaning: tuple[str, ...] = ("*", noun) if article == "the" else (noun,)
     if depth:
         preposition = _pick(uniform, PREPOSITIONS)
         inner = _noun(uniform, "modifier", "place", depth=depth - 1, modified=modified)
@@ -328,11 +336,6 @@ def _noun(uniform, construction, slot, fixed="", depth=0, modified="object"):
         meaning = _compose(meaning, [(preposition, inner.meaning)])
         uses += ((preposition, "modifier", modified), *inner.uses)
     return Sentence(text, meaning, uses)
-
-
-def past(verb: str) -> str:
-    """Returns the past tense and participle; all verbs here are regular."""
-    return verb + ("d" if verb.endswith("e") else "ed")
 
 
 def _compose(head, roles) -> tuple[str, ...]:

@@ -130,12 +130,12 @@ def pcfg(
         for row in rows
     ]
     atoms = base.pad([[1 + atom for atom in row] for row in used]) - 1
-    part = np.array(part_of)
-    split = splits.assign(atoms, part == "train", part == "depth")
+    parts = np.array(part_of)
+    split = splits.assign(atoms, parts == "train", parts == "depth")
     heldout = ("id", "depth") if splitting == "productivity" else ("id",)
     splits.check_heldout(split, heldout, "train_rows", train_rows)
-    split[part == "ood"] = base.SPLITS.index("ood")
-    split[splits.mixes(atoms, split) & (part == "mixed")] = base.SPLITS.index("mixed")
+    split[parts == "ood"] = base.SPLITS.index("ood")
+    split[splits.mixes(atoms, split) & (parts == "mixed")] = base.SPLITS.index("mixed")
     held = [sum(pair in untrained for pair in row.pairs) for row in rows]
     words = ["<pad>", *FUNCTIONS, ",", *_symbol_words(num_symbols), "<sep>", "<end>"]
     questions = base.pad([row.question for row in rows])
