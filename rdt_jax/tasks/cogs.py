@@ -59,38 +59,38 @@ class Case(NamedTuple):
 
 _SUBJECT, _OBJECT = ("transitive", "agent"), ("transitive", "theme")
 CASES: Mapping[str, Case] = {
-    "subject to object, common": Case("wolf", _SUBJECT, _OBJECT),
-    "subject to object, proper": Case("Julia", _SUBJECT, _OBJECT),
-    "object to subject, common": Case("badger", _OBJECT, _SUBJECT),
-    "object to subject, proper": Case("Kevin", _OBJECT, _SUBJECT),
-    "alone to subject, common": Case("heron", None, _SUBJECT),
-    "alone to subject, proper": Case("Laura", None, _SUBJECT),
-    "alone to object, common": Case("lynx", None, _OBJECT),
-    "alone to object, proper": Case("Martin", None, _OBJECT),
-    "alone to infinitive": Case("whistle", None, ("infinitive", "verb")),
-    "active to passive": Case("greet", ("transitive", "verb"), ("passive", "verb")),
-    "passive to active": Case("praise", ("passive", "verb"), ("transitive", "verb")),
-    "omitted object to transitive": Case(
+    "subject_to_object_common": Case("wolf", _SUBJECT, _OBJECT),
+    "subject_to_object_proper": Case("Julia", _SUBJECT, _OBJECT),
+    "object_to_subject_common": Case("badger", _OBJECT, _SUBJECT),
+    "object_to_subject_proper": Case("Kevin", _OBJECT, _SUBJECT),
+    "alone_to_subject_common": Case("heron", None, _SUBJECT),
+    "alone_to_subject_proper": Case("Laura", None, _SUBJECT),
+    "alone_to_object_common": Case("lynx", None, _OBJECT),
+    "alone_to_object_proper": Case("Martin", None, _OBJECT),
+    "alone_to_infinitive": Case("whistle", None, ("infinitive", "verb")),
+    "active_to_passive": Case("greet", ("transitive", "verb"), ("passive", "verb")),
+    "passive_to_active": Case("praise", ("passive", "verb"), ("transitive", "verb")),
+    "omitted_object_to_transitive": Case(
         "sketch", ("omitted", "verb"), ("transitive", "verb")
     ),
-    "unaccusative to transitive": Case(
+    "unaccusative_to_transitive": Case(
         "shatter", ("unaccusative", "verb"), ("transitive", "verb")
     ),
-    "double object to dative": Case(
+    "double_object_to_dative": Case(
         "grant", ("double_object", "verb"), ("to_dative", "verb")
     ),
-    "dative to double object": Case(
+    "dative_to_double_object": Case(
         "deliver", ("to_dative", "verb"), ("double_object", "verb")
     ),
-    "agent to unaccusative subject": Case("mole", _SUBJECT, ("unaccusative", "theme")),
-    "theme to subject, omitted object": Case(
+    "agent_to_unaccusative_subject": Case("mole", _SUBJECT, ("unaccusative", "theme")),
+    "theme_to_subject_omitted_object": Case(
         "goose", ("unaccusative", "theme"), ("omitted", "agent")
     ),
-    "theme to unergative subject": Case(
+    "theme_to_unergative_subject": Case(
         "ferret", ("unaccusative", "theme"), ("unergative", "agent")
     ),
 }
-STRUCTURES = ("modified object to subject", "deeper complements", "deeper modifiers")
+STRUCTURES = ("modified_object_to_subject", "deeper_complements", "deeper_modifiers")
 CASE_NAMES = ("none", *CASES, *STRUCTURES)
 _ALL_VERBS = (
     *(verb for verbs in VERBS.values() for verb in verbs),
@@ -210,20 +210,20 @@ def cogs(
         needed = tested or uses
         used.append([1 + index.setdefault(atom, len(index)) for atom in needed])
     atoms = base.pad(used) - 1
-    part = np.array([row[1] for row in rows])
-    split = splits.assign(atoms, part == "train", part == "depth")
+    parts = np.array([split for _, split, *_ in rows])
+    split = splits.assign(atoms, parts == "train", parts == "depth")
     splits.check_heldout(split, ("id", "depth"), "train_rows", train_rows)
-    split[part == "ood"] = base.SPLITS.index("ood")
+    split[parts == "ood"] = base.SPLITS.index("ood")
     token = {word: number for number, word in enumerate(WORDS)}
-    questions = base.pad([[token[w] for w in row[0].text] for row in rows])
+    questions = base.pad([[token[w] for w in s.text] for s, *_ in rows])
     tokens, positions, targets = base.teacher_forced(
         questions,
-        base.pad([[token[w] for w in row[0].meaning] for row in rows]),
+        base.pad([[token[w] for w in s.meaning] for s, *_ in rows]),
         token["<sep>"],
         token["<end>"],
     )
-    alone = np.array([len(row[0].text) == 1 for row in rows])
-    repeats = np.where(alone, exposures, 1).astype(np.int32)
+    is_bare = np.array([len(sentence.text) == 1 for sentence, *_ in rows])
+    repeats = np.where(is_bare, exposures, 1).astype(np.int32)
     return base.Table(
         tokens=tokens,
         answer_positions=positions,

@@ -265,8 +265,8 @@ def test_every_construction_and_word_is_trained(table):
 
 
 def test_a_use_under_test_in_training_breaks_the_certificate(monkeypatch):
-    case = cogs.CASES["active to passive"]
-    changed = dict(cogs.CASES) | {"active to passive": case._replace(shown=case.asked)}
+    case = cogs.CASES["active_to_passive"]
+    changed = dict(cogs.CASES) | {"active_to_passive": case._replace(shown=case.asked)}
     monkeypatch.setattr(cogs, "CASES", changed)
     certificate = _make().certificate
     assert certificate.impure["ood"] == KWARGS["rows_per_case"]
@@ -300,7 +300,7 @@ def test_more_sentences_than_there_are_are_refused(monkeypatch):
     _make(max_train_depth=1, rows_per_case=150)
     message = (
         r"^task\.kwargs\.rows_per_case must be at most .* "
-        r"\(case: agent to unaccusative subject\), got 193; 192 were found\."
+        r"\(case: agent_to_unaccusative_subject\), got 193; 192 were found\."
     )
     with pytest.raises(ValueError, match=message):
         _make(max_train_depth=1, rows_per_case=193)
