@@ -266,16 +266,17 @@ def test_a_sequence_answer_by_hand():
 
 
 def test_a_sequence_answer_is_right_as_a_whole():
-    targets = base.pad([[3, 9], [3, 8], [3, 8], [3, 9]])
+    targets = base.pad([[3, 9], [3, 8], [3, 8], [3, 9], [3, 7]])
     certificate = base.certify(
-        tokens=base.pad([[1, 5], [2, 5], [1, 6], [2, 6]]),
+        tokens=base.pad([[1, 5], [2, 5], [1, 6], [2, 6], [2, 6]]),
         targets=targets,
-        split=np.array([0, 0, 0, 1], np.int8),
-        repeats=np.array([3, 1, 1, 1], np.int32),
-        atoms=np.array([[0, 1], [2, 1], [0, 3], [2, 3]]),
+        split=np.array([0, 0, 0, 1, 2], np.int8),
+        repeats=np.array([3, 1, 1, 1, 1], np.int32),
+        atoms=np.array([[0, 1], [2, 1], [0, 3], [2, 3], [4, 5]]),
         held_out="nothing.",
-        answer_positions=base.pad(4 * [[1, 1]]),
+        answer_positions=base.pad(5 * [[1, 1]]),
     )
-    assert certificate.chance == {"train": 0.5, "id": 0.5}
-    assert certificate.majority == {"train": 1 / 3, "id": 1.0}
-    assert certificate.last_token == {"train": 2 / 3, "id": 0.0}
+    # Training gives two answers, and never 3 7.
+    assert certificate.chance == {"train": 0.5, "id": 0.5, "ood": 0.0}
+    assert certificate.majority == {"train": 1 / 3, "id": 1.0, "ood": 0.0}
+    assert certificate.last_token == {"train": 2 / 3, "id": 0.0, "ood": 0.0}
