@@ -15,6 +15,7 @@ from rdt_jax import tasks
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import loop
 from tests.conftest import ROOT
+from tests.tasks import ltg_folders
 
 FILES = sorted(
     path.name
@@ -26,7 +27,11 @@ SPECS = [f"{name}:{preset}" for name in FILES for preset in PRESETS]
 
 
 def _load(spec):
-    return configs.load(f"{ROOT}/configs/{spec}")
+    config = configs.load(f"{ROOT}/configs/{spec}")
+    if config.task.name == "ltg_folder":  # The path of a folder is up to the user.
+        path = ltg_folders.example("systematicity of 700 train rows")
+        config = configs.override(config, {"task.kwargs.path": path})
+    return config
 
 
 def _keys(config, prefix=""):

@@ -1,7 +1,8 @@
 """A task's table: rows, where their answers are read, their split, and the proof."""
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -26,7 +27,8 @@ class Certificate:
         was never practiced, an `ood` row with one that was, a `mixed` row without one
         of each, a `depth` row that has either an atom never practiced or no more atoms
         than a train row); all 0.
-      chance: split -> accuracy of a uniform guess among the answers of training.
+      chance: split -> accuracy of a uniform guess among the answers of training; an
+        answer of several tokens is one answer, right as a whole.
       majority: split -> accuracy of the most frequent answer of a training epoch.
       last_token: split -> accuracy of the most frequent answer of a training epoch
         given the last token of the question.
@@ -96,6 +98,58 @@ class Table:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
 
+def uniform(rng: np.random.Generator) -> Iterator[float]:
+    """Yields numbers in [0, 1), drawn many at a time: ten times as fast as one by one.
+
+    Args:
+      rng: a generator that nothing else draws from afterwards.
+    """
+    while True:
+        yield from rng.random(2**14).tolist()
+
+
+def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Returns rows of tokens as int32 [N, T], padded with 0 to the longest."""
+    lengths = np.array([len(row) for row in rows])
+    padded = np.zeros((len(rows), lengths.max()), np.int32)
+    flat = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
+    padded[np.arange(lengths.max()) < lengths[:, None]] = flat
+    return padded
+
+
+def teacher_forced(
+    questions: np.ndarray, answers: np.ndarray, separator: int, end: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lays out rows whose answer is a sequence: question, separator, answer.
+
+    The first token of the answer is read at the separator, every further one at the
+    token before it, and `end` at the last. Under a causal mask all of them are right
+    exactly when greedy decoding gives the answer.
+
+    Args:
+      questions: int32 [N, Q], padded with 0 at the end.
+      answers: int32 [N, A - 1], padded likewise.
+      separator: the token between question and answer.
+      end: the token that ends an answer; it is a target and stands in no row.
+
+    Returns:
+      tokens int32 [N, T], answer_positions int32 [N, A], targets int32 [N, A].
+    """
+    rows = np.arange(len(questions))
+    asked, given = (questions != 0).sum(axis=1), (answers != 0).sum(axis=1)  # [N]
+    tokens = np.zeros((rows.size, (asked + 1 + given).max()), np.int32)
+    tokens[:, : questions.shape[1]] = questions
+    tokens[rows, asked] = separator
+    row, place = np.nonzero(answers)
+    tokens[row, asked[row] + 1 + place] = answers[row, place]
+    targets = np.full((rows.size, answers.shape[1] + 1), NO_TARGET, np.int32)
+    targets[row, place] = answers[row, place]
+    targets[rows, given] = end
+    positions = asked[:, None] + np.arange(targets.shape[1])
+    positions[targets == NO_TARGET] = 0
+    return tokens, positions.astype(np.int32), targets
+
+
 def certify(
     tokens: np.ndarray,
     targets: np.ndarray,
@@ -110,7 +164,7 @@ def certify(
     """Counts what a split proves.
 
     Args:
-      tokens: int32 [N, T].
+      tokens: int32 [N, T]; where answers are teacher-forced, they may be left out.
       targets: int32 [N, A].
       split: int8 [N].
       repeats: int32 [N].
@@ -167,7 +221,7 @@ def certify(
         held_out=held_out,
         **_baselines(
             _last_token(tokens, answer_positions),
-            targets[:, 0],
+            targets,
             parts,
             repeats,
             {} if shortcuts is None else shortcuts,
@@ -177,16 +231,22 @@ def certify(
 
 def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     # Only rows that share their hash with another row can be equal to one: few or none.
-    hashes = np.zeros(len(tokens), np.uint64)
-    for column in tokens.T:
-        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
-        hashes += column.astype(np.uint64)
+    hashes = _hashes(tokens)
     ordered = np.sort(hashes)
     candidate = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
     return {
         name: {row.tobytes() for row in tokens[mask & candidate]}
         for name, mask in parts.items()
     }
+
+
+def _hashes(rows) -> np.ndarray:
+    """Returns a number for every row, uint64 [N]; that of a row of one is itself."""
+    hashes = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
+        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
+        hashes += column.astype(np.uint64)
+    return hashes
 
 
 def _last_token(tokens, answer_positions) -> np.ndarray:
@@ -200,29 +260,35 @@ def _last_token(tokens, answer_positions) -> np.ndarray:
     return last
 
 
-def _baselines(last, first, parts, repeats, shortcuts) -> dict[str, dict]:
-    # Judged on the first answer: sequence answers are never right by luck alone.
+def _baselines(last, targets, parts, repeats, shortcuts) -> dict[str, dict]:
     train = parts["train"]
-    answers = np.unique(first[train])
-    majority = np.bincount(first[train], weights=repeats[train]).argmax()
+    values, answer = np.unique(_hashes(targets), return_inverse=True)  # [N]
+    majority = np.bincount(answer[train], weights=repeats[train]).argmax()
     scored = {name: mask for name, mask in parts.items() if mask.any()}
 
     def score(right: np.ndarray) -> dict[str, float]:
         return {name: float(right[mask].mean()) for name, mask in scored.items()}
 
     def score_feature(feature: np.ndarray) -> dict[str, float]:
-        values, of_row = np.unique(feature, return_inverse=True)
-        pairs = np.zeros((values.size, first.max() + 1), np.int64)
-        np.add.at(pairs, (of_row[train], first[train]), repeats[train])
-        best = np.where(pairs.any(axis=1), pairs.argmax(axis=1), majority)
-        return score(first == best[of_row])
+        _, of_row = np.unique(feature, return_inverse=True)
+        # The pairs that training has, feature by feature, the most frequent first.
+        pairs, pair = np.unique(
+            of_row[train] * values.size + answer[train], return_inverse=True
+        )
+        seen, answers = np.divmod(pairs, values.size)
+        order = np.lexsort((answers, -np.bincount(pair, weights=repeats[train]), seen))
+        known, first = np.unique(seen[order], return_index=True)
+        best = np.full(of_row.max() + 1, majority)
+        best[known] = answers[order][first]
+        return score(answer == best[of_row])
 
+    trained = np.bincount(answer[train], minlength=values.size) > 0
     return {
         "chance": {
-            name: share / answers.size
-            for name, share in score(np.isin(first, answers)).items()
+            name: share / int(trained.sum())
+            for name, share in score(trained[answer]).items()
         },
-        "majority": score(first == majority),
+        "majority": score(answer == majority),
         "last_token": score_feature(last),
         "shortcuts": {name: score_feature(f) for name, f in shortcuts.items()},
     }

@@ -87,6 +87,25 @@ def assign(atoms: np.ndarray, trained: np.ndarray, longer: np.ndarray) -> np.nda
     return split
 
 
+def mixes(atoms: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Says which rows need a part that a composed training row has, and one without.
+
+    Args:
+      atoms: int [N, K], the parts that each row needs, as `base.certify` takes them.
+      split: int8 [N]; only what is `train` counts.
+
+    Returns:
+      bool [N].
+    """
+    counts = sum((atom >= 0).astype(np.int32) for atom in atoms.T)
+    practiced = np.zeros(int(atoms.max()) + 2, bool)
+    for atom in atoms.T:
+        practiced[atom[(split == base.SPLITS.index("train")) & (counts > 1)]] = True
+    practiced[-1] = False  # Where a row needs no further part.
+    known = sum(practiced[atom].astype(np.int32) for atom in atoms.T)
+    return (known > 0) & (known < counts)
+
+
 def check_heldout(split: np.ndarray, names: Sequence[str], key: str, value: float):
     """Raises ValueError if one of the held-out splits `names` has no row.
 

@@ -68,6 +68,19 @@ def test_each_row_is_split_by_what_it_needs():
     assert split.dtype == np.int8
 
 
+def test_a_row_mixes_practiced_parts_with_others():
+    rows = [  # Parts, trained, mixes
+        ([0, 1, -1], True, False),
+        ([2, -1, -1], True, False),  # Composes nothing, so that 2 is not practiced.
+        ([1, 2, -1], False, True),
+        ([1, 0, 0], False, False),
+        ([2, 3, -1], False, False),
+    ]
+    atoms, trained, expected = zip(*rows, strict=True)
+    split = np.where(trained, 0, 1).astype(np.int8)
+    assert splits.mixes(np.array(atoms), split).tolist() == list(expected)
+
+
 def test_a_held_out_split_without_rows_is_refused():
     split = np.array([0, 0, 1, 5], np.int8)
     splits.check_heldout(split, ("id",), "phi", 0.5)
