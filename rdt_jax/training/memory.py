@@ -67,7 +67,7 @@ def _size(array: Any) -> int:
 
 def _peak(jaxpr: Any) -> int:
     """Returns the most bytes alive at once beside the arguments of a program."""
-    last = {}
+    last: dict[Any, int] = {}
     for number, equation in enumerate(jaxpr.eqns):
         last |= dict.fromkeys(_variables(equation.invars), number)
     last |= dict.fromkeys(_variables(jaxpr.outvars), len(jaxpr.eqns))
