@@ -17,7 +17,7 @@ import numpy as np
 import optax
 
 from rdt_jax.data import batches
-from rdt_jax.models import layers, presets, recurrent
+from rdt_jax.models import layers, loop, presets, recurrent
 from rdt_jax.tasks import SPLITS, Table
 from rdt_jax.training import losses, optimizers
 from rdt_jax.training.optimizers import Hyper
@@ -124,22 +124,23 @@ def build(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Program
             finite_steps=jnp.zeros(num_lanes, jnp.int32),
         )
 
-    def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None):
+    def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None, num_loops):
         tokens, positions, targets = batch
         outputs = recurrent.apply(
             params,
             tokens,
             positions,
             model,
-            num_loops=config.recurrence.num_loops,
+            num_loops=num_loops,
             backprop_depth=config.recurrence.backprop_depth,
+            max_loops=config.recurrence.max_loops,
             rngs=noise,
         )
         return losses.answer_cross_entropy(
             outputs.logits, targets, hyper.label_smoothing
         ).mean()
 
-    def update_lane(params, opt_state, seed, hyper: Hyper, step: jax.Array):
+    def update_lane(params, opt_state, seed, hyper: Hyper, *, step, num_loops):
         _, data_key, noise_key = _lane_keys(seed)
         index = batches.batch_indices(
             data_key, step, num_rows=epoch.size, batch_size=config.batch_size
@@ -149,7 +150,9 @@ def build(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Program
         if drops:
             key = jax.random.fold_in(noise_key, step)
             noise = layers.Noise(key, hyper.dropout, hyper.embedding_dropout)
-        loss, gradient = jax.value_and_grad(loss_of)(params, batch, hyper, noise)
+        loss, gradient = jax.value_and_grad(loss_of)(
+            params, batch, hyper, noise, num_loops
+        )
         updates, opt_state = optimizers.make(config, hyper).update(
             gradient, opt_state, params
         )
@@ -158,8 +161,10 @@ def build(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Program
 
     def train_chunk(state: TrainState, lanes: Lanes, n: jax.Array) -> TrainState:
         def update(_, state: TrainState) -> TrainState:
+            # Drawn here, not per lane: `vmap` would run every lane to the largest draw.
+            num_loops = loop.draw_loops(config.recurrence, state.step)
             params, opt_state, loss, norm = over_lanes(
-                functools.partial(update_lane, step=state.step)
+                functools.partial(update_lane, step=state.step, num_loops=num_loops)
             )(state.params, state.opt_state, lanes.seed, lanes.hyper)
             still = (state.finite_steps == state.step) & jnp.isfinite(loss)
             return TrainState(
