@@ -227,8 +227,7 @@ def test_with_zero_output_init_every_loop_is_the_identity():
     assert np.abs(one.logits).max() > 0.1
 
 
-@pytest.mark.parametrize("num_loops", [1, 3])
-def test_a_drawn_number_of_loops_is_the_fixed_model(num_loops):
+def test_a_drawn_number_of_loops_is_the_fixed_model(num_loops=3):
     noise = _noise(6, rate=0.3)
 
     def loss(params, count, most):
