@@ -39,11 +39,18 @@ def get_config() -> ml_collections.ConfigDict:
                 "remat": "full",  # none, dots, full: what the backward pass recomputes
             },
             "recurrence": {
-                "num_loops": 2,  # R in training, and of the phases below
+                "num_loops": 2,  # R of the evaluation and of the phases below, and of
+                # every update if sampling is fixed
                 "eval_loops": (),  # further loop counts at every evaluation
-                "sampling": "fixed",  # how the loop count of an update is drawn
+                "sampling": "fixed",  # fixed, uniform, poisson, lognormal_poisson: how
+                # the loop count of an update is drawn; all rows and lanes share it
+                "mean_loops": config_dict.placeholder(float),  # of the two Poissons,
+                # before clipping; lognormal_poisson adds 1
+                "min_loops": config_dict.placeholder(int),  # of uniform and poisson
+                "max_loops": config_dict.placeholder(int),  # of all but fixed
+                "sigma": config_dict.placeholder(float),  # of lognormal_poisson
                 "backprop_depth": config_dict.placeholder(int),  # last loops; None: all
-                "seed": 0,  # of the sampled depths
+                "seed": 0,  # of the sampled depths, folded with the step
             },
             "optimizer": {
                 "name": "adamw",  # the update rule

@@ -38,7 +38,7 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
         "model.output_init": recurrent.OUTPUT_INITS,
         "model.dtype": recurrent.DTYPES,
         "model.remat": loop.REMAT,
-        "recurrence.sampling": ("fixed",),
+        "recurrence.sampling": loop.SAMPLINGS,
     }
     found = []
     for key, values in choices.items():
@@ -66,18 +66,6 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
         found.append(
             f"model.embedding_std must be positive, got {model.embedding_std}."
         )
-    loops = recurrence.num_loops
-    if loops < 1:
-        found.append(f"recurrence.num_loops must be at least 1, got {loops}.")
-    if any(type(count) is not int or count < 1 for count in recurrence.eval_loops):
-        found.append(
-            "recurrence.eval_loops must hold ints of at least 1, "
-            f"got {recurrence.eval_loops}."
-        )
-    depth = recurrence.backprop_depth
-    if depth is not None and not 1 <= depth <= max(loops, 1):
-        found.append(
-            f"recurrence.backprop_depth must be in [1, recurrence.num_loops = {loops}],"
-            f" got {depth}."
-        )
+    if recurrence.sampling in loop.SAMPLINGS:
+        found += loop.problems(recurrence)
     return found

@@ -5,13 +5,14 @@ the stages are named as in Geiping et al. (2025), arXiv:2502.05171, Section 3.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from rdt_jax.models import layers, loop
+from rdt_jax.models import halting, layers, loop
 from rdt_jax.models.attention import INIT_STD
 
 Params = dict[str, Any]
@@ -61,7 +62,8 @@ class Outputs(NamedTuple):
 
     Attributes:
       logits: float32 [B, A, V], at the answer positions, after the last loop.
-      states: [R, B, T, D], the latent state after every loop.
+      states: [R, B, T, D], the latent state after every loop; with a traced count,
+        [max_loops, B, T, D] and zeros after the last loop.
     """
 
     logits: jax.Array
@@ -107,8 +109,9 @@ def apply(
     answer_positions: jax.Array,
     config: ModelConfig,
     *,
-    num_loops: int,
+    num_loops: int | jax.Array,
     backprop_depth: int | None = None,
+    max_loops: int | None = None,
     rngs: layers.Noise | None = None,
 ) -> Outputs:
     """Runs the core `num_loops` times over one embedding of `tokens`.
@@ -118,8 +121,9 @@ def apply(
       tokens: int32 [B, T], 0 is padding; padded keys are masked.
       answer_positions: int32 [B, A].
       config: the model.
-      num_loops: R, at least 1; free at test time.
+      num_loops: R, at least 1; free at test time. Traced, it needs `max_loops`.
       backprop_depth: see `loop.run_loops`.
+      max_loops: see `loop.run_loops`.
       rngs: dropout; None for none.
 
     Raises:
@@ -128,25 +132,57 @@ def apply(
     chex.assert_rank([tokens, answer_positions], 2)
     chex.assert_type([tokens, answer_positions], int)
     chex.assert_equal_shape_prefix([tokens, answer_positions], 1)
-    state = _embed(params, tokens, config)
-    mask = _causal_mask(tokens)
-    if rngs is not None:
-        state = layers.dropout(state, rngs.fold(0).key, rngs.embedding_rate)
-    noise = lambda place: None if rngs is None else rngs.fold(place)
-    state = _run_stage(params["prelude"], state, mask, config, noise(1))
-
-    def core(state: jax.Array, index: jax.Array) -> jax.Array:
-        return _run_stage(params["core"], state, mask, config, noise(3 + index))
-
-    states = loop.run_loops(
+    core, state = _recurrence(params, tokens, config, rngs)
+    state, states = loop.run_loops(
         core,
         state,
         num_loops=num_loops,
         backprop_depth=backprop_depth,
         remat=config.remat,
+        max_loops=max_loops,
     )
-    logits = readout(params, states[-1], tokens, answer_positions, config, noise(2))
+    noise = None if rngs is None else rngs.fold(2)
+    logits = readout(params, state, tokens, answer_positions, config, noise)
     return Outputs(logits=logits, states=states)
+
+
+def apply_until_halted(
+    params: Params,
+    tokens: jax.Array,
+    answer_positions: jax.Array,
+    config: ModelConfig,
+    *,
+    rule: str,
+    thresholds: Mapping[str, float | jax.Array],
+    min_loops: int,
+    max_loops: int,
+    asked: jax.Array | None = None,
+) -> halting.Halted:
+    """Runs the core until every row has halted; see `halting.run_until_halted`.
+
+    Args:
+      params: as `init` returns them.
+      tokens: int32 [B, T], 0 is padding; padded keys are masked.
+      answer_positions: int32 [B, A].
+      config: the model.
+      rule: of `halting.RULES`; convergence is that of the state at the answers.
+      thresholds: those of the rule.
+      min_loops: at least 1.
+      max_loops: at least `min_loops`.
+      asked: bool [B, A], False where a row has no such answer; None for all True.
+    """
+    core, state = _recurrence(params, tokens, config, None)
+    return halting.run_until_halted(
+        core,
+        state,
+        readout=lambda state: readout(params, state, tokens, answer_positions, config),
+        latents=lambda state: _at_answers(state, answer_positions),
+        rule=rule,
+        thresholds=thresholds,
+        min_loops=min_loops,
+        max_loops=max_loops,
+        asked=asked,
+    )
 
 
 def readout(
@@ -173,7 +209,7 @@ def readout(
     if params["coda"]:
         mask = _causal_mask(tokens)
         state = _run_stage(params["coda"], state, mask, config, rngs)
-    answers = jnp.take_along_axis(state, answer_positions[:, :, None], axis=1)
+    answers = _at_answers(state, answer_positions)
     norm = layers.LayerNorm()
     normed = cast(jax.Array, norm.apply({"params": params["final_norm"]}, answers))
     embedding = params["embedding"].astype(normed.dtype)
@@ -188,7 +224,7 @@ def num_parameters(params: Params) -> int:
 
 
 def training_flops(
-    config: ModelConfig, *, num_loops: int, length: int, num_answers: int
+    config: ModelConfig, *, num_loops: float, length: int, num_answers: int
 ) -> int:
     """Floating-point operations that one row of an update needs, at the least.
 
@@ -197,7 +233,7 @@ def training_flops(
 
     Args:
       config: the model.
-      num_loops: R.
+      num_loops: R; a mean, if it is drawn.
       length: T, padded.
       num_answers: A.
     """
@@ -222,6 +258,28 @@ def _embed(params: Params, tokens: jax.Array, config: ModelConfig) -> jax.Array:
     if config.position == "sinusoidal":
         state = state + layers.sinusoidal_positions(length, config.width)[None]
     return state.astype(DTYPES[config.dtype])
+
+
+def _recurrence(
+    params: Params, tokens: jax.Array, config: ModelConfig, rngs: layers.Noise | None
+) -> tuple[loop.Core, jax.Array]:
+    """Returns the core as a function of state and loop index, and the first state."""
+    state = _embed(params, tokens, config)
+    mask = _causal_mask(tokens)
+    if rngs is not None:
+        state = layers.dropout(state, rngs.fold(0).key, rngs.embedding_rate)
+    noise = lambda place: None if rngs is None else rngs.fold(place)
+    state = _run_stage(params["prelude"], state, mask, config, noise(1))
+
+    def core(state: jax.Array, index: jax.Array) -> jax.Array:
+        return _run_stage(params["core"], state, mask, config, noise(3 + index))
+
+    return core, state
+
+
+def _at_answers(state: jax.Array, answer_positions: jax.Array) -> jax.Array:
+    """Picks the answer positions, [B, T, D] to [B, A, D]."""
+    return jnp.take_along_axis(state, answer_positions[:, :, None], axis=1)
 
 
 def _causal_mask(tokens: jax.Array) -> jax.Array:

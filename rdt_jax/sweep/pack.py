@@ -7,7 +7,7 @@ from typing import NamedTuple
 import ml_collections
 
 from rdt_jax import tasks
-from rdt_jax.models import presets, recurrent
+from rdt_jax.models import loop, presets, recurrent
 from rdt_jax.training import checkpoint, curriculum, memory, optimizers, phases
 
 # Trials that differ in these keys only may train as lanes of one pack. Whether there is
@@ -121,7 +121,7 @@ def flops(pack: Pack) -> int:
     table = tasks.make_table(config)
     per_row = recurrent.training_flops(
         presets.model_config(config, table),
-        num_loops=config.recurrence.num_loops,
+        num_loops=loop.mean_loops(config.recurrence),
         length=table.tokens.shape[1],
         num_answers=table.targets.shape[1],
     )

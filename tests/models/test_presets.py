@@ -5,6 +5,24 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax.models import presets
 
+UNIFORM = {
+    "recurrence.sampling": "uniform",
+    "recurrence.min_loops": 2,
+    "recurrence.max_loops": 6,
+}
+POISSON = {
+    "recurrence.sampling": "poisson",
+    "recurrence.mean_loops": 4.0,
+    "recurrence.min_loops": 2,
+    "recurrence.max_loops": 8,
+}
+LOGNORMAL = {
+    "recurrence.sampling": "lognormal_poisson",
+    "recurrence.mean_loops": 32.0,
+    "recurrence.sigma": 0.5,
+    "recurrence.max_loops": 64,
+}
+
 
 def test_a_config_becomes_a_model(tiny_config, tiny_table):
     config = configs.override(
@@ -38,6 +56,9 @@ def test_a_good_config_has_no_problems(tiny_config):
     assert presets.problems(tiny_config) == []
     for changes in (
         {"recurrence.backprop_depth": 2, "recurrence.eval_loops": (1, 31)},
+        UNIFORM,
+        POISSON | {"recurrence.backprop_depth": 8, "recurrence.num_loops": 9},
+        LOGNORMAL | {"recurrence.max_loops": 1},
         {"model.dropout": 0.99, "model.prelude_blocks": 1, "model.dtype": "bfloat16"},
     ):
         assert presets.problems(configs.override(tiny_config, changes)) == []
@@ -51,7 +72,12 @@ def test_a_good_config_has_no_problems(tiny_config):
         ("model.output_init", "x", "must be one of zero, gpt2, normal, got 'x'."),
         ("model.dtype", "float16", "must be one of float32, bfloat16, got 'float16'."),
         ("model.remat", "x", "must be one of none, dots, full, got 'x'."),
-        ("recurrence.sampling", "x", "must be one of fixed"),
+        (
+            "recurrence.sampling",
+            "x",
+            "must be one of fixed, uniform, poisson, lognormal_poisson, got 'x'.",
+        ),
+        ("recurrence.seed", -1, "must be in [0, 2**32), got -1."),
         ("model.width", 0, "must be at least 1, got 0."),
         ("model.width", 15, "(15) must be a multiple of model.num_heads (2)."),
         ("model.num_heads", 0, "must be at least 1, got 0."),
@@ -85,6 +111,30 @@ def test_problems(tiny_config, key, value, problem):
         key, problem = "model.width", "(14) must be a multiple of model.num_heads (3)."
     assert found.startswith(f"{key} ")
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("base", "key", "value", "problem"),
+    [
+        ({}, "max_loops", 4, "must be none with recurrence.sampling = fixed, got 4."),
+        ({}, "sigma", 0.5, "must be none with recurrence.sampling = fixed, got 0.5."),
+        (POISSON, "max_loops", None, "must be given with recurrence.sampling = poi"),
+        (POISSON, "mean_loops", None, "sampling = poisson, got none."),
+        (POISSON, "mean_loops", 0.0, "must be positive, got 0.0."),
+        (POISSON, "sigma", 0.5, "must be none with recurrence.sampling = poisson"),
+        (POISSON, "min_loops", 9, "(9) must be at most recurrence.max_loops (8)."),
+        (POISSON, "min_loops", 0, "must be at least 1, got 0."),
+        (POISSON, "backprop_depth", 9, "in [1, recurrence.max_loops = 8], got 9."),
+        (UNIFORM, "mean_loops", 3.0, "must be none with recurrence.sampling = uni"),
+        (UNIFORM, "max_loops", 0, "must be at least 1, got 0."),
+        (LOGNORMAL, "sigma", -1.0, "must be positive, got -1.0."),
+        (LOGNORMAL, "min_loops", 1, "sampling = lognormal_poisson, got 1."),
+    ],
+)
+def test_problems_of_drawn_depths(tiny_config, base, key, value, problem):
+    key = f"recurrence.{key}"
+    found = presets.problems(configs.override(tiny_config, base | {key: value}))
+    assert any(text.startswith(f"{key} ") and problem in text for text in found), found
 
 
 def test_all_problems_are_listed(tiny_config):

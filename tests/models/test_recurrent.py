@@ -227,6 +227,61 @@ def test_with_zero_output_init_every_loop_is_the_identity():
     assert np.abs(one.logits).max() > 0.1
 
 
+def test_a_drawn_number_of_loops_is_the_fixed_model(num_loops=3):
+    noise = _noise(6, rate=0.3)
+
+    def loss(params, count, most):
+        outputs = recurrent.apply(
+            params, TOKENS, ANSWERS, CONFIG, num_loops=count, max_loops=most, rngs=noise
+        )
+        return (outputs.logits * WEIGHT).sum(), outputs
+
+    run = jax.grad(loss, has_aux=True)
+    known = jax.jit(lambda params: run(params, num_loops, None))(_params(CONFIG))
+    drawn = jax.jit(lambda params, count: run(params, count, 4))(
+        _params(CONFIG), jnp.int32(num_loops)
+    )
+    chex.assert_trees_all_close(drawn[0], known[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(drawn[1].logits, known[1].logits, rtol=1e-5, atol=1e-5)
+    assert drawn[1].states.shape[0] == 4
+    assert np.abs(known[0]["embedding"]).max() > 1e-2
+
+
+@pytest.mark.parametrize("rule", ["kl", "state"])
+def test_a_row_halts_with_the_logits_of_its_own_loop(rule):
+    states = _run(STAGES, num_loops=DIMS.R).states
+    logits = [_readout(_params(STAGES), s, TOKENS, ANSWERS, STAGES) for s in states]
+    threshold = {"kl": 0.016, "state": 0.44}[rule]
+    name = {"kl": "kl", "state": "change"}[rule]
+    halted = jax.jit(
+        lambda params: recurrent.apply_until_halted(
+            params, TOKENS, ANSWERS, STAGES, rule=rule, thresholds={name: threshold},
+            min_loops=2, max_loops=DIMS.R,
+        )
+    )(_params(STAGES))  # fmt: skip
+    states, logits = np.float64(states), np.float64(logits)
+    for row in range(DIMS.B):
+        for loop in range(2, DIMS.R + 1):
+            now, before = logits[loop - 1, row], logits[loop - 2, row]  # [A, V]
+            if rule == "kl":
+                p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+                        for x in (before, now))  # fmt: skip
+                moved = (p * np.log(p / q)).sum(-1)
+            else:
+                new, old = (states[loop - k, row, ANSWERS[row]] for k in (1, 2))
+                moved = np.linalg.norm(new - old, axis=-1) / np.linalg.norm(
+                    new, axis=-1
+                )
+            if (moved < threshold).all():
+                break
+        assert halted.loops[row] == loop
+        np.testing.assert_allclose(
+            halted.logits[row], logits[loop - 1, row], rtol=1e-4, atol=1e-4
+        )
+    assert halted.executed == halted.loops.max()
+    assert len(set(halted.loops.tolist())) > 1
+
+
 # Dropout.
 
 
