@@ -135,9 +135,10 @@ def build(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Program
             backprop_depth=config.recurrence.backprop_depth,
             rngs=noise,
         )
-        return losses.answer_cross_entropy(
+        loss = losses.answer_cross_entropy(
             outputs.logits, targets, hyper.label_smoothing
         ).mean()
+        return loss + sum(config.loss[k] * x for k, x in outputs.penalties.items())
 
     def update_lane(params, opt_state, seed, hyper: Hyper, step: jax.Array):
         _, data_key, noise_key = _lane_keys(seed)
@@ -146,9 +147,10 @@ def build(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Program
         )
         batch = tuple(x[epoch[index]] for x in rows)
         noise = None
-        if drops:
+        if drops or config.model.initial_state == "normal":
             key = jax.random.fold_in(noise_key, step)
-            noise = layers.Noise(key, hyper.dropout, hyper.embedding_dropout)
+            rates = (hyper.dropout, hyper.embedding_dropout) if drops else ()
+            noise = layers.Noise(key, *rates)
         loss, gradient = jax.value_and_grad(loss_of)(params, batch, hyper, noise)
         updates, opt_state = optimizers.make(config, hyper).update(
             gradient, opt_state, params

@@ -31,7 +31,7 @@ def _by_hand(num_loops):
 def _run(weight, state, num_loops, depth=None, remat="none"):
     return loop.run_loops(
         _core(weight), state, num_loops=num_loops, backprop_depth=depth, remat=remat
-    )
+    )[1]
 
 
 @functools.cache

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdt_jax.models import layers, recurrent
+from rdt_jax.models import inits, layers, recurrent
+from rdt_jax.models.architecture import DTYPES, ModelConfig
 
 # Distinct sizes, so that a swapped axis cannot pass by coincidence.
 DIMS = chex.Dimensions(B=5, T=3, V=23, D=22, R=7, A=2)
-CONFIG = recurrent.ModelConfig(
+CONFIG = ModelConfig(
     vocab_size=DIMS.V,
     max_length=11,
     width=DIMS.D,
@@ -71,7 +72,7 @@ def _slow(params, tokens, answers, config, num_loops, cut=0):
     mask = np.tril(np.ones((tokens.shape[1],) * 2, bool))[None] & (
         tokens[:, None, :] != 0
     )
-    block = lambda p, x: config.block.apply({"params": p}, x, mask, None)
+    block = lambda p, x: layers.Block(config).apply({"params": p}, x, mask, None)[0]
     state = params["embedding"][tokens] + params["position"][None, : tokens.shape[1]]
     for weights in params["prelude"]:
         state = block(weights, state)
@@ -96,7 +97,7 @@ def test_shapes_and_dtypes(config, num_loops):
     assert outputs.logits.shape == DIMS["BAV"]
     assert outputs.states.shape == (num_loops, *DIMS["BTD"])
     assert outputs.logits.dtype == jnp.float32
-    assert outputs.states.dtype == recurrent.DTYPES[config.dtype]
+    assert outputs.states.dtype == DTYPES[config.dtype]
     leaves = jax.tree.leaves(_shapes(config))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
 
@@ -166,7 +167,7 @@ def test_rows_of_a_batch_do_not_see_each_other():
     )
 
 
-@pytest.mark.parametrize("position", recurrent.POSITIONS)
+@pytest.mark.parametrize("position", layers.POSITIONS)
 def test_padding_changes_nothing(position):
     config = dataclasses.replace(CONFIG, position=position)
     answers = np.minimum(ANSWERS, 1)
@@ -177,11 +178,11 @@ def test_padding_changes_nothing(position):
     np.testing.assert_allclose(
         alone.states, other.states[:, :, :2], rtol=1e-4, atol=1e-4
     )
-    # The same word twice: only its position tells the two apart.
+    # The same word twice: only a position that is added tells the two apart.
     same = np.full_like(TOKENS[:, :2], 4)
     states = np.asarray(_run(config, same, answers).states[-1])
     apart = np.abs(states[:, 1] - states[:, 0]).max() > 1e-3
-    assert apart == (position != "none")
+    assert apart == (position in ("learned", "sinusoidal"))
 
 
 def test_the_embedding_of_padding_is_never_seen():
@@ -330,7 +331,8 @@ def test_the_scale_of_the_parameters():
 
 
 def test_normal_output_init_is_that_of_every_matrix():
-    assert [recurrent.OUTPUT_INITS[n](8) for n in ("zero", "normal")] == [0.0, 0.02]
+    kinds = ("zero", "normal")
+    assert [inits.OUTPUT_INITS[n](CONFIG, 0.02) for n in kinds] == [0.0, 0.02]
 
 
 @pytest.mark.parametrize(("length", "num_loops"), [(3, 1), (3, 2), (9, 2)])
@@ -362,7 +364,7 @@ def test_training_flops_count_every_loop():
 
 def test_rows_longer_than_the_position_table_are_refused():
     tokens, answers = np.ones((DIMS.B, 12), np.int32), ANSWERS
-    message = "rows of 12 tokens need model.position = none or sinusoidal; .* 11 pos"
+    message = "rows of 12 tokens need model.position = none, rope or sinusoidal; .* 11 pos"
     with pytest.raises(ValueError, match=message):
         recurrent.apply(_params(CONFIG), tokens, answers, CONFIG, num_loops=1)
     config = dataclasses.replace(CONFIG, position="sinusoidal")
