@@ -95,7 +95,7 @@ def penalties(halting: Halting, counted: jax.Array) -> dict[str, jax.Array]:
     """
     cost = (halting.updates + halting.remainder) * counted
     mean = cost.sum() / jnp.maximum(counted.sum(), 1)
-    return {"ponder": mean.astype(jnp.float32)}
+    return {"ponder": mean}
 
 
 def statistics(halting: Halting, counted: jax.Array) -> dict[str, jax.Array]:
@@ -112,8 +112,10 @@ def statistics(halting: Halting, counted: jax.Array) -> dict[str, jax.Array]:
       halted or all did at the first loop: halting then decides nothing. It is an
       alarm where its mean over rows stays at 1 after the first loop.
     """
-    share = lambda x: (x * counted[None]).sum(-1) / jnp.maximum(counted.sum(-1), 1)[None]
-    # A halted position's probability is 1 up to rounding; its remainder, never 0, is not.
+    share = lambda x: (
+        (x * counted[None]).sum(-1) / jnp.maximum(counted.sum(-1), 1)[None]
+    )
+    # What remains at the loop that halts is at least 1 - threshold, so never 0.
     halted = halting.remainder > 0
     found = {"ponder": share(halting.updates + halting.remainder)}
     found["halted"] = share(halted)

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax.numpy as jnp
 
-# Of the activations. Parameters are float32; float64 is for comparisons (JAX_ENABLE_X64).
+# Of the activations; parameters are float32. float64 needs JAX_ENABLE_X64.
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float64": jnp.float64}
 
 

@@ -156,7 +156,9 @@ def _values_dense(x, values, route):
 
 def _outputs_dense(mixed, outputs, route):
     gates = experts.gates(route).astype(mixed.dtype)
-    return jnp.einsum("bthek,hekd->btd", mixed[:, :, :, None] * gates[..., None], outputs)
+    return jnp.einsum(
+        "bthek,hekd->btd", mixed[:, :, :, None] * gates[..., None], outputs
+    )
 
 
 def _values_sorted(x, values, route):
@@ -203,12 +205,12 @@ def rotate(x: jax.Array, fraction: float, base: float) -> jax.Array:
 
     Args:
       x: [B, T, H, K].
-      fraction: the share of the K numbers, from the first, that is turned; it must
-        hold an even number of them.
+      fraction: the share of the K numbers, from the first, that is turned, rounded
+        down to an even number of them.
       base: the longest wavelength, in positions, divided by 2 pi.
     """
     length, head_width = x.shape[1], x.shape[3]
-    half = round(head_width * fraction) // 2
+    half = int(head_width * fraction) // 2
     angle = np.arange(length)[:, None] * base ** (-np.arange(half) / half)[None, :]
     dtype = wide(x.dtype)
     cos, sin = (jnp.asarray(f(angle), dtype)[None, :, None] for f in (np.cos, np.sin))

@@ -92,8 +92,13 @@ def decay(params: Params) -> jax.Array:
     return jnp.exp(-jax.nn.softplus(params["step"]) * jnp.exp(params["log_rate"]))
 
 
-_no_params = lambda key, config: {}
-_as_is = lambda params, embedded, config: embedded
+def _no_params(key: jax.Array, config: ModelConfig) -> Params:
+    return {}
+
+
+def _as_is(params: Params, embedded: jax.Array, config: ModelConfig) -> jax.Array:
+    return embedded
+
 
 INJECTIONS: Mapping[str, Injection] = {
     "none": Injection(_no_params, _as_is, lambda params, state, *_: state),
@@ -106,14 +111,15 @@ INJECTIONS: Mapping[str, Injection] = {
 def _normal_state(key: jax.Array | None, embedded: jax.Array, config: ModelConfig):
     """Geiping et al. (2025), Section 3: where a loop starts must not matter."""
     _, length, width = embedded.shape
+    dtype = wide(embedded.dtype)
     if key is not None:
-        drawn = jax.random.normal(key, embedded.shape)
+        drawn = jax.random.normal(key, embedded.shape, dtype)
     else:
         # The same for every row, and whatever follows in it.
         keys = jax.vmap(lambda t: jax.random.fold_in(jax.random.key(0), t))(
             jnp.arange(length)
         )
-        row = jax.vmap(lambda key: jax.random.normal(key, (width,), jnp.float32))(keys)
+        row = jax.vmap(lambda key: jax.random.normal(key, (width,), dtype))(keys)
         drawn = jnp.broadcast_to(row[None], embedded.shape)
     return (config.initial_state_std * drawn).astype(embedded.dtype)
 

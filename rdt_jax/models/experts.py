@@ -15,9 +15,10 @@ from rdt_jax.models.architecture import wide
 DISPATCHES = ("auto", "dense", "sorted")
 
 # Experts per chosen one from which sorting pays. `dense` does E / k times the useful
-# work; sorting, gathering and half-empty blocks cost about three times it. Measured on 2
-# CPU cores, forward and backward, time of dense over sorted in one run: E / k = 2: 0.6 to
-# 0.7 (E = 4, 8), 4: 0.9 to 1.3 (8, 16), 8: 2.5, 16: 2.7.
+# work; sorting, gathering and half-empty blocks cost some three times it. On 2 CPU
+# cores, forward and backward, time of dense over that of sorted in one run: at E / k of
+# 2, 0.6 to 0.7 (E = 4, 8); of 4, 0.9 to 1.3 (E = 8, 16, 384 and 1,536 tokens); of 8,
+# 2.5; of 16, 2.7.
 _SPARSE = 4
 _MOST_ROWS = 128  # Of one block of tokens that share an expert.
 
@@ -41,11 +42,11 @@ class Load(NamedTuple):
 
     Attributes:
       mass: [B, L, G, E], softmax of the logits, for each of L blocks and G routers.
-      count: [B, L, G, E], how often an expert was chosen.
+      chosen: [B, L, G, E], how often an expert was chosen.
     """
 
     mass: jax.Array
-    count: jax.Array
+    chosen: jax.Array
 
 
 Loads = Mapping[str, Load]  # by router: mlp, value, output
@@ -179,7 +180,7 @@ def penalties(loads: Loads) -> dict[str, jax.Array]:
         name = f"router_entropy_{names[router]}"
         term = negative_entropy(load_).mean(axis=(0, 2)).sum()
         found[name] = found.get(name, jnp.zeros_like(term)) + term
-    return {name: value.astype(jnp.float32) for name, value in found.items()}
+    return found
 
 
 def statistics(loads: Loads) -> dict[str, jax.Array]:
@@ -194,11 +195,11 @@ def statistics(loads: Loads) -> dict[str, jax.Array]:
     found = {}
     for name, load_ in loads.items():
         experts = load_.mass.shape[-1]
-        share = load_.count / jnp.maximum(load_.count.sum(-1, keepdims=True), 1)
+        share = load_.chosen / jnp.maximum(load_.chosen.sum(-1, keepdims=True), 1)
         values = {
             "entropy": -negative_entropy(load_) / jnp.log(experts),
             "load": share.max(axis=-1),
-            "used": (load_.count > 0).mean(axis=-1),
+            "used": (load_.chosen > 0).mean(axis=-1),
         }
         for kind, value in values.items():
             mean = value.mean(axis=(-2, -1)).astype(jnp.float32)

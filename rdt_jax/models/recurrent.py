@@ -1,8 +1,8 @@
 """The one skeleton: embedding, prelude, core x R, coda, readout.
 
 Reference: Kohli et al. (2026), arXiv:2604.07822, Section 4 (prelude and coda empty);
-the stages are named as in Geiping et al. (2025), arXiv:2502.05171, Section 3. Components
-name their own sources; presets.py says which of them make which published model.
+the stages are named as in Geiping et al. (2025), arXiv:2502.05171, Section 3.
+Components name their own sources; presets.py says which published model has which.
 """
 
 from typing import Any, NamedTuple, cast
@@ -26,8 +26,8 @@ class Outputs(NamedTuple):
       states: [R, B, T, D], after every loop what is read out: the latent state, or
         with ACT the interpolated one. With a traced count, [max_loops, B, T, D] and
         zeros after the last loop.
-      penalties: float32 scalars, terms of the loss without their weights: `ponder`,
-        `router_entropy_mlp`, `router_entropy_attention`; only those that the model has.
+      penalties: at least float32 scalars, terms of the loss without their weights:
+        `ponder`, `router_entropy_mlp`, `router_entropy_attention`; those it has.
       statistics: float32 [R, B] each, of halting (act.py) and routers (experts.py), as
         a pass of so many loops would report them; prelude and core, not the coda.
     """

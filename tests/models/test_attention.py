@@ -193,8 +193,6 @@ def test_the_output_projection_starts_at_its_own_scale():
     x = jnp.zeros((1, 2, 110))
     params = jax.jit(module.init)(jax.random.key(0), x, x, _causal(2, 1))["params"]
     assert np.std(params["qkv"]["kernel"]) == pytest.approx(0.02, rel=0.05)
-    assert np.std(params["output"]["kernel"]) == pytest.approx(
-        0.02 / 2**0.5, rel=0.05
-    )
+    assert np.std(params["output"]["kernel"]) == pytest.approx(0.02 / 2**0.5, rel=0.05)
     assert not params["qkv"]["bias"].any()
     assert not params["output"]["bias"].any()
