@@ -87,7 +87,7 @@ PRESETS: Mapping[str, Preset] = {
         "what every claim about loops is compared with (Saunshi et al. 2025, "
         "arXiv:2502.17416)",
         "one loop: as many parameters or as many FLOPs as a looped model",
-        _NO_EXTRAS | {"injection": ("none",)},
+        _NO_EXTRAS | {"injection": ("none",), "residual": ("plain", "layerscale")},
     ),
     "universal": Preset(
         "Dehghani et al. (2018), arXiv:1807.03819, Section 2",

@@ -1,11 +1,10 @@
 """Every preset and every pair of components: values, gradients and invariances.
 
 In float64: values against the numpy oracle to 1e-10, the gradient against the oracle's
-own slope, and what a model may not depend on. Presets are compiled; the other rows run
-one operation at a time, which shares the compiled operations between them.
+own slope, and what a model may not depend on. Models run one operation at a time, which
+shares the compiled operations between them; test_recurrent.py compiles the presets.
 """
 
-import contextlib
 import dataclasses
 import functools
 
@@ -65,11 +64,7 @@ def _case(index, tiny_config, tiny_table):
 @pytest.mark.parametrize("index", range(len(CASES)), ids=NAMES)
 def test_a_model_is_its_equations(index, tiny_config, tiny_table, monkeypatch):
     loops, model, params = _case(index, tiny_config, tiny_table)
-    compiled = CASES[index][0] != "custom"
-    if (
-        not compiled
-    ):  # Presets take the way of short rows, the others that of long ones.
-        monkeypatch.setattr(attention, "_SHORT", 0)
+    monkeypatch.setattr(attention, "_SHORT", 0)  # Fewer operations to compile.
     tokens, answers = _tokens(model.vocab_size), ANSWERS
     weights = np.sin(np.arange(B * A * model.vocab_size)).reshape(B, A, -1)
 
@@ -82,15 +77,13 @@ def test_a_model_is_its_equations(index, tiny_config, tiny_table, monkeypatch):
     other[[2, 3]] = other[[3, 2]]
     with jax.enable_x64(True):
         arrays = jax.tree.map(jnp.asarray, params)
-        with contextlib.nullcontext() if compiled else jax.disable_jit():
-            run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        with jax.disable_jit():
+            run = jax.value_and_grad(loss, has_aux=True)
             (_, outputs), gradient = run(arrays, jnp.asarray(tokens))
-            again = run if compiled else loss
-            moved = again(arrays, jnp.asarray(other))
-        outputs, gradient = jax.device_get((outputs, gradient))
-        moved = jax.device_get(moved[0][1] if compiled else moved[1])
+            _, moved = loss(arrays, jnp.asarray(other))
+        outputs, gradient, moved = jax.device_get((outputs, gradient, moved))
 
-    expected = oracle.run(params, tokens, answers, model, loops, compiled)
+    expected = oracle.run(params, tokens, answers, model, loops, False)
     for name in ("states", "logits"):
         ours, theirs = getattr(outputs, name), expected[name]
         np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-10)
@@ -121,7 +114,7 @@ def test_a_model_is_its_equations(index, tiny_config, tiny_table, monkeypatch):
     for sign in (1, -1):
         step = lambda p, d, sign=sign: p + sign * 1e-6 * d
         shifted = jax.tree.map(step, params, along)
-        found = oracle.run(shifted, tokens, answers, model, loops, compiled)
+        found = oracle.run(shifted, tokens, answers, model, loops, False)
         ends.append(
             (found["logits"] * weights).sum()
             + sum(LOSS[name] * value for name, value in found["penalties"].items())
