@@ -1,4 +1,4 @@
-"""The command `rdt`: train, sweep, figures, tasks.
+"""The command `rdt`: train, sweep, figures, tasks, models.
 
 Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
 made by the verb that needs them, so that `--help` is immediate.
@@ -89,6 +89,9 @@ def _parser() -> argparse.ArgumentParser:
 
     tasks = verbs.add_parser("tasks", help="list the tasks and their arguments")
     tasks.set_defaults(verb=_tasks)
+
+    models = verbs.add_parser("models", help="list the models and their components")
+    models.set_defaults(verb=_models)
 
     worker = verbs.add_parser("worker", help="train what a sweep has left to do")
     worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
@@ -290,6 +293,20 @@ def _tasks(options: argparse.Namespace) -> int:
         for parameter in signature.parameters.values():
             if parameter.name != "seed":
                 print(f"  {parameter}")
+    return WELL
+
+
+def _models(options: argparse.Namespace) -> int:
+    from rdt_jax.models import presets
+
+    del options
+    for name, preset in presets.PRESETS.items():
+        print(f"{name}: {preset.summary}\n  {preset.source}")
+        for key, values in preset.keys.items():
+            print(f"  model.{key} = {' or '.join(str(v).lower() for v in values)}")
+    print("components:")
+    for key, values in presets.COMPONENTS.items():
+        print(f"  model.{key}: {', '.join(values)}")
     return WELL
 
 

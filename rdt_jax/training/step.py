@@ -166,9 +166,10 @@ def build(
             max_loops=config.recurrence.max_loops,
             rngs=noise,
         )
-        return losses.answer_cross_entropy(
+        loss = losses.answer_cross_entropy(
             outputs.logits, targets, hyper.label_smoothing
         ).mean()
+        return loss + sum(config.loss[k] * x for k, x in outputs.penalties.items())
 
     def draw_batch(data, data_key, step, stage, stage_start, length: int):
         epoch, rows = data
@@ -199,9 +200,10 @@ def build(
         _, data_key, noise_key = _lane_keys(seed)
         batch = draw_batch(data, data_key, step, stage, stage_start, length)
         noise = None
-        if drops:
+        if drops or config.model.initial_state == "normal":
             key = jax.random.fold_in(noise_key, step)
-            noise = layers.Noise(key, hyper.dropout, hyper.embedding_dropout)
+            rates = (hyper.dropout, hyper.embedding_dropout) if drops else ()
+            noise = layers.Noise(key, *rates)
         loss, gradient = jax.value_and_grad(loss_of)(
             params, batch, hyper, noise, num_loops
         )
