@@ -35,10 +35,10 @@ def _cpu() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 3e-3
     config.optimizer.weight_decay = 1.0
     config.optimizer.warmup_steps = 10
-    config.batch_size = 128
-    config.num_steps = 3_000
-    config.eval_every_steps = 50
-    config.checkpoint_every_steps = 500
+    config.batch_size = 256
+    config.num_steps = 1_000
+    config.eval_every_steps = 20
+    config.checkpoint_every_steps = 200
     return config
 
 
