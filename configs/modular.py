@@ -2,7 +2,8 @@
 
 Presets:
   smoke  seconds; the whole path, no science
-  cpu    minutes on 2 cores; addition at width 64, one block looped twice
+  cpu    a minute on 2 cores; addition at width 64, one block looped twice: memorized
+         after about 200 updates, generalized after about 500, all seeds within 1,000
   paper  Power et al. (2022), arXiv:2201.02177, Appendix A.1: division mod 97 and a
          transformer without loops. The paper names no initial scale of the
          embedding tables; the base default is kept.
@@ -27,12 +28,12 @@ def _cpu() -> ml_collections.ConfigDict:
     config.task.kwargs = {
         "operation": "add",
         "modulus": 31,  # residues
-        "train_fraction": 0.5,  # of all pairs
+        "train_fraction": 0.6,  # of all pairs
     }
     config.model.core_blocks = 1
     config.model.output_init = "gpt2"
     config.recurrence.num_loops = 2
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 1.0
     config.optimizer.warmup_steps = 10
     config.batch_size = 256
@@ -56,6 +57,7 @@ def _paper() -> ml_collections.ConfigDict:
     config = _cpu()
     config.task.kwargs.operation = "divide"
     config.task.kwargs.modulus = 97
+    config.task.kwargs.train_fraction = 0.5
     config.model.width = 128
     config.model.core_blocks = 2
     config.recurrence.num_loops = 1
