@@ -58,7 +58,7 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def _generalization_is_late(runs: Sequence[Run]) -> Claim:
-    text = "Every run that generalizes has memorized before."
+    text = "Every run that generalizes has memorized at an earlier evaluation."
     source = "Power et al. (2022), arXiv:2201.02177"
     waits = []
     for run in runs:

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -25,23 +27,28 @@ def write(workdir, members, lanes):
     return workdir
 
 
-@pytest.fixture
-def few_draws(monkeypatch):
-    monkeypatch.setattr(compare.statistics, "SIMULATIONS", 40)
-
-
-@pytest.fixture
-def workdirs(tmp_path, few_draws):
-    """Two workdirs of the same six runs."""
-    made = []
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with two workdirs of the same six runs, not to be changed."""
+    folder = tmp_path_factory.mktemp("written")
     for name, steps, lanes in (("solo", SOLO, 1), ("packed", PACKED, 6)):
         members = [run(step, seed) for seed, step in enumerate(steps)]
-        made.append(write(tmp_path / name, members, lanes))
-    return made
+        write(folder / name, members, lanes)
+    return folder
+
+
+@pytest.fixture
+def workdirs(written, tmp_path, monkeypatch):
+    """Two workdirs of the same six runs; simulations are few."""
+    monkeypatch.setattr(compare.statistics, "SIMULATIONS", 40)
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    return [tmp_path / "solo", tmp_path / "packed"]
 
 
 def compared(workdirs, **options):
-    return compare.compare(*workdirs, **({"event": "id_generalized", "seed": 0} | options))
+    return compare.compare(
+        *workdirs, **({"event": "id_generalized", "seed": 0} | options)
+    )
 
 
 # The study.
@@ -124,9 +131,7 @@ def test_lines_say_what_was_found(workdirs):
         "Updates to ID generalized: knowledge_composition, 6 pairs, budget 230, "
         "evaluated every 10."
     )
-    assert solo == (
-        "solo: 6 of 6 arrived, median 135, 95% interval 80 - 180, lanes 1"
-    )
+    assert solo == ("solo: 6 of 6 arrived, median 135, 95% interval 80 - 180, lanes 1")
     assert packed == (
         "packed: 5 of 6 arrived, median 150, 95% interval 90 - > 230, lanes 6"
     )

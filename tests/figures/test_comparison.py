@@ -40,10 +40,12 @@ def legend(figure):
 
 def test_curves_rise_by_one_run_at_its_time():
     solo, packed = curves(draw())
-    np.testing.assert_allclose(solo[1], [0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    np.testing.assert_array_equal(solo[0][1:], SOLO)
-    np.testing.assert_array_equal(packed[0][1:], PACKED)
+    np.testing.assert_allclose(solo[1], [0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    np.testing.assert_array_equal(solo[0][1:-1], SOLO)
+    np.testing.assert_array_equal(packed[0][1:-1], PACKED)
     left = draw().axes[0]
+    # Where all have arrived, the curve goes on to the edge.
+    assert min(solo[0][-1], packed[0][-1]) > left.get_xlim()[1]
     assert [line.get_color() for line in left.lines] == list(comparison.COLORS)
     assert {line.get_drawstyle() for line in left.lines} == {"steps-post"}
 
@@ -108,5 +110,7 @@ def test_says_what_is_drawn():
     ],
 )
 def test_only_two_groups_of_one_size_are_drawn(times, sizes):
-    with pytest.raises(ValueError, match=f"Two groups of one size .*, got sizes {sizes}"):
+    with pytest.raises(
+        ValueError, match=f"Two groups of one size .*, got sizes {sizes}"
+    ):
         comparison.paired_times(times, budget=9, title="", notes=(), event="")
