@@ -2,9 +2,9 @@
 
 Presets:
   smoke  seconds; the whole path, no science
-  cpu    under a minute; addition mod 31 at width 64, one block looped twice. Of 20 seeds
-         all memorize within 320 updates and 19 generalize within 1,000, half within
-         340 (experiments/packing)
+  cpu    addition mod 31 at width 64, one block looped twice. Of 20 seeds all memorize
+         within 320 updates and 19 generalize within 1,000, half of them within 340
+         (experiments/packing)
   paper  Power et al. (2022), arXiv:2201.02177, Appendix A.1: division mod 97 and a
          transformer without loops. The paper names no initial scale of the
          embedding tables; the base default is kept.
