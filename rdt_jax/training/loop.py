@@ -207,6 +207,8 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
     clock = _Clock()
     rate = None  # updates per second of the last dispatch
     compiled: set[tuple[int, int]] = set()  # (lanes, tokens of a row)
+    # A kill may have come between the last checkpoint and what it says of each run.
+    _write_statuses(setup, progress, at, rate)
     while True:
         if evaluation.next_step(config, progress.extra["evaluated"]) == at:
             running = standing.running(progress)
