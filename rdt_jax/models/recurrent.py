@@ -123,50 +123,18 @@ def apply(
     chex.assert_type([tokens, answer_positions], int)
     chex.assert_equal_shape_prefix([tokens, answer_positions], 1)
     _check_steps(config, num_loops)
-    mask = _causal_mask(tokens)
     counted = _counted(tokens, answer_positions)
-    noise = lambda place: None if rngs is None else rngs.fold(place)
-    embedded = _embed(params, tokens, config)
-    if rngs is not None and rngs.embedding_rate is not None:
-        embedded = layers.dropout(embedded, rngs.fold(0).key, rngs.embedding_rate)
-    run = lambda stage, x, place: _run_stage(
-        params[stage], x, mask, counted, config, place
-    )
-    embedded, before = run("prelude", embedded, noise(1))
-    injection = registry.lookup("injection", components.INJECTIONS, config.injection)
-    drive = injection.drive(params.get("inject"), embedded, config)
-
-    def core(carry: _Carry, index: jax.Array) -> _Carry:
-        entered = injection.enter(
-            params.get("inject"), carry.state, drive, index, config
-        )
-        entered = _add_coordinates(params, entered, index, config)
-        state, loads = run("core", entered, noise(3 + index))
-        if "gate" in params:
-            state = components.keep(params["gate"], state, carry.state)
-        halting = carry.halting
-        if halting is not None:
-            halting = act.advance(params["halting"], halting, entered, state, config)
-        return _Carry(state, halting, jax.tree.map(jnp.add, carry.loads, loads))
-
-    state_key = None if rngs is None else rngs.fold(0).fold(0).key
-    state = registry.lookup(
-        "initial state", components.INITIAL_STATES, config.initial_state
-    )(state_key, embedded, config)
-    loads = jax.eval_shape(lambda x: run("core", x, None)[1], state)
+    core, first, before = _recurrence(params, tokens, counted, config, rngs)
     last, every = loop.run_loops(
         core,
-        _Carry(
-            state=state,
-            halting=act.start(state) if config.halting == "act" else None,
-            loads=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), loads),
-        ),
+        first,
         num_loops=num_loops,
         backprop_depth=backprop_depth,
         remat=config.remat,
     )
+    noise = None if rngs is None else rngs.fold(2)
     logits, after = _read(
-        params, _visible(last), tokens, answer_positions, config, noise(2)
+        params, _visible(last), tokens, answer_positions, config, noise
     )
     penalties = experts.penalties(experts.join(before, last.loads, after))
     # The prelude is the same for all loop counts.
@@ -202,6 +170,52 @@ def readout(
       At least float32 [B, A, V].
     """
     return _read(params, state, tokens, answer_positions, config, rngs)[0]
+
+
+def _recurrence(
+    params: Params,
+    tokens: jax.Array,
+    counted: jax.Array,
+    config: ModelConfig,
+    rngs: layers.Noise | None,
+) -> tuple[loop.Core, _Carry, experts.Loads]:
+    """Returns what a loop does, what the first one gets, and the prelude's routers."""
+    mask = _causal_mask(tokens)
+    noise = lambda place: None if rngs is None else rngs.fold(place)
+    embedded = _embed(params, tokens, config)
+    if rngs is not None and rngs.embedding_rate is not None:
+        embedded = layers.dropout(embedded, rngs.fold(0).key, rngs.embedding_rate)
+    run = lambda stage, x, place: _run_stage(
+        params[stage], x, mask, counted, config, place
+    )
+    embedded, before = run("prelude", embedded, noise(1))
+    injection = registry.lookup("injection", components.INJECTIONS, config.injection)
+    drive = injection.drive(params.get("inject"), embedded, config)
+
+    def core(carry: _Carry, index: jax.Array) -> _Carry:
+        entered = injection.enter(
+            params.get("inject"), carry.state, drive, index, config
+        )
+        entered = _add_coordinates(params, entered, index, config)
+        state, loads = run("core", entered, noise(3 + index))
+        if "gate" in params:
+            state = components.keep(params["gate"], state, carry.state)
+        halting = carry.halting
+        if halting is not None:
+            halting = act.advance(params["halting"], halting, entered, state, config)
+        return _Carry(state, halting, jax.tree.map(jnp.add, carry.loads, loads))
+
+    state_key = None if rngs is None else rngs.fold(0).fold(0).key
+    state = registry.lookup(
+        "initial state", components.INITIAL_STATES, config.initial_state
+    )(state_key, embedded, config)
+    loads = jax.eval_shape(lambda x: run("core", x, None)[1], state)
+    first = _Carry(
+        state=state,
+        halting=act.start(state) if config.halting == "act" else None,
+        loads=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), loads),
+    )
+    return core, first, before
 
 
 def _read(params, state, tokens, answer_positions, config: ModelConfig, rngs):
