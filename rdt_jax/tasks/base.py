@@ -24,11 +24,13 @@ class Certificate:
         and of those never composed in training.
       impure: split -> rows that break its definition (an `id` row with an atom that
         was never practiced, an `ood` row with one that was, a `depth` row that has
-        either an atom never practiced or no more atoms than a train row); all 0.
+        an atom never practiced or is no longer than the longest train row); all 0.
       chance: split -> accuracy of a uniform guess among the answers of training.
       majority: split -> accuracy of the most frequent answer of a training epoch.
       last_token: split -> accuracy of the most frequent answer of a training epoch
         given the last token of the row.
+      shortcuts: name -> split -> accuracy of the most frequent answer of a training
+        epoch given the little of the row that this shortcut looks at.
       held_out: what the model never saw, in words.
     """
 
@@ -39,6 +41,7 @@ class Certificate:
     chance: Mapping[str, float]
     majority: Mapping[str, float]
     last_token: Mapping[str, float]
+    shortcuts: Mapping[str, Mapping[str, float]]
     held_out: str
 
 
@@ -98,6 +101,9 @@ def certify(
     repeats: np.ndarray,
     atoms: np.ndarray,
     held_out: str,
+    *,
+    lengths: np.ndarray | None = None,
+    shortcuts: Mapping[str, np.ndarray] | None = None,
 ) -> Certificate:
     """Counts what a split proves.
 
@@ -110,6 +116,9 @@ def certify(
         of one part is that part itself, a row of more composes them. A part that is
         needed twice counts twice.
       held_out: what the model never saw, in words.
+      lengths: int [N], how long each row is, read off the rows (steps one after
+        another, where a row also needs parts side by side); None: its number of atoms.
+      shortcuts: name -> int [N], what a guesser sees instead of the row.
     """
     parts = {name: split == SPLITS.index(name) for name in SPLITS}
     names = [name for name in SPLITS if parts[name].any()]
@@ -127,8 +136,8 @@ def certify(
         "ood": int((parts["ood"] & (counts > 1) & (known > 0)).sum()),
     }
     if "depth" in names:
-        longest = counts[parts["train"]].max()
-        broken = (known < counts) | (counts <= longest)
+        lengths = counts if lengths is None else lengths
+        broken = (known < counts) | (lengths <= lengths[parts["train"]].max())
         impure["depth"] = int((parts["depth"] & broken).sum())
     keys = _repeated_rows(tokens, parts)
     return Certificate(
@@ -146,16 +155,23 @@ def certify(
         },
         impure=impure,
         held_out=held_out,
-        **_baselines(tokens, targets, parts, repeats),
+        **_baselines(tokens, targets, parts, repeats, shortcuts or {}),
     )
+
+
+def row_hashes(tokens: np.ndarray) -> np.ndarray:
+    """Hashes each row of [N, T], uint64 [N]; padding at a row's end changes nothing."""
+    hashes = np.zeros(len(tokens), np.uint64)
+    power = np.ones(1, np.uint64)
+    for column in tokens.T:
+        hashes += column.astype(np.uint64) * power
+        power *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
+    return hashes
 
 
 def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     # Only rows that share their hash with another row can be equal to one: few or none.
-    hashes = np.zeros(len(tokens), np.uint64)
-    for column in tokens.T:
-        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
-        hashes += column.astype(np.uint64)
+    hashes = row_hashes(tokens)
     ordered = np.sort(hashes)
     candidate = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
     return {
@@ -164,7 +180,7 @@ def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     }
 
 
-def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
+def _baselines(tokens, targets, parts, repeats, shortcuts) -> dict[str, dict]:
     # Judged on the first answer: sequence answers are never right by luck alone.
     train, first = parts["train"], targets[:, 0]
     answers = np.unique(first[train])
@@ -172,19 +188,34 @@ def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
     last = tokens[:, 0]
     for column in tokens.T:
         last = np.where(column != 0, column, last)
-    pairs = np.zeros((tokens.max() + 1, targets.max() + 1), np.int64)
-    np.add.at(pairs, (last[train], first[train]), repeats[train])
-    by_last = np.where(pairs.sum(axis=1) > 0, pairs.argmax(axis=1), majority)
     scored = {name: mask for name, mask in parts.items() if mask.any()}
+
+    def accuracies(guesses):
+        return {n: float((first == guesses)[m].mean()) for n, m in scored.items()}
+
+    def given(seen):
+        return accuracies(_best_guesses(seen, first, train, repeats, majority))
+
     return {
         "chance": {
             n: float(np.isin(first[m], answers).mean()) / answers.size
             for n, m in scored.items()
         },
-        "majority": {
-            n: float((first[m] == majority).mean()) for n, m in scored.items()
-        },
-        "last_token": {
-            n: float((first[m] == by_last[last[m]]).mean()) for n, m in scored.items()
-        },
+        "majority": accuracies(majority),
+        "last_token": given(last),
+        "shortcuts": {name: given(seen) for name, seen in shortcuts.items()},
     }
+
+
+def _best_guesses(seen, first, train, repeats, majority) -> np.ndarray:
+    """Returns the most frequent answer of training given `seen`, [N]."""
+    _, codes = np.unique(seen, return_inverse=True)
+    width = int(first.max()) + 1
+    keys = codes[train] * width + first[train]
+    keys, inverse = np.unique(keys, return_inverse=True)
+    counts = np.bincount(inverse, weights=repeats[train])
+    values, answers = np.divmod(keys, width)
+    order = np.lexsort([-answers, counts])  # The last one written stays.
+    guesses = np.full(codes.max() + 1, majority)
+    guesses[values[order]] = answers[order]
+    return guesses[codes]
