@@ -165,7 +165,7 @@ def _fill(rng, draw, read, answers, quota, seen, practiced, group):
     """Returns ((tokens, reading), missing [A]): rows until every quota is filled."""
     missing, tokens, readings, patience = quota.copy(), [], [], PATIENCE
     while missing.any() and patience:
-        count = int(np.clip(2 * missing.sum(), SMALLEST_DRAW, LARGEST_DRAW))
+        count = int(np.clip(missing.max() * missing.size, SMALLEST_DRAW, LARGEST_DRAW))
         drawn = draw(rng, count - count % group)
         hashes = base.row_hashes(drawn)
         _, first = np.unique(hashes, return_index=True)
