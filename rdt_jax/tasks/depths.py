@@ -208,18 +208,20 @@ def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
         np.array([base.SPLITS.index(kind) for kind in kinds], np.int8),
         [len(parts[part][0]) for part in ordered],
     )
-    tag = {"depth": "depth", "hop": "hops"}[plan.unit]
+    tag, each = {
+        "depth": ("depth", "depth"),
+        "hop": ("hops", "number of hops"),
+    }[plan.unit]
     targets = reading.answers.astype(np.int32)[:, None]
     repeats = np.ones(len(tokens), np.int32)
-    deepest = f"up to {tag} {plan.trained}"
     certificate = base.certify(
         tokens,
         targets,
         split,
         repeats,
         reading.atoms,
-        f"{plan.heldout} rows of each {tag} from {plan.first} to {plan.last}; training "
-        f"has other rows, {deepest}.",
+        f"{plan.heldout} rows of each {each} from {plan.first} to {plan.last}; training "
+        f"has {plan.train} others of each up to {plan.trained}.",
         lengths=reading.depth,
         shortcuts=shortcuts(tokens),
     )
