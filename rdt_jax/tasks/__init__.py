@@ -10,15 +10,24 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import registry
-from rdt_jax.tasks import knowledge, modular
+from rdt_jax.tasks import dag, dyck, expressions, graphs, knowledge, logic, modular
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
 
 __all__ = ["SPLITS", "TASKS", "Certificate", "Table", "make_table", "problems"]
 
 TASKS: Mapping[str, Callable[..., Table]] = {
+    "arithmetic_expression": expressions.arithmetic_expression,
+    "boolean_expression": expressions.boolean_expression,
+    "dag_arithmetic": dag.dag_arithmetic,
+    "dyck": dyck.dyck,
+    "graph_next_step": graphs.graph_next_step,
+    "graph_reachability": graphs.graph_reachability,
+    "kinship": logic.kinship,
     "knowledge_composition": knowledge.composition,
     "knowledge_depth": knowledge.depth,
+    "listops": expressions.listops,
     "modular": modular.modular,
+    "transitive_inference": logic.transitive_inference,
 }
 
 

@@ -190,9 +190,7 @@ def _read(form, tokens) -> depths.Reading:
     lines = equations.reshape(-1, equations.shape[2])
     used, applied = lines[:, ::2], lines[:, 1::2]
     own = np.arange(len(lines))[:, None] // form.num_nodes * form.num_nodes
-    source = np.where(
-        used >= form.first_name, own + used - form.first_name, len(lines)
-    )
+    source = np.where(used >= form.first_name, own + used - form.first_name, len(lines))
     is_leaf = used[:, 0] < form.first_name
     value = np.append(np.where(is_leaf, used[:, 0] - 1, 0), 0)
     depth = np.append(np.where(is_leaf, 0, -1), 0)
@@ -206,14 +204,16 @@ def _read(form, tokens) -> depths.Reading:
         depth[known] = level
     asked = asked + np.arange(count) * form.num_nodes
     needed = np.zeros(len(lines) + 1, bool)
-    front = asked
+    needed[asked] = True
+    front = np.unique(source[asked])
     while front.size:
         needed[front] = True
+        front = front[front < len(lines)]
         front = np.unique(source[front])
-        front = front[~needed[front] & (front < len(lines))]
-    lines, places = np.nonzero((atoms >= 0) & needed[:-1, None])
-    rows = lines // form.num_nodes
-    atoms = depths.padded(atoms[lines, places] + 1, rows, count) - 1
+        front = front[~needed[front]]
+    needed_lines, places = np.nonzero((atoms >= 0) & needed[:-1, None])
+    rows = needed_lines // form.num_nodes
+    atoms = depths.padded(atoms[needed_lines, places] + 1, rows, count) - 1
     return depths.Reading(1 + value[asked], atoms, depth[asked])
 
 

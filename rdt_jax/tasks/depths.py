@@ -220,8 +220,8 @@ def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
         split,
         repeats,
         reading.atoms,
-        f"{plan.heldout} rows of each {each} from {plan.first} to {plan.last}; training "
-        f"has {plan.train} others of each up to {plan.trained}.",
+        f"{plan.heldout} rows of each {each} from {plan.first} to {plan.last}; "
+        f"training has {plan.train} others of each up to {plan.trained}.",
         lengths=reading.depth,
         shortcuts=shortcuts(tokens),
     )

@@ -95,8 +95,8 @@ def dyck(
         rows = np.repeat(nesting.grow(rng, start, expand), 2, axis=0)
         closing = 1 + num_kinds + np.stack([first, second, second, first], axis=1)
         closing = closing.reshape(-1, 2)  # As it should be, and exchanged.
-        for mark, token in zip(marks, closing.T, strict=True):
-            rows = np.where(rows == mark, token[:, None], rows)
+        for place, closed in enumerate(closing.T):
+            rows = np.where(rows == marks[place], closed[:, None], rows)
         return rows
 
     def evaluate(symbols, start, end, around):

@@ -32,6 +32,7 @@ LISTOPS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     ),
 }
 
+
 def arithmetic_expression(
     *,
     seed: int,

@@ -198,8 +198,8 @@ def _check(plan, num_nodes, num_edges, num_paths, one_source):
     )
     if not paths <= num_edges <= most:
         raise ValueError(
-            f"task.kwargs.num_edges must be in [{paths}, {most}] with {num_nodes} nodes "
-            f"and paths of {plan.first} to {plan.last} hops, got {num_edges}."
+            f"task.kwargs.num_edges must be in [{paths}, {most}] with {num_nodes} "
+            f"nodes and paths of {plan.first} to {plan.last} hops, got {num_edges}."
         )
 
 
@@ -247,7 +247,10 @@ def _write(rng, graphs, num_nodes, source, target) -> np.ndarray:
     for place, edges in enumerate(graphs):
         edges = np.take_along_axis(edges, order[:, :, None], axis=1)
         named = np.take_along_axis(names, edges.reshape(count, -1), axis=1)
-        tokens[:, place, 0:-3:3], tokens[:, place, 2:-3:3] = named[:, ::2], named[:, 1::2]
+        tokens[:, place, 0:-3:3], tokens[:, place, 2:-3:3] = (
+            named[:, ::2],
+            named[:, 1::2],
+        )
     tokens[:, :, 1:-3:3], tokens[:, :, -3] = 1 + num_nodes, 2 + num_nodes
     tokens[:, :, -2], tokens[:, :, -1] = names[:, [source]], names[:, [target]]
     return tokens.reshape(-1, tokens.shape[2])

@@ -225,9 +225,7 @@ def transitive_inference(
         for place, (higher_at, lower_at, is_left) in enumerate(ways):
             falling = lower_at * (num_items + 1) + deeper[rows, lower_at]
             rising = higher[rows, higher_at] * (num_items + 1) + higher_at
-            atoms[:, place] = np.where(
-                is_left, np.where(is_above, falling, rising), -1
-            )
+            atoms[:, place] = np.where(is_left, np.where(is_above, falling, rising), -1)
         return depths.Reading(np.where(is_above, yes, no), atoms, hops)
 
     def shortcuts(tokens):
