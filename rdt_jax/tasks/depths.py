@@ -16,6 +16,8 @@ SMALLEST_DRAW = 256
 # So many draws in a row without a new row of use: what is missing does not exist, or
 # hardly.
 PATIENCE = 100
+# Unit of a plan -> its word in min_, max_ and max_train_, and the tag.
+MANY = {"depth": "depth", "hop": "hops"}
 
 
 class Reading(NamedTuple):
@@ -60,7 +62,7 @@ def check(plan: Plan, smallest: int, group: int = 1) -> None:
       smallest: the smallest depth that the task has.
       group: rows that stand together; each number of rows is a multiple of it.
     """
-    many = {"depth": "depth", "hop": "hops"}[plan.unit]
+    many = MANY[plan.unit]
     if plan.first < smallest:
         raise ValueError(
             f"task.kwargs.min_{many} must be at least {smallest}, got {plan.first}."
@@ -137,12 +139,18 @@ def make_table(
                     f"{quota[worst]} rows of {plan.unit} {depth} with the answer "
                     f"{vocab[answers[worst]]!r}, and only "
                     f"{quota[worst] - missing[worst]} new ones{practice} were found; "
-                    "ask for fewer, or for what has more rows."
+                    "ask for fewer, or choose arguments that allow more."
                 )
             parts[name, depth] = part
             seen[depth] = base.row_hashes(part[0])
         if practiced is None:
             practiced = _practiced([reading for _, reading in parts.values()])
+            if practiced.size == 1:
+                raise ValueError(
+                    f"task.kwargs.max_train_{MANY[plan.unit]} must be so large that "
+                    "training composes parts: no train row has more than one, got "
+                    f"{plan.trained}."
+                )
     return _assemble(plan, parts, vocab, shortcuts)
 
 
@@ -199,6 +207,7 @@ def _practiced(readings) -> np.ndarray:
 def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
     ordered = sorted(parts, key=lambda part: (part[1], part[0] != "train"))
     tokens = _stack([parts[part][0] for part in ordered], 0)
+    tokens = tokens[:, tokens.any(axis=0)]  # Padding ends where the longest row does.
     reading = _joined([parts[part][1] for part in ordered])
     kinds = [
         "train" if name == "train" else "id" if depth <= plan.trained else "depth"
@@ -208,10 +217,8 @@ def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
         np.array([base.SPLITS.index(kind) for kind in kinds], np.int8),
         [len(parts[part][0]) for part in ordered],
     )
-    tag, each = {
-        "depth": ("depth", "depth"),
-        "hop": ("hops", "number of hops"),
-    }[plan.unit]
+    tag = MANY[plan.unit]
+    each = {"depth": "depth", "hop": "number of hops"}[plan.unit]
     targets = reading.answers.astype(np.int32)[:, None]
     repeats = np.ones(len(tokens), np.int32)
     certificate = base.certify(

@@ -62,6 +62,12 @@ def kinship(
             f"task.kwargs.num_people must be at least max_hops + 1 = {max_hops + 1}, "
             f"got {num_people}."
         )
+    if min_hops == max_train_hops < max_hops:
+        raise ValueError(
+            "task.kwargs.max_train_hops must be more than min_hops, since a chain of "
+            "odd length makes odd claims and one of even length even ones, got "
+            f"{max_train_hops} and {min_hops}."
+        )
     farthest = max_hops + 2  # What the twin of an extreme chain is compared with.
     claims = (f"{claim:+d}" for claim in range(-farthest, farthest + 1))
     people = (f"person_{i}" for i in range(num_people))

@@ -31,8 +31,65 @@ _DEPTH = {
     "train_per_hop": 41,
     "heldout_per_hop": 13,
 }
+_EXPRESSION = {
+    "min_depth": 2,
+    "max_depth": 4,
+    "max_train_depth": 3,
+    "max_side_depth": 1,
+    "train_per_depth": 61,
+    "heldout_per_depth": 13,
+}
+_NO_DEEPER = {"max_depth": 3}  # No row is deeper than trained.
+_HOPS = {
+    "min_hops": 1,
+    "max_hops": 4,
+    "max_train_hops": 3,
+    "train_per_hop": 130,
+    "heldout_per_hop": 14,
+}
+_DAG = {
+    "modulus": 5,
+    "operators": "+ *",
+    "num_nodes": 7,
+    "num_leaves": 2,
+    "max_arguments": 2,
+    "min_depth": 1,
+    "max_depth": 4,
+    "max_train_depth": 2,
+    "train_per_depth": 61,
+    "heldout_per_depth": 13,
+}
 # Task -> arguments of small tables, among them each value of an argument that chooses.
 EXAMPLES = {
+    "arithmetic_expression": [
+        _EXPRESSION | {"modulus": 5, "operators": operators} for operators in "+-*"
+    ],
+    "boolean_expression": [
+        _EXPRESSION | {"min_depth": 3, "operators": operators}
+        for operators in ("and or not", "xor not")
+    ],
+    "dag_arithmetic": [
+        _DAG,
+        _DAG | {"max_arguments": 3, "operators": "-", "max_depth": 2},
+    ],
+    "dyck": [
+        _EXPRESSION | {"num_kinds": 3, "train_per_depth": 62, "heldout_per_depth": 14},
+        _EXPRESSION
+        | {"num_kinds": 2, "train_per_depth": 62, "heldout_per_depth": 14}
+        | _NO_DEEPER,
+    ],
+    "graph_next_step": [
+        _HOPS | {"num_nodes": 11, "num_edges": 10, "num_paths": 2},
+        _HOPS | {"num_nodes": 15, "num_edges": 12, "num_paths": 3, "max_hops": 3},
+    ],
+    "graph_reachability": [
+        _HOPS | {"num_nodes": 12, "num_edges": 11},
+        _HOPS | {"num_nodes": 12, "num_edges": 8, "max_hops": 3},
+    ],
+    "kinship": [
+        _HOPS | {"num_people": 9},
+        _HOPS | {"num_people": 7, "max_hops": 3},
+    ],
     "knowledge_composition": [
         _KNOWLEDGE | {"answer_at": "last"},
         _KNOWLEDGE | {"answer_at": "answer_token", "max_heldout": 5},
@@ -43,9 +100,17 @@ EXAMPLES = {
         _DEPTH | {"answer_at": "answer_token", "max_hops": 3},  # No row is deeper.
         _DEPTH | {"answer_at": "pad"},
     ],
+    "listops": [
+        _EXPRESSION | {"max_arguments": 3, "operators": "MAX MIN MED SUM_MOD"},
+        _EXPRESSION | {"max_arguments": 2, "operators": "SUM_MOD"} | _NO_DEEPER,
+    ],
     "modular": [
         {"operation": operation, "modulus": 7, "train_fraction": 0.4}
         for operation in modular.OPERATIONS
+    ],
+    "transitive_inference": [
+        _HOPS | {"num_items": 13},
+        _HOPS | {"num_items": 13, "max_hops": 3},
     ],
 }
 CASES = [(name, kwargs) for name, cases in EXAMPLES.items() for kwargs in cases]
@@ -137,6 +202,9 @@ def test_the_certificate_shows_no_leak(table):
         accuracy = getattr(certificate, name)
         assert set(accuracy) == present
         assert all(0 <= value <= 1 for value in accuracy.values())
+    for accuracy in certificate.shortcuts.values():
+        assert set(accuracy) == present
+        assert all(0 <= value <= 1 for value in accuracy.values())
     assert 0 < certificate.chance["train"] < 1
     assert certificate.held_out.endswith(".")
 
@@ -166,7 +234,7 @@ def _trained(table):
 # The certificate can fail.
 
 
-def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1)):
+def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1), **seen):
     return tasks.base.certify(
         np.array(tokens, np.int32),
         np.array([[1], [2], [1], [1], [2]], np.int32),
@@ -174,6 +242,7 @@ def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1)):
         np.array(repeats, np.int32),
         np.array(atoms),
         "nothing.",
+        **seen,
     )
 
 
@@ -223,6 +292,40 @@ def test_an_impure_depth_row_is_counted(atoms, impure):
     others = [[*row, -1] for row in ATOMS[:4]]
     certificate = _certify(TOKENS, [*SPLIT[:4], "depth"], [*others, atoms])
     assert certificate.impure == {"id": 0, "ood": 0, "depth": impure}
+
+
+@pytest.mark.parametrize(("length", "impure"), [(3, 0), (2, 1), (1, 1)])
+def test_a_depth_row_is_measured_by_its_length_where_there_is_one(length, impure):
+    # Two atoms in each row, side by side in the last one or not.
+    atoms = [*ATOMS[:4], [0, 1]]
+    lengths = np.array([1, 2, 9, 9, length])
+    split = [*SPLIT[:4], "depth"]
+    certificate = _certify(TOKENS, split, atoms, lengths=lengths)
+    assert certificate.impure["depth"] == impure
+    assert _certify(TOKENS, split, atoms).impure["depth"] == 1
+
+
+def test_a_shortcut_answers_by_what_it_sees():
+    # Training: 5 -> 1 once, 5 -> 2 twice a epoch. Unseen: the majority, 2.
+    seen = {"same": np.full(5, 5), "own": np.array([5, 6, 5, 6, 7])}
+    shortcuts = _certify(TOKENS, SPLIT, ATOMS, shortcuts=seen).shortcuts
+    assert shortcuts == {
+        "same": {"train": 0.5, "id": 0.0, "ood": 1.0},
+        "own": {"train": 1.0, "id": 0.5, "ood": 1.0},
+    }
+    # A tie goes to the smaller answer.
+    tied = _certify(TOKENS, SPLIT, ATOMS, repeats=(1, 1, 1, 1, 1), shortcuts=seen)
+    assert tied.shortcuts["same"] == {"train": 0.5, "id": 1.0, "ood": 0.0}
+    assert _certify(TOKENS, SPLIT, ATOMS).shortcuts == {}
+
+
+def test_row_hashes_ignore_padding_and_nothing_else():
+    rows = np.array([[1, 2, 0], [2, 1, 0], [1, 2, 1], [1, 0, 2], [0, 1, 2]], np.int32)
+    hashes = base.row_hashes(rows)
+    assert len(set(hashes.tolist())) == 5
+    np.testing.assert_array_equal(
+        base.row_hashes(np.pad(rows, [(0, 0), (0, 3)])), hashes
+    )
 
 
 def test_an_answer_that_training_never_gives_is_below_chance():
