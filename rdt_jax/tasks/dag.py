@@ -123,7 +123,7 @@ def _draw(rng, form, depth, count) -> np.ndarray:
     nodes, leaves, width = form.num_nodes, form.num_leaves, form.max_arguments
     # In the order of their levels: the leaves, then at least one node of each level up
     # to `depth`, so that the nodes below a level, and those just below, are ranges.
-    level = np.zeros((count, nodes), np.int64)
+    level = np.zeros((count, nodes), np.int32)
     level[:, leaves : leaves + depth] = np.arange(1, depth + 1)
     level[:, leaves + depth :] = rng.integers(
         1, depth + 1, (count, nodes - leaves - depth)
@@ -149,11 +149,11 @@ def _draw(rng, form, depth, count) -> np.ndarray:
     applied[np.arange(1, width + 1) >= counts[:, :, None]] = 0
 
     equals, stop, question = range(len(form.words) - 3, len(form.words))
-    equation = np.zeros((count, nodes, 2 * width + 3), np.int64)
+    equation = np.zeros((count, nodes, 2 * width + 3), np.int32)
     equation[:, :, 0], equation[:, :, 1], equation[:, :, -1] = name, equals, stop
     equation[:, :, 2:-1:2], equation[:, :, 3:-1:2] = used, applied
     order = rng.permuted(np.tile(np.arange(nodes), (count, 1)), axis=1)
-    equation = np.take_along_axis(equation, order[:, :, None], axis=1)
+    equation = equation[np.arange(count)[:, None], order]
     asked = name[np.arange(count), rng.integers((level < depth).sum(axis=1), nodes)]
     flat = equation.reshape(count, -1)
     flat = np.column_stack([flat, np.full(count, question), asked])
@@ -176,7 +176,8 @@ def _parse(form, tokens) -> tuple[np.ndarray, np.ndarray]:
     is_question = symbols[starts] == len(form.words) - 1
     owner = symbols[starts + is_question] - form.first_name
     body = (offset >= 2) & (symbols != len(form.words) - 2)
-    equations = np.zeros((len(tokens), form.num_nodes, 2 * form.max_arguments), int)
+    shape = len(tokens), form.num_nodes, 2 * form.max_arguments
+    equations = np.zeros(shape, np.int32)
     at = rows[body], owner[number[body]], offset[body] - 2
     equations[at] = symbols[body]
     return equations, owner[is_question]

@@ -174,11 +174,10 @@ def boolean_expression(
         a = np.where(unary, symbols[start + 2], symbols[start + 1]) - 1
         b = np.where(unary, 0, symbols[end - 1] - 1)
         values = np.choose(operator, [BOOLEAN[word](a, b) for word in chosen])
-        # The operator around stands before the bracket or behind it.
-        before, behind = symbols[np.maximum(start - 1, 0)] - 3, symbols[end + 1] - 3
-        before[start == 0] = -1
+        # The operator around stands before the bracket or behind it; around the
+        # outermost bracket, `=` stands for none.
+        before, behind = symbols[start - 1] - 3, symbols[end + 1] - 3
         outer = np.where((before >= 0) & (before < kinds), before, behind)
-        outer[(outer < 0) | (outer >= kinds)] = kinds
         return 1 + values, ((outer * kinds + operator) * 2 + a) * 2 + b
 
     return _table(seed, plan, words, leaves, {opening: closing}, expand, evaluate)

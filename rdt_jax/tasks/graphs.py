@@ -31,8 +31,7 @@ def graph_reachability(
     its beginning, has exchanged its head with the other, so that the target now ends
     the way from the other beginning. Every node has as many edges in and out as before.
 
-    An atom is an edge (by the names of its nodes) that leaves a node reached before the
-    target is.
+    An atom is an edge (by the names of its nodes) that leaves a reached node.
 
     Reference: Chen (2026), arXiv:2603.21676 (directed reachability split by hops).
     Differs from the paper: the graph is given as tokens and not as an attention mask,
@@ -112,8 +111,7 @@ def graph_next_step(
     source. `num_paths` paths of h edges leave the source, and nothing else does; the
     target ends one. A guess among the successors is right once in `num_paths` times.
 
-    An atom is an edge (by the names of its nodes) that leaves a node reached before the
-    target is.
+    An atom is an edge (by the names of its nodes) that leaves a reached node.
 
     References: Bachmann and Nagarajan (2024), arXiv:2403.06963 (graphs of paths from
     one source); Chen (2026), arXiv:2603.21676 (reachability split by hops). Differs
@@ -266,8 +264,8 @@ def _follow(edges, source, target, num_nodes):
     """Follows all edges from the source, round by round, until nothing is new.
 
     Returns:
-      Whether the target is met [n]; the nodes reached before it is, [n, nodes]; the
-      rounds until it is met or, if it never is, those that reach a new node [n].
+      Whether the target is met [n]; the nodes reached, [n, nodes]; the rounds until the
+      target is met or, if it never is, those that reach a new node [n].
     """
     rows = np.arange(len(edges))
     reached = np.zeros((len(edges), num_nodes), bool)
@@ -283,7 +281,7 @@ def _follow(edges, source, target, num_nodes):
             return is_met, reached, hops
         hops += grows
         is_met |= new[rows, target]
-        reached[~is_met] = new[~is_met]
+        reached = new
 
 
 def _atoms(edges, reached, num_nodes) -> np.ndarray:

@@ -1,10 +1,12 @@
 """What every table drawn by depth promises, checked against a task's slow oracle."""
 
 import collections
+from unittest import mock
 
 import numpy as np
 
 from rdt_jax import tasks
+from rdt_jax.tasks import base
 
 
 def sentences(table):
@@ -13,11 +15,11 @@ def sentences(table):
         yield [table.vocab[token] for token in row if token]
 
 
-def check(table, solve, tag, first, last, trained, train, heldout, answers):
-    """Checks a whole table.
+def check(make, solve, tag, first, last, trained, train, heldout, answers):
+    """Checks a whole table, and returns it.
 
     Args:
-      table: to be checked.
+      make: makes the table to be checked.
       solve: maps the words of a row to (answer, depth, atoms), with atoms any hashable
         values, written anew for the test.
       tag: the name of the depth.
@@ -28,7 +30,10 @@ def check(table, solve, tag, first, last, trained, train, heldout, answers):
       heldout: held-out rows of each depth.
       answers: all words that may be answers.
     """
-    count = collections.Counter()
+    with mock.patch.object(base, "certify", wraps=base.certify) as certify:
+        table = make()
+    certified = [row[row >= 0].tolist() for row in certify.call_args.args[4]]
+    count, solved = collections.Counter(), []
     practiced, needed, distinct = set(), collections.defaultdict(set), set()
     for index, words in enumerate(sentences(table)):
         answer, depth, atoms = solve(words)
@@ -37,6 +42,7 @@ def check(table, solve, tag, first, last, trained, train, heldout, answers):
         assert table.tags[tag][index] == depth, words
         assert table.answer_positions[index, 0] == len(words) - 1
         count[depth, split, answer] += 1
+        solved.append(atoms)
         distinct.add(tuple(words))
         if split == "train" and len(atoms) > 1:
             practiced.update(atoms)
@@ -62,7 +68,18 @@ def check(table, solve, tag, first, last, trained, train, heldout, answers):
     assert not any(certificate.impure.values())
     assert not any(certificate.overlap.values())
     assert ("depth" in certificate.impure) == (last > trained)
+    assert _up_to_names(certified) == _up_to_names(solved)
     assert (table.repeats == 1).all()
+    return table
+
+
+def _up_to_names(rows):
+    """Counts the atoms by the rows in which they stand and how often in each."""
+    places = collections.defaultdict(collections.Counter)
+    for index, atoms in enumerate(rows):
+        for atom in atoms:
+            places[atom][index] += 1
+    return collections.Counter(frozenset(where.items()) for where in places.values())
 
 
 def twins(table):

@@ -70,9 +70,9 @@ def _solver(modulus):
     return solve
 
 
-def _check(table, kwargs):
-    by_depth.check(
-        table, _solver(kwargs["modulus"]), "depth", kwargs["min_depth"],
+def _check(make, kwargs):
+    return by_depth.check(
+        make, _solver(kwargs["modulus"]), "depth", kwargs["min_depth"],
         kwargs["max_depth"], kwargs["max_train_depth"], kwargs["train_per_depth"],
         kwargs["heldout_per_depth"], [str(a) for a in range(kwargs["modulus"])],
     )  # fmt: skip
@@ -88,7 +88,7 @@ def test_the_solver_by_hand():
 
 
 def test_values_are_those_of_recursion():
-    _check(_make(), KWARGS)
+    _check(_make, KWARGS)
 
 
 @hypothesis.settings(max_examples=12, deadline=None, database=None, derandomize=True)
@@ -110,8 +110,7 @@ def test_values_are_those_of_recursion():
     st.integers(0, 99),
 )
 def test_any_graph(kwargs, seed):
-    table = _make(seed, **kwargs)
-    _check(table, kwargs)
+    table = _check(lambda: _make(seed, **kwargs), kwargs)
     leaves, arguments = set(), set()
     for words in by_depth.sentences(table):
         equations, _ = _equations(words)

@@ -53,9 +53,9 @@ def _solve(words):
     return "no" if wrong else "yes", depth, atoms
 
 
-def _check(table, kwargs):
-    by_depth.check(
-        table, _solve, "depth", kwargs["min_depth"], kwargs["max_depth"],
+def _check(make, kwargs):
+    return by_depth.check(
+        make, _solve, "depth", kwargs["min_depth"], kwargs["max_depth"],
         kwargs["max_train_depth"], kwargs["train_per_depth"],
         kwargs["heldout_per_depth"], ("no", "yes"),
     )  # fmt: skip
@@ -75,7 +75,7 @@ def test_the_stack_by_hand(word, answer, depth):
 
 
 def test_words_are_judged_as_by_a_stack():
-    _check(_make(), KWARGS)
+    _check(_make, KWARGS)
 
 
 @hypothesis.settings(max_examples=12, deadline=None, database=None, derandomize=True)
@@ -94,7 +94,7 @@ def test_words_are_judged_as_by_a_stack():
     st.integers(0, 99),
 )
 def test_any_words(kwargs, seed):
-    _check(_make(seed, **kwargs), kwargs)
+    _check(lambda: _make(seed, **kwargs), kwargs)
 
 
 def test_a_pair_of_rows_differs_in_two_closing_brackets_of_one_height():

@@ -104,24 +104,24 @@ def _listops(seed=3, **changes):
     return expressions.listops(seed=seed, **kwargs | changes)
 
 
-def _check(table, solve, answers, plan=PLAN):
-    by_depth.check(
-        table, solve, "depth", plan["min_depth"], plan["max_depth"],
+def _check(make, solve, answers, plan=PLAN):
+    return by_depth.check(
+        make, solve, "depth", plan["min_depth"], plan["max_depth"],
         plan["max_train_depth"], plan["train_per_depth"], plan["heldout_per_depth"],
         answers,
     )  # fmt: skip
 
 
 def test_arithmetic_is_python_s():
-    _check(_arithmetic(), lambda words: _solve_python(words, 5), "01234")
+    _check(_arithmetic, lambda words: _solve_python(words, 5), "01234")
 
 
 def test_truth_is_python_s():
-    _check(_boolean(), lambda words: _solve_python(words, None), "FT")
+    _check(_boolean, lambda words: _solve_python(words, None), "FT")
 
 
 def test_listops_by_recursion():
-    _check(_listops(), _solve_listops, "0123456789")
+    _check(_listops, _solve_listops, "0123456789")
 
 
 PLANS = st.fixed_dictionaries(
@@ -142,17 +142,25 @@ FEW = hypothesis.settings(
 @FEW
 @hypothesis.given(PLANS, st.integers(2, 4), st.integers(0, 99))
 def test_any_arithmetic(plan, modulus, seed):
-    table = _arithmetic(seed, **plan, modulus=modulus)
     answers = [str(residue) for residue in range(modulus)]
-    _check(table, lambda words: _solve_python(words, modulus), answers, plan)
+    _check(
+        lambda: _arithmetic(seed, **plan, modulus=modulus),
+        lambda words: _solve_python(words, modulus),
+        answers,
+        plan,
+    )
 
 
 @FEW
 @hypothesis.given(PLANS, st.sampled_from(["and or not", "xor and", "xor not or"]))
 def test_any_formula(plan, operators):
-    table = _boolean(**plan | {"min_depth": 3}, operators=operators)
     solve = lambda words: _solve_python(words, None)
-    _check(table, solve, "FT", plan | {"min_depth": 3})
+    _check(
+        lambda: _boolean(**plan | {"min_depth": 3}, operators=operators),
+        solve,
+        "FT",
+        plan | {"min_depth": 3},
+    )
 
 
 @FEW
@@ -162,8 +170,12 @@ def test_any_formula(plan, operators):
     st.integers(2, 5),
 )
 def test_any_list(plan, operators, max_arguments):
-    table = _listops(**plan, operators=operators, max_arguments=max_arguments)
-    _check(table, _solve_listops, "0123456789", plan)
+    _check(
+        lambda: _listops(**plan, operators=operators, max_arguments=max_arguments),
+        _solve_listops,
+        "0123456789",
+        plan,
+    )
 
 
 @pytest.mark.parametrize(

@@ -84,20 +84,20 @@ def _solve_next_step(words):
     return steps[0], hops, atoms
 
 
-def _check(table, solve, answers, plan):
-    by_depth.check(
-        table, solve, "hops", plan["min_hops"], plan["max_hops"],
+def _check(make, solve, answers, plan):
+    return by_depth.check(
+        make, solve, "hops", plan["min_hops"], plan["max_hops"],
         plan["max_train_hops"], plan["train_per_hop"], plan["heldout_per_hop"], answers,
     )  # fmt: skip
 
 
 def test_reachability_is_a_power_of_the_matrix():
-    _check(_reachability(), _solve_reachability, ("no", "yes"), PLAN)
+    _check(_reachability, _solve_reachability, ("no", "yes"), PLAN)
 
 
 def test_the_next_step_is_closer_by_one():
     nodes = [f"n{node}" for node in range(14)]
-    _check(_next_step(), _solve_next_step, nodes, PLAN)
+    _check(_next_step, _solve_next_step, nodes, PLAN)
 
 
 PLANS = st.fixed_dictionaries(
@@ -118,8 +118,12 @@ FEW = hypothesis.settings(
 @hypothesis.given(PLANS, st.integers(14, 17), st.integers(11, 16), st.integers(0, 99))
 def test_any_reachability(plan, num_nodes, num_edges, seed):
     sizes = {"num_nodes": num_nodes, "num_edges": num_edges}
-    table = _reachability(seed, **sizes, **plan)
-    _check(table, _solve_reachability, ("no", "yes"), plan)
+    table = _check(
+        lambda: _reachability(seed, **sizes, **plan),
+        _solve_reachability,
+        ("no", "yes"),
+        plan,
+    )
     assert table.tokens.all()  # Every row has as many edges.
     assert table.tokens.shape[1] == 3 * num_edges + 3
 
@@ -128,9 +132,10 @@ def test_any_reachability(plan, num_nodes, num_edges, seed):
 @hypothesis.given(PLANS, st.integers(2, 3), st.integers(18, 20), st.integers(0, 99))
 def test_any_next_step(plan, num_paths, num_nodes, seed):
     sizes = {"num_nodes": num_nodes, "num_edges": 20, "num_paths": num_paths}
-    table = _next_step(seed, **sizes, **plan)
     nodes = [f"n{node}" for node in range(num_nodes)]
-    _check(table, _solve_next_step, nodes, plan)
+    table = _check(
+        lambda: _next_step(seed, **sizes, **plan), _solve_next_step, nodes, plan
+    )
     for words in by_depth.sentences(table):
         pairs, source, _ = _read(words)
         assert sum(tail == source for tail, _ in pairs) == num_paths
