@@ -135,11 +135,10 @@ def make_table(
                 worst = missing.argmax()
                 practice = "" if name == "train" else " of practiced parts only"
                 raise ValueError(
-                    f"task.kwargs.{name}_per_{plan.unit} ({rows}) asks for "
-                    f"{quota[worst]} rows of {plan.unit} {depth} with the answer "
-                    f"{vocab[answers[worst]]!r}, and only "
-                    f"{quota[worst] - missing[worst]} new ones{practice} were found; "
-                    "ask for fewer, or choose arguments that allow more."
+                    f"task.kwargs.{name}_per_{plan.unit} must be at most what there "
+                    f"is: only {quota[worst] - missing[worst]} new rows{practice} of "
+                    f"the {quota[worst]} of {plan.unit} {depth} with the answer "
+                    f"{vocab[answers[worst]]!r} were found, got {rows}."
                 )
             parts[name, depth] = part
             seen[depth] = base.row_hashes(part[0])

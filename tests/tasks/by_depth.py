@@ -15,6 +15,13 @@ def sentences(table):
         yield [table.vocab[token] for token in row if token]
 
 
+def restate(table, solve, tag):
+    """Yields (answer, tags, parts) of each row, for the battery."""
+    for words in sentences(table):
+        answer, depth, atoms = solve(words)
+        yield (answer,), {tag: depth}, atoms
+
+
 def check(make, solve, tag, first, last, trained, train, heldout, answers):
     """Checks a whole table, and returns it.
 

@@ -70,6 +70,11 @@ def _solver(modulus):
     return solve
 
 
+def restate(table):
+    modulus = sum(word.isdigit() for word in table.vocab)
+    return by_depth.restate(table, _solver(modulus), "depth")
+
+
 def _check(make, kwargs):
     return by_depth.check(
         make, _solver(kwargs["modulus"]), "depth", kwargs["min_depth"],
@@ -149,7 +154,7 @@ def test_names_and_places_are_random():
         (
             {"num_nodes": 2, "num_leaves": 1, "max_depth": 1, "max_train_depth": 1,
              "max_arguments": 1, "train_per_depth": 30},
-            r"train_per_depth \(30\) asks for 6 rows of depth 1 .* only 4 new ones",
+            r"only 4 new rows of the 6 of depth 1 with the answer '\d' .*, got 30\.",
         ),
     ],
 )  # fmt: skip

@@ -98,13 +98,13 @@ def test_rows_of_a_group_stay_together():
     [
         (
             {"first": 1, "train": 4, "heldout": 3},
-            r"train_per_depth \(4\) asks for 2 rows of depth 1 with the answer "
-            r"'[abc]', and only 1 new ones were found; ask for fewer",
+            r"train_per_depth must be at most what there is: only 1 new rows of the "
+            r"2 of depth 1 with the answer '[abc]' were found, got 4\.",
         ),
         (
             {"first": 1, "train": 3, "heldout": 3},
-            r"heldout_per_depth \(3\) asks for 1 rows of depth 1 with the answer 'a', "
-            r"and only 0 new ones of practiced parts only were found",
+            r"heldout_per_depth must be .* only 0 new rows of practiced parts only "
+            r"of the 1 of depth 1 with the answer 'a' were found, got 3\.",
         ),
         (
             {"trained": 1, "first": 1, "train": 3, "heldout": 1},
@@ -113,7 +113,7 @@ def test_rows_of_a_group_stay_together():
         ),
         (
             {"unit": "hop", "train": 500},
-            r"task\.kwargs\.train_per_hop \(500\) asks for 16[67] rows of hop 2",
+            r"kwargs\.train_per_hop must be .* of the 16[67] of hop 2 .*, got 500\.",
         ),
     ],
 )

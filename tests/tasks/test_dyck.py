@@ -53,6 +53,10 @@ def _solve(words):
     return "no" if wrong else "yes", depth, atoms
 
 
+def restate(table):
+    return by_depth.restate(table, _solve, "depth")
+
+
 def _check(make, kwargs):
     return by_depth.check(
         make, _solve, "depth", kwargs["min_depth"], kwargs["max_depth"],
@@ -130,7 +134,7 @@ def test_vocabulary():
         ({"min_depth": 0}, r"min_depth must be at least 1, got 0\."),
         (
             {"min_depth": 1, "max_side_depth": 0, "num_kinds": 2},
-            r"asks for 75 rows of depth 1 with the answer 'no', and only \d+ new ones",
+            r"only \d+ new rows of the 75 of depth 1 with the answer 'no' were found",
         ),
     ],
 )

@@ -89,6 +89,20 @@ def _solve_listops(words):
     return str(value), depth, atoms
 
 
+def restate_arithmetic(table):
+    modulus = sum(word.isdigit() for word in table.vocab)
+    solve = lambda words: _solve_python(words, modulus)
+    return by_depth.restate(table, solve, "depth")
+
+
+def restate_formulas(table):
+    return by_depth.restate(table, lambda words: _solve_python(words, None), "depth")
+
+
+def restate_lists(table):
+    return by_depth.restate(table, _solve_listops, "depth")
+
+
 def _arithmetic(seed=3, **changes):
     kwargs = {"modulus": 5, "operators": "+ - *", **PLAN}
     return expressions.arithmetic_expression(seed=seed, **kwargs | changes)
@@ -239,7 +253,7 @@ def _outer(table, index):
         (
             _arithmetic,
             {"min_depth": 1, "train_per_depth": 500},
-            r"train_per_depth \(500\) asks for 100 rows of depth 1 with the answer",
+            r"train_per_depth must be .* of the 100 of depth 1 with .*, got 500\.",
         ),
         (_boolean, {"operators": ""}, r"different words of and, or, xor, not .* ''\."),
         (_boolean, {"operators": "not"}, r"must have an operator of two arguments"),

@@ -84,6 +84,14 @@ def _solve_next_step(words):
     return steps[0], hops, atoms
 
 
+def restate_reachability(table):
+    return by_depth.restate(table, _solve_reachability, "hops")
+
+
+def restate_next_step(table):
+    return by_depth.restate(table, _solve_next_step, "hops")
+
+
 def _check(make, solve, answers, plan):
     return by_depth.check(
         make, solve, "hops", plan["min_hops"], plan["max_hops"],
@@ -215,7 +223,7 @@ def test_the_degree_shortcut_sees_degrees():
             _reachability,
             {"num_nodes": 6, "num_edges": 2, "max_hops": 1, "max_train_hops": 1,
              "train_per_hop": 2000},
-            r"train_per_hop \(2000\) asks for 1000 rows of hop 1 with the answer 'no'",
+            r"of the 1000 of hop 1 with the answer 'no' were found, got 2000\.",
         ),
     ],
 )  # fmt: skip
