@@ -1,6 +1,7 @@
 """A gated loop: step embeddings, a gate that begins nearly shut, LayerScale.
 
-Reference: Chen (2026), arXiv:2603.21676.
+Reference: Chen (2026), arXiv:2603.21676. The loops of an update are drawn from 5 to 8,
+as for the paper's graph task.
 
 Presets:
   smoke       seconds; the whole path, no science
@@ -31,6 +32,9 @@ def _components(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.step_embedding = "learned"
     model.residual = "gated_layerscale"
     model.output_init = "normal"
+    config.recurrence.sampling = "uniform"
+    config.recurrence.min_loops = 5
+    config.recurrence.max_loops = 8
     return config
 
 

@@ -1,7 +1,8 @@
 """Huginn: prelude, core and coda; where a loop starts is random.
 
-Reference: Geiping et al. (2025), arXiv:2502.05171, Section 3. Gradients flow through
-the last loops only (recurrence.backprop_depth).
+Reference: Geiping et al. (2025), arXiv:2502.05171, Section 3. The loops of an update
+are drawn (log-normal Poisson, sigma 1/2), and gradients flow through the last ones only
+(recurrence.backprop_depth).
 
 Presets:
   smoke       seconds; the whole path, no science
@@ -43,6 +44,8 @@ def _components(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     model.scale_embedding = True
     model.dropout = 0.0
     model.embedding_dropout = 0.0
+    config.recurrence.sampling = "lognormal_poisson"
+    config.recurrence.sigma = 0.5
     return config
 
 
@@ -50,6 +53,8 @@ def _sized(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config = _components(config)
     config.model.embedding_std = (2 / (5 * config.model.width)) ** 0.5
     config.recurrence.num_loops = 4
+    config.recurrence.mean_loops = 4.0
+    config.recurrence.max_loops = 16
     config.recurrence.backprop_depth = 2
     config.model.init_depth = 2 + config.model.core_blocks * 4
     config.optimizer.learning_rate = 1e-3
@@ -79,6 +84,8 @@ def _paper() -> ml_collections.ConfigDict:
     model.embedding_std = (2 / (5 * model.width)) ** 0.5
     model.init_depth = 132
     config.recurrence.num_loops = 32
+    config.recurrence.mean_loops = 32.0
+    config.recurrence.max_loops = 128  # More are drawn in 2 of 1,000 updates.
     config.recurrence.backprop_depth = 8
     config.optimizer.learning_rate = 4e-5
     config.optimizer.b2 = 0.95

@@ -143,7 +143,7 @@ def test_drawn_depths_are_those_of_the_fixed_programs(build, program, toy, table
                 atol=1e-5,
             )
     assert drawing.evaluate(drawing.init(lanes).params)["loss"].shape[1] == 3
-    assert drawing.train_chunk._cache_size() == 1
+    assert drawing.compilations() == 1
 
 
 def test_dropout_trains_and_is_another_run(build, program, toy, table):
