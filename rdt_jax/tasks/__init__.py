@@ -13,8 +13,13 @@ from rdt_jax import registry
 from rdt_jax.tasks import (
     cogs,
     comparison,
+    dag,
+    dyck,
+    expressions,
+    graphs,
     groups,
     knowledge,
+    logic,
     lookup_tables,
     ltg_folder,
     modular,
@@ -27,12 +32,20 @@ from rdt_jax.tasks.base import SPLITS, Certificate, Table
 __all__ = ["SPLITS", "TASKS", "Certificate", "Table", "make_table", "problems"]
 
 TASKS: Mapping[str, Callable[..., Table]] = {
+    "arithmetic_expression": expressions.arithmetic_expression,
+    "boolean_expression": expressions.boolean_expression,
     "cogs": cogs.cogs,
+    "dag_arithmetic": dag.dag_arithmetic,
+    "dyck": dyck.dyck,
+    "graph_next_step": graphs.graph_next_step,
+    "graph_reachability": graphs.graph_reachability,
     "group_composition": groups.group_composition,
     "group_operation": groups.group_operation,
+    "kinship": logic.kinship,
     "knowledge_comparison": comparison.comparison,
     "knowledge_composition": knowledge.composition,
     "knowledge_depth": knowledge.depth,
+    "listops": expressions.listops,
     "lookup_tables": lookup_tables.lookup_tables,
     "ltg_folder": ltg_folder.ltg_folder,
     "modular": modular.modular,
@@ -40,6 +53,7 @@ TASKS: Mapping[str, Callable[..., Table]] = {
     "p_hop_induction": sequences.p_hop_induction,
     "pcfg": pcfg.pcfg,
     "scan": scan.scan,
+    "transitive_inference": logic.transitive_inference,
 }
 
 
