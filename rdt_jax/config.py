@@ -68,6 +68,27 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     return module
 
 
+def named_configs() -> dict[str, pathlib.Path]:
+    """Returns the repository's configs by name; none if installed without them."""
+    folder = pathlib.Path(__file__).resolve().parents[1] / "configs"
+    if not (folder / "base.py").is_file():
+        return {}
+    paths = sorted(folder.glob("*.py"))
+    return {p.stem: p for p in paths if p.stem not in ("__init__", "base")}
+
+
+def preset_names(path: pathlib.Path) -> tuple[str, ...]:
+    """Names the presets of a config file, the keys of its PRESETS.
+
+    Raises:
+      ValueError: if the file does not exist or has no PRESETS.
+    """
+    presets = getattr(load_module(path, "config"), "PRESETS", None)
+    if presets is None:
+        raise ValueError(f"{path} must define PRESETS, a table of its presets.")
+    return tuple(presets)
+
+
 def parse_overrides(
     config: ml_collections.ConfigDict, arguments: Sequence[str]
 ) -> dict[str, Any]:
