@@ -45,6 +45,8 @@ def load(spec: str) -> ml_collections.ConfigDict:
 def load_module(path: pathlib.Path, kind: str) -> Any:
     """Imports a Python file by path; it may import its siblings from their root.
 
+    A file outside of the repository may import the repository's `configs`.
+
     Raises:
       ValueError: if the file does not exist; the message lists its siblings.
     """
@@ -60,11 +62,12 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"_{kind}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, root)
+    before = [*sys.path]
+    sys.path[:] = [root, *before, str(pathlib.Path(__file__).resolve().parents[1])]
     try:
         spec.loader.exec_module(module)
     finally:
-        sys.path.remove(root)
+        sys.path[:] = before
     return module
 
 

@@ -26,12 +26,13 @@ import pathlib
 import shutil
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
 
 from rdt_jax import tasks
 from rdt_jax.tasks import SPLITS, Certificate, Table, arguments, identity
@@ -71,9 +72,10 @@ def load_table(
             if folder.exists() and (damage := _damage(folder)):
                 report(f"A prepared table is damaged and made again: {damage}")
                 shutil.rmtree(folder)
-    tfds.disable_progress_bar()  # The terminal shows how the training goes.
     builder = builder_class(config=entry, data_dir=cache)
-    builder.download_and_prepare()
+    if not folder.exists():
+        tfds.disable_progress_bar()  # The terminal shows how the training goes.
+        builder.download_and_prepare()
     return read_table(builder)
 
 
@@ -122,7 +124,8 @@ def _configs(task: str) -> list[_TableConfig]:
     function = tasks.lookup(task)
     choices = arguments.of_presets(task)
     values = arguments.defaults(function)
-    if not choices and not arguments.problems(function, values):
+    kwargs = {name: value for name, value in values.items() if name != "seed"}
+    if not choices and not arguments.problems(function, kwargs):
         choices["default"] = values
     if arguments.takes(function, "variant"):
         best = next((choices[name] for name in FAITHFUL if name in choices), values)
@@ -179,7 +182,7 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
             matrix = tfds.features.Tensor(
                 shape=(None, None), dtype=np.int32, encoding="bytes"
             )
-            return tfds.core.DatasetInfo(
+            info = tfds.core.DatasetInfo(
                 builder=self,
                 disable_shuffling=True,
                 metadata=tfds.core.MetadataDict(),
@@ -187,6 +190,14 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
                     dict.fromkeys((*_ARRAYS, "columns"), matrix)
                 ),
             )
+            # It is not published anywhere; asking would leave a temporary folder.
+            info.initialize_from_bucket = lambda: None
+            return info
+
+        def _example_writer(self):
+            writer = super()._example_writer()
+            write = lambda path, examples: writer.write(path, _in_order(examples))
+            return types.SimpleNamespace(write=write)
 
         def _split_generators(self, dl_manager):
             del dl_manager  # Nothing is downloaded.
@@ -222,6 +233,13 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
             (folder / MANIFEST).with_suffix(".part").rename(folder / MANIFEST)
 
     return Builder
+
+
+def _in_order(examples: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[Any, bytes]]:
+    """Yields the same examples with their features sorted, in every process alike."""
+    for key, example in examples:
+        proto = tf_example_pb2.Example.FromString(example)
+        yield key, proto.SerializeToString(deterministic=True)
 
 
 def _hash_files(folder: pathlib.Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rdt_jax import tasks
-from rdt_jax.tasks import identity, rows
+from rdt_jax.tasks import identity, oracles, rows
 from rdt_jax.tasks.base import NO_TARGET, SPLITS, Table
 
 ORACLE_ROWS = 10_000  # of a larger table, so many rows at equal distances are answered
@@ -46,8 +46,10 @@ def check(name: str, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
       kwargs: arguments of the task's function, seed included, already checked.
 
     Raises:
-      ValueError: if the task is unknown, or refuses its arguments with one.
+      ValueError: if the task is unknown, or refuses its arguments with one; if the
+        package of an oracle cannot be loaded.
     """
+    oracle = tasks.ORACLES.get(name)
     try:
         table = tasks.lookup(name)(**kwargs)
     except ValueError:
@@ -68,7 +70,7 @@ def check(name: str, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
         + ", ".join(f"{split} {count}" for split, count in counts.items()),
     )
     yield _baselines(table)
-    yield _oracle(name, table)
+    yield _oracle(oracle, table)
 
 
 def _finding(name: str, problems: list[str], good: str) -> Finding:
@@ -258,14 +260,14 @@ def _score(known, answers, part, best, majority) -> tuple[float, float]:
     return low / len(part), high / len(part)
 
 
-def _oracle(name: str, table: Table) -> Finding:
-    if name not in tasks.ORACLES:
+def _oracle(oracle: oracles.Oracle | None, table: Table) -> Finding:
+    if oracle is None:
         text = "none is registered for this task: no answer was verified"
         return Finding("oracle", "none", text)
     number = min(len(table.tokens), ORACLE_ROWS)
     chosen = np.linspace(0, len(table.tokens) - 1, number).astype(int).tolist()
     try:
-        worked_out = tasks.ORACLES[name](table, chosen)
+        worked_out = oracle(table, chosen)
     except Exception as error:
         return Finding("oracle", "fails", f"it fails with {error!r}")
     wrong = [
