@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "adding_a_task.md").read_text()
+JAX = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 OWN, REPOSITORY = PAGE.split("## In this repository")
 
 
@@ -52,10 +53,11 @@ def _apply(text, folder):
 def _venv(folder, python_path):
     """Makes `.venv/bin/rdt` and `.venv/bin/python` of a folder: ours, seeing it."""
     (folder / ".venv" / "bin").mkdir(parents=True)
+    seen = os.pathsep.join(map(str, python_path))
     for name, module in (("python", ""), ("rdt", "-m rdt_jax ")):
         path = folder / ".venv" / "bin" / name
         path.write_text(
-            f'#!/bin/sh\nexport PYTHONPATH="{os.pathsep.join(map(str, python_path))}:$PYTHONPATH"\n'
+            f'#!/bin/sh\nexport PYTHONPATH="{seen}:$PYTHONPATH"\n'
             f'exec "{sys.executable}" {module}"$@"\n'
         )
         path.chmod(0o755)
@@ -67,7 +69,7 @@ def _run(commands, folder, environment=None):
         done = subprocess.run(
             ["sh", "-c", command],
             cwd=folder,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"} | (environment or {}),
+            env=os.environ | JAX | (environment or {}),
             capture_output=True,
             text=True,
         )
@@ -100,7 +102,8 @@ def test_in_a_file_of_your_own(tmp_path):
     verdicts = [line.split()[:2] for line in checked.splitlines()]
     names = ("table", "determinism", "leakage", "baselines", "oracle")
     assert verdicts == [["ok", f"{name}:"] for name in names]
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").open()]
+    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     assert len(rows) == 2 + 4 + 8 + 16 + 32 + 64
     for row in rows:
         is_odd = sum(map(int, row["input"].split())) % 2
