@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKDIR ?= runs
 PRESET ?= cpu
 
-.PHONY: setup run test test-fast check format figures pins
+.PHONY: setup run test test-fast chaos check format figures pins
 
 setup: .venv/.installed
 
@@ -24,6 +24,10 @@ test: setup
 
 test-fast: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+# 200 kills at random moments and 100 damaged checkpoints; `make test` does 5 and 20.
+chaos: setup
+	$(BIN)/python -m tests.chaos --kills 200 --flips 100
 
 # Format, lint, types, and the direction of imports.
 check: setup

@@ -1,11 +1,14 @@
 """Grokking of modular arithmetic: when does the rest of the table come out right?
 
 Presets:
-  smoke  seconds; the whole path, no science
-  cpu    minutes on 2 cores; addition at width 64, one block looped twice
-  paper  Power et al. (2022), arXiv:2201.02177, Appendix A.1: division mod 97 and a
-         transformer without loops. The paper names no initial scale of the
-         embedding tables; the base default is kept.
+  smoke       seconds; the whole path, no science
+  cpu         minutes on 2 cores; addition at width 64, one block looped twice
+  cpu_long    the same at modulus 97 and 30,000 updates, the share of trained pairs
+              left to the sweep
+  paper       Power et al. (2022), arXiv:2201.02177, Appendix A.1: division mod 97 and
+              a transformer without loops. The paper names no initial scale of the
+              embedding tables; the base default is kept.
+  paper_code  as `paper`, with the released code's default of no weight decay
 
     rdt train --config=configs/modular.py:cpu --workdir=runs
 """
@@ -42,6 +45,16 @@ def _cpu() -> ml_collections.ConfigDict:
     return config
 
 
+def _cpu_long() -> ml_collections.ConfigDict:
+    config = _cpu()
+    config.task.kwargs.modulus = 97
+    config.num_steps = 30_000
+    config.eval_every_steps = 100
+    config.checkpoint_every_steps = 2_000
+    config.stop_after_phases = False
+    return config
+
+
 def _smoke() -> ml_collections.ConfigDict:
     config = _cpu()
     config.task.kwargs.modulus = 11
@@ -68,8 +81,16 @@ def _paper() -> ml_collections.ConfigDict:
     return config
 
 
+def _paper_code() -> ml_collections.ConfigDict:
+    config = _paper()
+    config.optimizer.weight_decay = 0.0
+    return config
+
+
 PRESETS = {
     "smoke": _smoke,
     "cpu": _cpu,
+    "cpu_long": _cpu_long,
     "paper": _paper,
+    "paper_code": _paper_code,
 }

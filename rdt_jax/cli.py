@@ -129,6 +129,7 @@ def _train(options: argparse.Namespace) -> int:
         loop.check(config)
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
+        records.check(options.workdir / name)
     console = Console(stderr=True)
     monitor = progress.Monitor(options.workdir, [(name, {"run": name})], console)
     with _stop_on_signal() as stop:

@@ -3,7 +3,7 @@
 import pathlib
 import sys
 
-from rdt_jax.tasks import installed
+from rdt_jax.tasks import identity, installed
 
 TOY = '''
 import numpy as np
@@ -25,7 +25,7 @@ def toy(*, seed: int, size: int = 12) -> base.Table:
         repeats=repeats,
         tags={"first": a, "third": a % 3},
         tag_names={"third": ("none", "one", "two")},
-        vocab=("<pad>", *words, "<ask>", "zero", "one_", "two_"),
+        vocab=("<pad>", *words, "<a>", "zero", "one_", "two_"),
     )
     atoms = np.stack([a, size + b], axis=1)
     certificate = lambda: base.certify(tokens, targets, split, repeats, atoms, "half.")
@@ -67,5 +67,6 @@ def install(
 def forget() -> None:
     """Makes this process look at installed packages anew."""
     installed._entry_points.cache_clear()
+    identity._sources.cache_clear()
     for name in [name for name in sys.modules if name.endswith("s_module")]:
         del sys.modules[name]

@@ -80,7 +80,7 @@ def _run(commands, folder, environment=None):
 
 def test_the_page_has_what_is_followed():
     assert len(_blocks(OWN)) == 4 and len(_commands(OWN)) == 6
-    assert len(_blocks(REPOSITORY)) == 6 and len(_commands(REPOSITORY)) == 4
+    assert len(_blocks(REPOSITORY)) == 9 and len(_commands(REPOSITORY)) == 4
 
 
 @pytest.mark.slow

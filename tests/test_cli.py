@@ -12,6 +12,8 @@ import time
 import pytest
 
 from rdt_jax import cli
+from rdt_jax import config as configs
+from rdt_jax.sweep import spec
 from rdt_jax.training import records
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -126,6 +128,27 @@ def test_a_run_folder_that_was_edited_is_refused(tmp_path, cache):
     again = _rdt(*arguments, cache=cache)
     assert again.returncode == 2
     assert "it was edited or moved" in again.stderr and "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "sweep"])
+def test_damaged_records_exit_2_and_are_named(tmp_path, capsys, verb):
+    train = ["train", f"--config={CONFIG}", *TINY]
+    sweep = ["sweep", STUDY, "--preset=smoke", "--workers=1", *TINY]
+    where = f"--workdir={tmp_path}"
+    if verb == "train":
+        config = configs.load(CONFIG)
+        config = configs.override(config, configs.parse_overrides(config, TINY))
+    else:
+        config = spec.make_plan(
+            pathlib.Path(STUDY), "smoke", TINY, lambda _: None
+        ).configs[0]
+    path = tmp_path / configs.run_id(config) / "metrics.jsonl"
+    records.create(path.parent, config)
+    path.write_text('{"step": 0}\n{"st\n{"step": 20}\n')
+    assert cli.main([*(train if verb == "train" else sweep), where]) == 2
+    error = capsys.readouterr().err
+    assert f"{path} line 2 is damaged" in error and "Traceback" not in error
+    assert path.read_text() == '{"step": 0}\n{"st\n{"step": 20}\n'
 
 
 def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, monkeypatch, capsys):

@@ -28,7 +28,7 @@ def test_a_task_is_shown_with_arguments_rows_and_certificate(capsys):
         "  train_fraction: float = 0.5",
         "train: 12 rows",
         "  overlap: train/id 0",
-        "  held_out: 13 of the 25 pairs of residues.",
+        "  held_out: 13 of the 25 pairs.",
     ):
         assert f"\n{line}" in f"\n{out}", line
     shown = [line.split() for line in out.splitlines() if " -> " in line]
@@ -101,7 +101,7 @@ def test_settings_may_be_given_one_by_one(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["modulo"], "Unknown task 'modulo'; choose from knowledge_composition"),
+        (["modulo"], "Unknown task 'modulo'; choose from cogs, group"),
         (["check", "modulo"], "Unknown task 'modulo'"),
         (["modular", "--set", "size=3"], "Unknown argument 'size'; choose from seed"),
         (["modular", "--set", "modulus"], "--set takes KEY=VALUE, got 'modulus'"),

@@ -27,7 +27,8 @@ def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathli
     Runs keep the pack they were first given, and runs that are over are in no new one,
     so a sweep can be extended at any time.
     Failed runs become pending again, unless they failed with a NaN, which would repeat;
-    runs whose process was killed become preempted.
+    runs whose process was killed become preempted, and so do finished ones that lost
+    their last row, which training on restores.
 
     Args:
       workdir: of the runs.
@@ -36,12 +37,18 @@ def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathli
 
     Returns:
       The sweep's folder.
+
+    Raises:
+      ValueError: if records of a run are damaged beyond repair.
     """
     folder = workdir / "sweeps" / plan.name
     (folder / "state").mkdir(parents=True, exist_ok=True)
+    for written in (folder, folder / "state"):
+        records.tidy(written)
     by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
     for name, config in by_id.items():
         records.create(workdir / name, config)
+        records.check(workdir / name)
         _reopen(workdir, name)
     path = folder / "state" / "packs.json"
     formed = records.read_json(path) if path.exists() else []
@@ -118,9 +125,7 @@ def work(
         left = [p for p in open_packs(folder) if loop.pack_id(p) not in tried]
         if not left:
             return
-        free = [
-            p for p in left if not lock.is_held(workdir / "packs" / loop.pack_id(p))
-        ]
+        free = [p for p in left if not _is_held(workdir, p)]
         if not free:
             time.sleep(_WAIT_SECONDS)  # A holder may end without finishing its pack.
             continue
@@ -159,10 +164,18 @@ def _reopen(workdir: pathlib.Path, name: str) -> None:
     status = records.read_status(workdir / name)
     if status["state"] == "failed" and not loop.is_final(status):
         records.write_json(path, status | {"state": "pending", "reason": None})
+    if loop.is_final(status) and records.is_torn(workdir / name):
+        records.write_json(path, status | {"state": "preempted", "reason": None})
     if status["state"] == "running" and not lock.is_held(
         workdir / "packs" / status["pack"]
     ):
         records.write_json(path, status | {"state": "preempted"})
+
+
+def _is_held(workdir: pathlib.Path, pack) -> bool:
+    """Says whether a living process trains a pack, or one of its runs elsewhere."""
+    runs = [workdir / configs.run_id(config) for config in pack]
+    return lock.is_held(workdir / "packs" / loop.pack_id(pack), runs)
 
 
 def _waits(folder: pathlib.Path) -> bool:

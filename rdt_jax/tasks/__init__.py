@@ -7,7 +7,21 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import registry
-from rdt_jax.tasks import arguments, installed, knowledge, modular, oracles
+from rdt_jax.tasks import (
+    arguments,
+    cogs,
+    comparison,
+    groups,
+    installed,
+    knowledge,
+    lookup_tables,
+    ltg_folder,
+    modular,
+    oracles,
+    pcfg,
+    scan,
+    sequences,
+)
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
 
 __all__ = [
@@ -25,9 +39,19 @@ __all__ = [
 
 # TASKS and ORACLES are these tables and what installed packages add to them.
 BUILT_IN: Mapping[str, Callable[..., Table]] = {
+    "cogs": cogs.cogs,
+    "group_composition": groups.group_composition,
+    "group_operation": groups.group_operation,
+    "knowledge_comparison": comparison.comparison,
     "knowledge_composition": knowledge.composition,
     "knowledge_depth": knowledge.depth,
+    "lookup_tables": lookup_tables.lookup_tables,
+    "ltg_folder": ltg_folder.ltg_folder,
     "modular": modular.modular,
+    "nary_addition": sequences.nary_addition,
+    "p_hop_induction": sequences.p_hop_induction,
+    "pcfg": pcfg.pcfg,
+    "scan": scan.scan,
 }
 
 

@@ -169,10 +169,13 @@ def _leaks(table: Table, counts: Mapping[str, int]) -> list[str]:
 
 
 def _questions(table: Table) -> np.ndarray:
-    """Returns the tokens without the answers that are fed back, int32 [N, T]."""
+    """Returns the tokens without a separator and the answers fed back, int32 [N, T]."""
     end = table.answer_positions[:, :1]
     follows = np.arange(table.tokens.shape[1])[None, :] > end
-    return np.where(follows & _is_fed_back(table)[:, None], 0, table.tokens)
+    dropped = follows & _is_fed_back(table)[:, None]
+    if "<sep>" in table.vocab:
+        dropped |= table.tokens == table.vocab.index("<sep>")
+    return np.where(dropped, 0, table.tokens)
 
 
 def _is_fed_back(table: Table) -> np.ndarray:

@@ -37,11 +37,12 @@ def hash_sources(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> s
 
     It covers every file of `rdt_jax.tasks` and of the package (or the file) that
     `function` is from, the version of numpy, whose generators may change with it, and
-    the files in the folder that an argument named `folder` points to.
+    the file, or files of the folder, that an argument named `path` points to.
     """
     paths = [*_sources("rdt_jax.tasks"), *_sources(function.__module__)]
-    if isinstance(kwargs.get("folder"), str):
-        paths += _files(pathlib.Path(kwargs["folder"]))
+    if kwargs.get("path") is not None:
+        path = pathlib.Path(kwargs["path"])
+        paths += [path] if path.is_file() else _files(path)
     digest = hashlib.sha256(np.__version__.encode())
     for path in paths:
         content = path.read_bytes()

@@ -1,6 +1,5 @@
 """Rows as people read them: decoded to words, and as JSON objects."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,11 +7,11 @@ import numpy as np
 
 from rdt_jax.tasks.base import NO_TARGET, SPLITS, Table
 
-SPECIAL = re.compile(r"<\w+>")  # <pad>, <end>, ...: how a row is laid out, not words
+LAYOUT = ("<pad>", "<sep>", "<a>", "<end>")  # how rows are laid out, no words of them
 
 
 def decode(table: Table, row: int) -> tuple[list[str], list[str]]:
-    """Returns the words of a question and of its answer, without the SPECIAL ones.
+    """Returns the words of a question and of its answer, without those of LAYOUT.
 
     Answers that follow the question because they are fed back to the model (teacher
     forcing) are no part of it.
@@ -54,4 +53,4 @@ def tags(table: Table, row: int) -> dict[str, int | str]:
 
 def _words(table: Table, tokens: np.ndarray) -> list[str]:
     words = [table.vocab[token] for token in tokens]
-    return [word for word in words if not SPECIAL.fullmatch(word)]
+    return [word for word in words if word not in LAYOUT]

@@ -1,12 +1,14 @@
 """Checkpoints that are whole or absent, and proven undamaged when they are read.
 
 A checkpoint is a folder: `state/` by orbax, `extra.json`, and `manifest.json` with the
-SHA-256 of every other file. It is written under a temporary name and renamed, so a
-folder with its final name is complete; the manifest finds what was damaged later.
+SHA-256 of every other file. It is written under a temporary name, the manifest last,
+put on the disk and renamed, so a folder with its final name is complete; the manifest
+finds what was damaged later.
 """
 
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -25,6 +27,9 @@ _TEMPORARY = ".tmp"
 def save(path: pathlib.Path, state: chex.ArrayTree, extra: Any) -> None:
     """Writes arrays and a JSON value as a checkpoint folder, replacing any at `path`.
 
+    It is on disk when this returns. What stood at `path` before gives way only to a
+    whole new one: `load_newest` finishes the exchange if it was cut short.
+
     Raises:
       OSError: if the disk refuses; what stood at `path` before is then untouched.
     """
@@ -34,23 +39,33 @@ def save(path: pathlib.Path, state: chex.ArrayTree, extra: Any) -> None:
     temporary.mkdir(parents=True)
     ocp.save(temporary.absolute() / "state", state)
     (temporary / "extra.json").write_text(json.dumps(extra))
-    (temporary / "manifest.json").write_text(json.dumps(_hashes(temporary), indent=1))
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
+    (temporary / "manifest.json").write_text(_manifest(_hashes(temporary)))
+    for written in [*temporary.rglob("*"), temporary]:
+        _sync(written)
+    _exchange(temporary, path)
+    _sync(path.parent)
 
 
 def damage(path: pathlib.Path) -> str | None:
     """Says what is wrong with a checkpoint folder; None if every byte is as written."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
+        text = (path / "manifest.json").read_text()
+        manifest = json.loads(text)
+        if not isinstance(manifest, dict):
+            raise ValueError("it is not an object")
     except (OSError, ValueError) as error:
         return f"its manifest cannot be read ({error})"
-    found = _hashes(path)
-    if found == manifest:
+    try:
+        found = _hashes(path)
+    except OSError as error:
+        return f"a file cannot be read ({error})"
+    if text == _manifest(found):
         return None
     names = sorted(
         name for name in found | manifest if found.get(name) != manifest.get(name)
     )
+    if not names:  # A byte between its values.
+        return "manifest.json is not as it was written"
     return f"{', '.join(names)} differs from the manifest"
 
 
@@ -79,34 +94,46 @@ def save_rotating(
 ) -> None:
     """Writes the checkpoint of `step` and removes all but the newest KEEP."""
     save(folder / str(step), state, extra)
-    for unfinished in folder.glob(f"*{_TEMPORARY}"):  # Of saves that were killed.
-        shutil.rmtree(unfinished)
-    for old in steps_in(folder)[:-KEEP]:
-        shutil.rmtree(folder / str(old))
+    _tidy(folder)
 
 
 def load_newest(
     folder: pathlib.Path,
     abstract: Callable[[Any], chex.ArrayTree],
     report: Callable[[str], None],
+    misfit: Callable[[Any], str | None] = lambda extra: None,
 ):
-    """Reads the newest undamaged checkpoint of a pack.
+    """Reads the newest checkpoint of a pack that can be used.
 
-    A damaged one is reported and set aside under another name, and the one before it
-    is used.
+    One that cannot is reported and set aside under another name, and the one before it
+    is used. What a killed save left behind is finished if it is whole, else removed.
+
+    Args:
+      folder: of the checkpoints.
+      abstract: as of `load`.
+      report: takes what the user should know.
+      misfit: maps the extra value to what does not fit it any more, None if all does.
 
     Returns:
-      (state, extra), or None if there is no undamaged checkpoint.
+      (state, extra), or None if no checkpoint can be used.
     """
+    for unfinished in folder.glob(f"*{_TEMPORARY}"):
+        if damage(unfinished) is None:  # Whole: all but its rename had been done.
+            _exchange(unfinished, unfinished.with_suffix(""))
     for step in reversed(steps_in(folder)):
         path = folder / str(step)
-        reason = damage(path)
-        if reason is None:
+        problem = damage(path)
+        what = f"is damaged: {problem}"
+        if problem is None:
+            problem = misfit(json.loads((path / "extra.json").read_text()))
+            what = f"cannot be used: {problem}"
+        if problem is None:
+            _tidy(folder)
             return load(path, abstract)
         aside = path.with_name(path.name + _DAMAGED)
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
-        report(f"Checkpoint {path} is damaged: {reason}. It is set aside as {aside}.")
+        report(f"Checkpoint {path} {what}. It is set aside as {aside}.")
     return None
 
 
@@ -125,9 +152,37 @@ def steps_in(folder: pathlib.Path) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
 
 
+def _manifest(hashes: dict[str, str]) -> str:
+    return json.dumps(hashes, indent=1)
+
+
 def _hashes(folder: pathlib.Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "manifest.json"
-    }
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file() and name != "manifest.json":
+            with path.open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _exchange(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+
+
+def _tidy(folder: pathlib.Path) -> None:
+    """Removes what killed saves left unfinished, and all but the newest KEEP."""
+    for unfinished in folder.glob(f"*{_TEMPORARY}"):
+        shutil.rmtree(unfinished)
+    for old in steps_in(folder)[:-KEEP]:
+        shutil.rmtree(folder / str(old))
+
+
+def _sync(path: pathlib.Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -98,13 +98,14 @@ def train(
     for folder, config in zip(folders, pack, strict=True):
         records.create(folder, config)
     statuses = [records.read_status(folder) for folder in folders]
-    if all(is_final(status) for status in statuses):
+    torn = any(records.is_torn(folder) for folder in folders)
+    if all(is_final(status) for status in statuses) and not torn:
         return statuses
     name = pack_id(pack)
     for run, status in zip(names, statuses, strict=True):
         _check_pack(workdir, run, status, name)
     pack_folder = workdir / "packs" / name
-    with lock.hold(pack_folder):
+    with lock.hold(pack_folder, folders):
         records.write_json(pack_folder / "runs.json", names)
         try:
             return _train_locked(

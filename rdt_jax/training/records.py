@@ -3,11 +3,16 @@
 metrics.jsonl has one row per evaluation: `step`, then `split/quantity@r` for loop count
 r, with `[tag=value]` appended for a breakdown. events.jsonl has one row per phase
 change. Neither holds a clock value; timing.jsonl does.
+
+A kill may tear the last line of a .jsonl file and leave a temporary file behind; the
+next `truncate` removes both.
 """
 
 import json
 import os
 import pathlib
+import platform
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +23,8 @@ from rdt_jax import config as configs
 STATES = ("pending", "running", "preempted", "done", "failed")
 REASONS = ("phases_passed", "budget", "nan", "oom", "error")
 
-_ROWS = ("metrics.jsonl", "events.jsonl", "timing.jsonl")
+_COUNTED = ("metrics.jsonl", "events.jsonl")
+_ROWS = (*_COUNTED, "timing.jsonl")
 _FOLDERS = ("analysis", "figures", "tensorboard", "transitions")
 
 
@@ -39,13 +45,13 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
             folder / "status.json",
             {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None},
         )
-        write_text(folder / "config.json", configs.to_json(config))
+        _write_first(folder / "config.json", configs.to_json(config))
     configs.read_run(folder)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file so that a reader sees the old or the new content, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     temporary.write_text(text)
     temporary.replace(path)
 
@@ -75,24 +81,145 @@ def append(path: pathlib.Path, row: Mapping[str, Any]) -> None:
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Reads the rows of a .jsonl file; a torn last line is not a row.
+    """Reads the rows of a .jsonl file; a damaged last line is not a row.
 
     Raises:
-      ValueError: if any other line is not JSON; it names the file and the line.
+      ValueError: if any other line is not a row; it names the file and the line.
     """
-    lines = path.read_text(errors="replace").split("\n")
-    rows = []
-    for number, line in enumerate(lines[:-1], start=1):  # The last has no line end.
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} line {number} is damaged: {error}.") from error
-    return rows
+    return [row for _, row in _whole_lines(path)]
+
+
+def check(folder: pathlib.Path) -> None:
+    """Raises ValueError, as `read_rows`, if a record of a run cannot be repaired."""
+    for name in _ROWS:
+        _whole_lines(folder / name)
+
+
+def is_torn(folder: pathlib.Path) -> bool:
+    """Says whether metrics or events of a run end in a damaged line.
+
+    A kill may do that to a run that has not ended. In one that has, rows are missing.
+    """
+    for path in (folder / name for name in _COUNTED):
+        if sum(len(line) for line, _ in _whole_lines(path)) != path.stat().st_size:
+            return True
+    return False
+
+
+def count(folder: pathlib.Path) -> dict[str, int]:
+    """Returns how many lines metrics and events of a run have, for `missing`."""
+    counts = {}
+    for path in (folder / name for name in _COUNTED):
+        with path.open("rb") as file:
+            counts[path.name] = file.read(path.stat().st_size).count(b"\n")
+    return counts
+
+
+def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | None:
+    """Says which records of a run have fewer rows up to `step` than they had lines.
+
+    Args:
+      folder: of the run.
+      step: up to which its records were written when they were counted.
+      lines: of `count`.
+
+    Raises:
+      ValueError: as `read_rows`.
+    """
+    for name, before in lines.items():
+        now = sum(row["step"] <= step for row in read_rows(folder / name))
+        if now < before:
+            return f"{folder / name} had {before} rows up to it, and has {now}"
+    return None
 
 
 def truncate(folder: pathlib.Path, step: int) -> None:
-    """Drops the rows of metrics, events and timing that are later than `step`."""
+    """Drops what a killed process left behind its newest checkpoint.
+
+    That is: rows of metrics, events and timing later than `step`, a damaged last line,
+    and files and pins that were being written. Only the holder of the run may call it.
+
+    Raises:
+      ValueError: as `read_rows`.
+    """
     for name in _ROWS:
         path = folder / name
-        kept = [row for row in read_rows(path) if row["step"] <= step]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        lines = [line for line, row in _whole_lines(path) if row["step"] <= step]
+        # On the disk before it replaces rows that are.
+        temporary = _temporary(path)
+        _write_durably(temporary, b"".join(lines))
+        temporary.replace(path)
+    tidy(folder)
+    for unfinished in (folder / "transitions").glob("*.tmp"):
+        shutil.rmtree(unfinished)
+
+
+def tidy(folder: pathlib.Path) -> None:
+    """Removes temporary files of `write_text` whose process on this machine is gone."""
+    for path in folder.glob(f".*.{platform.node()}.*.tmp"):
+        if not _is_another_alive(int(path.name.split(".")[-2])):
+            path.unlink(missing_ok=True)
+
+
+def _whole_lines(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
+    """Returns each line of a file, with its end, and its row.
+
+    A damaged last line is left out.
+    """
+    *lines, torn = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line.decode())
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                raise ValueError("not an object with a step")
+        except ValueError as error:
+            if number < len(lines) or torn:
+                raise ValueError(
+                    f"{path} line {number} is damaged: {error}. Only a last line can "
+                    "be repaired: restore the file from a copy, or remove the run's "
+                    "folder and its pack's to train it again."
+                ) from error
+            break
+        rows.append((line + b"\n", row))
+    return rows
+
+
+def _write_first(path: pathlib.Path, text: str) -> None:
+    """Writes a file unless another process has just done so.
+
+    That one may hold a lock on it, which replacing the file would break.
+    """
+    temporary = _temporary(path)
+    _write_durably(temporary, text.encode())
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # A file system without links.
+        temporary.replace(path)
+    temporary.unlink(missing_ok=True)
+
+
+def _write_durably(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file that is on the disk when this returns."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _temporary(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
+
+
+def _is_another_alive(process: int) -> bool:
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # It is another user's.
+        return True
+    return True

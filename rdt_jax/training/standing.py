@@ -15,7 +15,7 @@ import ml_collections
 import tensorboardX
 
 from rdt_jax import tasks
-from rdt_jax.training import checkpoint, environment, lanes, step
+from rdt_jax.training import checkpoint, environment, lanes, records, step
 
 Build = Callable[..., step.Program]  # As `step.build`.
 
@@ -39,6 +39,7 @@ class Setup(NamedTuple):
 class Progress(NamedTuple):
     """What a checkpoint holds: the arrays, and `extra`, a JSON value.
 
+    Beside them it holds `lines`, how many its runs' records had (records.count).
     `extra` has `evaluated` (step of the newest evaluation, -1 before the first),
     `ring_steps`, `members` (indices of the lanes that the state has), `shapes` (step
     and number of lanes, at the start and after each re-forming), and `lanes`, of all
@@ -93,7 +94,8 @@ def save(setup: Setup, progress: Progress, at: int) -> None:
     """Writes the checkpoint of step `at`."""
     tree = {"state": progress.state, "ring": progress.ring}
     folder = setup.pack_folder / "checkpoints"
-    checkpoint.save_rotating(folder, at, tree, progress.extra)
+    lines = [records.count(run) for run in setup.folders]
+    checkpoint.save_rotating(folder, at, tree, progress.extra | {"lines": lines})
 
 
 def restore(setup: Setup) -> Progress:
@@ -112,8 +114,13 @@ def restore(setup: Setup) -> Progress:
         ring = [state.params for _ in extra["ring_steps"]]
         return checkpoint.shapes_of({"state": state, "ring": ring})
 
+    def misfit(extra) -> str | None:
+        each = zip(setup.folders, extra["lines"], strict=True)
+        lost = (records.missing(f, extra["evaluated"], lines) for f, lines in each)
+        return next(filter(None, lost), None)
+
     found = checkpoint.load_newest(
-        setup.pack_folder / "checkpoints", abstract, setup.report
+        setup.pack_folder / "checkpoints", abstract, setup.report, misfit
     )
     if found is not None:
         tree, kept = found
@@ -125,7 +132,9 @@ def restore(setup: Setup) -> Progress:
         "shapes": [[0, num_lanes]],
         "lanes": [lanes.new_lane(setup.watch) for _ in range(num_lanes)],
     }
-    return Progress(program.init(setup.lanes), [], extra)
+    # Placed like a restored state, so that both run the same compiled program.
+    state = jax.device_put(program.init(setup.lanes), jax.devices()[0])
+    return Progress(state, [], extra)
 
 
 def write_environments(setup: Setup, progress: Progress) -> None:

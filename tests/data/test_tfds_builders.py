@@ -17,6 +17,7 @@ from rdt_jax import tasks
 from rdt_jax.data import tfds_builders
 from rdt_jax.tasks import arguments, identity
 from tests.conftest import ROOT
+from tests.tasks import ltg_folders
 
 SPEC = f"{ROOT}/configs/knowledge_composition.py:smoke"  # Four splits and two tags.
 
@@ -97,6 +98,12 @@ def test_tfds_finds_every_task_and_preset(tmp_path):
     assert list(tmp_path.iterdir()) == []  # Nothing is made before it is asked for.
 
 
+def test_variants_of_scan_are_found(tmp_path):
+    builder = tfds.builder("rdt_scan/length", data_dir=tmp_path)
+    assert builder.builder_config.kwargs == {"seed": 0, "variant": "length"}
+    assert len(tfds.builder_cls("rdt_scan").builder_configs) == 5 + 12
+
+
 def test_a_data_source_holds_the_rows_of_each_split(tmp_path, config):
     sources = tfds.data_source("rdt_knowledge_composition/smoke", data_dir=tmp_path)
     table = tasks.make_table(config)
@@ -116,6 +123,9 @@ def test_a_data_source_holds_the_rows_of_each_split(tmp_path, config):
 @pytest.mark.parametrize("task", tasks.BUILT_IN)
 def test_what_is_read_equals_what_was_made(task, tmp_path, monkeypatch):
     config = configs.load(f"{configs.named_configs()[task]}:smoke")
+    if task == "ltg_folder":
+        path = ltg_folders.example("systematicity")
+        config = configs.override(config, {"task.kwargs.path": path})
     monkeypatch.setattr(tfds_builders, "ROWS_PER_RECORD", 17)  # More than one record.
     _assert_equal(tfds_builders.load_table(config, tmp_path), tasks.make_table(config))
 

@@ -85,6 +85,18 @@ def test_failed_runs_are_tried_again_unless_they_would_fail_again(tmp_path):
     assert records.read_status(tmp_path / killed)["state"] == "preempted"
 
 
+def test_a_finished_run_that_lost_its_last_row_is_trained_on(tmp_path):
+    plan = _plan((0, 1), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    whole, torn = plan.run_ids
+    for name, end in ((whole, "\n"), (torn, "")):
+        _set_status(tmp_path, name, state="done", reason="budget")
+        (tmp_path / name / "metrics.jsonl").write_text('{"step": 0}' + end)
+    assert _packs(folder) == []
+    ledger.write_plan(tmp_path, plan, max_lanes=1)
+    assert _packs(folder) == [[torn]]
+
+
 def test_a_held_pack_is_not_abandoned(tmp_path):
     plan = _plan((0, 1), loops=(1,))
     ledger.write_plan(tmp_path, plan, max_lanes=1)
@@ -122,7 +134,7 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
 
     monkeypatch.setattr(loop, "train", train)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
-    monkeypatch.setattr(lock, "is_held", lambda pack: pack.name == held_pack)
+    monkeypatch.setattr(lock, "is_held", lambda pack, runs: pack.name == held_pack)
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
     ledger.work(folder, stop_requested=lambda: next(stop), report=said.append)
     assert trained == [good]

@@ -5,6 +5,7 @@ import pytest
 from rdt_jax import tasks
 from rdt_jax.tasks import arguments, check
 from tests import packages
+from tests.tasks import ltg_folders
 
 CHECKS = ["table", "determinism", "leakage", "baselines", "oracle"]
 
@@ -15,7 +16,10 @@ def _check(name="toy", **kwargs):
 
 @pytest.mark.parametrize("name", tasks.BUILT_IN)
 def test_every_task_passes_with_its_smallest_preset(name):
-    findings = list(check.check(name, arguments.of_presets(name)["smoke"]))
+    kwargs = arguments.of_presets(name)["smoke"]
+    if name == "ltg_folder":
+        kwargs["path"] = ltg_folders.example("systematicity")
+    findings = list(check.check(name, kwargs))
     assert [finding.name for finding in findings] == CHECKS
     assert {f.name: f.text for f in findings if f.verdict == "fails"} == {}
     has_oracle = name in tasks.ORACLES
@@ -136,7 +140,9 @@ def toy(*, seed: int, size: int):
     positions = np.array([[1, 2, 3], [1, 2, 0], [1, 2, 0]], np.int32)
     split, repeats = np.array([0, 1, 0], np.int8), np.ones(3, np.int32)
     atoms = np.array([[0], [0], [1]])
-    certificate = base.certify(tokens, targets, split, repeats, atoms, "one.")
+    certificate = base.certify(
+        tokens, targets, split, repeats, atoms, "one.", answer_positions=positions
+    )
     words = ("<pad>", "a", "b", "<sep>", "x", "y", "<end>")
     return base.Table(
         tokens, positions, targets, split, repeats, {}, {}, words, certificate

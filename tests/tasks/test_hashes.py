@@ -25,13 +25,19 @@ CHEAP_ROWS = 50_000  # Larger tables are left out by `make test-fast`.
 
 
 def _sections(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Returns the task and its arguments of every preset of a config."""
+    """Returns the task and its arguments of every preset that has a table here.
+
+    Those that read a folder of the user's have none.
+    """
     path = configs.named_configs()[name]
     sections = {
         preset: configs.load(f"{path}:{preset}").task
         for preset in configs.preset_names(path)
     }
-    return {p: (s.name, arguments.of_section(s)) for p, s in sections.items()}
+    found = {p: (s.name, arguments.of_section(s)) for p, s in sections.items()}
+    return {
+        p: (n, kw) for p, (n, kw) in found.items() if kw.get("path", "") is not None
+    }
 
 
 def _hash(section: tuple[str, dict[str, Any]]) -> dict[str, Any]:

@@ -84,9 +84,10 @@ def test_the_version_of_numpy_counts(monkeypatch):
     assert identity.hash_sources(function, {}) != before
 
 
-def test_the_content_of_a_folder_argument_counts(tmp_path):
+def test_the_content_of_a_path_counts(tmp_path):
     function = tasks.BUILT_IN["modular"]
-    hash_now = lambda: identity.hash_sources(function, {"folder": str(tmp_path)})
+    path = tmp_path
+    hash_now = lambda: identity.hash_sources(function, {"path": str(path)})
     seen = [hash_now()]
     (tmp_path / "train.json").write_text("[1]")
     seen.append(hash_now())
@@ -94,4 +95,9 @@ def test_the_content_of_a_folder_argument_counts(tmp_path):
     seen.append(hash_now())
     (tmp_path / "train.json").rename(tmp_path / "test.json")
     seen.append(hash_now())
-    assert len(set(seen)) == 4
+    path = tmp_path / "test.json"  # A file alone.
+    assert hash_now() == seen[-1]
+    path.write_text("[3]")
+    seen.append(hash_now())
+    assert len(set(seen)) == 5
+    assert identity.hash_sources(function, {"path": None}) == seen[0]

@@ -49,20 +49,43 @@ def assert_same_runs(actual: pathlib.Path, expected: pathlib.Path) -> None:
     assert folders
     assert folders == sorted(p.parent.name for p in actual.glob("*/config.json"))
     for folder in folders:
-        for name in ("config.json", "metrics.jsonl", "events.jsonl"):
-            left, right = (w / folder / name for w in (actual, expected))
-            assert left.read_bytes() == right.read_bytes(), left
-        left, right = (w / folder / "transitions" for w in (actual, expected))
-        names = sorted(path.name for path in right.iterdir())
-        assert names == sorted(path.name for path in left.iterdir())
-        for name in names:
-            assert_same_checkpoint(left / name, right / name)
+        assert_same_run(actual / folder, expected / folder)
     for pack in (expected / "packs").iterdir():
         name = f"packs/{pack.name}/checkpoints"
-        newest = max(int(p.name) for p in (expected / name).iterdir())
-        assert newest == max(
-            int(p.name) for p in (actual / name).iterdir() if p.name.isdigit()
+        kept = sorted(p.name for p in (expected / name).iterdir())
+        found = sorted(
+            p.name for p in (actual / name).iterdir() if p.suffix != ".damaged"
         )
-        assert_same_checkpoint(
-            actual / name / str(newest), expected / name / str(newest)
-        )
+        assert found == kept, f"{actual / name} holds {found}, not {kept}"
+        newest = max(kept, key=int)
+        assert_same_checkpoint(actual / name / newest, expected / name / newest)
+
+
+def assert_same_run(actual: pathlib.Path, expected: pathlib.Path) -> None:
+    """Fails unless two run folders hold the same run, clocks and file names aside."""
+    names = [sorted(path.name for path in f.iterdir()) for f in (actual, expected)]
+    assert names[0] == names[1], f"{actual} holds {names[0]}, not {names[1]}"
+    for name in ("config.json", "metrics.jsonl", "events.jsonl"):
+        left, right = actual / name, expected / name
+        assert left.read_bytes() == right.read_bytes(), f"{left} is not {right}"
+    for name, clocks in (
+        ("status.json", {"updates_per_second"}),
+        ("environment.json", {"commit"}),  # That of the code, perhaps at work.
+    ):
+        left, right = (json.loads((f / name).read_text()) for f in (actual, expected))
+        for clock in clocks:
+            del left[clock], right[clock]
+        assert left == right, f"{actual / name} says {left}, not {right}"
+    steps = [
+        [
+            json.loads(row)["step"]
+            for row in (f / "timing.jsonl").read_text().split("\n")[:-1]
+        ]
+        for f in (actual, expected)
+    ]
+    assert steps[0] == steps[1], f"{actual / 'timing.jsonl'} has rows of {steps[0]}"
+    left, right = (f / "transitions" for f in (actual, expected))
+    pins = sorted(path.name for path in right.iterdir())
+    assert pins == sorted(path.name for path in left.iterdir()), left
+    for name in pins:
+        assert_same_checkpoint(left / name, right / name)

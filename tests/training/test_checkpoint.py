@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 
@@ -203,6 +204,105 @@ def test_a_save_cut_short_leaves_nothing_that_counts(folder, state):
     checkpoint.save_rotating(folder, 12, state, {"evaluated": 12})
     assert sorted(path.name for path in folder.iterdir()) == ["12", "8"]
     assert load_newest(folder, state)[0][1] == {"evaluated": 12}
+
+
+def test_a_stray_manifest_is_noticed(saved, tmp_path):
+    copy = shutil.copytree(saved, tmp_path / "8")
+    (copy / "state" / "manifest.json").write_text("{}")
+    assert "state/manifest.json differs" in checkpoint.damage(copy)
+
+
+def test_a_byte_between_the_values_of_the_manifest_counts(saved, tmp_path):
+    manifest = shutil.copytree(saved, tmp_path / "8") / "manifest.json"
+    text = manifest.read_text()
+    for changed in (text + "\n", text.replace("\n ", "\n\t", 1), "\n" + text):
+        assert json.loads(changed) == json.loads(text)
+        manifest.write_text(changed)
+        assert "not as it was written" in checkpoint.damage(tmp_path / "8")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", "[[1, 2]]", '{"extra.json": 7}'])
+def test_a_manifest_that_is_something_else_is_damage(saved, tmp_path, text):
+    copy = shutil.copytree(saved, tmp_path / "8")
+    (copy / "manifest.json").write_text(text)
+    assert checkpoint.damage(copy) is not None
+
+
+def test_a_file_that_cannot_be_read_is_damage(folder, state, monkeypatch):
+    unreadable, opened = folder / "8" / "extra.json", type(folder).open
+
+    def bad_sector(self, *arguments, **named):
+        if self == unreadable:
+            raise OSError(5, "Input/output error")
+        return opened(self, *arguments, **named)
+
+    monkeypatch.setattr(type(folder), "open", bad_sector)
+    (_, extra), (report,) = load_newest(folder, state)
+    assert extra == EXTRA
+    assert "a file cannot be read ([Errno 5] Input/output error)" in report
+    assert (folder / "8.damaged").is_dir()
+
+
+def test_a_save_that_lacks_only_its_rename_is_finished(folder, state):
+    checkpoint.save(folder / "12", state, {"evaluated": 12})
+    (folder / "12").rename(folder / "12.tmp")
+    (_, extra), reports = load_newest(folder, state)
+    assert (extra, reports) == ({"evaluated": 12}, [])
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "8"]
+
+
+@pytest.mark.parametrize("left", ["half", "nothing"])
+def test_a_replacement_cut_short_is_finished(folder, state, left):
+    checkpoint.save(folder / "12", state, {"evaluated": 12})
+    (folder / "12").rename(folder / "8.tmp")
+    shutil.rmtree(folder / "8" / "state")
+    if left == "nothing":
+        shutil.rmtree(folder / "8")
+    (_, extra), reports = load_newest(folder, state)
+    assert (extra, reports) == ({"evaluated": 12}, [])
+    assert sorted(path.name for path in folder.iterdir()) == ["4", "8"]
+
+
+def test_an_old_one_stays_until_a_newer_one_is_known_to_be_whole(folder, state):
+    for number in (2, 12):
+        shutil.copytree(folder / "8", folder / str(number))
+    shutil.copytree(folder / "8", folder / "16.tmp")
+    for broken in ("16.tmp", "12", "8", "4"):
+        (folder / broken / "extra.json").write_text("{}")
+    (_, extra), reports = load_newest(folder, state)
+    assert extra == EXTRA and len(reports) == 3
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "12.damaged", "2", "4.damaged", "8.damaged",
+    ]  # fmt: skip
+
+
+def test_loading_leaves_only_the_newest_two(folder, state):
+    for number in (12, 16):
+        shutil.copytree(folder / "8", folder / str(number))
+    (folder / "4" / "manifest.json").unlink()  # Its removal was cut short.
+    assert load_newest(folder, state)[1] == []
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "16"]
+
+
+def test_every_file_is_on_the_disk_before_the_rename(state, tmp_path, monkeypatch):
+    synced, at_rename = [], []
+    rename, sync = type(tmp_path).rename, os.fsync
+
+    def fsync(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def rename_and_look(self, target):
+        at_rename.append((set(synced), {str(p) for p in [self, *self.rglob("*")]}))
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(type(tmp_path), "rename", rename_and_look)
+    checkpoint.save(tmp_path / "8", state, EXTRA)
+    before, written = at_rename[-1]
+    assert any(name.endswith("manifest.json") for name in written)
+    assert before >= written
+    assert synced[-1] == str(tmp_path)
 
 
 def full_disk(*_, **__):

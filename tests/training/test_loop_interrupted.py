@@ -163,6 +163,44 @@ def test_damaged_records_stop_a_resumed_run(train, toy, tmp_path):
         train([toy()], tmp_path)
 
 
+def cut(path):
+    """Damages the last line of a file; returns how many rows are left."""
+    path.write_bytes(path.read_bytes()[:-5])
+    return len(records.read_rows(path))
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl"])
+@pytest.mark.parametrize("calls", [12, 99])
+def test_a_damaged_last_row_is_made_again(
+    train, toy, tmp_path, undisturbed, name, calls
+):
+    (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(calls))
+    assert (status["state"], status["step"]) == (
+        ("preempted", 40) if calls == 12 else ("done", 56)
+    )
+    left = cut(run_folder(tmp_path, toy) / name)
+    reports = []
+    train([toy()], tmp_path, report=reports.append)
+    newest = checkpoints(tmp_path, toy) / str(status["step"])
+    assert f"Checkpoint {newest} cannot be used: " in reports[0]
+    assert f"{name} had {left + 1} rows up to it, and has {left}" in reports[0]
+    bits.assert_same_runs(tmp_path, undisturbed)
+    assert not train([toy()], tmp_path, report=pytest.fail)[0]["step"] < 56
+
+
+def test_a_run_without_a_fitting_checkpoint_begins_again(
+    train, toy, tmp_path, undisturbed
+):
+    train([toy()], tmp_path)
+    path = run_folder(tmp_path, toy) / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-20000])
+    assert records.read_rows(path)[-1]["step"] < 48
+    reports = []
+    train([toy()], tmp_path, report=reports.append)
+    assert len(reports) == 2
+    bits.assert_same_runs(tmp_path, undisturbed)
+
+
 def test_a_pack_goes_on_in_any_order(train, toy, tmp_path):
     pack = [toy({"seed": seed}) for seed in (3, 1)]
     train(pack, tmp_path / "a")

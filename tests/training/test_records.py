@@ -1,5 +1,7 @@
 import json
 import os
+import platform
+import subprocess
 
 import pytest
 
@@ -97,6 +99,129 @@ def test_a_damaged_line_elsewhere_is_an_error_that_says_where(folder):
     path.write_bytes(lines[0].encode() + b"\xff\xfe\n" + lines[2].encode())
     with pytest.raises(ValueError, match=r"events\.jsonl line 2 is damaged"):
         records.read_rows(path)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [b'{"step": 8, "na', b'{"step": 8, "na\n', b"\0\0\0", b"\xff\n", b"8\n", b"\n"],
+)
+def test_a_damaged_last_line_is_repaired(folder, last):
+    fill(folder, (0, 4))
+    path = folder / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + last)
+    records.check(folder)
+    assert [row["step"] for row in records.read_rows(path)] == [0, 4]
+    records.truncate(folder, 8)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"step": 4, "na\n', b'{"step": 4, "n\xff": 1}\n', b"4\n", b"{}\n", b"\n"]
+)
+@pytest.mark.parametrize("last", [b'{"step": 8}\n', b'{"st'])
+def test_a_damaged_line_before_another_is_an_error(folder, line, last):
+    fill(folder, (0,))
+    for name in FILES:
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole + line + last)
+        with pytest.raises(
+            ValueError, match=rf"{name} line 2 is damaged: .*copy, or rem"
+        ):
+            records.check(folder)
+        assert path.read_bytes() == whole + line + last
+        path.write_bytes(whole)
+    records.check(folder)
+
+
+def test_a_torn_run_is_known_by_its_metrics_and_events(folder):
+    fill(folder)
+    assert not records.is_torn(folder)
+    for name in sorted(FILES):
+        path = folder / name
+        whole = path.read_bytes()
+        for damaged in (whole[:-1], whole[:-5], whole + b"\0", whole + b"\n"):
+            path.write_bytes(damaged)
+            assert records.is_torn(folder) == (name != "timing.jsonl")
+        path.write_bytes(whole)
+    assert not records.is_torn(folder)
+
+
+def test_rows_that_were_there_are_missed(folder):
+    fill(folder)
+    counted = records.count(folder)
+    assert counted == {"metrics.jsonl": 3, "events.jsonl": 3}
+    assert records.missing(folder, 8, counted) is None
+    fill(folder, (12,))  # After they were counted.
+    assert records.missing(folder, 8, counted) is None
+    path = folder / "events.jsonl"
+    path.write_bytes(path.read_bytes()[: -2 * len('{"step": 12, "name": "events.jso')])
+    assert records.missing(folder, 8, counted) == (
+        f"{path} had 3 rows up to it, and has 2"
+    )
+    assert records.missing(folder, 4, {"events.jsonl": 2}) is None
+
+
+def test_truncation_removes_what_killed_writers_left(folder):
+    with subprocess.Popen(["sleep", "60"]) as alive, subprocess.Popen("true") as dead:
+        dead.wait()
+        writers = [dead.pid, os.getpid(), alive.pid, 1]
+        left = [folder / f".status.json.{platform.node()}.{pid}.tmp" for pid in writers]
+        elsewhere = folder / f".status.json.elsewhere.{dead.pid}.tmp"
+        for path in (*left, elsewhere):
+            path.write_text('{"sta')
+        (folder / "transitions" / "memorized-after-8.tmp" / "state").mkdir(parents=True)
+        (folder / "transitions" / "memorized-after-4").mkdir()
+        records.truncate(folder, 0)
+        alive.kill()
+    # Those of living processes, or of another machine's, may still be renamed.
+    assert set(folder.glob(".*")) == {*left[2:], elsewhere}
+    pins = [path.name for path in (folder / "transitions").iterdir()]
+    assert pins == ["memorized-after-4"]
+
+
+def test_rows_are_on_the_disk_before_they_replace_others(folder, monkeypatch):
+    fill(folder)
+    synced, at_replace = [], []
+    replace, sync = type(folder).replace, os.fsync
+
+    def fsync(descriptor):
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def replace_and_look(self, target):
+        at_replace.append(str(self) in synced)
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(type(folder), "replace", replace_and_look)
+    records.truncate(folder, 4)
+    assert at_replace == [True] * len(FILES)
+
+
+def test_a_second_creator_leaves_the_config_file_of_the_first(folder, toy, monkeypatch):
+    """Its lock would be lost with it."""
+    path = folder / "config.json"
+    before = path.stat().st_ino
+    exists = type(folder).exists
+    # As seen by a process that looked just before the first one wrote it.
+    unseen = lambda self: self != path and exists(self)
+    monkeypatch.setattr(type(folder), "exists", unseen)
+    records.create(folder, toy())
+    assert path.stat().st_ino == before
+    assert not list(folder.glob(".*"))
+
+
+def test_a_file_system_without_links_will_do(tmp_path, toy, monkeypatch):
+    def link(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    folder = tmp_path / configs.run_id(toy())
+    records.create(folder, toy())
+    assert configs.read_run(folder) == toy()
+    assert not list(folder.glob(".*"))
 
 
 @pytest.mark.parametrize("step", [-1, 0, 3, 4, 8, 100])

@@ -163,7 +163,11 @@ def test_lanes_equal_separate_runs(build, toy, table, pack):
         for name, values in solo.evaluate(alone.params).items():
             np.testing.assert_allclose(
                 # The KL of nearly equal answers is a difference of rounded logarithms.
-                measured[name][index], values[0], rtol=1e-4, atol=1e-6, err_msg=name
+                measured[name][index],
+                values[0],
+                rtol=1e-4,
+                atol=1e-6,
+                err_msg=name,
             )
 
 
