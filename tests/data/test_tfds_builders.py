@@ -199,6 +199,18 @@ def test_a_killed_prepare_leaves_nothing_behind(moment, left, prepared, tmp_path
     assert _folders(tmp_path) == _folders(prepared)
 
 
+def test_an_unproven_table_is_prepared_again_by_its_builder(tmp_path):
+    builder = tfds.builder("rdt_modular/smoke", data_dir=tmp_path)
+    builder.download_and_prepare()
+    before = _files(tmp_path)
+    (_entry(tmp_path) / tfds_builders.MANIFEST).unlink()
+    again = tfds.builder("rdt_modular/smoke", data_dir=tmp_path)
+    again.download_and_prepare()
+    assert _files(tmp_path) == before
+    config = configs.load(f"{ROOT}/configs/modular.py:smoke")
+    _assert_equal(tfds_builders.read_table(again), tasks.make_table(config))
+
+
 def test_another_table_clears_up_too(config, tmp_path):
     child = _child("tasks.table_of = kill\nload(sys.argv[1])\n", tmp_path)
     child.communicate(timeout=60)
