@@ -86,7 +86,8 @@ def preset_names(path: pathlib.Path) -> tuple[str, ...]:
     Raises:
       ValueError: if the file does not exist or has no PRESETS.
     """
-    presets = getattr(load_module(path, "config"), "PRESETS", None)
+    module = load_module(path, "config")
+    presets = getattr(module, "PRESETS", None)
     if presets is None:
         raise ValueError(f"{path} must define PRESETS, a table of its presets.")
     return tuple(presets)

@@ -84,6 +84,10 @@ def test_the_loops_of_a_config_can_be_changed(config):
         "--config.recurrence.backprop_depth=7",
     ]
     changed = configs.override(config, configs.parse_overrides(config, argument))
+    if config.model.preset == "feedforward":
+        with pytest.raises(ValueError, match="num_loops must be 1 in preset feedforw"):
+            loop.check(changed)
+        return
     assert changed.recurrence.num_loops == 7
     assert changed.recurrence.eval_loops == (1, 9)
     loop.check(changed)

@@ -78,9 +78,10 @@ def of_presets(task: str) -> dict[str, dict[str, Any]]:
     The presets are those of `configs/<task>.py`; there are none for a task of another
     package, nor where this one is installed without its repository.
     """
-    path = configs.named_configs().get(task)
-    if path is None:
+    named = configs.named_configs()
+    if task not in named:
         return {}
+    path = named[task]
     return {
         preset: of_section(configs.load(f"{path}:{preset}").task)
         for preset in configs.preset_names(path)

@@ -40,7 +40,7 @@ def hash_sources(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> s
     the file, or files of the folder, that an argument named `path` points to.
     """
     paths = [*_sources("rdt_jax.tasks"), *_sources(function.__module__)]
-    if kwargs.get("path") is not None:
+    if "path" in kwargs and kwargs["path"] is not None:
         path = pathlib.Path(kwargs["path"])
         paths += [path] if path.is_file() else _files(path)
     digest = hashlib.sha256(np.__version__.encode())

@@ -32,7 +32,7 @@ def describe(
     yield "arguments"
     for parameter in inspect.signature(function).parameters.values():
         bare = parameter.replace(default=inspect.Parameter.empty)
-        yield f"  {bare} = {kwargs.get(parameter.name, parameter.default)!r}"
+        yield f"  {bare} = {kwargs[parameter.name]!r}"
     for split in SPLITS:
         part = table.rows_of(split)
         if not part.size:

@@ -17,7 +17,8 @@ Every number is a mean over the rows of a group at a loop count r:
                     so that a right one has no loss and no gradient left (Prieto et al.
                     2025, arXiv:2501.04697, Section 3)
 
-A row with several answers counts with their mean.
+A row with several answers counts with their mean. What a model reports of itself
+(`Outputs.statistics`: halting, routers) is averaged likewise, under its own names.
 """
 
 from collections.abc import Callable, Mapping
@@ -179,9 +180,7 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
 def _score(params, batch, model, loops) -> dict[str, jax.Array]:
     """Scores rows after every recorded loop, each [loops, B]."""
     tokens, positions, targets = batch
-    states = recurrent.apply(
-        params, tokens, positions, model, num_loops=loops[-1]
-    ).states  # [R, B, T, D]
+    outputs = recurrent.apply(params, tokens, positions, model, num_loops=loops[-1])
     exists = targets >= 0
     mean = lambda x: (x * exists).sum(-1) / jnp.maximum(exists.sum(-1), 1)
     target = jnp.where(exists, targets, 0)[..., None]
@@ -214,6 +213,6 @@ def _score(params, batch, model, loops) -> dict[str, jax.Array]:
     unknown = jnp.zeros((*targets.shape, model.vocab_size))
     never = jnp.zeros(targets.shape[0], jnp.int32)
     numbers = jnp.arange(1, loops[-1] + 1)
-    _, scores = jax.lax.scan(measure, (unknown, never), (states, numbers))
+    _, scores = jax.lax.scan(measure, (unknown, never), (outputs.states, numbers))
     kept = jnp.array(loops) - 1
-    return {name: values[kept] for name, values in scores.items()}
+    return {name: x[kept] for name, x in (scores | outputs.statistics).items()}

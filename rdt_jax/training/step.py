@@ -21,7 +21,7 @@ import ml_collections
 import optax
 
 from rdt_jax.data import batches
-from rdt_jax.models import layers, presets, recurrent
+from rdt_jax.models import layers, loop, presets, recurrent
 from rdt_jax.tasks import Table
 from rdt_jax.training import curriculum, evaluation, losses, optimizers
 from rdt_jax.training.optimizers import Hyper
@@ -154,20 +154,22 @@ def build(
             stage_start=jnp.zeros(num_lanes, jnp.int32),
         )
 
-    def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None):
+    def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None, num_loops):
         tokens, positions, targets = batch
         outputs = recurrent.apply(
             params,
             tokens,
             positions,
             model,
-            num_loops=config.recurrence.num_loops,
+            num_loops=num_loops,
             backprop_depth=config.recurrence.backprop_depth,
+            max_loops=config.recurrence.max_loops,
             rngs=noise,
         )
-        return losses.answer_cross_entropy(
+        loss = losses.answer_cross_entropy(
             outputs.logits, targets, hyper.label_smoothing
         ).mean()
+        return loss + sum(config.loss[k] * x for k, x in outputs.penalties.items())
 
     def draw_batch(data, data_key, step, stage, stage_start, length: int):
         epoch, rows = data
@@ -183,15 +185,28 @@ def build(
         return tokens[:, :length], positions, targets
 
     def update_lane(
-        params, opt_state, seed, hyper: Hyper, stage, stage_start, *, data, step, length
+        params,
+        opt_state,
+        seed,
+        hyper: Hyper,
+        stage,
+        stage_start,
+        *,
+        data,
+        step,
+        length,
+        num_loops,
     ):
         _, data_key, noise_key = _lane_keys(seed)
         batch = draw_batch(data, data_key, step, stage, stage_start, length)
         noise = None
-        if drops:
+        if drops or config.model.initial_state == "normal":
             key = jax.random.fold_in(noise_key, step)
-            noise = layers.Noise(key, hyper.dropout, hyper.embedding_dropout)
-        loss, gradient = jax.value_and_grad(loss_of)(params, batch, hyper, noise)
+            rates = (hyper.dropout, hyper.embedding_dropout) if drops else ()
+            noise = layers.Noise(key, *rates)
+        loss, gradient = jax.value_and_grad(loss_of)(
+            params, batch, hyper, noise, num_loops
+        )
         updates, opt_state = optimizers.make(config, hyper).update(
             gradient, opt_state, params
         )
@@ -204,9 +219,12 @@ def build(
         data, state: TrainState, lanes: Lanes, n: jax.Array, length: int
     ) -> TrainState:
         def update(_, state: TrainState) -> TrainState:
+            # Drawn here, not per lane: `vmap` would run every lane to the largest draw.
+            num_loops = loop.draw_loops(config.recurrence, state.step)
             params, opt_state, loss, norm, ratio = over_lanes(
                 functools.partial(
-                    update_lane, data=data, step=state.step, length=length
+                    update_lane, data=data, step=state.step, length=length,
+                    num_loops=num_loops,
                 )
             )(
                 state.params, state.opt_state, lanes.seed, lanes.hyper,

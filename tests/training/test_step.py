@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import tasks
+from rdt_jax.models import loop
 from rdt_jax.training import optimizers, step
 from tests.training import bits
 
@@ -113,6 +114,36 @@ def test_gradients_flow_through_the_last_loops_only(build, program, toy, table):
     full = trained(program, [toy()], 1)
     np.testing.assert_allclose(truncated.loss_sum, full.loss_sum, rtol=1e-6)
     assert truncated.gradient_norm[0] < 0.9 * full.gradient_norm[0]
+
+
+def test_drawn_depths_are_those_of_the_fixed_programs(build, program, toy, table):
+    """Lanes draw alike, whatever the chunks; every update is that of its own depth."""
+    section = {
+        "recurrence.sampling": "uniform",
+        "recurrence.min_loops": 1,
+        "recurrence.max_loops": 2,
+    }
+    pack = [toy(section | {"seed": seed}) for seed in (5, 6)]
+    drawing, lanes = build(pack, table), step.make_lanes(pack)
+    draws = [int(loop.draw_loops(pack[0].recurrence, at)) for at in range(5)]
+    assert set(draws) == {1, 2}
+    state = trained(drawing, pack, 5)
+    bits.assert_same(state, trained(drawing, pack, 2, 3))
+    known = {2: program, 1: build([toy({"recurrence.num_loops": 1})], table)}
+    for index, config in enumerate(pack):
+        own = step.make_lanes([config])
+        alone = known[2].init(own)
+        for loops in draws:
+            alone = known[loops].train_chunk(alone, own, 1)
+        for name in ("params", "loss_sum", "gradient_norm"):
+            chex.assert_trees_all_close(
+                lane_of(getattr(state, name), index),
+                lane_of(getattr(alone, name), 0),
+                rtol=1e-4,
+                atol=1e-5,
+            )
+    assert drawing.evaluate(drawing.init(lanes).params)["loss"].shape[1] == 3
+    assert drawing.compilations() == 1
 
 
 def test_dropout_trains_and_is_another_run(build, program, toy, table):
