@@ -22,28 +22,67 @@ def get_config() -> ml_collections.ConfigDict:
                 "seed": 0,  # of the table and its splits; the run's seed plays no part
                 "kwargs": {},  # the arguments of the task's function
             },
-            "model": {
-                "preset": "rdt",  # which components; `rdt` is Kohli et al.
+            "model": {  # rdt_jax/models; `rdt models` lists presets and components
+                "preset": "rdt",  # whose model this is; its keys are checked
                 "width": 64,  # D
-                "num_heads": 4,  # H, must divide width
+                "num_heads": 4,  # H, must divide width unless head_width is given
+                "head_width": config_dict.placeholder(int),  # K; None: width / H
                 "mlp_ratio": 4,  # feed-forward width F divided by D
+                "mlp_width": config_dict.placeholder(int),  # F; None: mlp_ratio * D
                 "prelude_blocks": 0,  # run once, before the loops
                 "core_blocks": 2,  # L, run num_loops times with the same weights
                 "coda_blocks": 0,  # run once, after the loops
-                "position": "learned",  # learned, sinusoidal, none
-                "output_init": "zero",  # zero, gpt2, normal: output projections
-                "embedding_std": 0.02,  # of the token and position tables at the start
+                "attention": "dense",  # dense, switch_head: experts per head
+                "attention_experts": 4,  # of switch_head, per head
+                "attention_experts_per_token": 2,  # of switch_head, that a token uses
+                "feedforward": "gelu",  # gelu, relu, swiglu, sigma_moe: experts
+                "num_experts": 16,  # E of sigma_moe
+                "expert_width": 32,  # hidden numbers of one expert of sigma_moe
+                "experts_per_token": 4,  # of sigma_moe, that a token uses
+                "expert_dispatch": "auto",  # auto, dense, sorted: speed, no result
+                "bias": "all",  # all, query_key, none: dense projections with a bias
+                "norm_placement": "pre",  # pre, post, sandwich, peri
+                "norm": "layer",  # layer, rms
+                "norm_before_coda": False,  # the final norm stands there as well
+                "position": "learned",  # learned, sinusoidal, rope, none
+                "position_every_loop": False,  # added at each loop, not to the input
+                "rope_fraction": 1.0,  # share of a head that rope turns
+                "rope_base": 10_000.0,  # longest wavelength of rope over 2 pi, tokens
+                "injection": "none",  # none, add, concat, diagonal: input, every loop
+                "initial_state": "embedding",  # embedding, zeros, normal
+                "initial_state_std": 0.632,  # of `normal`
+                "step_embedding": "none",  # none, learned, sinusoidal: of the loop
+                "step_table": 32,  # loops that a learned step embedding knows
+                "residual": "plain",  # plain, gated, layerscale, gated_layerscale
+                "gate_bias": -2.0,  # at the start; a loop changes sigmoid(bias)
+                "layer_scale": 1e-4,  # factor of every branch at the start
+                "halting": "none",  # none, act: positions stop by themselves
+                "halting_bias": -3.0,  # at the start; sigmoid(bias) is spent per loop
+                "halting_threshold": 0.99,  # a position that spent more has halted
+                "readout": "tied",  # tied, untied: the output matrix and the embedding
+                "weight_init": "gpt2",  # gpt2, moeut, huginn: all other matrices
+                "output_init": "zero",  # zero, gpt2, normal, depth: output projections
+                "init_depth": config_dict.placeholder(int),  # blocks run, moeut, depth
+                "embedding_std": 0.02,  # of token, position, step tables at the start
+                "scale_embedding": False,  # token embeddings times the root of width
                 "dropout": 0.0,  # share of attention weights and branch outputs
                 "embedding_dropout": 0.0,  # share of the embedded input
                 "dtype": "float32",  # activations; parameters are always float32
                 "remat": "full",  # none, dots, full: what the backward pass recomputes
             },
             "recurrence": {
-                "num_loops": 2,  # R in training, and of the phases below
+                "num_loops": 2,  # R of the evaluation and of the phases below, and of
+                # every update if sampling is fixed
                 "eval_loops": (),  # further loop counts at every evaluation
-                "sampling": "fixed",  # how the loop count of an update is drawn
+                "sampling": "fixed",  # fixed, uniform, poisson, lognormal_poisson: how
+                # the loop count of an update is drawn; all rows and lanes share it
+                "mean_loops": config_dict.placeholder(float),  # of the two Poissons,
+                # before clipping; lognormal_poisson adds 1
+                "min_loops": config_dict.placeholder(int),  # of uniform and poisson
+                "max_loops": config_dict.placeholder(int),  # of all but fixed
+                "sigma": config_dict.placeholder(float),  # of lognormal_poisson
                 "backprop_depth": config_dict.placeholder(int),  # last loops; None: all
-                "seed": 0,  # of the sampled depths
+                "seed": 0,  # of the sampled depths, folded with the step
             },
             "optimizer": {
                 "name": "adamw",  # the update rule
@@ -63,8 +102,13 @@ def get_config() -> ml_collections.ConfigDict:
             },
             "loss": {
                 "label_smoothing": 0.0,  # share given to the uniform distribution
+                "ponder": 0.01,  # times loops taken plus remainder, of halting act
+                "router_entropy_mlp": 0.01,  # times negative nats, of sigma_moe
+                "router_entropy_attention": 0.001,  # the same, of switch_head
             },
             "evaluation": {
+                "schedule": "uniform",  # log: more often at first, too
+                "per_decade": 10,  # evaluations of log for each factor of ten steps
                 "train_rows": 4096,  # at most so many train rows, a fixed sample
                 "batch_size": 1024,  # rows per forward pass; changes no result
             },

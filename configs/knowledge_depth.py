@@ -9,6 +9,7 @@ than trained depends on the stage that a run reaches, read off the tag `hops`.
 Presets:
   smoke       seconds; the whole path, no science
   cpu         minutes on 2 cores; up to 6 hops trained, 8 asked, at width 64
+  cpu_long    hours; twice the hops and the entities, the budget run to its end
   paper       Kohli et al. (2026), arXiv:2604.07822, Section 6, Appendix C, as written
   paper_code  the defaults of the authors' released code, which are those of `paper`:
               their decay of the rate over 100,001 epochs is constant in effect
@@ -48,6 +49,20 @@ def _cpu() -> ml_collections.ConfigDict:
     config.num_steps = 10_000
     config.eval_every_steps = 100
     config.checkpoint_every_steps = 1_000
+    return config
+
+
+def _cpu_long() -> ml_collections.ConfigDict:
+    config = _cpu()
+    config.task.kwargs.num_entities = 40
+    config.task.kwargs.max_hops = 16
+    config.task.kwargs.max_train_hops = 12
+    config.task.kwargs.train_per_hop = 800  # of the 1,000 questions of two hops
+    config.task.kwargs.heldout_per_hop = 160
+    config.num_steps = 100_000
+    config.eval_every_steps = 250
+    config.checkpoint_every_steps = 5_000
+    config.stop_after_phases = False
     return config
 
 
@@ -100,6 +115,7 @@ def _paper() -> ml_collections.ConfigDict:
 PRESETS = {
     "smoke": _smoke,
     "cpu": _cpu,
+    "cpu_long": _cpu_long,
     "paper": _paper,
     "paper_code": _paper,
 }

@@ -1,11 +1,16 @@
 """Grokking of modular arithmetic: when does the rest of the table come out right?
 
 Presets:
-  smoke  seconds; the whole path, no science
-  cpu    minutes on 2 cores; addition at width 64, one block looped twice
-  paper  Power et al. (2022), arXiv:2201.02177, Appendix A.1: division mod 97 and a
-         transformer without loops. The paper names no initial scale of the
-         embedding tables; the base default is kept.
+  smoke       seconds; the whole path, no science
+  cpu         addition mod 31 at width 64, one block looped twice. Of 20 seeds all
+              memorize within 320 updates and 19 generalize within 1,000, half of them
+              within 340 (experiments/packing)
+  cpu_long    the same at modulus 97 and 30,000 updates, the share of trained pairs
+              left to the sweep
+  paper       Power et al. (2022), arXiv:2201.02177, Appendix A.1: division mod 97 and
+              a transformer without loops. The paper names no initial scale of the
+              embedding tables; the base default is kept.
+  paper_code  as `paper`, with the released code's default of no weight decay
 
     rdt train --config=configs/modular.py:cpu --workdir=runs
 """
@@ -27,18 +32,28 @@ def _cpu() -> ml_collections.ConfigDict:
     config.task.kwargs = {
         "operation": "add",
         "modulus": 31,  # residues
-        "train_fraction": 0.5,  # of all pairs
+        "train_fraction": 0.6,  # of all pairs
     }
     config.model.core_blocks = 1
     config.model.output_init = "gpt2"
     config.recurrence.num_loops = 2
-    config.optimizer.learning_rate = 3e-3
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 1.0
     config.optimizer.warmup_steps = 10
-    config.batch_size = 128
-    config.num_steps = 3_000
-    config.eval_every_steps = 50
-    config.checkpoint_every_steps = 500
+    config.batch_size = 256
+    config.num_steps = 1_000
+    config.eval_every_steps = 20
+    config.checkpoint_every_steps = 200
+    return config
+
+
+def _cpu_long() -> ml_collections.ConfigDict:
+    config = _cpu()
+    config.task.kwargs.modulus = 97
+    config.num_steps = 30_000
+    config.eval_every_steps = 100
+    config.checkpoint_every_steps = 2_000
+    config.stop_after_phases = False
     return config
 
 
@@ -56,6 +71,7 @@ def _paper() -> ml_collections.ConfigDict:
     config = _cpu()
     config.task.kwargs.operation = "divide"
     config.task.kwargs.modulus = 97
+    config.task.kwargs.train_fraction = 0.5
     config.model.width = 128
     config.model.core_blocks = 2
     config.recurrence.num_loops = 1
@@ -68,8 +84,16 @@ def _paper() -> ml_collections.ConfigDict:
     return config
 
 
+def _paper_code() -> ml_collections.ConfigDict:
+    config = _paper()
+    config.optimizer.weight_decay = 0.0
+    return config
+
+
 PRESETS = {
     "smoke": _smoke,
     "cpu": _cpu,
+    "cpu_long": _cpu_long,
     "paper": _paper,
+    "paper_code": _paper_code,
 }

@@ -1,4 +1,4 @@
-"""The command `rdt`: train, sweep, figures, tasks.
+"""The command `rdt`: train, sweep, figures, tasks, models.
 
 Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
 made by the verb that needs them, so that `--help` is immediate.
@@ -67,7 +67,18 @@ def _parser() -> argparse.ArgumentParser:
     _study_arguments(sweep)
     sweep.add_argument("--workers", type=int, help="processes; default: one per core")
     sweep.add_argument(
-        "--lanes", type=int, default=1, help="trials per compiled program, at most"
+        "--lanes",
+        type=int,
+        help="trials per compiled program, at most; default: 1 on a CPU, which gains "
+        "nothing by more, and on an accelerator as many as fit",
+    )
+    sweep.add_argument(
+        "--exact",
+        action="store_true",
+        help="lanes of a program one after another, bit for bit like trials alone",
+    )
+    sweep.add_argument(
+        "--memory", metavar="SIZE", help="of each worker's device; default: as it tells"
     )
     sweep.add_argument("--status", action="store_true", help="say how far it is")
     sweep.set_defaults(verb=_sweep, takes_overrides=True)
@@ -79,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     tasks = verbs.add_parser("tasks", help="list the tasks and their arguments")
     tasks.set_defaults(verb=_tasks)
 
+    models = verbs.add_parser("models", help="list the models and their components")
+    models.set_defaults(verb=_models)
+
     worker = verbs.add_parser("worker", help="train what a sweep has left to do")
     worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
     worker.add_argument("--parent", type=int, help="stop once this process is gone")
@@ -87,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     for verb in (train, sweep, figures):
         verb.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs"))
     for verb in (train, sweep):
+        verb.add_argument(
+            "--transition-budget",
+            metavar="SIZE",
+            help="disk for the parameters that each run keeps at transitions, such as "
+            "500MB; default: for all of them",
+        )
         verb.epilog = "Any config key can be set: --config.model.width=128"
     return parser
 
@@ -103,10 +123,12 @@ def _train(options: argparse.Namespace) -> int:
     from rich.live import Live
 
     from rdt_jax import config as configs
-    from rdt_jax.sweep import progress
+    from rdt_jax.sweep import ledger, progress
+    from rdt_jax.sweep import pack as packs
     from rdt_jax.training import loop, records
 
     with _mistakes():
+        budget = _bytes(options, "transition_budget")
         config = configs.load(options.config)
         config = configs.override(
             config, configs.parse_overrides(config, options.overrides)
@@ -115,11 +137,19 @@ def _train(options: argparse.Namespace) -> int:
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
+        max_pins = None
+        if budget is not None:
+            params = ledger.predictor()(config).params
+            max_pins = packs.max_pins(config, budget, params)
     console = Console(stderr=True)
     monitor = progress.Monitor(options.workdir, [(name, {"run": name})], console)
     with _stop_on_signal() as stop:
         train = lambda: loop.train(
-            [config], options.workdir, stop_requested=stop, report=console.print
+            [config],
+            options.workdir,
+            max_pins=max_pins,
+            stop_requested=stop,
+            report=console.print,
         )
         with _mistakes_of(BlockingIOError):
             if console.is_terminal:
@@ -133,6 +163,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    import jax
     from rich.console import Console
     from rich.live import Live
 
@@ -145,10 +176,24 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.status:
         Console().print(progress.render(options.workdir, trials, None))
         return WELL
+    # This process plans and watches; the workers alone may hold an accelerator.
+    jax.config.update("jax_platforms", "cpu")
     with _mistakes():
         if options.workers is not None and options.workers < 1:
             raise ValueError(f"--workers must be at least 1, got {options.workers}.")
-        folder = ledger.write_plan(options.workdir, plan, options.lanes)
+        workers = options.workers or engines.default_workers()
+        memory = _bytes(options, "memory") or engines.worker_memory(workers)
+        lanes = options.lanes
+        if lanes is None and not engines.has_accelerator():
+            lanes = 1
+        folder = ledger.write_plan(
+            options.workdir,
+            plan,
+            ledger.Options(
+                lanes, memory, options.exact, _bytes(options, "transition_budget")
+            ),
+        )
+        _announce(options, len(plan.run_ids), folder, workers, memory, console)
     monitor = progress.Monitor(options.workdir, trials, console)
     terminal = console.is_terminal
     with _stop_on_signal() as stop:
@@ -156,7 +201,7 @@ def _sweep(options: argparse.Namespace) -> int:
         with live if terminal else contextlib.nullcontext():
             engines.run_local(
                 folder,
-                num_workers=options.workers or engines.default_workers(),
+                num_workers=workers,
                 stop_requested=stop,
                 watch=(lambda: None) if terminal else monitor.log,
                 report=console.print,
@@ -171,6 +216,63 @@ def _sweep(options: argparse.Namespace) -> int:
     if left:
         console.print(f"{left} trials are unfinished; the same command goes on.")
     return FAILED if "failed" in states else WELL
+
+
+def _announce(options, trials: int, folder, workers: int, memory: int, console) -> None:
+    """Says what is left of a sweep and what it will need; ValueError if too much."""
+    import shutil
+
+    from rdt_jax.sweep import ledger
+    from rdt_jax.sweep import pack as packs
+
+    left = ledger.open_packs(folder)
+    if not left:
+        return
+    needs = packs.needs(
+        [pack.configs for pack in left],
+        [pack.max_pins for pack in left],
+        ledger.predictor(),
+    )
+    console.print(
+        f"{trials} trials; {len(left)} packs to train with {needs.programs} compiled "
+        f"programs; at most {_size(needs.memory)} of the {_size(memory)} memory of each"
+        f" of {workers} workers, {_size(needs.pins)} of disk for parameters kept and "
+        f"{_size(needs.checkpoints)} for checkpoints",
+        soft_wrap=True,
+    )
+    free = shutil.disk_usage(options.workdir).free
+    if needs.pins + needs.checkpoints > free:
+        raise ValueError(
+            f"{options.workdir} has {_size(free)} free and this sweep may need "
+            f"{_size(needs.pins + needs.checkpoints)}; keep fewer parameters with "
+            "--transition-budget, or train in another --workdir."
+        )
+    if needs.memory > memory:
+        console.print("One lane may not fit in memory; model.remat = full needs least.")
+
+
+def _bytes(options: argparse.Namespace, name: str) -> int | None:
+    """Reads an option such as 500MB; ValueError says what a size looks like."""
+    text = getattr(options, name)
+    if text is None:
+        return None
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
+    unit = next((u for u in units if text.upper().endswith(u)), "")
+    try:
+        size = int(float(text[: len(text) - len(unit)]) * units.get(unit, 1))
+    except ValueError:
+        size = -1
+    if size < 0:
+        flag = name.replace("_", "-")
+        raise ValueError(f"--{flag} must be a size such as 500MB or 2GB, got {text!r}.")
+    return size
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} B"
 
 
 def _figures(options: argparse.Namespace) -> int:
@@ -191,6 +293,20 @@ def _tasks(options: argparse.Namespace) -> int:
         for parameter in signature.parameters.values():
             if parameter.name != "seed":
                 print(f"  {parameter}")
+    return WELL
+
+
+def _models(options: argparse.Namespace) -> int:
+    from rdt_jax.models import presets
+
+    del options
+    for name, preset in presets.PRESETS.items():
+        print(f"{name}: {preset.summary}\n  {preset.source}")
+        for key, values in preset.keys.items():
+            print(f"  model.{key} = {' or '.join(str(v).lower() for v in values)}")
+    print("components:")
+    for key, values in presets.COMPONENTS.items():
+        print(f"  model.{key}: {', '.join(values)}")
     return WELL
 
 

@@ -48,7 +48,9 @@ def _rdt(*arguments, cache):
     )
 
 
-@pytest.mark.parametrize("verb", [(), ("train",), ("sweep",), ("figures",), ("tasks",)])
+@pytest.mark.parametrize(
+    "verb", [(), ("train",), ("sweep",), ("figures",), ("tasks",), ("models",)]
+)
 def test_help_exits_0_and_imports_no_jax(verb):
     code = (
         "import sys; from rdt_jax import cli\n"
@@ -115,6 +117,19 @@ def test_tasks_lists_names_and_arguments(capsys):
     assert cli.main(["tasks"]) == 0
     out = capsys.readouterr().out
     assert "knowledge_composition" in out and "phi: float" in out
+
+
+def test_models_lists_presets_with_components_and_source(capsys):
+    assert cli.main(["models"]) == 0
+    out = capsys.readouterr().out
+    assert "arXiv:1807.03819" in out and "arXiv:2405.16039" in out
+    assert "  model.norm_placement = peri\n" in out
+    assert "  model.injection: none, add, concat, diagonal\n" in out
+    names = [line.split(":")[0] for line in out.splitlines() if line[0] != " "]
+    assert names == [
+        "rdt", "feedforward", "universal", "moeut", "huginn", "gated", "custom",
+        "components",
+    ]  # fmt: skip
 
 
 def test_a_run_folder_that_was_edited_is_refused(tmp_path, cache):

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from rdt_jax import registry
 from rdt_jax.analysis import grokking
-from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.claims import Claim, Verdict
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import grokking as drawing
 from rdt_jax.figures import tables
@@ -58,7 +58,7 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def _generalization_is_late(runs: Sequence[Run]) -> Claim:
-    text = "Every run that generalizes has memorized before."
+    text = "Every run that generalizes has memorized at an earlier evaluation."
     source = "Power et al. (2022), arXiv:2201.02177"
     waits = []
     for run in runs:
@@ -75,7 +75,7 @@ def _generalization_is_late(runs: Sequence[Run]) -> Claim:
     if late:
         least = grokking.format_steps(min(wait for wait in waits if wait > 0))
         evidence += f", by {least} updates or more"
-    verdict = "holds" if late == len(waits) else "fails"
+    verdict: Verdict = "holds" if late == len(waits) else "fails"
     return Claim(text, source, verdict, f"{evidence}.")
 
 

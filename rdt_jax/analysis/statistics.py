@@ -1,24 +1,31 @@
-"""Medians, intervals and comparisons that respect censoring.
+"""Medians and comparisons of times that respect censoring.
 
 A time is a number of optimizer updates; inf marks a *censored* run, which had not
 arrived when its budget ended. All runs of a comparison have one budget, so a censored
 time lies beyond every known one: it has a rank, the last, though no value. Everything
 here is made of ranks and order statistics, in which censored times count like others.
 
-Randomness is numpy's, of a seed: same times, same seed, same numbers.
+The p-values are scipy's permutation tests on ranks: all arrangements are enumerated
+where there are at most DRAWS of them, else DRAWS are drawn and (1 + b) / (1 + DRAWS) is
+reported, b being at least as extreme (Phipson and Smyth 2010, Statistical Applications
+in Genetics and Molecular Biology 9). Same times, same seed, same numbers.
 
-Shapes: N, M times of a group, K scores of a comparison, S simulations, D draws.
+Shapes: N, M times of a group, S simulated experiments.
 """
 
+import bisect
+import functools
 import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
-DRAWS = 9_999  # of the null distribution; no p-value is below 1 / (1 + DRAWS)
-SIMULATIONS = 1_000  # of experiments, per shift that is tried
+DRAWS = 9_999  # arrangements of a reported test
+SIMULATIONS = 1_000  # experiments per shift that is tried
+SIMULATION_DRAWS = 999  # arrangements of the test of a simulated experiment
 
-_AT_ONCE = 100  # simulated experiments, which bounds the memory
+_AT_ONCE = 50  # arrangements of all simulated experiments, which bounds the memory
 
 
 class Interval(NamedTuple):
@@ -35,13 +42,11 @@ class Comparison(NamedTuple):
     Attributes:
       later: how far the second group lies after the first, in [0, 1]; 0.5 is not at
         all. The docstring of the test says what it is a share of.
-      p_value: two-sided; at least 1 / (1 + draws).
-      draws: relabelings that were compared with what was observed.
+      p_value: two-sided.
     """
 
     later: float
     p_value: float
-    draws: int
 
 
 class VisibleShift(NamedTuple):
@@ -49,153 +54,70 @@ class VisibleShift(NamedTuple):
 
     Attributes:
       steps: updates; inf if no shift reaches the power.
-      relative: `steps` over the median of all times; nan if that is censored.
-      rate: share of the simulated experiments in which the test saw it.
+      rate: share of the simulated experiments in which the test saw it, or the highest
+        share there was.
     """
 
     steps: float
-    relative: float
     rate: float
 
 
-class Distances(NamedTuple):
-    """How far two groups of paired times are apart, in updates.
-
-    Attributes:
-      paired: median |difference| over the pairs. Two censored times are 0 apart, a
-        censored and a known one inf.
-      unpaired: the same over all times that are no pair, which is what `paired` would
-        be if pairs had nothing in common; nan for a single pair.
-      equal: pairs whose times are equal.
-    """
-
-    paired: float
-    unpaired: float
-    equal: int
-
-
-class Distribution(NamedTuple):
-    """An empirical distribution: what share of runs has arrived by which update."""
-
-    steps: np.ndarray  # float64 [U], distinct known times, ascending
-    shares: np.ndarray  # float64 [U], in (0, 1], at and after each of them
-
-
-def median_interval(
-    times: np.ndarray,
-    *,
-    seed: int,
-    confidence: float = 0.95,
-    draws: int = DRAWS,
-) -> Interval:
-    """Returns the median of times and its bootstrap interval, by percentiles.
+def median_interval(times: np.ndarray, *, confidence: float = 0.95) -> Interval:
+    """Returns the median of times and its exact interval between two of them.
 
     The median of an even number is the mean of the middle two, or inf if the later one
-    is censored. The bounds are medians that occurred in a resample: there is nothing
-    between a known time and a censored one to interpolate.
+    is censored. The interval covers the median of the distribution with at least the
+    confidence, whatever the distribution; it is nan where there are too few times for
+    that (below 6 for .95).
 
-    Reference: Efron and Tibshirani (1993), An Introduction to the Bootstrap.
+    Reference: Conover (1999), Practical Nonparametric Statistics, as in scipy.
 
     Args:
       times: [N], updates; inf where censored.
-      seed: of the resamples.
-      confidence: share of intervals that are to cover the median, in (0, 1).
-      draws: number of resamples.
+      confidence: in (0, 1).
 
     Raises:
       ValueError: if there is no time, or one is neither a number nor inf.
     """
-    times = _checked(times)
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(times.size, size=(draws, times.size))
-    medians = np.median(times[drawn], axis=1)
-    tail = (1 - confidence) / 2
-    return Interval(
-        median=float(np.median(times)),
-        low=float(np.quantile(medians, tail, method="lower")),
-        high=float(np.quantile(medians, 1 - tail, method="higher")),
-    )
+    times = _checked(times, at_least=1)
+    low, high = stats.quantile_test(times, p=0.5).confidence_interval(confidence)
+    return Interval(float(np.median(times)), float(low), float(high))
 
 
-def distribution(times: np.ndarray) -> Distribution:
-    """Returns the empirical distribution of times; censored ones are never reached.
-
-    Args:
-      times: [N], updates; inf where censored.
-
-    Raises:
-      ValueError: if there is no time, or one is neither a number nor inf.
-    """
-    times = _checked(times)
-    steps, counts = np.unique(times[np.isfinite(times)], return_counts=True)
-    return Distribution(steps, np.cumsum(counts) / times.size)
-
-
-def distances(first: np.ndarray, second: np.ndarray) -> Distances:
-    """Measures whether paired times are closer than times that are no pair.
-
-    Args:
-      first: [N], updates; inf where censored.
-      second: [N], of the same runs in the same order.
-
-    Raises:
-      ValueError: if the groups differ in size, or as `median_interval`.
-    """
-    first, second = _checked_pairs(first, second)
-    apart = np.abs(_differences(first[:, None], second[None, :]))  # [N, N]
-    strangers = apart[~np.eye(first.size, dtype=bool)]
-    own = np.diagonal(apart)
-    return Distances(
-        paired=float(np.median(own)),
-        unpaired=float(np.median(strangers)) if strangers.size else math.nan,
-        equal=int(np.sum(own == 0)),
-    )
-
-
-def rank_sum(
-    first: np.ndarray, second: np.ndarray, *, seed: int, draws: int = DRAWS
-) -> Comparison:
-    """Tests whether one of two unpaired groups of times is shifted, by permutation.
+def rank_sum(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
+    """Tests whether one of two unpaired groups of times is shifted.
 
     The statistic is the rank sum of the second group among all times, ties at their
     mid-rank. If the groups do not differ, every assignment of the times to them is
-    equally likely, whatever the ties and however many times are censored; `draws` of
-    them are drawn.
+    equally likely, whatever the ties and however many times are censored.
 
     Reference: Mann and Whitney (1947), Annals of Mathematical Statistics 18; with one
-    budget for all it is the test of Gehan (1965), Biometrika 52. The p-value is (1 + b)
-    / (1 + draws), b draws being at least as extreme: Phipson and Smyth (2010),
-    Statistical Applications in Genetics and Molecular Biology 9.
+    budget for all it is the test of Gehan (1965), Biometrika 52.
 
     Args:
       first: [N], updates; inf where censored.
       second: [M].
       seed: of the draws.
-      draws: number of them.
 
     Returns:
       `later` is the share of all N M comparisons of a second with a first time in which
       the second is later, equal ones counting half.
 
     Raises:
-      ValueError: as `median_interval`.
+      ValueError: if there are fewer than two times in a group, or one is neither a
+        number nor inf.
     """
     first, second = _checked(first), _checked(second)
-    scores = _rank_sum_scores(first[None, :], second[None, :])
-    labels = _labels(first.size, second.size)
-    null = _permuted_labels(labels, seed, draws)
-    excess = float(scores[0] @ labels)  # comparisons won less those lost
+    scores = _ranks_of_groups(first, second)
+    won = scores[1].sum() - second.size * (second.size + 1) / 2
     return Comparison(
-        later=0.5 + excess / (2 * first.size * second.size),
-        p_value=float(_p_values(scores, labels, null)[0]),
-        draws=draws,
+        later=float(won / (first.size * second.size)),
+        p_value=float(_p_values(scores, seed, DRAWS)),
     )
 
 
-def signed_rank(
-    first: np.ndarray, second: np.ndarray, *, seed: int, draws: int = DRAWS
-) -> Comparison:
-    """Tests whether the second of paired times is shifted, by flipping signs.
+def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
+    """Tests whether the second of paired times is shifted.
 
     The statistic is the sum of the signed ranks of the differences. Ranks and not the
     differences themselves, because a pair with one censored time has a difference with
@@ -204,30 +126,26 @@ def signed_rank(
     differ, a pair is as likely as its mirror image, so all signs are equally likely.
 
     Reference: Wilcoxon (1945), Biometrics Bulletin 1; ties as in Pratt (1959), Journal
-    of the American Statistical Association 54; p-value as in `rank_sum`.
+    of the American Statistical Association 54.
 
     Args:
       first: [N], updates; inf where censored.
       second: [N], of the same runs in the same order.
       seed: of the draws.
-      draws: number of them.
 
     Returns:
       `later` is the share of the sum of ranks that belongs to pairs whose second time
       is the later one; 0.5 if all pairs are ties.
 
     Raises:
-      ValueError: if the groups differ in size, or as `median_interval`.
+      ValueError: if the groups differ in size, or as `rank_sum`.
     """
     first, second = _checked_pairs(first, second)
-    scores = _signed_rank_scores(first[None, :], second[None, :])
-    ones = np.ones(first.size)
-    total = float(np.abs(scores).sum())
-    excess = float(scores[0] @ ones)
+    scores = _signed_ranks(first, second)
+    total = np.abs(scores[0]).sum()
     return Comparison(
-        later=0.5 + excess / (2 * total) if total else 0.5,
-        p_value=float(_p_values(scores, ones, _signs(first.size, seed, draws))[0]),
-        draws=draws,
+        later=float(0.5 + scores[0].sum() / (2 * total)) if total else 0.5,
+        p_value=float(_p_values(scores, seed, DRAWS)),
     )
 
 
@@ -237,12 +155,10 @@ def smallest_visible_shift(
     *,
     paired: bool,
     resolution: int,
-    budget: float,
+    budget: int,
     seed: int,
     power: float = 0.8,
     level: float = 0.05,
-    simulations: int = SIMULATIONS,
-    draws: int = DRAWS,
 ) -> VisibleShift:
     """Returns the smallest shift that a test of this size would have seen.
 
@@ -266,65 +182,48 @@ def smallest_visible_shift(
       seed: of the experiments and of the test's draws.
       power: share of experiments in which the shift is to be seen, in (0, 1).
       level: of the test, in (0, 1).
-      simulations: number of experiments.
-      draws: as of the test.
 
     Raises:
-      ValueError: if `resolution` or `power` is out of range, or as the test.
+      ValueError: if `resolution`, `power` or `level` is out of range, or as the test.
     """
-    if resolution < 1 or not 0 < power < 1:
+    if resolution < 1 or not 0 < power < 1 or not 0 < level < 1:
         raise ValueError(
-            "resolution must be at least 1 and power in (0, 1), got "
-            f"{resolution} and {power}."
+            "resolution must be at least 1, power and level in (0, 1), got "
+            f"{resolution}, {power} and {level}."
         )
+    generator = np.random.default_rng([seed, 1])
     if paired:
-        first, second = _checked_pairs(first, second)
-        scores_of, observed = _signed_rank_scores, np.ones(first.size)
-        null = _signs(first.size, seed, draws)
+        scores_of = _signed_ranks
+        base, shifted = _resampled_pairs(*_checked_pairs(first, second), generator)
     else:
-        first, second = _checked(first), _checked(second)
-        scores_of, observed = _rank_sum_scores, _labels(first.size, second.size)
-        null = _permuted_labels(observed, seed, draws)
-    resample = _resampled_pairs if paired else _resampled_groups
-    base, shifted = resample(first, second, seed, simulations)  # [S, N], [S, M]
-    pooled = np.concatenate([first, second])
+        scores_of = _ranks_of_groups
+        base, shifted = _resampled_groups(_checked(first), _checked(second), generator)
 
+    @functools.cache
     def rate_of(multiple: int) -> float:
-        later = shifted + multiple * resolution
+        later = shifted + multiple * resolution  # [S, M]
         later[later > budget] = np.inf
-        seen = [
-            _p_values(scores_of(base[some], later[some]), observed, null) <= level
-            for some in _slices(simulations)
-        ]
-        return float(np.concatenate(seen).mean())
+        found = _p_values(scores_of(base, later), seed, SIMULATION_DRAWS)
+        return float((found <= level).mean())
 
+    pooled = np.concatenate([first, second])
     known = pooled[np.isfinite(pooled)]
-    # From here on every known shifted time is after every known other one.
-    high = 1 + (math.ceil(np.ptp(known) / resolution) if known.size else 0)
-    low, rate = 0, rate_of(high)
-    if rate < power:
-        return VisibleShift(math.inf, _relative(math.inf, pooled), rate)
-    while high - low > 1:
-        middle = (low + high) // 2
-        found = rate_of(middle)
-        if found < power:
-            low = middle
-        else:
-            high, rate = middle, found
-    steps = float(high * resolution)
-    return VisibleShift(steps, _relative(steps, pooled), rate)
+    # With the last one, every known shifted time is after every known other one.
+    last = 1 + (math.ceil(np.ptp(known) / resolution) if known.size else 0)
+    candidates = range(1, last + 1)
+    index = bisect.bisect_left(candidates, power, key=rate_of)
+    if index == len(candidates):
+        return VisibleShift(math.inf, rate_of(last))
+    multiple = candidates[index]
+    return VisibleShift(float(multiple * resolution), rate_of(multiple))
 
 
-def _relative(steps: float, times: np.ndarray) -> float:
-    median = float(np.median(times))
-    return steps / median if 0 < median < math.inf else math.nan
-
-
-def _checked(times: np.ndarray) -> np.ndarray:
+def _checked(times: np.ndarray, at_least: int = 2) -> np.ndarray:
     times = np.asarray(times, np.float64)
-    if times.ndim != 1 or not times.size or np.isnan(times).any() or (times < 0).any():
+    bad = times.ndim != 1 or np.isnan(times).any() or (times < 0).any()
+    if bad or times.size < at_least:
         raise ValueError(
-            "Times must be a list of one or more numbers of updates, inf where "
+            f"Times must be a list of {at_least} or more numbers of updates, inf where "
             f"censored, got {times}."
         )
     return times
@@ -341,74 +240,42 @@ def _checked_pairs(
     return first, second
 
 
-def _differences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    both = np.isinf(first) & np.isinf(second)
-    return np.where(both, 0.0, second) - np.where(both, 0.0, first)
+def _ranks_of_groups(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Mid-ranks [..., N] and [..., M] among all times of an experiment."""
+    ranks = stats.rankdata(np.concatenate([first, second], axis=-1), axis=-1)
+    return ranks[..., : first.shape[-1]], ranks[..., first.shape[-1] :]
 
 
-def _less_and_not_more(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Counts, for each of [S, K] values, how many of its row are <, and how many <=."""
-    one, other = values[:, :, None], values[:, None, :]  # [S, K, 1], [S, 1, K]
-    return (other < one).sum(axis=2), (other <= one).sum(axis=2)
+def _signed_ranks(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Mid-ranks [..., N] of |difference|, with its sign; 0 for a tie."""
+    with np.errstate(invalid="ignore"):  # Two censored times are a tie.
+        apart = np.where(first == second, 0.0, second - first)
+    return (np.sign(apart) * stats.rankdata(np.abs(apart), axis=-1),)
 
 
-def _rank_sum_scores(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Twice the mid-ranks less their mean: whole numbers [S, N + M] that sum to 0."""
-    pooled = np.concatenate([first, second], axis=1)
-    less, not_more = _less_and_not_more(pooled)
-    return (less + not_more - pooled.shape[1]).astype(np.float64)
+def _p_values(scores: tuple[np.ndarray, ...], seed: int, draws: int) -> np.ndarray:
+    """P-values [...] of one group [..., N] by its signs, or of two by relabeling."""
+    return stats.permutation_test(
+        scores,
+        lambda *groups, axis: groups[-1].sum(axis=axis),
+        permutation_type="samples" if len(scores) == 1 else "independent",
+        vectorized=True,
+        n_resamples=draws,
+        batch=_AT_ONCE,
+        axis=-1,
+        rng=np.random.default_rng([seed, 0]),
+    ).pvalue
 
 
-def _signed_rank_scores(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Twice the mid-ranks of |difference|, signed: whole numbers [S, N]."""
-    apart = _differences(first, second)
-    less, not_more = _less_and_not_more(np.abs(apart))
-    return np.sign(apart) * (less + not_more + 1)
-
-
-def _labels(num_first: int, num_second: int) -> np.ndarray:
-    return np.repeat([0.0, 1.0], [num_first, num_second])
-
-
-def _permuted_labels(labels: np.ndarray, seed: int, draws: int) -> np.ndarray:
-    generator = np.random.default_rng([seed, 0])
-    return generator.permuted(np.tile(labels, (draws, 1)), axis=1)  # [D, K]
-
-
-def _signs(num_pairs: int, seed: int, draws: int) -> np.ndarray:
-    generator = np.random.default_rng([seed, 0])
-    return generator.choice([-1.0, 1.0], size=(draws, num_pairs))  # [D, K=N]
-
-
-def _p_values(scores: np.ndarray, observed: np.ndarray, null: np.ndarray) -> np.ndarray:
-    """P-values [S] of scores [S, K] under weights [K], by the weights [D, K] drawn.
-
-    Both statistics are 0 on average under their null. The sums are of whole numbers,
-    hence exact, so that equal ones compare as equal.
-    """
-    extreme = np.abs(scores @ null.T) >= np.abs(scores @ observed)[:, None]  # [S, D]
-    return (1 + extreme.sum(axis=1)) / (1 + len(null))
-
-
-def _resampled_groups(
-    first: np.ndarray, second: np.ndarray, seed: int, simulations: int
-) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng([seed, 1])
+def _resampled_groups(first, second, generator) -> tuple[np.ndarray, np.ndarray]:
     pooled = np.concatenate([first, second])
-    drawn = generator.choice(pooled, size=(simulations, pooled.size))
+    drawn = generator.choice(pooled, size=(SIMULATIONS, pooled.size))
     return drawn[:, : first.size], drawn[:, first.size :]
 
 
-def _resampled_pairs(
-    first: np.ndarray, second: np.ndarray, seed: int, simulations: int
-) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng([seed, 1])
-    shape = (simulations, first.size)
+def _resampled_pairs(first, second, generator) -> tuple[np.ndarray, np.ndarray]:
+    shape = (SIMULATIONS, first.size)
     drawn = generator.integers(first.size, size=shape)
     mirrored = generator.integers(2, size=shape).astype(bool)
     one, other = first[drawn], second[drawn]
     return np.where(mirrored, other, one), np.where(mirrored, one, other)
-
-
-def _slices(total: int) -> list[slice]:
-    return [slice(begin, begin + _AT_ONCE) for begin in range(0, total, _AT_ONCE)]

@@ -11,6 +11,8 @@ too often (8.6 % at 100 rows, 2.4 % at 1,000), which is about once in an epoch.
 """
 
 import math
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +22,64 @@ import numpy as np
 from rdt_jax.tasks import Table
 
 _ROUNDS = 6
+_BUCKET_GROWTH = 1.2  # A row is padded to at most so many times its length.
 
 
-def epoch_rows(table: Table) -> np.ndarray:
-    """Returns the train rows of one epoch, repeats spelled out, int32 [M]."""
+class Epoch(NamedTuple):
+    """The size of an epoch; Python integers, or traced int32 where stages differ.
+
+    Attributes:
+      num_rows: M.
+      high: modulus of the permutation's first digit.
+      low: modulus of its second, high * low >= M.
+    """
+
+    num_rows: int | jax.Array
+    high: int | jax.Array
+    low: int | jax.Array
+
+
+def epoch_of(num_rows: int) -> Epoch:
+    """Returns an epoch of M = `num_rows` rows."""
+    high = math.isqrt(num_rows - 1) + 1
+    return Epoch(num_rows, high, -(-num_rows // high))
+
+
+def epoch_rows(table: Table, by: str | None = None) -> np.ndarray:
+    """Returns the train rows of one epoch, repeats spelled out, int32 [M].
+
+    Args:
+      table: of the task.
+      by: a tag in whose order the rows come, so that the rows up to a value of it are
+        the first ones; None for the order of the table.
+    """
     rows = table.rows_of("train")
+    if by is not None:
+        rows = rows[np.argsort(table.tags[by][rows], kind="stable")]
     return np.repeat(rows, table.repeats[rows]).astype(np.int32)
+
+
+def lengths_of(table: Table) -> np.ndarray:
+    """Returns how many tokens of each row a model must see, int [N].
+
+    These reach to the last token and to the last position that an answer is read at.
+    """
+    lengths = 1 + table.answer_positions.max(axis=1)
+    for index, column in enumerate(table.tokens.T):  # Rows can be many and wide.
+        lengths[column != 0] = np.maximum(lengths, index + 1)[column != 0]
+    return lengths
+
+
+def bucket_lengths(lengths: Iterable[int]) -> dict[int, int]:
+    """Assigns row lengths to few static lengths: length -> that of its bucket."""
+    buckets: dict[int, int] = {}
+    group: list[int] = []
+    for length in sorted({int(n) for n in lengths}):
+        if group and length > _BUCKET_GROWTH * group[0]:
+            group = []
+        group.append(length)
+        buckets |= dict.fromkeys(group, length)
+    return buckets
 
 
 def problems(config: ml_collections.ConfigDict, table: Table) -> list[str]:
@@ -39,7 +93,7 @@ def problems(config: ml_collections.ConfigDict, table: Table) -> list[str]:
 
 
 def batch_indices(
-    key: jax.Array, step: jax.Array, *, num_rows: int, batch_size: int
+    key: jax.Array, step: jax.Array, *, epoch: Epoch, batch_size: int
 ) -> jax.Array:
     """Returns the positions in the epoch's rows that are used at `step`, int32 [B].
 
@@ -49,25 +103,25 @@ def batch_indices(
     Args:
       key: the run's data key; only folded with the epoch.
       step: scalar int32, updates applied so far.
-      num_rows: M, rows of an epoch, with M * B < 2**31.
+      epoch: of M rows, with M * B < 2**31.
       batch_size: B, at most M.
     """
+    num_rows = epoch.num_rows
     # step * B may exceed int32, so whole cycles of M steps (B epochs) come off first.
     cycle, step_in_cycle = step // num_rows, step % num_rows
     first = step_in_cycle * batch_size
-    epoch = cycle * batch_size + first // num_rows
+    number = cycle * batch_size + first // num_rows
     position = first % num_rows + jnp.arange(batch_size)
     wraps = position >= num_rows
     rounds = jax.vmap(
         lambda e: jax.random.bits(jax.random.fold_in(key, e), (_ROUNDS,), jnp.uint32)
-    )(jnp.stack([epoch, epoch + 1]))  # [2, rounds]
+    )(jnp.stack([number, number + 1]))  # [2, rounds]
     keys = jnp.where(wraps[None, :], rounds[1][:, None], rounds[0][:, None])
-    return _permute(jnp.where(wraps, position - num_rows, position), keys, num_rows)
+    return _permute(jnp.where(wraps, position - num_rows, position), keys, epoch)
 
 
-def _permute(position: jax.Array, keys: jax.Array, size: int) -> jax.Array:
-    high = math.isqrt(size - 1) + 1  # The digits' moduli: high * low >= size.
-    low = -(-size // high)
+def _permute(position: jax.Array, keys: jax.Array, epoch: Epoch) -> jax.Array:
+    size, high, low = (jnp.uint32(x) for x in epoch)
 
     def encrypt(x: jax.Array) -> jax.Array:
         left, right = x // low, x % low

@@ -8,7 +8,6 @@ from matplotlib import axes, lines, ticker
 from matplotlib.figure import Figure
 
 from rdt_jax.analysis import grokking
-from rdt_jax.analysis.statistics import Distribution
 from rdt_jax.figures import page
 
 # Apart for every common color vision, and in gray.
@@ -19,7 +18,6 @@ _MARGIN = 0.06  # of the range of times, on either side
 
 def paired_times(
     times: Mapping[str, np.ndarray],
-    distributions: Mapping[str, Distribution],
     *,
     budget: float,
     title: str,
@@ -28,14 +26,14 @@ def paired_times(
 ) -> Figure:
     """Draws how two groups of times are distributed, and how they pair up.
 
-    On the left the share of runs that have arrived, by update; on the right one dot per
-    pair, equal times on the diagonal. Where a run is censored, the axes reach to the
-    budget: its curve stays below 1, and its dot is a triangle there.
+    On the left the share of runs that have arrived, by update, a thin line over a thick
+    one; on the right one dot per pair, equal times on the diagonal. Where a run is
+    censored, the axes reach to the budget: its curve stays below 1, and its dot is a
+    triangle there.
 
     Args:
       times: two names -> [N], updates, of the same runs in the same order; inf where
         censored.
-      distributions: of the same two.
       budget: updates after which a time is censored.
       title: one line; what is measured, on which task.
       notes: lines below it; how it was measured.
@@ -80,32 +78,28 @@ def paired_times(
         panel.grid(True, color="#ececec", lw=0.6)
         panel.set_axisbelow(True)
         panel.tick_params(labelleft=True)
-    for name, color in zip(times, COLORS, strict=True):
-        _draw_distribution(left, distributions[name], limits, color)
+    beyond = 2 * limits[1]
+    for values, color, width in zip(times.values(), COLORS, (3.4, 1.5), strict=True):
+        # Censored times lie beyond what is shown; the last point, of no weight, too,
+        # so that every curve goes on to the edge.
+        arrived = np.append(np.where(np.isinf(values), beyond, values), beyond)
+        weights = np.append(np.ones(values.size), 0)
+        left.ecdf(arrived, weights, color=color, lw=width)
     left.set_ylim(-0.03, 1.03)
     left.set_xlabel(f"updates to {event}", fontsize=page.TEXT)
     left.set_ylabel("share of runs", fontsize=page.TEXT)
     _draw_pairs(right, first, second, budget)
     _use_updates(right.yaxis)
     right.set_ylim(limits)
-    for label, name in zip((right.set_xlabel, right.set_ylabel), times, strict=True):
-        label(f"updates, {name}", fontsize=page.TEXT)
+    across, up = times
+    right.set_xlabel(f"updates, {across}", fontsize=page.TEXT)
+    right.set_ylabel(f"updates, {up}", fontsize=page.TEXT)
     return figure
 
 
 def _use_updates(axis: Any) -> None:
     axis.set_major_locator(ticker.MaxNLocator(5, integer=True))
     axis.set_major_formatter(lambda step, _: grokking.format_steps(step))
-
-
-def _draw_distribution(
-    panel: axes.Axes, found: Distribution, limits: tuple[float, float], color: str
-) -> None:
-    steps = np.concatenate([limits[:1], found.steps, limits[1:]])
-    shares = np.concatenate([[0.0], found.shares, found.shares[-1:]])
-    # Without any run that arrived there is no last share: the curve stays at 0.
-    shares = np.pad(shares, (0, steps.size - shares.size))
-    panel.plot(steps, shares, color=color, lw=1.8, drawstyle="steps-post")
 
 
 def _draw_pairs(

@@ -1,56 +1,222 @@
-"""Dense causal self-attention."""
+"""Causal self-attention: dense, or with a mixture of value and output projections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-INIT_STD = 0.02  # GPT-2's, of every matrix that is not an output projection.
+from rdt_jax.models import experts, inits
+from rdt_jax.models.architecture import ModelConfig, wide
 
 # Up to this length a sum over written-out pairs beats batched T x T products.
 _SHORT = 8
 _MASKED = -1e9  # Finite: a fully masked row keeps finite gradients.
 
+# Which of the dense projections have a bias; experts have none.
+BIASES = ("all", "query_key", "none")
+
 DropWeights = Callable[[jax.Array, int], jax.Array]  # (weights, place) -> weights
 
 
 class Attention(nn.Module):
-    """Multi-head causal self-attention with biases.
+    """Multi-head causal self-attention.
 
     Attributes:
-      num_heads: H, divides D.
-      output_std: standard deviation of the output projection at the start.
+      config: reads num_heads, head_width, position, bias, norm_placement and the
+        keys of the initialization.
     """
 
-    num_heads: int
-    output_std: float
+    config: ModelConfig
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, mask: jax.Array, drop_weights: DropWeights | None = None
-    ) -> jax.Array:
+        self,
+        x: jax.Array,
+        normed: jax.Array,
+        mask: jax.Array,
+        drop_weights: DropWeights | None = None,
+    ) -> tuple[jax.Array, dict[str, experts.Route]]:
         """Maps [B, T, D] to [B, T, D].
 
         Args:
-          x: [B, T, D].
+          x: [B, T, D], what the values are projections of.
+          normed: [B, T, D], what queries and keys are projections of; the same array
+            as `x` unless the norms are placed `peri`.
           mask: bool [B, T, T], True where query t may see key s; lower triangular.
           drop_weights: dropout on the weights, of any shape; calls with different
             `place` must draw independently. None for no dropout.
+
+        Returns:
+          The branch, and no routes.
         """
+        config = self.config
         batch, length, width = x.shape
-        qkv = nn.Dense(
-            3 * width, dtype=x.dtype, kernel_init=nn.initializers.normal(INIT_STD),
-            name="qkv",
-        )(x)  # fmt: skip
-        heads = (batch, length, self.num_heads, width // self.num_heads)
-        q, k, v = (part.reshape(heads) for part in jnp.split(qkv, 3, axis=-1))
-        attend = attend_short if length <= _SHORT else attend_long
-        mixed = attend(q, k, v, mask, drop_weights).reshape(batch, length, width)
-        return nn.Dense(
-            width, dtype=x.dtype, kernel_init=nn.initializers.normal(self.output_std),
-            name="output",
-        )(mixed)  # fmt: skip
+        inner = config.num_heads * config.size_of_head
+        dense = lambda features, name, bias: nn.Dense(
+            features, use_bias=bias, dtype=x.dtype,
+            kernel_init=inits.weight(config, width), name=name,
+        )  # fmt: skip
+        if config.norm_placement == "peri" or config.bias == "query_key":
+            query_key = dense(2 * inner, "query_key", config.bias != "none")(normed)
+            v = dense(inner, "value", config.bias == "all")(x)
+            q, k = jnp.split(query_key, 2, axis=-1)
+        else:
+            qkv = dense(3 * inner, "qkv", config.bias == "all")(x)
+            q, k, v = jnp.split(qkv, 3, axis=-1)
+        heads = (batch, length, config.num_heads, config.size_of_head)
+        q, k, v = (part.reshape(heads) for part in (q, k, v))
+        mixed = _attend(q, k, v, mask, drop_weights, config)
+        branch = nn.Dense(
+            width, use_bias=config.bias == "all", dtype=x.dtype,
+            kernel_init=inits.output(config, inner), name="output",
+        )(mixed.reshape(batch, length, inner))  # fmt: skip
+        return branch, {}
+
+
+class SwitchHead(nn.Module):
+    """Attention whose value and output projections are mixtures of experts, by head.
+
+    Reference: Csordas et al. (2024), arXiv:2312.07987, as arXiv:2405.16039 uses it:
+    sigmoid scores, no renormalization, no biases.
+
+    Attributes:
+      config: reads what Attention reads, and attention_experts,
+        attention_experts_per_token and expert_dispatch.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        normed: jax.Array,
+        mask: jax.Array,
+        drop_weights: DropWeights | None = None,
+    ) -> tuple[jax.Array, dict[str, experts.Route]]:
+        """Maps [B, T, D] to [B, T, D], as `Attention` does; the routers read `normed`.
+
+        Returns:
+          The branch, and the routes `value` and `output` of [B, T, H] routers.
+        """
+        config = self.config
+        batch, length, width = x.shape
+        num_heads, head_width = config.num_heads, config.size_of_head
+        num_experts = config.attention_experts
+        inner = num_heads * head_width
+        query_key = nn.Dense(
+            2 * inner, use_bias=config.bias != "none", dtype=x.dtype,
+            kernel_init=inits.weight(config, width), name="query_key",
+        )(normed)  # fmt: skip
+        heads = (batch, length, num_heads, head_width)
+        q, k = (part.reshape(heads) for part in jnp.split(query_key, 2, axis=-1))
+        routes = {
+            name: experts.route(
+                jnp.einsum(
+                    "btd,dhe->bthe",
+                    normed,
+                    self.param(
+                        f"{name}_router", inits.router(config, width),
+                        (width, num_heads, num_experts),
+                    ).astype(normed.dtype),
+                ),
+                config.attention_experts_per_token,
+            )
+            for name in ("value", "output")
+        }  # fmt: skip
+        shape = (num_heads, num_experts, width, head_width)
+        values = self.param("value", inits.weight(config, width), shape)
+        shape = (num_heads, num_experts, head_width, width)
+        outputs = self.param("output", inits.output(config, inner), shape)
+        values, outputs = values.astype(x.dtype), outputs.astype(x.dtype)
+        if experts.use_sorted(
+            config.expert_dispatch,
+            num_experts=num_experts,
+            chosen=config.attention_experts_per_token,
+            tokens=batch * length,
+        ):
+            project_values, project_outputs = _values_sorted, _outputs_sorted
+        else:
+            project_values, project_outputs = _values_dense, _outputs_dense
+        v = project_values(x, values, routes["value"])
+        mixed = _attend(q, k, v, mask, drop_weights, config)
+        return project_outputs(mixed, outputs, routes["output"]), routes
+
+
+ATTENTIONS: Mapping[str, type[Any]] = {"dense": Attention, "switch_head": SwitchHead}
+
+
+def _values_dense(x, values, route):
+    every = jnp.einsum("btd,hedk->bthek", x, values)
+    return jnp.einsum("bthek,bthe->bthk", every, experts.gates(route).astype(x.dtype))
+
+
+def _outputs_dense(mixed, outputs, route):
+    gates = experts.gates(route).astype(mixed.dtype)
+    return jnp.einsum(
+        "bthek,hekd->btd", mixed[:, :, :, None] * gates[..., None], outputs
+    )
+
+
+def _values_sorted(x, values, route):
+    rows = jnp.broadcast_to(
+        x[:, :, None, None], (*route.chosen.shape, x.shape[-1])
+    )  # [B, T, H, k, D]
+    every = _by_expert(rows, values, route)
+    return jnp.einsum("bthjk,bthj->bthk", every, route.scores.astype(x.dtype))
+
+
+def _outputs_sorted(mixed, outputs, route):
+    rows = jnp.broadcast_to(
+        mixed[:, :, :, None], (*route.chosen.shape, mixed.shape[-1])
+    )  # [B, T, H, k, K]
+    every = _by_expert(rows, outputs, route)
+    return jnp.einsum("bthjd,bthj->btd", every, route.scores.astype(mixed.dtype))
+
+
+def _by_expert(rows, weights, route):
+    """Multiplies [B, T, H, k, .] by the chosen of each head's experts [H, E, ., .]."""
+    num_heads, num_experts = weights.shape[:2]
+    head = jnp.arange(num_heads)[None, None, :, None]
+    flat = (route.chosen + num_experts * head).reshape(-1)
+    groups = experts.group(flat, num_heads * num_experts)
+    blocks = experts.gather(rows.reshape(-1, rows.shape[-1]), groups)
+    weights = weights.reshape(-1, *weights.shape[2:])
+    found = experts.scatter(experts.multiply(blocks, weights, groups), groups)
+    return found.reshape(*rows.shape[:-1], -1)
+
+
+def _attend(q, k, v, mask, drop_weights, config: ModelConfig):
+    if config.position == "rope":
+        turn = lambda x: rotate(x, config.rope_fraction, config.rope_base)
+        q, k = turn(q), turn(k)
+    attend = attend_short if q.shape[1] <= _SHORT else attend_long
+    return attend(q, k, v, mask, drop_weights)
+
+
+def rotate(x: jax.Array, fraction: float, base: float) -> jax.Array:
+    """Turns pairs of numbers by an angle that grows with the position.
+
+    Reference: Su et al. (2021), arXiv:2104.09864, Section 3.2; number i of the first
+    half of what is turned is paired with number i of its second half.
+
+    Args:
+      x: [B, T, H, K].
+      fraction: the share of the K numbers, from the first, that is turned, rounded
+        down to an even number of them.
+      base: the longest wavelength, in positions, divided by 2 pi.
+    """
+    length, head_width = x.shape[1], x.shape[3]
+    half = int(head_width * fraction) // 2
+    angle = np.arange(length)[:, None] * base ** (-np.arange(half) / half)[None, :]
+    dtype = wide(x.dtype)
+    cos, sin = (jnp.asarray(f(angle), dtype)[None, :, None] for f in (np.cos, np.sin))
+    one, other = (part.astype(dtype) for part in jnp.split(x[..., : 2 * half], 2, -1))
+    turned = jnp.concatenate([one * cos - other * sin, one * sin + other * cos], -1)
+    return jnp.concatenate([turned.astype(x.dtype), x[..., 2 * half :]], axis=-1)
 
 
 def attend_long(
@@ -62,7 +228,7 @@ def attend_long(
 ) -> jax.Array:
     """Softmax attention as two batched products; [B, T, H, K] to [B, T, H, K]."""
     scores = jnp.einsum("bqhk,bshk->bhqs", q, k) / q.shape[-1] ** 0.5
-    scores = jnp.where(mask[:, None], scores.astype(jnp.float32), _MASKED)
+    scores = jnp.where(mask[:, None], scores.astype(wide(q.dtype)), _MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)  # [B, H, T, T]
     if drop_weights is not None:
         weights = drop_weights(weights, 0)
@@ -90,7 +256,7 @@ def attend_short(
     for t in range(length):
         scores = jnp.stack([(q[:, t] * k[:, s]) @ of_head for s in range(t + 1)])
         seen = mask[:, t, : t + 1].T[:, :, None]  # [t + 1, B, 1]
-        scores = jnp.where(seen, scores.astype(jnp.float32), _MASKED)
+        scores = jnp.where(seen, scores.astype(wide(q.dtype)), _MASKED)
         weights = jax.nn.softmax(scores, axis=0).astype(v.dtype)  # [t + 1, B, H]
         if drop_weights is not None:
             weights = drop_weights(weights, t)

@@ -1,33 +1,38 @@
-"""Norms, positions, dropout and the pre-norm block.
+"""Norms, positions, dropout and the block, with its norms in one of four places.
 
 Reference: Radford et al. (2019), the GPT-2 block, as Kohli et al. (2026),
-arXiv:2604.07822, Section 4, loop it.
+arXiv:2604.07822, Section 4, loop it; other placements name theirs.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdt_jax.models import attention, feedforward
+from rdt_jax import registry
+from rdt_jax.models import attention, experts, feedforward
+from rdt_jax.models.architecture import ModelConfig, wide
 
 NORM_EPSILON = 1e-5  # GPT-2's.
+RMS_EPSILON = 1e-6  # Huginn's.
 
 
 class Noise(NamedTuple):
-    """Where dropout comes from: a key and traced rates, so that lanes may differ.
+    """Where randomness comes from: a key and traced rates, so that lanes may differ.
 
     Attributes:
       key: consumed.
-      rate: share of attention weights and of branch outputs set to zero.
-      embedding_rate: share of the embedded input set to zero.
+      rate: share of attention weights and of branch outputs set to zero; None for no
+        dropout, when only the initial state is random.
+      embedding_rate: share of the embedded input set to zero; None likewise.
     """
 
     key: jax.Array
-    rate: jax.Array
-    embedding_rate: jax.Array
+    rate: jax.Array | None = None
+    embedding_rate: jax.Array | None = None
 
     def fold(self, index: int | jax.Array) -> "Noise":
         """Returns the noise of one of several places that share this one."""
@@ -49,49 +54,156 @@ class LayerNorm(nn.Module):
         width = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (width,))
         bias = self.param("bias", nn.initializers.zeros, (width,))
-        x32 = x.astype(jnp.float32)
+        x32 = x.astype(wide(x.dtype))
         centered = x32 - x32.mean(axis=-1, keepdims=True)
         variance = (centered**2).mean(axis=-1, keepdims=True)
         normed = centered * jax.lax.rsqrt(variance + NORM_EPSILON)
         return (normed * _like(normed, scale) + _like(normed, bias)).astype(x.dtype)
 
 
-class Block(nn.Module):
-    """Pre-norm block: attention, then feed-forward, each added to its input.
+class RmsNorm(nn.Module):
+    """Normalizes [..., D] to unit root-mean-square, in float32, and rescales.
 
-    Attributes:
-      num_heads: H.
-      mlp_width: F.
-      output_std: standard deviation of the two output projections at the start.
+    Reference: Zhang and Sennrich (2019), arXiv:1910.07467.
     """
 
-    num_heads: int
-    mlp_width: int
-    output_std: float
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns an array of the shape and dtype of `x`."""
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        x32 = x.astype(wide(x.dtype))
+        square = (x32**2).mean(axis=-1, keepdims=True)
+        normed = x32 * jax.lax.rsqrt(square + RMS_EPSILON)
+        return (normed * _like(normed, scale)).astype(x.dtype)
+
+
+NORMS: Mapping[str, type[Any]] = {"layer": LayerNorm, "rms": RmsNorm}
+
+Norm = Callable[[str, jax.Array], jax.Array]  # (name of the parameters, x) -> x
+Branch = Callable[[jax.Array, jax.Array], jax.Array]  # (values, normed) -> branch
+
+
+def _pre(x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool) -> jax.Array:
+    """Radford et al. (2019): the branch reads a normalized stream."""
+    normed = norm(f"{name}_norm", x)
+    return x + branch(normed, normed)
+
+
+def _post(
+    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool
+) -> jax.Array:
+    """Vaswani et al. (2017): the stream itself is normalized."""
+    return norm(f"{name}_norm", x + branch(x, x))
+
+
+def _sandwich(
+    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool
+) -> jax.Array:
+    """Geiping et al. (2025), Section 3: normalized before the branch and after."""
+    normed = norm(f"{name}_norm", x)
+    return norm(f"{name}_out_norm", x + branch(normed, normed))
+
+
+def _peri(
+    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool
+) -> jax.Array:
+    """Csordas et al. (2024), arXiv:2405.16039: only what a softmax or sigmoid reads."""
+    return x + branch(x, norm(f"{name}_norm", x) if gated else x)
+
+
+# How a branch is added to the stream: (x, branch, norm, name, gated) -> x.
+PLACEMENTS: Mapping[str, Callable[..., jax.Array]] = {
+    "pre": _pre,
+    "post": _post,
+    "sandwich": _sandwich,
+    "peri": _peri,
+}
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each added to its input.
+
+    Attributes:
+      config: which attention, feed-forward, norms and where they stand.
+    """
+
+    config: ModelConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array, noise: Noise | None) -> jax.Array:
-        """Maps [B, T, D] to [B, T, D]; `mask` is bool [B, T, T], True where seen."""
-        drop = lambda y, place: y if noise is None else (
+    def __call__(
+        self, x: jax.Array, mask: jax.Array, noise: Noise | None
+    ) -> tuple[jax.Array, dict[str, experts.Route]]:
+        """Maps [B, T, D] to [B, T, D].
+
+        Args:
+          x: [B, T, D].
+          mask: bool [B, T, T], True where query t may see key s.
+          noise: dropout; None for none.
+
+        Returns:
+          The next stream, and the routes of the block's mixtures of experts.
+        """
+        config, routes = self.config, {}
+        drop = lambda y, place: y if noise is None or noise.rate is None else (
             dropout(y, noise.fold(place).key, noise.rate)
         )  # fmt: skip
-        attend = attention.Attention(self.num_heads, self.output_std, name="attention")
-        drop_weights = None if noise is None else lambda w, t: drop(w, 2 + t)
-        branch = attend(LayerNorm(name="attention_norm")(x), mask, drop_weights)
-        x = x + drop(branch, 0)
-        mlp = feedforward.Mlp(self.mlp_width, self.output_std, name="mlp")
-        return x + drop(mlp(LayerNorm(name="mlp_norm")(x)), 1)
+        attention_kind = registry.lookup(
+            "attention", attention.ATTENTIONS, config.attention
+        )
+        mlp_kind = registry.lookup(
+            "feed-forward", feedforward.FEEDFORWARDS, config.feedforward
+        )
+        attend = attention_kind(config, name="attention")
+        mlp = mlp_kind(config, name="mlp")
+        drop_weights = None
+        if noise is not None and noise.rate is not None:
+            drop_weights = lambda w, t: drop(w, 2 + t)
+
+        def attention_branch(values: jax.Array, normed: jax.Array) -> jax.Array:
+            branch, found = attend(values, normed, mask, drop_weights)
+            routes.update(found)
+            return drop(self._scaled("attention_scale", branch), 0)
+
+        def mlp_branch(values: jax.Array, normed: jax.Array) -> jax.Array:
+            branch, found = mlp(values, normed)
+            routes.update(found)
+            return drop(self._scaled("mlp_scale", branch), 1)
+
+        place = registry.lookup("norm placement", PLACEMENTS, config.norm_placement)
+        norm_kind = registry.lookup("norm", NORMS, config.norm)
+        norm = lambda name, x: norm_kind(name=name)(x)
+        x = place(x, attention_branch, norm, "attention", True)
+        has_gate = config.feedforward in ("swiglu", "sigma_moe")
+        return place(x, mlp_branch, norm, "mlp", has_gate), routes
+
+    def _scaled(self, name: str, branch: jax.Array) -> jax.Array:
+        """Touvron et al. (2021), arXiv:2103.17239: LayerScale."""
+        if self.config.residual not in ("layerscale", "gated_layerscale"):
+            return branch
+        init = nn.initializers.constant(self.config.layer_scale)
+        scale = self.param(name, init, (branch.shape[-1],)).astype(branch.dtype)
+        return branch * _like(branch, scale)
 
 
-def sinusoidal_positions(length: int, width: int) -> np.ndarray:
-    """Returns the fixed position table, float32 [T, D].
+POSITIONS = ("learned", "sinusoidal", "rope", "none")
+
+
+def sinusoid(place: Any, width: int) -> Any:
+    """Returns sines and cosines of places, [...] to [..., D].
 
     Reference: Vaswani et al. (2017), arXiv:1706.03762, Section 3.5.
     """
     pair = np.arange(width) // 2
-    angle = np.arange(length)[:, None] / 10_000 ** (2 * pair / width)[None, :]
-    table = np.where(np.arange(width) % 2 == 0, np.sin(angle), np.cos(angle))
-    return table.astype(np.float32)
+    angle = place[..., None] / 10_000 ** (2 * pair / width)
+    even = np.arange(width) % 2 == 0
+    if isinstance(angle, np.ndarray):
+        return np.where(even, np.sin(angle), np.cos(angle))
+    return jnp.where(even, jnp.sin(angle), jnp.cos(angle))
+
+
+def sinusoidal_positions(length: int, width: int) -> np.ndarray:
+    """Returns the fixed position table, float64 [T, D]."""
+    return sinusoid(np.arange(length), width)
 
 
 def _like(x: jax.Array, vector: jax.Array) -> jax.Array:

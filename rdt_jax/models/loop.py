@@ -1,13 +1,23 @@
-"""The recurrence itself: one core, applied again and again by `jax.lax.scan`."""
+"""The recurrence itself: one core, applied again and again, and how often.
 
+A count known beforehand is a `jax.lax.scan`. A count drawn at every update is a loop of
+just so many iterations, with a backward pass of its own: JAX differentiates backward
+only through loops whose length it knows when it compiles.
+"""
+
+import math
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
+import numpy as np
 
 from rdt_jax import registry
 
-Core = Callable[[jax.Array, jax.Array], jax.Array]  # (state, loop index) -> state
+State = Any  # a pytree with leaves [B, ...]
+Core = Callable[[Any, jax.Array], Any]  # (state, int32 loop index) -> state
 
 # What the backward pass keeps of each loop; everything else is computed again.
 REMAT: Mapping[str, Callable[[Core], Core]] = {
@@ -21,47 +31,320 @@ REMAT: Mapping[str, Callable[[Core], Core]] = {
 
 def run_loops(
     core: Core,
-    state: jax.Array,
+    state: State,
     *,
-    num_loops: int,
+    num_loops: int | jax.Array,
     backprop_depth: int | None,
     remat: str,
-) -> jax.Array:
+    max_loops: int | None = None,
+) -> tuple[State, State]:
     """Applies `core` `num_loops` times.
 
-    Compile time does not grow with `num_loops`: the core is traced once (twice with
-    truncated backpropagation).
+    With a traced count r, forward and backward pass take r loops and not `max_loops`,
+    also under `vmap` over anything but the count; one program serves all counts, and
+    values and gradients are those of the program with a fixed r. `remat` then plays no
+    part: the states are kept, in room for `max_loops` (or `backprop_depth`) of them,
+    the last loop keeps all that its backward pass needs, and the other loops are
+    computed again. Room for more than states would have to be as large as the largest
+    draw needs, and clearing it costs more than computing again. Such a program can be
+    differentiated backward, once.
+
+    Compile time does not grow with the number of loops: the core is traced a fixed
+    number of times.
 
     Args:
-      core: maps (state [B, T, D], int32 loop index) to the next state.
-      state: [B, T, D], the initial state.
-      num_loops: R, at least 1.
+      core: maps (state, int32 loop index) to the next state, of the same shapes and
+        dtypes. Arrays that it closes over receive gradients.
+      state: a pytree with leaves [B, ...], the initial state.
+      num_loops: R, at least 1: an int, or a traced int32 scalar of at most `max_loops`.
       backprop_depth: gradients flow through the last so many loops only (Geiping et
-        al. 2025, arXiv:2502.05171, Section 3.3); None for all.
+        al. 2025, arXiv:2502.05171, Section 3.3), or through all if a traced count is
+        smaller; None for all.
       remat: a key of REMAT.
+      max_loops: the largest traced count; None for an int.
 
     Returns:
-      The state after every loop, [R, B, T, D].
+      The last state; and the state after every loop, leaves [R, B, ...]. With a traced
+      count their leaves are [max_loops, B, ...] and zero after the last loop.
 
     Raises:
-      ValueError: if `backprop_depth` lies outside [1, num_loops], or `remat` is
-        unknown.
+      ValueError: if `backprop_depth` lies outside [1, num_loops], or [1, max_loops] of
+        a traced count; if `remat` is unknown; if `max_loops` is given with an int, or
+        is missing without.
     """
-    depth = num_loops if backprop_depth is None else backprop_depth
-    if not 1 <= depth <= num_loops:
-        raise ValueError(
-            f"backprop_depth must be in [1, num_loops = {num_loops}], got {depth}."
-        )
-    body = registry.lookup("remat policy", REMAT, remat)(core)
+    policy = registry.lookup("remat policy", REMAT, remat)
+    if isinstance(num_loops, int):
+        if max_loops is not None:
+            raise ValueError(
+                f"max_loops is for a traced num_loops only, got {max_loops} with "
+                f"num_loops = {num_loops}."
+            )
+        depth = _checked_depth(backprop_depth, num_loops, "num_loops")
+        return _run_fixed(policy(core), state, num_loops, depth)
+    if max_loops is None:
+        raise ValueError("a traced num_loops needs max_loops, got None.")
+    depth = _checked_depth(backprop_depth, max_loops, "max_loops")
+    return _run_drawn(core, state, num_loops, depth, max_loops)
 
-    def loop(state: jax.Array, index: jax.Array) -> tuple[jax.Array, jax.Array]:
-        state = body(state, index)
+
+class Sampling(NamedTuple):
+    """How the loop count of an update is drawn.
+
+    Attributes:
+      keys: of the `recurrence` section that it reads besides the seed.
+      distribution: from that section to P(r), float64, r = 0 .. the largest count.
+    """
+
+    keys: tuple[str, ...]
+    distribution: Callable[[ml_collections.ConfigDict], np.ndarray]
+
+
+def _fixed(recurrence: ml_collections.ConfigDict) -> np.ndarray:
+    return np.eye(recurrence.num_loops + 1)[-1]
+
+
+def _uniform(recurrence: ml_collections.ConfigDict) -> np.ndarray:
+    """Every count from `min_loops` to `max_loops` alike."""
+    counts = np.arange(recurrence.max_loops + 1)
+    allowed = counts >= recurrence.min_loops
+    return allowed / allowed.sum()
+
+
+def _clipped_poisson(recurrence: ml_collections.ConfigDict) -> np.ndarray:
+    """Poisson of mean `mean_loops`, clipped to [`min_loops`, `max_loops`].
+
+    Reference: Kohli et al. (2026), arXiv:2604.07822, Section 4.
+    """
+    least, most = recurrence.min_loops, recurrence.max_loops
+    below = _poisson(math.log(recurrence.mean_loops), most)
+    probability = np.append(below, 1 - below.sum())
+    probability[least] = probability[: least + 1].sum()
+    probability[:least] = 0
+    return probability
+
+
+def _lognormal_poisson(recurrence: ml_collections.ConfigDict) -> np.ndarray:
+    """1 + Poisson(e^tau), tau normal of mean log(`mean_loops`) - `sigma`^2 / 2.
+
+    Reference: Geiping et al. (2025), arXiv:2502.05171, Section 3.3. Differs from the
+    paper: a count above `max_loops` becomes `max_loops`, since the room for the states
+    of a compiled program has a size.
+    """
+    sigma, most = recurrence.sigma, recurrence.max_loops
+    deviation, spacing = np.linspace(-10, 10, 4001, retstep=True)
+    weight = np.exp(-(deviation**2) / 2) * spacing / math.sqrt(2 * math.pi)
+    tau = math.log(recurrence.mean_loops) - sigma**2 / 2 + sigma * deviation
+    below = weight @ _poisson(tau, most - 1)
+    return np.concatenate([[0.0], below, [1 - below.sum()]])
+
+
+SAMPLINGS: Mapping[str, Sampling] = {
+    "fixed": Sampling((), _fixed),
+    "uniform": Sampling(("min_loops", "max_loops"), _uniform),
+    "poisson": Sampling(("mean_loops", "min_loops", "max_loops"), _clipped_poisson),
+    "lognormal_poisson": Sampling(
+        ("mean_loops", "sigma", "max_loops"), _lognormal_poisson
+    ),
+}
+
+
+def loop_distribution(recurrence: ml_collections.ConfigDict) -> np.ndarray:
+    """Returns the probability of every loop count, float64 [largest count + 1]."""
+    sampling = registry.lookup("sampling", SAMPLINGS, recurrence.sampling)
+    return sampling.distribution(recurrence)
+
+
+def mean_loops(recurrence: ml_collections.ConfigDict) -> float:
+    """Returns the mean loop count of an update."""
+    probability = loop_distribution(recurrence)
+    return float(probability @ np.arange(probability.size))
+
+
+def draw_loops(
+    recurrence: ml_collections.ConfigDict, step: jax.Array
+) -> int | jax.Array:
+    """Draws the loop count of an update, the same in every lane and packing.
+
+    Args:
+      recurrence: the config's section; its seed is folded with the step and with
+        nothing else, so that resuming replays nothing.
+      step: int32 scalar, updates before this one.
+
+    Returns:
+      `num_loops` itself if it is fixed, else an int32 scalar.
+    """
+    if recurrence.sampling == "fixed":
+        return recurrence.num_loops
+    at_most = np.cumsum(loop_distribution(recurrence))[:-1].astype(np.float32)
+    key = jax.random.fold_in(jax.random.key(recurrence.seed), step)
+    return (jax.random.uniform(key) >= at_most).sum(dtype=jnp.int32)
+
+
+def problems(recurrence: ml_collections.ConfigDict) -> list[str]:
+    """Lists what is wrong with the `recurrence` section, of a known `sampling`."""
+    found = []
+    if recurrence.num_loops < 1:
+        found.append(
+            f"recurrence.num_loops must be at least 1, got {recurrence.num_loops}."
+        )
+    if any(type(count) is not int or count < 1 for count in recurrence.eval_loops):
+        found.append(
+            "recurrence.eval_loops must hold ints of at least 1, "
+            f"got {recurrence.eval_loops}."
+        )
+    if not 0 <= recurrence.seed < 2**32:
+        found.append(f"recurrence.seed must be in [0, 2**32), got {recurrence.seed}.")
+    used = SAMPLINGS[recurrence.sampling].keys
+    for key in ("mean_loops", "min_loops", "max_loops", "sigma"):
+        value = recurrence[key]
+        if (key in used) != (value is not None):
+            expected = "given" if key in used else "none"
+            found.append(
+                f"recurrence.{key} must be {expected} with recurrence.sampling = "
+                f"{recurrence.sampling}, got {str(value).lower()}."
+            )
+        elif key in ("min_loops", "max_loops") and value is not None and value < 1:
+            found.append(f"recurrence.{key} must be at least 1, got {value}.")
+        elif value is not None and value <= 0:
+            found.append(f"recurrence.{key} must be positive, got {value}.")
+    least, most = recurrence.min_loops, recurrence.max_loops
+    if least is not None and most is not None and least > most:
+        found.append(
+            f"recurrence.min_loops ({least}) must be at most recurrence.max_loops "
+            f"({most})."
+        )
+    name = "num_loops" if recurrence.sampling == "fixed" else "max_loops"
+    depth, limit = recurrence.backprop_depth, recurrence[name]
+    if depth is not None and limit is not None and not 1 <= depth <= max(limit, 1):
+        found.append(
+            f"recurrence.backprop_depth must be in [1, recurrence.{name} = {limit}], "
+            f"got {depth}."
+        )
+    return found
+
+
+def _poisson(log_mean: float | np.ndarray, count: int) -> np.ndarray:
+    """P(0), .., P(count - 1) of a Poisson variable, [..., count]."""
+    k = np.arange(count)
+    log_factorial = np.cumsum(np.log(np.maximum(k, 1)))
+    rate = np.asarray(log_mean)[..., None]
+    return np.exp(k * rate - np.exp(rate) - log_factorial)
+
+
+def _checked_depth(backprop_depth: int | None, most: int, name: str) -> int:
+    depth = most if backprop_depth is None else backprop_depth
+    if not 1 <= depth <= most:
+        raise ValueError(
+            f"backprop_depth must be in [1, {name} = {most}], got {depth}."
+        )
+    return depth
+
+
+def _run_fixed(core: Core, state: State, num_loops: int, depth: int):
+    def loop(state, index):
+        state = core(state, index)
         return state, state
 
     cut = num_loops - depth
     indices = jnp.arange(num_loops)
     if cut == 0:
-        return jax.lax.scan(loop, state, indices)[1]
+        return jax.lax.scan(loop, state, indices)
     state, before = jax.lax.scan(loop, state, indices[:cut])
     state, before = jax.lax.stop_gradient((state, before))
-    return jnp.concatenate([before, jax.lax.scan(loop, state, indices[cut:])[1]])
+    state, after = jax.lax.scan(loop, state, indices[cut:])
+    return state, jax.tree.map(lambda *x: jnp.concatenate(x), before, after)
+
+
+def _run_drawn(core: Core, state: State, num_loops: jax.Array, depth: int, most: int):
+    core, closed_over = jax.closure_convert(core, state, jnp.int32(0))
+
+    def advance(first, last, carry, closed_over):
+        def loop(index, carry):
+            state = core(carry[0], index, *closed_over)
+            return state, _put(carry[1], state, index)
+
+        return jax.lax.fori_loop(first, last, loop, carry)
+
+    def pull(state, index, closed_over):
+        """Returns the next state, and the function that pulls its cotangent back."""
+        rest, numbers = _split_numbers((state, closed_over))
+
+        def step(numbers):
+            state, closed_over = _merge(rest, numbers)
+            rest_after, after = _split_numbers(core(state, index, *closed_over))
+            return after, rest_after
+
+        after, back, rest_after = jax.vjp(step, numbers, has_aux=True)
+        return _merge(rest_after, after), back
+
+    @jax.custom_vjp
+    def run(num_loops, state, closed_over):
+        return advance(0, num_loops, (state, _room(state, most)), closed_over)
+
+    def forward(num_loops, state, closed_over):
+        cut = jnp.maximum(num_loops - depth, 0)
+
+        def loop(index, carry):
+            state, states, kept = carry
+            kept = _put(kept, state, index - cut)
+            state = core(state, index, *closed_over)
+            return state, _put(states, state, index), kept
+
+        states = _room(state, most)
+        if depth < most:
+            state, states = advance(0, cut, (state, states), closed_over)
+        kept = _room(state, max(depth - 1, 1))  # An empty room has no index to write.
+        last, carry = num_loops - 1, (state, states, kept)
+        state, states, kept = jax.lax.fori_loop(cut, last, loop, carry)
+        state, back = pull(state, last, closed_over)
+        residuals = num_loops, closed_over, kept, back
+        return (state, _put(states, state, last)), residuals
+
+    def backward(residuals, cotangents):
+        num_loops, closed_over, kept, back = residuals
+        cut = jnp.maximum(num_loops - depth, 0)
+        add = lambda one, other: jax.tree.map(jnp.add, one, other)
+        _, (state, of_states) = _split_numbers(cotangents)
+
+        def loop(done, carry):
+            state, total = carry
+            index = num_loops - 1 - done
+            _, back = pull(_take(kept, index - cut), index, closed_over)
+            ((state, more),) = back(add(state, _take(of_states, index)))
+            return state, add(total, more)
+
+        (carry,) = back(add(state, _take(of_states, num_loops - 1)))
+        state, total = jax.lax.fori_loop(1, num_loops - cut, loop, carry)
+        state = jax.tree.map(lambda x: jnp.where(cut == 0, x, 0), state)
+        return None, state, total
+
+    run.defvjp(forward, backward)
+    return run(num_loops, state, closed_over)
+
+
+def _split_numbers(tree):
+    """Splits off what has a gradient: (integers, booleans and keys; floats)."""
+    pick = lambda wanted: jax.tree.map(
+        lambda x: x if jnp.issubdtype(x.dtype, jnp.inexact) == wanted else None, tree
+    )
+    return pick(False), pick(True)
+
+
+def _merge(one, other):
+    """Joins two trees that have None where the other has a leaf."""
+    pick = lambda x, y: y if x is None else x
+    return jax.tree.map(pick, one, other, is_leaf=lambda x: x is None)
+
+
+def _room(tree, size: int):
+    return jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), tree)
+
+
+def _put(rows, row, index: jax.Array):
+    put = lambda x, y: jax.lax.dynamic_update_index_in_dim(x, y, index, 0)
+    return jax.tree.map(put, rows, row)
+
+
+def _take(rows, index: jax.Array):
+    take = lambda x: jax.lax.dynamic_index_in_dim(x, index, keepdims=False)
+    return jax.tree.map(take, rows)

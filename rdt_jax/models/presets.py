@@ -1,46 +1,263 @@
 """From a run's config to a model: names stand for choices of components."""
 
+import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import ml_collections
 
-from rdt_jax import registry
-from rdt_jax.models import loop, recurrent
-from rdt_jax.tasks import Table
+from rdt_jax import tasks
+from rdt_jax.models import (
+    act,
+    attention,
+    components,
+    experts,
+    feedforward,
+    inits,
+    layers,
+    loop,
+    recurrent,
+)
+from rdt_jax.models.architecture import DTYPES, ModelConfig
 
-# Preset -> the model keys it fixes. The pre-norm GPT-2 block without injection, step
-# embedding or gate is what `rdt` means, and what the skeleton does by itself.
-PRESETS: Mapping[str, Mapping[str, Any]] = {"rdt": {}}
+# Every component of the skeleton: model key -> its choices.
+COMPONENTS: Mapping[str, tuple[str, ...]] = {
+    "attention": tuple(attention.ATTENTIONS),
+    "feedforward": tuple(feedforward.FEEDFORWARDS),
+    "norm_placement": tuple(layers.PLACEMENTS),
+    "norm": tuple(layers.NORMS),
+    "position": layers.POSITIONS,
+    "injection": tuple(components.INJECTIONS),
+    "initial_state": tuple(components.INITIAL_STATES),
+    "step_embedding": tuple(components.STEP_EMBEDDINGS),
+    "residual": components.RESIDUALS,
+    "halting": act.HALTINGS,
+    "readout": tuple(components.READOUTS),
+    "bias": attention.BIASES,
+    "weight_init": tuple(inits.WEIGHT_INITS),
+    "output_init": tuple(inits.OUTPUT_INITS),
+}
 
 
-def model_config(
-    config: ml_collections.ConfigDict, table: Table
-) -> recurrent.ModelConfig:
+class Preset(NamedTuple):
+    """A published model.
+
+    Attributes:
+      source: whose it is.
+      summary: what sets it apart.
+      keys: model keys and the values that they may have under this name. A preset
+        sets nothing: a named config does, and `problems` compares the two.
+    """
+
+    source: str
+    summary: str
+    keys: Mapping[str, tuple[Any, ...]]
+
+
+# What a plain stack of blocks lacks; `diagonal` may be tried with any model.
+_NO_EXTRAS = {
+    "initial_state": ("embedding",),
+    "step_embedding": ("none",),
+    "residual": ("plain",),
+    "halting": ("none",),
+    "position_every_loop": (False,),
+    "norm_before_coda": (False,),
+}
+_GPT2 = {
+    "attention": ("dense",),
+    "feedforward": ("gelu",),
+    "norm_placement": ("pre",),
+    "norm": ("layer",),
+    "bias": ("all",),
+}
+
+PRESETS: Mapping[str, Preset] = {
+    "rdt": Preset(
+        "Kohli et al. (2026), arXiv:2604.07822, Section 4",
+        "GPT-2 blocks, L of them, run R times",
+        _GPT2
+        | _NO_EXTRAS
+        | {
+            "injection": ("none", "diagonal"),
+            "position": ("learned", "sinusoidal", "none"),
+        },
+    ),
+    "feedforward": Preset(
+        "what every claim about loops is compared with (Saunshi et al. 2025, "
+        "arXiv:2502.17416)",
+        "one loop: as many parameters or as many FLOPs as a looped model",
+        _NO_EXTRAS | {"injection": ("none",), "residual": ("plain", "layerscale")},
+    ),
+    "universal": Preset(
+        "Dehghani et al. (2018), arXiv:1807.03819, Section 2",
+        "post-norm, coordinates at every loop, halting per position (or none)",
+        {
+            "attention": ("dense",),
+            "feedforward": ("relu",),
+            "norm_placement": ("post",),
+            "norm": ("layer",),
+            "bias": ("all", "none"),
+            "position": ("sinusoidal",),
+            "position_every_loop": (True,),
+            "injection": ("none", "diagonal"),
+            "initial_state": ("embedding",),
+            "step_embedding": ("sinusoidal",),
+            "residual": ("plain",),
+            "norm_before_coda": (False,),
+        },
+    ),
+    "moeut": Preset(
+        "Csordas et al. (2024), arXiv:2405.16039",
+        "a looped group of blocks with experts in both branches, peri-norm, half-RoPE",
+        _NO_EXTRAS
+        | {
+            "attention": ("switch_head",),
+            "feedforward": ("sigma_moe",),
+            "norm_placement": ("peri",),
+            "norm": ("layer",),
+            "bias": ("none",),
+            "position": ("rope",),
+            "rope_fraction": (0.5,),
+            "injection": ("none", "diagonal"),
+            "weight_init": ("moeut",),
+            "readout": ("untied",),
+        },
+    ),
+    "huginn": Preset(
+        "Geiping et al. (2025), arXiv:2502.05171, Section 3",
+        "prelude, core, coda; sandwich norms, adapter, random initial state",
+        {
+            "attention": ("dense",),
+            "feedforward": ("swiglu",),
+            "norm_placement": ("sandwich",),
+            "norm": ("rms",),
+            "norm_before_coda": (True,),
+            "bias": ("query_key",),
+            "position": ("rope",),
+            "position_every_loop": (False,),
+            "injection": ("concat", "add", "diagonal"),
+            "initial_state": ("normal",),
+            "step_embedding": ("none",),
+            "residual": ("plain",),
+            "halting": ("none",),
+            "weight_init": ("huginn",),
+            "scale_embedding": (True,),
+            "readout": ("tied",),
+        },
+    ),
+    "gated": Preset(
+        "Chen (2026), arXiv:2603.21676",
+        "pre-norm, step embeddings, a gate that begins nearly shut, LayerScale",
+        {
+            "attention": ("dense",),
+            "norm_placement": ("pre",),
+            "norm": ("layer",),
+            "bias": ("all",),
+            "position_every_loop": (False,),
+            "injection": ("none", "diagonal"),
+            "initial_state": ("embedding",),
+            "step_embedding": ("learned",),
+            "residual": ("gated", "gated_layerscale"),
+            "halting": ("none",),
+            "norm_before_coda": (False,),
+        },
+    ),
+    "custom": Preset("no paper", "any valid choice of components", {}),
+}
+
+
+def model_config(config: ml_collections.ConfigDict, table: tasks.Table) -> ModelConfig:
     """Returns the model that a run trains on `table`."""
     section = config.model.to_dict()
-    fixed = registry.lookup("model preset", PRESETS, section.pop("preset"))
+    del section["preset"]  # A name; the keys beside it say what the model is.
     for key in ("dropout", "embedding_dropout"):  # Traced rates, not shapes.
         del section[key]
-    return recurrent.ModelConfig(
-        vocab_size=len(table.vocab),
-        max_length=table.tokens.shape[1],
-        **section | fixed,
+    return ModelConfig(
+        vocab_size=len(table.vocab), max_length=table.tokens.shape[1], **section
     )
 
 
+class Matched(NamedTuple):
+    """A feed-forward comparison, and how well it matches.
+
+    Attributes:
+      config: of the feed-forward run.
+      parameters: numbers in its parameters.
+      target_parameters: those of the looped model.
+      flops: floating-point operations per row of an update, without recomputation.
+      target_flops: those of the looped model at its training loop count.
+    """
+
+    config: ml_collections.ConfigDict
+    parameters: int
+    target_parameters: int
+    flops: int
+    target_flops: int
+
+
+def feedforward_like(config: ml_collections.ConfigDict, match: str) -> Matched:
+    """Builds the feed-forward transformer that a looped model is compared with.
+
+    Its blocks are those of the looped model, each run once; what belongs to the loop
+    (injection, initial state, step embedding, gate, halting) is left out.
+
+    Args:
+      config: of the looped run.
+      match: `params`: as many blocks (iso-parameter); `flops`: as many as the looped
+        model runs, each with weights of its own (iso-FLOP).
+
+    Raises:
+      ValueError: if `match` is another word.
+    """
+    if match not in ("params", "flops"):
+        raise ValueError(f"match must be params or flops, got {match!r}.")
+    like = copy.deepcopy(config).unlock()
+    model, recurrence = like.model, like.recurrence
+    model.preset = "feedforward"
+    if match == "flops":
+        model.core_blocks *= recurrence.num_loops
+    model.injection = "none"
+    model.initial_state = "embedding"
+    model.step_embedding = "none"
+    model.position_every_loop = False
+    model.norm_before_coda = False
+    model.residual = "layerscale" if "layerscale" in model.residual else "plain"
+    model.halting = "none"
+    recurrence.num_loops = 1
+    recurrence.eval_loops = ()
+    recurrence.sampling = "fixed"
+    for key in ("backprop_depth", "mean_loops", "min_loops", "max_loops", "sigma"):
+        recurrence[key] = None
+    table = tasks.make_table(config)
+    ours, theirs = (_counts(c, table) for c in (like, config))
+    return Matched(like.lock(), ours[0], theirs[0], ours[1], theirs[1])
+
+
+def _counts(config: ml_collections.ConfigDict, table: tasks.Table) -> tuple[int, int]:
+    model = model_config(config, table)
+    shapes = jax.eval_shape(lambda key: recurrent.init(key, model), jax.random.key(0))
+    flops = recurrent.training_flops(
+        model,
+        num_loops=loop.mean_loops(config.recurrence),
+        length=table.tokens.shape[1],
+        num_answers=table.targets.shape[1],
+    )
+    return recurrent.num_parameters(shapes), flops
+
+
 def problems(config: ml_collections.ConfigDict) -> list[str]:
-    """Lists what is wrong with the `model` and `recurrence` sections."""
-    model, recurrence = config.model, config.recurrence
-    choices = {
-        "model.preset": PRESETS,
-        "model.position": recurrent.POSITIONS,
-        "model.output_init": recurrent.OUTPUT_INITS,
-        "model.dtype": recurrent.DTYPES,
-        "model.remat": loop.REMAT,
-        "recurrence.sampling": ("fixed",),
-    }
+    """Lists what is wrong with the `model`, `recurrence` and `loss` sections."""
+    model = config.model
     found = []
+    choices: dict[str, Any] = {
+        "model.preset": PRESETS,
+        **{f"model.{key}": values for key, values in COMPONENTS.items()},
+        "model.expert_dispatch": experts.DISPATCHES,
+        "model.dtype": DTYPES,
+        "model.remat": loop.REMAT,
+        "recurrence.sampling": loop.SAMPLINGS,
+    }
     for key, values in choices.items():
         section, name = key.split(".")
         if config[section][name] not in values:
@@ -48,36 +265,143 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
                 f"{key} must be one of {', '.join(values)}, "
                 f"got {config[section][name]!r}."
             )
-    for key in ("width", "num_heads", "mlp_ratio", "core_blocks"):
+    if model.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        found.append("model.dtype float64 needs JAX_ENABLE_X64=1 in the environment.")
+    ranges = _range_problems(model) + _recurrence_problems(config)
+    if found or ranges:
+        return found + ranges
+    return _preset_problems(config) + _combination_problems(config)
+
+
+def _range_problems(model: ml_collections.ConfigDict) -> list[str]:
+    found = []
+    at_least_one = (
+        "width", "num_heads", "mlp_ratio", "core_blocks", "num_experts",
+        "expert_width", "experts_per_token", "attention_experts",
+        "attention_experts_per_token", "step_table",
+    )  # fmt: skip
+    for key in at_least_one:
         if model[key] < 1:
             found.append(f"model.{key} must be at least 1, got {model[key]}.")
+    for key in ("head_width", "mlp_width", "init_depth"):
+        if model[key] is not None and model[key] < 1:
+            found.append(f"model.{key} must be none or at least 1, got {model[key]}.")
     for key in ("prelude_blocks", "coda_blocks"):
         if model[key] < 0:
             found.append(f"model.{key} must be at least 0, got {model[key]}.")
-    if model.num_heads >= 1 and model.width % model.num_heads:
-        found.append(
-            f"model.width ({model.width}) must be a multiple of model.num_heads "
-            f"({model.num_heads})."
-        )
+    if model.head_width is None and model.num_heads >= 1:
+        if model.width % model.num_heads:
+            found.append(
+                f"model.width ({model.width}) must be a multiple of model.num_heads "
+                f"({model.num_heads}), or model.head_width must be given."
+            )
     for key in ("dropout", "embedding_dropout"):
         if not 0 <= model[key] < 1:
             found.append(f"model.{key} must be in [0, 1), got {model[key]}.")
-    if model.embedding_std <= 0:
+    for key in ("embedding_std", "initial_state_std", "layer_scale"):
+        if model[key] <= 0:
+            found.append(f"model.{key} must be positive, got {model[key]}.")
+    if not 0 < model.rope_fraction <= 1:
         found.append(
-            f"model.embedding_std must be positive, got {model.embedding_std}."
+            f"model.rope_fraction must be in (0, 1], got {model.rope_fraction}."
         )
-    loops = recurrence.num_loops
-    if loops < 1:
-        found.append(f"recurrence.num_loops must be at least 1, got {loops}.")
-    if any(type(count) is not int or count < 1 for count in recurrence.eval_loops):
+    if model.rope_base <= 1:
+        found.append(f"model.rope_base must be above 1, got {model.rope_base}.")
+    if not 0 < model.halting_threshold < 1:
         found.append(
-            "recurrence.eval_loops must hold ints of at least 1, "
-            f"got {recurrence.eval_loops}."
+            f"model.halting_threshold must be in (0, 1), got {model.halting_threshold}."
         )
-    depth = recurrence.backprop_depth
-    if depth is not None and not 1 <= depth <= max(loops, 1):
+    return found
+
+
+def _recurrence_problems(config: ml_collections.ConfigDict) -> list[str]:
+    found = []
+    if config.recurrence.sampling in loop.SAMPLINGS:
+        found += loop.problems(config.recurrence)
+    for key in ("ponder", "router_entropy_mlp", "router_entropy_attention"):
+        if config.loss[key] < 0:
+            found.append(f"loss.{key} must be at least 0, got {config.loss[key]}.")
+    return found
+
+
+def _preset_problems(config: ml_collections.ConfigDict) -> list[str]:
+    """Lists the keys that are not what the preset's name says."""
+    model = config.model
+    found = [
+        f"model.{key} must be {' or '.join(str(v).lower() for v in values)} in preset "
+        f"{model.preset}, got {str(model[key]).lower()}; model.preset custom allows "
+        "any valid choice."
+        for key, values in PRESETS[model.preset].keys.items()
+        if model[key] not in values
+    ]
+    loops = config.recurrence.num_loops
+    if model.preset == "feedforward" and loops != 1:
         found.append(
-            f"recurrence.backprop_depth must be in [1, recurrence.num_loops = {loops}],"
-            f" got {depth}."
+            f"recurrence.num_loops must be 1 in preset feedforward, got {loops}."
+        )
+    return found
+
+
+def _combination_problems(config: ml_collections.ConfigDict) -> list[str]:
+    """Lists components that do not go together; names and ranges are well."""
+    model, found = config.model, []
+    if model.injection == "none" and model.initial_state != "embedding":
+        found.append(
+            f"model.injection none with model.initial_state {model.initial_state} "
+            "hides the tokens from the core; choose injection add, concat or diagonal, "
+            "or initial_state embedding."
+        )
+    if model.position_every_loop and model.position not in ("learned", "sinusoidal"):
+        found.append(
+            "model.position_every_loop needs model.position learned or sinusoidal, "
+            f"which are added to the state, got {model.position}."
+        )
+    if model.position_every_loop and model.prelude_blocks:
+        found.append(
+            "model.position_every_loop hides positions from the prelude; "
+            f"model.prelude_blocks must be 0, got {model.prelude_blocks}."
+        )
+    if model.norm_before_coda and not model.coda_blocks:
+        found.append("model.norm_before_coda needs model.coda_blocks above 0, got 0.")
+    if model.position == "rope":
+        head = model.head_width or model.width // model.num_heads
+        if int(head * model.rope_fraction) < 2:
+            found.append(
+                f"model.rope_fraction ({model.rope_fraction}) of a head of {head} "
+                "numbers must hold at least one pair of them."
+            )
+    chosen = {
+        "sigma_moe": ("feedforward", "experts_per_token", "num_experts", 1),
+        "switch_head": (
+            "attention", "attention_experts_per_token", "attention_experts", 2,
+        ),
+    }  # fmt: skip
+    for name, (component, key, number, least) in chosen.items():
+        if model[component] != name:
+            continue
+        if model[number] < least:
+            found.append(
+                f"model.{number} must be at least {least} with model.{component} "
+                f"{name}, got {model[number]}."
+            )
+        if model[key] > model[number]:
+            found.append(
+                f"model.{key} must be at most model.{number} ({model[number]}), "
+                f"got {model[key]}."
+            )
+    for key in ("weight_init", "output_init"):
+        if model[key] in inits.NEED_DEPTH and model.init_depth is None:
+            found.append(
+                f"model.{key} {model[key]} needs model.init_depth, the number of "
+                "blocks that a pass runs, got none."
+            )
+    recurrence = config.recurrence
+    drawn = recurrence.max_loops or 1
+    most = max(recurrence.num_loops, *recurrence.eval_loops, drawn)
+    if model.step_embedding == "learned" and most > model.step_table:
+        found.append(
+            f"model.step_table must be at least {most}, the most loops of recurrence."
+            f"num_loops and eval_loops, with model.step_embedding learned, got "
+            f"{model.step_table}."
         )
     return found

@@ -1,71 +1,50 @@
-"""The one skeleton: embedding, prelude, core x R, coda, tied readout.
+"""The one skeleton: embedding, prelude, core x R, coda, readout.
 
 Reference: Kohli et al. (2026), arXiv:2604.07822, Section 4 (prelude and coda empty);
 the stages are named as in Geiping et al. (2025), arXiv:2502.05171, Section 3.
+Components name their own sources; presets.py says which published model has which.
 """
 
-import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from rdt_jax.models import layers, loop
-from rdt_jax.models.attention import INIT_STD
+from rdt_jax import registry
+from rdt_jax.models import act, components, experts, halting, layers, loop
+from rdt_jax.models.architecture import DTYPES, ModelConfig
 
 Params = dict[str, Any]
-
-POSITIONS = ("learned", "sinusoidal", "none")
-# Standard deviation of the output projections at the start, given the number of
-# branches that are added to the residual stream without counting loops twice.
-OUTPUT_INITS = {
-    "zero": lambda branches: 0.0,  # Every block is the identity (Kohli et al., 4).
-    "gpt2": lambda branches: INIT_STD / branches**0.5,  # Radford et al. (2019), 2.3.
-    "normal": lambda branches: INIT_STD,  # Like every other matrix.
-}
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Static shape and components of a model; hashable, so a jit static argument."""
-
-    vocab_size: int  # V
-    max_length: int  # T, of the position table
-    width: int  # D
-    num_heads: int  # H
-    mlp_ratio: int  # F / D
-    prelude_blocks: int
-    core_blocks: int  # L
-    coda_blocks: int
-    position: str  # of POSITIONS
-    output_init: str  # of OUTPUT_INITS
-    embedding_std: float
-    dtype: str  # of DTYPES, of the activations; parameters are float32
-    remat: str  # of loop.REMAT
-
-    @property
-    def block(self) -> layers.Block:
-        """Returns the layer that all stages stack."""
-        blocks = self.prelude_blocks + self.core_blocks + self.coda_blocks
-        return layers.Block(
-            num_heads=self.num_heads,
-            mlp_width=self.mlp_ratio * self.width,
-            output_std=OUTPUT_INITS[self.output_init](2 * blocks),
-        )
 
 
 class Outputs(NamedTuple):
     """What a forward pass gives; under `jit`, what nobody reads costs nothing.
 
     Attributes:
-      logits: float32 [B, A, V], at the answer positions, after the last loop.
-      states: [R, B, T, D], the latent state after every loop.
+      logits: at least float32 [B, A, V], at the answer positions, after the last loop.
+      states: [R, B, T, D], after every loop what is read out: the latent state, or
+        with ACT the interpolated one. With a traced count, [max_loops, B, T, D] and
+        zeros after the last loop.
+      penalties: at least float32 scalars, terms of the loss without their weights:
+        `ponder`, `router_entropy_mlp`, `router_entropy_attention`; those it has.
+      statistics: float32 [R, B] each, of halting (act.py) and routers (experts.py), as
+        a pass of so many loops would report them; prelude and core, not the coda.
     """
 
     logits: jax.Array
     states: jax.Array
+    penalties: dict[str, jax.Array]
+    statistics: dict[str, jax.Array]
+
+
+class _Carry(NamedTuple):
+    """What one loop hands to the next; leaves [B, ...]."""
+
+    state: jax.Array
+    halting: act.Halting | None
+    loads: experts.Loads
 
 
 def init(key: jax.Array, config: ModelConfig) -> Params:
@@ -76,6 +55,9 @@ def init(key: jax.Array, config: ModelConfig) -> Params:
       config: the model.
     """
     token_key, position_key, block_key = jax.random.split(key, 3)
+    inject_key, step_key, gate_key, halting_key, readout_key = jax.random.split(
+        jax.random.fold_in(key, 1), 5
+    )
     stages = {
         "prelude": config.prelude_blocks,
         "core": config.core_blocks,
@@ -86,7 +68,7 @@ def init(key: jax.Array, config: ModelConfig) -> Params:
     block_keys = iter(jax.random.split(block_key, sum(stages.values())))
     params: Params = {
         stage: [
-            config.block.init(next(block_keys), x, mask, None)["params"]
+            layers.Block(config).init(next(block_keys), x, mask, None)["params"]
             for _ in range(count)
         ]
         for stage, count in stages.items()
@@ -97,8 +79,20 @@ def init(key: jax.Array, config: ModelConfig) -> Params:
         shape = (config.max_length, config.width)
         table = config.embedding_std * jax.random.normal(position_key, shape)
         params["position"] = table
-    params["final_norm"] = layers.LayerNorm().init(token_key, x)["params"]
-    return params
+    params["final_norm"] = _final_norm(config).init(token_key, x)["params"]
+    injection = registry.lookup("injection", components.INJECTIONS, config.injection)
+    step = registry.lookup(
+        "step embedding", components.STEP_EMBEDDINGS, config.step_embedding
+    )
+    read = registry.lookup("readout", components.READOUTS, config.readout)
+    drawn = {
+        "inject": injection.init(inject_key, config),
+        "step": step.init(step_key, config),
+        "gate": components.init_gate(gate_key, config),
+        "halting": act.init(halting_key, config) if config.halting == "act" else {},
+        "readout": read.init(readout_key, config),
+    }
+    return params | {name: found for name, found in drawn.items() if found}
 
 
 def apply(
@@ -107,8 +101,9 @@ def apply(
     answer_positions: jax.Array,
     config: ModelConfig,
     *,
-    num_loops: int,
+    num_loops: int | jax.Array,
     backprop_depth: int | None = None,
+    max_loops: int | None = None,
     rngs: layers.Noise | None = None,
 ) -> Outputs:
     """Runs the core `num_loops` times over one embedding of `tokens`.
@@ -118,35 +113,89 @@ def apply(
       tokens: int32 [B, T], 0 is padding; padded keys are masked.
       answer_positions: int32 [B, A].
       config: the model.
-      num_loops: R, at least 1; free at test time.
+      num_loops: R, at least 1; free at test time. Traced, it needs `max_loops`.
       backprop_depth: see `loop.run_loops`.
-      rngs: dropout; None for none.
+      max_loops: see `loop.run_loops`.
+      rngs: dropout and the random initial state; None for no dropout and an initial
+        state that depends on the position alone, from key 0.
 
     Raises:
-      ValueError: if T exceeds the learned position table.
+      ValueError: if T exceeds the learned position table, or R the learned step table.
     """
     chex.assert_rank([tokens, answer_positions], 2)
     chex.assert_type([tokens, answer_positions], int)
     chex.assert_equal_shape_prefix([tokens, answer_positions], 1)
-    state = _embed(params, tokens, config)
-    mask = _causal_mask(tokens)
-    if rngs is not None:
-        state = layers.dropout(state, rngs.fold(0).key, rngs.embedding_rate)
-    noise = lambda place: None if rngs is None else rngs.fold(place)
-    state = _run_stage(params["prelude"], state, mask, config, noise(1))
-
-    def core(state: jax.Array, index: jax.Array) -> jax.Array:
-        return _run_stage(params["core"], state, mask, config, noise(3 + index))
-
-    states = loop.run_loops(
+    _check_steps(config, num_loops if max_loops is None else max_loops)
+    counted = _counted(tokens, answer_positions)
+    core, first, before = _recurrence(params, tokens, counted, config, rngs)
+    last, every = loop.run_loops(
         core,
-        state,
+        first,
         num_loops=num_loops,
         backprop_depth=backprop_depth,
         remat=config.remat,
+        max_loops=max_loops,
     )
-    logits = readout(params, states[-1], tokens, answer_positions, config, noise(2))
-    return Outputs(logits=logits, states=states)
+    noise = None if rngs is None else rngs.fold(2)
+    logits, after = _read(
+        params, _visible(last), tokens, answer_positions, config, noise
+    )
+    penalties = experts.penalties(experts.join(before, last.loads, after))
+    # The prelude is the same for all loop counts.
+    repeat = lambda x: jnp.broadcast_to(x[None], (len(every.state), *x.shape))
+    statistics = experts.statistics(
+        experts.join(jax.tree.map(repeat, before), every.loads)
+    )
+    if last.halting is not None:
+        penalties |= act.penalties(last.halting, counted)
+        statistics |= act.statistics(every.halting, counted)
+    return Outputs(logits, _visible(every), penalties, statistics)
+
+
+def apply_until_halted(
+    params: Params,
+    tokens: jax.Array,
+    answer_positions: jax.Array,
+    config: ModelConfig,
+    *,
+    rule: str,
+    thresholds: Mapping[str, float | jax.Array],
+    min_loops: int,
+    max_loops: int,
+    asked: jax.Array | None = None,
+) -> halting.Halted:
+    """Runs the core until every row has halted; see `halting.run_until_halted`.
+
+    Args:
+      params: as `init` returns them.
+      tokens: int32 [B, T], 0 is padding; padded keys are masked.
+      answer_positions: int32 [B, A].
+      config: the model.
+      rule: of `halting.RULES`; convergence is that of the state at the answers.
+      thresholds: those of the rule.
+      min_loops: at least 1.
+      max_loops: at least `min_loops`.
+      asked: bool [B, A], False where a row has no such answer; None for all True.
+
+    Raises:
+      ValueError: as `apply` for `max_loops`, and as `halting.run_until_halted`.
+    """
+    _check_steps(config, max_loops)
+    counted = _counted(tokens, answer_positions)
+    core, first, _ = _recurrence(params, tokens, counted, config, None)
+    return halting.run_until_halted(
+        core,
+        first,
+        readout=lambda carry: readout(
+            params, _visible(carry), tokens, answer_positions, config
+        ),
+        latents=lambda carry: _at_answers(_visible(carry), answer_positions),
+        rule=rule,
+        thresholds=thresholds,
+        min_loops=min_loops,
+        max_loops=max_loops,
+        asked=asked,
+    )
 
 
 def readout(
@@ -157,7 +206,7 @@ def readout(
     config: ModelConfig,
     rngs: layers.Noise | None = None,
 ) -> jax.Array:
-    """Gives the logits of a state of any loop: coda, final norm, tied embedding.
+    """Gives the logits of a state of any loop: coda, final norm, output matrix.
 
     Args:
       params: as `init` returns them.
@@ -168,18 +217,33 @@ def readout(
       rngs: dropout in the coda; None for none.
 
     Returns:
-      float32 [B, A, V].
+      At least float32 [B, A, V].
     """
-    if params["coda"]:
-        mask = _causal_mask(tokens)
-        state = _run_stage(params["coda"], state, mask, config, rngs)
-    answers = jnp.take_along_axis(state, answer_positions[:, :, None], axis=1)
-    norm = layers.LayerNorm()
-    normed = cast(jax.Array, norm.apply({"params": params["final_norm"]}, answers))
-    embedding = params["embedding"].astype(normed.dtype)
-    return jnp.einsum(
-        "bad,vd->bav", normed, embedding, preferred_element_type=jnp.float32
+    return _read(params, state, tokens, answer_positions, config, rngs)[0]
+
+
+def _read(params, state, tokens, answer_positions, config: ModelConfig, rngs):
+    normalize = lambda x: cast(
+        jax.Array, _final_norm(config).apply({"params": params["final_norm"]}, x)
     )
+    loads: experts.Loads = {}
+    if params["coda"]:
+        mask, counted = _causal_mask(tokens), _counted(tokens, answer_positions)
+        if config.norm_before_coda:
+            state = normalize(state)
+        state, loads = _run_stage(params["coda"], state, mask, counted, config, rngs)
+    answers = _at_answers(state, answer_positions)
+    read = registry.lookup("readout", components.READOUTS, config.readout).read
+    logits = read(params.get("readout"), params["embedding"], normalize(answers))
+    return logits, loads
+
+
+def _visible(carry: _Carry) -> jax.Array:
+    return carry.state if carry.halting is None else carry.halting.output
+
+
+def _final_norm(config: ModelConfig):
+    return registry.lookup("norm", layers.NORMS, config.norm)()
 
 
 def num_parameters(params: Params) -> int:
@@ -188,40 +252,142 @@ def num_parameters(params: Params) -> int:
 
 
 def training_flops(
-    config: ModelConfig, *, num_loops: int, length: int, num_answers: int
+    config: ModelConfig, *, num_loops: float, length: int, num_answers: int
 ) -> int:
     """Floating-point operations that one row of an update needs, at the least.
 
     A multiply-add counts as two. The forward pass and the two products of the backward
-    pass for every matrix; no recomputation, no elementwise work, no optimizer.
+    pass for every matrix, of experts the chosen ones; no recomputation, no elementwise
+    work, no optimizer.
 
     Args:
       config: the model.
-      num_loops: R.
+      num_loops: R; a mean, if it is drawn.
       length: T, padded.
       num_answers: A.
     """
-    width, hidden = config.width, config.mlp_ratio * config.width
-    matrices = 2 * width * (3 * width + width + 2 * hidden)
-    pairs = 2 * 2 * width * (length + 1) / 2  # Scores and mixing, causal.
+    width, inner = config.width, config.num_heads * config.size_of_head
+    projections = 2 * width * 4 * inner
+    if config.attention == "switch_head":
+        chosen, number = config.attention_experts_per_token, config.attention_experts
+        projections = 2 * width * (2 + 2 * chosen) * inner
+        projections += 2 * width * 2 * config.num_heads * number  # Routers.
+    hidden = {
+        "gelu": 2 * config.size_of_mlp,
+        "relu": 2 * config.size_of_mlp,
+        "swiglu": 3 * config.size_of_mlp,
+        "sigma_moe": 2 * config.experts_per_token * config.expert_width
+        + config.num_experts,
+    }[config.feedforward]
+    matrices = projections + 2 * width * hidden
+    pairs = 2 * 2 * inner * (length + 1) / 2  # Scores and mixing, causal.
     blocks = config.prelude_blocks + config.core_blocks * num_loops + config.coda_blocks
+    square = 2 * width * width
+    around = {"none": 0, "add": 0, "concat": 1 + num_loops, "diagonal": 1}
+    loops = around[config.injection] * square
+    if config.residual.startswith("gated"):
+        loops += 2 * square * num_loops
+    if config.halting == "act":
+        loops += 2 * width * num_loops
     head = 2 * width * config.vocab_size * num_answers
-    return round(3 * (blocks * length * (matrices + pairs) + head))
+    return round(3 * (blocks * length * (matrices + pairs) + loops * length + head))
 
 
 def _embed(params: Params, tokens: jax.Array, config: ModelConfig) -> jax.Array:
-    length = tokens.shape[1]
     state = params["embedding"][tokens]  # [B, T, D]
+    if config.scale_embedding:
+        state = state * config.width**0.5
+    if not config.position_every_loop:
+        position = _positions(params, tokens.shape[1], config)
+        state = state if position is None else state + position[None]
+    return state.astype(DTYPES[config.dtype])
+
+
+def _positions(params: Params, length: int, config: ModelConfig) -> jax.Array | None:
     if config.position == "learned":
         if length > config.max_length:
             raise ValueError(
-                f"rows of {length} tokens need model.position = none or sinusoidal; "
-                f"the learned table has {config.max_length} positions."
+                f"rows of {length} tokens need model.position = none, rope or "
+                f"sinusoidal; the learned table has {config.max_length} positions."
             )
-        state = state + params["position"][None, :length]
+        return params["position"][:length]
     if config.position == "sinusoidal":
-        state = state + layers.sinusoidal_positions(length, config.width)[None]
-    return state.astype(DTYPES[config.dtype])
+        table = layers.sinusoidal_positions(length, config.width)
+        return jnp.asarray(table, params["embedding"].dtype)
+    return None
+
+
+def _add_coordinates(params, state: jax.Array, index: jax.Array, config: ModelConfig):
+    """Adds the number of the loop, and positions where they belong to every loop."""
+    step = components.STEP_EMBEDDINGS[config.step_embedding].embed(
+        params.get("step"), index, config, state.dtype
+    )
+    if config.position_every_loop:
+        position = _positions(params, state.shape[1], config)
+        if position is not None:
+            state = state + position.astype(state.dtype)[None]
+    return state if step is None else state + step[None, None]
+
+
+def _check_steps(config: ModelConfig, num_loops: int | jax.Array) -> None:
+    if config.step_embedding != "learned" or not isinstance(num_loops, int):
+        return
+    if num_loops > config.step_table:
+        raise ValueError(
+            f"{num_loops} loops need model.step_embedding = sinusoidal or none, or a "
+            f"larger model.step_table; the learned table has {config.step_table} loops."
+        )
+
+
+def _recurrence(
+    params: Params,
+    tokens: jax.Array,
+    counted: jax.Array,
+    config: ModelConfig,
+    rngs: layers.Noise | None,
+) -> tuple[loop.Core, _Carry, experts.Loads]:
+    """Returns one loop as a function, what the first one gets, the prelude's loads."""
+    mask = _causal_mask(tokens)
+    noise = lambda place: None if rngs is None else rngs.fold(place)
+    embedded = _embed(params, tokens, config)
+    if rngs is not None and rngs.embedding_rate is not None:
+        embedded = layers.dropout(embedded, rngs.fold(0).key, rngs.embedding_rate)
+    run = lambda stage, x, place: _run_stage(
+        params[stage], x, mask, counted, config, place
+    )
+    embedded, before = run("prelude", embedded, noise(1))
+    injection = registry.lookup("injection", components.INJECTIONS, config.injection)
+    drive = injection.drive(params.get("inject"), embedded, config)
+
+    def core(carry: _Carry, index: jax.Array) -> _Carry:
+        entered = injection.enter(
+            params.get("inject"), carry.state, drive, index, config
+        )
+        entered = _add_coordinates(params, entered, index, config)
+        state, loads = run("core", entered, noise(3 + index))
+        if "gate" in params:
+            state = components.keep(params["gate"], state, carry.state)
+        halting = carry.halting
+        if halting is not None:
+            halting = act.advance(params["halting"], halting, entered, state, config)
+        return _Carry(state, halting, jax.tree.map(jnp.add, carry.loads, loads))
+
+    state_key = None if rngs is None else rngs.fold(0).fold(0).key
+    state = registry.lookup(
+        "initial state", components.INITIAL_STATES, config.initial_state
+    )(state_key, embedded, config)
+    loads = jax.eval_shape(lambda x: run("core", x, None)[1], state)
+    first = _Carry(
+        state=state,
+        halting=act.start(state) if config.halting == "act" else None,
+        loads=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), loads),
+    )
+    return core, first, before
+
+
+def _at_answers(state: jax.Array, answer_positions: jax.Array) -> jax.Array:
+    """Picks the answer positions, [B, T, D] to [B, A, D]."""
+    return jnp.take_along_axis(state, answer_positions[:, :, None], axis=1)
 
 
 def _causal_mask(tokens: jax.Array) -> jax.Array:
@@ -231,16 +397,26 @@ def _causal_mask(tokens: jax.Array) -> jax.Array:
     return causal[None] & (tokens != 0)[:, None, :]
 
 
+def _counted(tokens: jax.Array, answer_positions: jax.Array) -> jax.Array:
+    """True for words and where an answer is read, bool [B, T]."""
+    place = jnp.arange(tokens.shape[1])[None, None]
+    is_answer = (answer_positions[:, :, None] == place).any(axis=1)
+    return (tokens != 0) | is_answer
+
+
 def _run_stage(
     blocks: list[Params],
     state: jax.Array,
     mask: jax.Array,
+    counted: jax.Array,
     config: ModelConfig,
     noise: layers.Noise | None,
-) -> jax.Array:
+) -> tuple[jax.Array, experts.Loads]:
     # A Python loop: scanning over stacked blocks copies their weights at every loop.
+    loads: list[experts.Loads] = []
     for index, params in enumerate(blocks):
         place = None if noise is None else noise.fold(index)
-        updated = config.block.apply({"params": params}, state, mask, place)
-        state = cast(jax.Array, updated)
-    return state
+        updated = layers.Block(config).apply({"params": params}, state, mask, place)
+        state, routes = cast(tuple[jax.Array, dict[str, experts.Route]], updated)
+        loads.append({name: experts.load(r, counted) for name, r in routes.items()})
+    return state, experts.join(*loads)

@@ -20,10 +20,35 @@ def default_workers() -> int:
     At width 64 two workers with a core each make 1.8 to 1.9 times the updates of one
     worker with both cores: such small products leave the second core idle.
     """
-    accelerators = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
-    if any(importlib.util.find_spec(name) for name in accelerators):
-        return 1
-    return len(os.sched_getaffinity(0))
+    return 1 if has_accelerator() else len(os.sched_getaffinity(0))
+
+
+def has_accelerator() -> bool:
+    """Says whether JAX has a plugin for one, without starting any."""
+    plugins = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
+    return any(importlib.util.find_spec(name) for name in plugins)
+
+
+def worker_memory(num_workers: int) -> int:
+    """Returns the bytes that each worker's device has.
+
+    On a CPU the workers share the machine's memory. An accelerator is asked by a
+    process of its own, since the one that starts workers must not hold it.
+
+    Raises:
+      ValueError: if the accelerator does not tell.
+    """
+    if not has_accelerator():
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return total // num_workers
+    ask = "import jax; print(jax.local_devices()[0].memory_stats()['bytes_limit'])"
+    told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    if told.returncode:
+        raise ValueError(
+            "The device does not tell how much memory it has; give it with --memory, "
+            f"such as --memory=16GB. It said: {told.stderr.strip()[-300:]}"
+        )
+    return int(told.stdout)
 
 
 def run_local(

@@ -6,26 +6,61 @@ of its folder while it trains (`training.lock`), so a claim ends with its proces
 
 import json
 import pathlib
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
 from rdt_jax import config as configs
+from rdt_jax import tasks
 from rdt_jax.sweep import pack as packs
 from rdt_jax.sweep import spec
-from rdt_jax.training import lock, loop, records
+from rdt_jax.training import lock, loop, memory, records, standing, step
 
 _WAIT_SECONDS = 1.0
+_PROGRAMS = 4  # that a worker keeps
 
 
-def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathlib.Path:
+class Options(NamedTuple):
+    """How the packs of a sweep that are not formed yet will train.
+
+    Attributes:
+      lanes: trials per pack, at the most; None for as many as fit.
+      memory_bytes: of a worker's device.
+      exact: lanes one after another, bit for bit like solo runs.
+      pin_bytes: disk for the transitions of each run; None for no limit.
+    """
+
+    lanes: int | None = 1
+    memory_bytes: int = sys.maxsize
+    exact: bool = False
+    pin_bytes: int | None = None
+
+
+class OpenPack(NamedTuple):
+    """A pack of a sweep that has unfinished runs of its plan.
+
+    Attributes:
+      configs: of all its runs.
+      exact: as in Options.
+      max_pins: transitions of each run that may keep their parameters.
+    """
+
+    configs: packs.Pack
+    exact: bool
+    max_pins: int
+
+
+def write_plan(
+    workdir: pathlib.Path, plan: spec.Plan, options: Options
+) -> pathlib.Path:
     """Writes or extends the plan of a sweep and creates its run folders.
 
-    Runs keep the pack they were first given, and runs that are over are in no new one,
-    so a sweep can be extended at any time.
+    Runs keep the pack they began in, also if that was in another sweep, and runs that
+    are over are in no new one, so a sweep can be extended at any time.
     Failed runs become pending again, unless they failed with a NaN, which would repeat;
     runs whose process was killed become preempted, and so do finished ones that lost
     their last row, which training on restores.
@@ -33,18 +68,16 @@ def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathli
     Args:
       workdir: of the runs.
       plan: what to train.
-      max_lanes: trials per pack, at most, for runs that have no pack yet.
+      options: for runs that have no pack yet.
 
     Returns:
       The sweep's folder.
 
     Raises:
-      ValueError: if records of a run are damaged beyond repair.
+      ValueError: if an option is out of range, or the records of a run are damaged.
     """
     folder = workdir / "sweeps" / plan.name
     (folder / "state").mkdir(parents=True, exist_ok=True)
-    for written in (folder, folder / "state"):
-        records.tidy(written)
     by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
     for name, config in by_id.items():
         records.create(workdir / name, config)
@@ -52,14 +85,21 @@ def write_plan(workdir: pathlib.Path, plan: spec.Plan, max_lanes: int) -> pathli
         _reopen(workdir, name)
     path = folder / "state" / "packs.json"
     formed = records.read_json(path) if path.exists() else []
-    known = {name for pack in formed for name in pack}
-    new = [
-        config
-        for name, config in by_id.items()
-        if name not in known and not loop.is_final(records.read_status(workdir / name))
-    ]
-    for pack in packs.form(new, max_lanes):
-        formed.append([configs.run_id(config) for config in pack])
+    known = {name for entry in formed for name in entry["runs"]}
+    new = []
+    predict = predictor()
+    for name, config in by_id.items():
+        status = records.read_status(workdir / name)
+        if name in known or loop.is_final(status):
+            continue
+        if began := loop.began_in(workdir, status):
+            formed.append(_entry([configs.read_run(workdir / n) for n in began],
+                                 options, predict))  # fmt: skip
+            known |= set(began)
+        else:
+            new.append(config)
+    for pack in packs.form(new, options.lanes, options.memory_bytes, predict):
+        formed.append(_entry(pack, options, predict))
     records.write_json(path, formed)
     records.write_json(
         folder / "plan.json",
@@ -89,7 +129,7 @@ def read_plan(folder: pathlib.Path) -> list[tuple[str, spec.Overrides]]:
     ]
 
 
-def open_packs(folder: pathlib.Path) -> list[list[ml_collections.ConfigDict]]:
+def open_packs(folder: pathlib.Path) -> list[OpenPack]:
     """Returns the packs with unfinished runs of the plan, the most expensive first.
 
     Starting with the longest keeps the workers busy to the end.
@@ -97,11 +137,25 @@ def open_packs(folder: pathlib.Path) -> list[list[ml_collections.ConfigDict]]:
     workdir = folder.parents[1]
     planned = {name for name, _ in read_plan(folder)}
     unfinished = []
-    for names in records.read_json(folder / "state" / "packs.json"):
-        waiting = [name for name in names if name in planned and _waits(workdir / name)]
-        if waiting:
-            unfinished.append([configs.read_run(workdir / name) for name in names])
-    return sorted(unfinished, key=packs.flops, reverse=True)
+    for entry in records.read_json(folder / "state" / "packs.json"):
+        names = entry["runs"]
+        if any(name in planned and _waits(workdir / name) for name in names):
+            runs = [configs.read_run(workdir / name) for name in names]
+            unfinished.append(OpenPack(runs, entry["exact"], entry["max_pins"]))
+    return sorted(unfinished, key=lambda p: packs.flops(p.configs), reverse=True)
+
+
+def predictor() -> packs.Predict:
+    """Returns a function that predicts bytes once for each signature."""
+    known: dict[str, memory.Bytes] = {}
+
+    def predict(config: ml_collections.ConfigDict) -> memory.Bytes:
+        name = packs.signature(config)
+        if name not in known:
+            known[name] = memory.predict(config, tasks.make_table(config))
+        return known[name]
+
+    return predict
 
 
 def work(
@@ -121,21 +175,48 @@ def work(
     """
     tried: set[str] = set()
     workdir = folder.parents[1]
+    build = remembering(step.build)
     while not stop_requested():
-        left = [p for p in open_packs(folder) if loop.pack_id(p) not in tried]
+        left = [p for p in open_packs(folder) if loop.pack_id(p.configs) not in tried]
         if not left:
             return
-        free = [p for p in left if not _is_held(workdir, p)]
+        free = [p for p in left if not _is_held(workdir, p.configs)]
         if not free:
             time.sleep(_WAIT_SECONDS)  # A holder may end without finishing its pack.
             continue
+        pack = free[0]
         try:
-            loop.train(free[0], workdir, stop_requested=stop_requested, report=report)
+            loop.train(
+                pack.configs,
+                workdir,
+                exact=pack.exact,
+                max_pins=pack.max_pins,
+                build=build,
+                stop_requested=stop_requested,
+                report=report,
+            )
         except BlockingIOError:
             continue  # Another worker was faster.
         except Exception:
-            tried.add(loop.pack_id(free[0]))
+            tried.add(loop.pack_id(pack.configs))
             report(traceback.format_exc())
+
+
+def remembering(build: standing.Build) -> standing.Build:
+    """Returns `build`, which here makes the program of a signature and size once.
+
+    The newest few are kept: each holds its task's rows on the device.
+    """
+    built: dict[tuple[str, int, bool], step.Program] = {}
+
+    def build_once(pack, table, exact=False) -> step.Program:
+        key = (packs.signature(pack[0]), len(pack), exact)
+        program = built.pop(key, None) or build(pack, table, exact)
+        while len(built) >= _PROGRAMS:
+            del built[next(iter(built))]
+        return built.setdefault(key, program)
+
+    return build_once
 
 
 def abandon(workdir: pathlib.Path, run_ids: Sequence[str], why: str) -> list[str]:
@@ -157,6 +238,15 @@ def abandon(workdir: pathlib.Path, run_ids: Sequence[str], why: str) -> list[str
             records.write_json(workdir / name / "status.json", status | failed)
             gone.append(name)
     return gone
+
+
+def _entry(pack: packs.Pack, options: Options, predict: packs.Predict):
+    params = predict(pack[0]).params
+    return {
+        "runs": [configs.run_id(config) for config in pack],
+        "exact": options.exact,
+        "max_pins": packs.max_pins(pack[0], options.pin_bytes, params),
+    }
 
 
 def _reopen(workdir: pathlib.Path, name: str) -> None:

@@ -1,13 +1,14 @@
-"""Which trials share one compiled program."""
+"""Which trials share one compiled program, and what their packs will need."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import ml_collections
 
 from rdt_jax import tasks
-from rdt_jax.models import presets, recurrent
-from rdt_jax.training import optimizers
+from rdt_jax.models import loop, presets, recurrent
+from rdt_jax.training import checkpoint, curriculum, memory, optimizers, phases
 
 # Trials that differ in these keys only may train as lanes of one pack. Whether there is
 # any dropout at all is part of the program.
@@ -29,22 +30,89 @@ def signature(config: ml_collections.ConfigDict) -> str:
     return json.dumps([static, drops], sort_keys=True)
 
 
-def form(configs: Sequence[ml_collections.ConfigDict], max_lanes: int) -> list[Pack]:
-    """Groups configs by signature, in their order, into packs of at most `max_lanes`.
+Predict = Callable[[ml_collections.ConfigDict], memory.Bytes]
+
+
+class Needs(NamedTuple):
+    """What packs will need at the most, in bytes.
+
+    Attributes:
+      programs: to compile before any pack is re-formed, one per signature and size.
+      memory: of the pack that needs the most, on its device.
+      pins: disk for the parameters that runs keep at transitions and at their end.
+      checkpoints: disk for the rotating checkpoints of all packs.
+    """
+
+    programs: int
+    memory: int
+    pins: int
+    checkpoints: int
+
+
+def form(
+    configs: Sequence[ml_collections.ConfigDict],
+    max_lanes: int | None,
+    memory_bytes: int,
+    predict: Predict,
+) -> list[Pack]:
+    """Groups configs by signature, in their order, into packs that fit.
+
+    Args:
+      configs: of the trials.
+      max_lanes: lanes of a pack, at the most; None for no limit but memory.
+      memory_bytes: of a worker's device. A single lane is a pack even if more is
+        predicted for it, since predictions err on the large side.
+      predict: what a pack with this config needs.
 
     Raises:
       ValueError: if `max_lanes` is below 1.
     """
-    if max_lanes < 1:
+    if max_lanes is not None and max_lanes < 1:
         raise ValueError(f"--lanes must be at least 1, got {max_lanes}.")
     groups: dict[str, Pack] = {}
     for config in configs:
         groups.setdefault(signature(config), []).append(config)
-    return [
-        group[start : start + max_lanes]
-        for group in groups.values()
-        for start in range(0, len(group), max_lanes)
-    ]
+    packs = []
+    for group in groups.values():
+        size = len(group) if max_lanes is None else max_lanes
+        if size > 1:
+            bytes_ = predict(group[0])
+            fitting = (memory_bytes - bytes_.shared) // bytes_.lane
+            size = max(1, min(size, fitting))
+        packs += [group[i : i + size] for i in range(0, len(group), size)]
+    return packs
+
+
+def needs(packs: Sequence[Pack], max_pins: Sequence[int], predict: Predict) -> Needs:
+    """Adds up what packs will need; `max_pins` is that of the runs of each."""
+    found = [(len(pack), predict(pack[0])) for pack in packs]
+    return Needs(
+        programs=len({(signature(pack[0]), len(pack)) for pack in packs}),
+        memory=max((b.shared + lanes * b.lane for lanes, b in found), default=0),
+        pins=sum(
+            lanes * (1 + pins) * b.params
+            for (lanes, b), pins in zip(found, max_pins, strict=True)
+        ),
+        # One more than are kept, while the next is written.
+        checkpoints=sum(lanes * (1 + checkpoint.KEEP) * b.state for lanes, b in found),
+    )
+
+
+def max_pins(config: ml_collections.ConfigDict, budget: int | None, params: int) -> int:
+    """Returns how many transitions of a run may keep their parameters.
+
+    Args:
+      config: of the run.
+      budget: bytes of disk for all of them; None for no limit.
+      params: bytes of the parameters.
+    """
+    table = tasks.make_table(config)
+    splits = sum(split in table.certificate.rows for split in phases.EVENTS.values())
+    stages = 0
+    if config.curriculum.by is not None:
+        stages = len(curriculum.stages_of(config, table).values)
+    every = 2 * (splits + stages)  # Both sides of the first time of each.
+    return every if budget is None else min(every, budget // params)
 
 
 def flops(pack: Pack) -> int:
@@ -53,7 +121,7 @@ def flops(pack: Pack) -> int:
     table = tasks.make_table(config)
     per_row = recurrent.training_flops(
         presets.model_config(config, table),
-        num_loops=config.recurrence.num_loops,
+        num_loops=loop.mean_loops(config.recurrence),
         length=table.tokens.shape[1],
         num_answers=table.targets.shape[1],
     )

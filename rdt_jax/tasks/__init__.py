@@ -10,15 +10,36 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import registry
-from rdt_jax.tasks import knowledge, modular
+from rdt_jax.tasks import (
+    cogs,
+    comparison,
+    groups,
+    knowledge,
+    lookup_tables,
+    ltg_folder,
+    modular,
+    pcfg,
+    scan,
+    sequences,
+)
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
 
 __all__ = ["SPLITS", "TASKS", "Certificate", "Table", "make_table", "problems"]
 
 TASKS: Mapping[str, Callable[..., Table]] = {
+    "cogs": cogs.cogs,
+    "group_composition": groups.group_composition,
+    "group_operation": groups.group_operation,
+    "knowledge_comparison": comparison.comparison,
     "knowledge_composition": knowledge.composition,
     "knowledge_depth": knowledge.depth,
+    "lookup_tables": lookup_tables.lookup_tables,
+    "ltg_folder": ltg_folder.ltg_folder,
     "modular": modular.modular,
+    "nary_addition": sequences.nary_addition,
+    "p_hop_induction": sequences.p_hop_induction,
+    "pcfg": pcfg.pcfg,
+    "scan": scan.scan,
 }
 
 

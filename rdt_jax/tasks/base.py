@@ -1,7 +1,8 @@
 """A task's table: rows, where their answers are read, their split, and the proof."""
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -23,12 +24,17 @@ class Certificate:
       atoms: number of atoms, of those practiced (used by a composed training row),
         and of those never composed in training.
       impure: split -> rows that break its definition (an `id` row with an atom that
-        was never practiced, an `ood` row with one that was, a `depth` row that has
-        either an atom never practiced or no more atoms than a train row); all 0.
-      chance: split -> accuracy of a uniform guess among the answers of training.
+        was never practiced, an `ood` row with one that was, a `mixed` row without one
+        of each, a `depth` row that has either an atom never practiced or no more atoms
+        than a train row); all 0.
+      chance: split -> accuracy of a uniform guess among the answers of training; an
+        answer of several tokens is one answer, right as a whole.
       majority: split -> accuracy of the most frequent answer of a training epoch.
       last_token: split -> accuracy of the most frequent answer of a training epoch
-        given the last token of the row.
+        given the last token of the question.
+      shortcuts: feature -> split -> accuracy of the most frequent answer of a training
+        epoch given that feature of the row alone, which a task names to show what it
+        gives away.
       held_out: what the model never saw, in words.
     """
 
@@ -39,6 +45,7 @@ class Certificate:
     chance: Mapping[str, float]
     majority: Mapping[str, float]
     last_token: Mapping[str, float]
+    shortcuts: Mapping[str, Mapping[str, float]]
     held_out: str
 
 
@@ -91,6 +98,58 @@ class Table:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
 
+def uniform(rng: np.random.Generator) -> Iterator[float]:
+    """Yields numbers in [0, 1), drawn many at a time: ten times as fast as one by one.
+
+    Args:
+      rng: a generator that nothing else draws from afterwards.
+    """
+    while True:
+        yield from rng.random(2**14).tolist()
+
+
+def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Returns rows of tokens as int32 [N, T], padded with 0 to the longest."""
+    lengths = np.array([len(row) for row in rows])
+    padded = np.zeros((len(rows), lengths.max()), np.int32)
+    flat = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
+    padded[np.arange(lengths.max()) < lengths[:, None]] = flat
+    return padded
+
+
+def teacher_forced(
+    questions: np.ndarray, answers: np.ndarray, separator: int, end: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lays out rows whose answer is a sequence: question, separator, answer.
+
+    The first token of the answer is read at the separator, every further one at the
+    token before it, and `end` at the last. Under a causal mask all of them are right
+    exactly when greedy decoding gives the answer.
+
+    Args:
+      questions: int32 [N, Q], padded with 0 at the end.
+      answers: int32 [N, A - 1], padded likewise.
+      separator: the token between question and answer.
+      end: the token that ends an answer; it is a target and stands in no row.
+
+    Returns:
+      tokens int32 [N, T], answer_positions int32 [N, A], targets int32 [N, A].
+    """
+    rows = np.arange(len(questions))
+    asked, given = (questions != 0).sum(axis=1), (answers != 0).sum(axis=1)  # [N]
+    tokens = np.zeros((rows.size, (asked + 1 + given).max()), np.int32)
+    tokens[:, : questions.shape[1]] = questions
+    tokens[rows, asked] = separator
+    row, place = np.nonzero(answers)
+    tokens[row, asked[row] + 1 + place] = answers[row, place]
+    targets = np.full((rows.size, answers.shape[1] + 1), NO_TARGET, np.int32)
+    targets[row, place] = answers[row, place]
+    targets[rows, given] = end
+    positions = asked[:, None] + np.arange(targets.shape[1])
+    positions[targets == NO_TARGET] = 0
+    return tokens, positions.astype(np.int32), targets
+
+
 def certify(
     tokens: np.ndarray,
     targets: np.ndarray,
@@ -98,11 +157,14 @@ def certify(
     repeats: np.ndarray,
     atoms: np.ndarray,
     held_out: str,
+    *,
+    answer_positions: np.ndarray | None = None,
+    shortcuts: Mapping[str, np.ndarray] | None = None,
 ) -> Certificate:
     """Counts what a split proves.
 
     Args:
-      tokens: int32 [N, T].
+      tokens: int32 [N, T]; where answers are teacher-forced, they may be left out.
       targets: int32 [N, A].
       split: int8 [N].
       repeats: int32 [N].
@@ -110,7 +172,15 @@ def certify(
         of one part is that part itself, a row of more composes them. A part that is
         needed twice counts twice.
       held_out: what the model never saw, in words.
+      answer_positions: int32 [N, A]; the question ends where the first answer is read.
+        Only where A = 1 it may be left out, and the whole row is the question.
+      shortcuts: name -> int [N], a feature of the rows whose worth is to be shown.
+
+    Raises:
+      ValueError: if there are several answers in a row but no answer_positions.
     """
+    if answer_positions is None and targets.shape[1] > 1:
+        raise ValueError("certify needs answer_positions where A > 1.")
     parts = {name: split == SPLITS.index(name) for name in SPLITS}
     names = [name for name in SPLITS if parts[name].any()]
     # Atom by atom, since rows can be many and wide; index -1 is the last of the marks.
@@ -126,6 +196,9 @@ def certify(
         "id": int((parts["id"] & (counts > 1) & (known < counts)).sum()),
         "ood": int((parts["ood"] & (counts > 1) & (known > 0)).sum()),
     }
+    if "mixed" in names:
+        pure = (known == 0) | (known == counts)
+        impure["mixed"] = int((parts["mixed"] & pure).sum())
     if "depth" in names:
         longest = counts[parts["train"]].max()
         broken = (known < counts) | (counts <= longest)
@@ -146,16 +219,19 @@ def certify(
         },
         impure=impure,
         held_out=held_out,
-        **_baselines(tokens, targets, parts, repeats),
+        **_baselines(
+            _last_token(tokens, answer_positions),
+            targets,
+            parts,
+            repeats,
+            {} if shortcuts is None else shortcuts,
+        ),
     )
 
 
 def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     # Only rows that share their hash with another row can be equal to one: few or none.
-    hashes = np.zeros(len(tokens), np.uint64)
-    for column in tokens.T:
-        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
-        hashes += column.astype(np.uint64)
+    hashes = _hashes(tokens)
     ordered = np.sort(hashes)
     candidate = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
     return {
@@ -164,27 +240,55 @@ def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     }
 
 
-def _baselines(tokens, targets, parts, repeats) -> dict[str, dict[str, float]]:
-    # Judged on the first answer: sequence answers are never right by luck alone.
-    train, first = parts["train"], targets[:, 0]
-    answers = np.unique(first[train])
-    majority = np.bincount(first[train], weights=repeats[train]).argmax()
+def _hashes(rows) -> np.ndarray:
+    """Returns a number for every row, uint64 [N]; that of a row of one is itself."""
+    hashes = np.zeros(len(rows), np.uint64)
+    for column in rows.T:
+        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
+        hashes += column.astype(np.uint64)
+    return hashes
+
+
+def _last_token(tokens, answer_positions) -> np.ndarray:
+    # What follows the first answer's position is the answers themselves, fed back.
     last = tokens[:, 0]
-    for column in tokens.T:
-        last = np.where(column != 0, column, last)
-    pairs = np.zeros((tokens.max() + 1, targets.max() + 1), np.int64)
-    np.add.at(pairs, (last[train], first[train]), repeats[train])
-    by_last = np.where(pairs.sum(axis=1) > 0, pairs.argmax(axis=1), majority)
+    for position, column in enumerate(tokens.T):
+        is_word = column != 0
+        if answer_positions is not None:
+            is_word &= position <= answer_positions[:, 0]
+        last = np.where(is_word, column, last)
+    return last
+
+
+def _baselines(last, targets, parts, repeats, shortcuts) -> dict[str, dict]:
+    train = parts["train"]
+    values, answer = np.unique(_hashes(targets), return_inverse=True)  # [N]
+    majority = np.bincount(answer[train], weights=repeats[train]).argmax()
     scored = {name: mask for name, mask in parts.items() if mask.any()}
+
+    def score(right: np.ndarray) -> dict[str, float]:
+        return {name: float(right[mask].mean()) for name, mask in scored.items()}
+
+    def score_feature(feature: np.ndarray) -> dict[str, float]:
+        _, of_row = np.unique(feature, return_inverse=True)
+        # The pairs that training has, feature by feature, the most frequent first.
+        pairs, pair = np.unique(
+            of_row[train] * values.size + answer[train], return_inverse=True
+        )
+        seen, answers = np.divmod(pairs, values.size)
+        order = np.lexsort((answers, -np.bincount(pair, weights=repeats[train]), seen))
+        known, first = np.unique(seen[order], return_index=True)
+        best = np.full(of_row.max() + 1, majority)
+        best[known] = answers[order][first]
+        return score(answer == best[of_row])
+
+    trained = np.bincount(answer[train], minlength=values.size) > 0
     return {
         "chance": {
-            n: float(np.isin(first[m], answers).mean()) / answers.size
-            for n, m in scored.items()
+            name: share / int(trained.sum())
+            for name, share in score(trained[answer]).items()
         },
-        "majority": {
-            n: float((first[m] == majority).mean()) for n, m in scored.items()
-        },
-        "last_token": {
-            n: float((first[m] == by_last[last[m]]).mean()) for n, m in scored.items()
-        },
+        "majority": score(answer == majority),
+        "last_token": score_feature(last),
+        "shortcuts": {name: score_feature(f) for name, f in shortcuts.items()},
     }

@@ -6,13 +6,10 @@ arXiv:2604.07822, Sections 3, 5.1 and 6.1.
 
 import numpy as np
 
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, splits
 
 PATTERNS = ("atomic", "id-id", "id-ood", "ood-id", "ood-ood")
 ANSWER_AT = ("last", "answer_token", "pad")
-# Up to so many walks, they are numbered and chosen without replacement; beyond, drawn
-# until enough of them are distinct, which then hardly takes a second draw.
-LARGEST_CHOICE = 2**62
 
 
 def composition(
@@ -35,9 +32,9 @@ def composition(
     Two-hop rows whose facts are all ID but which are not trained are `id`; all OOD,
     `ood`; one of each, `mixed`, with the pattern first-second hop.
 
-    Differs from the papers: an `id` row whose facts happen to occur in no training
-    composition is `unused`, so that `id` really asks for practiced parts; mixed rows
-    are kept and reported.
+    Differs from the papers: an `id` or `mixed` row with an ID fact that happens to be
+    in no training composition is `unused`, so that `id` really asks for practiced
+    parts; mixed rows are kept and reported.
 
     Args:
       seed: of the graph and its splits.
@@ -106,8 +103,11 @@ def composition(
     heldout = candidates[num_train:]
     askable = practiced[first_hop[heldout]] & practiced[second_hop[heldout]]
     split[heldout[askable][:max_heldout]] = base.SPLITS.index("id")
+    one_practiced = practiced[first_hop] | practiced[second_hop]
     for name, part in (("id-ood", "mixed"), ("ood-id", "mixed"), ("ood-ood", "ood")):
         rows = rng.permutation(np.flatnonzero(pattern == PATTERNS.index(name)))
+        if part == "mixed":
+            rows = rows[one_practiced[rows]]
         split[rows[:max_heldout]] = base.SPLITS.index(part)
 
     if not (split == base.SPLITS.index("id")).any():
@@ -132,7 +132,7 @@ def composition(
     tokens[num_facts:, 1] = relation[relations[first_hop]]
     tokens[num_facts:, 2] = relation[second_relation]
     hops = np.repeat(np.array([1, 2], np.int32), [num_facts, first_hop.size])
-    tokens, positions = _place_answer(tokens, 1 + hops, answer_at, len(words))
+    tokens, positions = place_answer(tokens, 1 + hops, answer_at, len(words))
     if answer_at == "answer_token":
         words.append("<a>")
     targets = entity[np.concatenate([bridges, bridges[second_hop]])]
@@ -148,6 +148,7 @@ def composition(
             f"{int(is_ood.sum())} of {num_facts} facts are trained as one-hop rows but "
             "used by no two-hop training row; `ood` asks two of them in a row."
         ),
+        shortcuts={"last_relation": tokens[np.arange(num_rows), hops]},
     )
     return base.Table(
         tokens=tokens,
@@ -212,20 +213,19 @@ def depth(
     rng = np.random.default_rng(seed)
     tail = np.stack([rng.permutation(num_entities) for _ in range(num_relations)], 1)
     facts = np.indices(tail.shape).reshape(2, -1).T  # [facts, 2]
-    counts = [len(facts)]  # Rows of each number of hops, the train rows first.
-    counts += (max_train_hops - 1) * [train_per_hop + heldout_per_hop]
-    counts += (max_hops - max_train_hops) * [heldout_per_hop]
-    hops = np.repeat(np.arange(1, max_hops + 1, dtype=np.int32), counts)
+    hops, is_train = splits.rows_by_length(
+        range(2, max_hops + 1), max_train_hops, train_per_hop, heldout_per_hop
+    )
+    hops = np.concatenate([np.ones(len(facts), np.int32), hops])
+    is_train = np.concatenate([np.ones(len(facts), bool), is_train])
     tokens = np.zeros((hops.size, 2 + max_hops), np.int32)
     targets = np.zeros(hops.size, np.int32)
-    is_train = hops == 1
-    rows = np.split(np.arange(hops.size), np.cumsum(counts)[:-1])
-    for length, part in enumerate(rows, start=1):
+    for length in range(1, max_hops + 1):
+        part = np.flatnonzero(hops == length)
         walks = facts
         if length > 1:
-            walks = _draw_walks(rng, num_entities, num_relations, length, part.size)
-        if 1 < length <= max_train_hops:
-            is_train[part[:train_per_hop]] = True
+            choices = (num_entities, *length * [num_relations])
+            walks = splits.draw_distinct(rng, choices, part.size)
         tokens[part, 0] = 1 + walks[:, 0]
         tokens[part, 1 : 1 + length] = 1 + num_entities + walks[:, 1:]
         at = walks[:, 0]
@@ -234,24 +234,12 @@ def depth(
         targets[part] = 1 + at
 
     used = _facts_used(tokens, targets, hops)
-    practiced = np.zeros(len(facts) + 1, bool)
-    for fact in used.T:
-        practiced[fact[is_train & (hops > 1)]] = True
-    practiced[-1] = True  # Where a row needs no further fact.
-    split = np.full(hops.size, base.SPLITS.index("id"), np.int8)
-    split[hops > max_train_hops] = base.SPLITS.index("depth")
-    for fact in used.T:
-        split[~practiced[fact]] = base.SPLITS.index("unused")
-    split[is_train] = base.SPLITS.index("train")
-    for name in ("id", "depth") if max_hops > max_train_hops else ("id",):
-        if not (split == base.SPLITS.index(name)).any():
-            raise ValueError(
-                "task.kwargs.train_per_hop must be so large that some held-out "
-                f"{name} question asks for practiced facts only, got {train_per_hop}."
-            )
+    split = splits.assign(used, is_train, hops > max_train_hops)
+    heldout = ("id", "depth") if max_hops > max_train_hops else ("id",)
+    splits.check_heldout(split, heldout, "train_per_hop", train_per_hop)
 
     words = _words(num_entities, num_relations)
-    tokens, positions = _place_answer(tokens, 1 + hops, answer_at, len(words))
+    tokens, positions = place_answer(tokens, 1 + hops, answer_at, len(words))
     if answer_at == "answer_token":
         words.append("<a>")
     repeats = np.ones(hops.size, np.int32)
@@ -265,6 +253,7 @@ def depth(
             f"{heldout_per_hop} questions of each number of hops from 2 to {max_hops}; "
             f"training has questions of up to {max_train_hops} hops."
         ),
+        shortcuts={"last_relation": tokens[np.arange(hops.size), hops]},
     )
     return base.Table(
         tokens=tokens,
@@ -335,6 +324,11 @@ def _check_shared(num_entities, num_relations, answer_at):
             "task.kwargs.num_entities must be at least 2 and num_relations at least 1, "
             f"got {num_entities} and {num_relations}."
         )
+    check_answer_at(answer_at)
+
+
+def check_answer_at(answer_at: str):
+    """Raises ValueError if the answer is to be read at no place of ANSWER_AT."""
     if answer_at not in ANSWER_AT:
         raise ValueError(
             f"task.kwargs.answer_at must be one of {', '.join(ANSWER_AT)}, "
@@ -353,23 +347,20 @@ def _draw_graph(rng, num_entities, num_relations, out_degree) -> np.ndarray:
     return tail
 
 
-def _draw_walks(rng, num_entities, num_relations, hops, count) -> np.ndarray:
-    """Returns distinct walks, int64 [count, 1 + hops]: an entity and its relations."""
-    choices = (num_entities, *hops * [num_relations])
-    number = num_entities * num_relations**hops
-    if number <= LARGEST_CHOICE:
-        codes = rng.choice(number, count, replace=False)
-        return np.stack(np.unravel_index(codes, choices), axis=1)
-    walks = np.empty((0, 1 + hops), np.int64)
-    while len(walks) < count:
-        more = rng.integers(0, choices, (count, 1 + hops))
-        walks = np.concatenate([walks, more])
-        _, first = np.unique(walks, axis=0, return_index=True)
-        walks = walks[np.sort(first)]
-    return walks[:count]
+def place_answer(
+    tokens: np.ndarray, lengths: np.ndarray, answer_at: str, answer_token: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes room for the answer of each row.
 
+    Args:
+      tokens: int32 [N, T], with at least one column of padding at the end; overwritten.
+      lengths: int [N], words of each row.
+      answer_at: one of ANSWER_AT.
+      answer_token: what is appended where the answer is read at a token of its own.
 
-def _place_answer(tokens, lengths, answer_at, answer_token):
+    Returns:
+      The tokens, int32 [N, T or T - 1], and where the answer is read, int [N].
+    """
     rows = np.arange(len(tokens))
     if answer_at == "answer_token":
         tokens[rows, lengths] = answer_token

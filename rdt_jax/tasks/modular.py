@@ -1,14 +1,14 @@
 """Modular arithmetic: fill in the table of a binary operation on residues.
 
 Reference: Power et al. (2022), arXiv:2201.02177, Appendix A.1.1; its compositions in
-the symmetric group S5 are left out.
+the symmetric group S5 are in groups.py.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, splits
 
 # Name -> function from int64 residues a, b and the modulus to an integer congruent to
 # the answer. a ranges over all residues; b does, except as a divisor.
@@ -53,48 +53,76 @@ def modular(
     Raises:
       ValueError: if an argument is out of range, or the share leaves a split empty.
     """
-    _check(operation, modulus, train_fraction)
+    _check(operation, modulus)
     a, b = np.divmod(np.arange(modulus**2), modulus)
     if operation == "divide":
         a, b = a[b != 0], b[b != 0]
     answers = OPERATIONS[operation](a, b, modulus) % modulus
 
-    num_train = round(train_fraction * a.size)
-    if not 1 <= num_train < a.size:
-        raise ValueError(
-            f"task.kwargs.train_fraction must train at least one of the {a.size} pairs "
-            f"and leave at least one untrained, got {train_fraction}."
-        )
-    trained = np.random.default_rng(seed).permutation(a.size)[:num_train]
-    askable = np.isin(a, a[trained]) & np.isin(b, b[trained])
-    split = np.where(askable, base.SPLITS.index("id"), base.SPLITS.index("unused"))
-    split[trained] = base.SPLITS.index("train")
-    split = split.astype(np.int8)
-    if not (split == base.SPLITS.index("id")).any():
-        raise ValueError(
-            "task.kwargs.train_fraction must be so large that some untrained pair has "
-            f"practiced operands only, got {train_fraction}."
-        )
+    residues = [str(residue) for residue in range(modulus)]
+    pairs = np.stack([a, b], axis=1)
+    return complete_table(pairs, answers, residues, operation, train_fraction, seed)
 
-    words = ("<pad>", *(str(residue) for residue in range(modulus)), operation, "=")
-    tokens = np.empty((a.size, 4), np.int32)
-    tokens[:, 0] = 1 + a
+
+def complete_table(
+    pairs: np.ndarray,
+    answers: np.ndarray,
+    elements: Sequence[str],
+    operation: str,
+    train_fraction: float,
+    seed: int,
+) -> base.Table:
+    """Makes the rows `a op b =` of a binary operation; a random part is trained.
+
+    Args:
+      pairs: int [N, 2], the operands, as indices of elements.
+      answers: int [N].
+      elements: the words of the elements.
+      operation: its word.
+      train_fraction: share of the pairs that is trained.
+      seed: of the split.
+
+    Returns:
+      A table with A = 1, T = 4 and without tags, split as `modular` says.
+
+    Raises:
+      ValueError: if the share is out of range or leaves a split empty.
+    """
+    if not 0 < train_fraction < 1:
+        raise ValueError(
+            f"task.kwargs.train_fraction must be in (0, 1), got {train_fraction}."
+        )
+    num_rows = len(pairs)
+    num_train = round(train_fraction * num_rows)
+    if not 1 <= num_train < num_rows:
+        raise ValueError(
+            f"task.kwargs.train_fraction must train at least one of the {num_rows} "
+            f"pairs and leave at least one untrained, got {train_fraction}."
+        )
+    words = ("<pad>", *elements, operation, "=")
+    tokens = np.empty((num_rows, 4), np.int32)
+    tokens[:, [0, 2]] = 1 + pairs
     tokens[:, 1] = words.index(operation)
-    tokens[:, 2] = 1 + b
     tokens[:, 3] = words.index("=")
     targets = (1 + answers).astype(np.int32)[:, None]
-    repeats = np.ones(a.size, np.int32)
+    atoms = tokens[:, [0, 2]] - 1 + np.array([0, len(elements)])
+    is_train = np.zeros(num_rows, bool)
+    is_train[np.random.default_rng(seed).permutation(num_rows)[:num_train]] = True
+    split = splits.assign(atoms, is_train, longer=np.zeros(num_rows, bool))
+    splits.check_heldout(split, ("id",), "train_fraction", train_fraction)
+    repeats = np.ones(num_rows, np.int32)
     certificate = base.certify(
         tokens,
         targets,
         split,
         repeats,
-        atoms=tokens[:, [0, 2]] - 1 + np.array([0, modulus]),
-        held_out=f"{a.size - num_train} of the {a.size} pairs of residues.",
+        atoms=atoms,
+        held_out=f"{num_rows - num_train} of the {num_rows} pairs.",
+        shortcuts={"first_operand": tokens[:, 0], "second_operand": tokens[:, 2]},
     )
     return base.Table(
         tokens=tokens,
-        answer_positions=np.full((a.size, 1), 3, np.int32),
+        answer_positions=np.full((num_rows, 1), 3, np.int32),
         targets=targets,
         split=split,
         repeats=repeats,
@@ -105,7 +133,7 @@ def modular(
     )
 
 
-def _check(operation, modulus, train_fraction):
+def _check(operation, modulus):
     if operation not in OPERATIONS:
         raise ValueError(
             f"task.kwargs.operation must be one of {', '.join(OPERATIONS)}, "
@@ -117,10 +145,6 @@ def _check(operation, modulus, train_fraction):
     if operation in DIVIDING and any(modulus % d == 0 for d in divisors):
         raise ValueError(
             f"task.kwargs.modulus must be a prime for {operation!r}, got {modulus}."
-        )
-    if not 0 < train_fraction < 1:
-        raise ValueError(
-            f"task.kwargs.train_fraction must be in (0, 1), got {train_fraction}."
         )
 
 

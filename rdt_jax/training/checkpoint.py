@@ -120,7 +120,7 @@ def load_newest(
     for unfinished in folder.glob(f"*{_TEMPORARY}"):
         if damage(unfinished) is None:  # Whole: all but its rename had been done.
             _exchange(unfinished, unfinished.with_suffix(""))
-    for step in reversed(_steps(folder)):
+    for step in reversed(steps_in(folder)):
         path = folder / str(step)
         problem = damage(path)
         what = f"is damaged: {problem}"
@@ -145,29 +145,8 @@ def shapes_of(tree: chex.ArrayTree) -> chex.ArrayTree:
     )
 
 
-def _exchange(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
-
-
-def _tidy(folder: pathlib.Path) -> None:
-    """Removes what killed saves left unfinished, and all but the newest KEEP."""
-    for unfinished in folder.glob(f"*{_TEMPORARY}"):
-        shutil.rmtree(unfinished)
-    for old in _steps(folder)[:-KEEP]:
-        shutil.rmtree(folder / str(old))
-
-
-def _sync(path: pathlib.Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _steps(folder: pathlib.Path) -> list[int]:
+def steps_in(folder: pathlib.Path) -> list[int]:
+    """Returns the steps of the checkpoints in a folder, ascending."""
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
@@ -185,3 +164,25 @@ def _hashes(folder: pathlib.Path) -> dict[str, str]:
             with path.open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()
     return found
+
+
+def _exchange(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+
+
+def _tidy(folder: pathlib.Path) -> None:
+    """Removes what killed saves left unfinished, and all but the newest KEEP."""
+    for unfinished in folder.glob(f"*{_TEMPORARY}"):
+        shutil.rmtree(unfinished)
+    for old in steps_in(folder)[:-KEEP]:
+        shutil.rmtree(folder / str(old))
+
+
+def _sync(path: pathlib.Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -6,6 +6,7 @@ import pathlib
 import platform
 import subprocess
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -15,19 +16,14 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rdt
 
 
 def write(
-    folder: pathlib.Path,
-    pack: str,
-    lane: int,
-    num_lanes: int,
-    report: Callable[[str], None],
+    folder: pathlib.Path, packing: dict[str, Any], report: Callable[[str], None]
 ) -> None:
     """Writes environment.json of a run folder.
 
     Args:
       folder: of the run.
-      pack: pack_id of the pack that it trains in.
-      lane: its place in the pack.
-      num_lanes: S, lanes of the pack.
+      packing: `pack` (its pack_id), `lane` (the run's place in it), `shapes` (step and
+        number of lanes at the start and after each re-forming) and `exact`.
       report: told when the run goes on under something else than it began with, so
         that its numbers are no longer those of an undisturbed run, bit by bit.
     """
@@ -39,13 +35,12 @@ def write(
         "devices": [device.device_kind for device in jax.devices()],
         "threads": int(os.environ.get("NPROC", len(os.sched_getaffinity(0)))),
         "commit": commit(),
-        "pack": pack,
-        "lane": lane,
-        "lanes": num_lanes,
+        **packing,
+        "lanes": packing["shapes"][0][1],
     }
     changed = [
         key
-        for key in ("versions", "devices", "threads", "lanes")
+        for key in ("versions", "devices", "threads", "lanes", "exact")
         if before and before[key] != now[key]
     ]
     if changed:
@@ -54,7 +49,8 @@ def write(
             "with: from here on its numbers are not bit-identical to an undisturbed "
             "run's."
         )
-    records.write_json(path, now)
+    if now != before:
+        records.write_json(path, now)
 
 
 def commit() -> str | None:

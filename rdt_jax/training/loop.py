@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import ml_collections
@@ -24,11 +24,14 @@ from rdt_jax.data import batches
 from rdt_jax.models import presets
 from rdt_jax.training import (
     checkpoint,
-    environment,
+    curriculum,
+    evaluation,
+    lanes,
     lock,
     optimizers,
     phases,
     records,
+    standing,
     step,
 )
 
@@ -41,10 +44,13 @@ def check(config: ml_collections.ConfigDict) -> None:
     found += presets.problems(config)
     found += optimizers.problems(config)
     found += phases.problems(config)
+    found += evaluation.problems(config)
     task_problems = tasks.problems(config)
     found += task_problems
     if not task_problems:
-        found += batches.problems(config, tasks.make_table(config))
+        table = tasks.make_table(config)
+        found += batches.problems(config, table)
+        found += curriculum.problems(config, table)
     configs.raise_problems(found)
 
 
@@ -58,6 +64,9 @@ def train(
     pack: Sequence[ml_collections.ConfigDict],
     workdir: pathlib.Path,
     *,
+    exact: bool = False,
+    max_pins: int | None = None,
+    build: standing.Build = step.build,
     stop_requested: Callable[[], bool] = lambda: False,
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> list[dict[str, Any]]:
@@ -66,6 +75,10 @@ def train(
     Args:
       pack: configs that differ in their seed and LANE_KEYS only, already checked.
       workdir: where the run folders and the pack's folder are.
+      exact: lanes are bit for bit what solo runs are; see `step`.
+      max_pins: parameters that each run may keep at transitions, the first ones; None
+        for all. Those at a run's end are always kept.
+      build: makes the program; for callers that keep programs for later packs.
       stop_requested: asked after every dispatch; when it says True, the pack is
         checkpointed and its unfinished runs become `preempted`.
       report: takes what the user should know, such as a damaged checkpoint.
@@ -77,10 +90,11 @@ def train(
       BlockingIOError: if another process trains this pack.
       OSError: if the disk is full; the runs can be resumed.
       ValueError: if records are damaged anywhere but in their last line, or if one of
-        the runs was finished in another pack.
+        the runs was trained in another pack.
     """
     pack = sorted(pack, key=configs.run_id)  # A pack's name does not tell its order.
-    folders = [workdir / configs.run_id(config) for config in pack]
+    names = [configs.run_id(config) for config in pack]
+    folders = [workdir / name for name in names]
     for folder, config in zip(folders, pack, strict=True):
         records.create(folder, config)
     statuses = [records.read_status(folder) for folder in folders]
@@ -88,16 +102,16 @@ def train(
     if all(is_final(status) for status in statuses) and not torn:
         return statuses
     name = pack_id(pack)
-    for config, status in zip(pack, statuses, strict=True):
-        if is_final(status) and status["pack"] != name:
-            raise ValueError(
-                f"Run {configs.run_id(config)} is {status['state']}; a pack with other "
-                "runs, unfinished, would train it again and replace its records."
-            )
+    for run, status in zip(names, statuses, strict=True):
+        _check_pack(workdir, run, status, name)
     pack_folder = workdir / "packs" / name
     with lock.hold(pack_folder, folders):
+        records.write_json(pack_folder / "runs.json", names)
         try:
-            return _train_locked(pack, folders, pack_folder, stop_requested, report)
+            return _train_locked(
+                pack, workdir, pack_folder, exact, max_pins, build,
+                stop_requested, report,
+            )  # fmt: skip
         except Exception as error:
             reason = "oom" if "RESOURCE_EXHAUSTED" in str(error) else "error"
             with contextlib.suppress(OSError):  # The disk may be what failed.
@@ -114,222 +128,178 @@ def is_final(status: dict[str, Any]) -> bool:
     return status["state"] == "done" or status.get("reason") == "nan"
 
 
-class _Setup(NamedTuple):
-    """What stays the same while a pack trains."""
+def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
+    """Returns the run ids of the pack that an unfinished run must go on in.
 
-    config: ml_collections.ConfigDict  # of the first lane; the others share its shapes
-    folders: Sequence[pathlib.Path]
-    checkpoints: pathlib.Path
-    pack: str
-    program: step.Program
-    lanes: step.Lanes
-    phases: list[phases.Phase]
-    boards: list[tensorboardX.SummaryWriter]
-
-
-class _Progress(NamedTuple):
-    """What a checkpoint holds: the arrays, and `extra`, a JSON value.
-
-    Beside them it holds `lines`, how many its runs' records had (records.count).
-    `extra` has `evaluated` (step of the newest evaluation, -1 before the first),
-    `ring_steps`, and per lane `detector` (phases.State) and `final` (the last fields of
-    its status, None while it trains).
+    It is empty for a run that was never checkpointed, which may go anywhere.
     """
+    if status["pack"] is None:
+        return []
+    folder = workdir / "packs" / status["pack"]
+    if not checkpoint.steps_in(folder / "checkpoints"):
+        return []
+    return records.read_json(folder / "runs.json")
 
-    state: step.TrainState
-    ring: list[Any]  # params at the newest phases.RING evaluations, on the host
-    extra: dict[str, Any]
+
+def _check_pack(workdir, run: str, status: dict[str, Any], pack: str) -> None:
+    if status["pack"] in (None, pack):
+        return
+    if is_final(status):
+        raise ValueError(
+            f"Run {run} is {status['state']}; a pack with other runs, unfinished, "
+            "would train it again and replace its records."
+        )
+    if others := began_in(workdir, status):
+        raise ValueError(
+            f"Run {run} began in pack {status['pack']} with {len(others)} runs and is "
+            f"at step {status['step']}; in another pack it would begin anew and replace"
+            " its records. `rdt sweep` goes on with the pack as it is."
+        )
 
 
-def _train_locked(pack, folders, pack_folder, stop_requested, report):
-    table = tasks.make_table(pack[0])
-    program = step.build(pack, table)
+def _train_locked(
+    pack, workdir, pack_folder, exact, max_pins, build, stop_requested, report
+):
+    config = pack[0]
+    folders = [workdir / configs.run_id(config) for config in pack]
+    table = tasks.make_table(config)
+    program = build(pack, table, exact)
     rows = dict(zip(program.groups, program.group_sizes, strict=True))
-    checkpoints = pack_folder / "checkpoints"
-    lanes = step.make_lanes(pack)
-    awaited = phases.phases_of(pack[0], table, rows)
-    for lane, folder in enumerate(folders):
-        environment.write(folder, pack_folder.name, lane, len(pack), report)
-    progress = _restore(program, lanes, awaited, checkpoints, folders, report)
+    awaited = phases.phases_of(config, table, rows, program.stages.values)
+    setup = standing.Setup(
+        pack=pack,
+        folders=folders,
+        pack_folder=pack_folder,
+        table=table,
+        exact=exact,
+        build=build,
+        report=report,
+        watch=lanes.Watch(
+            config, awaited, program.stages, program.groups, program.loops, max_pins
+        ),
+        program=program,
+        lanes=step.make_lanes(pack),
+        boards=[],
+    )
+    progress = standing.restore(setup)
+    setup = standing.of_members(setup, progress.extra["members"])
     start = int(progress.state.step)
+    standing.write_environments(setup, progress)
     for folder in folders:
         records.truncate(folder, progress.extra["evaluated"])
-    boards = [
-        tensorboardX.SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1)
-        for folder in folders
-    ]
-    setup = _Setup(
-        pack[0], folders, checkpoints, pack_folder.name, program, lanes, awaited, boards
+    setup = setup._replace(
+        boards=[
+            tensorboardX.SummaryWriter(
+                str(folder / "tensorboard"), purge_step=start + 1
+            )
+            for folder in folders
+        ]
     )
     try:
         return _train(setup, progress, start, stop_requested)
     finally:
-        for board in boards:
+        for board in setup.boards:
             board.close()
 
 
-def _train(setup: _Setup, progress: _Progress, at: int, stop_requested):
-    config, program = setup.config, setup.program
+def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_requested):
+    config = setup.watch.config
     clock = _Clock()
-    with clock("compile"):
-        state = program.train_chunk(progress.state, setup.lanes, 0)
-        jax.block_until_ready(state)
-        progress = progress._replace(state=state)
     rate = None  # updates per second of the last dispatch
+    compiled: set[tuple[int, int]] = set()  # (lanes, tokens of a row)
     while True:
-        if at % config.eval_every_steps == 0 and progress.extra["evaluated"] != at:
-            running = _running(progress)
+        if evaluation.next_step(config, progress.extra["evaluated"]) == at:
+            running = standing.running(progress)
             progress = _evaluate(setup, progress, at, clock, rate)
             due = at > 0 and at % config.checkpoint_every_steps == 0
-            if due or _running(progress) != running:
+            if due or standing.running(progress) != running:
+                setup, progress = standing.reform(setup, progress, at)
                 with clock("checkpoint"):
-                    _save(setup, progress, at)
+                    standing.save(setup, progress, at)
             _write_statuses(setup, progress, at, rate)
-        if not _running(progress):
+        if not standing.running(progress):
             break
         if stop_requested():
-            _save(setup, progress, at)
+            standing.save(setup, progress, at)
             _write_statuses(setup, progress, at, rate, state="preempted")
             break
+        length = standing.row_length(setup, progress)
+        shape = (len(progress.extra["members"]), length)
+        if shape not in compiled:
+            compiled.add(shape)
+            with clock("compile"):
+                progress = _dispatch(setup, progress, 0, length)
         num_updates = min(
-            config.eval_every_steps - at % config.eval_every_steps,
+            evaluation.next_step(config, at) - at,
             max(1, int(_DISPATCH_SECONDS * rate)) if rate else 1,
         )
         with clock("train") as seconds:
-            state = program.train_chunk(progress.state, setup.lanes, num_updates)
-            jax.block_until_ready(state)
-        progress = progress._replace(state=state)
+            progress = _dispatch(setup, progress, num_updates, length)
         at += num_updates
         rate = num_updates / seconds()
         _write_statuses(setup, progress, at, rate)
     return [records.read_status(folder) for folder in setup.folders]
 
 
-def _evaluate(setup: _Setup, progress: _Progress, at: int, clock, rate) -> _Progress:
-    """Measures every lane, then records it."""
+def _dispatch(
+    setup: standing.Setup, progress: standing.Progress, n: int, length: int
+) -> standing.Progress:
+    state = setup.program.train_chunk(progress.state, setup.lanes, n, length=length)
+    return progress._replace(state=jax.block_until_ready(state))
+
+
+def _evaluate(
+    setup: standing.Setup, progress: standing.Progress, at: int, clock, rate
+) -> standing.Progress:
+    """Measures every lane, records it, and lets the curriculum go on."""
     state, before = progress.state, progress.extra
+    members = before["members"]
     with clock("evaluate"):
-        measured = jax.device_get(setup.program.evaluate(state.params))
-        measured |= jax.device_get(
-            {
-                "finite_steps": state.finite_steps,
-                "loss_sum": state.loss_sum,
-                "gradient_norm": state.gradient_norm,
-            }
-        )
+        quantities = jax.device_get(setup.program.evaluate(state.params))
+        measured = {"weight_norm": quantities.pop("weight_norm")}
+        measured["quantities"] = quantities
+        for name in ("loss_sum", "gradient_norm", "update_ratio", "finite_steps"):
+            measured[name] = jax.device_get(getattr(state, name))
         params = jax.tree.map(np.array, state.params)  # Copies: the state is donated.
     window = at - max(before["evaluated"], 0)
     ring_steps = [*before["ring_steps"], at][-phases.RING :]
     ring = [*progress.ring, params][-phases.RING :]
-    with clock("record"):
-        lanes = []
-        for index, lane in enumerate(before["lanes"]):
-            if lane["final"] is None:
-                of_lane = jax.tree.map(lambda x: x[index], measured)  # noqa: B023
-                lane, events = _record(setup, index, lane, at, window, of_lane)
-                for event in events:
-                    _pin(setup.folders[index], event, ring_steps, ring, index)
-                    records.append(setup.folders[index] / "events.jsonl", event)
-            lanes.append(lane)
     timing = {"step": at, "time": time.time(), "updates_per_second": rate}
     timing |= clock.take()
-    for folder, lane in zip(setup.folders, before["lanes"], strict=True):
-        if lane["final"] is None:
-            records.append(folder / "timing.jsonl", timing)
-    extra = {"evaluated": at, "ring_steps": ring_steps, "lanes": lanes}
-    return _Progress(setup.program.start_window(state), ring, extra)
+    now = list(before["lanes"])
+    with clock("record"):
+        for position, index in enumerate(members):
+            if now[index]["final"] is not None:
+                continue
+            pick = lambda tree, i=position: jax.tree.map(lambda x: x[i], tree)
+            seen = lanes.observe(setup.watch, now[index], at, window, pick(measured))
+            now[index] = seen.lane
+            for pin in seen.pins:
+                kept = pick(ring[ring_steps.index(pin.step)])
+                name = "-".join(map(str, pin))
+                path = setup.folders[index] / "transitions" / name
+                checkpoint.save(path, kept, {"step": pin.step, "event": pin.event})
+            _append(setup, index, at, seen, timing)
+    state = setup.program.start_window(state)
+    if setup.program.stages.values:
+        stages = np.array([now[index]["stage"] for index in members], np.int32)
+        state = setup.program.start_stage(state, setup.lanes, stages)
+    extra = before | {"evaluated": at, "ring_steps": ring_steps, "lanes": now}
+    return standing.Progress(state, ring, extra)
 
 
-def _record(setup: _Setup, index: int, lane, at: int, window: int, measured):
-    """Writes a lane's metrics row; returns the lane as it is now, and its events."""
-    # The last update may have broken what its own loss does not see yet.
-    seen = (measured["loss"], measured["weight_norm"])
-    if measured["finite_steps"] < at or not all(np.isfinite(x).all() for x in seen):
-        last = int(measured["finite_steps"])
-        return lane | {"final": {"state": "failed", "reason": "nan", "step": last}}, []
-    row = _accuracies_and_losses(setup.program, measured)
-    accuracy = {p.split: row[f"{p.split}/accuracy@{p.loops}"] for p in setup.phases}
-    row["model/weight_norm"] = float(measured["weight_norm"])
-    if at > 0:
-        loops = setup.config.recurrence.num_loops
-        row[f"train/batch_loss@{loops}"] = float(measured["loss_sum"]) / window
-        row["model/gradient_norm"] = float(measured["gradient_norm"])
-    records.append(setup.folders[index] / "metrics.jsonl", {"step": at} | row)
-    for name, value in row.items():
-        setup.boards[index].add_scalar(name, value, at)
-    setup.boards[index].flush()
-    detector, events = phases.observe(lane["detector"], setup.phases, at, accuracy)
-    final = _final(setup.config, detector, at)
-    return {"detector": detector, "final": final, "accuracy": accuracy}, events
-
-
-def _accuracies_and_losses(program: step.Program, measured) -> dict[str, float]:
-    row = {}
-    for position, loops in enumerate(program.loops):
-        for column, group in enumerate(program.groups):
-            split, bracket, tag = group.partition("[")
-            for quantity in ("accuracy", "loss"):
-                value = measured[quantity][position, column]
-                row[f"{split}/{quantity}@{loops}{bracket}{tag}"] = float(value)
-    return row
-
-
-def _final(config, detector: phases.State, at: int) -> dict[str, Any] | None:
-    if config.stop_after_phases and phases.all_completed(detector):
-        return {"state": "done", "reason": "phases_passed", "step": at}
-    if at >= config.num_steps:
-        return {"state": "done", "reason": "budget", "step": at}
-    return None
-
-
-def _pin(folder: pathlib.Path, event, ring_steps, ring, lane: int) -> None:
-    for side in ("before", "after"):
-        pinned = event[side]
-        if pinned is None:
-            continue
-        params = jax.tree.map(lambda x: x[lane], ring[ring_steps.index(pinned)])
-        path = folder / "transitions" / f"{event['event']}-{side}-{pinned}"
-        checkpoint.save(path, params, {"step": pinned, "event": event["event"]})
-
-
-def _running(progress: _Progress) -> int:
-    return sum(lane["final"] is None for lane in progress.extra["lanes"])
-
-
-def _save(setup: _Setup, progress: _Progress, at: int) -> None:
-    tree = {"state": progress.state, "ring": progress.ring}
-    lines = [records.count(folder) for folder in setup.folders]
-    extra = progress.extra | {"lines": lines}
-    checkpoint.save_rotating(setup.checkpoints, at, tree, extra)
-
-
-def _restore(program, lanes, awaited, checkpoints, folders, report) -> _Progress:
-    shapes = jax.eval_shape(program.init, lanes)
-
-    def abstract(extra):
-        ring = [shapes.params for _ in extra["ring_steps"]]
-        return checkpoint.shapes_of({"state": shapes, "ring": ring})
-
-    def misfit(extra) -> str | None:
-        each = zip(folders, extra["lines"], strict=True)
-        lost = (records.missing(f, extra["evaluated"], lines) for f, lines in each)
-        return next(filter(None, lost), None)
-
-    found = checkpoint.load_newest(checkpoints, abstract, report, misfit)
-    if found is not None:
-        tree, kept = found
-        return _Progress(tree["state"], jax.device_get(tree["ring"]), kept)
-    fresh: dict[str, Any] = {
-        "detector": phases.new_state(awaited),
-        "final": None,
-        "accuracy": {},
-    }
-    extra: dict[str, Any] = {
-        "evaluated": -1,
-        "ring_steps": [],
-        "lanes": [fresh for _ in range(lanes.seed.shape[0])],
-    }
-    return _Progress(program.init(lanes), [], extra)
+def _append(
+    setup: standing.Setup, index: int, at: int, seen: lanes.Observation, timing
+):
+    folder, board = setup.folders[index], setup.boards[index]
+    if seen.row is not None:
+        records.append(folder / "metrics.jsonl", {"step": at} | seen.row)
+        for name, value in seen.row.items():
+            board.add_scalar(name, value, at)
+        board.flush()
+    for event in seen.events:
+        records.append(folder / "events.jsonl", event)
+    records.append(folder / "timing.jsonl", timing)
 
 
 def _write_statuses(setup, progress, at, rate, state="running") -> None:
@@ -341,12 +311,12 @@ def _write_statuses(setup, progress, at, rate, state="running") -> None:
             folder / "status.json",
             status
             | {
-                "pack": setup.pack,
+                "pack": setup.pack_folder.name,
                 "lane": index,
-                "num_steps": setup.config.num_steps,
+                "num_steps": setup.watch.config.num_steps,
                 "updates_per_second": rate,
                 "phase": phases.reached(lane["detector"]),
-                "accuracy": lane["accuracy"],
+                "accuracy": lanes.shown_accuracy(lane),
             },
         )
 
@@ -387,9 +357,4 @@ def _run_problems(config: ml_collections.ConfigDict) -> list[str]:
             )
     if not 0 <= config.seed < 2**32:
         found.append(f"seed must be in [0, 2**32), got {config.seed}.")
-    for key in ("train_rows", "batch_size"):
-        if config.evaluation[key] < 1:
-            found.append(
-                f"evaluation.{key} must be at least 1, got {config.evaluation[key]}."
-            )
     return found

@@ -8,6 +8,9 @@ dated at the first of them. It has *completed* when, with its onset behind it, t
 smoothed accuracy reaches the threshold, and is *lost* when, after that, it stays below
 half the threshold at LOST_RUN evaluations running; it may then begin again.
 
+Under a curriculum, each of its stages is a phase of its own: `hop_learned` at hops k is
+about the held-out rows of exactly k hops.
+
 The detector is a fold over evaluations: `observe(state, ...)` returns the next state, a
 JSON value that lives in the checkpoint.
 """
@@ -23,6 +26,7 @@ from rdt_jax.tasks import Table
 
 # Event -> the split whose accuracy it is about.
 EVENTS = {"memorized": "train", "id_generalized": "id", "ood_generalized": "ood"}
+HOP_LEARNED = "hop_learned"  # of a stage of the curriculum
 
 SMOOTHING = 5
 ONSET_ERRORS = 4.0
@@ -40,12 +44,14 @@ class Phase:
     """One event to wait for.
 
     Attributes:
-      event: a key of EVENTS.
+      event: a key of EVENTS, or HOP_LEARNED.
       split: whose accuracy is watched.
       loops: the loop count at which.
       threshold: smoothed accuracy at which the phase has completed.
       chance: accuracy of a uniform guess on the split.
-      rows: evaluated rows of the split.
+      rows: evaluated rows that are watched.
+      tag: of the curriculum, if HOP_LEARNED.
+      hops: its value that the rows have; None for all rows of the split.
     """
 
     event: str
@@ -54,6 +60,20 @@ class Phase:
     threshold: float
     chance: float
     rows: int
+    tag: str | None = None
+    hops: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Names the phase among those of a run: `hop_learned_3`."""
+        return self.event if self.hops is None else f"{self.event}_{self.hops}"
+
+    @property
+    def group(self) -> str:
+        """Names the watched rows as evaluations do: `id[hops=3]`."""
+        return (
+            self.split if self.hops is None else f"{self.split}[{self.tag}={self.hops}]"
+        )
 
     @property
     def onset_above(self) -> float:
@@ -63,27 +83,37 @@ class Phase:
 
 
 def phases_of(
-    config: ml_collections.ConfigDict, table: Table, rows: Mapping[str, int]
+    config: ml_collections.ConfigDict,
+    table: Table,
+    rows: Mapping[str, int],
+    stages: Sequence[int] = (),
 ) -> list[Phase]:
     """Returns the phases of a run: one for each event whose split the table has.
 
     Args:
       config: of the run.
       table: of its task.
-      rows: evaluated rows by split.
+      rows: evaluated rows by group: splits, and their breakdowns.
+      stages: values of the curriculum's tag, one for each of its stages.
     """
-    return [
-        Phase(
+    watched: list[tuple[str, str, int | None]] = [
+        (event, split, None) for event, split in EVENTS.items() if split in rows
+    ]
+    watched += [(HOP_LEARNED, "id", value) for value in stages]
+    found = []
+    for event, split, hops in watched:
+        phase = Phase(
             event=event,
             split=split,
             loops=config.recurrence.num_loops,
             threshold=config.phases[event],
             chance=table.certificate.chance[split],
-            rows=rows[split],
+            rows=0,
+            tag=None if hops is None else config.curriculum.by,
+            hops=hops,
         )
-        for event, split in EVENTS.items()
-        if split in rows
-    ]
+        found.append(dataclasses.replace(phase, rows=rows[phase.group]))
+    return found
 
 
 def new_state(phases: Sequence[Phase]) -> State:
@@ -100,7 +130,7 @@ def new_state(phases: Sequence[Phase]) -> State:
     }
     return {
         "steps": [],
-        "events": {p.event: fresh | {"recent": []} for p in phases},
+        "events": {p.name: fresh | {"recent": []} for p in phases},
     }
 
 
@@ -113,7 +143,7 @@ def observe(
       state: of `new_state`, or as returned here; not changed.
       phases: what to wait for.
       step: of the evaluation, ascending from call to call.
-      accuracy: split -> accuracy at the training loop count.
+      accuracy: `Phase.group` -> accuracy at the training loop count.
 
     Returns:
       The next state, and the rows of events.jsonl that this evaluation adds: `kind` is
@@ -123,10 +153,10 @@ def observe(
     steps = [*state["steps"], step][-RING:]
     events, rows = {}, []
     for phase in phases:
-        events[phase.event], kinds = _advance(
-            state["events"][phase.event], phase, steps, accuracy[phase.split]
+        events[phase.name], kinds = _advance(
+            state["events"][phase.name], phase, steps, accuracy[phase.group]
         )
-        entry = events[phase.event]
+        entry = events[phase.name]
         smoothed = statistics.median(entry["recent"])
         for kind in kinds:
             first = entry["occurrences"] == 1
@@ -134,7 +164,7 @@ def observe(
                 "step": step,
                 "event": phase.event,
                 "kind": kind,
-                "hops": None,
+                "hops": phase.hops,
                 "split": phase.split,
                 "loops": phase.loops,
                 "onset": entry["onset"],
@@ -147,7 +177,7 @@ def observe(
             }
             rows.append(row)
         if "lost" in kinds:
-            events[phase.event] = entry | {
+            events[phase.name] = entry | {
                 "onset": None, "completed": None, "above": 0, "below": 0,
             }  # fmt: skip
     return {"steps": steps, "events": events}, rows
@@ -159,7 +189,7 @@ def all_completed(state: State) -> bool:
 
 
 def reached(state: State) -> str:
-    """Names the last phase, in the order of EVENTS, that has completed."""
+    """Names the last phase, in the order of `phases_of`, that has completed."""
     names = [e for e, s in state["events"].items() if s["completed"] is not None]
     return names[-1] if names else "start"
 
@@ -168,7 +198,7 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
     """Lists what is wrong with the `phases` section."""
     return [
         f"phases.{event} must be in (0, 1], got {config.phases[event]}."
-        for event in EVENTS
+        for event in (*EVENTS, HOP_LEARNED)
         if not 0 < config.phases[event] <= 1
     ]
 

@@ -108,7 +108,11 @@ def is_torn(folder: pathlib.Path) -> bool:
 
 def count(folder: pathlib.Path) -> dict[str, int]:
     """Returns how many lines metrics and events of a run have, for `missing`."""
-    return {name: (folder / name).read_bytes().count(b"\n") for name in _COUNTED}
+    counts = {}
+    for path in (folder / name for name in _COUNTED):
+        with path.open("rb") as file:
+            counts[path.name] = file.read(path.stat().st_size).count(b"\n")
+    return counts
 
 
 def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | None:

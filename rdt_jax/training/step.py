@@ -2,10 +2,15 @@
 
 A solo run is a pack of one. Nothing here talks to the host: `train_chunk` makes many
 updates in one dispatch, `evaluate` returns a few numbers per lane.
+
+Lanes run side by side under `vmap`, which turns their products into batched ones, so a
+lane equals its solo run to rounding. `exact` programs run them one after another by
+`lax.map` instead, bit for bit like solo runs.
 """
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -13,13 +18,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import optax
 
 from rdt_jax.data import batches
-from rdt_jax.models import layers, presets, recurrent
-from rdt_jax.tasks import SPLITS, Table
-from rdt_jax.training import losses, optimizers
+from rdt_jax.models import layers, loop, presets, recurrent
+from rdt_jax.tasks import Table
+from rdt_jax.training import curriculum, evaluation, losses, optimizers
 from rdt_jax.training.optimizers import Hyper
 
 
@@ -33,7 +37,11 @@ class TrainState:
       opt_state: leaves [S, ...].
       loss_sum: float32 [S], training losses added up since the last evaluation.
       gradient_norm: float32 [S], L2 norm of the last update's gradient.
+      update_ratio: float32 [S], L2 norm of the last update over that of the weights it
+        was added to.
       finite_steps: int32 [S], updates before the first whose loss was not finite.
+      stage: int32 [S], index of the curriculum's stage.
+      stage_start: int32 [S], step at which it began.
     """
 
     step: jax.Array
@@ -41,7 +49,10 @@ class TrainState:
     opt_state: optax.OptState
     loss_sum: jax.Array
     gradient_norm: jax.Array
+    update_ratio: jax.Array
     finite_steps: jax.Array
+    stage: jax.Array
+    stage_start: jax.Array
 
 
 class Lanes(NamedTuple):
@@ -61,21 +72,33 @@ class Program(NamedTuple):
 
     Attributes:
       init: Lanes -> TrainState.
-      train_chunk: (TrainState donated, Lanes, int32 n) -> TrainState, n updates on.
-      evaluate: (params with leaves [S, ...]) -> {"accuracy", "loss"}: [S, loops, G].
+      train_chunk: (TrainState donated, Lanes, int32 n, length=T) -> TrainState, n
+        updates on; rows are cut to T tokens, which is part of the program. The default
+        is the length of the table.
+      evaluate: (params with leaves [S, ...]) -> quantity -> float32 [S, loops, G], and
+        "weight_norm" [S].
       start_window: TrainState donated -> TrainState with `loss_sum` at zero.
+      start_stage: (TrainState donated, Lanes, int32 [S] stage) -> TrainState in which
+        the lanes whose stage is another one begin it.
+      take_lanes: (TrainState, int32 [S']) -> TrainState of these lanes.
+      compilations: () -> programs of `train_chunk` that were compiled so far.
       groups: the G names ("id", "mixed[pattern=id-ood]") of the evaluated parts.
       loops: the evaluated loop counts, ascending.
       group_sizes: rows in each group.
+      stages: of the curriculum.
     """
 
     init: Any
     train_chunk: Any
     evaluate: Any
     start_window: Any
+    start_stage: Any
+    take_lanes: Any
+    compilations: Callable[[], int]
     groups: tuple[str, ...]
     loops: tuple[int, ...]
     group_sizes: tuple[int, ...]
+    stages: curriculum.Stages
 
 
 def make_lanes(configs: Sequence[ml_collections.ConfigDict]) -> Lanes:
@@ -91,18 +114,23 @@ def make_lanes(configs: Sequence[ml_collections.ConfigDict]) -> Lanes:
     return Lanes(seed=jnp.array(seeds, jnp.uint32), hyper=hyper)
 
 
-def build(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Program:
+def build(
+    configs: Sequence[ml_collections.ConfigDict], table: Table, exact: bool = False
+) -> Program:
     """Builds the program of a pack.
 
     Args:
       configs: of the S lanes; they differ in `seed` and LANE_KEYS only.
       table: of the task that they share.
+      exact: run the lanes one after another, bit for bit like solo runs.
     """
     config, num_lanes = configs[0], len(configs)
     model = presets.model_config(config, table)
     drops = any(c.model.dropout > 0 or c.model.embedding_dropout > 0 for c in configs)
-    over_lanes = lambda function: _over_lanes(function, num_lanes)
-    epoch = jnp.asarray(batches.epoch_rows(table))
+    over_lanes = lambda function: _over_lanes(function, num_lanes, exact)
+    stages = curriculum.stages_of(config, table)
+    epoch = jnp.asarray(batches.epoch_rows(table, config.curriculum.by))
+    # Arguments of the jitted functions, since a constant would be part of the program.
     rows = tuple(
         jnp.asarray(x) for x in (table.tokens, table.answer_positions, table.targets)
     )
@@ -114,86 +142,157 @@ def build(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Program
 
     def init(lanes: Lanes) -> TrainState:
         params, opt_state = over_lanes(init_lane)(lanes.seed, lanes.hyper)
-        zeros = jnp.zeros(num_lanes)
         return TrainState(
             step=jnp.int32(0),
             params=params,
             opt_state=opt_state,
-            loss_sum=zeros,
-            gradient_norm=zeros,
+            loss_sum=jnp.zeros(num_lanes),
+            gradient_norm=jnp.zeros(num_lanes),
+            update_ratio=jnp.zeros(num_lanes),
             finite_steps=jnp.zeros(num_lanes, jnp.int32),
+            stage=jnp.zeros(num_lanes, jnp.int32),
+            stage_start=jnp.zeros(num_lanes, jnp.int32),
         )
 
-    def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None):
+    def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None, num_loops):
         tokens, positions, targets = batch
         outputs = recurrent.apply(
             params,
             tokens,
             positions,
             model,
-            num_loops=config.recurrence.num_loops,
+            num_loops=num_loops,
             backprop_depth=config.recurrence.backprop_depth,
+            max_loops=config.recurrence.max_loops,
             rngs=noise,
         )
-        return losses.answer_cross_entropy(
+        loss = losses.answer_cross_entropy(
             outputs.logits, targets, hyper.label_smoothing
         ).mean()
+        return loss + sum(config.loss[k] * x for k, x in outputs.penalties.items())
 
-    def update_lane(params, opt_state, seed, hyper: Hyper, step: jax.Array):
-        _, data_key, noise_key = _lane_keys(seed)
+    def draw_batch(data, data_key, step, stage, stage_start, length: int):
+        epoch, rows = data
+        size = batches.epoch_of(stages.rows[0])
+        if stages.values:
+            sizes = jnp.array([batches.epoch_of(rows) for rows in stages.rows])
+            size = batches.Epoch(*sizes[stage])
+            data_key = jax.random.fold_in(data_key, stage)
         index = batches.batch_indices(
-            data_key, step, num_rows=epoch.size, batch_size=config.batch_size
+            data_key, step - stage_start, epoch=size, batch_size=config.batch_size
         )
-        batch = tuple(x[epoch[index]] for x in rows)
+        tokens, positions, targets = (x[epoch[index]] for x in rows)
+        return tokens[:, :length], positions, targets
+
+    def update_lane(
+        params,
+        opt_state,
+        seed,
+        hyper: Hyper,
+        stage,
+        stage_start,
+        *,
+        data,
+        step,
+        length,
+        num_loops,
+    ):
+        _, data_key, noise_key = _lane_keys(seed)
+        batch = draw_batch(data, data_key, step, stage, stage_start, length)
         noise = None
-        if drops:
+        if drops or config.model.initial_state == "normal":
             key = jax.random.fold_in(noise_key, step)
-            noise = layers.Noise(key, hyper.dropout, hyper.embedding_dropout)
-        loss, gradient = jax.value_and_grad(loss_of)(params, batch, hyper, noise)
+            rates = (hyper.dropout, hyper.embedding_dropout) if drops else ()
+            noise = layers.Noise(key, *rates)
+        loss, gradient = jax.value_and_grad(loss_of)(
+            params, batch, hyper, noise, num_loops
+        )
         updates, opt_state = optimizers.make(config, hyper).update(
             gradient, opt_state, params
         )
+        norm = optax.tree.norm
+        ratio = norm(updates) / norm(params)
         params = optax.apply_updates(params, updates)
-        return params, opt_state, loss, optax.tree.norm(gradient)
+        return params, opt_state, loss, norm(gradient), ratio
 
-    def train_chunk(state: TrainState, lanes: Lanes, n: jax.Array) -> TrainState:
+    def train_chunk(
+        data, state: TrainState, lanes: Lanes, n: jax.Array, length: int
+    ) -> TrainState:
         def update(_, state: TrainState) -> TrainState:
-            params, opt_state, loss, norm = over_lanes(
-                functools.partial(update_lane, step=state.step)
-            )(state.params, state.opt_state, lanes.seed, lanes.hyper)
+            # Drawn here, not per lane: `vmap` would run every lane to the largest draw.
+            num_loops = loop.draw_loops(config.recurrence, state.step)
+            params, opt_state, loss, norm, ratio = over_lanes(
+                functools.partial(
+                    update_lane, data=data, step=state.step, length=length,
+                    num_loops=num_loops,
+                )
+            )(
+                state.params, state.opt_state, lanes.seed, lanes.hyper,
+                state.stage, state.stage_start,
+            )  # fmt: skip
             still = (state.finite_steps == state.step) & jnp.isfinite(loss)
-            return TrainState(
+            return dataclasses.replace(
+                state,
                 step=state.step + 1,
                 params=params,
                 opt_state=opt_state,
                 loss_sum=state.loss_sum + loss,
                 gradient_norm=norm,
+                update_ratio=ratio,
                 finite_steps=state.finite_steps + still,
             )
 
         return jax.lax.fori_loop(0, n, update, state)
 
-    parts, names, sizes = _evaluated_groups(config, table)
-    loops = evaluated_loops(config)
-    evaluate_lane = _make_evaluate(config, model, table, parts, loops)
+    def start_stage(state: TrainState, lanes: Lanes, stage: jax.Array) -> TrainState:
+        begins = stage != state.stage
+        opt_state = state.opt_state
+        if config.curriculum.reset_optimizer:
+            make = lambda params, hyper: optimizers.make(config, hyper).init(params)
+            fresh = over_lanes(make)(state.params, lanes.hyper)
+            opt_state = jax.tree.map(
+                lambda new, old: jnp.where(_like(begins, old), new, old),
+                fresh,
+                opt_state,
+            )
+        return dataclasses.replace(
+            state,
+            opt_state=opt_state,
+            stage=stage,
+            stage_start=jnp.where(begins, state.step, state.stage_start),
+        )
+
+    def take_lanes(state: TrainState, index: jax.Array) -> TrainState:
+        return jax.tree.map(lambda x: x[index] if x.ndim else x, state)
+
+    groups = evaluation.groups_of(config, table)
+    loops = evaluation.loops_of(config)
+    evaluated = evaluation.make_rows(config, table, groups)
+    evaluate_lane = evaluation.make(model, loops)
+
+    def evaluate(rows, params):
+        measured = over_lanes(functools.partial(evaluate_lane, rows))(params)
+        return measured | {"weight_norm": jax.vmap(optax.tree.norm)(params)}
+
+    chunk: Any = jax.jit(train_chunk, donate_argnums=1, static_argnames="length")
     return Program(
         init=jax.jit(init),
-        train_chunk=jax.jit(train_chunk, donate_argnums=0),
-        evaluate=jax.jit(over_lanes(evaluate_lane)),
+        train_chunk=functools.partial(
+            chunk, (epoch, rows), length=table.tokens.shape[1]
+        ),
+        evaluate=functools.partial(jax.jit(evaluate), evaluated),
         start_window=jax.jit(
             lambda state: state.replace(loss_sum=jnp.zeros_like(state.loss_sum)),
             donate_argnums=0,
         ),
-        groups=names,
+        start_stage=jax.jit(start_stage, donate_argnums=0),
+        take_lanes=jax.jit(take_lanes),
+        compilations=chunk._cache_size,
+        groups=tuple(groups),
         loops=loops,
-        group_sizes=sizes,
+        group_sizes=tuple(rows.size for rows in groups.values()),
+        stages=stages,
     )
-
-
-def evaluated_loops(config: ml_collections.ConfigDict) -> tuple[int, ...]:
-    """Returns the loop counts of every evaluation, ascending."""
-    recurrence = config.recurrence
-    return tuple(sorted({recurrence.num_loops, *recurrence.eval_loops}))
 
 
 def _lane_keys(seed: jax.Array) -> jax.Array:
@@ -201,8 +300,14 @@ def _lane_keys(seed: jax.Array) -> jax.Array:
     return jax.random.split(jax.random.key(seed), 3)
 
 
-def _over_lanes(function, num_lanes: int):
+def _like(flag: jax.Array, x: jax.Array) -> jax.Array:
+    return flag.reshape(flag.shape + (1,) * (x.ndim - 1))
+
+
+def _over_lanes(function, num_lanes: int, exact: bool):
     """Maps over the leading axis; a single lane skips `vmap`, which slows products."""
+    if num_lanes > 1 and exact:
+        return lambda *arguments: jax.lax.map(lambda lane: function(*lane), arguments)
     if num_lanes > 1:
         return jax.vmap(function)
 
@@ -211,71 +316,3 @@ def _over_lanes(function, num_lanes: int):
         return jax.tree.map(lambda x: x[None], function(*lane))
 
     return single
-
-
-def _evaluated_groups(
-    config: ml_collections.ConfigDict, table: Table
-) -> tuple[dict[str, np.ndarray], tuple[str, ...], tuple[int, ...]]:
-    """Returns the rows to evaluate: every split, and its breakdown by every tag."""
-    groups: dict[str, np.ndarray] = {}
-    for split in SPLITS:
-        rows = table.rows_of(split)
-        if split == "unused" or rows.size == 0:
-            continue
-        if split == "train" and rows.size > config.evaluation.train_rows:
-            rng = np.random.default_rng(config.task.seed)
-            rows = rng.choice(rows, config.evaluation.train_rows, replace=False)
-        groups[split] = rows
-        for tag, values in table.tags.items():
-            present = np.unique(values[rows])
-            if present.size < 2:
-                continue
-            words = table.tag_names.get(tag)
-            for value in present:
-                word = words[value] if words else value
-                groups[f"{split}[{tag}={word}]"] = rows[values[rows] == value]
-    sizes = tuple(rows.size for rows in groups.values())
-    return groups, tuple(groups), sizes
-
-
-def _make_evaluate(config, model, table, groups, loops):
-    rows = np.unique(np.concatenate(list(groups.values())))
-    size = min(config.evaluation.batch_size, rows.size)
-    padded = np.pad(rows, (0, -rows.size % size), mode="edge")
-    # Sums over groups are products with 0/1, exact for counts; padding is in no group.
-    member = np.zeros((padded.size, len(groups)), np.float32)
-    for index, members in enumerate(groups.values()):
-        member[np.searchsorted(rows, members), index] = 1
-    sizes = member.sum(axis=0)[None]
-    tokens, positions, targets = (
-        jnp.asarray(x[padded]).reshape(-1, size, x.shape[1])
-        for x in (table.tokens, table.answer_positions, table.targets)
-    )
-    kept = jnp.array(loops) - 1
-
-    def score(params, batch):
-        tokens, positions, targets = batch
-        states = recurrent.apply(
-            params, tokens, positions, model, num_loops=loops[-1]
-        ).states[kept]
-        logits = jax.vmap(
-            lambda s: recurrent.readout(params, s, tokens, positions, model)
-        )(states)  # [loops, B, A, V]
-        targets = jnp.broadcast_to(targets[None], logits.shape[:-1])
-        correct = losses.answers_correct(logits, targets)
-        return correct, losses.answer_cross_entropy(logits, targets)
-
-    def evaluate_lane(params):
-        correct, loss = jax.lax.map(
-            lambda batch: score(params, batch), (tokens, positions, targets)
-        )  # each [batches, loops, B]
-        merge = lambda x: jnp.moveaxis(x, 1, 0).reshape(len(loops), -1)
-        return {
-            "accuracy": merge(correct).astype(jnp.float32)
-            @ member
-            / sizes,  # [loops, G]
-            "loss": merge(loss) @ member / sizes,
-            "weight_norm": optax.tree.norm(params),
-        }
-
-    return evaluate_lane

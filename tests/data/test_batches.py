@@ -24,7 +24,7 @@ CHI_SQUARE = {16: 39.25, 271: 347.2}
 def _batches(key, steps, *, num_rows, batch_size):
     """Positions of many steps, [steps, B]."""
     draw = functools.partial(
-        batches.batch_indices, num_rows=num_rows, batch_size=batch_size
+        batches.batch_indices, epoch=batches.epoch_of(num_rows), batch_size=batch_size
     )
     return jax.vmap(lambda step: draw(key, step))(steps)
 

@@ -1,5 +1,6 @@
 """The two ways to attend, against each other and against flax's attention."""
 
+import dataclasses
 import functools
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from rdt_jax.models import attention
+from rdt_jax.models.architecture import ModelConfig
 
 B, T, H, K = 3, 5, 2, 7
 D = H * K
@@ -128,6 +130,12 @@ def test_bfloat16_stays_bfloat16(qkv, name):
 
 # The module.
 
+CONFIG = ModelConfig(
+    vocab_size=2, max_length=9, width=D, num_heads=H, mlp_ratio=1, prelude_blocks=0,
+    core_blocks=1, coda_blocks=0, position="none", output_init="gpt2",
+    embedding_std=1.0, dtype="float32", remat="none",
+)  # fmt: skip
+
 
 def _flax_params(params):
     """Our packed weights, in the layout of flax.linen.MultiHeadDotProductAttention."""
@@ -152,16 +160,16 @@ def _draw(shapes, seed):
 
 @pytest.mark.parametrize("length", [1, 5, 9])  # Short up to 8, then long.
 def test_attention_equals_that_of_flax(length):
-    module = attention.Attention(num_heads=H, output_std=0.1)
+    module = attention.Attention(CONFIG)
     oracle = nn.MultiHeadDotProductAttention(num_heads=H, qkv_features=D)
     x = _draw(jax.ShapeDtypeStruct((B, length, D), np.float32), 1)
     mask = _padded(length) if length > B else _causal(length)
-    shapes = jax.eval_shape(module.init, jax.random.key(2), x, mask)["params"]
+    shapes = jax.eval_shape(module.init, jax.random.key(2), x, x, mask)["params"]
     params = _draw(shapes, 3)
     weight = np.sin(np.arange(x.size)).reshape(x.shape).astype(np.float32)
 
     def ours(params, x):
-        y = module.apply({"params": params}, x, mask)
+        y, _ = module.apply({"params": params}, x, x, mask)
         return (y * weight).sum(), y
 
     def theirs(params, x):
@@ -180,10 +188,11 @@ def test_attention_equals_that_of_flax(length):
 
 
 def test_the_output_projection_starts_at_its_own_scale():
-    module = attention.Attention(num_heads=11, output_std=0.3)
+    config = dataclasses.replace(CONFIG, num_heads=11, width=110)
+    module = attention.Attention(config)
     x = jnp.zeros((1, 2, 110))
-    params = jax.jit(module.init)(jax.random.key(0), x, _causal(2, 1))["params"]
+    params = jax.jit(module.init)(jax.random.key(0), x, x, _causal(2, 1))["params"]
     assert np.std(params["qkv"]["kernel"]) == pytest.approx(0.02, rel=0.05)
-    assert np.std(params["output"]["kernel"]) == pytest.approx(0.3, rel=0.05)
+    assert np.std(params["output"]["kernel"]) == pytest.approx(0.02 / 2**0.5, rel=0.05)
     assert not params["qkv"]["bias"].any()
     assert not params["output"]["bias"].any()

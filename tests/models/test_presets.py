@@ -1,9 +1,32 @@
 """From a config to a model, and what is wrong with a config's model."""
 
+import dataclasses
+
 import pytest
 
+from configs import base
 from rdt_jax import config as configs
 from rdt_jax.models import presets
+from rdt_jax.models.architecture import ModelConfig
+from tests.models import combinations
+
+UNIFORM = {
+    "recurrence.sampling": "uniform",
+    "recurrence.min_loops": 2,
+    "recurrence.max_loops": 6,
+}
+POISSON = {
+    "recurrence.sampling": "poisson",
+    "recurrence.mean_loops": 4.0,
+    "recurrence.min_loops": 2,
+    "recurrence.max_loops": 8,
+}
+LOGNORMAL = {
+    "recurrence.sampling": "lognormal_poisson",
+    "recurrence.mean_loops": 32.0,
+    "recurrence.sigma": 0.5,
+    "recurrence.max_loops": 64,
+}
 
 
 def test_a_config_becomes_a_model(tiny_config, tiny_table):
@@ -24,20 +47,24 @@ def test_dropout_does_not_change_the_model(tiny_config, tiny_table):
     )
     one, other = (presets.model_config(c, tiny_table) for c in (noisy, tiny_config))
     assert (one, hash(one)) == (other, hash(other))
-    assert one.block == other.block
 
 
-def test_an_unknown_preset_is_refused(tiny_config, tiny_table):
+def test_an_unknown_preset_is_refused(tiny_config):
     config = configs.override(tiny_config, {"model.preset": "lstm"})
-    message = "Unknown model preset 'lstm'; choose from .*rdt"
-    with pytest.raises(ValueError, match=message):
-        presets.model_config(config, tiny_table)
+    (found,) = presets.problems(config)
+    assert found == (
+        "model.preset must be one of rdt, feedforward, universal, moeut, huginn, "
+        "gated, custom, got 'lstm'."
+    )
 
 
 def test_a_good_config_has_no_problems(tiny_config):
     assert presets.problems(tiny_config) == []
     for changes in (
         {"recurrence.backprop_depth": 2, "recurrence.eval_loops": (1, 31)},
+        UNIFORM,
+        POISSON | {"recurrence.backprop_depth": 8, "recurrence.num_loops": 9},
+        LOGNORMAL | {"recurrence.max_loops": 1},
         {"model.dropout": 0.99, "model.prelude_blocks": 1, "model.dtype": "bfloat16"},
     ):
         assert presets.problems(configs.override(tiny_config, changes)) == []
@@ -47,13 +74,18 @@ def test_a_good_config_has_no_problems(tiny_config):
     ("key", "value", "problem"),
     [
         ("model.preset", "x", "must be one of rdt"),
-        ("model.position", "x", "must be one of learned, sinusoidal, none, got 'x'."),
-        ("model.output_init", "x", "must be one of zero, gpt2, normal, got 'x'."),
-        ("model.dtype", "float16", "must be one of float32, bfloat16, got 'float16'."),
+        ("model.position", "x", "must be one of learned, sinusoidal, rope, none, got "),
+        ("model.output_init", "x", "must be one of zero, gpt2, normal, depth, got "),
+        ("model.dtype", "float16", "must be one of float32, bfloat16, float64, got "),
         ("model.remat", "x", "must be one of none, dots, full, got 'x'."),
-        ("recurrence.sampling", "x", "must be one of fixed"),
+        (
+            "recurrence.sampling",
+            "x",
+            "must be one of fixed, uniform, poisson, lognormal_poisson, got 'x'.",
+        ),
+        ("recurrence.seed", -1, "must be in [0, 2**32), got -1."),
         ("model.width", 0, "must be at least 1, got 0."),
-        ("model.width", 15, "(15) must be a multiple of model.num_heads (2)."),
+        ("model.width", 15, "(15) must be a multiple of model.num_heads (2), or "),
         ("model.num_heads", 0, "must be at least 1, got 0."),
         ("model.num_heads", 3, None),
         ("model.mlp_ratio", 0, "must be at least 1, got 0."),
@@ -82,12 +114,193 @@ def test_a_good_config_has_no_problems(tiny_config):
 def test_problems(tiny_config, key, value, problem):
     (found,) = presets.problems(configs.override(tiny_config, {key: value}))
     if problem is None:
-        key, problem = "model.width", "(14) must be a multiple of model.num_heads (3)."
+        key, problem = (
+            "model.width",
+            "(14) must be a multiple of model.num_heads (3), or ",
+        )
     assert found.startswith(f"{key} ")
     assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("base", "key", "value", "problem"),
+    [
+        ({}, "max_loops", 4, "must be none with recurrence.sampling = fixed, got 4."),
+        ({}, "sigma", 0.5, "must be none with recurrence.sampling = fixed, got 0.5."),
+        (POISSON, "max_loops", None, "must be given with recurrence.sampling = poi"),
+        (POISSON, "mean_loops", None, "sampling = poisson, got none."),
+        (POISSON, "mean_loops", 0.0, "must be positive, got 0.0."),
+        (POISSON, "sigma", 0.5, "must be none with recurrence.sampling = poisson"),
+        (POISSON, "min_loops", 9, "(9) must be at most recurrence.max_loops (8)."),
+        (POISSON, "min_loops", 0, "must be at least 1, got 0."),
+        (POISSON, "backprop_depth", 9, "in [1, recurrence.max_loops = 8], got 9."),
+        (UNIFORM, "mean_loops", 3.0, "must be none with recurrence.sampling = uni"),
+        (UNIFORM, "max_loops", 0, "must be at least 1, got 0."),
+        (LOGNORMAL, "sigma", -1.0, "must be positive, got -1.0."),
+        (LOGNORMAL, "min_loops", 1, "sampling = lognormal_poisson, got 1."),
+    ],
+)
+def test_problems_of_drawn_depths(tiny_config, base, key, value, problem):
+    key = f"recurrence.{key}"
+    found = presets.problems(configs.override(tiny_config, base | {key: value}))
+    assert any(text.startswith(f"{key} ") and problem in text for text in found), found
 
 
 def test_all_problems_are_listed(tiny_config):
     wrong = {"model.width": 15, "model.dropout": 2.0, "recurrence.num_loops": -1}
     found = presets.problems(configs.override(tiny_config, wrong))
     assert [text.split()[0] for text in found] == list(wrong)
+
+
+# Presets name what a config says.
+
+
+@pytest.mark.parametrize("name", sorted(combinations.PRESETS))
+def test_a_preset_accepts_its_own_keys_and_no_others(tiny_config, name):
+    config = combinations.make(tiny_config, combinations.PRESETS[name], name)
+    for key, allowed in presets.PRESETS[name].keys.items():
+        if key not in presets.COMPONENTS:
+            continue
+        for value in presets.COMPONENTS[key]:
+            found = presets.problems(configs.override(config, {f"model.{key}": value}))
+            named = [text for text in found if f"in preset {name}" in text]
+            assert len(named) == (value not in allowed), (key, value)
+            if named:
+                assert named[0].startswith(f"model.{key} must be {allowed[0]}")
+                assert named[0].endswith("custom allows any valid choice.")
+
+
+@pytest.mark.parametrize("name", sorted(combinations.PRESETS))
+def test_a_preset_sets_no_key(tiny_config, tiny_table, name):
+    config = combinations.make(tiny_config, combinations.PRESETS[name], name)
+    custom = configs.override(config, {"model.preset": "custom"})
+    one, other = (presets.model_config(c, tiny_table) for c in (config, custom))
+    assert one == other
+    for key, value in config.model.items():
+        if key not in ("preset", "dropout", "embedding_dropout"):
+            assert getattr(one, key) == value
+
+
+def test_diagonal_injection_goes_with_every_looped_preset(tiny_config):
+    for name, keys in combinations.PRESETS.items():
+        if name != "feedforward":
+            combinations.make(tiny_config, keys | {"injection": "diagonal"}, name)
+
+
+def test_every_preset_has_a_source_and_a_config(root):
+    files = {"rdt": "knowledge_composition"}
+    for name, preset in presets.PRESETS.items():
+        assert preset.source and preset.summary
+        if name != "custom":
+            config = configs.load(f"{root}/configs/{files.get(name, name)}.py:cpu")
+            assert config.model.preset == name
+
+
+def test_what_may_be_left_out_of_a_model_is_what_base_says(tiny_config):
+    section = base.get_config().model.to_dict()
+    for field in dataclasses.fields(ModelConfig):
+        if field.default is not dataclasses.MISSING:
+            assert section[field.name] == field.default, field.name
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"injection": "x"}, "model.injection must be one of none, add, concat, diag"),
+        ({"expert_dispatch": "x"}, "model.expert_dispatch must be one of auto, dense"),
+        ({"head_width": 0}, "model.head_width must be none or at least 1, got 0."),
+        ({"layer_scale": 0.0}, "model.layer_scale must be positive, got 0.0."),
+        ({"rope_fraction": 1.5}, "model.rope_fraction must be in (0, 1], got 1.5."),
+        ({"rope_base": 1.0}, "model.rope_base must be above 1, got 1.0."),
+        ({"halting_threshold": 1.0}, "model.halting_threshold must be in (0, 1), got"),
+        ({"dtype": "float64"}, "model.dtype float64 needs JAX_ENABLE_X64=1"),
+        (
+            {"position_every_loop": True, "position": "rope"},
+            "model.position_every_loop needs model.position learned or sinusoidal, "
+            "which are added to the state, got rope.",
+        ),
+        (
+            {"position_every_loop": True, "prelude_blocks": 1},
+            "model.position_every_loop hides positions from the prelude; ",
+        ),
+        (
+            {"norm_before_coda": True},
+            "model.norm_before_coda needs model.coda_blocks above 0, got 0.",
+        ),
+        (
+            {"position": "rope", "rope_fraction": 0.2},
+            "model.rope_fraction (0.2) of a head of 7 numbers must hold at least one ",
+        ),
+        (
+            {"feedforward": "sigma_moe", "num_experts": 3},
+            "model.experts_per_token must be at most model.num_experts (3), got 4.",
+        ),
+        (
+            {"attention": "switch_head", "attention_experts": 1},
+            "model.attention_experts must be at least 2 with model.attention switch_",
+        ),
+        (
+            {"weight_init": "moeut"},
+            "model.weight_init moeut needs model.init_depth, the number of blocks that",
+        ),
+        (
+            {"output_init": "depth"},
+            "model.output_init depth needs model.init_depth, the number of blocks that",
+        ),
+        (
+            {"step_embedding": "learned", "step_table": 1},
+            "model.step_table must be at least 2, the most loops of recurrence.num_",
+        ),
+    ],
+)
+def test_problems_of_components(tiny_config, changes, problem):
+    keys = {"model.preset": "custom"}
+    keys |= {f"model.{key}": value for key, value in changes.items()}
+    found = presets.problems(configs.override(tiny_config, keys))
+    assert found[0].startswith(problem)
+
+
+def test_a_weight_of_the_loss_below_zero_is_refused(tiny_config):
+    (found,) = presets.problems(configs.override(tiny_config, {"loss.ponder": -1.0}))
+    assert found == "loss.ponder must be at least 0, got -1.0."
+
+
+# The comparison with a feed-forward transformer.
+
+
+@pytest.mark.parametrize("name", sorted(combinations.PRESETS))
+@pytest.mark.parametrize("match", ["params", "flops"])
+def test_feedforward_like_is_valid_and_matches(tiny_config, name, match):
+    config = combinations.make(tiny_config, combinations.PRESETS[name], name)
+    config = configs.override(config, {"recurrence.eval_loops": (1,)})
+    loops = config.recurrence.num_loops
+    found = presets.feedforward_like(config, match)
+    assert presets.problems(found.config) == []
+    assert found.config.model.preset == "feedforward"
+    assert found.config.recurrence.num_loops == 1
+    blocks = config.model.core_blocks * (loops if match == "flops" else 1)
+    assert found.config.model.core_blocks == blocks
+    if name == "rdt":
+        # Nothing but its blocks: the match is exact, and only that.
+        same = found.parameters == found.target_parameters
+        assert same == (match == "params")
+        assert (found.flops == found.target_flops) == (match == "flops")
+        assert found.flops < found.target_flops or match == "flops"
+        assert found.parameters > found.target_parameters or match == "params"
+    if name == "gated":  # Its gate, as large as two blocks here, is left out.
+        assert found.flops < found.target_flops
+        assert found.parameters < found.target_parameters or match == "flops"
+    elif match == "flops":
+        assert found.flops == pytest.approx(found.target_flops, rel=0.2)
+    else:
+        assert found.parameters == pytest.approx(found.target_parameters, rel=0.25)
+
+
+def test_feedforward_like_leaves_its_argument_alone(tiny_config):
+    before = configs.to_json(tiny_config)
+    again = configs.from_json(before)
+    one, other = (presets.feedforward_like(c, "flops") for c in (tiny_config, again))
+    assert one[1:] == other[1:]
+    assert configs.to_json(tiny_config) == before
+    with pytest.raises(ValueError, match="must be params or flops, got 'memory'"):
+        presets.feedforward_like(tiny_config, "memory")

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdt_jax.models import layers, recurrent
+from rdt_jax.models import inits, layers, recurrent
+from rdt_jax.models.architecture import DTYPES, ModelConfig
+from tests.models import combinations, oracle
 
 # Distinct sizes, so that a swapped axis cannot pass by coincidence.
 DIMS = chex.Dimensions(B=5, T=3, V=23, D=22, R=7, A=2)
-CONFIG = recurrent.ModelConfig(
+CONFIG = ModelConfig(
     vocab_size=DIMS.V,
     max_length=11,
     width=DIMS.D,
@@ -71,7 +73,7 @@ def _slow(params, tokens, answers, config, num_loops, cut=0):
     mask = np.tril(np.ones((tokens.shape[1],) * 2, bool))[None] & (
         tokens[:, None, :] != 0
     )
-    block = lambda p, x: config.block.apply({"params": p}, x, mask, None)
+    block = lambda p, x: layers.Block(config).apply({"params": p}, x, mask, None)[0]
     state = params["embedding"][tokens] + params["position"][None, : tokens.shape[1]]
     for weights in params["prelude"]:
         state = block(weights, state)
@@ -96,7 +98,7 @@ def test_shapes_and_dtypes(config, num_loops):
     assert outputs.logits.shape == DIMS["BAV"]
     assert outputs.states.shape == (num_loops, *DIMS["BTD"])
     assert outputs.logits.dtype == jnp.float32
-    assert outputs.states.dtype == recurrent.DTYPES[config.dtype]
+    assert outputs.states.dtype == DTYPES[config.dtype]
     leaves = jax.tree.leaves(_shapes(config))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
 
@@ -166,7 +168,7 @@ def test_rows_of_a_batch_do_not_see_each_other():
     )
 
 
-@pytest.mark.parametrize("position", recurrent.POSITIONS)
+@pytest.mark.parametrize("position", layers.POSITIONS)
 def test_padding_changes_nothing(position):
     config = dataclasses.replace(CONFIG, position=position)
     answers = np.minimum(ANSWERS, 1)
@@ -177,11 +179,11 @@ def test_padding_changes_nothing(position):
     np.testing.assert_allclose(
         alone.states, other.states[:, :, :2], rtol=1e-4, atol=1e-4
     )
-    # The same word twice: only its position tells the two apart.
+    # The same word twice: only a position that is added tells the two apart.
     same = np.full_like(TOKENS[:, :2], 4)
     states = np.asarray(_run(config, same, answers).states[-1])
     apart = np.abs(states[:, 1] - states[:, 0]).max() > 1e-3
-    assert apart == (position != "none")
+    assert apart == (position in ("learned", "sinusoidal"))
 
 
 def test_the_embedding_of_padding_is_never_seen():
@@ -225,6 +227,61 @@ def test_with_zero_output_init_every_loop_is_the_identity():
         np.testing.assert_array_equal(state, embedded)
     np.testing.assert_array_equal(one.logits, many.logits)
     assert np.abs(one.logits).max() > 0.1
+
+
+def test_a_drawn_number_of_loops_is_the_fixed_model(num_loops=3):
+    noise = _noise(6, rate=0.3)
+
+    def loss(params, count, most):
+        outputs = recurrent.apply(
+            params, TOKENS, ANSWERS, CONFIG, num_loops=count, max_loops=most, rngs=noise
+        )
+        return (outputs.logits * WEIGHT).sum(), outputs
+
+    run = jax.grad(loss, has_aux=True)
+    known = jax.jit(lambda params: run(params, num_loops, None))(_params(CONFIG))
+    drawn = jax.jit(lambda params, count: run(params, count, 4))(
+        _params(CONFIG), jnp.int32(num_loops)
+    )
+    chex.assert_trees_all_close(drawn[0], known[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(drawn[1].logits, known[1].logits, rtol=1e-5, atol=1e-5)
+    assert drawn[1].states.shape[0] == 4
+    assert np.abs(known[0]["embedding"]).max() > 1e-2
+
+
+@pytest.mark.parametrize("rule", ["kl", "state"])
+def test_a_row_halts_with_the_logits_of_its_own_loop(rule):
+    states = _run(STAGES, num_loops=DIMS.R).states
+    logits = [_readout(_params(STAGES), s, TOKENS, ANSWERS, STAGES) for s in states]
+    threshold = {"kl": 0.016, "state": 0.44}[rule]
+    name = {"kl": "kl", "state": "change"}[rule]
+    halted = jax.jit(
+        lambda params: recurrent.apply_until_halted(
+            params, TOKENS, ANSWERS, STAGES, rule=rule, thresholds={name: threshold},
+            min_loops=2, max_loops=DIMS.R,
+        )
+    )(_params(STAGES))  # fmt: skip
+    states, logits = np.float64(states), np.float64(logits)
+    for row in range(DIMS.B):
+        for loop in range(2, DIMS.R + 1):
+            now, before = logits[loop - 1, row], logits[loop - 2, row]  # [A, V]
+            if rule == "kl":
+                p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+                        for x in (before, now))  # fmt: skip
+                moved = (p * np.log(p / q)).sum(-1)
+            else:
+                new, old = (states[loop - k, row, ANSWERS[row]] for k in (1, 2))
+                moved = np.linalg.norm(new - old, axis=-1) / np.linalg.norm(
+                    new, axis=-1
+                )
+            if (moved < threshold).all():
+                break
+        assert halted.loops[row] == loop
+        np.testing.assert_allclose(
+            halted.logits[row], logits[loop - 1, row], rtol=1e-4, atol=1e-4
+        )
+    assert halted.executed == halted.loops.max()
+    assert len(set(halted.loops.tolist())) > 1
 
 
 # Dropout.
@@ -286,6 +343,81 @@ def test_the_coda_has_dropout():
     assert (one.logits != other.logits).any(axis=-1).all()
 
 
+# Every preset.
+
+SMALL = dataclasses.replace(
+    CONFIG, head_width=6, mlp_width=13, num_experts=7, expert_width=5,
+    experts_per_token=2, attention_experts=5, step_table=64, layer_scale=0.5,
+    halting_bias=-1.0, init_depth=8, rope_fraction=0.5,
+)  # fmt: skip
+PRESETS = {
+    name: dataclasses.replace(SMALL, **keys)
+    for name, keys in combinations.PRESETS.items()
+}
+LOOPED = sorted(set(PRESETS) - {"rdt", "feedforward"})
+
+
+@pytest.mark.parametrize("name", LOOPED)
+def test_64_loops_have_finite_gradients_and_begin_as_3_loops_do(name):
+    config = dataclasses.replace(PRESETS[name], core_blocks=1)
+    tokens = TOKENS.copy()
+    tokens[1, 1:], tokens[2] = 0, 0
+
+    def loss(params):
+        outputs = recurrent.apply(params, tokens, ANSWERS, config, num_loops=64)
+        return (outputs.logits * WEIGHT).sum() + sum(
+            outputs.penalties.values()
+        ), outputs
+
+    params = _init(7, config)
+    gradient, many = jax.jit(jax.grad(loss, has_aux=True))(params)
+    chex.assert_tree_all_finite((gradient, many))
+    assert np.abs(gradient["embedding"]).max() > 1e-4
+    few = _apply(params, tokens, ANSWERS, config, num_loops=3)
+    if config.initial_state != "normal":  # Drawn with as many digits as the model has.
+        expected = oracle.run(params, tokens, ANSWERS, config, 3)
+        for key in ("states", "logits"):
+            ours = getattr(few, key)
+            np.testing.assert_allclose(ours, expected[key], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(many.states[:3], few.states, rtol=1e-4, atol=1e-5)
+    for key, value in few.statistics.items():
+        np.testing.assert_allclose(
+            many.statistics[key][:3], value, rtol=1e-4, atol=1e-5
+        )
+    read = _readout(params, many.states[2], tokens, ANSWERS, config)
+    np.testing.assert_allclose(read, few.logits, rtol=1e-4, atol=1e-4)
+    if name == "universal":
+        assert (np.diff(many.statistics["halted"], axis=0) >= 0).all()
+        assert (many.statistics["halted"][-1] == 1).all()  # Rows with no word as well.
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_low_precision_stays_in_the_blocks(name):
+    config = dataclasses.replace(PRESETS[name], dtype="bfloat16")
+
+    def loss(params):
+        outputs = recurrent.apply(params, TOKENS, ANSWERS, config, num_loops=3)
+        return outputs.logits.sum() + sum(outputs.penalties.values()), outputs
+
+    shapes = _shapes(config)
+    gradient, outputs = jax.eval_shape(jax.grad(loss, has_aux=True), shapes)
+    assert outputs.states.dtype == jnp.bfloat16
+    exact = (outputs.logits, outputs.penalties, outputs.statistics, gradient, shapes)
+    assert {leaf.dtype for leaf in jax.tree.leaves(exact)} == {jnp.dtype("float32")}
+    for value in outputs.statistics.values():
+        assert value.shape == (3, DIMS.B)
+
+
+def test_a_random_initial_state_follows_the_noise():
+    config, params = PRESETS["huginn"], _params(PRESETS["huginn"])
+    run = lambda rngs: (
+        _apply(params, TOKENS, ANSWERS, config, num_loops=2, rngs=rngs).states
+    )
+    one, other = (run(layers.Noise(jax.random.key(seed))) for seed in (1, 2))
+    assert (one != other).any(axis=(0, 2, 3)).all()
+    np.testing.assert_array_equal(one, run(layers.Noise(jax.random.key(1))))
+
+
 # Parameters and cost.
 
 
@@ -330,7 +462,8 @@ def test_the_scale_of_the_parameters():
 
 
 def test_normal_output_init_is_that_of_every_matrix():
-    assert [recurrent.OUTPUT_INITS[n](8) for n in ("zero", "normal")] == [0.0, 0.02]
+    kinds = ("zero", "normal")
+    assert [inits.OUTPUT_INITS[n](CONFIG, 0.02) for n in kinds] == [0.0, 0.02]
 
 
 @pytest.mark.parametrize(("length", "num_loops"), [(3, 1), (3, 2), (9, 2)])
@@ -349,6 +482,59 @@ def test_training_flops_are_those_that_xla_counts(length, num_loops):
     assert ours <= counted <= 1.08 * ours
 
 
+@pytest.mark.parametrize("name", LOOPED)
+def test_training_flops_count_what_is_around_the_blocks(name):
+    """Every matrix of a forward pass, in a dot_general of the traced program."""
+    config = dataclasses.replace(PRESETS[name], expert_dispatch="dense")
+    loops, length = 3, DIMS.T
+    run = functools.partial(
+        recurrent.apply, answer_positions=ANSWERS, config=config, num_loops=loops
+    )
+    jaxpr = jax.make_jaxpr(run)(_shapes(config), TOKENS)
+    counted = _dot_flops(jaxpr.jaxpr, 1) / DIMS.B
+    # Dense experts are all computed; their formula counts those that were chosen.
+    blocks = loops * config.core_blocks + config.prelude_blocks + config.coda_blocks
+    spare = 0
+    if config.feedforward == "sigma_moe":
+        unused = config.num_experts - config.experts_per_token
+        spare += 4 * config.width * config.expert_width * unused
+        unused = config.attention_experts - config.attention_experts_per_token
+        spare += 4 * config.width * config.num_heads * config.size_of_head * unused
+        # Value experts are gated by a product as well.
+        gating = config.attention_experts * config.num_heads * config.size_of_head
+        spare += 2 * gating
+    ours = recurrent.training_flops(
+        config, num_loops=loops, length=length, num_answers=DIMS.A
+    )
+    pairs = blocks * length * 2 * config.num_heads * config.size_of_head * (length + 1)
+    assert ours / 3 - pairs + blocks * length * spare == pytest.approx(
+        counted - blocks * _pair_dots(config, length), rel=1e-9
+    )
+
+
+def _pair_dots(config, length):
+    """Products with the 0/1 matrix of heads: scores and spreading, of short rows."""
+    inner = config.num_heads * config.size_of_head
+    return length * (length + 1) // 2 * 2 * 2 * inner * config.num_heads
+
+
+def _dot_flops(jaxpr, times):
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = times * equation.params.get("length", 1)
+        for value in equation.params.values():
+            for part in value if isinstance(value, (tuple, list)) else [value]:
+                part = getattr(part, "jaxpr", part)
+                if hasattr(part, "eqns"):
+                    total += _dot_flops(part, inner)
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            size = np.prod([left[axis] for axis in contracted], dtype=int)
+            total += times * 2 * equation.outvars[0].aval.size * int(size)
+    return total
+
+
 def test_training_flops_count_every_loop():
     flops = functools.partial(recurrent.training_flops, length=3, num_answers=1)
     one, two, seven = (flops(STAGES, num_loops=n) for n in (1, 2, 7))
@@ -362,7 +548,9 @@ def test_training_flops_count_every_loop():
 
 def test_rows_longer_than_the_position_table_are_refused():
     tokens, answers = np.ones((DIMS.B, 12), np.int32), ANSWERS
-    message = "rows of 12 tokens need model.position = none or sinusoidal; .* 11 pos"
+    message = (
+        "rows of 12 tokens need model.position = none, rope or sinusoidal; .* 11 pos"
+    )
     with pytest.raises(ValueError, match=message):
         recurrent.apply(_params(CONFIG), tokens, answers, CONFIG, num_loops=1)
     config = dataclasses.replace(CONFIG, position="sinusoidal")

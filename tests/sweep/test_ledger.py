@@ -5,7 +5,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import lock, loop, records
+from rdt_jax.training import lock, loop, records, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -21,7 +21,7 @@ def _plan(seeds, loops=(1, 2)):
 
 def _packs(folder):
     return [
-        [configs.run_id(config) for config in pack]
+        [configs.run_id(config) for config in pack.configs]
         for pack in ledger.open_packs(folder)
     ]
 
@@ -33,7 +33,7 @@ def _set_status(workdir, run_id, **fields):
 
 def test_plan_lists_the_trials_in_order_and_makes_their_folders(tmp_path):
     plan = _plan((0, 1))
-    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     assert [name for name, _ in ledger.read_plan(folder)] == plan.run_ids
     for name in plan.run_ids:
         assert records.read_status(tmp_path / name)["state"] == "pending"
@@ -41,9 +41,9 @@ def test_plan_lists_the_trials_in_order_and_makes_their_folders(tmp_path):
 
 def test_extending_keeps_packs_and_adds_only_what_is_new(tmp_path):
     first, longer = _plan((0, 1)), _plan((9, 0, 1))
-    folder = ledger.write_plan(tmp_path, first, max_lanes=2)
+    folder = ledger.write_plan(tmp_path, first, ledger.Options(lanes=2))
     before = _packs(folder)
-    ledger.write_plan(tmp_path, longer, max_lanes=2)
+    ledger.write_plan(tmp_path, longer, ledger.Options(lanes=2))
     after = _packs(folder)
     assert [p for p in after if p in before] == before
     added = {name for pack in after for name in pack} - set(first.run_ids)
@@ -55,7 +55,7 @@ def test_a_run_that_is_over_joins_no_pack(tmp_path):
     first, *others = plan.run_ids
     records.create(tmp_path / first, plan.configs[0])
     _set_status(tmp_path, first, state="done", reason="budget", pack="alone")
-    folder = ledger.write_plan(tmp_path, plan, max_lanes=3)
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=3))
     assert _packs(folder) == [others]
     with pytest.raises(
         ValueError, match=f"Run {first} is done; a pack with other runs"
@@ -65,7 +65,7 @@ def test_a_run_that_is_over_joins_no_pack(tmp_path):
 
 def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
     plan = _plan((0,), loops=(1, 4, 2))
-    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     cheap, dear, middle = plan.run_ids
     assert _packs(folder) == [[dear], [middle], [cheap]]
     _set_status(tmp_path, dear, state="done", reason="budget")
@@ -75,31 +75,31 @@ def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
 
 def test_failed_runs_are_tried_again_unless_they_would_fail_again(tmp_path):
     plan = _plan((0, 1, 2), loops=(1,))
-    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     nan, error, killed = plan.run_ids
     _set_status(tmp_path, nan, state="failed", reason="nan")
     _set_status(tmp_path, error, state="failed", reason="error")
     _set_status(tmp_path, killed, state="running", pack="gone")
-    ledger.write_plan(tmp_path, plan, max_lanes=1)
+    ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     assert sorted(_packs(folder)) == sorted([[error], [killed]])
     assert records.read_status(tmp_path / killed)["state"] == "preempted"
 
 
 def test_a_finished_run_that_lost_its_last_row_is_trained_on(tmp_path):
     plan = _plan((0, 1), loops=(1,))
-    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     whole, torn = plan.run_ids
     for name, end in ((whole, "\n"), (torn, "")):
         _set_status(tmp_path, name, state="done", reason="budget")
         (tmp_path / name / "metrics.jsonl").write_text('{"step": 0}' + end)
     assert _packs(folder) == []
-    ledger.write_plan(tmp_path, plan, max_lanes=1)
+    ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     assert _packs(folder) == [[torn]]
 
 
 def test_a_held_pack_is_not_abandoned(tmp_path):
     plan = _plan((0, 1), loops=(1,))
-    ledger.write_plan(tmp_path, plan, max_lanes=1)
+    ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     held, dead = plan.run_ids
     for name in (held, dead):
         _set_status(tmp_path, name, state="running", pack=f"pack-{name}")
@@ -115,13 +115,13 @@ def test_a_held_pack_is_not_abandoned(tmp_path):
 
 def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypatch):
     plan = _plan((0, 1, 2), loops=(1,))
-    folder = ledger.write_plan(tmp_path, plan, max_lanes=1)
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     bad, held, good = plan.run_ids
     trained, said = [], []
     held_pack = next(
-        loop.pack_id(p)
+        loop.pack_id(p.configs)
         for p in ledger.open_packs(folder)
-        if configs.run_id(p[0]) == held
+        if configs.run_id(p.configs[0]) == held
     )
 
     def train(pack, workdir, **_):
@@ -144,3 +144,90 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
 def test_reading_a_missing_plan_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="no plan.json; start it with `rdt sweep`"):
         ledger.read_plan(tmp_path)
+
+
+def test_a_run_goes_on_in_the_pack_that_it_began_in(tmp_path):
+    plan = _plan((0, 1, 2), loops=(1,))
+    other = plan._replace(name="other-smoke")
+    folder = ledger.write_plan(tmp_path, other, ledger.Options(lanes=2))
+    began = max(_packs(folder), key=len)
+    pack = loop.pack_id([configs.read_run(tmp_path / name) for name in began])
+    records.write_json(_made(tmp_path / "packs" / pack) / "runs.json", began)
+    _made(tmp_path / "packs" / pack / "checkpoints" / "100")
+    for name in began:
+        _set_status(tmp_path, name, state="preempted", pack=pack)
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=3))
+    (alone,) = set(plan.run_ids) - set(began)
+    assert sorted(map(len, _packs(folder))) == [1, 2]
+    assert sorted(_packs(folder), key=len) == [[alone], began]
+
+
+def _made(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def test_options_stay_with_the_packs_that_they_formed(tmp_path):
+    first, longer = _plan((0,), loops=(1,)), _plan((0, 1), loops=(1,))
+    params = ledger.predictor()(first.configs[0]).params
+    exact = ledger.Options(exact=True, pin_bytes=2 * params)
+    ledger.write_plan(tmp_path, first, exact)
+    folder = ledger.write_plan(tmp_path, longer, ledger.Options())
+    found = {
+        configs.run_id(pack.configs[0]): (pack.exact, pack.max_pins)
+        for pack in ledger.open_packs(folder)
+    }
+    old, new = longer.run_ids
+    assert found == {old: (True, 2), new: (False, 6)}
+
+
+def test_damaged_records_are_named_before_anything_starts(tmp_path):
+    plan = _plan((0,), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options())
+    path = tmp_path / plan.run_ids[0] / "metrics.jsonl"
+    path.write_text('{"step": 0}\nnonsense\n{"step": 50}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl line 2 is damaged"):
+        ledger.write_plan(tmp_path, plan, ledger.Options())
+    assert folder.exists()
+
+
+def test_one_compilation_for_each_signature(tmp_path, monkeypatch):
+    """Six trials of two signatures in packs of one, and again in packs of three."""
+    for lanes, workdir in ((1, tmp_path / "solo"), (3, tmp_path / "packs")):
+        toy = {
+            "num_steps": 4, "eval_every_steps": 2, "checkpoint_every_steps": 4,
+            "model.width": 8, "model.num_heads": 2, "model.remat": "none",
+            "optimizer.warmup_steps": 1,
+        }  # fmt: skip
+        plan = _plan((0, 1, 2))
+        plan = plan._replace(configs=[configs.override(c, toy) for c in plan.configs])
+        folder = ledger.write_plan(workdir, plan, ledger.Options(lanes=lanes))
+        programs = []
+
+        def build(pack, table, exact=False, programs=programs):
+            programs.append(step.build(pack, table, exact))
+            return programs[-1]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "remembering", _remembering(build))
+            ledger.work(folder, stop_requested=lambda: False, report=pytest.fail)
+        states = [records.read_status(workdir / n)["state"] for n in plan.run_ids]
+        assert states == ["done"] * 6
+        assert [program.compilations() for program in programs] == [1, 1]
+
+
+def _remembering(build):
+    original = ledger.remembering
+    return lambda _: original(build)
+
+
+def test_a_worker_keeps_only_the_newest_programs(monkeypatch):
+    monkeypatch.setattr(ledger, "_PROGRAMS", 2)
+    built = []
+    build = ledger.remembering(lambda pack, table, exact: built.append(len(pack)) or 1)
+    base = _plan((0,), loops=(1,)).configs
+    for size in (1, 2, 1, 3, 1, 2):
+        build(base * size, None, False)
+    assert built == [1, 2, 3, 2]
+    build(base, None, True)
+    assert built == [1, 2, 3, 2, 1], "exact lanes are another program"

@@ -1,10 +1,11 @@
 import pathlib
+import sys
 
 import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.sweep import pack
-from rdt_jax.training import step
+from rdt_jax.training import checkpoint, memory, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -70,20 +71,66 @@ def test_every_lane_key_reaches_the_lanes(base):
             assert changed == [key.split(".")[1]]
 
 
-def test_form_keeps_order_and_size(base):
-    trials = [
+def predict(config):
+    """Ten bytes for the rows, a hundred for each lane and loop."""
+    return memory.Bytes(10, 100 * config.recurrence.num_loops, state=7, params=3)
+
+
+def grid(base, loops, seeds):
+    return [
         configs.override(base, {"recurrence.num_loops": r, "seed": s})
-        for r in (1, 2)
-        for s in range(5)
+        for r in loops
+        for s in seeds
     ]
-    packs = pack.form(trials, max_lanes=2)
+
+
+def test_form_keeps_order_and_size(base):
+    trials = grid(base, (1, 2), range(5))
+    packs = pack.form(trials, 2, sys.maxsize, predict)
     assert [len(p) for p in packs] == [2, 2, 1, 2, 2, 1]
     assert [configs.run_id(c) for p in packs for c in p] == [
         configs.run_id(c) for c in trials
     ]
     assert all(len({pack.signature(c) for c in p}) == 1 for p in packs)
     with pytest.raises(ValueError, match="--lanes must be at least 1, got 0"):
-        pack.form(trials, max_lanes=0)
+        pack.form(trials, 0, sys.maxsize, predict)
+
+
+@pytest.mark.parametrize(
+    ("memory_bytes", "sizes"),
+    [
+        (10**6, [5, 5]),
+        (510, [5, 2, 2, 1]),  # Just five lanes of one loop, two of two.
+        (509, [4, 1, 2, 2, 1]),
+        (0, [1] * 10),  # A prediction is no reason not to try.
+    ],
+)
+def test_packs_that_would_not_fit_are_split(base, memory_bytes, sizes):
+    packs = pack.form(grid(base, (1, 2), range(5)), None, memory_bytes, predict)
+    assert [len(p) for p in packs] == sizes
+
+
+def test_nothing_is_predicted_for_packs_of_one(base):
+    packs = pack.form(grid(base, (1,), range(3)), 1, 0, pytest.fail)
+    assert [len(p) for p in packs] == [1, 1, 1]
+
+
+def test_needs_add_up(base):
+    packs = [grid(base, (1,), range(3)), grid(base, (2,), (0,)), grid(base, (2,), (1,))]
+    needs = pack.needs(packs, [4, 6, 0], predict)
+    assert needs.programs == 2
+    assert needs.memory == 10 + 3 * 100
+    assert needs.pins == 3 * 3 * (1 + 4) + 3 * (1 + 6) + 3
+    assert needs.checkpoints == (3 + 1 + 1) * 7 * (checkpoint.KEEP + 1)
+
+
+def test_transitions_that_fit_in_a_budget(base):
+    assert pack.max_pins(base, None, 1000) == 6  # Both sides of three phases.
+    assert pack.max_pins(base, 5999, 1000) == 5
+    assert pack.max_pins(base, 0, 1000) == 0
+    assert pack.max_pins(base, 10**9, 1000) == 6
+    stages = configs.load(f"{ROOT / 'configs/knowledge_depth.py'}:smoke")
+    assert pack.max_pins(stages, None, 1000) == 2 * (2 + 2)  # And of hops 2 and 3.
 
 
 def test_flops_grow_with_loops_and_budget(base):

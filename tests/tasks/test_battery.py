@@ -1,18 +1,37 @@
-"""What holds for every task: a new one needs an entry in EXAMPLES, and has its tests.
+"""What holds for every task: a new one needs an entry in EXAMPLES and in RESTATED.
 
 Also what all tasks share: the table's own checks, the certificate, and the check of a
 `task` section.
 """
 
+import collections
 import dataclasses
+import inspect
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.tasks import base, modular
+from rdt_jax.tasks import base, groups, modular
 from tests.conftest import ROOT
+from tests.tasks import (
+    ltg_folders,
+    test_cogs,
+    test_comparison,
+    test_groups,
+    test_knowledge,
+    test_knowledge_depth,
+    test_lookup_tables,
+    test_ltg_folder,
+    test_modular,
+    test_pcfg,
+    test_scan,
+    test_sequences,
+)
+from tests.tasks.reading import read
 
 _KNOWLEDGE = {
     "num_entities": 11,
@@ -31,8 +50,82 @@ _DEPTH = {
     "train_per_hop": 41,
     "heldout_per_hop": 13,
 }
+_COMPARISON = {
+    "num_entities": 13,
+    "num_attributes": 3,
+    "num_values": 5,
+    "ood_share": 0.25,
+    "phi": 4.0,
+    "atomic_repeats": 2,
+    "max_heldout_pairs": None,
+}
+_WORDS = {
+    "max_length": 5,
+    "max_train_length": 3,
+    "train_per_length": 23,
+    "heldout_per_length": 7,
+}
+_ADDITION = {
+    "num_digits": 2,
+    "max_operands": 5,
+    "max_train_operands": 3,
+    "train_per_count": 61,
+    "heldout_per_count": 11,
+}
+_HOPS = {
+    "alphabet_size": 4,
+    "length": 13,
+    "min_hops": 1,
+    "max_hops": 5,
+    "max_train_hops": 3,
+    "train_per_hop": 43,
+    "heldout_per_hop": 7,
+}
+_COGS = {
+    "train_rows": 307,
+    "id_rows": 23,
+    "rows_per_case": 5,
+    "exposures": 3,
+    "max_train_depth": 2,
+    "max_depth": 3,
+}
+_TABLES = {
+    "num_functions": 6,
+    "num_groups": 1,
+    "max_functions": 4,
+    "max_train_functions": 3,
+    "train_per_length": 13,
+    "heldout_per_length": 5,
+}
+_PCFG = {
+    "splitting": "random",
+    "num_symbols": 7,
+    "max_functions": 3,
+    "max_train_functions": 3,
+    "max_length": 17,
+    "train_rows": 211,
+    "heldout_rows": 17,
+    "num_heldout_pairs": 0,
+}
 # Task -> arguments of small tables, among them each value of an argument that chooses.
 EXAMPLES = {
+    "cogs": [_COGS, _COGS | {"max_train_depth": 1}],
+    "group_composition": [
+        _WORDS | {"family": "symmetric", "degree": 4},
+        _WORDS | {"family": "alternating", "degree": 4},
+        _WORDS | {"family": "dihedral", "degree": 5, "max_length": 3},
+        _WORDS | {"family": "cyclic", "degree": 11},
+    ],
+    "group_operation": [
+        {"family": family, "degree": 4, "operation": name, "train_fraction": 0.5}
+        for family in ("symmetric", "dihedral")
+        for name in groups.OPERATIONS
+    ],
+    "knowledge_comparison": [
+        _COMPARISON | {"answer_at": "last"},
+        _COMPARISON | {"answer_at": "answer_token", "max_heldout_pairs": 5},
+        _COMPARISON | {"answer_at": "pad", "ood_share": 0.0},
+    ],
     "knowledge_composition": [
         _KNOWLEDGE | {"answer_at": "last"},
         _KNOWLEDGE | {"answer_at": "answer_token", "max_heldout": 5},
@@ -43,11 +136,58 @@ EXAMPLES = {
         _DEPTH | {"answer_at": "answer_token", "max_hops": 3},  # No row is deeper.
         _DEPTH | {"answer_at": "pad"},
     ],
+    "lookup_tables": [_TABLES, _TABLES | {"num_groups": 2}],
+    "ltg_folder": [
+        {
+            "path": ltg_folders.example("systematicity"),
+            "test_file": "test.json",
+            "answer_at": answer_at,
+        }
+        for answer_at in ("last", "answer_token", "pad")
+    ]
+    + [
+        {
+            "path": ltg_folders.example("extrapolation"),
+            "test_file": test_file,
+            "answer_at": "answer_token",
+        }
+        for test_file in ("test.json", "test_small.json")
+    ],
     "modular": [
         {"operation": operation, "modulus": 7, "train_fraction": 0.4}
         for operation in modular.OPERATIONS
     ],
+    "nary_addition": [_ADDITION, _ADDITION | {"max_operands": 3, "num_digits": 1}],
+    "p_hop_induction": [
+        _HOPS,
+        _HOPS | {"min_hops": 3, "max_train_hops": 5, "alphabet_size": 3},
+    ],
+    "pcfg": [
+        _PCFG,
+        _PCFG | {"splitting": "systematicity", "num_heldout_pairs": 11},
+        _PCFG | {"splitting": "productivity", "max_functions": 5},
+    ],
+    "scan": [{"variant": variant} for variant in ("simple", "length", "filler_num1")],
 }
+# Task -> function from a table to (answer words, tags, parts) of each row, which says
+# them anew from the words of the row.
+RESTATED = {
+    "cogs": test_cogs.restate,
+    "group_composition": test_groups.restate_composition,
+    "group_operation": test_groups.restate_operation,
+    "knowledge_comparison": test_comparison.restate,
+    "knowledge_composition": test_knowledge.restate,
+    "knowledge_depth": test_knowledge_depth.restate,
+    "lookup_tables": test_lookup_tables.restate,
+    "ltg_folder": test_ltg_folder.restate,
+    "modular": test_modular.restate,
+    "nary_addition": test_sequences.restate_addition,
+    "p_hop_induction": test_sequences.restate_hops,
+    "pcfg": test_pcfg.restate,
+    "scan": test_scan.restate,
+}
+# Its tables are large and its one argument has few values: the examples will do.
+LARGE = ("scan",)
 CASES = [(name, kwargs) for name, cases in EXAMPLES.items() for kwargs in cases]
 
 
@@ -59,6 +199,7 @@ def table(request):
 
 def test_every_task_has_examples():
     assert set(EXAMPLES) == set(tasks.TASKS)
+    assert set(RESTATED) == set(tasks.TASKS)
     assert all(EXAMPLES.values())
 
 
@@ -137,6 +278,9 @@ def test_the_certificate_shows_no_leak(table):
         accuracy = getattr(certificate, name)
         assert set(accuracy) == present
         assert all(0 <= value <= 1 for value in accuracy.values())
+    for accuracy in certificate.shortcuts.values():
+        assert set(accuracy) == present
+        assert all(0 <= value <= 1 for value in accuracy.values())
     assert 0 < certificate.chance["train"] < 1
     assert certificate.held_out.endswith(".")
 
@@ -156,17 +300,114 @@ def test_a_seed_makes_one_table(name, kwargs):
     for field in ("tokens", "targets", "split", "repeats", "answer_positions"):
         np.testing.assert_array_equal(getattr(one, field), getattr(same, field))
     assert one.certificate == same.certificate
-    assert _trained(one) != _trained(other)
+    is_published = name == "ltg_folder" or kwargs.get("variant", "simple") != "simple"
+    assert (_trained(one) == _trained(other)) == is_published
 
 
 def _trained(table):
     return {row.tobytes() for row in table.tokens[table.rows_of("train")]}
 
 
+# Arguments around the examples, good and bad.
+
+
+@st.composite
+def _arguments(draw, name):
+    """An example with up to three of its arguments changed."""
+    kwargs = dict(draw(st.sampled_from(EXAMPLES[name])))
+    for key in draw(st.lists(st.sampled_from(sorted(kwargs)), max_size=3)):
+        value = kwargs[key]
+        if value is None or type(value) is int:
+            near = [] if value is None else [value - 1, value + 1, 2 * value, 3 * value]
+            kwargs[key] = draw(st.sampled_from([-1, 0, 1, 2, 3, *near]))
+        elif type(value) is float:
+            near = [value / 10, value / 2, 2 * value, 10 * value]
+            kwargs[key] = draw(st.sampled_from([-0.5, 0.0, 1.0, *near]))
+        elif type(value) is str:
+            others = {example[key] for example in EXAMPLES[name]}
+            kwargs[key] = draw(st.sampled_from(sorted(others | {"", "x"})))
+    return kwargs
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in LARGE])
+def test_any_arguments_make_a_good_table_or_one_clear_error(name):
+    made, refused = [], []
+    keys = set(inspect.signature(tasks.TASKS[name]).parameters) - {"seed"}
+
+    @hypothesis.settings(
+        max_examples=80, derandomize=True, database=None, deadline=None
+    )
+    @hypothesis.given(kwargs=_arguments(name), seed=st.integers(0, 99))
+    def check(kwargs, seed):
+        try:
+            table = tasks.TASKS[name](seed=seed, **kwargs)
+        except ValueError as error:
+            assert any(f"task.kwargs.{key}" in str(error) for key in keys), error
+            assert ", got " in str(error), error
+            refused.append(kwargs)
+            return
+        _check_against_the_rows(table, list(RESTATED[name](table)))
+        made.append(kwargs)
+
+    check()
+    assert len(made) >= 10, "hardly any arguments are good"
+    assert refused, "no arguments are bad"
+
+
+@pytest.mark.parametrize(("name", "kwargs"), [c for c in CASES if c[0] in LARGE])
+def test_the_examples_of_large_tables_are_good(name, kwargs):
+    table = tasks.TASKS[name](seed=3, **kwargs)
+    _check_against_the_rows(table, list(RESTATED[name](table)))
+
+
+def _check_against_the_rows(table, restated):
+    rows = list(read(table))
+    assert [answer for _, answer, _ in rows] == [answer for answer, *_ in restated]
+    for index, (_, tags, _) in enumerate(restated):
+        given = {key: int(tag[index]) for key, tag in table.tags.items()}
+        for key, words in table.tag_names.items():
+            given[key] = words[given[key]]
+        assert given == tags
+    # Split by split, each row in one of them and no question in two.
+    parts = collections.defaultdict(list)
+    questions = collections.defaultdict(set)
+    for (question, _, split), (_, _, needed) in zip(rows, restated, strict=True):
+        parts[split].append(needed)
+        questions[split].add(question)
+    assert sum(map(len, questions.values())) == len(set().union(*questions.values()))
+    assert sum(map(len, questions.values())) == len(rows) == len(table.split)
+    composed = [needed for needed in parts["train"] if len(needed) > 1]
+    practiced = set().union(*composed)
+    for needed in parts["id"]:
+        assert len(needed) == 1 or practiced.issuperset(needed)
+    for needed in parts["ood"]:
+        assert practiced.isdisjoint(needed)
+    for needed in parts["mixed"]:
+        assert 0 < len(practiced.intersection(needed)) < len(set(needed))
+    longest = max(map(len, parts["train"]))
+    for needed in parts["depth"]:
+        assert len(needed) > longest
+        assert practiced.issuperset(needed)
+    certificate = table.certificate
+    counts = {split: len(part) for split, part in parts.items() if part}
+    epoch = int(table.repeats[table.rows_of("train")].sum())
+    assert certificate.rows == counts | {"train_epoch": epoch}
+    assert not any(certificate.overlap.values())
+    assert not any(certificate.impure.values())
+    every = {
+        part for part_of in parts.values() for needed in part_of for part in needed
+    }
+    assert certificate.atoms == {
+        "all": len(every),
+        "practiced": len(practiced),
+        "never_composed": len(every - practiced),
+    }
+
+
 # The certificate can fail.
 
 
-def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1)):
+def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1), **more):
     return tasks.base.certify(
         np.array(tokens, np.int32),
         np.array([[1], [2], [1], [1], [2]], np.int32),
@@ -174,6 +415,7 @@ def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1)):
         np.array(repeats, np.int32),
         np.array(atoms),
         "nothing.",
+        **more,
     )
 
 
@@ -223,6 +465,46 @@ def test_an_impure_depth_row_is_counted(atoms, impure):
     others = [[*row, -1] for row in ATOMS[:4]]
     certificate = _certify(TOKENS, [*SPLIT[:4], "depth"], [*others, atoms])
     assert certificate.impure == {"id": 0, "ood": 0, "depth": impure}
+
+
+@pytest.mark.parametrize(
+    ("atoms", "impure"),
+    [
+        ([1, 3], 0),
+        ([1, 2], 1),  # Both practiced.
+        ([3, 4], 1),  # Neither.
+    ],
+)
+def test_an_impure_mixed_row_is_counted(atoms, impure):
+    certificate = _certify(TOKENS, [*SPLIT[:4], "mixed"], [*ATOMS[:4], atoms])
+    assert certificate.impure == {"id": 0, "ood": 0, "mixed": impure}
+
+
+def test_a_question_ends_where_its_answer_is_read():
+    positions = np.zeros((5, 1), np.int32)
+    certificate = _certify(TOKENS, SPLIT, ATOMS, answer_positions=positions)
+    # 1 is answered by 1, and 2 by 2; no question of training ends in 4.
+    assert certificate.last_token == {"train": 1.0, "id": 0.5, "ood": 1.0}
+
+
+def test_what_a_feature_gives_away():
+    feature = np.array([9, -7, -7, 9, 8])
+    certificate = _certify(TOKENS, SPLIT, ATOMS, shortcuts={"sign": feature})
+    # Training answers 9 by 1 and -7 by 2; to 8 the majority is 2.
+    assert certificate.shortcuts == {"sign": {"train": 1.0, "id": 0.5, "ood": 1.0}}
+
+
+def test_several_answers_need_their_positions():
+    targets = np.array([[1, 2], [2, 1]], np.int32)
+    with pytest.raises(ValueError, match="certify needs answer_positions where A > 1"):
+        tasks.base.certify(
+            np.array([[1, 1], [2, 2]], np.int32),
+            targets,
+            np.zeros(2, np.int8),
+            np.ones(2, np.int32),
+            np.zeros((2, 1), int),
+            "nothing.",
+        )
 
 
 def test_an_answer_that_training_never_gives_is_below_chance():

@@ -52,6 +52,24 @@ def _two_hop(table):
             yield (head, first), (facts[head, first], second), split, pattern
 
 
+def restate(table):
+    """Yields (answer, tags, parts) of each row, for the battery."""
+    facts, ood = _facts(table), {}
+    for words, _, _, pattern in _read(table):
+        parts, at = [], words[0]
+        for relation in words[1:]:
+            parts.append((at, relation))
+            at = facts[at, relation]
+        if pattern != "atomic":  # A fact is ID or OOD wherever it stands.
+            for fact, kind in zip(parts, pattern.split("-"), strict=True):
+                assert ood.setdefault(fact, kind == "ood") == (kind == "ood")
+        kinds = (
+            ["ood" if ood[fact] else "id" for fact in parts] if len(parts) > 1 else []
+        )
+        tags = {"hops": len(parts), "pattern": "-".join(kinds) or "atomic"}
+        yield (at,), tags, parts
+
+
 @pytest.fixture(scope="module")
 def table():
     return _make()
@@ -128,11 +146,15 @@ def test_each_split_is_what_its_name_says(graph):
         if pattern == "ood-ood":
             assert split == "ood"
         elif pattern in ("id-ood", "ood-id"):
-            assert split == "mixed"
+            known = first in practiced or second in practiced
+            assert split == ("mixed" if known else "unused")
+            found[f"{split}-{pattern}"] += 1
         elif split != "train":
             known = first in practiced and second in practiced
             assert split == ("id" if known else "unused")
     assert min(found[name] for name in ("train", "id", "ood", "mixed", "unused")) > 0
+    assert found["mixed-id-ood"] > 0 < found["mixed-ood-id"]
+    assert found["unused-id-ood"] + found["unused-ood-id"] > 0
 
 
 def test_where_the_answer_is_read(read_at):
@@ -206,7 +228,7 @@ def test_the_certificate_counts_what_the_rows_say(graph):
         "practiced": len(practiced),
         "never_composed": 65 - len(practiced),
     }
-    assert certificate.impure == {"id": 0, "ood": 0}
+    assert certificate.impure == {"id": 0, "ood": 0, "mixed": 0}
     answers = sorted({answer for _, answer in parts["train"]})
     guesses = collections.Counter(answer for _, answer in epoch)
     by_last = collections.defaultdict(collections.Counter)
@@ -306,5 +328,5 @@ def test_the_paper_size():
     assert (hops == 2).sum() == 40_000 * 20
     assert len(table.vocab) == 1 + 2_000 + 200
     assert not any(table.certificate.overlap.values())
-    assert table.certificate.impure == {"id": 0, "ood": 0}
+    assert table.certificate.impure == {"id": 0, "ood": 0, "mixed": 0}
     assert table.certificate.atoms["never_composed"] == 2_000

@@ -53,6 +53,14 @@ def _walk(facts, words):
     return used, at
 
 
+def restate(table):
+    """Yields (answer, tags, parts) of each row, for the battery."""
+    facts = _facts(table)
+    for words, *_ in _read(table):
+        parts, end = _walk(facts, words)
+        yield (end,), {"hops": len(parts)}, parts
+
+
 @pytest.fixture(scope="module")
 def table():
     return _make()
@@ -159,42 +167,6 @@ def test_facts_are_counted_at_the_end_of_a_small_integer_type(facts):
     assert table.certificate.atoms["practiced"] == facts
 
 
-# The walks alone: numbered and chosen, or drawn until they are distinct.
-
-
-@pytest.fixture(params=["chosen", "drawn"])
-def road(request, monkeypatch):
-    if request.param == "drawn":
-        monkeypatch.setattr(knowledge, "LARGEST_CHOICE", 0)
-
-
-def test_all_walks_can_be_asked_for(road):
-    walks = knowledge._draw_walks(np.random.default_rng(0), 5, 3, hops=2, count=45)
-    possible = {(h, r, s) for h in range(5) for r in range(3) for s in range(3)}
-    assert {tuple(walk) for walk in walks.tolist()} == possible
-    assert walks.shape == (45, 3)
-
-
-def test_walks_are_uniform_in_any_place(road):
-    # Chi-squared with 44 degrees of freedom: above 91 in 4 of 100,000 cases.
-    rng = np.random.default_rng(0)
-    draws = np.stack([knowledge._draw_walks(rng, 5, 3, 2, 7) for _ in range(4_000)])
-    for place in (0, 3, 6):  # Not only the set: the first of them are trained.
-        walks = collections.Counter(map(tuple, draws[:, place].tolist()))
-        expected = 4_000 / 45
-        seen = [walks[h, r, s] for h in range(5) for r in range(3) for s in range(3)]
-        assert sum((count - expected) ** 2 / expected for count in seen) < 91
-
-
-@pytest.mark.parametrize(("entities", "hops"), [(2, 61), (3, 61), (3, 200)])
-def test_walks_beyond_64_bits_are_drawn(entities, hops):
-    walks = knowledge._draw_walks(np.random.default_rng(0), entities, 2, hops, 500)
-    assert walks.shape == (500, 1 + hops)
-    assert len({tuple(walk) for walk in walks.tolist()}) == 500
-    assert walks.min() == 0
-    assert (walks.max(axis=0) == [entities - 1, *hops * [1]]).all()
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -218,11 +190,11 @@ def test_walks_beyond_64_bits_are_drawn(entities, hops):
         ),
         (
             {"train_per_hop": 1, "heldout_per_hop": 2, "max_train_hops": 2},
-            r"train_per_hop must be so large that some held-out id .*, got 1\.",
+            r"train_per_hop must be so large that some held-out id row .*, got 1\.",
         ),
         (
             {"train_per_hop": 2, "heldout_per_hop": 9, "max_train_hops": 6},
-            r"train_per_hop must be so large that some held-out depth .*, got 2\.",
+            r"train_per_hop must be so large that some held-out depth row .*, got 2\.",
         ),
         (
             {"answer_at": "first"},

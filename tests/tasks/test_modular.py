@@ -41,6 +41,14 @@ def _read(table):
         yield int(a), int(b), answer, tasks.SPLITS[table.split[index]]
 
 
+def restate(table):
+    """Yields (answer, tags, parts) of each row, for the battery."""
+    operation, modulus = table.vocab[-2], len(table.vocab) - 3
+    for a, b, answer, _ in _read(table):
+        assert DEFINITIONS[operation](a, b, answer, modulus)
+        yield (str(answer),), {}, [("first", a), ("second", b)]
+
+
 @pytest.fixture(scope="module", params=DEFINITIONS)
 def case(request):
     return request.param, _make(operation=request.param)
@@ -137,7 +145,7 @@ def test_the_table_depends_on_the_seed_and_the_share_only():
         ),
         (
             {"train_fraction": 0.006},
-            r"train_fraction must be so large that some untrained .*, got 0\.006\.",
+            r"train_fraction must be so large that some held-out id .*, got 0\.006\.",
         ),
     ],
 )

@@ -35,7 +35,10 @@ def state(toy):
         opt_state=counted,
         loss_sum=jnp.array([np.nan, 1.5]),
         gradient_norm=jnp.array([0.0, 2.5]),
+        update_ratio=jnp.array([0.25, 1e-3]),
         finite_steps=jnp.array([3, 8], jnp.int32),
+        stage=jnp.array([0, 2], jnp.int32),
+        stage_start=jnp.array([0, 5], jnp.int32),
     )
 
 

@@ -114,14 +114,17 @@ def test_the_folder_holds_every_file_of_the_contract(undisturbed, folder, toy):
 def test_metrics_have_a_row_per_evaluation_and_a_value_per_part(folder, program):
     rows = records.read_rows(folder / "metrics.jsonl")
     assert [row["step"] for row in rows] == STEPS
-    names = {"step", "train/batch_loss@2", "model/gradient_norm", "model/weight_norm"}
+    of_updates = {"train/batch_loss@2", "model/gradient_norm", "model/update_ratio"}
+    names = {"step", "model/weight_norm"} | of_updates
     for loops in (1, 2, 3):
-        for quantity in ("accuracy", "loss"):
+        quantities = ["accuracy", "loss", "margin", "hit", "first_hit"]
+        quantities += ["kl"] if loops > 1 else []  # There is no loop before the first.
+        for quantity in quantities:
             for group in program.groups:
                 split, bracket, tag = group.partition("[")
                 names.add(f"{split}/{quantity}@{loops}{bracket}{tag}")
-    assert f"mixed/accuracy@{2}[pattern=id-ood]" in names
-    of_updates = {"train/batch_loss@2", "model/gradient_norm"}
+        names |= {f"train/{q}@{loops}" for q in ("logit_scale", "softmax_collapse")}
+    assert "mixed/accuracy@2[pattern=id-ood]" in names
     for row in rows:
         assert set(row) == (names if row["step"] else names - of_updates)
         assert all(0 <= v <= 1 for k, v in row.items() if "/accuracy@" in k)
@@ -134,7 +137,7 @@ def test_metrics_and_events_hold_no_clock_value(folder):
     clocks = {value for row in timing for key, value in row.items() if key != "step"}
     for name in ("metrics.jsonl", "events.jsonl"):
         for row in records.read_rows(folder / name):
-            assert not re.search("time|second|clock|date", " ".join(row))
+            assert not re.search(r"time|second|clock|\bdate", " ".join(row))
             floats = {v for v in row.values() if isinstance(v, float)}
             assert not floats & clocks
 
@@ -146,9 +149,12 @@ def test_metrics_are_those_of_the_parameters_at_that_step(folder, program, toy):
         for position, loops in enumerate(program.loops):
             for column, group in enumerate(program.groups):
                 split, bracket, tag = group.partition("[")
-                for quantity in ("accuracy", "loss"):
+                for quantity in ("accuracy", "loss", "margin", "hit", "first_hit"):
                     name = f"{split}/{quantity}@{loops}{bracket}{tag}"
                     assert row[name] == measured[quantity][0, position, column]
+            for quantity in ("logit_scale", "softmax_collapse"):
+                value = measured[quantity][0, position, program.groups.index("train")]
+                assert row[f"train/{quantity}@{loops}"] == value
         assert row["model/weight_norm"] == measured["weight_norm"][0]
 
 
@@ -163,6 +169,7 @@ def test_the_batch_loss_is_the_mean_since_the_last_evaluation(folder, program, t
         rows[6]["train/batch_loss@2"], np.mean(losses), rtol=1e-6
     )
     assert rows[6]["model/gradient_norm"] == float(state.gradient_norm[0])
+    assert rows[6]["model/update_ratio"] == float(state.update_ratio[0])
 
 
 def test_events_are_those_of_the_detector_on_the_metrics(folder, toy):
@@ -188,7 +195,7 @@ def test_events_are_those_of_the_detector_on_the_metrics(folder, toy):
 
 
 def test_both_sides_of_a_transition_are_pinned(folder, program, toy):
-    pinned = {}
+    pinned = {"final-after-56": 56}
     for row in records.read_rows(folder / "events.jsonl"):
         for side in ("before", "after"):
             if row[side] is not None:

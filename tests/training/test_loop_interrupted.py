@@ -142,7 +142,8 @@ def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
     path = run_folder(tmp_path, toy) / "environment.json"
     environment = records.read_json(path)
     assert set(environment) == {
-        "versions", "devices", "threads", "commit", "pack", "lane", "lanes",
+        "versions", "devices", "threads", "commit", "pack", "lane", "lanes", "shapes",
+        "exact",
     }  # fmt: skip
     elsewhere = environment | {"threads": 999, "devices": ["TPU v9"]}
     records.write_json(path, elsewhere)

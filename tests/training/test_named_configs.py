@@ -26,9 +26,37 @@ SMALL = {
 }
 
 
+# A penalty with this weight is most of the loss, with the sign that it must have.
+MODELS = {
+    "feedforward": {},
+    "universal": {"loss.ponder": 1e3},
+    "moeut": {"loss.router_entropy_mlp": 1e3, "loss.router_entropy_attention": 1e3},
+    "huginn": {"recurrence.num_loops": 3},
+    "gated": {"recurrence.num_loops": 3},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_trains_two_updates(build, root, name):
+    config = configs.load(f"{root}/configs/{name}.py:smoke")
+    config = configs.override(config, SMALL | MODELS[name])
+    loss, state = _train(build, config)
+    if name == "universal":
+        assert loss > 1e3  # No position takes less than one loop.
+    elif name == "moeut":
+        assert loss < -1e3  # Routers start nearly even, so their entropy is high.
+    else:
+        assert 0 < loss < 10
+
+
 @pytest.mark.parametrize("preset", knowledge_composition.PRESETS)
 def test_trains_two_updates(build, preset):
     config = configs.override(knowledge_composition.get_config(preset), SMALL)
+    loss, _ = _train(build, config)
+    assert loss > 0
+
+
+def _train(build, config):
     loop.check(config)
     program = build([config], tasks.make_table(config))
     lanes = step.make_lanes([config])
@@ -37,5 +65,5 @@ def test_trains_two_updates(build, preset):
     state = program.train_chunk(before, lanes, 2)
     chex.assert_tree_all_finite(state)
     assert (state.step, state.finite_steps[0]) == (2, 2)
-    assert state.loss_sum[0] > 0
     assert np.abs(state.params["embedding"] - embedding).max() > 1e-6
+    return state.loss_sum[0] / 2, state

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import tasks
-from rdt_jax.models import presets, recurrent
+from rdt_jax.models import loop
 from rdt_jax.training import optimizers, step
 from tests.training import bits
 
@@ -47,10 +47,10 @@ def test_one_chunk_of_six_equals_three_of_two_and_any_others(program, toy):
 
 def test_chunks_of_all_lengths_share_one_compilation(program, toy):
     trained(program, [toy()], 0, 1, 4)
-    before = program.train_chunk._cache_size()
+    before = program.compilations()
     trained(program, [toy()], 5, 0, 11, 2)
     trained(program, [toy({"seed": 8, "optimizer.learning_rate": 0.1})], 3)
-    assert program.train_chunk._cache_size() == before
+    assert program.compilations() == before
 
 
 def test_a_chunk_of_nothing_changes_nothing(program, toy):
@@ -116,6 +116,36 @@ def test_gradients_flow_through_the_last_loops_only(build, program, toy, table):
     assert truncated.gradient_norm[0] < 0.9 * full.gradient_norm[0]
 
 
+def test_drawn_depths_are_those_of_the_fixed_programs(build, program, toy, table):
+    """Lanes draw alike, whatever the chunks; every update is that of its own depth."""
+    section = {
+        "recurrence.sampling": "uniform",
+        "recurrence.min_loops": 1,
+        "recurrence.max_loops": 2,
+    }
+    pack = [toy(section | {"seed": seed}) for seed in (5, 6)]
+    drawing, lanes = build(pack, table), step.make_lanes(pack)
+    draws = [int(loop.draw_loops(pack[0].recurrence, at)) for at in range(5)]
+    assert set(draws) == {1, 2}
+    state = trained(drawing, pack, 5)
+    bits.assert_same(state, trained(drawing, pack, 2, 3))
+    known = {2: program, 1: build([toy({"recurrence.num_loops": 1})], table)}
+    for index, config in enumerate(pack):
+        own = step.make_lanes([config])
+        alone = known[2].init(own)
+        for loops in draws:
+            alone = known[loops].train_chunk(alone, own, 1)
+        for name in ("params", "loss_sum", "gradient_norm"):
+            chex.assert_trees_all_close(
+                lane_of(getattr(state, name), index),
+                lane_of(getattr(alone, name), 0),
+                rtol=1e-4,
+                atol=1e-5,
+            )
+    assert drawing.evaluate(drawing.init(lanes).params)["loss"].shape[1] == 3
+    assert drawing.compilations() == 1
+
+
 def test_dropout_trains_and_is_another_run(build, program, toy, table):
     config = toy({"model.dropout": 0.3, "model.embedding_dropout": 0.1})
     dropping = build([config], table)
@@ -163,7 +193,12 @@ def test_lanes_equal_separate_runs(build, toy, table, pack):
             )
         for name, values in solo.evaluate(alone.params).items():
             np.testing.assert_allclose(
-                measured[name][index], values[0], rtol=1e-4, err_msg=name
+                # The KL of nearly equal answers is a difference of rounded logarithms.
+                measured[name][index],
+                values[0],
+                rtol=1e-4,
+                atol=1e-6,
+                err_msg=name,
             )
 
 
@@ -228,74 +263,12 @@ def test_a_broken_lane_stays_broken_whatever_comes_later(program, toy):
 # Evaluation.
 
 
-def test_evaluates_every_split_and_its_breakdown(program, table):
-    assert program.loops == (1, 2, 3)  # num_loops and eval_loops, ascending.
-    sizes = dict(zip(program.groups, program.group_sizes, strict=True))
-    assert sizes.keys() == {
-        "train", "id", "ood", "mixed",
-        "train[hops=1]", "train[hops=2]",
-        "train[pattern=atomic]", "train[pattern=id-id]",
-        "mixed[pattern=id-ood]", "mixed[pattern=ood-id]",
-    }  # fmt: skip
-    for split in ("train", "id", "ood", "mixed"):
-        assert sizes[split] == table.certificate.rows[split]
-    assert sizes["train"] == sizes["train[hops=1]"] + sizes["train[hops=2]"]
-    assert len(set(sizes.values())) > 4, "equal sizes could hide swapped groups"
-
-
-def test_accuracy_and_loss_equal_a_recount_row_by_row(program, toy, table):
-    state = trained(program, [toy()], 40)
-    measured = program.evaluate(state.params)
-    params = lane_of(state.params, 0)
-    model = presets.model_config(toy(), table)
-    for position, loops in enumerate(program.loops):
-        forward = jax.jit(
-            lambda tokens, at, loops=loops: (
-                recurrent.apply(params, tokens, at, model, num_loops=loops).logits
-            )
-        )
-        scores = np.stack(
-            [
-                forward(table.tokens[[row]], table.answer_positions[[row]])[0, 0]
-                for row in range(len(table.tokens))
-            ]
-        ).astype(np.float64)  # [N, V]
-        answers = table.targets[:, 0]
-        right = scores.argmax(axis=-1) == answers
-        cost = np.log(np.exp(scores).sum(-1)) - scores[np.arange(len(answers)), answers]
-        accuracies = []
-        for column, group in enumerate(program.groups):
-            members = _members(table, group)
-            assert members.sum() == program.group_sizes[column]
-            found = {name: measured[name][0, position, column] for name in measured
-                     if name != "weight_norm"}  # fmt: skip
-            assert round(float(found["accuracy"]) * members.sum()) == (
-                right[members].sum()
-            ), group
-            np.testing.assert_allclose(found["loss"], cost[members].mean(), rtol=1e-5)
-            accuracies.append(right[members].mean())
-        assert len(set(accuracies)) > 3, "equal accuracies could hide swapped groups"
-
-
 def test_the_weight_norm_is_euclidean_over_all_parameters(program, toy):
     state = trained(program, [toy()], 2)
     leaves = jax.tree.leaves(lane_of(bits.copy(state.params), 0))
     expected = np.sqrt(sum((leaf.astype(np.float64) ** 2).sum() for leaf in leaves))
     measured = program.evaluate(state.params)["weight_norm"]
     np.testing.assert_allclose(measured, [expected], rtol=1e-6)
-
-
-def test_large_training_splits_are_sampled_once_and_for_all(toy, table):
-    config = toy({"evaluation.train_rows": 29})
-    parts, names, sizes = step._evaluated_groups(config, table)
-    again = step._evaluated_groups(toy({"evaluation.train_rows": 29, "seed": 9}), table)
-    assert dict(zip(names, sizes, strict=True))["train"] == 29
-    assert np.unique(parts["train"]).size == 29
-    assert np.isin(parts["train"], table.rows_of("train")).all()
-    np.testing.assert_array_equal(parts["train"], again[0]["train"])
-    hops = [parts[f"train[hops={hop}]"] for hop in (1, 2)]
-    assert sorted(np.concatenate(hops)) == sorted(parts["train"])
-    np.testing.assert_array_equal(parts["id"], table.rows_of("id"))
 
 
 def test_lanes_carry_seed_and_hyper(pack):
@@ -312,14 +285,3 @@ def test_lanes_carry_seed_and_hyper(pack):
         "label_smoothing": [0.1, 0.1, 0],
     }.items():
         np.testing.assert_allclose(getattr(lanes.hyper, name), expected, rtol=1e-6)
-
-
-def _members(table, group):
-    split, _, tag = group.partition("[")
-    members = table.split == tasks.SPLITS.index(split)
-    if tag:
-        name, _, word = tag.removesuffix("]").partition("=")
-        words = table.tag_names.get(name)
-        value = words.index(word) if words else int(word)
-        members = members & (table.tags[name] == value)
-    return members

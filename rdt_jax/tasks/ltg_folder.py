@@ -1,0 +1,279 @@
+"""Knowledge graphs from the folders that the authors of the papers release.
+
+References: Kohli et al. (2026), arXiv:2604.07822, Sections 5.1 and 6.1; the format is
+that of OSU-NLP-Group/Loop-Think-Generalize at 4e47341 (create_dataset.py) and of
+OSU-NLP-Group/GrokkedTransformer at d7e06b4 (composition.ipynb).
+"""
+
+import json
+import pathlib
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rdt_jax.tasks import base, knowledge, splits
+
+TEST_FILES = ("test.json", "test_small.json", "valid.json")
+# Types of items that repeat rows of train.json, and of those that are held out.
+TRAINED = re.compile(r"id_atomic|ood_atomic|atomic_facts|train_inferred|\d+hop_train")
+HELD_OUT = re.compile(r"test_inferred_iid|test_inferred_ood|(?P<hops>\d+)hop_test")
+WORD = re.compile(r"<[^<>]+>")
+END = "</a>"  # Ends a target text; `<a>` is the answer token.
+
+
+class Item(NamedTuple):
+    """An item of a file: its tokens, its type ("" for none), and where it stands."""
+
+    question: tuple[int, ...]
+    answer: int
+    kind: str
+    file: pathlib.Path
+    number: int
+
+    def wrong(self, text: str) -> ValueError:
+        """Returns the error that says where the item is and what is wrong with it."""
+        return ValueError(f"{self.file}: item {self.number} {text}")
+
+
+def ltg_folder(
+    *, seed: int, path: str | None, test_file: str, answer_at: str
+) -> base.Table:
+    """Multi-hop questions of a released folder, as it is.
+
+    Rows of `train.json` are `train`; one that stands there more often is repeated. Of
+    the test file, items of type `test_inferred_iid` are `id` and of `test_inferred_ood`
+    are `ood`; those of `<k>hop_test` are `id` if training has k hops, else `depth`.
+    Other types repeat training rows and add none. An `id` or `depth` row with a fact
+    that no training composition uses is `unused`.
+
+    The labels are checked, not believed: every answer must follow from the one-hop rows
+    of `train.json`, no held-out item may be a training row, and no fact of an `ood` row
+    may be used by a training composition. Hops are counted in the item: the released
+    train.json of many hops calls rows of k hops `<k - 2>hop_train`, and that of two
+    hops gives no type at all.
+
+    Args:
+      seed: plays no part; nothing is drawn.
+      path: of the folder with vocab.json, train.json and the test file; an item has
+        `input_text`, `target_text` (input, answer and `</a>`) and, in the test file,
+        `type`.
+      test_file: one of TEST_FILES.
+      answer_at: where the logits are read, as in `knowledge.composition`.
+
+    Returns:
+      A table with A = 1 and the tags `hops` and, if no row has more than two, `pattern`
+      (knowledge.PATTERNS: those of the authors' labels).
+
+    Raises:
+      ValueError: if an argument is out of range, or a file is missing or malformed; the
+        message names the file, the number of the item from 0, and what is wrong.
+    """
+    del seed
+    if test_file not in TEST_FILES:
+        raise ValueError(
+            f"task.kwargs.test_file must be one of {', '.join(TEST_FILES)}, "
+            f"got {test_file!r}."
+        )
+    knowledge.check_answer_at(answer_at)
+    if path is None or not pathlib.Path(path).is_dir():
+        raise ValueError(
+            "task.kwargs.path must be a released data folder with vocab.json, "
+            f"train.json and {test_file}, got {path!r}."
+        )
+    folder = pathlib.Path(path)
+    for name in ("vocab.json", "train.json", test_file):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"task.kwargs.path must be a folder that has {name}, got {path!r}."
+            )
+    vocab = _read_vocab(folder / "vocab.json")
+    if answer_at == "answer_token" and "<a>" not in vocab:
+        raise ValueError(
+            f"task.kwargs.answer_at can be 'answer_token' only if {folder}/vocab.json "
+            f"has the word <a>, got {answer_at!r}."
+        )
+    trained = _read_items(folder / "train.json", vocab)
+    rows, repeats = _merge(trained)
+    num_train = len(rows)
+    held_out = _held_out(rows, _read_items(folder / test_file, vocab))
+    rows |= {item.question: item for item in held_out}
+    items = list(rows.values())
+    is_train = np.arange(len(items)) < num_train
+    hops = np.array([len(item.question) - 1 for item in items], np.int32)
+    composed = is_train & (hops > 1)
+    for file, missing in (
+        ("train.json", not composed.any()),
+        (test_file, not held_out),
+    ):
+        if missing:
+            kind = "composition" if file == "train.json" else "held-out item"
+            raise ValueError(f"{folder / file}: there must be a {kind}, but is none.")
+
+    questions = base.pad([item.question for item in items])
+    targets = np.array([item.answer for item in items], np.int32)
+    words = ("<pad>", *vocab)
+    facts = _facts_used(questions, targets, hops, items, words)
+    split = splits.assign(facts, is_train, hops > hops[composed].max())
+    is_ood = np.array([item.kind == "test_inferred_ood" for item in items]) & ~is_train
+    none_known = (split == base.SPLITS.index("unused")) & ~splits.mixes(facts, split)
+    for row in np.flatnonzero(is_ood & ~none_known):
+        raise items[row].wrong(
+            "must not ask for a fact that a composition of train.json uses, since its "
+            "type is test_inferred_ood."
+        )
+    split[is_ood] = base.SPLITS.index("ood")
+    tokens = np.pad(questions, ((0, 0), (0, 1)))
+    tokens, positions = knowledge.place_answer(
+        tokens, 1 + hops, answer_at, vocab.get("<a>", 0)
+    )
+    tags = {"hops": hops}
+    if hops.max() == 2:
+        pattern = np.where(hops == 1, "atomic", np.where(is_ood, "ood-ood", "id-id"))
+        tags["pattern"] = np.array(
+            [knowledge.PATTERNS.index(name) for name in pattern], np.int32
+        )
+    all_repeats = np.array(repeats + len(held_out) * [1], np.int32)
+    return base.Table(
+        tokens=tokens,
+        answer_positions=positions[:, None].astype(np.int32),
+        targets=targets[:, None],
+        split=split,
+        repeats=all_repeats,
+        tags=tags,
+        tag_names={"pattern": knowledge.PATTERNS} if "pattern" in tags else {},
+        vocab=words,
+        certificate=base.certify(
+            tokens,
+            targets[:, None],
+            split,
+            all_repeats,
+            facts,
+            held_out=f"What {test_file} of the folder holds out.",
+            shortcuts={"last_relation": questions[np.arange(hops.size), hops]},
+        ),
+    )
+
+
+def _read_json(path: pathlib.Path) -> list[Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # Neither JSON nor UTF-8.
+        raise ValueError(f"{path}: must be JSON in UTF-8, but {error}.") from error
+    if not isinstance(content, list) or not content:
+        raise ValueError(f"{path}: must be a list that is not empty.")
+    return content
+
+
+def _read_vocab(path: pathlib.Path) -> dict[str, int]:
+    """Returns the token of every word; 0 is the padding, which the file leaves out."""
+    vocab: dict[str, int] = {}
+    for number, word in enumerate(_read_json(path)):
+        if not isinstance(word, str) or not WORD.fullmatch(word):
+            raise ValueError(f"{path}: item {number} must be a <word>, got {word!r}.")
+        if word in vocab or word == "<pad>":
+            raise ValueError(f"{path}: item {number} must be a new word, got {word!r}.")
+        vocab[word] = 1 + number
+    return vocab
+
+
+def _read_items(path: pathlib.Path, vocab: dict[str, int]) -> list[Item]:
+    items = []
+    for number, item in enumerate(_read_json(path)):
+        read = Item((), 0, "", path, number)
+        if not isinstance(item, dict):
+            raise read.wrong(f"must be an object, got {item!r}.")
+        for key in ("input_text", "target_text"):
+            if not isinstance(item.get(key), str):
+                raise read.wrong(f"must have a string {key}, got {item.get(key)!r}.")
+        kind = item.get("type", "")
+        if not isinstance(kind, str):
+            raise read.wrong(f"must have a string as its type, got {kind!r}.")
+        text, target = item["input_text"], item["target_text"]
+        words = WORD.findall(text)
+        if len(words) < 2 or "".join(words) != text:
+            raise read.wrong(
+                "must have an entity and relations, each a <word>, as its input_text, "
+                f"got {text!r}."
+            )
+        answer = target.removeprefix(text).removesuffix(END)
+        if text + answer + END != target or not WORD.fullmatch(answer):
+            raise read.wrong(
+                f"must have its input_text, one <word> and {END} as its target_text, "
+                f"got {target!r}."
+            )
+        unknown = [word for word in (*words, answer) if word not in vocab]
+        if unknown:
+            raise read.wrong(f"must have words of vocab.json only, got {unknown[0]}.")
+        question = tuple([vocab[word] for word in words])
+        items.append(Item(question, vocab[answer], kind, path, number))
+    return items
+
+
+def _merge(items) -> tuple[dict[tuple[int, ...], Item], list[int]]:
+    """Returns the distinct items by their question, and how often each stands there."""
+    rows: dict[tuple[int, ...], Item] = {}
+    counts: dict[tuple[int, ...], int] = {}
+    for item in items:
+        first = rows.setdefault(item.question, item)
+        if first.answer != item.answer:
+            raise item.wrong(f"must not answer item {first.number} in another way.")
+        counts[item.question] = counts.get(item.question, 0) + 1
+    return rows, list(counts.values())
+
+
+def _held_out(trained, tested) -> list[Item]:
+    """Returns the items that are held out, after checking every type."""
+    found: dict[tuple[int, ...], Item] = {}
+    for item in tested:
+        row = trained.get(item.question)
+        held_out = HELD_OUT.fullmatch(item.kind)
+        if held_out is None and not TRAINED.fullmatch(item.kind):
+            raise item.wrong(
+                "must have as its type test_inferred_iid, test_inferred_ood, "
+                f"<k>hop_test or one of a training row, got {item.kind!r}."
+            )
+        if held_out is None:
+            if row is None or row.answer != item.answer:
+                raise item.wrong(
+                    f"must be in train.json, since its type is {item.kind}."
+                )
+            continue
+        if row is not None or item.question in found:
+            where = "item {0.number} of {0.file.name}".format(
+                found.get(item.question, row)
+            )
+            raise item.wrong(f"must not be {where} too, since its type is {item.kind}.")
+        hops = len(item.question) - 1
+        if hops < 2 or int(held_out["hops"] or hops) != hops:
+            raise item.wrong(
+                f"must have the hops of its type {item.kind}, and two or more, "
+                f"got {hops}."
+            )
+        found[item.question] = item
+    return list(found.values())
+
+
+def _facts_used(questions, targets, hops, items, words) -> np.ndarray:
+    """Returns the one-hop rows that each row needs, [N, K]; checks every answer."""
+    one_hop = np.flatnonzero(hops == 1)
+    index = np.full((len(words), len(words)), -1, np.int64)
+    index[questions[one_hop, 0], questions[one_hop, 1]] = one_hop
+    facts = np.full((hops.max(), hops.size), -1, np.int32)
+    at = questions[:, 0].copy()
+    for hop in range(hops.max()):
+        rows = np.flatnonzero(hops > hop)
+        used = index[at[rows], questions[rows, 1 + hop]]
+        for row in rows[used < 0]:
+            raise items[row].wrong(
+                f"needs {words[at[row]]}{words[questions[row, 1 + hop]]}, which no "
+                "one-hop item of train.json states."
+            )
+        facts[hop, rows] = used
+        at[rows] = targets[used]
+    for row in np.flatnonzero(at != targets):
+        raise items[row].wrong(
+            f"must be answered by {words[at[row]]}, as follows from the one-hop items "
+            f"of train.json, got {words[targets[row]]}."
+        )
+    return facts.T

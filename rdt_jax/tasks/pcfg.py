@@ -1,0 +1,283 @@
+"""PCFG SET: string edit functions applied one to the other, with our own sampling.
+
+Reference: Hupkes et al. (2020), arXiv:1908.08351. The functions are the published
+ones; the published rows are a sample in the lengths of natural language, ours is not.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from rdt_jax.tasks import base, splits
+
+UNARY: Mapping[str, Callable[[list[int]], list[int]]] = {
+    "copy": lambda x: x,
+    "reverse": lambda x: x[::-1],
+    "shift": lambda x: x[1:] + x[:1],
+    "swap_first_last": lambda x: x[-1:] + x[1:-1] + x[:1] if len(x) > 1 else x,
+    "repeat": lambda x: x + x,
+    "echo": lambda x: x + x[-1:],
+}
+BINARY: Mapping[str, Callable[[list[int], list[int]], list[int]]] = {
+    "append": lambda x, y: x + y,
+    "prepend": lambda x, y: y + x,
+    "remove_first": lambda x, y: y,
+    "remove_second": lambda x, y: x,
+}
+FUNCTIONS = (*UNARY, *BINARY)
+SPLITTINGS = ("random", "systematicity", "productivity")
+COMMA = 1 + len(FUNCTIONS)  # The token; those of the functions stand before it.
+FIRST_SYMBOL = COMMA + 1
+LONGEST_STRING = 5  # symbols of an argument
+ATTEMPTS = 100  # Draws per wanted row before there are held to be too few.
+_TOKEN = {name: 1 + number for number, name in enumerate(FUNCTIONS)}
+
+
+class Expression(NamedTuple):
+    """A function and its arguments, or a string.
+
+    Attributes:
+      function: the outermost one; "" for a string.
+      question: the tokens that write it.
+      answer: the tokens that it gives.
+      pairs: (outer, inner) for each function that stands right inside another.
+    """
+
+    function: str
+    question: tuple[int, ...]
+    answer: list[int]
+    pairs: list[tuple[str, str]]
+
+
+def pcfg(
+    *,
+    seed: int,
+    splitting: str,
+    num_symbols: int,
+    max_functions: int,
+    max_train_functions: int,
+    max_length: int,
+    train_rows: int,
+    heldout_rows: int,
+    num_heldout_pairs: int,
+) -> base.Table:
+    """Edit strings: `append reverse A B , C` is `B A C`.
+
+    The shape of an expression is drawn at random for each number of functions in turn,
+    its functions uniformly, its strings of 1 to 5 symbols uniformly. An atom is a pair
+    of functions, one applied to what the other gives; it counts twice, once for each,
+    so that a row of two functions composes. A row of one function is that function.
+
+    `random`: held-out rows are `id`. `systematicity`: some pairs are in no training
+    row. Rows without them that are held out are `id`, rows of such pairs alone are
+    `ood`, rows with some are `mixed` (both together are what the paper tests).
+    `productivity`: rows of more than `max_train_functions` functions are `depth`, and
+    held-out rows of fewer are `id`. An `id` or `depth` row with a pair which just
+    happens to be in no training row, and a `mixed` row of such pairs alone, is
+    `unused`.
+
+    Args:
+      seed: of everything that is drawn.
+      splitting: a name of SPLITTINGS.
+      num_symbols: symbols that strings are made of.
+      max_functions: functions of the longest rows.
+      max_train_functions: functions of the longest train rows; less than
+        `max_functions` in `productivity`, equal to it elsewhere.
+      max_length: longest question and longest answer, in tokens; expressions beyond
+        are drawn again.
+      train_rows: rows that are trained.
+      heldout_rows: rows of each other split.
+      num_heldout_pairs: pairs that are not trained in `systematicity`, 0 elsewhere.
+
+    Returns:
+      A table with teacher-forced answers (the last token of an answer is `<end>`) and
+      the tags `functions` (how many) and `pairs` (untrained ones in the row).
+
+    Raises:
+      ValueError: if an argument is out of range, there are not so many rows, or
+        training is too small for any held-out row.
+    """
+    _check(
+        splitting, num_symbols, max_functions, max_train_functions, max_length,
+        train_rows, heldout_rows, num_heldout_pairs,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    pairs = [(outer, inner) for outer in FUNCTIONS for inner in FUNCTIONS]
+    chosen = rng.permutation(len(pairs))[:num_heldout_pairs]
+    untrained = {pairs[number] for number in chosen}
+    shorter = range(1, max_train_functions + 1)
+    plan = [("train", shorter, train_rows), ("id", shorter, heldout_rows)]
+    if splitting == "systematicity":
+        plan.append(("ood", range(2, max_functions + 1), heldout_rows))
+        plan.append(("mixed", range(3, max_functions + 1), heldout_rows))
+    if splitting == "productivity":
+        longer = range(max_train_functions + 1, max_functions + 1)
+        plan.append(("depth", longer, heldout_rows))
+    uniform = base.uniform(rng)
+    drawn: dict[tuple[int, ...], Expression] = {}
+    part_of: list[str] = []
+    for part, lengths, count in plan:
+        drawn |= _draw_rows(
+            uniform, part, lengths, count, drawn, untrained, num_symbols, max_length
+        )
+        part_of += count * [part]
+    rows = list(drawn.values())
+    pair_index = {pair: 2 * number for number, pair in enumerate(pairs)}
+    used = [
+        [pair_index[pair] + side for pair in row.pairs for side in (0, 1)]
+        or [2 * len(pairs) + FUNCTIONS.index(row.function)]
+        for row in rows
+    ]
+    atoms = base.pad([[1 + atom for atom in row] for row in used]) - 1
+    parts = np.array(part_of)
+    split = splits.assign(atoms, parts == "train", parts == "depth")
+    heldout = ("id", "depth") if splitting == "productivity" else ("id",)
+    splits.check_heldout(split, heldout, "train_rows", train_rows)
+    split[parts == "ood"] = base.SPLITS.index("ood")
+    split[splits.mixes(atoms, split) & (parts == "mixed")] = base.SPLITS.index("mixed")
+    held = [sum(pair in untrained for pair in row.pairs) for row in rows]
+    words = ["<pad>", *FUNCTIONS, ",", *_symbol_words(num_symbols), "<sep>", "<end>"]
+    questions = base.pad([row.question for row in rows])
+    tokens, positions, targets = base.teacher_forced(
+        questions,
+        base.pad([row.answer for row in rows]),
+        words.index("<sep>"),
+        words.index("<end>"),
+    )
+    repeats = np.ones(split.size, np.int32)
+    held_out = {
+        "random": f"{heldout_rows} random expressions.",
+        "systematicity": "Applying one function to what another gives: "
+        + ", ".join(sorted(" to ".join(pair) for pair in untrained))
+        + ".",
+        "productivity": f"Expressions of more than {max_train_functions} functions.",
+    }
+    return base.Table(
+        tokens=tokens,
+        answer_positions=positions,
+        targets=targets,
+        split=split,
+        repeats=repeats,
+        tags={
+            "functions": np.array([1 + len(row.pairs) for row in rows], np.int32),
+            "pairs": np.array(held, np.int32),
+        },
+        tag_names={},
+        vocab=tuple(words),
+        certificate=base.certify(
+            questions,
+            targets,
+            split,
+            repeats,
+            atoms,
+            held_out=held_out[splitting],
+            answer_positions=positions,
+        ),
+    )
+
+
+def _draw_rows(
+    uniform, part, lengths, count, taken, untrained, num_symbols, max_length
+) -> dict[tuple[int, ...], Expression]:
+    """Draws `count` rows not yet `taken`, of each number of functions in turn."""
+    drawn: dict[tuple[int, ...], Expression] = {}
+    for attempt in range(ATTEMPTS * count):
+        functions = lengths[attempt % len(lengths)]
+        only = untrained if part == "ood" else None
+        row = _draw(uniform, functions, num_symbols, only)
+        if row is None or max(len(row.question), len(row.answer)) > max_length:
+            continue
+        held = sum(pair in untrained for pair in row.pairs)
+        most = {"ood": functions - 1, "mixed": functions - 2}.get(part, 0)
+        if min(most, 1) <= held <= most and row.question not in taken:
+            drawn.setdefault(row.question, row)
+        if len(drawn) == count:
+            return drawn
+    raise ValueError(
+        f"task.kwargs.{'train' if part == 'train' else 'heldout'}_rows must be at most "
+        f"the number of {part} rows that there are, got {count}; {ATTEMPTS} draws for "
+        f"each found {len(drawn)}. More symbols or tokens (max_length) make more."
+    )
+
+
+def _draw(uniform, functions, num_symbols, only, outer="") -> Expression | None:
+    """Draws an expression, with all of its pairs in `only` if given; None if stuck."""
+    if functions == 0:
+        size = 1 + int(next(uniform) * LONGEST_STRING)
+        symbols = [FIRST_SYMBOL + int(next(uniform) * num_symbols) for _ in range(size)]
+        return Expression("", tuple(symbols), symbols, [])
+    names = FUNCTIONS
+    if only is not None and outer:
+        names = tuple(name for name in FUNCTIONS if (outer, name) in only)
+    if not names:
+        return None
+    name = names[int(next(uniform) * len(names))]
+    if name in UNARY:
+        x = _draw(uniform, functions - 1, num_symbols, only, name)
+        if x is None:
+            return None
+        question = (_TOKEN[name], *x.question)
+        pairs = [(name, x.function), *x.pairs] if x.function else []
+        return Expression(name, question, UNARY[name](x.answer), pairs)
+    first = int(next(uniform) * functions)  # Functions of the first argument.
+    x = _draw(uniform, first, num_symbols, only, name)
+    y = _draw(uniform, functions - 1 - first, num_symbols, only, name)
+    if x is None or y is None:
+        return None
+    question = (_TOKEN[name], *x.question, COMMA, *y.question)
+    pairs = [(name, inner) for inner in (x.function, y.function) if inner]
+    pairs += x.pairs + y.pairs
+    return Expression(name, question, BINARY[name](x.answer, y.answer), pairs)
+
+
+def _symbol_words(num_symbols) -> list[str]:
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return [f"{letters[i % 26]}{1 + i // 26}" for i in range(num_symbols)]
+
+
+def _check(
+    splitting, symbols, longest, longest_train, max_length, train, heldout, pairs
+):
+    if splitting not in SPLITTINGS:
+        raise ValueError(
+            f"task.kwargs.splitting must be one of {', '.join(SPLITTINGS)}, "
+            f"got {splitting!r}."
+        )
+    for name, value, least in (
+        ("num_symbols", symbols, 2),
+        ("max_train_functions", longest_train, 2),
+        ("max_length", max_length, 4),
+        ("train_rows", train, 1),
+        ("heldout_rows", heldout, 1),
+    ):
+        if value < least:
+            raise ValueError(
+                f"task.kwargs.{name} must be at least {least}, got {value}."
+            )
+    productivity = splitting == "productivity"
+    if productivity and longest <= longest_train:
+        raise ValueError(
+            "task.kwargs.max_functions must be more than "
+            f"task.kwargs.max_train_functions ({longest_train}), got {longest}."
+        )
+    if not productivity and longest != longest_train:
+        raise ValueError(
+            f"task.kwargs.max_functions must equal task.kwargs.max_train_functions "
+            f"({longest_train}) unless the splitting is productivity, got {longest}."
+        )
+    if splitting == "systematicity" and longest < 3:
+        raise ValueError(
+            "task.kwargs.max_functions must be at least 3 for systematicity, "
+            f"got {longest}."
+        )
+    number = len(FUNCTIONS) ** 2
+    if splitting == "systematicity" and not 1 <= pairs < number:
+        raise ValueError(
+            f"task.kwargs.num_heldout_pairs must be in [1, {number - 1}], got {pairs}."
+        )
+    if splitting != "systematicity" and pairs != 0:
+        raise ValueError(
+            "task.kwargs.num_heldout_pairs must be 0 unless the splitting is "
+            f"systematicity, got {pairs}."
+        )

@@ -1,0 +1,240 @@
+"""SCAN: navigation commands to actions, with every published split.
+
+Reference: Lake and Baroni (2018), arXiv:1711.00350 (simple, length, addprim splits);
+the template and filler splits are those of Loula et al. (2018), arXiv:1807.07545.
+"""
+
+import functools
+import itertools
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from rdt_jax.tasks import base
+
+VERBS = ("walk", "look", "run", "jump")
+DIRECTIONS = ("left", "right")
+TIMES: Mapping[str, int] = {"": 1, " twice": 2, " thrice": 3}
+CONNECTIVES = (" and ", " after ")
+PHRASES = (
+    *VERBS,
+    *(
+        f"{verb} {template}{direction}"
+        for verb in ("turn", *VERBS)
+        for template in ("", "opposite ", "around ")
+        for direction in DIRECTIONS
+    ),
+)
+SENTENCES = tuple(phrase + times for phrase in PHRASES for times in TIMES)
+ACTIONS = tuple(f"I_{verb.upper()}" for verb in VERBS) + ("I_TURN_LEFT", "I_TURN_RIGHT")
+WORDS = (
+    *("<pad>", *VERBS, "turn", *DIRECTIONS, "opposite", "around", "twice", "thrice"),
+    *("and", "after", "<sep>", *ACTIONS, "<end>"),
+)
+SIMPLE_TRAIN = 16_728  # rows
+LENGTH_TRAIN = 22  # actions
+
+
+class Variant(NamedTuple):
+    """Which commands a published split tests, by the phrases in them.
+
+    Attributes:
+      tested: a command with one of these phrases is in the test part.
+      dropped: a command with one of these is in neither part, tested phrases or not.
+      withheld: a command with one of these that is not tested is in neither part.
+      bare: the only tested command that is trained, or "" for none.
+      repeats: how often it stands in an epoch.
+    """
+
+    tested: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
+    bare: str = ""
+    repeats: int = 1
+
+
+def _template(template: str) -> Variant:
+    return Variant(
+        tuple(f"{verb} {template}" for verb in VERBS), dropped=(f"turn {template}",)
+    )
+
+
+def _filler(fillers: tuple[str, ...]) -> Variant:
+    return Variant(
+        tested=("jump around right",),
+        dropped=("turn around right",),
+        withheld=tuple(
+            f"{verb} around right" for verb in VERBS if verb not in ("jump", *fillers)
+        ),
+    )
+
+
+# The splits that hold phrases out; `simple` and `length` do not.
+VARIANTS: Mapping[str, Variant] = {
+    "addprim_jump": Variant(
+        tuple(phrase for phrase in PHRASES if phrase.startswith("jump")),
+        bare="jump",
+        repeats=1_467,
+    ),
+    "addprim_turn_left": Variant(("turn left",), bare="turn left", repeats=2_189),
+    "template_jump_around_right": Variant(
+        ("jump around right",), dropped=("turn around right",)
+    ),
+    "template_opposite_right": _template("opposite right"),
+    "template_around_right": _template("around right"),
+    "template_right": _template("right"),
+    "filler_num0": _filler(()),
+    "filler_num1": _filler(("look",)),
+    "filler_num2": _filler(("look", "walk")),
+    "filler_num3": _filler(("look", "walk", "run")),
+}
+VARIANT_CHOICES = ("simple", "length", *VARIANTS)
+
+
+def scan(*, seed: int, variant: str) -> base.Table:
+    """Carry out a command such as `jump around left twice after walk`.
+
+    Rows are the 20,910 commands of the grammar. Those of the published training part
+    are `train`; the published test part is `id` in `simple`, `depth` in `length` and
+    `ood` elsewhere; what is in neither is `unused`. The rows of every split are exactly
+    the published ones, with one exception: the published `simple` split is a random
+    sample that no rule gives, so that ours is another sample of the same sizes.
+
+    A bare command is repeated as often as published: the counts say 1,467 times for
+    `jump` (14,670 rows of which 13,204 differ) and 2,189 for `turn left`.
+
+    What the certificate counts as an atom depends on what a split is about. `simple`:
+    a sentence, which is a phrase with `twice`, `thrice` or neither; a command has one
+    or two. `length`: an action. Elsewhere: a command without a tested phrase has its
+    sentences; a command with one asks for that alone, which is the tested unit and the
+    sentence that it stands in. The other half of such a command is practiced, so that
+    a notion which counted it would leave no command to `ood`.
+
+    Args:
+      seed: of the sample of `simple`; elsewhere it plays no part.
+      variant: one of VARIANT_CHOICES.
+
+    Returns:
+      A table with teacher-forced answers (A = 49, the last token of an answer is
+      `<end>`) and the tag `length`: the number of actions.
+
+    Raises:
+      ValueError: if there is no such variant.
+    """
+    if variant not in VARIANT_CHOICES:
+        raise ValueError(
+            f"task.kwargs.variant must be one of {', '.join(VARIANT_CHOICES)}, "
+            f"got {variant!r}."
+        )
+    commands, actions, questions, answers = _rows()
+    lengths = (answers != 0).sum(axis=1, dtype=np.int32)
+    sentence = {name: number for number, name in enumerate(SENTENCES)}
+    sentences = [_sentences(command) for command in commands]
+    repeats = np.ones(len(commands), np.int32)
+    if variant == "simple":
+        order = np.random.default_rng(seed).permutation(len(commands))
+        parts = np.where(np.argsort(order) < SIMPLE_TRAIN, "train", "id")
+        atoms = [[sentence[name] for name in names] for names in sentences]
+        held_out = f"A random {order.size - SIMPLE_TRAIN} of {order.size} commands."
+    elif variant == "length":
+        parts = np.where(lengths <= LENGTH_TRAIN, "train", "depth")
+        atoms = [[ACTIONS.index(action) for action in answer] for answer in actions]
+        held_out = f"Commands of more than {LENGTH_TRAIN} actions."
+    else:
+        split = VARIANTS[variant]
+        parts = np.array([_part(command, split) for command in commands])
+        if split.bare:
+            repeats[commands.index(split.bare)] = split.repeats
+        atoms = []
+        for command, names in zip(commands, sentences, strict=True):
+            tested = [name for name in names if _phrase(name) in split.tested]
+            if command == split.bare:
+                atoms.append([0])
+            elif tested:
+                atoms.append([a for name in tested for a in (0, 1 + sentence[name])])
+            else:
+                atoms.append([1 + sentence[name] for name in names])
+        held_out = (
+            f"`{split.bare}` in company: training has it as a command of its own only."
+            if split.bare
+            else f"The phrase `{'` or `'.join(split.tested)}`: no training row has it."
+        )
+    split_index = np.array([base.SPLITS.index(part) for part in parts], np.int8)
+    tokens, positions, targets = base.teacher_forced(
+        questions, answers, WORDS.index("<sep>"), WORDS.index("<end>")
+    )
+    return base.Table(
+        tokens=tokens,
+        answer_positions=positions,
+        targets=targets,
+        split=split_index,
+        repeats=repeats,
+        tags={"length": lengths},
+        tag_names={},
+        vocab=WORDS,
+        certificate=base.certify(
+            questions,
+            targets,
+            split_index,
+            repeats,
+            atoms=base.pad([[1 + a for a in row] for row in atoms]) - 1,
+            held_out=held_out,
+            answer_positions=positions,
+        ),
+    )
+
+
+def interpret(command: str) -> list[str]:
+    """Returns the actions of a command; of `x after y`, those of y come first."""
+    if " after " in command:
+        first, second = command.split(" after ")
+        return interpret(second) + interpret(first)
+    if " and " in command:
+        first, second = command.split(" and ")
+        return interpret(first) + interpret(second)
+    for times, number in TIMES.items():
+        if times and command.endswith(times):
+            return number * interpret(command.removesuffix(times))
+    verb, *rest = command.split()
+    action = [] if verb == "turn" else [f"I_{verb.upper()}"]
+    if not rest:
+        return action
+    turn = [f"I_TURN_{rest[-1].upper()}"]
+    if rest[0] == "opposite":
+        return turn + turn + action
+    return (4 if rest[0] == "around" else 1) * (turn + action)
+
+
+@functools.cache
+def _rows() -> tuple[list[str], list[list[str]], np.ndarray, np.ndarray]:
+    """Returns all commands and their actions, as words and as tokens."""
+    commands = [*SENTENCES]
+    commands += [
+        first + connective + second
+        for connective in CONNECTIVES
+        for first, second in itertools.product(SENTENCES, repeat=2)
+    ]
+    actions = [interpret(command) for command in commands]
+    index = {word: number for number, word in enumerate(WORDS)}
+    questions = base.pad([[index[w] for w in command.split()] for command in commands])
+    answers = base.pad([[index[action] for action in answer] for answer in actions])
+    return commands, actions, questions, answers
+
+
+def _sentences(command):
+    return re.split("|".join(CONNECTIVES), command)
+
+
+def _phrase(sentence):
+    return re.sub(" (twice|thrice)$", "", sentence)
+
+
+def _part(command, split) -> str:
+    phrases = {_phrase(sentence) for sentence in _sentences(command)}
+    if phrases & set(split.dropped):
+        return "unused"
+    if phrases & set(split.tested):
+        return "train" if command == split.bare else "ood"
+    return "unused" if phrases & set(split.withheld) else "train"

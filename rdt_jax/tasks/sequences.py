@@ -1,0 +1,309 @@
+"""Sequences that ask for one step after another: addition and p-hop induction.
+
+References: Saunshi et al. (2025), arXiv:2502.17416 (n-ary addition, p-hop induction);
+Sanford et al. (2024), arXiv:2402.09268 (p-hop induction).
+"""
+
+import itertools
+
+import numpy as np
+
+from rdt_jax.tasks import base, splits
+
+MAX_DIGITS = 9
+# Rounds of drawing without a new sequence after which no more are taken to exist.
+MAX_ROUNDS = 20
+
+
+def nary_addition(
+    *,
+    seed: int,
+    num_digits: int,
+    max_operands: int,
+    max_train_operands: int,
+    train_per_count: int,
+    heldout_per_count: int,
+) -> base.Table:
+    """Depth: add more numbers than training ever did.
+
+    A row `d d d + d d d + ... =` has n >= 2 uniform operands, zeros in front included.
+    The answer is the sum without zeros in front, its most significant digit first, and
+    an end token; it is fed back digit by digit. Held-out rows are `id` where rows of so
+    many operands are trained, else `depth`. An atom is a digit in its place (ones,
+    tens, ...); a held-out row with one that no training row has is `unused`.
+
+    Differs from the paper: a fixed table of rows instead of fresh ones at every update.
+
+    Args:
+      seed: of the rows.
+      num_digits: digits of an operand, in [1, MAX_DIGITS].
+      max_operands: operands of the longest rows.
+      max_train_operands: operands of the longest train rows, in [2, max_operands].
+      train_per_count: train rows of each number of operands from 2.
+      heldout_per_count: held-out rows of each number of operands from 2.
+
+    Returns:
+      A table with the tag `operands`; A is one more than the digits of the largest sum.
+
+    Raises:
+      ValueError: if an argument is out of range, there are not so many rows of two
+        operands, or training is too small for any held-out row.
+    """
+    if not 1 <= num_digits <= MAX_DIGITS:
+        raise ValueError(
+            f"task.kwargs.num_digits must be in [1, {MAX_DIGITS}], got {num_digits}."
+        )
+    _check_lengths("operands", "count", 2, max_operands, max_train_operands,
+                   train_per_count, heldout_per_count)  # fmt: skip
+    if train_per_count + heldout_per_count > 100**num_digits:
+        raise ValueError(
+            "task.kwargs.train_per_count + task.kwargs.heldout_per_count must be at "
+            f"most {100**num_digits}, the number of rows of two operands, "
+            f"got {train_per_count} + {heldout_per_count}."
+        )
+    rng = np.random.default_rng(seed)
+    operands, is_train = splits.rows_by_length(
+        range(2, max_operands + 1), max_train_operands, train_per_count,
+        heldout_per_count,
+    )  # fmt: skip
+    words = ("<pad>", *"0123456789", "+", "=", "<end>")
+    plus, equals, end = (words.index(word) for word in ("+", "=", "<end>"))
+    place_values = 10 ** np.arange(num_digits - 1, -1, -1)
+    sums = np.zeros(operands.size, np.int64)
+    length = operands * (num_digits + 1)  # Up to the equals sign, included.
+    longest_sum = len(str(max_operands * (10**num_digits - 1)))
+    tokens = np.zeros((operands.size, length.max() + longest_sum), np.int32)
+    for count in range(2, max_operands + 1):
+        rows = np.flatnonzero(operands == count)
+        numbers = splits.draw_distinct(rng, count * [10**num_digits], rows.size)
+        sums[rows] = numbers.sum(axis=1)
+        question = np.full((rows.size, count, num_digits + 1), plus, np.int32)
+        question[:, :, :-1] = 1 + numbers[:, :, None] // place_values % 10
+        question[:, -1, -1] = equals
+        tokens[rows, : count * (num_digits + 1)] = question.reshape(rows.size, -1)
+    atoms = _digits_used(tokens, equals, num_digits)
+
+    num_answers = 1 + (sums[:, None] >= 10 ** np.arange(1, 18)).sum(axis=1)  # Digits.
+    most = num_answers.max() + 1
+    targets = np.full((operands.size, most), base.NO_TARGET, np.int32)
+    positions = np.zeros((operands.size, most), np.int32)
+    for answer in range(most):
+        rows = np.flatnonzero(answer <= num_answers)
+        positions[rows, answer] = length[rows] - 1 + answer
+        rest = num_answers[rows] - 1 - answer  # -1 where the digits have ended.
+        digit = 1 + sums[rows] // 10 ** np.maximum(rest, 0) % 10
+        targets[rows, answer] = np.where(rest < 0, end, digit)
+        fed = rows[rest >= 0]
+        tokens[fed, length[fed] + answer] = targets[fed, answer]
+    tokens = tokens[:, : (length + num_answers).max()]
+
+    split = splits.assign(atoms, is_train, operands > max_train_operands)
+    heldout = ("id", "depth") if max_operands > max_train_operands else ("id",)
+    splits.check_heldout(split, heldout, "train_per_count", train_per_count)
+    repeats = np.ones(operands.size, np.int32)
+    certificate = base.certify(
+        tokens,
+        targets,
+        split,
+        repeats,
+        atoms=atoms,
+        held_out=(
+            f"{heldout_per_count} rows of each number of operands from 2 to "
+            f"{max_operands}; training adds up to {max_train_operands} operands."
+        ),
+        answer_positions=positions,
+        shortcuts={"number_of_operands": operands, "first_digit": tokens[:, 0]},
+    )
+    return base.Table(
+        tokens=tokens,
+        answer_positions=positions,
+        targets=targets,
+        split=split,
+        repeats=repeats,
+        tags={"operands": operands},
+        tag_names={},
+        vocab=words,
+        certificate=certificate,
+    )
+
+
+def p_hop_induction(
+    *,
+    seed: int,
+    alphabet_size: int,
+    length: int,
+    min_hops: int,
+    max_hops: int,
+    max_train_hops: int,
+    train_per_hop: int,
+    heldout_per_hop: int,
+) -> base.Table:
+    """Depth: follow more induction hops through a sequence than training ever did.
+
+    A hop goes from a character to the one behind its previous occurrence. A row
+    `<hop> ... <hop> c1 ... cT` has one `<hop>` for each hop to make, and asks, at its
+    last token, for the character on which they end if the first starts at cT. No
+    character follows itself, so no hop stays where it is, and sequences are drawn until
+    all hops exist. Held-out rows are `id` where rows of so many hops are trained, else
+    `depth`. An atom is a pair of characters, the one that a hop leaves and the one on
+    which it ends; a held-out row with one that no training row of several hops has is
+    `unused`.
+
+    Differs from the papers: hops are counted out in the row, so that one model can be
+    asked for other numbers of them than it was trained on; a fixed table of rows
+    instead of fresh ones at every update.
+
+    Args:
+      seed: of the rows.
+      alphabet_size: characters, at least 3.
+      length: T, of the sequence.
+      min_hops: hops of the shortest rows.
+      max_hops: hops of the longest rows.
+      max_train_hops: hops of the longest train rows, in [min_hops, max_hops].
+      train_per_hop: train rows of each number of hops.
+      heldout_per_hop: held-out rows of each number of hops.
+
+    Returns:
+      A table with A = 1 and the tag `hops`.
+
+    Raises:
+      ValueError: if an argument is out of range, not so many sequences are found, or
+        training is too small for any held-out row.
+    """
+    if alphabet_size < 3:
+        raise ValueError(
+            f"task.kwargs.alphabet_size must be at least 3, got {alphabet_size}."
+        )
+    if min_hops < 1:
+        raise ValueError(f"task.kwargs.min_hops must be at least 1, got {min_hops}.")
+    _check_lengths("hops", "hop", min_hops, max_hops, max_train_hops, train_per_hop,
+                   heldout_per_hop)  # fmt: skip
+    if length < max_hops + 2:  # A hop leads back by at least one character.
+        raise ValueError(
+            f"task.kwargs.length must be at least max_hops + 2 = {max_hops + 2}, "
+            f"got {length}."
+        )
+    rng = np.random.default_rng(seed)
+    hops, is_train = splits.rows_by_length(
+        range(min_hops, max_hops + 1), max_train_hops, train_per_hop, heldout_per_hop
+    )
+    words = ("<pad>", "<hop>", *(f"c{i}" for i in range(alphabet_size)))
+    tokens = np.zeros((hops.size, max_hops + length), np.int32)
+    atoms = np.full((hops.size, max_hops), -1, np.min_scalar_type(-(alphabet_size**2)))
+    targets = np.zeros((hops.size, 1), np.int32)
+    one_hop = np.zeros(hops.size, np.int32)
+    for count in range(min_hops, max_hops + 1):
+        rows = np.flatnonzero(hops == count)
+        sequences, visited = _draw_sequences(
+            rng, alphabet_size, length, count, rows.size
+        )
+        tokens[rows, :count] = words.index("<hop>")
+        tokens[rows, count : count + length] = 2 + sequences
+        atoms[rows, :count] = visited[:, :-1] * alphabet_size + visited[:, 1:]
+        targets[rows, 0] = 2 + visited[:, -1]
+        one_hop[rows] = visited[:, 1]
+
+    split = splits.assign(atoms, is_train, hops > max_train_hops)
+    heldout = ("id", "depth") if max_hops > max_train_hops else ("id",)
+    splits.check_heldout(split, heldout, "train_per_hop", train_per_hop)
+    repeats = np.ones(hops.size, np.int32)
+    certificate = base.certify(
+        tokens,
+        targets,
+        split,
+        repeats,
+        atoms=atoms,
+        held_out=(
+            f"{heldout_per_hop} rows of each number of hops from {min_hops} to "
+            f"{max_hops}; training makes up to {max_train_hops} hops."
+        ),
+        shortcuts={"one_hop": one_hop},
+    )
+    return base.Table(
+        tokens=tokens,
+        answer_positions=(hops + length - 1)[:, None].astype(np.int32),
+        targets=targets,
+        split=split,
+        repeats=repeats,
+        tags={"hops": hops},
+        tag_names={},
+        vocab=words,
+        certificate=certificate,
+    )
+
+
+def _digits_used(tokens, equals, num_digits) -> np.ndarray:
+    """Returns the digits of each question in their places, [N, K], off the rows."""
+    before = np.arange(tokens.shape[1]) < np.argmax(tokens == equals, axis=1)[:, None]
+    digits = np.where(before & (tokens <= 10), tokens - 1, -1)  # Of ten words.
+    place = np.arange(tokens.shape[1]) % (num_digits + 1)
+    atoms = np.where(digits >= 0, 10 * place + digits, -1).astype(np.int8)
+    return atoms[:, before.any(axis=0)]
+
+
+def _draw_sequences(
+    rng, alphabet_size, length, hops, count
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns distinct sequences [count, T] and the characters visited [count, 1 + p].
+
+    The first character visited is the last of the sequence.
+    """
+    small = np.min_scalar_type(-alphabet_size)
+    found: dict[bytes, None] = {}  # A set that keeps its order.
+    in_vain = 0
+    while len(found) < count:
+        number = min(max(count, 1_000), 20_000)
+        steps = rng.integers(1, alphabet_size, (number, length), np.int32)
+        steps[:, 0] = rng.integers(0, alphabet_size, number)
+        drawn = (np.cumsum(steps, axis=1) % alphabet_size).astype(small)
+        exists = _visit(drawn, alphabet_size, hops)[:, -1] >= 0
+        before = len(found)
+        found.update((row.tobytes(), None) for row in drawn[exists])
+        in_vain = 0 if len(found) > before else in_vain + 1
+        if in_vain == MAX_ROUNDS:
+            raise ValueError(
+                "task.kwargs.train_per_hop + task.kwargs.heldout_per_hop must be at "
+                f"most the number of sequences with {hops} hops: {count} asked, "
+                f"got {before}; choose a longer task.kwargs.length."
+            )
+    chosen = b"".join(itertools.islice(found, count))
+    sequences = np.frombuffer(chosen, small).reshape(count, length)
+    return sequences, _visit(sequences, alphabet_size, hops)
+
+
+def _visit(sequences, alphabet_size, hops) -> np.ndarray:
+    """Returns the last character and where each hop ends, [n, 1 + p]; -1 where none."""
+    length = sequences.shape[1]
+    by_place = np.ascontiguousarray(sequences.T).astype(np.int32)  # [T, n]
+    rows = np.arange(len(sequences))
+    last = np.full((alphabet_size, len(sequences)), -1, np.int32)
+    previous = np.empty(by_place.shape, np.int32)
+    for place, character in enumerate(by_place):
+        previous[place] = last[character, rows]
+        last[character, rows] = place
+    visited = np.full((len(sequences), 1 + hops), -1, np.int32)
+    visited[:, 0] = by_place[-1]
+    at = np.full(len(sequences), length - 1)
+    exists = np.ones(len(sequences), bool)
+    for hop in range(1, 1 + hops):
+        exists &= previous[at, rows] >= 0
+        at = np.where(exists, previous[at, rows] + 1, at)
+        visited[exists, hop] = by_place[at[exists], rows[exists]]
+    return visited
+
+
+def _check_lengths(noun, unit, least, longest, longest_train, train, heldout):
+    if longest < least:
+        raise ValueError(
+            f"task.kwargs.max_{noun} must be at least {least}, got {longest}."
+        )
+    if not least <= longest_train <= longest:
+        raise ValueError(
+            f"task.kwargs.max_train_{noun} must be in [{least}, max_{noun} = "
+            f"{longest}], got {longest_train}."
+        )
+    for name, rows in (("train", train), ("heldout", heldout)):
+        if rows < 1:
+            raise ValueError(
+                f"task.kwargs.{name}_per_{unit} must be at least 1, got {rows}."
+            )

@@ -1,0 +1,96 @@
+"""How many bytes a pack will need on its device, before anything is compiled.
+
+The training chunk and the evaluation are traced with abstract arrays, and the bytes
+that are alive at once are counted operation by operation. Compilers fuse operations
+and so need less: on the CPU by a factor of one to three (tests/training/test_memory.py
+holds this).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from rdt_jax.tasks import Table
+from rdt_jax.training import phases, step
+
+
+class Bytes(NamedTuple):
+    """What a pack of S lanes needs, in bytes.
+
+    Attributes:
+      shared: the task's rows on the device, whatever S.
+      lane: each lane's state and work on the device.
+      state: each lane's parameters and optimizer in a checkpoint, with the ring of
+        parameters.
+      params: each lane's parameters alone, which is what a pinned transition has.
+    """
+
+    shared: int
+    lane: int
+    state: int
+    params: int
+
+
+def predict(config: ml_collections.ConfigDict, table: Table) -> Bytes:
+    """Predicts the bytes of a pack whose first lane is `config`."""
+    program, lanes = step.build([config], table), step.make_lanes([config])
+    state = jax.eval_shape(program.init, lanes)
+    data = program.train_chunk.args
+    chunk = jax.make_jaxpr(program.train_chunk.func, static_argnums=4)(
+        *data, state, lanes, 1, max(program.stages.lengths)
+    )
+    evaluation = jax.make_jaxpr(program.evaluate.func)(
+        *program.evaluate.args, state.params
+    )
+    params, whole = _bytes(state.params), _bytes(state)
+    shared = _bytes(data) + _bytes(program.evaluate.args)
+    return Bytes(
+        shared=shared,
+        lane=whole + max(_peak(chunk.jaxpr), _peak(evaluation.jaxpr)),
+        state=whole + phases.RING * params,
+        params=params,
+    )
+
+
+def _bytes(tree: Any) -> int:
+    return sum(_size(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def _size(array: Any) -> int:
+    if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        return 8 * array.size
+    return int(np.prod(array.shape)) * array.dtype.itemsize
+
+
+def _peak(jaxpr: Any) -> int:
+    """Returns the most bytes alive at once beside the arguments of a program."""
+    last: dict[Any, int] = {}
+    for number, equation in enumerate(jaxpr.eqns):
+        last |= dict.fromkeys(_variables(equation.invars), number)
+    last |= dict.fromkeys(_variables(jaxpr.outvars), len(jaxpr.eqns))
+    alive, peak, made = 0, 0, {}
+    for number, equation in enumerate(jaxpr.eqns):
+        inner = max(map(_peak, _programs_of(equation.params)), default=0)
+        for variable in equation.outvars:
+            made[variable] = _size(variable.aval)
+            alive += made[variable]
+        peak = max(peak, alive + inner)
+        for variable in (*_variables(equation.invars), *equation.outvars):
+            if last.get(variable, number) == number:
+                alive -= made.pop(variable, 0)
+    return peak
+
+
+def _variables(atoms: Sequence[Any]) -> list[Any]:
+    return [atom for atom in atoms if not hasattr(atom, "val")]  # Literals have one.
+
+
+def _programs_of(params: dict[str, Any]) -> Iterator[Any]:
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else [value]:
+            item = getattr(item, "jaxpr", item)  # A closed one has its jaxpr inside.
+            if hasattr(item, "eqns"):
+                yield item

@@ -1,0 +1,263 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.packing import compare, study
+from rdt_jax import config as configs
+from rdt_jax.figures import save
+from rdt_jax.sweep import pack
+from rdt_jax.training import loop, records
+from tests import fake_runs
+
+# Steps at which ID jumps, by seed; it completes 20 updates later. None: never.
+SOLO = (60, 90, 100, 130, 150, 160)
+PACKED = (70, 110, 130, 130, 190, None)
+
+
+def run(id, seed=0, train=20, **options):
+    return fake_runs.make(jumps={"train": train, "id": id}, seed=seed, **options)
+
+
+def write(workdir, members, lanes):
+    """Writes runs as trained in packs of some number of lanes; returns the workdir."""
+    for member in members:
+        folder = fake_runs.write(member, workdir)
+        records.write_json(folder / "environment.json", {"lanes": lanes})
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder with two workdirs of the same six runs, not to be changed."""
+    folder = tmp_path_factory.mktemp("written")
+    for name, steps, lanes in (("solo", SOLO, 1), ("packed", PACKED, 6)):
+        members = [run(step, seed) for seed, step in enumerate(steps)]
+        write(folder / name, members, lanes)
+    return folder
+
+
+@pytest.fixture
+def workdirs(written, tmp_path, monkeypatch):
+    """Two workdirs of the same six runs; simulations are few."""
+    monkeypatch.setattr(compare.statistics, "SIMULATIONS", 40)
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    return [tmp_path / "solo", tmp_path / "packed"]
+
+
+def compared(workdirs, **options):
+    return compare.compare(
+        *workdirs, **({"event": "id_generalized", "seed": 0} | options)
+    )
+
+
+# The study.
+
+
+def test_the_sweep_varies_the_seed_only_so_that_it_is_one_pack(root):
+    for preset, seeds in (("smoke", 3), ("cpu", 20)):
+        base = configs.load(f"{root / study.CONFIG}:{preset}")
+        trials = [configs.override(base, trial) for trial in study.sweep(preset)]
+        assert [trial.seed for trial in trials] == list(range(seeds))
+        assert len(pack.form(trials, seeds)) == 1
+        loop.check(trials[0])
+
+
+def test_the_budget_is_that_of_the_question(root):
+    config = configs.load(f"{root / study.CONFIG}:cpu")
+    assert config.num_steps == 1_000
+    assert config.eval_every_steps <= 20
+
+
+def test_an_unknown_preset_lists_the_choices():
+    with pytest.raises(ValueError, match="Unknown preset 'big'; choose from cpu, smo"):
+        study.sweep("big")
+
+
+def test_figure_and_table_of_one_workdir():
+    members = [run(60), run(90, seed=1)]
+    assert list(study.figures(members)) == ["accuracy"]
+    assert study.table(members).row_count == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "late", "all_arrive"),
+    [
+        ([], "undecided", "undecided"),
+        ([run(60), run(90, 1)], "holds", "holds"),
+        ([run(60), run(20, 1)], "fails", "holds"),  # At one evaluation.
+        ([run(60, train=None)], "fails", "holds"),
+        ([run(60), run(None, 1)], "holds", "fails"),
+        ([run(None)], "undecided", "fails"),
+        ([run(60), run(None, 1, state="running")], "holds", "undecided"),
+        ([run(60), run(None, 1, state="failed", reason="nan")], "holds", "fails"),
+    ],
+)
+def test_claims(members, late, all_arrive):
+    found = study.claims(members)
+    assert [claim.verdict for claim in found] == [late, all_arrive]
+
+
+def test_claims_give_numbers():
+    late, arrive = study.claims([run(60), run(90, 1), run(None, 2), run(20, 3)])
+    assert late.evidence == (
+        "in 2 of 3 runs that generalized ID completed later, by 40 updates or more."
+    )
+    assert arrive.evidence == "ID completed in 3 of 4 runs."
+
+
+# The comparison.
+
+
+def test_times_are_paired_by_seed(workdirs):
+    found = compared(workdirs)
+    np.testing.assert_array_equal(found.times["solo"], [80, 110, 120, 150, 170, 180])
+    np.testing.assert_array_equal(
+        found.times["packed"], [90, 130, 150, 150, 210, np.inf]
+    )
+    for solo, packed in zip(*found.runs.values(), strict=True):
+        assert solo.run_id == packed.run_id
+        assert solo.folder.parent.name == "solo"
+        assert packed.folder.parent.name == "packed"
+    # Five later, one tie: the signs of the five agree in 2 of 32 cases.
+    assert found.tests["paired"].p_value == pytest.approx(2 / 32)
+    assert found.tests["unpaired"].later == pytest.approx(23 / 36)
+    assert found.left_out == 0
+
+
+def test_lines_say_what_was_found(workdirs):
+    first, solo, packed, pairs, paired, unpaired = compare.lines(compared(workdirs))
+    assert first == (
+        "Updates to ID generalized: knowledge_composition, 6 pairs, budget 230, "
+        "evaluated every 10."
+    )
+    assert solo == ("solo: 6 of 6 arrived, median 135, 95% interval 80 - 180, lanes 1")
+    assert packed == (
+        "packed: 5 of 6 arrived, median 150, 95% interval 90 - > 230, lanes 6"
+    )
+    assert pairs.startswith("pairs: 1 equal, packed later in 5, Kendall's tau 0.9")
+    assert paired.startswith("paired, signed ranks: p = 0.0625, packed later by 1.00 ")
+    assert "would have seen " in paired
+    assert paired.endswith(" with power 0.8 at level 0.05")
+    assert unpaired.startswith("unpaired, rank sum: p = 0.")
+
+
+def test_the_smallest_shift_is_in_evaluations_up_to_the_budget(workdirs, monkeypatch):
+    asked = []
+
+    def record(first, second, **options):
+        asked.append(options)
+        return compare.statistics.VisibleShift(30.0, 0.83)
+
+    monkeypatch.setattr(compare.statistics, "smallest_visible_shift", record)
+    report = compared(workdirs, seed=4)
+    assert [options["paired"] for options in asked] == [True, False]
+    for options in asked:
+        assert (options["resolution"], options["budget"]) == (10, 230)
+        assert (options["power"], options["level"], options["seed"]) == (0.8, 0.05, 4)
+    assert "would have seen a shift of 30 updates with" in compare.lines(report)[4]
+
+
+def test_another_event(workdirs):
+    found = compared(workdirs, event="memorized")
+    assert set(found.times["solo"]) == {40}
+    assert found.tests["paired"] == (0.5, 1.0)
+    assert "Updates to memorized" in compare.lines(found)[0]
+
+
+def test_runs_without_a_partner_are_counted(workdirs):
+    write(workdirs[0], [run(60, seed=11), run(70, seed=12)], lanes=1)
+    write(workdirs[1], [run(60, seed=13)], lanes=2)
+    found = compared(workdirs)
+    assert found.left_out == 3
+    assert found.times["solo"].size == 6
+    assert compare.lines(found)[-1] == "left out: 3 runs without a partner"
+
+
+def test_a_failed_run_is_censored(workdirs):
+    broken = run(None, seed=0, until=40, state="failed", reason="nan")
+    for name in ("metrics", "events"):
+        (workdirs[0] / broken.run_id / f"{name}.jsonl").unlink()
+    write(workdirs[0], [broken], lanes=1)
+    assert compared(workdirs).times["solo"][0] == np.inf
+
+
+# Mistakes.
+
+
+def fails(workdirs, message, **options):
+    with pytest.raises(ValueError, match=message):
+        compared(workdirs, **options)
+
+
+def test_an_unknown_event_lists_the_choices(workdirs):
+    fails(workdirs, "Unknown event 'x'; choose from id_generalized, memor", event="x")
+    message = r"Run \w{12} has no split for ood_generalized; choose from memorized, id_"
+    fails(workdirs, message, event="ood_generalized")
+
+
+def test_a_workdir_that_is_none(workdirs, tmp_path):
+    fails([workdirs[0], tmp_path / "x"], r"No workdir '.*/x'; `rdt sweep` makes it\.")
+
+
+def test_workdirs_with_no_run_in_common(workdirs, tmp_path):
+    other = write(tmp_path / "other", [run(60, seed=21)], lanes=3)
+    message = r"solo and .*other must hold the same runs, .* \(they hold 6 and 1\)"
+    fails([workdirs[0], other], message)
+
+
+def test_runs_that_differ_in_more_than_the_seed(workdirs):
+    for workdir, lanes in zip(workdirs, (1, 6), strict=True):
+        write(workdir, [run(60, seed=8, decay=0.7)], lanes)
+    fails(workdirs, r"differ in their seed only, but .* differ in optimizer\.weight_d")
+
+
+def test_an_unfinished_run(workdirs):
+    status = {"state": "running", "reason": None, "step": 40}
+    late = run(None, seed=5)
+    records.write_json(workdirs[1] / late.run_id / "status.json", status)
+    message = rf"Run {late.run_id} in .*packed is running and may still arrive; finish"
+    fails(workdirs, message)
+
+
+def test_workdirs_in_the_wrong_order(workdirs):
+    solo, packed = workdirs
+    message = r"packed must have trained alone, but their packs have 6 lanes; --lanes"
+    fails([packed, solo], message)
+    fails([solo, solo], r"solo must have trained in packs, but their packs have 1 lan")
+
+
+# The command.
+
+
+def test_the_command_prints_and_draws(workdirs, tmp_path, capsys):
+    target = tmp_path / "figures" / "packing.png"
+    assert compare.main([*map(str, workdirs), f"--figure={target}"]) == compare.WELL
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:6] == compare.lines(compared(workdirs))
+    assert printed[6:] == [str(target), str(target.with_suffix(".pdf"))]
+    names = sorted(path.parent.name for path in workdirs[0].glob("*/config.json"))
+    assert sorted(set(save.read_provenance(target)["runs"])) == names
+
+
+def test_the_figure_carries_the_tests(workdirs):
+    found = compared(workdirs)
+    texts = [text.get_text() for text in compare.draw(found).texts]
+    assert texts[0] == "Runs trained alone and in packs: knowledge composition"
+    assert texts[1].startswith("Paired test (signed ranks): p = 0.062; would have seen")
+    assert texts[2].startswith("Unpaired test (rank sum): p = 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "either"], "compare: No workdir 'nowhere'; `rdt sweep` makes it."),
+        (["a", "b", "--event=x"], "compare: Unknown event 'x'"),
+        (["a", "b", "--figure=x.pdf"], "compare: --figure must end in .png, got x.pdf"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys):
+    assert compare.main(arguments) == compare.MISTAKE
+    said = capsys.readouterr().err
+    assert said.startswith(message)
+    assert said.count("\n") == 1

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from rdt_jax.figures import comparison
+
+INF = np.inf
+SOLO = np.array([100.0, 140, 140, 200, 300])
+PACKED = np.array([120.0, 140, 160, 180, 320])
+
+
+def draw(first=SOLO, second=PACKED, budget=900):
+    return comparison.paired_times(
+        {"solo": np.array(first), "packed": np.array(second)},
+        budget=budget,
+        title="Runs trained in two ways: modular",
+        notes=("Paired test: p = 0.5.", "Unpaired test: p = 0.7."),
+        event="ID generalized",
+    )
+
+
+def curves(figure):
+    """Shares drawn in the left panel: (times, shares) of each group."""
+    return [np.array(line.get_data()) for line in figure.axes[0].lines]
+
+
+def dots(figure, marker):
+    """Points of the right panel with a marker, as a list of (solo, packed)."""
+    points = [
+        point
+        for line in figure.axes[1].lines
+        if line.get_marker() == marker
+        for point in zip(*line.get_data(), strict=True)
+    ]
+    return sorted((float(x), float(y)) for x, y in points)
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_curves_rise_by_one_run_at_its_time():
+    solo, packed = curves(draw())
+    np.testing.assert_allclose(solo[1], [0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.0])
+    np.testing.assert_array_equal(solo[0][1:-1], SOLO)
+    np.testing.assert_array_equal(packed[0][1:-1], PACKED)
+    left = draw().axes[0]
+    # Where all have arrived, the curve goes on to the edge.
+    assert min(solo[0][-1], packed[0][-1]) > left.get_xlim()[1]
+    assert [line.get_color() for line in left.lines] == list(comparison.COLORS)
+    assert {line.get_drawstyle() for line in left.lines} == {"steps-post"}
+
+
+def test_a_dot_per_pair_and_equal_times_on_the_diagonal():
+    figure = draw()
+    assert dots(figure, "o") == list(zip(SOLO, PACKED, strict=True))
+    assert dots(figure, ">") == []
+    right = figure.axes[1]
+    assert right.get_xlim() == right.get_ylim() == figure.axes[0].get_xlim()
+    assert legend(figure) == ["solo", "packed", "a pair"]
+
+
+def test_censored_runs_stay_below_one_and_reach_the_budget():
+    figure = draw([100, 200, INF, INF], [120, INF, 300, INF])
+    low, high = figure.axes[0].get_xlim()
+    assert low < 100 < 900 < high < 1000
+    for times, shares in curves(figure):
+        # Constant where the axis ends, at the share that has arrived.
+        assert shares[times <= high].max() == pytest.approx(0.5)
+        assert times.max() > high
+    assert dots(figure, "o") == [(100, 120)]
+    assert dots(figure, ">") == [(200, 900), (900, 300), (900, 900)]
+    assert legend(figure)[-1] == "not within the budget"
+
+
+def test_without_censoring_the_budget_is_not_shown():
+    assert draw(budget=9e6).axes[1].get_xlim()[1] < 400
+
+
+def test_nobody_arrives_or_all_at_once():
+    figure = draw([INF, INF], [INF, INF], budget=500)
+    assert dots(figure, ">") == [(500, 500)] * 2
+    low, high = draw([50, 50], [50, 50]).axes[0].get_xlim()
+    assert low < 50 < high
+
+
+def test_says_what_is_drawn():
+    figure = draw()
+    texts = [text.get_text() for text in figure.texts]
+    for expected in ("Runs trained in two ways: modular", "Paired test: p = 0.5."):
+        assert expected in texts
+    left, right = figure.axes
+    assert left.get_xlabel() == "updates to ID generalized"
+    assert left.get_ylabel() == "share of runs"
+    assert (right.get_xlabel(), right.get_ylabel()) == (
+        "updates, solo",
+        "updates, packed",
+    )
+    figure.draw_without_rendering()
+    labels = [text.get_text() for text in right.get_yticklabels()]
+    assert "200" in labels
+
+
+@pytest.mark.parametrize(
+    ("times", "sizes"),
+    [
+        ({"solo": SOLO}, r"\[5\]"),
+        ({"solo": SOLO, "packed": PACKED[:3]}, r"\[5, 3\]"),
+        ({"solo": SOLO[:0], "packed": SOLO[:0]}, r"\[0, 0\]"),
+        ({"solo": SOLO, "packed": PACKED, "third": SOLO}, r"\[5, 5, 5\]"),
+    ],
+)
+def test_only_two_groups_of_one_size_are_drawn(times, sizes):
+    with pytest.raises(
+        ValueError, match=f"Two groups of one size .*, got sizes {sizes}"
+    ):
+        comparison.paired_times(times, budget=9, title="", notes=(), event="")

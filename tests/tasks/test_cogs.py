@@ -1,0 +1,306 @@
+"""COGS-like sentences against a parser that reads them word by word."""
+
+import collections
+
+import pytest
+
+from rdt_jax.tasks import cogs
+from tests.tasks.reading import read
+
+KWARGS = {
+    "train_rows": 1_511,
+    "id_rows": 211,
+    "rows_per_case": 29,
+    "exposures": 11,
+    "max_train_depth": 2,
+    "max_depth": 4,
+}
+CASE_VERBS = {"whistle", "greet", "praise", "sketch", "shatter", "grant", "deliver"}
+LEMMAS = CASE_VERBS | {verb for verbs in cogs.VERBS.values() for verb in verbs}
+THEME_FIRST = {*cogs.VERBS["unaccusative"], "shatter"}
+HAND_WORKED = {
+    "wolf": "wolf",
+    "Felix snored": "snore ( agent = Felix )",
+    "the stone rolled": "roll ( theme = * stone )",
+    "a cat painted": "paint ( agent = cat )",
+    "a cat painted the dog": "paint ( agent = cat , theme = * dog )",
+    "a pear was painted by Anna": "paint ( agent = Anna , theme = pear )",
+    "Anna passed a coin to the king": (
+        "pass ( agent = Anna , theme = coin , recipient = * king )"
+    ),
+    "Anna passed the king a coin": (
+        "pass ( agent = Anna , theme = coin , recipient = * king )"
+    ),
+    "a boy hoped to dance": "hope ( agent = boy , action = dance ( agent = boy ) )",
+    "Hugo liked the cat on a bed in the house": (
+        "like ( agent = Hugo , theme = * cat ( on = bed ( in = * house ) ) )"
+    ),
+    "the girl claimed that Hugo noticed that a stone rolled": (
+        "claim ( agent = * girl , content = notice ( agent = Hugo , "
+        "content = roll ( theme = stone ) ) )"
+    ),
+}
+
+
+class Parser:
+    """Reads one sentence; `uses` and `depth` are what it came across."""
+
+    def __init__(self, words):
+        self.words, self.uses, self.depth = list(words), [], 0
+
+    def take(self):
+        return self.words.pop(0)
+
+    def peek(self):
+        return self.words[0] if self.words else None
+
+    def verb(self):
+        word = self.take()
+        return word[:-1] if word[:-1] in LEMMAS else word.removesuffix("ed")
+
+    def noun(self, modified, level=1):
+        """Returns (the noun, its meaning); notes what modifies it."""
+        word = self.take()
+        if word not in ("a", "the"):
+            return word, word
+        noun = self.take()
+        meaning = f"* {noun}" if word == "the" else noun
+        if self.peek() in cogs.PREPOSITIONS:
+            preposition = self.take()
+            self.uses.append((preposition, "modifier", modified))
+            self.depth = max(self.depth, level)
+            place, inner = self.noun(modified, level + 1)
+            self.uses.append((place, "modifier", "place"))
+            meaning += f" ( {preposition} = {inner} )"
+        return noun, meaning
+
+    def clause(self, level=0):
+        self.depth = max(self.depth, level)
+        subject, first = self.noun("subject")
+        if self.peek() == "was":
+            self.take()
+            verb, _ = self.verb(), self.take()
+            agent, second = self.noun("object")
+            self.note("passive", theme=subject, verb=verb, agent=agent)
+            return f"{verb} ( agent = {second} , theme = {first} )"
+        verb = self.verb()
+        if self.peek() == "that":
+            self.take()
+            self.note("complement", agent=subject, verb=verb)
+            return f"{verb} ( agent = {first} , content = {self.clause(level + 1)} )"
+        if self.peek() == "to":
+            self.take()
+            action = self.take()
+            self.note("infinitive", agent=subject, control=verb, verb=action)
+            inner = f"{action} ( agent = {first} )"
+            return f"{verb} ( agent = {first} , action = {inner} )"
+        if self.peek() is None and verb in THEME_FIRST:
+            self.note("unaccusative", theme=subject, verb=verb)
+            return f"{verb} ( theme = {first} )"
+        if self.peek() is None:
+            unergative = verb in cogs.VERBS["unergative"]
+            name = "unergative" if unergative else "omitted"
+            self.note(name, agent=subject, verb=verb)
+            return f"{verb} ( agent = {first} )"
+        one, second = self.noun("object")
+        if self.peek() is None:
+            self.note("transitive", agent=subject, verb=verb, theme=one)
+            return f"{verb} ( agent = {first} , theme = {second} )"
+        if self.peek() == "to":
+            self.take()
+            two, third = self.noun("object")
+            self.note("to_dative", agent=subject, verb=verb, theme=one, recipient=two)
+            theme, recipient = second, third
+        else:
+            two, third = self.noun("object")
+            self.note(
+                "double_object", agent=subject, verb=verb, recipient=one, theme=two
+            )
+            theme, recipient = third, second
+        return f"{verb} ( agent = {first} , theme = {theme} , recipient = {recipient} )"
+
+    def note(self, construction, **slots):
+        self.uses += [(word, construction, slot) for slot, word in slots.items()]
+
+
+def parse(words):
+    """Returns the meaning, the uses and the depth of a sentence."""
+    if len(words) == 1:
+        return words[0], [(words[0], "alone", "")], 0
+    parser = Parser(words)
+    meaning = parser.clause()
+    assert not parser.words
+    return meaning, parser.uses, parser.depth
+
+
+def _make(seed=5, **changes):
+    return cogs.cogs(seed=seed, **KWARGS | changes)
+
+
+TESTED = {(case.word, *case.asked): name for name, case in cogs.CASES.items()} | {
+    (word, "modifier", "subject"): cogs.STRUCTURES[0] for word in cogs.PREPOSITIONS
+}
+
+
+def _read(table):
+    """Yields (words, meaning, split, case) of each row."""
+    for index, ((*words, separator), (*answer, end), split) in enumerate(read(table)):
+        assert (separator, end) == ("<sep>", "<end>")
+        case = cogs.CASE_NAMES[table.tags["case"][index]]
+        yield words, " ".join(answer), split, case
+
+
+def restate(table):
+    """Yields (answer, tags, parts) of each row, from the words of the rows."""
+    of_word = {case.word: name for name, case in cogs.CASES.items()}
+    trained = [words for words, _, split, _ in _read(table) if split == "train"]
+    most = max(parse(words)[2] for words in trained)
+    for words, *_ in _read(table):
+        meaning, uses, depth = parse(words)
+        tested = [part for use in uses if use in TESTED for part in (use, TESTED[use])]
+        names = {of_word[word] for word, *_ in uses if word in of_word}
+        names |= {TESTED[use] for use in uses if use in TESTED}
+        if depth > most:
+            names.add(cogs.STRUCTURES[1 if "that" in words else 2])
+        (case,) = names or {"none"}
+        yield (
+            (*meaning.split(), "<end>"),
+            {"case": case, "depth": depth},
+            tested or uses,
+        )
+
+
+def _verify(table, kwargs):
+    """Checks every row, split and tag against the parser."""
+    rows = [(*parse(words), *rest) for words, *rest in _read(table)]
+    tested = set(TESTED)
+    composed = [row[1] for row in rows if row[4] == "train" and len(row[1]) > 1]
+    practiced = {use for uses in composed for use in uses}
+    longest = max(map(len, composed))
+    assert not practiced & tested
+    found = collections.Counter()
+    for index, (meaning, uses, depth, answer, split, case) in enumerate(rows):
+        assert meaning == answer
+        assert table.tags["depth"][index] == depth
+        found[split, case] += 1
+        words = {word for word, *_ in uses}
+        for name, (word, shown, asked) in cogs.CASES.items():
+            if word not in words:
+                assert case != name
+                continue
+            places = {use[1:] for use in uses if use[0] == word}
+            assert case == name
+            if split == "train":
+                assert places == {shown or ("alone", "")}
+            else:
+                assert (split, places) == ("ood", {asked})
+        assert (split == "ood") == bool(tested & set(uses))
+        if split in ("train", "id", "ood"):
+            assert depth <= kwargs["max_train_depth"]
+        if case in cogs.STRUCTURES[1:]:
+            assert kwargs["max_train_depth"] < depth <= kwargs["max_depth"]
+            assert len(uses) > longest
+        if split in ("id", "depth"):
+            assert practiced.issuperset(uses)
+        if split == "unused":
+            assert not practiced.issuperset(uses)
+    assert not any(table.certificate.impure.values())
+    assert not any(table.certificate.overlap.values())
+    return found
+
+
+@pytest.fixture(scope="module")
+def table():
+    return _make()
+
+
+@pytest.mark.parametrize(("text", "meaning"), HAND_WORKED.items())
+def test_the_parser_by_hand(text, meaning):
+    assert parse(text.split())[0] == meaning
+
+
+def test_rows_splits_and_tags(table):
+    found = _verify(table, KWARGS)
+    unused = sum(n for (split, _), n in found.items() if split == "unused")
+    assert unused <= 20
+    assert found["train", "none"] == 1_511
+    for name, case in cogs.CASES.items():
+        assert found["train", name] == (11 if case.shown else 1)
+        assert found["ood", name] == 29
+    assert found["ood", cogs.STRUCTURES[0]] == 29
+    assert found["id", "none"] + found["unused", "none"] == 211
+    for name in cogs.STRUCTURES[1:]:
+        assert found["depth", name] + found["unused", name] == 29
+    assert found.total() == 1_511 + 13 * 11 + 5 + 211 + 21 * 29
+
+
+def test_words_alone_are_repeated(table):
+    for (words, *_), repeats in zip(_read(table), table.repeats, strict=True):
+        assert repeats == (11 if len(words) == 1 else 1)
+
+
+def test_there_are_21_cases_of_which_18_are_about_words():
+    assert (len(cogs.CASES), len(cogs.STRUCTURES)) == (18, 3)
+    assert len({case.word for case in cogs.CASES.values()}) == 18
+    usual = {*cogs.PEOPLE, *cogs.THINGS, *cogs.PLACES, *cogs.NAMES}
+    usual |= {verb for verbs in cogs.VERBS.values() for verb in verbs}
+    assert not usual & {case.word for case in cogs.CASES.values()}
+
+
+def test_every_construction_and_word_is_trained(table):
+    used = [
+        u
+        for words, _, split, _ in _read(table)
+        if split == "train"
+        for u in parse(words)[1]
+    ]
+    assert {use[1] for use in used} == {
+        *cogs.CLAUSES,
+        "alone",
+        "complement",
+        "modifier",
+    }
+    expected = {*cogs.PEOPLE, *cogs.THINGS, *cogs.PLACES, *cogs.NAMES, *LEMMAS}
+    assert {use[0] for use in used} >= expected
+
+
+def test_a_use_under_test_in_training_breaks_the_certificate(monkeypatch):
+    case = cogs.CASES["active_to_passive"]
+    changed = dict(cogs.CASES) | {"active_to_passive": case._replace(shown=case.asked)}
+    monkeypatch.setattr(cogs, "CASES", changed)
+    certificate = _make().certificate
+    assert certificate.impure["ood"] == KWARGS["rows_per_case"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(
+            ({name: 0}, rf"{name} must be at least 1, got 0\.")
+            for name in KWARGS
+            if name != "max_depth"
+        ),
+        ({"max_depth": 2}, r"max_depth must be more than .* \(2\), got 2\."),
+        (
+            {"train_rows": 1, "exposures": 1, "id_rows": 1},
+            r"train_rows must be so large that some held-out id row .*, got 1\.",
+        ),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}$"):
+        _make(**changes)
+
+
+def test_more_sentences_than_there_are_are_refused(monkeypatch):
+    monkeypatch.setattr(cogs, "PEOPLE", ("boy",))
+    monkeypatch.setattr(cogs, "NAMES", ("Anna",))
+    monkeypatch.setattr(cogs, "GIVE_UP", 1_000)
+    # `a mole` or `the mole` and 6 verbs; alone, or reported by 3 agents with 5 verbs.
+    _make(max_train_depth=1, rows_per_case=150)
+    message = (
+        r"^task\.kwargs\.rows_per_case must be at most .* "
+        r"\(case: agent_to_unaccusative_subject\), got 193; 192 were found\."
+    )
+    with pytest.raises(ValueError, match=message):
+        _make(max_train_depth=1, rows_per_case=193)

@@ -1,0 +1,229 @@
+"""Groups against permutations, corners and residues in Python, word by word."""
+
+import collections
+import itertools
+
+import numpy as np
+import pytest
+
+from rdt_jax.tasks import groups
+from tests.tasks.reading import read
+
+WORDS = {
+    "family": "symmetric",
+    "degree": 4,
+    "max_length": 5,
+    "max_train_length": 3,
+    "train_per_length": 211,
+    "heldout_per_length": 31,
+}
+TABLE = {
+    "family": "symmetric",
+    "degree": 4,
+    "operation": "ab",
+    "train_fraction": 0.5,
+}
+ORDERS = {("symmetric", 4): 24, ("alternating", 5): 60, ("dihedral", 7): 14}
+ORDERS |= {("cyclic", 12): 12, ("symmetric", 2): 2, ("alternating", 3): 3}
+ORDERS |= {("dihedral", 3): 6, ("cyclic", 2): 2, ("alternating", 4): 12}
+
+
+def _make(seed=5, **changes):
+    return groups.group_composition(seed=seed, **WORDS | changes)
+
+
+def _act(word, degree):
+    """Returns what an element does to `degree` points, as a tuple of their images."""
+    if word[0] == "r":  # Turns a polygon.
+        return tuple((i + int(word[1:])) % degree for i in range(degree))
+    if word[0] == "s":  # Turns it after a reflection.
+        return tuple((int(word[1:]) - i) % degree for i in range(degree))
+    if len(word) == degree and sorted(word) == [str(i) for i in range(degree)]:
+        return tuple(int(image) for image in word)
+    return tuple((i + int(word)) % degree for i in range(degree))
+
+
+def _product(*factors):
+    """Does the last first."""
+    points = range(len(factors[0]))
+    for factor in reversed(factors):
+        points = [factor[point] for point in points]
+    return tuple(points)
+
+
+def _degree(table):
+    """Points that the elements move, off the vocabulary."""
+    elements = [
+        word for word in table.vocab[1:] if word not in (*groups.OPERATIONS, "=")
+    ]
+    if elements[0] == "r0":
+        return len(elements) // 2
+    return len(elements) if elements[0] == "0" else len(elements[0])
+
+
+def restate_composition(table):
+    """Yields (answer, tags, parts) of each row, for the battery."""
+    degree = _degree(table)
+    name = {_act(word, degree): word for word in table.vocab[1:-1]}
+    for question, *_ in read(table):
+        *word, equals = question
+        assert equals == "="
+        product = _product(*(_act(element, degree) for element in word))
+        yield (name[product],), {"length": len(word)}, word
+
+
+def restate_operation(table):
+    """Yields (answer, tags, parts) of each row, for the battery."""
+    degree = _degree(table)
+    name = {_act(word, degree): word for word in table.vocab[1:-2]}
+    for (first, operation, second, equals), *_ in read(table):
+        assert equals == "="
+        a, b = _act(first, degree), _act(second, degree)
+        undo = tuple(a.index(point) for point in range(degree))
+        factors = {"ab": (a, b), "ab_inverse_a": (a, b, undo), "aba": (a, b, a)}
+        answer = name[_product(*factors[operation])]
+        yield (answer,), {}, [("first", first), ("second", second)]
+
+
+@pytest.mark.parametrize(("family", "degree"), ORDERS)
+def test_a_family_has_its_elements(family, degree):
+    table = groups.group_operation(
+        seed=5, **TABLE | {"family": family, "degree": degree, "train_fraction": 0.7}
+    )
+    elements = table.vocab[1:-2]
+    acts = {_act(word, degree) for word in elements}
+    assert len(elements) == ORDERS[family, degree]
+    assert len(acts) == len(elements)
+    assert _act(elements[0], degree) == tuple(range(degree))
+    if family == "symmetric":
+        assert acts == set(itertools.permutations(range(degree)))
+    if family == "alternating":  # Products of two swaps make all even permutations.
+        swaps = [p for p in itertools.permutations(range(degree)) if _moved(p) == 2]
+        even = {tuple(range(degree))}
+        for _ in range(degree):
+            even |= {_product(p, a, b) for p in even for a in swaps for b in swaps}
+        assert acts == even
+
+
+def _moved(permutation):
+    return sum(point != image for point, image in enumerate(permutation))
+
+
+@pytest.mark.parametrize(("family", "degree"), ORDERS)
+@pytest.mark.parametrize("operation", groups.OPERATIONS)
+def test_every_pair_stands_there_once_with_its_answer(family, degree, operation):
+    table = groups.group_operation(
+        seed=5, family=family, degree=degree, operation=operation, train_fraction=0.7
+    )
+    rows = list(read(table))
+    assert [a for _, a, _ in rows] == [a for a, *_ in restate_operation(table)]
+    elements = table.vocab[1:-2]
+    pairs = collections.Counter((question[0], question[2]) for question, *_ in rows)
+    assert pairs == dict.fromkeys(itertools.product(elements, repeat=2), 1)
+    assert table.certificate.rows["train"] == round(0.7 * len(elements) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("family", "degree"), [key for key in ORDERS if ORDERS[key] > 9]
+)
+def test_every_product_is_right(family, degree):
+    size = {"train_per_length": 90, "heldout_per_length": 13}
+    table = _make(family=family, degree=degree, **size)
+    rows = list(read(table))
+    assert [a for _, a, _ in rows] == [a for a, *_ in restate_composition(table)]
+
+
+def test_each_split_holds_its_lengths():
+    table = _make()
+    found = collections.Counter((len(q) - 1, split) for q, _, split in read(table))
+    expected = {(length, "train"): 211 for length in (2, 3)}
+    expected |= {(length, "id"): 31 for length in (2, 3)}
+    expected |= {(length, "depth"): 31 for length in (4, 5)}
+    assert found == expected
+    assert (table.repeats == 1).all()
+    assert table.certificate.impure == {"id": 0, "ood": 0, "depth": 0}
+
+
+def test_words_are_drawn_uniformly():
+    # Chi-squared with 23 degrees of freedom: above 58 in 1 of 10,000 cases.
+    table = _make(train_per_length=500)
+    for place in range(5):
+        elements = [q[place] for q, *_ in read(table) if len(q) == 6]
+        counts = collections.Counter(elements)
+        expected = 31 / 24
+        assert (
+            sum((counts[w] - expected) ** 2 / expected for w in table.vocab[1:25]) < 58
+        )
+
+
+def test_the_seed_draws_the_words_and_not_the_group():
+    np.random.seed(123)
+    one, again, other = _make(), _make(), _make(seed=6)
+    np.testing.assert_array_equal(one.tokens, again.tokens)
+    assert (one.tokens != other.tokens).any()
+    assert one.vocab == other.vocab
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"family": "free"}, r"family must be one of symmetric, .*, got 'free'\."),
+        (
+            {"degree": 1},
+            r"degree must be at least 2 for 'symmetric' and give at most 1000 "
+            r"elements, got 1\.",
+        ),
+        ({"degree": 7}, r"degree must .* give at most 1000 elements, got 7\."),
+        ({"degree": 10**9}, r"degree must .* at most 1000 elements, got 1000000000\."),
+        (
+            {"family": "alternating", "degree": 2},
+            r"degree must be at least 3 for 'alternating' .*, got 2\.",
+        ),
+        (
+            {"family": "dihedral", "degree": 2},
+            r"degree must be at least 3 for 'dihedral' .*, got 2\.",
+        ),
+        ({"family": "dihedral", "degree": 501}, r"degree must .*, got 501\."),
+        ({"family": "cyclic", "degree": 1}, r"degree must be at least 2 .*, got 1\."),
+        ({"max_length": 1}, r"max_length must be at least 2, got 1\."),
+        (
+            {"max_train_length": 6},
+            r"max_train_length must be in \[2, max_length = 5\], got 6\.",
+        ),
+        (
+            {"max_train_length": 1},
+            r"max_train_length must be in \[2, max_length = 5\], got 1\.",
+        ),
+        ({"train_per_length": 0}, r"train_per_length must be at least 1, got 0\."),
+        ({"heldout_per_length": 0}, r"heldout_per_length must be at least 1, got 0\."),
+        (
+            {"train_per_length": 546},
+            r"train_per_length \+ task\.kwargs\.heldout_per_length must be at most "
+            r"576, the number of words of two elements, got 546 \+ 31\.",
+        ),
+        (
+            {"train_per_length": 1, "heldout_per_length": 1},
+            r"train_per_length must be so large that some held-out id row .*, got 1\.",
+        ),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}"):
+        _make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"operation": "ba"}, r"operation must be one of ab, .*, aba, got 'ba'\."),
+        ({"family": "free"}, r"family must be one of symmetric, .*, got 'free'\."),
+        ({"train_fraction": 1.0}, r"train_fraction must be in \(0, 1\), got 1\.0\."),
+        (
+            {"train_fraction": 1e-4},
+            r"train_fraction must train at least one of the 576",
+        ),
+    ],
+)
+def test_a_table_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}"):
+        groups.group_operation(seed=5, **TABLE | changes)

@@ -1,0 +1,224 @@
+"""PCFG expressions against a stack machine that reads them from their end."""
+
+import collections
+
+import pytest
+
+from rdt_jax.tasks import pcfg
+from tests.tasks.reading import read
+
+RANDOM = {
+    "splitting": "random",
+    "num_symbols": 7,
+    "max_functions": 4,
+    "max_train_functions": 4,
+    "max_length": 19,
+    "train_rows": 607,
+    "heldout_rows": 101,
+    "num_heldout_pairs": 0,
+}
+SYSTEMATICITY = RANDOM | {"splitting": "systematicity", "num_heldout_pairs": 9}
+PRODUCTIVITY = RANDOM | {"splitting": "productivity", "max_functions": 6}
+
+
+def _reverse(x):
+    return [x[len(x) - 1 - i] for i in range(len(x))]
+
+
+def _swap(x):
+    y = list(x)
+    y[0], y[-1] = x[-1], x[0]
+    return y
+
+
+# Name -> (arguments, what it does), restated.
+MACHINE = {
+    "copy": (1, list),
+    "reverse": (1, _reverse),
+    "shift": (1, lambda x: [*x[1:], x[0]]),
+    "swap_first_last": (1, _swap),
+    "repeat": (1, lambda x: 2 * x),
+    "echo": (1, lambda x: [*x, x[-1]]),
+    "append": (2, lambda x, y: [*x, *y]),
+    "prepend": (2, lambda x, y: [*y, *x]),
+    "remove_first": (2, lambda x, y: y),
+    "remove_second": (2, lambda x, y: x),
+}
+HAND_WORKED = {
+    "copy A B C": "A B C",
+    "reverse A B C": "C B A",
+    "shift A B C": "B C A",
+    "swap_first_last A B C D": "D B C A",
+    "swap_first_last A": "A",
+    "repeat A B": "A B A B",
+    "echo A B": "A B B",
+    "append A B , C": "A B C",
+    "prepend A B , C": "C A B",
+    "remove_first A B , C": "C",
+    "remove_second A B , C": "A B",
+    "append swap_first_last A B C , repeat D": "C B A D D",
+    "prepend remove_second A , B , echo append C , D": "C D D A",
+    "remove_first append A , B , reverse shift C D E": "C E D",
+}
+
+
+def run(words):
+    """Returns the string, the pairs of functions and how many functions there are."""
+    stack, string, pairs, count = [], [], [], 0
+    for word in reversed(words):
+        if word in MACHINE or word == ",":
+            if string:
+                stack.append((None, string))
+                string = []
+        if word in MACHINE:
+            arity, function = MACHINE[word]
+            arguments = [stack.pop() for _ in range(arity)]
+            pairs += [(word, inner) for inner, _ in arguments if inner]
+            stack.append((word, function(*(value for _, value in arguments))))
+            count += 1
+        elif word != ",":
+            string = [word, *string]
+    ((_, result),) = stack
+    return result, pairs, count
+
+
+def _make(seed=5, **changes):
+    return pcfg.pcfg(seed=seed, **RANDOM | changes)
+
+
+def _read(table):
+    """Yields (words, answer, split) of each row."""
+    for (*words, separator), (*answer, end), split in read(table):
+        assert (separator, end) == ("<sep>", "<end>")
+        yield words, answer, split
+
+
+def _untrained(table):
+    """Returns the pairs of functions that the certificate names."""
+    text = table.certificate.held_out.removesuffix(".").partition(": ")[2]
+    return {tuple(pair.split(" to ")) for pair in text.split(", ") if pair}
+
+
+def restate(table):
+    """Yields (answer, tags, parts) of each row, from the words of the rows."""
+    untrained = _untrained(table)
+    for words, _, _ in _read(table):
+        result, pairs, count = run(words)
+        held = sum(pair in untrained for pair in pairs)
+        parts = [(pair, side) for pair in pairs for side in ("outer", "inner")]
+        tags = {"functions": count, "pairs": held}
+        yield (*result, "<end>"), tags, parts or [words[0]]
+
+
+def _verify(table, kwargs):
+    """Checks every row, split and tag; returns how many rows are in each split."""
+    untrained = _untrained(table)
+    rows = [(*run(words), words, *rest) for words, *rest in _read(table)]
+    trained = {p for _, pairs, *_, split in rows if split == "train" for p in pairs}
+    longest = kwargs["max_train_functions"]
+    found = collections.Counter()
+    for index, (result, pairs, count, words, answer, split) in enumerate(rows):
+        assert result == answer, words
+        assert max(len(words), len(answer)) <= kwargs["max_length"]
+        held = sum(pair in untrained for pair in pairs)
+        assert table.tags["functions"][index] == count == len(pairs) + 1
+        assert table.tags["pairs"][index] == held
+        assert 1 <= count <= kwargs["max_functions"]
+        known = sum(pair in trained for pair in pairs)
+        found[split] += 1
+        if split in ("ood", "mixed"):
+            assert len(untrained) == kwargs["num_heldout_pairs"] > 0
+            assert (held == len(pairs)) == (split == "ood")
+            assert (known > 0) == (split == "mixed")
+            assert held > 0
+        elif split == "unused":
+            assert known < len(pairs)
+            assert held == 0 or known == 0
+        else:
+            assert (known, held) == (len(pairs), 0)
+            assert (count > longest) == (split == "depth")
+    assert not any(table.certificate.impure.values())
+    assert not any(table.certificate.overlap.values())
+    return found
+
+
+@pytest.mark.parametrize(("text", "answer"), HAND_WORKED.items())
+def test_the_machine_by_hand(text, answer):
+    assert run(text.split())[0] == answer.split()
+
+
+@pytest.mark.parametrize(("text", "answer"), HAND_WORKED.items())
+def test_the_functions_by_hand(text, answer):
+    name, *rest = text.split()
+    if set(rest) & set(pcfg.FUNCTIONS):
+        return  # The machine covers what is nested, on real rows.
+    arguments = [part.split() for part in " ".join(rest).split(" , ")]
+    function = (pcfg.UNARY | pcfg.BINARY)[name]
+    assert function(*arguments) == answer.split()
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "expected"),
+    [
+        (RANDOM, {"train", "id"}),
+        (SYSTEMATICITY, {"train", "id", "ood", "mixed"}),
+        (PRODUCTIVITY, {"train", "id", "depth"}),
+    ],
+    ids=["random", "systematicity", "productivity"],
+)
+def test_rows_splits_and_tags(kwargs, expected):
+    table = _make(**kwargs)
+    found = _verify(table, kwargs)
+    assert set(found) - {"unused"} == expected
+    assert found["train"] == 607
+    assert found["ood"] == (101 if "ood" in expected else 0)
+    assert found["mixed"] == (101 if "mixed" in expected else 0)
+    assert found.total() == 607 + (len(expected) - 1) * 101
+    functions = collections.Counter(table.tags["functions"].tolist())
+    assert set(functions) == set(range(1, kwargs["max_functions"] + 1))
+    names = {table.vocab[token] for token in table.tokens[:, 0]}
+    assert names == set(MACHINE) == set(pcfg.FUNCTIONS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"splitting": "x"}, r"splitting must be one of random, system.*, got 'x'\."),
+        ({"num_symbols": 1}, r"num_symbols must be at least 2, got 1\."),
+        (
+            {"max_train_functions": 1},
+            r"max_train_functions must be at least 2, got 1\.",
+        ),
+        ({"max_length": 3}, r"max_length must be at least 4, got 3\."),
+        ({"train_rows": 0}, r"train_rows must be at least 1, got 0\."),
+        ({"heldout_rows": 0}, r"heldout_rows must be at least 1, got 0\."),
+        ({"max_functions": 5}, r"max_functions must equal .* \(4\) unless .*, got 5\."),
+        (
+            PRODUCTIVITY | {"max_functions": 4},
+            r"max_functions must be more than .* \(4\), got 4\.",
+        ),
+        (
+            SYSTEMATICITY | {"max_functions": 2, "max_train_functions": 2},
+            r"max_functions must be at least 3 for systematicity, got 2\.",
+        ),
+        (
+            SYSTEMATICITY | {"num_heldout_pairs": 0},
+            r"num_heldout_pairs must be in \[1, 99\], got 0\.",
+        ),
+        (
+            {"num_heldout_pairs": 1},
+            r"num_heldout_pairs must be 0 unless the splitting is .*, got 1\.",
+        ),
+        (
+            {"num_symbols": 2, "max_length": 4, "train_rows": 999},
+            r"train_rows must be at most the number of train rows .*, got 999; .*",
+        ),
+        (
+            PRODUCTIVITY | {"train_rows": 1, "heldout_rows": 3},
+            r"train_rows must be so large that some held-out depth row .*, got 1\.",
+        ),
+    ],
+)
+def test_an_argument_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}$"):
+        _make(**changes)

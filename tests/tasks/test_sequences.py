@@ -1,0 +1,260 @@
+"""Sums against Python integers, hops against searches in a string, row by row."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from rdt_jax import tasks
+from rdt_jax.tasks import sequences
+from tests.tasks.reading import read
+
+ADDITION = {
+    "num_digits": 2,
+    "max_operands": 6,
+    "max_train_operands": 4,
+    "train_per_count": 97,
+    "heldout_per_count": 13,
+}
+HOPS = {
+    "alphabet_size": 5,
+    "length": 17,
+    "min_hops": 1,
+    "max_hops": 5,
+    "max_train_hops": 3,
+    "train_per_hop": 89,
+    "heldout_per_hop": 11,
+}
+
+
+def _add(seed=5, **changes):
+    return sequences.nary_addition(seed=seed, **ADDITION | changes)
+
+
+def _hop(seed=5, **changes):
+    return sequences.p_hop_induction(seed=seed, **HOPS | changes)
+
+
+def restate_addition(table):
+    """Yields (answer, tags, parts) of each row, for the battery."""
+    for question, *_ in read(table):
+        text = "".join(question)
+        assert text.endswith("=")
+        operands = text[:-1].split("+")
+        total = sum(int(operand) for operand in operands)
+        parts = [
+            (place, digit)
+            for operand in operands
+            for place, digit in enumerate(reversed(operand))
+        ]
+        yield (*str(total), "<end>"), {"operands": len(operands)}, parts
+
+
+def restate_hops(table):
+    """Yields (answer, tags, parts) of each row, for the battery."""
+    letter = {word: chr(97 + i) for i, word in enumerate(table.vocab[2:])}
+    word = {one: other for other, one in letter.items()}
+    for question, *_ in read(table):
+        hops = question.count("<hop>")
+        assert question[:hops] == hops * ("<hop>",)
+        text = "".join(letter[character] for character in question[hops:])
+        at, parts = len(text) - 1, []
+        for _ in range(hops):
+            found = text.rindex(text[at], 0, at) + 1
+            parts.append((text[at], text[found]))
+            at = found
+        yield (word[text[at]],), {"hops": hops}, parts
+
+
+# Addition.
+
+
+def test_every_sum_is_right():
+    table = _add()
+    rows = list(read(table))
+    assert [a for _, a, _ in rows] == [a for a, *_ in restate_addition(table)]
+    lengths = {len(answer) for _, answer, _ in rows}
+    assert lengths == {2, 3, 4}  # Of one to three digits and the end.
+    assert table.targets.shape[1] == 4
+
+
+def test_each_split_holds_its_operands():
+    table = _add()
+    found = collections.Counter(
+        (question.count("+") + 1, split) for question, _, split in read(table)
+    )
+    expected = {(count, "train"): 97 for count in (2, 3, 4)}
+    expected |= {(count, "id"): 13 for count in (2, 3, 4)}
+    assert found == expected | {(count, "depth"): 13 for count in (5, 6)}
+    assert (table.repeats == 1).all()
+    assert table.certificate.impure == {"id": 0, "ood": 0, "depth": 0}
+
+
+def test_operands_have_all_their_digits():
+    table = _add(num_digits=3)
+    sizes = {len(o) for q, *_ in read(table) for o in "".join(q)[:-1].split("+")}
+    assert sizes == {3}
+    assert table.vocab == ("<pad>", *"0123456789", "+", "=", "<end>")
+    assert table.certificate.atoms["all"] == 30
+
+
+def test_rows_with_a_digit_that_training_lacks_are_unused():
+    table = _add(train_per_count=8, heldout_per_count=97, max_train_operands=2)
+    restated = list(restate_addition(table))
+    split = [tasks.SPLITS[index] for index in table.split]
+    practiced = {
+        part
+        for (*_, parts), name in zip(restated, split, strict=True)
+        for part in parts
+        if name == "train"
+    }
+    found = collections.Counter()
+    for (_, tags, parts), name in zip(restated, split, strict=True):
+        if name != "train":
+            held = "id" if tags["operands"] == 2 else "depth"
+            assert name == (held if practiced.issuperset(parts) else "unused")
+            found[name] += 1
+    assert min(found[name] for name in ("id", "depth", "unused")) > 0
+
+
+def test_all_pairs_of_digits_can_be_asked_for():
+    table = _add(num_digits=1, max_operands=2, max_train_operands=2, train_per_count=87)
+    rows = {question for question, *_ in read(table)}
+    assert len(rows) == 100
+
+
+def test_large_numbers_are_added_exactly():
+    table = _add(num_digits=9, max_operands=40, max_train_operands=3)
+    rows = list(read(table))
+    assert [a for _, a, _ in rows] == [a for a, *_ in restate_addition(table)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_digits": 0}, r"num_digits must be in \[1, 9\], got 0\."),
+        ({"num_digits": 10}, r"num_digits must be in \[1, 9\], got 10\."),
+        ({"max_operands": 1}, r"max_operands must be at least 2, got 1\."),
+        (
+            {"max_train_operands": 7},
+            r"max_train_operands must be in \[2, max_operands = 6\], got 7\.",
+        ),
+        (
+            {"max_train_operands": 1},
+            r"max_train_operands must be in \[2, max_operands = 6\], got 1\.",
+        ),
+        ({"train_per_count": 0}, r"train_per_count must be at least 1, got 0\."),
+        ({"heldout_per_count": 0}, r"heldout_per_count must be at least 1, got 0\."),
+        (
+            {"num_digits": 1, "train_per_count": 88},
+            r"train_per_count \+ task\.kwargs\.heldout_per_count must be at most 100, "
+            r"the number of rows of two operands, got 88 \+ 13\.",
+        ),
+        (
+            {"train_per_count": 1, "heldout_per_count": 1},
+            r"train_per_count must be so large that some held-out id row .*, got 1\.",
+        ),
+    ],
+)
+def test_an_addition_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}"):
+        _add(**changes)
+
+
+# Hops.
+
+
+def test_hops_by_hand():
+    # From the last b: behind the b before it stands c, behind the c before that, d;
+    # there is no d before that.
+    sequence = np.array([["abcd".index(c) for c in "acdbcab"]], np.int8)
+    visited = sequences._visit(sequence, alphabet_size=4, hops=3)
+    assert visited.tolist() == [["abcd".index(c) for c in "bcd"] + [-1]]
+
+
+def test_every_hop_leads_where_a_search_says():
+    table = _hop()
+    rows = list(read(table))
+    restated = list(restate_hops(table))
+    assert [a for _, a, _ in rows] == [a for a, *_ in restated]
+    assert table.tags["hops"].tolist() == [tags["hops"] for _, tags, _ in restated]
+    for question, *_ in rows:
+        sequence = [word for word in question if word != "<hop>"]
+        assert len(sequence) == 17
+        assert all(a != b for a, b in zip(sequence, sequence[1:], strict=False))
+    assert set(table.vocab) == {"<pad>", "<hop>", *(f"c{i}" for i in range(5))}
+
+
+def test_each_split_holds_its_hops():
+    table = _hop(min_hops=2)
+    found = collections.Counter(
+        (question.count("<hop>"), split) for question, _, split in read(table)
+    )
+    expected = {(hops, "train"): 89 for hops in (2, 3)}
+    expected |= {(hops, "id"): 11 for hops in (2, 3)}
+    assert found == expected | {(hops, "depth"): 11 for hops in (4, 5)}
+    assert table.certificate.impure == {"id": 0, "ood": 0, "depth": 0}
+
+
+def test_answers_are_balanced():
+    # Chi-squared with 4 degrees of freedom: above 24 in 1 of 10,000 cases.
+    table = _hop(train_per_hop=1_000, heldout_per_hop=1_000)
+    for hops in range(1, 6):
+        counts = np.bincount(table.targets[table.tags["hops"] == hops, 0])[2:]
+        assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 24
+
+
+def test_all_sequences_with_so_many_hops_can_be_asked_for():
+    small = {"alphabet_size": 3, "length": 5, "min_hops": 2, "max_hops": 2}
+    small |= {"max_train_hops": 2, "heldout_per_hop": 1}
+    number = _possible(3, 5, 2)
+    table = _hop(**small, train_per_hop=number - 1)
+    assert len({question for question, *_ in read(table)}) == number
+    with pytest.raises(
+        ValueError,
+        match=r"^task\.kwargs\.train_per_hop \+ task\.kwargs\.heldout_per_hop must be "
+        rf"at most the number of sequences with 2 hops: {number + 1} asked, got "
+        rf"{number}; choose a longer task\.kwargs\.length\.",
+    ):
+        _hop(**small, train_per_hop=number)
+
+
+def _possible(alphabet_size, length, hops):
+    """Counts the sequences on which so many hops exist, one by one."""
+    found, texts = 0, [""]
+    for _ in range(length):
+        letters = "abcdefgh"[:alphabet_size]
+        texts = [t + c for t in texts for c in letters if not t.endswith(c)]
+    for text in texts:
+        at = length - 1
+        for _ in range(hops):
+            at = text.rfind(text[at], 0, at) + 1
+            if at == 0:
+                break
+        else:
+            found += 1
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"alphabet_size": 2}, r"alphabet_size must be at least 3, got 2\."),
+        ({"length": 6}, r"length must be at least max_hops \+ 2 = 7, got 6\."),
+        ({"min_hops": 0}, r"min_hops must be at least 1, got 0\."),
+        ({"max_hops": 0}, r"max_hops must be at least 1, got 0\."),
+        (
+            {"max_train_hops": 6},
+            r"max_train_hops must be in \[1, max_hops = 5\], got 6\.",
+        ),
+        ({"train_per_hop": 0}, r"train_per_hop must be at least 1, got 0\."),
+        ({"heldout_per_hop": 0}, r"heldout_per_hop must be at least 1, got 0\."),
+        (
+            {"max_train_hops": 1},  # Training composes no hops.
+            r"train_per_hop must be so large that some held-out depth row .*, got 89\.",
+        ),
+    ],
+)
+def test_hops_out_of_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}"):
+        _hop(**changes)

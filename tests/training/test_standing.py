@@ -1,0 +1,190 @@
+"""Packs that shrink, exact packs, runs that belong to another pack."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.training import loop, records, standing, step
+from tests.training import bits
+from tests.training.test_loop import NAN
+from tests.training.test_loop_interrupted import stop_at_call
+
+
+@pytest.fixture(scope="module")
+def pack(toy):
+    """Two of four lanes break before their second evaluation."""
+    return [
+        toy({"seed": 1}), toy({"seed": 2}),
+        toy({"seed": 1, **NAN}), toy({"seed": 2, **NAN}),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shrunk(train, pack, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("shrunk")
+    train(pack, workdir)
+    return workdir
+
+
+def folders(workdir, configs_of_runs):
+    return [workdir / configs.run_id(config) for config in configs_of_runs]
+
+
+def test_a_pack_goes_on_with_its_unfinished_half(shrunk, pack):
+    statuses = [records.read_status(folder) for folder in folders(shrunk, pack)]
+    assert [s["reason"] for s in statuses] == ["budget", "budget", "nan", "nan"]
+    steps = sorted(s["step"] for s in statuses[2:])
+    at = -(-steps[-1] // 4) * 4  # The evaluation that found the second one broken.
+    for folder in folders(shrunk, pack):
+        environment = records.read_json(folder / "environment.json")
+        assert environment["shapes"] == [[0, 4], [at, 2]]
+        assert environment["lanes"] == 4
+    checkpoint = shrunk / "packs" / loop.pack_id(pack) / "checkpoints" / "56"
+    tree, extra = bits.read_checkpoint(checkpoint)
+    assert tree["state"]["params"]["embedding"].shape[0] == 2
+    assert tree["ring"][0]["embedding"].shape[0] == 2
+    ids = sorted(map(configs.run_id, pack))
+    assert [ids[i] for i in extra["members"]] == sorted(map(configs.run_id, pack[:2]))
+
+
+def test_its_lanes_agree_with_solo_runs(shrunk, pack, train, tmp_path):
+    for config, folder in zip(pack[:2], folders(shrunk, pack), strict=False):
+        train([config], tmp_path)
+        alone = tmp_path / configs.run_id(config)
+        left, right = (records.read_rows(f / "metrics.jsonl") for f in (folder, alone))
+        assert [set(row) for row in left] == [set(row) for row in right]
+        for one, other in zip(left, right, strict=True):
+            for name in one:
+                if "/loss" in name or "norm" in name:
+                    # float32, up to 56 updates of rounding apart.
+                    assert one[name] == pytest.approx(other[name], rel=2e-3), name
+
+
+@pytest.mark.parametrize("calls", [(1, 2), (3, 1, 4)])
+def test_a_stopped_pack_shrinks_as_if_it_had_not_been(
+    train, pack, tmp_path, shrunk, calls
+):
+    for number in calls:
+        train(pack, tmp_path, stop_requested=stop_at_call(number))
+    train(pack, tmp_path, report=pytest.fail)
+    bits.assert_same_runs(tmp_path, shrunk)
+
+
+def test_a_pack_keeps_its_shape_while_most_lanes_train(train, toy, tmp_path):
+    pack = [toy({"seed": 1}), toy({"seed": 2}), toy({"seed": 3, **NAN})]
+    train(pack, tmp_path)
+    for folder in folders(tmp_path, pack):
+        assert records.read_json(folder / "environment.json")["shapes"] == [[0, 3]]
+
+
+def test_exact_lanes_are_solo_runs_bit_for_bit(train, pack, tmp_path, undisturbed, toy):
+    pack = [*pack[1:], toy()]  # Three of four train; then two break.
+    train(pack, tmp_path, exact=True)
+    exact, solo = (folders(w, [toy()])[0] for w in (tmp_path, undisturbed))
+    for name in ("metrics.jsonl", "events.jsonl"):
+        assert (exact / name).read_bytes() == (solo / name).read_bytes()
+    pinned = sorted(path.name for path in (solo / "transitions").iterdir())
+    assert pinned == sorted(path.name for path in (exact / "transitions").iterdir())
+    for name in pinned:
+        bits.assert_same_checkpoint(
+            exact / "transitions" / name, solo / "transitions" / name
+        )
+    environment = records.read_json(exact / "environment.json")
+    assert environment["exact"] is True
+    assert len(environment["shapes"]) == 2
+
+
+def test_one_program_for_each_shape_of_a_pack(pack, tmp_path, build, train):
+    built = []
+
+    def count(pack, table, exact=False):
+        built.append(len(pack))
+        return step.build(pack, table, exact)
+
+    train(pack[1:3], tmp_path, build=count)
+    assert built == [2, 1]
+
+
+def test_going_on_exactly_is_reported(train, toy, tmp_path):
+    reports = []
+    train([toy()], tmp_path, stop_requested=stop_at_call(1))
+    train([toy()], tmp_path, exact=True, report=reports.append)
+    assert len(reports) == 1
+    assert "under other exact than it began with" in reports[0]
+
+
+def test_a_budget_of_pins_keeps_the_first_ones(train, toy, tmp_path, undisturbed):
+    train([toy()], tmp_path, max_pins=2)
+    folder, free = (folders(w, [toy()])[0] for w in (tmp_path, undisturbed))
+    told, all_told = (records.read_rows(f / "events.jsonl") for f in (folder, free))
+    pins = lambda rows: [
+        (i, side) for i, row in enumerate(rows) for side in ("before", "after")
+        if row[side] is not None
+    ]  # fmt: skip
+    assert len(pins(all_told)) > 2
+    assert pins(told) == pins(all_told)[:2]
+    names = {path.name for path in (folder / "transitions").iterdir()}
+    assert len(names) == 3
+    assert "final-after-56" in names
+    bits.assert_same_checkpoint(
+        folder / "transitions" / "final-after-56",
+        free / "transitions" / "final-after-56",
+    )
+
+
+def test_the_parameters_at_the_end_are_kept_of_every_finite_run(shrunk, pack):
+    for folder, broken in zip(
+        folders(shrunk, pack), (False, False, True, True), strict=True
+    ):
+        names = [path.name for path in (folder / "transitions").glob("final-*")]
+        assert names == ([] if broken else ["final-after-56"])
+
+
+def test_a_run_that_began_in_a_pack_goes_on_in_no_other(train, toy, tmp_path):
+    pack = [toy({"seed": seed}) for seed in (1, 2)]
+    train(pack, tmp_path, stop_requested=stop_at_call(3))
+    folder = folders(tmp_path, pack)[0]
+    before = (folder / "metrics.jsonl").read_bytes()
+    for other in ([pack[0]], [pack[0], toy({"seed": 3})]):
+        with pytest.raises(ValueError, match="began in pack .* with 2 runs and is at"):
+            train(other, tmp_path)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+    status = records.read_status(folder)
+    assert loop.began_in(tmp_path, status) == sorted(map(configs.run_id, pack))
+    train(pack, tmp_path)
+    assert records.read_status(folder)["state"] == "done"
+
+
+def test_a_run_without_a_checkpoint_may_go_anywhere(train, toy, tmp_path):
+    def die():
+        raise KeyboardInterrupt  # Before the first checkpoint.
+
+    pack = [toy({"seed": seed}) for seed in (1, 2)]
+    with pytest.raises(KeyboardInterrupt):
+        train(pack, tmp_path, stop_requested=die)
+    assert records.read_status(folders(tmp_path, pack)[0])["pack"] == loop.pack_id(pack)
+    train([pack[0]], tmp_path)
+    assert records.read_status(folders(tmp_path, pack)[0])["state"] == "done"
+
+
+def test_what_a_checkpoint_says_is_json(shrunk, pack):
+    path = shrunk / "packs" / loop.pack_id(pack) / "checkpoints" / "56" / "extra.json"
+    extra = json.loads(path.read_text())
+    assert set(extra) == {"evaluated", "ring_steps", "members", "shapes", "lanes"}
+    progress = standing.Progress(None, [], extra)
+    assert standing.running(progress) == 0
+    assert len(extra["lanes"]) == 4
+
+
+def test_lanes_are_taken_whole(build, toy):
+    pack = [toy({"seed": seed}) for seed in (1, 2, 3)]
+    program = build(pack, tasks.make_table(toy()))
+    lanes = step.make_lanes(pack)
+    state = bits.copy(program.train_chunk(program.init(lanes), lanes, 2))
+    taken = program.take_lanes(state, np.array([2, 0]))
+    for one, other in zip(jax.tree.leaves(taken), jax.tree.leaves(state), strict=True):
+        bits.assert_same(one, other[[2, 0]] if other.ndim else other)
