@@ -14,7 +14,7 @@ def assert_same(actual, expected) -> None:
     actual, expected = jax.device_get((actual, expected))
     named = jax.tree_util.tree_leaves_with_path(actual)
     leaves = jax.tree.leaves(expected)
-    assert len(named) == len(leaves)
+    assert len(named) == len(leaves), f"{len(named)} leaves, not {len(leaves)}"
     for (path, left), right in zip(named, leaves, strict=True):
         name = jax.tree_util.keystr(path)
         left, right = np.asarray(left), np.asarray(right)
@@ -38,9 +38,12 @@ def read_checkpoint(folder: pathlib.Path):
 def assert_same_checkpoint(actual: pathlib.Path, expected: pathlib.Path) -> None:
     """Fails unless two checkpoint folders hold the same arrays and extra value."""
     (left, left_extra), (right, right_extra) = map(read_checkpoint, (actual, expected))
-    assert jax.tree.structure(left) == jax.tree.structure(right)
-    assert_same(left, right)
-    assert left_extra == right_extra
+    assert jax.tree.structure(left) == jax.tree.structure(right), actual
+    assert left_extra == right_extra, f"{actual}: {left_extra}, not {right_extra}"
+    try:
+        assert_same(left, right)
+    except AssertionError as error:
+        raise AssertionError(f"{actual} is not {expected}: {error}") from None
 
 
 def assert_same_runs(actual: pathlib.Path, expected: pathlib.Path) -> None:

@@ -83,21 +83,23 @@ def test_damaged_checkpoints_are_set_aside(train, toy, tmp_path, undisturbed, da
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl", "timing.jsonl"])
 def test_a_full_disk_ends_the_run_and_spoils_nothing(
-    train, toy, tmp_path, undisturbed, name
+    train, toy, tmp_path, undisturbed, monkeypatch, name
 ):
-    folder = run_folder(tmp_path, toy)
-    path, kept = folder / name, folder / "kept"
+    append = records.append
 
-    def fill_the_disk():
-        path.rename(kept)
-        path.symlink_to("/dev/full")
+    def append_half(path, row):
+        if path.name == name and row["step"] > 8:
+            with path.open("a") as file:
+                file.write('{"step": 1')
+            raise OSError(28, "No space left on device")
+        append(path, row)
 
-    with pytest.raises(OSError, match="No space left"):
-        train([toy()], tmp_path, stop_requested=stop_at_call(4, fill_the_disk))
-    status = records.read_status(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "append", append_half)
+        with pytest.raises(OSError, match="No space left"):
+            train([toy()], tmp_path)
+    status = records.read_status(run_folder(tmp_path, toy))
     assert (status["state"], status["reason"]) == ("failed", "error")
-    path.unlink()
-    kept.rename(path)
     train([toy()], tmp_path)
     bits.assert_same_runs(tmp_path, undisturbed)
 
