@@ -6,7 +6,6 @@ Hugging Face's transformers (matrices are [inputs, outputs]).
 """
 
 import pathlib
-import pickle
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -65,10 +64,11 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"CHECKPOINT must be a .pt file, got {str(path)!r}.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
+    except Exception as error:  # A damaged file raises anything.
+        other = re.search(r"GLOBAL (\S+)", str(error))
         raise ValueError(
-            f"{path} must be a PyTorch file of tensors and plain values, but {reason}"
+            f"{path} must be a PyTorch file of tensors and plain values, but "
+            f"{f'holds {other[1]}' if other else 'cannot be read as one'}."
         ) from error
     weights = content.get("model_state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, Mapping):

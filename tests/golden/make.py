@@ -1,6 +1,6 @@
 """Makes the golden files again; needs the extra `torch`.
 
-    python -m tests.golden.make
+python -m tests.golden.make
 """
 
 import numpy as np

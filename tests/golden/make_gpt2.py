@@ -67,7 +67,9 @@ def make() -> dict[str, np.ndarray]:
                 parameter.copy_(drawn / parameter.shape[0] ** 0.5)
             else:
                 parameter.copy_(0.3 * drawn)
-        found = {f"weights/{k}": v.numpy().copy() for k, v in model.state_dict().items()}
+        found = {
+            f"weights/{k}": v.numpy().copy() for k, v in model.state_dict().items()
+        }
         tokens = inputs.tokens()
         found["tokens"] = tokens
         model = model.double()

@@ -75,9 +75,7 @@ def _universal(weights, dtype):
     w = weights
     joined = lambda kind: np.concatenate([w[f"{kind}_{n}"] for n in "qkv"], axis=-1)
     dense = lambda name: {"kernel": w[f"w_{name}"], "bias": w[f"b_{name}"]}
-    norm = lambda place: {
-        name: w[f"{place}_norm_{name}"] for name in ("scale", "bias")
-    }
+    norm = lambda place: {name: w[f"{place}_norm_{name}"] for name in ("scale", "bias")}
     block = {
         "attention": {
             "qkv": {"kernel": joined("w"), "bias": joined("b")},
@@ -132,9 +130,7 @@ def test_the_ponder_cost_has_the_gradient_of_its_equations():
 def _moeut_layer(w):
     heads = lambda name: w[name].transpose(1, 0, 2)  # [D, H, .]
     flat = lambda name: heads(name).reshape(12, -1)
-    norm = lambda place: {
-        name: w[f"{place}_norm_{name}"] for name in ("scale", "bias")
-    }
+    norm = lambda place: {name: w[f"{place}_norm_{name}"] for name in ("scale", "bias")}
     return {
         "attention": {
             "query_key": {"kernel": np.concatenate([flat("w_q"), flat("w_k")], -1)},
