@@ -112,14 +112,14 @@ def convert(weights: Mapping[str, np.ndarray], num_heads: int) -> Imported:
     vocab_size, width = embedding.shape
     hidden = theirs.get("blocks.0.mlp.c_fc.weight", np.zeros(0)).shape[-1]
     sizes = {"D": width, "3D": 3 * width, "F": hidden, "V": vocab_size}
-    expected: dict[str, tuple[str | None, ...]] = {
+    expected: dict[str, tuple[str, ...]] = {
         f"blocks.{block}.{name}": shape
         for block in range(blocks)
         for name, shape in _BLOCK.values()
     } | {"ln_f.weight": ("D",), "ln_f.bias": ("D",)}
-    optional: dict[str, tuple[str | None, ...]] = {
+    optional: dict[str, tuple[str, ...]] = {
         "token_embedding.weight": ("V", "D"),
-        "position_embedding.weight": (None, "D"),
+        "position_embedding.weight": ("any", "D"),
         "lm_head.weight": ("V", "D"),
     }
     _raise(
@@ -160,11 +160,11 @@ def _problems(theirs, expected, optional, sizes) -> list[str]:
             continue
         shape = theirs[name].shape
         fits = len(shape) == len(letters) and all(
-            letter is None or size == sizes[letter]
+            size == sizes.get(letter, size)
             for size, letter in zip(shape, letters, strict=True)
         )
         if not fits:
-            wanted = ", ".join(str(sizes.get(letter, "any")) for letter in letters)
+            wanted = ", ".join(str(sizes.get(letter, letter)) for letter in letters)
             found.append(f"{name} must be [{wanted}], got {list(shape)}.")
         elif not np.isfinite(theirs[name]).all():
             found.append(f"{name} must be finite, but has a number that is not.")
