@@ -1,4 +1,4 @@
-"""The command `rdt`: train, sweep, figures, tasks, models.
+"""The command `rdt`: train, sweep, figures, import-ltg, tasks, models.
 
 Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
 made by the verb that needs them, so that `--help` is immediate.
@@ -103,6 +103,30 @@ def _parser() -> argparse.ArgumentParser:
     tasks.add_argument(
         "--out", type=pathlib.Path, help="of export: a JSON row per line"
     )
+
+    ltg = verbs.add_parser(
+        "import-ltg", help="make a run folder of a checkpoint of Kohli et al."
+    )
+    ltg.add_argument("checkpoint", type=pathlib.Path, metavar="CHECKPOINT.pt")
+    ltg.add_argument("workdir", type=pathlib.Path, metavar="OUT")
+    ltg.add_argument("--num-loops", type=int, required=True, help="R it trained with")
+    ltg.add_argument("--num-heads", type=int, required=True, help="H of its attention")
+    ltg.add_argument(
+        "--step", type=int, default=0, help="optimizer updates it had; default: 0"
+    )
+    ltg.add_argument(
+        "--config",
+        default=str(
+            pathlib.Path(__file__).parents[1] / "configs" / "ltg_folder.py:paper_code"
+        ),
+        metavar="FILE.py:PRESET",
+        help="all that the checkpoint does not tell; default: that of their code",
+    )
+    ltg.epilog = (
+        "The run stands in OUT under its run id. Its data are found with "
+        "--config.task.kwargs.path=FOLDER; without it only the parameters can be used."
+    )
+    ltg.set_defaults(verb=_import_ltg, takes_overrides=True)
     tasks.set_defaults(verb=_tasks)
 
     models = verbs.add_parser("models", help="list the models and their components")
@@ -292,6 +316,28 @@ def _size(count: int) -> str:
 
 def _figures(options: argparse.Namespace) -> int:
     _show(options, _plan(options))
+    return WELL
+
+
+def _import_ltg(options: argparse.Namespace) -> int:
+    from rdt_jax import config as configs
+    from rdt_jax.models import import_ltg
+    from rdt_jax.training import imported
+
+    with _mistakes():
+        weights = import_ltg.read(options.checkpoint)
+        found = import_ltg.convert(weights, options.num_heads)
+        config = configs.load(options.config)
+        folder = imported.write_run(
+            options.workdir,
+            config,
+            configs.parse_overrides(config, options.overrides),
+            found,
+            num_loops=options.num_loops,
+            step=options.step,
+            source=options.checkpoint,
+        )
+    print(folder)
     return WELL
 
 

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from rdt_jax import cli
 from rdt_jax import config as configs
+from rdt_jax.models import import_ltg
 from rdt_jax.sweep import spec
 from rdt_jax.training import records
+from tests.golden import FOLDER
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "knowledge_composition.py") + ":smoke"
@@ -49,7 +52,16 @@ def _rdt(*arguments, cache):
 
 
 @pytest.mark.parametrize(
-    "verb", [(), ("train",), ("sweep",), ("figures",), ("tasks",), ("models",)]
+    "verb",
+    [
+        (),
+        ("train",),
+        ("sweep",),
+        ("figures",),
+        ("import-ltg",),
+        ("tasks",),
+        ("models",),
+    ],
 )
 def test_help_exits_0_and_imports_no_jax(verb):
     code = (
@@ -111,6 +123,29 @@ def test_an_argument_that_no_verb_takes_exits_2(capsys):
         with pytest.raises(SystemExit, match="2"):
             cli.main(arguments)
         assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_import_ltg_reads_the_file_and_prints_the_run(tmp_path, monkeypatch, capsys):
+    with np.load(FOLDER / "gpt2.npz") as file:
+        weights = {k.partition("/")[2]: file[k] for k in file if "weights/" in k}
+    monkeypatch.setattr(import_ltg, "read", lambda path: weights)
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"weights")
+    arguments = ["import-ltg", str(checkpoint), str(tmp_path / "out"), "--num-loops=3"]
+    assert cli.main([*arguments, "--num-heads=3", "--step=20"]) == 0
+    folder = pathlib.Path(capsys.readouterr().out.strip())
+    config = configs.read_run(folder)
+    assert (config.recurrence.num_loops, config.task.kwargs.answer_at) == (3, "pad")
+    assert (folder / "transitions" / "final-after-20").is_dir()
+    assert cli.main([*arguments, "--num-heads=5"]) == 2
+    assert "--num-heads must divide" in capsys.readouterr().err
+
+
+def test_import_ltg_without_torch_exits_2_and_says_how(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    arguments = ["import-ltg", "c.pt", str(tmp_path), "--num-loops=3", "--num-heads=3"]
+    assert cli.main(arguments) == 2
+    assert "needs torch: pip install -e '.[torch]'" in capsys.readouterr().err
 
 
 def test_tasks_lists_names_and_arguments(capsys):

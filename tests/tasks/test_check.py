@@ -62,7 +62,7 @@ BREAKS = {
         "determinism",
         "another process makes another table",
     ),
-    "import sys; sys.argv[0] == '-c' and exit('no')": ("determinism", "cannot make"),
+    "import sys; 'pytest' in sys.modules or exit('no')": ("determinism", "cannot make"),
     "tokens[1] = tokens[0]; split[:2] = [0, 1]": (
         "leakage",
         "1 questions stand in train/id",
