@@ -41,7 +41,7 @@ def tables(found: Estimate) -> tuple[Table, Table]:
     for at in found.at_loops:
         needed, executed = sum(at.needed), sum(at.executed)
         updates.add_row(
-            f"{at.loops:.0f}" if at.loops == int(at.loops) else f"{at.loops:.1f}*",
+            f"{at.loops:.3g}*" if at.is_drawn else f"{at.loops:g}",
             _short(at.needed.forward / found.length),
             _short(needed / found.length),
             _short(needed * found.batch_size),

@@ -16,12 +16,14 @@ class AtLoops(NamedTuple):
 
     Attributes:
       loops: R, or its mean if it is drawn.
+      is_drawn: whether it is.
       needed: operations of a row at the least.
       executed: operations of a row that the program multiplies, without recomputation.
       memory: remat policy -> bytes, as `memory.of_update` predicts them.
     """
 
     loops: float
+    is_drawn: bool
     needed: cost.Passes
     executed: cost.Passes
     memory: dict[str, int]
@@ -51,6 +53,8 @@ def fixed_loops(
     Where the gradient goes through more loops than these, it goes through all of them.
     """
     depth = config.recurrence.backprop_depth
+    if depth is not None and depth > num_loops:
+        depth = None
     none = ("mean_loops", "min_loops", "max_loops", "sigma")
     return configs.override(
         config,
@@ -58,11 +62,10 @@ def fixed_loops(
             "recurrence.num_loops": num_loops,
             "recurrence.eval_loops": (),
             "recurrence.sampling": "fixed",
-            "recurrence.backprop_depth": None if depth is None or depth > num_loops
-            else depth,
+            "recurrence.backprop_depth": depth,
             **{f"recurrence.{key}": None for key in none},
         },
-    )  # fmt: skip
+    )
 
 
 def estimate(
@@ -84,6 +87,7 @@ def estimate(
         )
         return AtLoops(
             loops=loop.mean_loops(config.recurrence),
+            is_drawn=config.recurrence.sampling != "fixed",
             needed=count(None),
             executed=count(config.batch_size),
             memory={
