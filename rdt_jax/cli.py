@@ -1,4 +1,4 @@
-"""The command `rdt`: train, sweep, figures, import-ltg, tasks, models.
+"""The command `rdt`: train, sweep, figures, cost, import-ltg, tasks, models.
 
 Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
 made by the verb that needs them, so that `--help` is immediate.
@@ -127,6 +127,13 @@ def _parser() -> argparse.ArgumentParser:
         "--config.task.kwargs.path=FOLDER; without it only the parameters can be used."
     )
     ltg.set_defaults(verb=_import_ltg, takes_overrides=True)
+
+    cost = verbs.add_parser("cost", help="say what a run will cost; compiles nothing")
+    cost.add_argument("--config", required=True, metavar="FILE.py:PRESET")
+    cost.add_argument(
+        "--loops", metavar="R,R,..", help="loop counts, besides that of the config"
+    )
+    cost.set_defaults(verb=_cost, takes_overrides=True)
     tasks.set_defaults(verb=_tasks)
 
     models = verbs.add_parser("models", help="list the models and their components")
@@ -146,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
             help="disk for the parameters that each run keeps at transitions, such as "
             "500MB; default: for all of them",
         )
+    for verb in (train, sweep, cost):
         verb.epilog = "Any config key can be set: --config.model.width=128"
     return parser
 
@@ -168,11 +176,7 @@ def _train(options: argparse.Namespace) -> int:
 
     with _mistakes():
         budget = _bytes(options, "transition_budget")
-        config = configs.load(options.config)
-        config = configs.override(
-            config, configs.parse_overrides(config, options.overrides)
-        )
-        loop.check(config)
+        config = _config(options)
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
@@ -199,6 +203,47 @@ def _train(options: argparse.Namespace) -> int:
                 monitor.log()
     print(options.workdir / name)
     return FAILED if status["state"] == "failed" else WELL
+
+
+def _config(options: argparse.Namespace):
+    """Returns the valid config that the arguments name."""
+    from rdt_jax import config as configs
+    from rdt_jax.training import loop
+
+    config = configs.load(options.config)
+    config = configs.override(
+        config, configs.parse_overrides(config, options.overrides)
+    )
+    loop.check(config)
+    return config
+
+
+def _cost(options: argparse.Namespace) -> int:
+    import jax
+    from rich.console import Console
+
+    from rdt_jax.figures import cost
+    from rdt_jax.training import estimate, loop
+
+    jax.config.update("jax_platforms", "cpu")  # Traces only; holds no accelerator.
+    with _mistakes():
+        config = _config(options)
+        counts = _loop_counts(options.loops)
+        for count in counts:
+            loop.check(estimate.fixed_loops(config, count))
+    for table in cost.tables(estimate.estimate(config, counts)):
+        Console().print(table)
+    return WELL
+
+
+def _loop_counts(text: str | None) -> list[int]:
+    """Reads 1,2,4; ValueError says what is expected."""
+    parts = [] if text is None else text.split(",")
+    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise ValueError(
+            f"--loops must be ints of at least 1 such as 1,2,4, got {text!r}."
+        )
+    return [int(part) for part in parts]
 
 
 def _sweep(options: argparse.Namespace) -> int:

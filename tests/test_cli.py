@@ -59,6 +59,7 @@ def _rdt(*arguments, cache):
         ("sweep",),
         ("figures",),
         ("import-ltg",),
+        ("cost",),
         ("tasks",),
         ("models",),
     ],
@@ -165,6 +166,35 @@ def test_models_lists_presets_with_components_and_source(capsys):
         "rdt", "feedforward", "universal", "moeut", "huginn", "gated", "custom",
         "components",
     ]  # fmt: skip
+
+
+def test_cost_prints_both_tables(capsys):
+    arguments = ["cost", f"--config={CONFIG}", "--config.model.width=8", "--loops=3"]
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "embedding" in out and "memory" in out
+    rows = [line.split() for line in out.splitlines() if line[:2] in ("2 ", "3 ")]
+    assert [row[0] for row in rows] == ["2", "3"]
+    assert {len(row) for row in rows} == {8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--loops=1,x"], "must be ints of at least 1 such as 1,2,4, got '1,x'"),
+        (["--loops=0"], "--loops must be ints of at least 1"),
+        (["--loops="], "--loops must be ints of at least 1"),
+        (["--config.model.width=33"], "model.width (33) must be a multiple of"),
+        (
+            ["--config.recurrence.num_loops=1", "--config.model.preset=feedforward",
+             "--loops=2"],
+            "recurrence.num_loops must be 1 in preset feedforward, got 2",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_cost_exits_2(arguments, message, capsys):
+    assert cli.main(["cost", f"--config={CONFIG}", *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_run_folder_that_was_edited_is_refused(tmp_path, cache):
