@@ -6,6 +6,7 @@ words do not give one. Where residues matter, their number comes first.
 
 import operator
 import re
+import statistics
 from collections.abc import Callable, Mapping
 
 UNKNOWN = "?"
@@ -14,16 +15,14 @@ _ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
     "-": operator.sub,
     "*": operator.mul,
 }
-_LISTS: Mapping[str, Callable[[list[int]], int]] = {  # of ascending digits
-    "MAX": lambda digits: digits[-1],
-    "MIN": lambda digits: digits[0],
-    "MED": lambda digits: (
-        (digits[(len(digits) - 1) // 2] + digits[len(digits) // 2]) // 2
-    ),
+_LISTS: Mapping[str, Callable[[list[int]], int]] = {
+    "MAX": max,
+    "MIN": min,
+    "MED": lambda digits: int(statistics.median(digits)),
     "SUM_MOD": lambda digits: sum(digits) % 10,
 }
 _TRUTH = {"and": ("TT",), "or": ("TT", "TF", "FT"), "xor": ("TF", "FT")}
-_CLOSING = dict(("()", "[]", "{}", "<>", "⟨⟩", "«»", "⌈⌉", "⌊⌋"))
+_CLOSING = dict(zip("([{<⟨«⌈⌊", ")]}>⟩»⌉⌋", strict=True))
 Pairs = list[tuple[str, str]]
 
 
@@ -49,10 +48,10 @@ def reduce_formula(question: list[str]) -> list[str]:
 
 
 def reduce_lists(question: list[str]) -> list[str]:
-    """Sorts the digits of the innermost lists until one digit is left."""
+    """Writes digits for the innermost lists until one digit is left."""
 
     def value(match: re.Match[str]) -> str:
-        return str(_LISTS[match[1]](sorted(map(int, match[2].split()))))
+        return str(_LISTS[match[1]]([int(digit) for digit in match[2].split()]))
 
     return _reduce(question, r"\[([A-Z_]+)((?: \d)+) \]", value)
 
