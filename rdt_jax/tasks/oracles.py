@@ -8,11 +8,11 @@ here: cogs, whose sentences are parsed in its tests only.
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from rdt_jax.tasks import rows
+from rdt_jax.tasks import oracles_by_depth, rows
 from rdt_jax.tasks.base import Table
+from rdt_jax.tasks.oracles_by_depth import UNKNOWN
 
 Oracle = Callable[[Table, Sequence[int]], list[list[str]]]
-UNKNOWN = "?"  # the answer where the words do not give one
 
 
 def follow_relations(table: Table, chosen: Sequence[int]) -> list[list[str]]:
@@ -192,13 +192,31 @@ def _each(answer: Callable[[list[str]], list[str]]) -> Oracle:
     return lambda table, chosen: [answer(rows.decode(table, r)[0]) for r in chosen]
 
 
+def _each_modulo(answer: Callable[[int, list[str]], list[str]]) -> Oracle:
+    """The same of one that takes the number of residues in the vocabulary first."""
+
+    def oracle(table: Table, chosen: Sequence[int]) -> list[list[str]]:
+        modulus = sum(word.isdecimal() for word in table.vocab)
+        return [answer(modulus, rows.decode(table, row)[0]) for row in chosen]
+
+    return oracle
+
+
 # Task -> its oracle; ORACLES in rdt_jax/tasks adds those of installed packages.
 BUILT_IN: Mapping[str, Oracle] = {
+    "arithmetic_expression": _each_modulo(oracles_by_depth.reduce_arithmetic),
+    "boolean_expression": _each(oracles_by_depth.reduce_formula),
+    "dag_arithmetic": _each_modulo(oracles_by_depth.solve_equations),
+    "dyck": _each(oracles_by_depth.match_brackets),
+    "graph_next_step": _each(oracles_by_depth.step_towards),
+    "graph_reachability": _each(oracles_by_depth.reach),
     "group_composition": move_points,
     "group_operation": move_points,
+    "kinship": _each(oracles_by_depth.count_generations),
     "knowledge_comparison": compare_values,
     "knowledge_composition": follow_relations,
     "knowledge_depth": follow_relations,
+    "listops": _each(oracles_by_depth.reduce_lists),
     "lookup_tables": follow_relations,
     "ltg_folder": follow_relations,
     "modular": modular,
@@ -206,4 +224,5 @@ BUILT_IN: Mapping[str, Oracle] = {
     "p_hop_induction": _each(hop),
     "pcfg": _each(edit_strings),
     "scan": _each(rewrite_command),
+    "transitive_inference": _each(oracles_by_depth.compare_items),
 }
