@@ -91,7 +91,10 @@ def _universal(weights, dtype):
         "prelude": [], "core": [block], "coda": [], "embedding": w["embedding"],
         "final_norm": norm("final"), "halting": dense("halt"),
     }  # fmt: skip
-    return params, _model("universal", dtype, width=12, num_heads=3, mlp_width=20)
+    model = _model(
+        "universal", dtype, width=12, num_heads=3, mlp_width=20, scale_embedding=False
+    )
+    return params, model
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
