@@ -299,7 +299,8 @@ def _append(
     if seen.row is not None:
         records.append(folder / "metrics.jsonl", {"step": at} | seen.row)
         for name, value in seen.row.items():
-            board.add_scalar(name, value, at)
+            if "[" not in name:  # Hundreds of breakdowns would take most of the time.
+                board.add_scalar(name, value, at)
         board.flush()
     for event in seen.events:
         records.append(folder / "events.jsonl", event)
