@@ -1,35 +1,48 @@
 """The packs that are trained, killed and trained on: what a new one needs is a line."""
 
+import json
 import pathlib
-from typing import Any
-
-import ml_collections
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from rdt_jax import config as configs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Two-hop questions at toy size, evaluated and saved so often that most of a process's
-# time, once it has started, goes into its records.
+# Toy sizes, evaluated and saved so often that most of a process's time, once it has
+# started, goes into its records.
 _TOY: dict[str, Any] = {
     "num_steps": 48,
     "eval_every_steps": 4,
     "checkpoint_every_steps": 8,
     "batch_size": 13,
-    "task.kwargs.num_entities": 11,
-    "task.kwargs.num_relations": 5,
-    "task.kwargs.out_degree": 3,
-    "task.kwargs.ood_share": 0.0,  # Without ood, phases can pass so early.
-    "task.kwargs.phi": 1.3,
-    "task.kwargs.atomic_repeats": 2,
     "model.width": 14,
     "model.num_heads": 2,
     "model.core_blocks": 1,
     "model.remat": "none",  # Compiles faster.
     "optimizer.learning_rate": 1e-2,
     "optimizer.warmup_steps": 5,
+}
+_TWO_HOPS = _TOY | {
+    "task.kwargs.num_entities": 11,
+    "task.kwargs.num_relations": 5,
+    "task.kwargs.out_degree": 3,
+    "task.kwargs.ood_share": 0.0,  # Without ood, phases can pass so early.
+    "task.kwargs.phi": 1.3,
+    "task.kwargs.atomic_repeats": 2,
     "phases.memorized": 0.3,
     "phases.id_generalized": 0.3,
+}
+_STAGES = _TOY | {
+    "task.kwargs.num_entities": 7,
+    "task.kwargs.num_relations": 3,
+    "task.kwargs.max_hops": 5,
+    "task.kwargs.max_train_hops": 4,
+    "task.kwargs.train_per_hop": 40,
+    "task.kwargs.heldout_per_hop": 20,
+    "recurrence.num_loops": 2,
+    "phases.hop_learned": 0.06,  # Chance is 1/7: stages pass soon.
+    "curriculum.reset_optimizer": True,
 }
 _SLOW = {"optimizer.learning_rate": 1e-4}  # Passes no phase, and spends its budget.
 _BREAKS = {  # Weights grow 300-fold an update, until their products overflow.
@@ -38,14 +51,47 @@ _BREAKS = {  # Weights grow 300-fold an update, until their products overflow.
     "optimizer.warmup_steps": 0,
 }
 
-# Name -> the overrides of each lane.
-CASES: dict[str, list[dict[str, Any]]] = {
-    "solo": [{"stop_after_phases": False}],
-    "pack": [{"seed": 1}, {"seed": 2} | _SLOW, {"seed": 3} | _BREAKS],
+
+class Case(NamedTuple):
+    """A pack.
+
+    Attributes:
+      config: a named config.
+      overrides: of all lanes.
+      lanes: the overrides of each.
+      exact: as of `loop.train`.
+      onset_errors: of `training.phases`; fewer let few rows begin a phase.
+    """
+
+    config: str
+    overrides: Mapping[str, Any]
+    lanes: list[dict[str, Any]]
+    exact: bool = False
+    onset_errors: float = 4.0
+
+
+_COMPOSITION = "knowledge_composition.py:smoke"
+_THREE = [{"seed": 1}, {"seed": 2} | _SLOW, {"seed": 3} | _BREAKS]
+CASES = {
+    "solo": Case(_COMPOSITION, _TWO_HOPS | {"stop_after_phases": False}, [{}]),
+    # One lane breaks, one ends early, after which the third goes on alone.
+    "pack": Case(_COMPOSITION, _TWO_HOPS, _THREE),
+    "exact": Case(_COMPOSITION, _TWO_HOPS, _THREE, exact=True),
+    "curriculum": Case(
+        "knowledge_depth.py:smoke",
+        _STAGES,
+        [{"seed": 2}, {"seed": 3}, {"seed": 1} | _SLOW],
+        onset_errors=-1.0,
+    ),
 }
 
 
-def make(name: str) -> list[ml_collections.ConfigDict]:
-    """Returns the configs of a case."""
-    smoke = configs.load(f"{ROOT}/configs/knowledge_composition.py:smoke")
-    return [configs.override(smoke, _TOY | lane) for lane in CASES[name]]
+def write(name: str, path: pathlib.Path) -> None:
+    """Writes what the child needs to know of a case."""
+    case = CASES[name]
+    config = configs.load(f"{ROOT}/configs/{case.config}")
+    lanes = [
+        configs.override(config, {**case.overrides, **lane}) for lane in case.lanes
+    ]
+    values = {"exact": case.exact, "onset_errors": case.onset_errors}
+    path.write_text(json.dumps(values | {"lanes": [configs.to_json(c) for c in lanes]}))
