@@ -40,6 +40,9 @@ def _components(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 def _sized(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     config = _components(config)
+    # Of the size of the coordinates, beside which a word would else not be seen.
+    config.model.embedding_std = config.model.width**-0.5
+    config.model.scale_embedding = True
     config.recurrence.num_loops = 6
     config.optimizer.learning_rate = 2e-3
     return config

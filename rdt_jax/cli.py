@@ -1,4 +1,4 @@
-"""The command `rdt`: train, sweep, figures, tasks, models.
+"""The command `rdt`: train, sweep, figures, cost, import-ltg, tasks, models.
 
 Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
 made by the verb that needs them, so that `--help` is immediate.
@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 WELL, FAILED, MISTAKE = 0, 1, 2
 
@@ -87,7 +88,52 @@ def _parser() -> argparse.ArgumentParser:
     _study_arguments(figures)
     figures.set_defaults(verb=_figures, takes_overrides=True)
 
-    tasks = verbs.add_parser("tasks", help="list the tasks and their arguments")
+    tasks = verbs.add_parser(
+        "tasks",
+        help="list the tasks; show, check or export one",
+        usage="rdt tasks [-h] [NAME | check NAME | export NAME --out FILE]\n"
+        "                 [--preset PRESET] [--set KEY=VALUE ...]",
+    )
+    tasks.add_argument("words", nargs="*", metavar="NAME", help="a task of the list")
+    tasks.add_argument("--preset", help="of configs/NAME.py; default: cpu")
+    tasks.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+        help="arguments of the task, on top of the preset",
+    )  # fmt: skip
+    tasks.add_argument(
+        "--out", type=pathlib.Path, help="of export: a JSON row per line"
+    )
+
+    ltg = verbs.add_parser(
+        "import-ltg", help="make a run folder of a checkpoint of Kohli et al."
+    )
+    ltg.add_argument("checkpoint", type=pathlib.Path, metavar="CHECKPOINT.pt")
+    ltg.add_argument("workdir", type=pathlib.Path, metavar="OUT")
+    ltg.add_argument("--num-loops", type=int, required=True, help="R it trained with")
+    ltg.add_argument("--num-heads", type=int, required=True, help="H of its attention")
+    ltg.add_argument(
+        "--step", type=int, default=0, help="optimizer updates it had; default: 0"
+    )
+    ltg.add_argument(
+        "--config",
+        default=str(
+            pathlib.Path(__file__).parents[1] / "configs" / "ltg_folder.py:paper_code"
+        ),
+        metavar="FILE.py:PRESET",
+        help="all that the checkpoint does not tell; default: that of their code",
+    )
+    ltg.epilog = (
+        "The run stands in OUT under its run id. Its data are found with "
+        "--config.task.kwargs.path=FOLDER; without it only the parameters can be used."
+    )
+    ltg.set_defaults(verb=_import_ltg, takes_overrides=True)
+
+    cost = verbs.add_parser("cost", help="say what a run will cost; compiles nothing")
+    cost.add_argument("--config", required=True, metavar="FILE.py:PRESET")
+    cost.add_argument(
+        "--loops", metavar="R,R,..", help="loop counts, besides that of the config"
+    )
+    cost.set_defaults(verb=_cost, takes_overrides=True)
     tasks.set_defaults(verb=_tasks)
 
     models = verbs.add_parser("models", help="list the models and their components")
@@ -107,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
             help="disk for the parameters that each run keeps at transitions, such as "
             "500MB; default: for all of them",
         )
+    for verb in (train, sweep, cost):
         verb.epilog = "Any config key can be set: --config.model.width=128"
     return parser
 
@@ -129,11 +176,7 @@ def _train(options: argparse.Namespace) -> int:
 
     with _mistakes():
         budget = _bytes(options, "transition_budget")
-        config = configs.load(options.config)
-        config = configs.override(
-            config, configs.parse_overrides(config, options.overrides)
-        )
-        loop.check(config)
+        config = _config(options)
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
@@ -160,6 +203,47 @@ def _train(options: argparse.Namespace) -> int:
                 monitor.log()
     print(options.workdir / name)
     return FAILED if status["state"] == "failed" else WELL
+
+
+def _config(options: argparse.Namespace):
+    """Returns the valid config that the arguments name."""
+    from rdt_jax import config as configs
+    from rdt_jax.training import loop
+
+    config = configs.load(options.config)
+    config = configs.override(
+        config, configs.parse_overrides(config, options.overrides)
+    )
+    loop.check(config)
+    return config
+
+
+def _cost(options: argparse.Namespace) -> int:
+    import jax
+    from rich.console import Console
+
+    from rdt_jax.figures import cost
+    from rdt_jax.training import estimate, loop
+
+    jax.config.update("jax_platforms", "cpu")  # Traces only; holds no accelerator.
+    with _mistakes():
+        config = _config(options)
+        counts = _loop_counts(options.loops)
+        for count in counts:
+            loop.check(estimate.fixed_loops(config, count))
+    for table in cost.tables(estimate.estimate(config, counts)):
+        Console().print(table)
+    return WELL
+
+
+def _loop_counts(text: str | None) -> list[int]:
+    """Reads 1,2,4; ValueError says what is expected."""
+    parts = [] if text is None else text.split(",")
+    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise ValueError(
+            f"--loops must be ints of at least 1 such as 1,2,4, got {text!r}."
+        )
+    return [int(part) for part in parts]
 
 
 def _sweep(options: argparse.Namespace) -> int:
@@ -280,19 +364,119 @@ def _figures(options: argparse.Namespace) -> int:
     return WELL
 
 
+def _import_ltg(options: argparse.Namespace) -> int:
+    from rdt_jax import config as configs
+    from rdt_jax.models import import_ltg
+    from rdt_jax.training import imported
+
+    with _mistakes():
+        weights = import_ltg.read(options.checkpoint)
+        found = import_ltg.convert(weights, options.num_heads)
+        config = configs.load(options.config)
+        folder = imported.write_run(
+            options.workdir,
+            config,
+            configs.parse_overrides(config, options.overrides),
+            found,
+            num_loops=options.num_loops,
+            step=options.step,
+            source=options.checkpoint,
+        )
+    print(folder)
+    return WELL
+
+
 def _tasks(options: argparse.Namespace) -> int:
     import inspect
 
     from rdt_jax import tasks
+    from rdt_jax.tasks import page
 
-    del options
-    for name, function in tasks.TASKS.items():
-        signature = inspect.signature(function)
-        first_line = (inspect.getdoc(function) or "").partition("\n")[0]
-        print(f"{name}: {first_line}")
-        for parameter in signature.parameters.values():
-            if parameter.name != "seed":
-                print(f"  {parameter}")
+    verb, name = _task_words(options)
+    if name is None:
+        with _mistakes():
+            functions = tasks.TASKS
+        for name, function in functions.items():
+            print(page.title(name, function))
+            for parameter in inspect.signature(function).parameters.values():
+                if parameter.name != "seed":
+                    print(f"  {parameter}")
+        return WELL
+    with _mistakes():
+        kwargs = _task_arguments(name, options)
+        function = tasks.lookup(name)
+        if verb == "check":
+            return _check_task(name, kwargs)
+        table = function(**kwargs)
+    if verb == "export":
+        return _export_task(table, options.out)
+    for line in page.describe(name, function, kwargs, table):
+        print(line)
+    return WELL
+
+
+def _task_words(options: argparse.Namespace) -> tuple[str, str | None]:
+    """Returns what to do with a task (show, check, export) and which; None: all."""
+    words = options.words
+    verb = words[0] if words and words[0] in ("check", "export") else "show"
+    names = words if verb == "show" else words[1:]
+    if len(names) != 1 and (verb != "show" or names):
+        raise _Mistake(
+            f"rdt tasks takes one NAME, after check or export if any, got {words}."
+        )
+    if (verb == "export") != (options.out is not None):
+        raise _Mistake("rdt tasks export NAME needs --out FILE, and nothing else does.")
+    if not names and (options.preset or options.set):
+        raise _Mistake("--preset and --set need the NAME of a task.")
+    return verb, names[0] if names else None
+
+
+def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    from rdt_jax import config as configs
+    from rdt_jax import registry, tasks
+    from rdt_jax.tasks import arguments
+
+    function = tasks.lookup(name)
+    presets = arguments.of_presets(name)
+    if presets or options.preset:
+        kwargs = registry.lookup("preset", presets, options.preset or "cpu")
+    else:
+        kwargs = arguments.defaults(function)
+    kwargs = kwargs | arguments.parse(function, options.set)
+    rest = {key: value for key, value in kwargs.items() if key != "seed"}
+    problems = arguments.problems(function, rest)
+    if type(kwargs["seed"]) is not int or kwargs["seed"] < 0:
+        problems.append(f"seed must be an int of at least 0, got {kwargs['seed']!r}.")
+    configs.raise_problems(problems)
+    return kwargs
+
+
+def _check_task(name: str, kwargs: dict[str, Any]) -> int:
+    from rdt_jax.tasks import check
+
+    failed = []
+    for finding in check.check(name, kwargs):
+        print(f"{finding.verdict:5} {finding.name}: {finding.text}", flush=True)
+        if finding.verdict == "fails":
+            failed.append(finding.name)
+    if failed:
+        print(f"rdt: {name} fails the check: {', '.join(failed)}", file=sys.stderr)
+    return FAILED if failed else WELL
+
+
+def _export_task(table: Any, path: pathlib.Path) -> int:
+    import json
+
+    from rdt_jax.tasks import rows
+
+    if not path.parent.is_dir() or path.is_dir():
+        raise _Mistake(f"--out must be a file in a folder that exists, got {path}.")
+    part = path.with_name(path.name + ".part")
+    with part.open("w") as file:
+        for row in rows.as_json(table):
+            file.write(json.dumps(row) + "\n")
+    part.replace(path)
+    print(f"{len(table.tokens)} rows in {path}")
     return WELL
 
 

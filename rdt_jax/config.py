@@ -45,6 +45,8 @@ def load(spec: str) -> ml_collections.ConfigDict:
 def load_module(path: pathlib.Path, kind: str) -> Any:
     """Imports a Python file by path; it may import its siblings from their root.
 
+    A file outside of the repository may import the repository's `configs`.
+
     Raises:
       ValueError: if the file does not exist; the message lists its siblings.
     """
@@ -60,12 +62,35 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"_{kind}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, root)
+    before = [*sys.path]
+    sys.path[:] = [root, *before, str(pathlib.Path(__file__).resolve().parents[1])]
     try:
         spec.loader.exec_module(module)
     finally:
-        sys.path.remove(root)
+        sys.path[:] = before
     return module
+
+
+def named_configs() -> dict[str, pathlib.Path]:
+    """Returns the repository's configs by name; none if installed without them."""
+    folder = pathlib.Path(__file__).resolve().parents[1] / "configs"
+    if not (folder / "base.py").is_file():
+        return {}
+    paths = sorted(folder.glob("*.py"))
+    return {p.stem: p for p in paths if p.stem not in ("__init__", "base")}
+
+
+def preset_names(path: pathlib.Path) -> tuple[str, ...]:
+    """Names the presets of a config file, the keys of its PRESETS.
+
+    Raises:
+      ValueError: if the file does not exist or has no PRESETS.
+    """
+    module = load_module(path, "config")
+    presets = getattr(module, "PRESETS", None)
+    if presets is None:
+        raise ValueError(f"{path} must define PRESETS, a table of its presets.")
+    return tuple(presets)
 
 
 def parse_overrides(

@@ -4,6 +4,7 @@ Tests that measure bits, memory, cost or collectives start a subprocess without 
 settings.
 """
 
+import functools
 import pathlib
 
 import jax
@@ -12,6 +13,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
+from tests import packages
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -54,3 +56,14 @@ def tiny_config() -> ml_collections.ConfigDict:
 def tiny_table(tiny_config: ml_collections.ConfigDict) -> tasks.Table:
     """The table of `tiny_config`."""
     return tasks.make_table(tiny_config)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Installs a package for a test: `packages.install` into a folder of its own."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    yield functools.partial(packages.install, folder)
+    monkeypatch.undo()
+    packages.forget()

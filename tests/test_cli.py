@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from rdt_jax import cli
 from rdt_jax import config as configs
+from rdt_jax.models import import_ltg
 from rdt_jax.sweep import spec
 from rdt_jax.training import records
+from tests.golden import FOLDER
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "knowledge_composition.py") + ":smoke"
@@ -49,7 +52,17 @@ def _rdt(*arguments, cache):
 
 
 @pytest.mark.parametrize(
-    "verb", [(), ("train",), ("sweep",), ("figures",), ("tasks",), ("models",)]
+    "verb",
+    [
+        (),
+        ("train",),
+        ("sweep",),
+        ("figures",),
+        ("import-ltg",),
+        ("cost",),
+        ("tasks",),
+        ("models",),
+    ],
 )
 def test_help_exits_0_and_imports_no_jax(verb):
     code = (
@@ -113,6 +126,29 @@ def test_an_argument_that_no_verb_takes_exits_2(capsys):
         assert "unrecognized arguments" in capsys.readouterr().err
 
 
+def test_import_ltg_reads_the_file_and_prints_the_run(tmp_path, monkeypatch, capsys):
+    with np.load(FOLDER / "gpt2.npz") as file:
+        weights = {k.partition("/")[2]: file[k] for k in file if "weights/" in k}
+    monkeypatch.setattr(import_ltg, "read", lambda path: weights)
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"weights")
+    arguments = ["import-ltg", str(checkpoint), str(tmp_path / "out"), "--num-loops=3"]
+    assert cli.main([*arguments, "--num-heads=3", "--step=20"]) == 0
+    folder = pathlib.Path(capsys.readouterr().out.strip())
+    config = configs.read_run(folder)
+    assert (config.recurrence.num_loops, config.task.kwargs.answer_at) == (3, "pad")
+    assert (folder / "transitions" / "final-after-20").is_dir()
+    assert cli.main([*arguments, "--num-heads=5"]) == 2
+    assert "--num-heads must divide" in capsys.readouterr().err
+
+
+def test_import_ltg_without_torch_exits_2_and_says_how(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    arguments = ["import-ltg", "c.pt", str(tmp_path), "--num-loops=3", "--num-heads=3"]
+    assert cli.main(arguments) == 2
+    assert "needs torch: pip install -e '.[torch]'" in capsys.readouterr().err
+
+
 def test_tasks_lists_names_and_arguments(capsys):
     assert cli.main(["tasks"]) == 0
     out = capsys.readouterr().out
@@ -130,6 +166,35 @@ def test_models_lists_presets_with_components_and_source(capsys):
         "rdt", "feedforward", "universal", "moeut", "huginn", "gated", "custom",
         "components",
     ]  # fmt: skip
+
+
+def test_cost_prints_both_tables(capsys):
+    arguments = ["cost", f"--config={CONFIG}", "--config.model.width=8", "--loops=3"]
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "embedding" in out and "memory" in out
+    rows = [line.split() for line in out.splitlines() if line[:2] in ("2 ", "3 ")]
+    assert [row[0] for row in rows] == ["2", "3"]
+    assert {len(row) for row in rows} == {8}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--loops=1,x"], "must be ints of at least 1 such as 1,2,4, got '1,x'"),
+        (["--loops=0"], "--loops must be ints of at least 1"),
+        (["--loops="], "--loops must be ints of at least 1"),
+        (["--config.model.width=33"], "model.width (33) must be a multiple of"),
+        (
+            ["--config.recurrence.num_loops=1", "--config.model.preset=feedforward",
+             "--loops=2"],
+            "recurrence.num_loops must be 1 in preset feedforward, got 2",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_cost_exits_2(arguments, message, capsys):
+    assert cli.main(["cost", f"--config={CONFIG}", *arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_run_folder_that_was_edited_is_refused(tmp_path, cache):

@@ -149,6 +149,11 @@ class SwitchHead(nn.Module):
 ATTENTIONS: Mapping[str, type[Any]] = {"dense": Attention, "switch_head": SwitchHead}
 
 
+def is_short(length: int) -> bool:
+    """Says whether rows of so many tokens take `attend_short`."""
+    return length <= _SHORT
+
+
 def _values_dense(x, values, route):
     every = jnp.einsum("btd,hedk->bthek", x, values)
     return jnp.einsum("bthek,bthe->bthk", every, experts.gates(route).astype(x.dtype))
@@ -193,7 +198,7 @@ def _attend(q, k, v, mask, drop_weights, config: ModelConfig):
     if config.position == "rope":
         turn = lambda x: rotate(x, config.rope_fraction, config.rope_base)
         q, k = turn(q), turn(k)
-    attend = attend_short if q.shape[1] <= _SHORT else attend_long
+    attend = attend_short if is_short(q.shape[1]) else attend_long
     return attend(q, k, v, mask, drop_weights)
 
 

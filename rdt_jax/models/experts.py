@@ -95,15 +95,20 @@ class Groups(NamedTuple):
     expert: jax.Array
 
 
+def blocks_of(rows: int, num_experts: int) -> tuple[int, int]:
+    """Returns how many blocks hold M sorted rows, and the rows of one, C."""
+    size = max(1, min(_MOST_ROWS, rows // num_experts))
+    return rows // size + num_experts, size  # As many as any counts need.
+
+
 def group(experts: jax.Array, num_experts: int) -> Groups:
     """Sorts M rows by expert, int32 [M], into blocks; no row is dropped."""
     rows = experts.size
-    size = max(1, min(_MOST_ROWS, rows // num_experts))
+    total, size = blocks_of(rows, num_experts)
     order = jnp.argsort(experts, stable=True)
     counts = jnp.bincount(experts, length=num_experts)
     blocks = -(-counts // size)
     first_row, first_block = (jnp.cumsum(n) - n for n in (counts, blocks))
-    total = rows // size + num_experts  # At least as many as any counts need.
     by_expert = experts[order]
     rank = jnp.arange(rows) - first_row[by_expert]
     place = first_block[by_expert] * size + rank

@@ -12,12 +12,12 @@ from rdt_jax.models import (
     act,
     attention,
     components,
+    cost,
     experts,
     feedforward,
     inits,
     layers,
     loop,
-    recurrent,
 )
 from rdt_jax.models.architecture import DTYPES, ModelConfig
 
@@ -236,14 +236,13 @@ def feedforward_like(config: ml_collections.ConfigDict, match: str) -> Matched:
 
 def _counts(config: ml_collections.ConfigDict, table: tasks.Table) -> tuple[int, int]:
     model = model_config(config, table)
-    shapes = jax.eval_shape(lambda key: recurrent.init(key, model), jax.random.key(0))
-    flops = recurrent.training_flops(
+    flops = cost.training_flops(
         model,
-        num_loops=loop.mean_loops(config.recurrence),
+        config.recurrence,
         length=table.tokens.shape[1],
         num_answers=table.targets.shape[1],
     )
-    return recurrent.num_parameters(shapes), flops
+    return sum(cost.parameters(model).values()), sum(flops)
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:

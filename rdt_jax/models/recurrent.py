@@ -251,48 +251,6 @@ def num_parameters(params: Params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def training_flops(
-    config: ModelConfig, *, num_loops: float, length: int, num_answers: int
-) -> int:
-    """Floating-point operations that one row of an update needs, at the least.
-
-    A multiply-add counts as two. The forward pass and the two products of the backward
-    pass for every matrix, of experts the chosen ones; no recomputation, no elementwise
-    work, no optimizer.
-
-    Args:
-      config: the model.
-      num_loops: R; a mean, if it is drawn.
-      length: T, padded.
-      num_answers: A.
-    """
-    width, inner = config.width, config.num_heads * config.size_of_head
-    projections = 2 * width * 4 * inner
-    if config.attention == "switch_head":
-        chosen, number = config.attention_experts_per_token, config.attention_experts
-        projections = 2 * width * (2 + 2 * chosen) * inner
-        projections += 2 * width * 2 * config.num_heads * number  # Routers.
-    hidden = {
-        "gelu": 2 * config.size_of_mlp,
-        "relu": 2 * config.size_of_mlp,
-        "swiglu": 3 * config.size_of_mlp,
-        "sigma_moe": 2 * config.experts_per_token * config.expert_width
-        + config.num_experts,
-    }[config.feedforward]
-    matrices = projections + 2 * width * hidden
-    pairs = 2 * 2 * inner * (length + 1) / 2  # Scores and mixing, causal.
-    blocks = config.prelude_blocks + config.core_blocks * num_loops + config.coda_blocks
-    square = 2 * width * width
-    around = {"none": 0, "add": 0, "concat": 1 + num_loops, "diagonal": 1}
-    loops = around[config.injection] * square
-    if config.residual.startswith("gated"):
-        loops += 2 * square * num_loops
-    if config.halting == "act":
-        loops += 2 * width * num_loops
-    head = 2 * width * config.vocab_size * num_answers
-    return round(3 * (blocks * length * (matrices + pairs) + loops * length + head))
-
-
 def _embed(params: Params, tokens: jax.Array, config: ModelConfig) -> jax.Array:
     state = params["embedding"][tokens]  # [B, T, D]
     if config.scale_embedding:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import ml_collections
 
 from rdt_jax import tasks
-from rdt_jax.models import loop, presets, recurrent
+from rdt_jax.models import cost, presets
 from rdt_jax.training import checkpoint, curriculum, memory, optimizers, phases
 
 # Trials that differ in these keys only may train as lanes of one pack. Whether there is
@@ -119,10 +119,10 @@ def flops(pack: Pack) -> int:
     """Returns the floating-point operations of a pack's whole budget, at the least."""
     config = pack[0]
     table = tasks.make_table(config)
-    per_row = recurrent.training_flops(
+    per_row = cost.training_flops(
         presets.model_config(config, table),
-        num_loops=loop.mean_loops(config.recurrence),
+        config.recurrence,
         length=table.tokens.shape[1],
         num_answers=table.targets.shape[1],
     )
-    return per_row * config.batch_size * config.num_steps * len(pack)
+    return sum(per_row) * config.batch_size * config.num_steps * len(pack)

@@ -1,9 +1,6 @@
 """What is to be learned: tables with an oracle and a certified split, in numpy."""
 
 import functools
-import inspect
-import types
-import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,28 +8,56 @@ import ml_collections
 
 from rdt_jax import registry
 from rdt_jax.tasks import (
+    arguments,
     cogs,
     comparison,
+    dag,
+    dyck,
+    expressions,
+    graphs,
     groups,
+    installed,
     knowledge,
+    logic,
     lookup_tables,
     ltg_folder,
     modular,
+    oracles,
     pcfg,
     scan,
     sequences,
 )
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
 
-__all__ = ["SPLITS", "TASKS", "Certificate", "Table", "make_table", "problems"]
+__all__ = [
+    "BUILT_IN",
+    "ORACLES",
+    "SPLITS",
+    "TASKS",
+    "Certificate",
+    "Table",
+    "lookup",
+    "make_table",
+    "problems",
+    "table_of",
+]
 
-TASKS: Mapping[str, Callable[..., Table]] = {
+# TASKS and ORACLES are these tables and what installed packages add to them.
+BUILT_IN: Mapping[str, Callable[..., Table]] = {
+    "arithmetic_expression": expressions.arithmetic_expression,
+    "boolean_expression": expressions.boolean_expression,
     "cogs": cogs.cogs,
+    "dag_arithmetic": dag.dag_arithmetic,
+    "dyck": dyck.dyck,
+    "graph_next_step": graphs.graph_next_step,
+    "graph_reachability": graphs.graph_reachability,
     "group_composition": groups.group_composition,
     "group_operation": groups.group_operation,
+    "kinship": logic.kinship,
     "knowledge_comparison": comparison.comparison,
     "knowledge_composition": knowledge.composition,
     "knowledge_depth": knowledge.depth,
+    "listops": expressions.listops,
     "lookup_tables": lookup_tables.lookup_tables,
     "ltg_folder": ltg_folder.ltg_folder,
     "modular": modular.modular,
@@ -40,7 +65,23 @@ TASKS: Mapping[str, Callable[..., Table]] = {
     "p_hop_induction": sequences.p_hop_induction,
     "pcfg": pcfg.pcfg,
     "scan": scan.scan,
+    "transitive_inference": logic.transitive_inference,
 }
+
+
+def __getattr__(name: str) -> Any:
+    # Read when first asked for, so that a package that does not load is reported by
+    # whoever asks, and not by every import.
+    if name == "TASKS":
+        return installed.extend("rdt_jax.tasks", BUILT_IN)
+    if name == "ORACLES":
+        return installed.extend("rdt_jax.oracles", oracles.BUILT_IN)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def lookup(name: str) -> Callable[..., Table]:
+    """Returns the function of a task; ValueError lists the choices."""
+    return registry.lookup("task", __getattr__("TASKS"), name)
 
 
 def make_table(config: ml_collections.ConfigDict) -> Table:
@@ -49,17 +90,25 @@ def make_table(config: ml_collections.ConfigDict) -> Table:
     Raises:
       ValueError: if the task is unknown or refuses its arguments.
     """
-    kwargs = tuple(sorted(config.task.kwargs.to_dict().items()))
-    return _make_table(config.task.name, config.task.seed, kwargs)
+    return table_of(config.task.name, config.task.seed, config.task.kwargs.to_dict())
+
+
+def table_of(name: str, seed: int, kwargs: Mapping[str, Any]) -> Table:
+    """Makes a table; a few of the latest are kept, and equal arguments share one.
+
+    Raises:
+      ValueError: if the task is unknown or refuses its arguments.
+    """
+    return _make_table(name, seed, tuple(sorted(kwargs.items())))
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
     """Lists what is wrong with the `task` section, up to making the table."""
     try:
-        function = registry.lookup("task", TASKS, config.task.name)
+        function = lookup(config.task.name)
     except ValueError as error:
         return [f"task.name: {error}"]
-    found = _signature_problems(function, config.task.kwargs.to_dict())
+    found = arguments.problems(function, config.task.kwargs.to_dict())
     if config.task.seed < 0:
         found.append(f"task.seed must be at least 0, got {config.task.seed}.")
     if found:
@@ -73,35 +122,4 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
 
 @functools.lru_cache(maxsize=4)
 def _make_table(name: str, seed: int, kwargs: tuple[tuple[str, Any], ...]) -> Table:
-    return registry.lookup("task", TASKS, name)(seed=seed, **dict(kwargs))
-
-
-def _signature_problems(function: Callable, kwargs: Mapping[str, Any]) -> list[str]:
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name != "seed"
-    }
-    found = [
-        f"task.kwargs.{name} is no argument of the task; choose from "
-        f"{', '.join(parameters)}."
-        for name in kwargs
-        if name not in parameters
-    ]
-    for name, parameter in parameters.items():
-        if name not in kwargs:
-            if parameter.default is parameter.empty:
-                found.append(f"task.kwargs.{name} is missing.")
-            continue
-        kinds = _kinds(parameter.annotation)
-        value = kwargs[name]
-        if type(value) not in kinds and not (float in kinds and type(value) is int):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
-            found.append(f"task.kwargs.{name} must be {wanted}, got {value!r}.")
-    return found
-
-
-def _kinds(annotation: Any) -> tuple[type, ...]:
-    if isinstance(annotation, types.UnionType):
-        return typing.get_args(annotation)
-    return (annotation,)
+    return lookup(name)(seed=seed, **dict(kwargs))

@@ -25,8 +25,8 @@ class Certificate:
         and of those never composed in training.
       impure: split -> rows that break its definition (an `id` row with an atom that
         was never practiced, an `ood` row with one that was, a `mixed` row without one
-        of each, a `depth` row that has either an atom never practiced or no more atoms
-        than a train row); all 0.
+        of each, a `depth` row that has an atom never practiced or is no longer than the
+        longest train row); all 0.
       chance: split -> accuracy of a uniform guess among the answers of training; an
         answer of several tokens is one answer, right as a whole.
       majority: split -> accuracy of the most frequent answer of a training epoch.
@@ -159,6 +159,7 @@ def certify(
     held_out: str,
     *,
     answer_positions: np.ndarray | None = None,
+    lengths: np.ndarray | None = None,
     shortcuts: Mapping[str, np.ndarray] | None = None,
 ) -> Certificate:
     """Counts what a split proves.
@@ -174,6 +175,8 @@ def certify(
       held_out: what the model never saw, in words.
       answer_positions: int32 [N, A]; the question ends where the first answer is read.
         Only where A = 1 it may be left out, and the whole row is the question.
+      lengths: int [N], how long each row is, read off the rows (steps one after
+        another, where a row also needs parts side by side); None: its number of atoms.
       shortcuts: name -> int [N], a feature of the rows whose worth is to be shown.
 
     Raises:
@@ -200,8 +203,8 @@ def certify(
         pure = (known == 0) | (known == counts)
         impure["mixed"] = int((parts["mixed"] & pure).sum())
     if "depth" in names:
-        longest = counts[parts["train"]].max()
-        broken = (known < counts) | (counts <= longest)
+        lengths = counts if lengths is None else lengths
+        broken = (known < counts) | (lengths <= lengths[parts["train"]].max())
         impure["depth"] = int((parts["depth"] & broken).sum())
     keys = _repeated_rows(tokens, parts)
     return Certificate(
@@ -229,24 +232,28 @@ def certify(
     )
 
 
+def row_hashes(rows: np.ndarray) -> np.ndarray:
+    """Returns a number for every row of [N, T], uint64 [N].
+
+    Zeros at the end of a row change nothing; the number of a row of one is itself.
+    """
+    hashes = np.zeros(len(rows), np.uint64)
+    power = np.ones(1, np.uint64)
+    for column in rows.T:
+        hashes += column.astype(np.uint64) * power
+        power *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
+    return hashes
+
+
 def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
     # Only rows that share their hash with another row can be equal to one: few or none.
-    hashes = _hashes(tokens)
+    hashes = row_hashes(tokens)
     ordered = np.sort(hashes)
     candidate = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
     return {
         name: {row.tobytes() for row in tokens[mask & candidate]}
         for name, mask in parts.items()
     }
-
-
-def _hashes(rows) -> np.ndarray:
-    """Returns a number for every row, uint64 [N]; that of a row of one is itself."""
-    hashes = np.zeros(len(rows), np.uint64)
-    for column in rows.T:
-        hashes *= np.uint64(0x9E3779B97F4A7C15)  # Wraps around.
-        hashes += column.astype(np.uint64)
-    return hashes
 
 
 def _last_token(tokens, answer_positions) -> np.ndarray:
@@ -262,7 +269,7 @@ def _last_token(tokens, answer_positions) -> np.ndarray:
 
 def _baselines(last, targets, parts, repeats, shortcuts) -> dict[str, dict]:
     train = parts["train"]
-    values, answer = np.unique(_hashes(targets), return_inverse=True)  # [N]
+    values, answer = np.unique(row_hashes(targets), return_inverse=True)  # [N]
     majority = np.bincount(answer[train], weights=repeats[train]).argmax()
     scored = {name: mask for name, mask in parts.items() if mask.any()}
 

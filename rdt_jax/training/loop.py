@@ -160,9 +160,11 @@ def _check_pack(workdir, run: str, status: dict[str, Any], pack: str) -> None:
 def _train_locked(
     pack, workdir, pack_folder, exact, max_pins, build, stop_requested, report
 ):
+    from rdt_jax.data import tfds_builders  # It takes 0.3 s, and only training reads.
+
     config = pack[0]
     folders = [workdir / configs.run_id(config) for config in pack]
-    table = tasks.make_table(config)
+    table = tfds_builders.load_table(config, workdir / "tables", report)
     program = build(pack, table, exact)
     rows = dict(zip(program.groups, program.group_sizes, strict=True))
     awaited = phases.phases_of(config, table, rows, program.stages.values)
@@ -207,6 +209,8 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
     clock = _Clock()
     rate = None  # updates per second of the last dispatch
     compiled: set[tuple[int, int]] = set()  # (lanes, tokens of a row)
+    # A kill may have come between the last checkpoint and what it says of each run.
+    _write_statuses(setup, progress, at, rate)
     while True:
         if evaluation.next_step(config, progress.extra["evaluated"]) == at:
             running = standing.running(progress)

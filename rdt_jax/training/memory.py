@@ -36,23 +36,39 @@ class Bytes(NamedTuple):
 
 def predict(config: ml_collections.ConfigDict, table: Table) -> Bytes:
     """Predicts the bytes of a pack whose first lane is `config`."""
-    program, lanes = step.build([config], table), step.make_lanes([config])
-    state = jax.eval_shape(program.init, lanes)
-    data = program.train_chunk.args
-    chunk = jax.make_jaxpr(program.train_chunk.func, static_argnums=4)(
-        *data, state, lanes, 1, max(program.stages.lengths)
-    )
+    program = step.build([config], table)
+    state, chunk = _trace_update(config, program)
     evaluation = jax.make_jaxpr(program.evaluate.func)(
         *program.evaluate.args, state.params
     )
     params, whole = _bytes(state.params), _bytes(state)
-    shared = _bytes(data) + _bytes(program.evaluate.args)
+    shared = _bytes(program.train_chunk.args) + _bytes(program.evaluate.args)
     return Bytes(
         shared=shared,
         lane=whole + max(_peak(chunk.jaxpr), _peak(evaluation.jaxpr)),
         state=whole + phases.RING * params,
         params=params,
     )
+
+
+def of_update(config: ml_collections.ConfigDict, table: Table) -> int:
+    """Predicts the bytes of an update of one lane beside its state and the rows.
+
+    These are the activations that the backward pass needs, the gradient, and the new
+    parameters and optimizer while the old ones are alive.
+    """
+    _, chunk = _trace_update(config, step.build([config], table))
+    return _peak(chunk.jaxpr)
+
+
+def _trace_update(config: ml_collections.ConfigDict, program: step.Program):
+    """Returns the shapes of the state, and the training chunk, traced."""
+    lanes = step.make_lanes([config])
+    state = jax.eval_shape(program.init, lanes)
+    chunk = jax.make_jaxpr(program.train_chunk.func, static_argnums=4)(
+        *program.train_chunk.args, state, lanes, 1, max(program.stages.lengths)
+    )
+    return state, chunk
 
 
 def _bytes(tree: Any) -> int:

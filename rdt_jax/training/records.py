@@ -21,7 +21,7 @@ import ml_collections
 from rdt_jax import config as configs
 
 STATES = ("pending", "running", "preempted", "done", "failed")
-REASONS = ("phases_passed", "budget", "nan", "oom", "error")
+REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "error")
 
 _COUNTED = ("metrics.jsonl", "events.jsonl")
 _ROWS = (*_COUNTED, "timing.jsonl")

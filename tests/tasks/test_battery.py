@@ -21,9 +21,14 @@ from tests.tasks import (
     ltg_folders,
     test_cogs,
     test_comparison,
+    test_dag,
+    test_dyck,
+    test_expressions,
+    test_graphs,
     test_groups,
     test_knowledge,
     test_knowledge_depth,
+    test_logic,
     test_lookup_tables,
     test_ltg_folder,
     test_modular,
@@ -107,9 +112,62 @@ _PCFG = {
     "heldout_rows": 17,
     "num_heldout_pairs": 0,
 }
+_EXPRESSION = {
+    "min_depth": 2,
+    "max_depth": 4,
+    "max_train_depth": 3,
+    "max_side_depth": 1,
+    "train_per_depth": 61,
+    "heldout_per_depth": 13,
+}
+_NO_DEEPER = {"max_depth": 3}  # No row is deeper than trained.
+_CHAIN = {
+    "min_hops": 1,
+    "max_hops": 4,
+    "max_train_hops": 3,
+    "train_per_hop": 130,
+    "heldout_per_hop": 14,
+}
+_DAG = {
+    "modulus": 5,
+    "operators": "+ *",
+    "num_nodes": 7,
+    "num_leaves": 2,
+    "max_arguments": 2,
+    "min_depth": 1,
+    "max_depth": 4,
+    "max_train_depth": 2,
+    "train_per_depth": 61,
+    "heldout_per_depth": 13,
+}
 # Task -> arguments of small tables, among them each value of an argument that chooses.
 EXAMPLES = {
+    "arithmetic_expression": [
+        _EXPRESSION | {"modulus": 5, "operators": operators} for operators in "+-*"
+    ],
+    "boolean_expression": [
+        _EXPRESSION | {"min_depth": 3, "operators": operators}
+        for operators in ("and or not", "xor not")
+    ],
     "cogs": [_COGS, _COGS | {"max_train_depth": 1}],
+    "dag_arithmetic": [
+        _DAG,
+        _DAG | {"max_arguments": 3, "operators": "-", "max_depth": 2},
+    ],
+    "dyck": [
+        _EXPRESSION | {"num_kinds": 3, "train_per_depth": 62, "heldout_per_depth": 14},
+        _EXPRESSION
+        | {"num_kinds": 2, "train_per_depth": 62, "heldout_per_depth": 14}
+        | _NO_DEEPER,
+    ],
+    "graph_next_step": [
+        _CHAIN | {"num_nodes": 11, "num_edges": 10, "num_paths": 2},
+        _CHAIN | {"num_nodes": 15, "num_edges": 12, "num_paths": 3, "max_hops": 3},
+    ],
+    "graph_reachability": [
+        _CHAIN | {"num_nodes": 12, "num_edges": 11},
+        _CHAIN | {"num_nodes": 12, "num_edges": 8, "max_hops": 3},
+    ],
     "group_composition": [
         _WORDS | {"family": "symmetric", "degree": 4},
         _WORDS | {"family": "alternating", "degree": 4},
@@ -120,6 +178,10 @@ EXAMPLES = {
         {"family": family, "degree": 4, "operation": name, "train_fraction": 0.5}
         for family in ("symmetric", "dihedral")
         for name in groups.OPERATIONS
+    ],
+    "kinship": [
+        _CHAIN | {"num_people": 9},
+        _CHAIN | {"num_people": 7, "max_hops": 3},
     ],
     "knowledge_comparison": [
         _COMPARISON | {"answer_at": "last"},
@@ -135,6 +197,10 @@ EXAMPLES = {
         _DEPTH | {"answer_at": "last"},
         _DEPTH | {"answer_at": "answer_token", "max_hops": 3},  # No row is deeper.
         _DEPTH | {"answer_at": "pad"},
+    ],
+    "listops": [
+        _EXPRESSION | {"max_arguments": 3, "operators": "MAX MIN MED SUM_MOD"},
+        _EXPRESSION | {"max_arguments": 2, "operators": "SUM_MOD"} | _NO_DEEPER,
     ],
     "lookup_tables": [_TABLES, _TABLES | {"num_groups": 2}],
     "ltg_folder": [
@@ -168,16 +234,28 @@ EXAMPLES = {
         _PCFG | {"splitting": "productivity", "max_functions": 5},
     ],
     "scan": [{"variant": variant} for variant in ("simple", "length", "filler_num1")],
+    "transitive_inference": [
+        _CHAIN | {"num_items": 13},
+        _CHAIN | {"num_items": 13, "max_hops": 3},
+    ],
 }
 # Task -> function from a table to (answer words, tags, parts) of each row, which says
 # them anew from the words of the row.
 RESTATED = {
+    "arithmetic_expression": test_expressions.restate_arithmetic,
+    "boolean_expression": test_expressions.restate_formulas,
     "cogs": test_cogs.restate,
+    "dag_arithmetic": test_dag.restate,
+    "dyck": test_dyck.restate,
+    "graph_next_step": test_graphs.restate_next_step,
+    "graph_reachability": test_graphs.restate_reachability,
     "group_composition": test_groups.restate_composition,
     "group_operation": test_groups.restate_operation,
+    "kinship": test_logic.restate_kinship,
     "knowledge_comparison": test_comparison.restate,
     "knowledge_composition": test_knowledge.restate,
     "knowledge_depth": test_knowledge_depth.restate,
+    "listops": test_expressions.restate_lists,
     "lookup_tables": test_lookup_tables.restate,
     "ltg_folder": test_ltg_folder.restate,
     "modular": test_modular.restate,
@@ -185,6 +263,7 @@ RESTATED = {
     "p_hop_induction": test_sequences.restate_hops,
     "pcfg": test_pcfg.restate,
     "scan": test_scan.restate,
+    "transitive_inference": test_logic.restate_orders,
 }
 # Its tables are large and its one argument has few values: the examples will do.
 LARGE = ("scan",)
@@ -370,9 +449,10 @@ def _check_against_the_rows(table, restated):
         assert given == tags
     # Split by split, each row in one of them and no question in two.
     parts = collections.defaultdict(list)
-    questions = collections.defaultdict(set)
-    for (question, _, split), (_, _, needed) in zip(rows, restated, strict=True):
+    questions, lengths = collections.defaultdict(set), collections.defaultdict(list)
+    for (question, _, split), (_, row_tags, needed) in zip(rows, restated, strict=True):
         parts[split].append(needed)
+        lengths[split].append(_length(row_tags, needed))
         questions[split].add(question)
     assert sum(map(len, questions.values())) == len(set().union(*questions.values()))
     assert sum(map(len, questions.values())) == len(rows) == len(table.split)
@@ -384,9 +464,8 @@ def _check_against_the_rows(table, restated):
         assert practiced.isdisjoint(needed)
     for needed in parts["mixed"]:
         assert 0 < len(practiced.intersection(needed)) < len(set(needed))
-    longest = max(map(len, parts["train"]))
+    assert min(lengths["depth"], default=np.inf) > max(lengths["train"])
     for needed in parts["depth"]:
-        assert len(needed) > longest
         assert practiced.issuperset(needed)
     certificate = table.certificate
     counts = {split: len(part) for split, part in parts.items() if part}
@@ -402,6 +481,11 @@ def _check_against_the_rows(table, restated):
         "practiced": len(practiced),
         "never_composed": len(every - practiced),
     }
+
+
+def _length(tags, needed):
+    """Steps one after another, where parts are also needed side by side."""
+    return tags.get("depth", tags.get("hops", len(needed)))
 
 
 # The certificate can fail.
@@ -492,6 +576,40 @@ def test_what_a_feature_gives_away():
     certificate = _certify(TOKENS, SPLIT, ATOMS, shortcuts={"sign": feature})
     # Training answers 9 by 1 and -7 by 2; to 8 the majority is 2.
     assert certificate.shortcuts == {"sign": {"train": 1.0, "id": 0.5, "ood": 1.0}}
+
+
+@pytest.mark.parametrize(("length", "impure"), [(3, 0), (2, 1), (1, 1)])
+def test_a_depth_row_is_measured_by_its_length_where_there_is_one(length, impure):
+    # Two atoms in each row, side by side in the last one or not.
+    atoms = [*ATOMS[:4], [0, 1]]
+    lengths = np.array([1, 2, 9, 9, length])
+    split = [*SPLIT[:4], "depth"]
+    certificate = _certify(TOKENS, split, atoms, lengths=lengths)
+    assert certificate.impure["depth"] == impure
+    assert _certify(TOKENS, split, atoms).impure["depth"] == 1
+
+
+def test_a_shortcut_answers_by_what_it_sees():
+    # Training: 5 -> 1 once, 5 -> 2 twice a epoch. Unseen: the majority, 2.
+    seen = {"same": np.full(5, 5), "own": np.array([5, 6, 5, 6, 7])}
+    shortcuts = _certify(TOKENS, SPLIT, ATOMS, shortcuts=seen).shortcuts
+    assert shortcuts == {
+        "same": {"train": 0.5, "id": 0.0, "ood": 1.0},
+        "own": {"train": 1.0, "id": 0.5, "ood": 1.0},
+    }
+    # A tie goes to the smaller answer.
+    tied = _certify(TOKENS, SPLIT, ATOMS, repeats=(1, 1, 1, 1, 1), shortcuts=seen)
+    assert tied.shortcuts["same"] == {"train": 0.5, "id": 1.0, "ood": 0.0}
+    assert _certify(TOKENS, SPLIT, ATOMS).shortcuts == {}
+
+
+def test_row_hashes_ignore_padding_and_nothing_else():
+    rows = np.array([[1, 2, 0], [2, 1, 0], [1, 2, 1], [1, 0, 2], [0, 1, 2]], np.int32)
+    hashes = base.row_hashes(rows)
+    assert len(set(hashes.tolist())) == 5
+    np.testing.assert_array_equal(
+        base.row_hashes(np.pad(rows, [(0, 0), (0, 3)])), hashes
+    )
 
 
 def test_several_answers_need_their_positions():

@@ -50,8 +50,8 @@ WRONG = {
     "model.width": (15, r"width \(15\) must be a multiple of model\.num_heads \(2\)"),
     "num_steps": (58, r"num_steps \(58\) must be a multiple of eval_every_steps \(4\)"),
     "checkpoint_every_steps": (6, r"every_steps \(6\) must be a multiple of eval_e"),
-    "task.name": ("riddles", r"Unknown task 'riddles'; choose from knowledge_comp"),
-    "model.preset": ("mamba", r"model\.preset must be one of rdt, got 'mamba'"),
+    "task.name": ("riddles", r"Unknown task 'riddles'; choose from arithmetic_expr"),
+    "model.preset": ("mamba", r"model\.preset must be one of rdt, .*, got 'mamba'"),
     "optimizer.name": ("sgd", r"optimizer\.name must be one of adamw, got 'sgd'"),
     "recurrence.backprop_depth": (
         3,

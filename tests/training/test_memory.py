@@ -36,7 +36,8 @@ def test_the_inside_of_a_loop_counts_once():
     def function(x):
         return jax.lax.fori_loop(0, 50, lambda _, y: jnp.sin(jnp.sin(y)), x)
 
-    assert peak(function, (K,)) <= 4 * 4 * K
+    # What goes out, and one sine and the next inside.
+    assert 3 * 4 * K <= peak(function, (K,)) <= 3 * 4 * K + 100
     stacked = lambda x: jax.lax.scan(lambda y, _: (y + 1, y), x, length=50)[1]
     assert 50 * 4 * K <= peak(stacked, (K,)) <= 55 * 4 * K
 

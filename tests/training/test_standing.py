@@ -174,7 +174,9 @@ def test_a_run_without_a_checkpoint_may_go_anywhere(train, toy, tmp_path):
 def test_what_a_checkpoint_says_is_json(shrunk, pack):
     path = shrunk / "packs" / loop.pack_id(pack) / "checkpoints" / "56" / "extra.json"
     extra = json.loads(path.read_text())
-    assert set(extra) == {"evaluated", "ring_steps", "members", "shapes", "lanes"}
+    assert set(extra) == {
+        "evaluated", "ring_steps", "members", "shapes", "lanes", "lines",
+    }  # fmt: skip
     progress = standing.Progress(None, [], extra)
     assert standing.running(progress) == 0
     assert len(extra["lanes"]) == 4

@@ -1,0 +1,107 @@
+"""Planning: does a looped model see further ahead than it practiced?
+
+A guess among the successors of the source is right once in `num_paths` times.
+
+Presets:
+  smoke       seconds; the whole path, no science
+  cpu         minutes on 2 cores; up to 3 hops trained, 6 asked, at width 64
+  cpu_long    the same to the end of a budget of 40,000 updates
+  paper       Bachmann and Nagarajan (2024), arXiv:2403.06963, ask for the whole way in
+              such graphs; sizes are our own, with the model of Chen (2026),
+              arXiv:2603.21676, directed reachability, at R = 8
+  paper_code  equals `paper`: no released defaults are known here
+
+    rdt train --config=configs/graph_next_step.py:cpu --workdir=runs
+"""
+
+import ml_collections
+
+from configs import base
+from rdt_jax import registry
+
+
+def get_config(preset: str) -> ml_collections.ConfigDict:
+    """Returns the resolved config of a preset; ValueError lists the choices."""
+    return registry.lookup("preset", PRESETS, preset)()
+
+
+def _cpu() -> ml_collections.ConfigDict:
+    config = base.get_config()
+    config.task.name = "graph_next_step"
+    config.task.kwargs = {
+        "num_nodes": 16,
+        "num_edges": 16,  # all paths and distractors
+        "num_paths": 2,  # that leave the source
+        "min_hops": 1,
+        "max_hops": 6,
+        "max_train_hops": 3,
+        "train_per_hop": 6_000,
+        "heldout_per_hop": 400,
+    }
+    config.recurrence.num_loops = 4
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_steps = 200
+    config.batch_size = 64
+    config.num_steps = 4_000
+    config.eval_every_steps = 200
+    config.checkpoint_every_steps = 1_000
+    return config
+
+
+def _cpu_long() -> ml_collections.ConfigDict:
+    config = _cpu()
+    config.num_steps = 40_000
+    config.eval_every_steps = 500
+    config.checkpoint_every_steps = 5_000
+    config.stop_after_phases = False
+    return config
+
+
+def _smoke() -> ml_collections.ConfigDict:
+    config = _cpu()
+    config.task.kwargs.num_nodes = 10
+    config.task.kwargs.num_edges = 8
+    config.task.kwargs.max_hops = 3
+    config.task.kwargs.max_train_hops = 2
+    config.task.kwargs.train_per_hop = 600
+    config.task.kwargs.heldout_per_hop = 100
+    config.model.width = 32
+    config.recurrence.num_loops = 2
+    config.optimizer.warmup_steps = 50
+    config.num_steps = 200
+    config.eval_every_steps = 50
+    config.checkpoint_every_steps = 100
+    return config
+
+
+def _paper() -> ml_collections.ConfigDict:
+    config = _cpu()
+    config.task.kwargs.num_nodes = 28
+    config.task.kwargs.num_edges = 32
+    config.task.kwargs.max_hops = 12
+    config.task.kwargs.max_train_hops = 5
+    config.task.kwargs.train_per_hop = 10_000
+    config.task.kwargs.heldout_per_hop = 500
+    config.model.width = 128
+    config.model.num_heads = 4
+    config.model.mlp_ratio = 2
+    config.model.core_blocks = 1
+    config.model.dropout = 0.1
+    config.recurrence.num_loops = 8
+    config.optimizer.learning_rate = 3e-4
+    config.optimizer.weight_decay = 0.01
+    config.optimizer.schedule = "cosine"
+    config.num_steps = 7_500
+    config.eval_every_steps = 250
+    config.checkpoint_every_steps = 2_500
+    config.stop_after_phases = False
+    return config
+
+
+PRESETS = {
+    "smoke": _smoke,
+    "cpu": _cpu,
+    "cpu_long": _cpu_long,
+    "paper": _paper,
+    "paper_code": _paper,
+}

@@ -1,0 +1,285 @@
+"""Every task as a tensorflow-datasets builder, and reading it back; no TensorFlow.
+
+Importing this module registers `rdt_<task>` for every task, so that
+`tfds.data_source("rdt_modular/cpu")` prepares and opens a table. The configs of a
+builder are the presets of `configs/<task>.py` and, if the task has an argument
+`variant`, its choices (VARIANT_CHOICES beside its function) with the other arguments of
+its most faithful preset; a task without presets whose arguments all have a value has
+the config `default`.
+
+The splits are those of the table. A record holds up to ROWS_PER_RECORD rows, since the
+cost of reading is per record: `tokens`, `answer_positions` and `targets` as in a Table,
+and `columns` with what is one number in a row, named in this order by the metadata
+`columns`: `row` (its place in the table), `repeats`, and the tags. The last number of a
+version comes from the sources of the task: a changed generator makes another version,
+and never reads a stale one.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import ml_collections
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
+
+from rdt_jax import tasks
+from rdt_jax.tasks import SPLITS, Certificate, Table, arguments, identity
+
+ROWS_PER_RECORD = 1024
+FAITHFUL = ("paper", "paper_code", "cpu_long", "cpu", "smoke")  # best first
+MANIFEST = "manifest.json"  # file -> SHA-256; written last, so that it proves the rest
+_ARRAYS = ("tokens", "answer_positions", "targets")
+
+
+def load_table(
+    config: ml_collections.ConfigDict,
+    cache: pathlib.Path,
+    report: Callable[[str], None] = lambda message: None,
+) -> Table:
+    """Reads the table of a run's `task` section, after preparing it if need be.
+
+    An entry of the cache that is not what was written is reported, removed, and
+    prepared again.
+
+    Args:
+      config: of the run, already checked.
+      cache: folder of prepared tables, shared by any number of processes.
+      report: takes what the user should know.
+
+    Raises:
+      ValueError: if the task is unknown or refuses its arguments.
+      OSError: if the cache cannot be written.
+    """
+    kwargs = arguments.of_section(config.task)
+    name = hashlib.sha256(json.dumps(kwargs, sort_keys=True).encode()).hexdigest()[:12]
+    entry = _table_config(name, tasks.lookup(config.task.name), kwargs)
+    builder_class = _builder_class(config.task.name)
+    folder = cache / builder_class.name / entry.name / str(entry.version)
+    if folder.exists() and _damage(folder):
+        with _alone(folder.parents[1]):  # Another process may have put it right.
+            if folder.exists() and (damage := _damage(folder)):
+                report(f"A prepared table is damaged and made again: {damage}")
+                shutil.rmtree(folder)
+    builder = builder_class(config=entry, data_dir=cache)
+    if not folder.exists():
+        tfds.disable_progress_bar()  # The terminal shows how the training goes.
+        builder.download_and_prepare()
+    return read_table(builder)
+
+
+def read_table(builder: tfds.core.DatasetBuilder) -> Table:
+    """Reads a prepared builder's table, equal in every field to the one it was given.
+
+    Args:
+      builder: of this module, after `download_and_prepare`.
+    """
+    metadata = builder.info.metadata
+    arrays: dict[str, np.ndarray] = {}
+    for split in builder.info.splits:
+        source = builder.as_data_source(split)
+        for record in source:
+            rows = record["columns"][:, 0]
+            record["split"] = np.int8(SPLITS.index(split))
+            for name, values in record.items():
+                if name not in arrays:
+                    shape = (metadata["num_rows"], *values.shape[1:])
+                    arrays[name] = np.empty(shape, values.dtype)
+                arrays[name][rows] = values
+    _, repeats, *tags = (np.ascontiguousarray(c) for c in arrays.pop("columns").T)
+    return Table(
+        **arrays,
+        repeats=repeats,
+        tags=dict(zip(metadata["columns"][2:], tags, strict=True)),
+        tag_names={n: tuple(words) for n, words in metadata["tag_names"].items()},
+        vocab=tuple(metadata["vocab"]),
+        certificate=Certificate(**metadata["certificate"]),
+    )
+
+
+@dataclasses.dataclass(eq=False)
+class _TableConfig(tfds.core.BuilderConfig):
+    """A name for the arguments of a task, seed included."""
+
+    kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def _table_config(name: str, function, kwargs: Mapping[str, Any]) -> _TableConfig:
+    sources = int(identity.hash_sources(function, kwargs)[:8], 16)
+    return _TableConfig(name=name, version=f"1.0.{sources}", kwargs=kwargs)
+
+
+def _configs(task: str) -> list[_TableConfig]:
+    function = tasks.lookup(task)
+    choices = arguments.of_presets(task)
+    values = arguments.defaults(function)
+    kwargs = {name: value for name, value in values.items() if name != "seed"}
+    if not choices and not arguments.problems(function, kwargs):
+        choices["default"] = values
+    if arguments.takes(function, "variant"):
+        best = next((choices[name] for name in FAITHFUL if name in choices), values)
+        for variant in sys.modules[function.__module__].VARIANT_CHOICES:
+            choices.setdefault(variant, best | {"variant": variant})
+    return [_table_config(name, function, kwargs) for name, kwargs in choices.items()]
+
+
+@functools.cache
+def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
+    """Makes and registers the builder of a task."""
+
+    class Builder(tfds.core.GeneratorBasedBuilder):
+        name = f"rdt_{task}"
+        __doc__ = tasks.lookup(task).__doc__
+        code_path = None  # tfds looks for the checksums of downloads beside it.
+
+        @tfds.core.utils.classproperty
+        @classmethod
+        @functools.cache
+        def BUILDER_CONFIGS(cls) -> list[_TableConfig]:
+            return _configs(task)  # When first asked for: it reads a config file.
+
+        def __init__(self, *, file_format="array_record", **kwargs):
+            super().__init__(file_format=file_format, **kwargs)
+
+        def download_and_prepare(self, **kwargs) -> None:
+            """Prepares the table unless it is prepared, one process at a time."""
+            folder = pathlib.Path(self.data_dir)
+            with _alone(folder.parents[1]):
+                for left_behind in folder.parents[1].glob("*/incomplete.*"):
+                    shutil.rmtree(left_behind)
+                if folder.exists() and not (folder / MANIFEST).exists():
+                    shutil.rmtree(folder)  # Interrupted just before it was proven.
+                super().download_and_prepare(**kwargs)
+            self.info.read_from_directory(folder)  # Another process may have made it.
+
+        def _create_builder_config(self, builder_config, version):
+            if isinstance(builder_config, _TableConfig):
+                return builder_config  # tfds would warn that it has no such preset.
+            return super()._create_builder_config(builder_config, version)
+
+        def _make_download_manager(self, **kwargs):
+            """Downloads nothing, where tfds would make folders for it."""
+            return types.SimpleNamespace(downloaded_size=0)
+
+        def _log_download_bytes(self) -> None:
+            """Prints nothing, where tfds announces a download."""
+
+        def _log_download_done(self) -> None:
+            """Prints nothing."""
+
+        def _info(self) -> tfds.core.DatasetInfo:
+            matrix = tfds.features.Tensor(
+                shape=(None, None), dtype=np.int32, encoding="bytes"
+            )
+            info = tfds.core.DatasetInfo(
+                builder=self,
+                disable_shuffling=True,
+                metadata=tfds.core.MetadataDict(),
+                features=tfds.features.FeaturesDict(
+                    dict.fromkeys((*_ARRAYS, "columns"), matrix)
+                ),
+            )
+            # It is not published anywhere; asking would leave a temporary folder.
+            info.initialize_from_bucket = lambda: None
+            return info
+
+        def _example_writer(self):
+            writer = super()._example_writer()
+            write = lambda path, examples: writer.write(path, _in_order(examples))
+            return types.SimpleNamespace(write=write)
+
+        def _split_generators(self, dl_manager):
+            del dl_manager  # Nothing is downloaded.
+            kwargs = dict(self.builder_config.kwargs)
+            table = tasks.table_of(task, kwargs.pop("seed"), kwargs)
+            self.info.metadata.update(
+                task=task,
+                kwargs=dict(self.builder_config.kwargs),
+                num_rows=len(table.tokens),
+                columns=["row", "repeats", *table.tags],
+                tag_names=dict(table.tag_names),
+                vocab=table.vocab,
+                certificate=dataclasses.asdict(table.certificate),
+            )
+            return {
+                split: self._generate_examples(table, table.rows_of(split))
+                for split in SPLITS
+                if table.rows_of(split).size
+            }
+
+        def _generate_examples(self, table, rows):
+            columns = np.stack([table.repeats, *table.tags.values()], axis=1)
+            for index in range(0, len(rows), ROWS_PER_RECORD):
+                chunk = rows[index : index + ROWS_PER_RECORD].astype(np.int32)
+                record = {name: getattr(table, name)[chunk] for name in _ARRAYS}
+                record["columns"] = np.column_stack([chunk, columns[chunk]])
+                yield index, record
+
+        def _post_download_and_prepare_hook(self) -> None:
+            folder = pathlib.Path(self.data_dir)
+            text = json.dumps(_hash_files(folder), indent=2)
+            (folder / MANIFEST).with_suffix(".part").write_text(text)
+            (folder / MANIFEST).with_suffix(".part").rename(folder / MANIFEST)
+
+    return Builder
+
+
+def _in_order(examples: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[Any, bytes]]:
+    """Yields the same examples with their features sorted, in every process alike."""
+    for key, example in examples:
+        proto = tf_example_pb2.Example.FromString(example)
+        yield key, proto.SerializeToString(deterministic=True)
+
+
+def _hash_files(folder: pathlib.Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST
+    }
+
+
+def _damage(folder: pathlib.Path) -> str | None:
+    """Says what is wrong with a prepared table, if anything."""
+    try:
+        proven = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        return f"{folder / MANIFEST} cannot be read ({error})."
+    if _hash_files(folder) != proven:
+        return f"the files in {folder} are not those of {MANIFEST}."
+    return None
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+    """Waits until no other process is inside, for the same folder; leaves no file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    while True:
+        file = path.open("w")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # Whoever held it before has removed it, so this may be a file that is gone.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+        file.close()
+    try:
+        yield
+    finally:
+        path.unlink()
+        file.close()
+
+
+for _task in tasks.TASKS:
+    _builder_class(_task)

@@ -1,0 +1,70 @@
+"""The tables of `rdt cost`."""
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from rdt_jax.training.estimate import Estimate
+
+_UNITS = ("", "k", "M", "G", "T", "P", "E")
+
+
+def tables(found: Estimate) -> tuple[Table, Table]:
+    """Builds the tables of parameters, by part, and of updates, by loop count."""
+    parameters = _table("Parameters")
+    parameters.add_column("part")
+    parameters.add_column("numbers", justify="right")
+    for name, number in found.parameters.items():
+        if number:
+            parameters.add_row(name.replace("_", " "), f"{number:,}")
+    parameters.add_section()
+    parameters.add_row("all", f"{sum(found.parameters.values()):,}", style="bold")
+
+    updates = _table("Updates")
+    updates.caption = Text(
+        f"FLOPs per token of rows of T = {found.length} and per update of "
+        f"{found.batch_size} rows: 2 for a multiply-add, no elementwise work, no "
+        "recomputation, no optimizer. Needed: causal pairs, chosen experts. Executed: "
+        "all that the program multiplies. Memory: predicted from above for one update "
+        "by model.remat, with gradient, without parameters and optimizer state; a "
+        "compiler needs less. The first line is the run as configured, * the mean of "
+        "drawn loops, whose memory is that of the largest draw, whatever the policy."
+    )
+    updates.caption_justify = "left"
+    headers = [
+        "R", "forward\n/token", "update\n/token", "needed\n/update",
+        "executed\n/update",
+    ]  # fmt: skip
+    headers += [f"memory\n{policy}" for policy in found.at_loops[0].memory]
+    for header in headers:
+        updates.add_column(header, justify="right")
+    for at in found.at_loops:
+        needed, executed = sum(at.needed), sum(at.executed)
+        updates.add_row(
+            f"{at.loops:.3g}*" if at.is_drawn else f"{at.loops:g}",
+            _short(at.needed.forward / found.length),
+            _short(needed / found.length),
+            _short(needed * found.batch_size),
+            _short(executed * found.batch_size),
+            *(f"{_short(size)}B" for size in at.memory.values()),
+        )
+    return parameters, updates
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_style="bold",
+        caption_style="dim",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _short(number: float) -> str:
+    """Writes three digits and the power of a thousand."""
+    power = 0
+    while number >= 999.5 and power < len(_UNITS) - 1:
+        number, power = number / 1000, power + 1
+    return f"{number:.3g}{_UNITS[power]}"

@@ -1,0 +1,118 @@
+"""The arguments of a task's function: checked, read from text, filled in from presets.
+
+The seed is an argument like any other here; a config has it apart, as `task.seed`.
+"""
+
+import ast
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rdt_jax import config as configs
+
+
+def problems(function: Callable, kwargs: Mapping[str, Any]) -> list[str]:
+    """Lists what keeps `function` from being called with a seed and `kwargs`."""
+    parameters = _parameters(function)
+    if parameters.pop("seed", None) is None:
+        return ["A task's function must take a keyword argument `seed`."]
+    found = [
+        f"task.kwargs.{name} is no argument of the task; choose from "
+        f"{', '.join(parameters)}."
+        for name in kwargs
+        if name not in parameters
+    ]
+    for name, parameter in parameters.items():
+        if name not in kwargs:
+            if parameter.default is parameter.empty:
+                found.append(f"task.kwargs.{name} is missing.")
+            continue
+        kinds = _kinds(parameter.annotation)
+        value = kwargs[name]
+        if type(value) not in kinds and not (float in kinds and type(value) is int):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            found.append(f"task.kwargs.{name} must be {wanted}, got {value!r}.")
+    return found
+
+
+def parse(function: Callable, settings: Sequence[str]) -> dict[str, Any]:
+    """Reads `key=value` texts as arguments of `function`; the last of a key counts.
+
+    A value is read as a Python literal unless the argument is a string; `none` is None,
+    `true` and `false` are booleans.
+
+    Raises:
+      ValueError: if a text has another form or names no argument.
+    """
+    literals = {"none": None, "true": True, "false": False}
+    parameters = _parameters(function)
+    values: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes KEY=VALUE, got {setting!r}.")
+        if name not in parameters:
+            raise ValueError(
+                f"Unknown argument {name!r}; choose from {', '.join(parameters)}."
+            )
+        kinds = _kinds(parameters[name].annotation)
+        if text.lower() in literals and type(literals[text.lower()]) in kinds:
+            values[name] = literals[text.lower()]
+        elif str in kinds:
+            values[name] = text
+        else:
+            try:
+                values[name] = ast.literal_eval(text)
+            except (ValueError, SyntaxError):
+                values[name] = text  # `problems` reports it with the expected type.
+            if float in kinds and int not in kinds and type(values[name]) is int:
+                values[name] = float(values[name])
+    return values
+
+
+def of_presets(task: str) -> dict[str, dict[str, Any]]:
+    """Returns the arguments that each preset of a task gives it, seed included.
+
+    The presets are those of `configs/<task>.py`; there are none for a task of another
+    package, nor where this one is installed without its repository.
+    """
+    named = configs.named_configs()
+    if task not in named:
+        return {}
+    path = named[task]
+    return {
+        preset: of_section(configs.load(f"{path}:{preset}").task)
+        for preset in configs.preset_names(path)
+    }
+
+
+def of_section(section: Any) -> dict[str, Any]:
+    """Returns the arguments in the `task` section of a config, seed included."""
+    return {"seed": section.seed} | section.kwargs.to_dict()
+
+
+def takes(function: Callable, name: str) -> bool:
+    """Says whether `function` has an argument of that name."""
+    return name in _parameters(function)
+
+
+def defaults(function: Callable) -> dict[str, Any]:
+    """Returns the arguments that the signature gives a value, and seed 0."""
+    given = {
+        name: parameter.default
+        for name, parameter in _parameters(function).items()
+        if parameter.default is not parameter.empty
+    }
+    return {"seed": 0} | given
+
+
+def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(function, eval_str=True).parameters)
+
+
+def _kinds(annotation: Any) -> tuple[type, ...]:
+    if isinstance(annotation, types.UnionType):
+        return tuple(_kinds(part)[0] for part in typing.get_args(annotation))
+    return (typing.get_origin(annotation) or annotation,)

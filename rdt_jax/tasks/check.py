@@ -1,0 +1,290 @@
+"""What `rdt tasks check` verifies of a table, counted again without the task's code."""
+
+import collections
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rdt_jax import tasks
+from rdt_jax.tasks import identity, oracles, rows
+from rdt_jax.tasks.base import NO_TARGET, SPLITS, Table
+
+ORACLE_ROWS = 10_000  # of a larger table, so many rows at equal distances are answered
+SOLVED = 0.95  # accuracy at which a trivial baseline makes a held-out split worthless
+_ONCE_MORE = """
+import ast, sys
+from rdt_jax import tasks
+from rdt_jax.tasks import identity
+name, kwargs = ast.literal_eval(sys.stdin.read())
+print(identity.hash_arrays(tasks.lookup(name)(**kwargs)))
+"""
+
+
+class Finding(NamedTuple):
+    """One thing that was verified.
+
+    Attributes:
+      name: table, determinism, leakage, baselines or oracle.
+      verdict: `ok`; `fails`; or `none`, where there is no oracle to verify with.
+      text: what was seen, or what is wrong.
+    """
+
+    name: str
+    verdict: str
+    text: str
+
+
+def check(name: str, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yields what is found of a task, one finding after the other.
+
+    Args:
+      name: of TASKS.
+      kwargs: arguments of the task's function, seed included, already checked.
+
+    Raises:
+      ValueError: if the task is unknown, or refuses its arguments with one; if the
+        package of an oracle cannot be loaded.
+    """
+    oracle = tasks.ORACLES.get(name)
+    try:
+        table = tasks.lookup(name)(**kwargs)
+    except ValueError:
+        raise
+    except Exception as error:
+        yield Finding("table", "fails", f"making it fails with {error!r}")
+        return
+    problems = _table_problems(table)
+    yield _finding("table", problems, f"{len(table.tokens)} rows are as documented")
+    if problems:
+        return  # What follows relies on it.
+    yield _determinism(name, kwargs, identity.hash_arrays(table))
+    counts = {s: len(table.rows_of(s)) for s in SPLITS if len(table.rows_of(s))}
+    yield _finding(
+        "leakage",
+        _leaks(table, counts),
+        "no question stands in two splits: "
+        + ", ".join(f"{split} {count}" for split, count in counts.items()),
+    )
+    yield _baselines(table)
+    yield _oracle(oracle, table)
+
+
+def _finding(name: str, problems: list[str], good: str) -> Finding:
+    if problems:
+        return Finding(name, "fails", "; ".join(problems))
+    return Finding(name, "ok", good)
+
+
+def _table_problems(table: Table) -> list[str]:
+    found = []
+    used = table.tokens != 0
+    given = table.targets != NO_TARGET
+    num_rows, num_words = len(table.tokens), len(table.vocab)
+    for name in (*identity.ARRAYS, *table.tags):
+        values = table.tags[name] if name in table.tags else getattr(table, name)
+        wanted = np.int8 if name == "split" else np.int32
+        if values.dtype != wanted:
+            found.append(f"{name} must be {np.dtype(wanted)}, is {values.dtype}")
+    for name, values in table.tags.items():
+        if values.shape != (num_rows,):
+            found.append(f"tag {name} must be [N], is {values.shape}")
+        words = table.tag_names.get(name)
+        if words and not (0 <= values.min() <= values.max() < len(words)):
+            found.append(f"tag {name} has values without a word")
+    if len(set(table.vocab)) < num_words or not all(table.vocab):
+        found.append("the words of the vocabulary must be distinct and not empty")
+    if (used[:, 1:] > used[:, :-1]).any() or not used[:, 0].all():
+        found.append("padding (token 0) must stand at the ends of rows only")
+    if not given[:, 0].all() or (given[:, 1:] > given[:, :-1]).any():
+        found.append(f"a row needs an answer, and none after the first {NO_TARGET}")
+    if given.any() and not (
+        1 <= table.targets[given].min() <= table.targets.max() < num_words
+    ):
+        found.append("targets must be words, and not padding")
+    if (table.answer_positions[~given] != 0).any():
+        found.append("answer_positions must be 0 where there is no answer")
+    if not set(np.unique(table.split)) <= set(range(len(SPLITS))):
+        found.append(f"split must be indices of {', '.join(SPLITS)}")
+    elif not table.rows_of("train").size:
+        found.append("there must be train rows")
+    elif (table.repeats[table.rows_of("train")] < 1).any():
+        found.append("repeats must be at least 1 in train rows")
+    return found
+
+
+def _determinism(name: str, kwargs: Mapping[str, Any], seen: str) -> Finding:
+    # A process of its own: another order of sets, another state of global generators.
+    environment = os.environ | {
+        "PYTHONHASHSEED": "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1",
+        "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path),
+    }
+    once_more = subprocess.run(
+        [sys.executable, "-c", _ONCE_MORE],
+        input=repr((name, dict(kwargs))),
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    again = once_more.stdout.strip()
+    problems = []
+    if once_more.returncode:
+        last = once_more.stderr.strip().rpartition("\n")[2]
+        problems = [f"another process cannot make the table: {last}"]
+    elif again != seen:
+        problems = [f"another process makes another table: {again[:12]}, {seen[:12]}"]
+    good = f"another process makes the same arrays, sha256 {seen[:12]}"
+    return _finding("determinism", problems, good)
+
+
+def _leaks(table: Table, counts: Mapping[str, int]) -> list[str]:
+    found = []
+    certificate = table.certificate
+    asked_in: dict[bytes, set[int]] = collections.defaultdict(set)
+    repeated = 0
+    for question, split in zip(_questions(table), table.split.tolist(), strict=True):
+        key = question.tobytes()
+        repeated += key in asked_in
+        asked_in[key].add(split)
+    leaking = collections.Counter(
+        "/".join(SPLITS[s] for s in sorted(splits))
+        for splits in asked_in.values()
+        if len(splits) > 1
+    )
+    for pair, count in leaking.items():
+        found.append(f"{count} questions stand in {pair}")
+    if repeated and not leaking:
+        found.append(f"{repeated} questions stand in a split more than once")
+    for what in ("overlap", "impure"):
+        bad = {name: n for name, n in getattr(certificate, what).items() if n}
+        if bad:
+            found.append(f"the certificate counts {what} {bad}")
+    epoch = int(table.repeats[table.rows_of("train")].sum())
+    if dict(certificate.rows) != {**counts, "train_epoch": epoch}:
+        found.append(f"the certificate has {dict(certificate.rows)}, not {counts}")
+    return found
+
+
+def _questions(table: Table) -> np.ndarray:
+    """Returns the tokens without a separator and the answers fed back, int32 [N, T]."""
+    end = table.answer_positions[:, :1]
+    follows = np.arange(table.tokens.shape[1])[None, :] > end
+    dropped = follows & _is_fed_back(table)[:, None]
+    if "<sep>" in table.vocab:
+        dropped |= table.tokens == table.vocab.index("<sep>")
+    return np.where(dropped, 0, table.tokens)
+
+
+def _is_fed_back(table: Table) -> np.ndarray:
+    """Says of which rows all tokens after the question are its answers, bool [N]."""
+    fed = np.ones(len(table.tokens), bool)
+    length = table.tokens.shape[1]
+    padded = np.pad(table.tokens, ((0, 0), (0, 1)))
+    for index in range(length - 1):
+        at = np.minimum(table.answer_positions[:, 0] + 1 + index, length)
+        token = padded[np.arange(len(fed)), at]
+        inside = index < table.targets.shape[1]
+        fed &= (token == 0) | (token == table.targets[:, index] if inside else False)
+    return fed
+
+
+def _baselines(table: Table) -> Finding:
+    answers = [row.tobytes() for row in table.targets]  # An answer counts as a whole.
+    train = table.rows_of("train").tolist()
+    guesses = {  # baseline -> what of a row it knows
+        "majority": len(answers) * [0],
+        "last_token": _last_tokens(table),
+    }
+    best = {
+        name: _most_frequent(known, answers, table.repeats, train)
+        for name, known in guesses.items()
+    }
+    given = {answers[row] for row in train}
+    problems, seen = [], []
+    for split in SPLITS:
+        part = table.rows_of(split).tolist()
+        if not part:
+            continue
+        trained = sum(answers[row] in given for row in part)
+        ranges = {"chance": 2 * (trained / len(given) / len(part),)}
+        for name, known in guesses.items():
+            ranges[name] = _score(known, answers, part, best[name], best["majority"][0])
+        for name, (low, high) in ranges.items():
+            claimed = getattr(table.certificate, name).get(split, float("nan"))
+            if not low - 1e-9 <= claimed <= high + 1e-9:
+                problems.append(
+                    f"the certificate says {name} {claimed:.4g} of {split}, "
+                    f"it is {high:.4g}"
+                )
+        if split in ("id", "ood", "depth", "mixed"):
+            high, name = max((high, name) for name, (_, high) in ranges.items())
+            seen.append(f"{split} {high:.2f}")
+            if high >= SOLVED:
+                problems.append(
+                    f"{name} alone scores {high:.2f} in {split}: nothing is to be "
+                    "learned"
+                )
+    good = f"the best trivial guess scores {', '.join(seen)}"
+    return _finding("baselines", problems, good)
+
+
+def _last_tokens(table: Table) -> list[int]:
+    questions = _questions(table)
+    length = questions.shape[1] - (questions[:, ::-1] != 0).argmax(axis=1)
+    return questions[np.arange(len(questions)), length - 1].tolist()
+
+
+def _most_frequent(known, answers, repeats, train) -> dict[int, set[bytes]]:
+    """Returns the most frequent answers of training by what is known; ties are kept."""
+    counts: dict[int, collections.Counter] = collections.defaultdict(
+        collections.Counter
+    )
+    for row in train:
+        counts[known[row]][answers[row]] += int(repeats[row])
+    return {
+        value: {answer for answer, n in counter.items() if n == most}
+        for value, counter in counts.items()
+        for most in [max(counter.values())]
+    }
+
+
+def _score(known, answers, part, best, majority) -> tuple[float, float]:
+    """Returns the least and the largest accuracy, over which of the ties is guessed."""
+    asked: dict[int, collections.Counter] = collections.defaultdict(collections.Counter)
+    for row in part:
+        asked[known[row]][answers[row]] += 1
+    low = high = 0
+    for value, counter in asked.items():
+        right = [counter[answer] for answer in best.get(value, majority)]
+        low, high = low + min(right), high + max(right)
+    return low / len(part), high / len(part)
+
+
+def _oracle(oracle: oracles.Oracle | None, table: Table) -> Finding:
+    if oracle is None:
+        text = "none is registered for this task: no answer was verified"
+        return Finding("oracle", "none", text)
+    number = min(len(table.tokens), ORACLE_ROWS)
+    chosen = np.linspace(0, len(table.tokens) - 1, number).astype(int).tolist()
+    try:
+        worked_out = oracle(table, chosen)
+    except Exception as error:
+        return Finding("oracle", "fails", f"it fails with {error!r}")
+    wrong = [
+        (row, answer)
+        for row, answer in zip(chosen, worked_out, strict=True)
+        if answer != rows.decode(table, row)[1]
+    ]
+    problems = []
+    if wrong:
+        row, answer = wrong[0]
+        asked, told = (" ".join(words) for words in rows.decode(table, row))
+        problems = [
+            f"{len(wrong)} of {number} answers differ, the first in row {row}: "
+            f"{asked!r} has {told!r}, the oracle says {' '.join(answer)!r}"
+        ]
+    good = f"{number} of {len(table.tokens)} answers agree"
+    return _finding("oracle", problems, good)

@@ -1,0 +1,263 @@
+"""Rows drawn depth by depth: distinct, with balanced answers, split by depth.
+
+A task brings a generator of random rows of one depth and an oracle that reads rows;
+answers, atoms and depths are always the oracle's, never the generator's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rdt_jax.tasks import base
+
+LARGEST_DRAW = 16_384  # rows drawn and read at a time, which bounds the memory
+SMALLEST_DRAW = 256
+# So many draws in a row without a new row of use: what is missing does not exist, or
+# hardly.
+PATIENCE = 100
+# Unit of a plan -> its word in min_, max_ and max_train_, and the tag.
+MANY = {"depth": "depth", "hop": "hops"}
+
+
+class Reading(NamedTuple):
+    """What an oracle reads off n rows.
+
+    Attributes:
+      answers: int [n], tokens.
+      atoms: int [n, K], the parts that each row needs, -1 where it needs fewer.
+      depth: int [n].
+    """
+
+    answers: np.ndarray
+    atoms: np.ndarray
+    depth: np.ndarray
+
+
+class Plan(NamedTuple):
+    """How many rows of which depth; the attributes are arguments of every such task.
+
+    Attributes:
+      unit: what the arguments call it: depth, hop.
+      first: the smallest depth.
+      last: the largest depth; beyond `trained`, held-out rows are `depth`.
+      trained: the largest depth of a train row; up to it, held-out rows are `id`.
+      train: train rows of each trained depth.
+      heldout: held-out rows of each depth.
+    """
+
+    unit: str
+    first: int
+    last: int
+    trained: int
+    train: int
+    heldout: int
+
+
+def check(plan: Plan, smallest: int, group: int = 1) -> None:
+    """Raises ValueError unless `smallest <= first <= trained <= last`.
+
+    Args:
+      plan: the depths and their rows.
+      smallest: the smallest depth that the task has.
+      group: rows that stand together; each number of rows is a multiple of it.
+    """
+    many = MANY[plan.unit]
+    if plan.first < smallest:
+        raise ValueError(
+            f"task.kwargs.min_{many} must be at least {smallest}, got {plan.first}."
+        )
+    if plan.last < plan.first:
+        raise ValueError(
+            f"task.kwargs.max_{many} must be at least min_{many} = {plan.first}, "
+            f"got {plan.last}."
+        )
+    if not plan.first <= plan.trained <= plan.last:
+        raise ValueError(
+            f"task.kwargs.max_train_{many} must be in [min_{many} = {plan.first}, "
+            f"max_{many} = {plan.last}], got {plan.trained}."
+        )
+    wanted = "at least 1" if group == 1 else f"a positive multiple of {group}"
+    for name, rows in (("train", plan.train), ("heldout", plan.heldout)):
+        if rows < 1 or rows % group:
+            raise ValueError(
+                f"task.kwargs.{name}_per_{plan.unit} must be {wanted}, got {rows}."
+            )
+
+
+def make_table(
+    rng: np.random.Generator,
+    plan: Plan,
+    draw: Callable[[np.random.Generator, int, int], np.ndarray],
+    read: Callable[[np.ndarray], Reading],
+    *,
+    vocab: Sequence[str],
+    answers: np.ndarray,
+    shortcuts: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    group: int = 1,
+) -> base.Table:
+    """Makes a table whose answers are read at the last token of each row.
+
+    The train rows of all depths come first, since held-out rows are drawn such that
+    each of their atoms is practiced: it is in a train row of more than one atom. Among
+    the train rows of a depth, and among its held-out rows, each answer stands equally
+    often, but for a remainder of one row for some answers.
+
+    Args:
+      rng: consumed.
+      plan: the depths and their rows.
+      draw: maps (rng, depth, count) to int32 [count, T] rows of that depth, in which a
+        `group` of rows that follow one another stands or falls together; T is free.
+      read: the oracle.
+      vocab: the words.
+      answers: int [A], the tokens that may be answers.
+      shortcuts: maps int32 [N, T] rows to what guessers see of them
+        (`base.certify`).
+      group: rows that stand together, each answer equally often among them.
+
+    Raises:
+      ValueError: if there are not so many rows.
+    """
+    parts: dict[tuple[str, int], tuple[np.ndarray, Reading]] = {}
+    seen: dict[int, np.ndarray] = {}
+    practiced = None
+    for name, last in (("train", plan.trained), ("heldout", plan.last)):
+        for depth in range(plan.first, last + 1):
+            rows = plan.train if name == "train" else plan.heldout
+            quota = rows // answers.size + (
+                rng.permutation(answers.size) < rows % answers.size
+            )
+            part, missing = _fill(
+                rng, lambda rng, n, d=depth: draw(rng, d, n), read, answers, quota,
+                seen.get(depth, np.zeros(0, np.uint64)), practiced, group,
+            )  # fmt: skip
+            if missing.any():
+                worst = missing.argmax()
+                practice = "" if name == "train" else " of practiced parts only"
+                raise ValueError(
+                    f"task.kwargs.{name}_per_{plan.unit} must be at most what there "
+                    f"is: only {quota[worst] - missing[worst]} new rows{practice} of "
+                    f"the {quota[worst]} of {plan.unit} {depth} with the answer "
+                    f"{vocab[answers[worst]]!r} were found, got {rows}."
+                )
+            parts[name, depth] = part
+            seen[depth] = base.row_hashes(part[0])
+        if practiced is None:
+            practiced = _practiced([reading for _, reading in parts.values()])
+            if practiced.size == 1:
+                raise ValueError(
+                    f"task.kwargs.max_train_{MANY[plan.unit]} must be so large that "
+                    "training composes parts: no train row has more than one, got "
+                    f"{plan.trained}."
+                )
+    return _assemble(plan, parts, vocab, shortcuts)
+
+
+def padded(values: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray:
+    """Lays out ragged rows, [N, T] with 0 behind the end of each.
+
+    Args:
+      values: int [M], in the order of `rows`.
+      rows: ascending int [M], the row of each value.
+      num_rows: N.
+    """
+    lengths = np.bincount(rows, minlength=num_rows)
+    columns = np.arange(rows.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    table = np.zeros((num_rows, lengths.max(initial=1)), np.int32)
+    table[rows, columns] = values
+    return table
+
+
+def _fill(rng, draw, read, answers, quota, seen, practiced, group):
+    """Returns ((tokens, reading), missing [A]): rows until every quota is filled."""
+    missing, tokens, readings, patience = quota.copy(), [], [], PATIENCE
+    while missing.any() and patience:
+        count = int(np.clip(missing.max() * missing.size, SMALLEST_DRAW, LARGEST_DRAW))
+        drawn = draw(rng, count - count % group)
+        hashes = base.row_hashes(drawn)
+        _, first = np.unique(hashes, return_index=True)
+        good = ~np.isin(hashes, seen)
+        good &= np.isin(np.arange(good.size), first)
+        reading = read(drawn)
+        if practiced is not None:
+            good &= np.isin(reading.atoms, practiced).all(axis=1)
+        good = np.repeat(good.reshape(-1, group).all(axis=1), group)
+        taken = np.zeros(good.size, bool)
+        for place in np.flatnonzero(missing):
+            which = np.flatnonzero(good & (reading.answers == answers[place]))
+            taken[which[: missing[place]]] = True
+            missing[place] -= min(missing[place], which.size)
+        patience = PATIENCE if taken.any() else patience - 1
+        tokens.append(drawn[taken])
+        readings.append(Reading(*(array[taken] for array in reading)))
+        seen = np.concatenate([seen, hashes[taken]])
+    return (_stack(tokens, 0), _joined(readings)), missing
+
+
+def _practiced(readings) -> np.ndarray:
+    """Returns the atoms of rows with more than one, and the mark for no atom."""
+    found = [np.array([-1])]
+    for reading in readings:
+        composed = (reading.atoms >= 0).sum(axis=1) > 1
+        found.append(np.unique(reading.atoms[composed]))
+    return np.unique(np.concatenate(found))
+
+
+def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
+    ordered = sorted(parts, key=lambda part: (part[1], part[0] != "train"))
+    tokens = _stack([parts[part][0] for part in ordered], 0)
+    tokens = tokens[:, tokens.any(axis=0)]  # Padding ends where the longest row does.
+    reading = _joined([parts[part][1] for part in ordered])
+    kinds = [
+        "train" if name == "train" else "id" if depth <= plan.trained else "depth"
+        for name, depth in ordered
+    ]
+    split = np.repeat(
+        np.array([base.SPLITS.index(kind) for kind in kinds], np.int8),
+        [len(parts[part][0]) for part in ordered],
+    )
+    tag = MANY[plan.unit]
+    each = {"depth": "depth", "hop": "number of hops"}[plan.unit]
+    targets = reading.answers.astype(np.int32)[:, None]
+    repeats = np.ones(len(tokens), np.int32)
+    certificate = base.certify(
+        tokens,
+        targets,
+        split,
+        repeats,
+        reading.atoms,
+        f"{plan.heldout} rows of each {each} from {plan.first} to {plan.last}; "
+        f"training has {plan.train} others of each up to {plan.trained}.",
+        lengths=reading.depth,
+        shortcuts=shortcuts(tokens),
+    )
+    return base.Table(
+        tokens=tokens,
+        answer_positions=((tokens != 0).sum(axis=1, dtype=np.int32) - 1)[:, None],
+        targets=targets,
+        split=split,
+        repeats=repeats,
+        tags={tag: reading.depth.astype(np.int32)},
+        tag_names={},
+        vocab=tuple(vocab),
+        certificate=certificate,
+    )
+
+
+def _joined(readings) -> Reading:
+    return Reading(
+        np.concatenate([reading.answers for reading in readings]),
+        _stack([reading.atoms for reading in readings], -1),
+        np.concatenate([reading.depth for reading in readings]),
+    )
+
+
+def _stack(arrays, fill) -> np.ndarray:
+    """Puts [n, K] arrays of any K below one another, [N, K], filled up with `fill`."""
+    shape = sum(len(array) for array in arrays), max(a.shape[1] for a in arrays)
+    stacked = np.full(shape, fill, np.int32)
+    at = 0
+    for array in arrays:
+        stacked[at : at + len(array), : array.shape[1]] = array
+        at += len(array)
+    return stacked

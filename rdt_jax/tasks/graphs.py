@@ -1,0 +1,289 @@
+"""Planning on directed graphs: can a node be reached, and which way leads there?
+
+In every row of a table stand the same number of edges, in random order and with random
+names: `num_paths` paths of equal length h, and distractor edges. Distractor edges join
+the paths with further nodes that either only lead to others or only are led to, so that
+they never shorten, join or prolong a path. A row's hops are h: rounds of
+following all edges from the source until the target is met, or nothing new is.
+"""
+
+import numpy as np
+
+from rdt_jax.tasks import base, depths
+
+
+def graph_reachability(
+    *,
+    seed: int,
+    num_nodes: int,
+    num_edges: int,
+    min_hops: int,
+    max_hops: int,
+    max_train_hops: int,
+    train_per_hop: int,
+    heldout_per_hop: int,
+) -> base.Table:
+    """Asks whether a target can be reached from a source.
+
+    A row is like `a > b c > d b > e ? a e`; the answer is yes or no. There are two
+    paths of h edges; the source begins the first, the target ends it. Of each such
+    graph there are two rows: in the second, an edge of either path, equally far from
+    its beginning, has exchanged its head with the other, so that the target now ends
+    the way from the other beginning. Every node has as many edges in and out as before.
+
+    An atom is an edge (by the names of its nodes) that leaves a reached node.
+
+    Reference: Chen (2026), arXiv:2603.21676 (directed reachability split by hops).
+    Differs from the paper: the graph is given as tokens and not as an attention mask,
+    and no rows of different answers are told apart by degrees.
+
+    Args:
+      seed: of the rows.
+      num_nodes: names, and nodes of each graph, at least 2 max_hops + 4.
+      num_edges: edges of each graph, at least 2 max_hops.
+      min_hops: edges of the shortest paths, at least 1.
+      max_hops: edges of the longest paths.
+      max_train_hops: edges of the longest paths in training; held-out rows are `id` up
+        to it and `depth` beyond.
+      train_per_hop: train rows of each number of hops, half of them yes.
+      heldout_per_hop: held-out rows of each number of hops, half of them yes.
+
+    Returns:
+      A table with A = 1 and the tag `hops`. The shortcut `degree` sees the numbers of
+      edges in and out of source and target.
+
+    Raises:
+      ValueError: if an argument is out of range, or there are not so many rows.
+    """
+    plan = depths.Plan(
+        "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
+    )
+    depths.check(plan, smallest=1, group=2)
+    _check(plan, num_nodes, num_edges, num_paths=2, one_source=False)
+    words = (*_words(num_nodes), "no", "yes")
+    no, yes = len(words) - 2, len(words) - 1
+
+    def draw(rng, hops, count):
+        edges = _draw_edges(rng, count // 2, hops, num_nodes, num_edges, 2, False)
+        other = edges.copy()
+        everyone, cut = np.arange(len(edges)), rng.integers(0, hops, len(edges))
+        other[everyone, cut, 1] = edges[everyone, hops + cut, 1]
+        other[everyone, hops + cut, 1] = edges[everyone, cut, 1]
+        return _write(rng, [edges, other], num_nodes, source=0, target=hops)
+
+    def read(tokens):
+        edges, source, target = _parse(tokens, num_nodes)
+        is_met, reached, hops = _follow(edges, source, target, num_nodes)
+        return depths.Reading(
+            np.where(is_met, yes, no), _atoms(edges, reached, num_nodes), hops
+        )
+
+    def shortcuts(tokens):
+        edges, source, target = _parse(tokens, num_nodes)
+        degrees = [
+            (edges[:, :, side] == node[:, None]).sum(axis=1)
+            for node in (source, target)
+            for side in (0, 1)
+        ]
+        return {"degree": base.row_hashes(np.stack(degrees, axis=1))}
+
+    return depths.make_table(
+        np.random.default_rng(seed), plan, draw, read, vocab=words,
+        answers=np.array([no, yes]), shortcuts=shortcuts, group=2,
+    )  # fmt: skip
+
+
+def graph_next_step(
+    *,
+    seed: int,
+    num_nodes: int,
+    num_edges: int,
+    num_paths: int,
+    min_hops: int,
+    max_hops: int,
+    max_train_hops: int,
+    train_per_hop: int,
+    heldout_per_hop: int,
+) -> base.Table:
+    """Asks for the first step of the only way from a source to a target.
+
+    A row is like `a > b c > d a > c b > e ? a d`; the answer is a successor of the
+    source. `num_paths` paths of h edges leave the source, and nothing else does; the
+    target ends one. A guess among the successors is right once in `num_paths` times.
+
+    An atom is an edge (by the names of its nodes) that leaves a reached node.
+
+    References: Bachmann and Nagarajan (2024), arXiv:2403.06963 (graphs of paths from
+    one source); Chen (2026), arXiv:2603.21676 (reachability split by hops). Differs
+    from both: distractor edges, and only the first step is asked.
+
+    Args:
+      seed: of the rows.
+      num_nodes: names, and nodes of each graph, at least num_paths max_hops + 3.
+      num_edges: edges of each graph, at least num_paths max_hops.
+      num_paths: that leave the source, at least 2.
+      min_hops: edges of the shortest paths, at least 1.
+      max_hops: edges of the longest paths.
+      max_train_hops: edges of the longest paths in training; held-out rows are `id` up
+        to it and `depth` beyond.
+      train_per_hop: train rows of each number of hops, the answers balanced.
+      heldout_per_hop: held-out rows of each number of hops, the answers balanced.
+
+    Returns:
+      A table with A = 1 and the tag `hops`. The shortcut `degree` sees the name of the
+      source's successor with the most edges, `successor` of the one that is listed
+      first.
+
+    Raises:
+      ValueError: if an argument is out of range, or there are not so many rows.
+    """
+    plan = depths.Plan(
+        "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
+    )
+    depths.check(plan, smallest=1)
+    if num_paths < 2:
+        raise ValueError(f"task.kwargs.num_paths must be at least 2, got {num_paths}.")
+    _check(plan, num_nodes, num_edges, num_paths, one_source=True)
+    words = _words(num_nodes)
+
+    def draw(rng, hops, count):
+        edges = _draw_edges(rng, count, hops, num_nodes, num_edges, num_paths, True)
+        return _write(rng, [edges], num_nodes, source=0, target=hops)
+
+    def read(tokens):
+        edges, source, target = _parse(tokens, num_nodes)
+        _, reached, hops = _follow(edges, source, target, num_nodes)
+        # Which nodes lead to the target is asked backwards.
+        _, leading, _ = _follow(edges[:, :, ::-1], target, source, num_nodes)
+        rows = np.arange(len(tokens))[:, None]
+        is_step = (edges[:, :, 0] == source[:, None]) & leading[rows, edges[:, :, 1]]
+        step = edges[rows[:, 0], is_step.argmax(axis=1), 1]
+        return depths.Reading(1 + step, _atoms(edges, reached, num_nodes), hops)
+
+    def shortcuts(tokens):
+        edges, source, _ = _parse(tokens, num_nodes)
+        rows = np.arange(len(tokens))[:, None]
+        degree = np.zeros((len(tokens), num_nodes), int)
+        np.add.at(degree, (rows[:, :, None], edges), 1)
+        is_successor = edges[:, :, 0] == source[:, None]
+        busiest = np.where(is_successor, degree[rows, edges[:, :, 1]], -1).argmax(1)
+        return {
+            "degree": edges[rows[:, 0], busiest, 1],
+            "successor": edges[rows[:, 0], is_successor.argmax(axis=1), 1],
+        }
+
+    return depths.make_table(
+        np.random.default_rng(seed), plan, draw, read, vocab=words,
+        answers=1 + np.arange(num_nodes), shortcuts=shortcuts,
+    )  # fmt: skip
+
+
+def _words(num_nodes) -> tuple[str, ...]:
+    return "<pad>", *(f"n{node}" for node in range(num_nodes)), ">", "?"
+
+
+def _check(plan, num_nodes, num_edges, num_paths, one_source):
+    paths = plan.last * num_paths
+    smallest = paths + (1 if one_source else num_paths) + 2
+    if num_nodes < smallest:
+        raise ValueError(
+            f"task.kwargs.num_nodes must be at least {smallest} for paths of max_hops "
+            f"= {plan.last}, got {num_nodes}."
+        )
+    most = min(
+        hops * num_paths + len(_distractors(hops, num_nodes, num_paths, one_source))
+        for hops in range(plan.first, plan.last + 1)
+    )
+    if not paths <= num_edges <= most:
+        raise ValueError(
+            f"task.kwargs.num_edges must be in [{paths}, {most}] with {num_nodes} "
+            f"nodes and paths of {plan.first} to {plan.last} hops, got {num_edges}."
+        )
+
+
+def _paths(hops, num_paths, one_source) -> np.ndarray:
+    """Returns the nodes along each path, [paths, hops + 1], numbered from 0."""
+    if not one_source:
+        return np.arange(num_paths * (hops + 1)).reshape(num_paths, hops + 1)
+    nodes = np.arange(1, num_paths * hops + 1).reshape(num_paths, hops)
+    return np.column_stack([np.zeros(num_paths, int), nodes])
+
+
+def _distractors(hops, num_nodes, num_paths, one_source) -> np.ndarray:
+    """Returns the edges that may be added to the paths, [Q, 2]."""
+    paths = _paths(hops, num_paths, one_source)
+    used = int(paths.max()) + 1
+    # The other nodes in halves: those only led to, and those only leading to others.
+    is_path = np.arange(num_nodes) < used
+    is_sink = np.arange(num_nodes) >= used + (num_nodes - used) // 2
+    # Nothing else leaves an end, nor a source whose next step is asked: its successors
+    # are alike.
+    barred = np.append(paths[:, -1], 0 if one_source else paths[:, -1])
+    tails = ~is_sink & ~np.isin(np.arange(num_nodes), barred)
+    heads = is_path | is_sink
+    allowed = tails[:, None] & heads & ~(is_path[:, None] & is_path)
+    return np.argwhere(allowed)
+
+
+def _draw_edges(rng, count, hops, num_nodes, num_edges, num_paths, one_source):
+    """Returns int [count, E, 2]: the edges of path after path, then distractors."""
+    paths = _paths(hops, num_paths, one_source)
+    along = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2)
+    others = _distractors(hops, num_nodes, num_paths, one_source)
+    number = num_edges - len(along)
+    order = rng.random((count, len(others)), np.float32).argsort(axis=1)[:, :number]
+    along = np.broadcast_to(along, (count, *along.shape))
+    return np.concatenate([along, others[order]], axis=1)
+
+
+def _write(rng, graphs, num_nodes, source, target) -> np.ndarray:
+    """Writes graphs of the same nodes one below the other, int32 [n, T]."""
+    count, num_edges, _ = graphs[0].shape
+    names = rng.permuted(np.tile(np.arange(1, 1 + num_nodes), (count, 1)), axis=1)
+    order = rng.permuted(np.tile(np.arange(num_edges), (count, 1)), axis=1)
+    tokens = np.zeros((count, len(graphs), 3 * num_edges + 3), np.int32)
+    for place, edges in enumerate(graphs):
+        edges = np.take_along_axis(edges, order[:, :, None], axis=1)
+        named = np.take_along_axis(names, edges.reshape(count, -1), axis=1)
+        tokens[:, place, 0:-3:3], tokens[:, place, 2:-3:3] = (
+            named[:, ::2],
+            named[:, 1::2],
+        )
+    tokens[:, :, 1:-3:3], tokens[:, :, -3] = 1 + num_nodes, 2 + num_nodes
+    tokens[:, :, -2], tokens[:, :, -1] = names[:, [source]], names[:, [target]]
+    return tokens.reshape(-1, tokens.shape[2])
+
+
+def _parse(tokens, num_nodes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns edges [n, E, 2], sources and targets [n], nodes numbered from 0."""
+    edges = np.stack([tokens[:, 0:-3:3], tokens[:, 2:-3:3]], axis=2) - 1
+    return edges, tokens[:, -2] - 1, tokens[:, -1] - 1
+
+
+def _follow(edges, source, target, num_nodes):
+    """Follows all edges from the source, round by round, until nothing is new.
+
+    Returns:
+      Whether the target is met [n]; the nodes reached, [n, nodes]; the rounds until the
+      target is met or, if it never is, those that reach a new node [n].
+    """
+    rows = np.arange(len(edges))
+    reached = np.zeros((len(edges), num_nodes), bool)
+    reached[rows, source] = True
+    hops, is_met = np.zeros(len(edges), int), np.zeros(len(edges), bool)
+    while True:
+        follows = reached[rows[:, None], edges[:, :, 0]] & ~is_met[:, None]
+        new = reached.copy()
+        where, which = np.nonzero(follows)
+        new[where, edges[where, which, 1]] = True
+        grows = (new & ~reached).any(axis=1)
+        if not grows.any():
+            return is_met, reached, hops
+        hops += grows
+        is_met |= new[rows, target]
+        reached = new
+
+
+def _atoms(edges, reached, num_nodes) -> np.ndarray:
+    follows = reached[np.arange(len(edges))[:, None], edges[:, :, 0]]
+    return np.where(follows, edges[:, :, 0] * num_nodes + edges[:, :, 1], -1)

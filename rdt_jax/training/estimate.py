@@ -1,0 +1,107 @@
+"""What a run will cost at one loop count or another, before anything is compiled."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import ml_collections
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.models import cost, loop, presets
+from rdt_jax.training import memory
+
+
+class AtLoops(NamedTuple):
+    """The cost of updates at one loop count.
+
+    Attributes:
+      loops: R, or its mean if it is drawn.
+      is_drawn: whether it is.
+      needed: operations of a row at the least.
+      executed: operations of a row that the program multiplies, without recomputation.
+      memory: remat policy -> bytes, as `memory.of_update` predicts them.
+    """
+
+    loops: float
+    is_drawn: bool
+    needed: cost.Passes
+    executed: cost.Passes
+    memory: dict[str, int]
+
+
+class Estimate(NamedTuple):
+    """The cost of a run.
+
+    Attributes:
+      parameters: part -> numbers in it.
+      batch_size: rows of an update.
+      length: T, the longest row of the task.
+      at_loops: as the config trains, then at each loop count that was asked for.
+    """
+
+    parameters: dict[str, int]
+    batch_size: int
+    length: int
+    at_loops: tuple[AtLoops, ...]
+
+
+def fixed_loops(
+    config: ml_collections.ConfigDict, num_loops: int
+) -> ml_collections.ConfigDict:
+    """Returns the run whose updates and evaluations all take `num_loops` loops.
+
+    Where the gradient goes through more loops than these, it goes through all of them.
+    """
+    depth = config.recurrence.backprop_depth
+    if depth is not None and depth > num_loops:
+        depth = None
+    none = ("mean_loops", "min_loops", "max_loops", "sigma")
+    return configs.override(
+        config,
+        {
+            "recurrence.num_loops": num_loops,
+            "recurrence.eval_loops": (),
+            "recurrence.sampling": "fixed",
+            "recurrence.backprop_depth": depth,
+            **{f"recurrence.{key}": None for key in none},
+        },
+    )
+
+
+def estimate(
+    config: ml_collections.ConfigDict, loop_counts: Sequence[int] = ()
+) -> Estimate:
+    """Estimates the cost of a run from formulas and from its traced update.
+
+    Args:
+      config: of the run, valid.
+      loop_counts: counts R, all valid in `fixed_loops`, besides that of the config.
+    """
+    table = tasks.make_table(config)
+    model = presets.model_config(config, table)
+    sizes = {"length": table.tokens.shape[1], "num_answers": table.targets.shape[1]}
+
+    def at(config: ml_collections.ConfigDict) -> AtLoops:
+        count = lambda batch_size: cost.training_flops(
+            model, config.recurrence, batch_size=batch_size, **sizes
+        )
+        return AtLoops(
+            loops=loop.mean_loops(config.recurrence),
+            is_drawn=config.recurrence.sampling != "fixed",
+            needed=count(None),
+            executed=count(config.batch_size),
+            memory={
+                policy: memory.of_update(
+                    configs.override(config, {"model.remat": policy}), table
+                )
+                for policy in loop.REMAT
+            },
+        )
+
+    runs = [config, *(fixed_loops(config, count) for count in loop_counts)]
+    return Estimate(
+        parameters=cost.parameters(model),
+        batch_size=config.batch_size,
+        length=sizes["length"],
+        at_loops=tuple(at(run) for run in runs),
+    )

@@ -1,0 +1,152 @@
+"""Released checkpoints, as mappings of numpy arrays and as files."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from rdt_jax.models import import_ltg
+from tests.golden import FOLDER
+
+
+@pytest.fixture
+def weights():
+    with np.load(FOLDER / "gpt2.npz") as file:
+        return {k.partition("/")[2]: file[k] for k in file if "weights/" in k}
+
+
+def test_compiled_modules_buffers_and_a_missing_head_change_nothing(weights):
+    plain = import_ltg.convert(weights, 3)
+    other = {f"_orig_mod.{name}": weight for name, weight in weights.items()}
+    other["_orig_mod.blocks.0.attn.bias"] = np.ones((1, 1, 11, 11), bool)
+    other["_orig_mod.blocks.1.attn.masked_bias"] = np.float32(-1e4)
+    other["token_embedding"] = other.pop("_orig_mod.token_embedding.weight")
+    del other["_orig_mod.lm_head.weight"]
+    again = import_ltg.convert(other, 3)
+    assert again.keys == plain.keys
+    np.testing.assert_equal(again.params, plain.params)
+
+
+def test_the_shape_of_the_model_is_read_off_the_weights(weights):
+    imported = import_ltg.convert(weights, 3)
+    assert imported.keys == {
+        "model.preset": "rdt",
+        "model.width": 12,
+        "model.num_heads": 3,
+        "model.mlp_width": 48,
+        "model.core_blocks": 2,
+        "model.position": "learned",
+    }
+    assert (imported.vocab_size, imported.max_length) == (17, 11)
+    del weights["position_embedding.weight"]
+    imported = import_ltg.convert(weights, 3)
+    assert imported.keys["model.position"] == "none"
+    assert imported.max_length is None and "position" not in imported.params
+
+
+def _without(name):
+    return lambda w: w.pop(name)
+
+
+def _with(name, value):
+    return lambda w: w.update({name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without("token_embedding.weight"), "must have token_embedding.weight"),
+        (_without("ln_f.bias"), "lacks ln_f.bias"),
+        (_without("blocks.1.mlp.c_fc.bias"), "lacks blocks.1.mlp.c_fc.bias"),
+        (_with("blocks.3.ln_1.bias", np.zeros(12)), "and 17 more"),
+        (_with("adapter.weight", np.zeros(12)), "has adapter.weight, which is not"),
+        (
+            _with("blocks.0.attn.c_attn.weight", np.zeros((36, 12))),
+            r"blocks.0.attn.c_attn.weight must be \[12, 36\], got \[36, 12\]",
+        ),
+        (
+            _with("position_embedding.weight", np.zeros((11, 13))),
+            r"position_embedding.weight must be \[any, 12\], got \[11, 13\]",
+        ),
+        (_with("lm_head.weight", np.zeros((17, 12))), "must equal token_embedding"),
+        (_with("ln_f.weight", np.full(12, np.nan)), "ln_f.weight must be finite"),
+    ],
+)
+def test_what_does_not_fit_is_named(weights, change, message):
+    change(weights)
+    with pytest.raises(ValueError, match=message):
+        import_ltg.convert(weights, 3)
+
+
+@pytest.mark.parametrize("num_heads", [5, 0, -3])
+def test_heads_must_divide_the_width(weights, num_heads):
+    message = rf"--num-heads must divide the checkpoint's width \(12\), got {num_heads}"
+    with pytest.raises(ValueError, match=message):
+        import_ltg.convert(weights, num_heads)
+
+
+class _Tensor:
+    """As much of a torch.Tensor as `read` touches."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def detach(self):
+        return self
+
+    def to(self, dtype):
+        return _Tensor(self.array.astype(dtype))
+
+    def numpy(self):
+        return self.array
+
+
+@pytest.fixture
+def stored(monkeypatch):
+    """What the file holds; a stand-in for PyTorch, which the tests do not need."""
+    stored = {}
+
+    def load(path, map_location, weights_only):
+        assert weights_only and map_location == "cpu"
+        if "error" in stored:
+            raise stored["error"]
+        return stored["content"]
+
+    torch = types.SimpleNamespace(load=load, Tensor=_Tensor, float32=np.float32)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    return stored
+
+
+def test_reads_the_weights_in_float32(stored, tmp_path):
+    (tmp_path / "c.pt").touch()
+    weight = np.arange(3, dtype=np.float16)
+    stored["content"] = {"epoch": 7, "model_state_dict": {"w": _Tensor(weight)}}
+    found = import_ltg.read(tmp_path / "c.pt")
+    assert found.keys() == {"w"} and found["w"].dtype == np.float32
+    np.testing.assert_array_equal(found["w"], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ({"content": {"epoch": 7}}, "with the key model_state_dict, got epoch"),
+        ({"content": [1]}, "with the key model_state_dict, got no dict"),
+        ({"content": {"model_state_dict": {"w": 1}}}, "w must be a tensor"),
+        ({"error": RuntimeError("GLOBAL __main__.X was")}, "but holds __main__.X"),
+        ({"error": EOFError()}, "but cannot be read as one"),
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_refused(stored, tmp_path, held, message):
+    (tmp_path / "c.pt").touch()
+    stored.update(held)
+    with pytest.raises(ValueError, match=message):
+        import_ltg.read(tmp_path / "c.pt")
+
+
+def test_a_missing_file_or_torch_is_named(stored, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"must be a .pt file, got .*c.pt"):
+        import_ltg.read(tmp_path / "c.pt")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ValueError, match="needs torch"):
+        import_ltg.read(tmp_path / "c.pt")

@@ -1,0 +1,154 @@
+"""A task that breaks a rule fails the check that is about it, and says why."""
+
+import pytest
+
+from rdt_jax import tasks
+from rdt_jax.tasks import arguments, check
+from tests import packages
+from tests.tasks import ltg_folders
+
+CHECKS = ["table", "determinism", "leakage", "baselines", "oracle"]
+
+
+def _check(name="toy", **kwargs):
+    return {f.name: f for f in check.check(name, {"seed": 0, "size": 12} | kwargs)}
+
+
+@pytest.mark.parametrize("name", tasks.BUILT_IN)
+def test_every_task_passes_with_its_smallest_preset(name):
+    kwargs = arguments.of_presets(name)["smoke"]
+    if name == "ltg_folder":
+        kwargs["path"] = ltg_folders.example("systematicity")
+    findings = list(check.check(name, kwargs))
+    assert [finding.name for finding in findings] == CHECKS
+    assert {f.name: f.text for f in findings if f.verdict == "fails"} == {}
+    has_oracle = name in tasks.ORACLES
+    assert findings[-1].verdict == ("ok" if has_oracle else "none")
+
+
+def test_a_good_task_of_a_package_passes(install):
+    install()
+    findings = _check()
+    assert [finding.verdict for finding in findings.values()] == 5 * ["ok"]
+    assert "144 of 144 answers agree" in findings["oracle"].text
+
+
+def test_without_an_oracle_nothing_is_claimed(install):
+    install(entry_points="[rdt_jax.tasks]\ntoy = toys_module:toy\n")
+    finding = _check()["oracle"]
+    assert finding.verdict == "none"
+    assert "no answer was verified" in finding.text
+
+
+# What a table does wrong -> the check that fails, and its reason.
+BREAKS = {
+    "fields['split'] = split.astype(np.int64)": ("table", "split must be int8"),
+    "fields['split'] = np.full_like(split, 9)": (
+        "table",
+        "split must be indices of train, id,",
+    ),
+    "fields['split'] = np.full_like(split, 1)": ("table", "there must be train rows"),
+    "repeats[:] = 0": ("table", "repeats must be at least 1 in train rows"),
+    "tokens[0, 0] = 0": ("table", r"padding \(token 0\) must stand at the ends"),
+    "targets[0] = -1": ("table", "a row needs an answer"),
+    "targets[0] = 0": ("table", "targets must be words, and not padding"),
+    "fields['vocab'] = (*fields['vocab'][:-1], 'zero')": ("table", "distinct"),
+    "fields['tags']['third'] = b": ("table", "tag third has values without a word"),
+    "fields['tags']['first'] = a[1:]": ("table", r"tag first must be \[N\]"),
+    "1 / 0": ("table", "making it fails with ZeroDivisionError"),
+    "order = {str(n) for n in range(99)}; split[:] = [hash(x) % 2 for x in "
+    "list(order)[:9] * 16]": ("determinism", "another process makes another table"),
+    "split[:] = np.random.default_rng().integers(0, 2, a.size)": (
+        "determinism",
+        "another process makes another table",
+    ),
+    "import sys; 'pytest' in sys.modules or exit('no')": ("determinism", "cannot make"),
+    "tokens[1] = tokens[0]; split[:2] = [0, 1]": (
+        "leakage",
+        "1 questions stand in train/id",
+    ),
+    "tokens[1] = tokens[0]; split[:2] = 0": (
+        "leakage",
+        "1 questions stand in a split more than once",
+    ),
+    "split[a == 3] = 1": ("leakage", "the certificate counts impure {'id': 12}"),
+    "split[0] = 0; c = certificate(); certificate = lambda: c; split[0] = 1": (
+        "leakage",
+        "the certificate has",
+    ),
+    "targets[:] = 15": ("baselines", "alone scores 1.00 in id: nothing is to be"),
+    "import dataclasses; c = certificate(); c.majority['id'] += 0.1; "
+    "certificate = lambda: c": ("baselines", "the certificate says majority"),
+    "targets[7] = 14 + (targets[7] - 13) % 3": (
+        "oracle",
+        r"1 of 144 answers differ, the first in row 7: '0 7' has",
+    ),
+}
+
+
+@pytest.mark.parametrize("line", BREAKS)
+def test_a_broken_task_fails(install, line):
+    assert packages.TOY.count("# BREAK") == 1
+    install(packages.TOY.replace("# BREAK", line))
+    name, reason = BREAKS[line]
+    findings = _check()
+    assert findings[name].verdict == "fails"
+    with pytest.raises(ValueError, match=reason):
+        raise ValueError(findings[name].text)
+    if name == "table":
+        assert list(findings) == ["table"]
+
+
+def test_a_last_token_that_gives_the_answer_away_fails(install):
+    source = packages.TOY.replace("(a + b) % 3", "b % 3").replace(
+        "np.full_like(a, 1 + size)], axis=1", "1 + b], axis=1"
+    )
+    install(source)
+    finding = _check()["baselines"]
+    assert finding.verdict == "fails"
+    assert "last_token alone scores 1.00 in id" in finding.text
+
+
+def test_an_oracle_that_breaks_fails(install):
+    install(packages.TOY.replace("(int(a) + int(b))", "int('x')"))
+    finding = _check()["oracle"]
+    assert finding.verdict == "fails"
+    assert "it fails with ValueError" in finding.text
+
+
+def test_a_large_table_is_answered_at_equal_distances(install, monkeypatch):
+    install()
+    monkeypatch.setattr(check, "ORACLE_ROWS", 10)
+    assert "10 of 144 answers agree" in _check()["oracle"].text
+
+
+def test_a_refused_argument_is_no_finding():
+    kwargs = {"seed": 0, "operation": "add", "modulus": 1, "train_fraction": 0.5}
+    with pytest.raises(ValueError, match="modulus must be at least 2"):
+        list(check.check("modular", kwargs))
+
+
+def test_teacher_forced_answers_are_no_part_of_the_question(install):
+    # Two rows ask `0 1`; they differ in the answers that are fed back alone.
+    source = """
+import numpy as np
+from rdt_jax.tasks import base
+
+def toy(*, seed: int, size: int):
+    tokens = np.array([[1, 3, 4, 4], [1, 3, 5, 0], [2, 3, 4, 0]], np.int32)
+    targets = np.array([[4, 4, 6], [5, 6, -1], [4, 6, -1]], np.int32)
+    positions = np.array([[1, 2, 3], [1, 2, 0], [1, 2, 0]], np.int32)
+    split, repeats = np.array([0, 1, 0], np.int8), np.ones(3, np.int32)
+    atoms = np.array([[0], [0], [1]])
+    certificate = base.certify(
+        tokens, targets, split, repeats, atoms, "one.", answer_positions=positions
+    )
+    words = ("<pad>", "a", "b", "<sep>", "x", "y", "<end>")
+    return base.Table(
+        tokens, positions, targets, split, repeats, {}, {}, words, certificate
+    )
+"""
+    install(source, "[rdt_jax.tasks]\ntoy = toys_module:toy\n")
+    finding = _check()["leakage"]
+    assert finding.verdict == "fails"
+    assert "1 questions stand in train/id" in finding.text

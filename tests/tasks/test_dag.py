@@ -1,0 +1,163 @@
+"""Equations against a recursive solver in Python integers."""
+
+import collections
+import functools
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from rdt_jax.tasks import dag
+from tests.tasks import by_depth
+
+KWARGS = {
+    "modulus": 5,
+    "operators": "+ - *",
+    "num_nodes": 9,
+    "num_leaves": 3,
+    "max_arguments": 3,
+    "min_depth": 1,
+    "max_depth": 5,
+    "max_train_depth": 3,
+    "train_per_depth": 120,
+    "heldout_per_depth": 22,
+}
+APPLY = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
+
+
+def _make(seed=3, **changes):
+    return dag.dag_arithmetic(seed=seed, **KWARGS | changes)
+
+
+def _equations(words):
+    *lines, question = " ".join(words).split(" ; ")
+    mark, asked = question.split()
+    assert mark == "?"
+    equations = {}
+    for line in lines:
+        name, right = line.split(" = ")
+        assert name not in equations
+        equations[name] = right.split()
+    return equations, asked
+
+
+def _solver(modulus):
+    def solve(words):
+        equations, asked = _equations(words)
+        atoms, reached = [], set()
+
+        @functools.cache
+        def visit(name):
+            reached.add(name)
+            right = equations[name]
+            if right[0].isdigit():
+                assert len(right) == 1
+                return int(right[0]), 0
+            values, depths = zip(*map(visit, right[::2]), strict=True)
+            result = values[0]
+            if len(values) == 1:
+                atoms.append(("copy", result))
+            for operator, value in zip(right[1::2], values[1:], strict=True):
+                atoms.append((operator, result, value))
+                result = APPLY[operator](result, value) % modulus
+            return result, 1 + max(depths)
+
+        value, depth = visit(asked)
+        needed = list(atoms)
+        assert max(visit(name)[1] for name in equations) == depth  # None is deeper.
+        return str(value), depth, needed
+
+    return solve
+
+
+def restate(table):
+    modulus = sum(word.isdigit() for word in table.vocab)
+    return by_depth.restate(table, _solver(modulus), "depth")
+
+
+def _check(make, kwargs):
+    return by_depth.check(
+        make, _solver(kwargs["modulus"]), "depth", kwargs["min_depth"],
+        kwargs["max_depth"], kwargs["max_train_depth"], kwargs["train_per_depth"],
+        kwargs["heldout_per_depth"], [str(a) for a in range(kwargs["modulus"])],
+    )  # fmt: skip
+
+
+def test_the_solver_by_hand():
+    words = "x1 = x0 * x2 - x0 ; x2 = x0 ; x3 = x1 ; x0 = 4 ; ? x1".split()
+    with pytest.raises(AssertionError):  # x3 is deeper than what is asked.
+        _solver(5)(words)
+    answer, depth, atoms = _solver(5)([*words[:-1], "x3"])
+    assert (answer, depth) == ("2", 3)
+    assert set(atoms) == {("*", 4, 4), ("-", 1, 4), ("copy", 4), ("copy", 2)}
+
+
+def test_values_are_those_of_recursion():
+    _check(_make, KWARGS)
+
+
+@hypothesis.settings(max_examples=12, deadline=None, database=None, derandomize=True)
+@hypothesis.given(
+    st.fixed_dictionaries(
+        {
+            "modulus": st.integers(2, 4),
+            "operators": st.sampled_from(["+", "* +", "-"]),
+            "num_leaves": st.integers(1, 4),
+            "num_nodes": st.integers(9, 12),
+            "max_arguments": st.integers(1, 4),
+            "min_depth": st.integers(1, 2),
+            "max_train_depth": st.integers(2, 3),
+            "max_depth": st.integers(3, 5),
+            "train_per_depth": st.integers(50, 70),
+            "heldout_per_depth": st.integers(1, 9),
+        }
+    ),
+    st.integers(0, 99),
+)
+def test_any_graph(kwargs, seed):
+    table = _check(lambda: _make(seed, **kwargs), kwargs)
+    leaves, arguments = set(), set()
+    for words in by_depth.sentences(table):
+        equations, _ = _equations(words)
+        assert len(equations) == kwargs["num_nodes"]
+        leaves.add(sum(right[0].isdigit() for right in equations.values()))
+        arguments.update((len(right) + 1) // 2 for right in equations.values())
+    assert leaves == {kwargs["num_leaves"]}
+    assert arguments == set(range(1, kwargs["max_arguments"] + 1))
+
+
+def test_names_and_places_are_random():
+    table = _make(train_per_depth=400)
+    asked, position = collections.Counter(), collections.Counter()
+    for words in by_depth.sentences(table):
+        equations, name = _equations(words)
+        asked[name] += 1
+        position[list(equations).index(name)] += 1
+    for count in (asked, position):
+        assert len(count) == 9
+        assert max(count.values()) < 1.5 * min(count.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modulus": 1}, r"modulus must be at least 2, got 1\."),
+        ({"num_leaves": 0}, r"num_leaves must be at least 1, got 0\."),
+        ({"max_arguments": 0}, r"max_arguments must be at least 1, got 0\."),
+        (
+            {"num_nodes": 7},
+            r"num_nodes must be at least num_leaves \+ max_depth = 3 \+ 5, got 7\.",
+        ),
+        ({"operators": "%"}, r"operators must be one or more different words of \+, -"),
+        ({"min_depth": 0}, r"min_depth must be at least 1, got 0\."),
+        ({"heldout_per_depth": 0}, r"heldout_per_depth must be at least 1, got 0\."),
+        (
+            {"num_nodes": 2, "num_leaves": 1, "max_depth": 1, "max_train_depth": 1,
+             "max_arguments": 1, "train_per_depth": 30},
+            r"only 4 new rows of the 6 of depth 1 with the answer '\d' .*, got 30\.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        _make(**changes)

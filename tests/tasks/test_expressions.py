@@ -1,0 +1,278 @@
+"""Expressions against Python's own parser, operators and statistics."""
+
+import ast
+import statistics
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from rdt_jax.tasks import expressions
+from tests.tasks import by_depth
+
+PLAN = {
+    "min_depth": 2,
+    "max_depth": 5,
+    "max_train_depth": 3,
+    "max_side_depth": 1,
+    "train_per_depth": 150,
+    "heldout_per_depth": 47,
+}
+SYMBOLS = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.BitXor: "xor", ast.And: "and",
+    ast.Or: "or", ast.Not: "not",
+}  # fmt: skip
+
+
+def _solve_python(words, modulus):
+    """Solves a row by Python's parser; `modulus` None for truth values."""
+    assert words[-1] == "="
+    text = " ".join(words[:-1])
+    if modulus is None:
+        text = text.replace("T", "True").replace("F", "False").replace("xor", "^")
+    atoms = []
+
+    def visit(node, around):
+        if isinstance(node, ast.Constant):
+            return node.value, 0
+        if isinstance(node, ast.UnaryOp):
+            operator, parts = node.op, [node.operand]
+        elif isinstance(node, ast.BoolOp):
+            operator, parts = node.op, node.values
+        else:
+            operator, parts = node.op, [node.left, node.right]
+        word = SYMBOLS[type(operator)]
+        assert len(parts) == 1 + (word != "not")
+        values, depths = zip(*(visit(part, word) for part in parts), strict=True)
+        if modulus is None:
+            atoms.append((around, word, *values))
+        else:
+            atoms.append((word, *values))
+        return _value(node, modulus), 1 + max(depths)
+
+    value, depth = visit(ast.parse(text, mode="eval").body, None)
+    assert value == (eval(text) if modulus is None else eval(text) % modulus)
+    return ("FT"[value] if modulus is None else str(value)), depth, atoms
+
+
+def _value(node, modulus):
+    value = eval(ast.unparse(node))
+    return value if modulus is None else value % modulus
+
+
+def _solve_listops(words):
+    assert words[-1] == "="
+    atoms, rest = [], list(reversed(words[:-1]))
+
+    def visit(around):
+        word = rest.pop()
+        if word.isdigit():
+            return int(word), 0
+        digits, depths = [], []
+        while rest[-1] != "]":
+            digit, depth = visit(word)
+            digits.append(digit)
+            depths.append(depth)
+        rest.pop()
+        atoms.append((around, word, len(digits)))
+        function = {
+            "[MAX": max,
+            "[MIN": min,
+            "[MED": lambda values: int(statistics.median(values)),
+            "[SUM_MOD": lambda values: int(str(sum(values))[-1]),
+        }[word]
+        return function(digits), 1 + max(depths)
+
+    value, depth = visit(None)
+    assert not rest
+    return str(value), depth, atoms
+
+
+def restate_arithmetic(table):
+    modulus = sum(word.isdigit() for word in table.vocab)
+    solve = lambda words: _solve_python(words, modulus)
+    return by_depth.restate(table, solve, "depth")
+
+
+def restate_formulas(table):
+    return by_depth.restate(table, lambda words: _solve_python(words, None), "depth")
+
+
+def restate_lists(table):
+    return by_depth.restate(table, _solve_listops, "depth")
+
+
+def _arithmetic(seed=3, **changes):
+    kwargs = {"modulus": 5, "operators": "+ - *", **PLAN}
+    return expressions.arithmetic_expression(seed=seed, **kwargs | changes)
+
+
+def _boolean(seed=3, **changes):
+    kwargs = {"operators": "and or not xor", **PLAN}
+    return expressions.boolean_expression(seed=seed, **kwargs | changes)
+
+
+def _listops(seed=3, **changes):
+    kwargs = {"operators": "MAX MIN MED SUM_MOD", "max_arguments": 4, **PLAN}
+    return expressions.listops(seed=seed, **kwargs | changes)
+
+
+def _check(make, solve, answers, plan=PLAN):
+    return by_depth.check(
+        make, solve, "depth", plan["min_depth"], plan["max_depth"],
+        plan["max_train_depth"], plan["train_per_depth"], plan["heldout_per_depth"],
+        answers,
+    )  # fmt: skip
+
+
+def test_arithmetic_is_python_s():
+    _check(_arithmetic, lambda words: _solve_python(words, 5), "01234")
+
+
+def test_truth_is_python_s():
+    _check(_boolean, lambda words: _solve_python(words, None), "FT")
+
+
+def test_listops_by_recursion():
+    _check(_listops, _solve_listops, "0123456789")
+
+
+PLANS = st.fixed_dictionaries(
+    {
+        "min_depth": st.integers(2, 3),
+        "max_train_depth": st.integers(3, 4),
+        "max_depth": st.integers(4, 5),
+        "max_side_depth": st.integers(0, 2),
+        "train_per_depth": st.integers(30, 60),
+        "heldout_per_depth": st.integers(1, 11),
+    }
+)
+FEW = hypothesis.settings(
+    max_examples=12, deadline=None, database=None, derandomize=True
+)
+
+
+@FEW
+@hypothesis.given(PLANS, st.integers(2, 4), st.integers(0, 99))
+def test_any_arithmetic(plan, modulus, seed):
+    answers = [str(residue) for residue in range(modulus)]
+    _check(
+        lambda: _arithmetic(seed, **plan, modulus=modulus),
+        lambda words: _solve_python(words, modulus),
+        answers,
+        plan,
+    )
+
+
+@FEW
+@hypothesis.given(PLANS, st.sampled_from(["and or not", "xor and", "xor not or"]))
+def test_any_formula(plan, operators):
+    solve = lambda words: _solve_python(words, None)
+    _check(
+        lambda: _boolean(**plan | {"min_depth": 3}, operators=operators),
+        solve,
+        "FT",
+        plan | {"min_depth": 3},
+    )
+
+
+@FEW
+@hypothesis.given(
+    PLANS,
+    st.sampled_from(["MIN MAX", "SUM_MOD MED", "MIN MED MAX SUM_MOD"]),
+    st.integers(2, 5),
+)
+def test_any_list(plan, operators, max_arguments):
+    _check(
+        lambda: _listops(**plan, operators=operators, max_arguments=max_arguments),
+        _solve_listops,
+        "0123456789",
+        plan,
+    )
+
+
+@pytest.mark.parametrize(
+    ("operator", "digits", "value"),
+    [
+        ("MED", [1, 2], 1),
+        ("MED", [9, 0, 4, 7], 5),
+        ("MED", [3, 3, 8], 3),
+        ("MAX", [0, 9, 4], 9),
+        ("MIN", [9, 9, 8], 8),
+        ("SUM_MOD", [9, 9, 9], 7),
+    ],
+)
+def test_list_operators_by_hand(operator, digits, value):
+    # What stands behind a row's own digits does not count.
+    for behind in (0, 9):
+        row = np.array([[*digits, behind, behind]])
+        assert expressions.LISTOPS[operator](row, np.array([len(digits)])) == value
+
+
+def test_the_outermost_shortcut_is_what_a_table_of_counts_says():
+    table = _boolean()
+    seen = {}
+    for index in table.rows_of("train"):
+        answer = table.targets[index, 0]
+        key = _outer(table, index)
+        seen.setdefault(key, []).append(answer)
+    right = 0
+    for index in table.rows_of("id"):
+        # A tie goes to the smaller token, and so does what was never seen: F.
+        answers = seen.get(_outer(table, index), [1])
+        right += statistics.mode(sorted(answers)) == table.targets[index, 0]
+    assert table.certificate.shortcuts["outermost"]["id"] == pytest.approx(
+        right / len(table.rows_of("id"))
+    )
+
+
+def _outer(table, index):
+    level, kept = 0, []
+    for token in table.tokens[index]:
+        word = table.vocab[token]
+        level += word == "("
+        level -= word == ")"
+        if level <= 1 and token:
+            kept.append(word)
+    return tuple(kept)
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (_arithmetic, {"modulus": 1}, r"modulus must be at least 2, got 1\."),
+        (
+            _arithmetic,
+            {"operators": "+ /"},
+            r"operators must be one or more different words of \+, -, \* .* got '\+ /'",
+        ),
+        (_arithmetic, {"operators": "+ +"}, r"different words of .* got '\+ \+'\."),
+        (_arithmetic, {"max_side_depth": -1}, r"max_side_depth must be at least 0"),
+        (_arithmetic, {"min_depth": 0}, r"min_depth must be at least 1, got 0\."),
+        (
+            _arithmetic,
+            {"min_depth": 1, "train_per_depth": 500},
+            r"train_per_depth must be .* of the 100 of depth 1 with .*, got 500\.",
+        ),
+        (_boolean, {"operators": ""}, r"different words of and, or, xor, not .* ''\."),
+        (_boolean, {"operators": "not"}, r"must have an operator of two arguments"),
+        (
+            _boolean,
+            {"max_train_depth": 6},
+            r"max_train_depth must be in \[min_depth = 2, max_depth = 5\], got 6\.",
+        ),
+        (_boolean, {"max_side_depth": -2}, r"max_side_depth must be at least 0, got -"),
+        (_listops, {"max_arguments": 1}, r"max_arguments must be at least 2, got 1\."),
+        (
+            _listops,
+            {"operators": "AVG"},
+            r"words of MAX, MIN, MED, SUM_MOD with spaces",
+        ),
+        (_listops, {"max_side_depth": -1}, r"max_side_depth must be at least 0"),
+        (_listops, {"heldout_per_depth": 0}, r"heldout_per_depth must be at least 1"),
+    ],
+)
+def test_what_is_refused(make, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)

@@ -1,0 +1,232 @@
+"""Graphs against powers of their adjacency matrix."""
+
+import collections
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from rdt_jax.tasks import graphs
+from tests.tasks import by_depth
+
+PLAN = {
+    "min_hops": 1,
+    "max_hops": 5,
+    "max_train_hops": 3,
+    "train_per_hop": 240,
+    "heldout_per_hop": 48,
+}
+SIZES = {"num_nodes": 14, "num_edges": 14}
+
+
+def _reachability(seed=3, **changes):
+    return graphs.graph_reachability(seed=seed, **SIZES | PLAN | changes)
+
+
+def _next_step(seed=3, **changes):
+    kwargs = {"num_paths": 2, **SIZES, **PLAN}
+    return graphs.graph_next_step(seed=seed, **kwargs | changes)
+
+
+def _read(words):
+    """Returns the edges by names, the source and the target."""
+    *edges, question, source, target = words
+    assert question == "?"
+    assert set(edges[1::3]) == {">"}
+    pairs = list(zip(edges[::3], edges[2::3], strict=True))
+    assert len(set(pairs)) == len(pairs)
+    assert all(tail != head for tail, head in pairs)
+    return pairs, source, target
+
+
+def _powers(pairs):
+    """Returns the nodes, and within how many steps each is reached from each."""
+    nodes = sorted({node for pair in pairs for node in pair})
+    place = {node: index for index, node in enumerate(nodes)}
+    adjacency = np.zeros((len(nodes), len(nodes)), int)
+    for tail, head in pairs:
+        adjacency[place[tail], place[head]] = 1
+    within = np.full(adjacency.shape, -1)
+    power = np.eye(len(nodes), dtype=int)
+    for steps in range(len(nodes)):
+        within[(power > 0) & (within < 0)] = steps
+        power = np.minimum(power @ adjacency, 1)
+    return place, within
+
+
+def _solve_reachability(words):
+    pairs, source, target = _read(words)
+    place, within = _powers(pairs)
+    distances = within[place[source]]
+    hops = distances[place[target]]
+    answer = "no" if hops < 0 else "yes"
+    hops = distances.max() if hops < 0 else hops
+    atoms = [(a, b) for a, b in pairs if 0 <= distances[place[a]] < hops]
+    if answer == "no":  # Here even the last nodes are followed, to nowhere.
+        assert all(distances[place[a]] < hops for a, _ in pairs)
+    return answer, hops, atoms
+
+
+def _solve_next_step(words):
+    pairs, source, target = _read(words)
+    place, within = _powers(pairs)
+    hops = within[place[source], place[target]]
+    steps = [
+        head
+        for tail, head in pairs
+        if tail == source and within[place[head], place[target]] >= 0
+    ]
+    assert len(steps) == 1
+    assert within[place[steps[0]], place[target]] == hops - 1
+    distances = within[place[source]]
+    atoms = [(a, b) for a, b in pairs if 0 <= distances[place[a]] < hops]
+    return steps[0], hops, atoms
+
+
+def restate_reachability(table):
+    return by_depth.restate(table, _solve_reachability, "hops")
+
+
+def restate_next_step(table):
+    return by_depth.restate(table, _solve_next_step, "hops")
+
+
+def _check(make, solve, answers, plan):
+    return by_depth.check(
+        make, solve, "hops", plan["min_hops"], plan["max_hops"],
+        plan["max_train_hops"], plan["train_per_hop"], plan["heldout_per_hop"], answers,
+    )  # fmt: skip
+
+
+def test_reachability_is_a_power_of_the_matrix():
+    _check(_reachability, _solve_reachability, ("no", "yes"), PLAN)
+
+
+def test_the_next_step_is_closer_by_one():
+    nodes = [f"n{node}" for node in range(14)]
+    _check(_next_step, _solve_next_step, nodes, PLAN)
+
+
+PLANS = st.fixed_dictionaries(
+    {
+        "min_hops": st.integers(1, 2),
+        "max_train_hops": st.integers(2, 3),
+        "max_hops": st.integers(3, 5),
+        "train_per_hop": st.integers(200, 240).map(lambda n: 2 * n),
+        "heldout_per_hop": st.integers(1, 6).map(lambda n: 2 * n),
+    }
+)
+FEW = hypothesis.settings(
+    max_examples=8, deadline=None, database=None, derandomize=True
+)
+
+
+@FEW
+@hypothesis.given(PLANS, st.integers(14, 17), st.integers(11, 16), st.integers(0, 99))
+def test_any_reachability(plan, num_nodes, num_edges, seed):
+    sizes = {"num_nodes": num_nodes, "num_edges": num_edges}
+    table = _check(
+        lambda: _reachability(seed, **sizes, **plan),
+        _solve_reachability,
+        ("no", "yes"),
+        plan,
+    )
+    assert table.tokens.all()  # Every row has as many edges.
+    assert table.tokens.shape[1] == 3 * num_edges + 3
+
+
+@FEW
+@hypothesis.given(PLANS, st.integers(2, 3), st.integers(18, 20), st.integers(0, 99))
+def test_any_next_step(plan, num_paths, num_nodes, seed):
+    sizes = {"num_nodes": num_nodes, "num_edges": 20, "num_paths": num_paths}
+    nodes = [f"n{node}" for node in range(num_nodes)]
+    table = _check(
+        lambda: _next_step(seed, **sizes, **plan), _solve_next_step, nodes, plan
+    )
+    for words in by_depth.sentences(table):
+        pairs, source, _ = _read(words)
+        assert sum(tail == source for tail, _ in pairs) == num_paths
+
+
+def test_a_pair_of_rows_has_the_same_degrees_and_two_heads_exchanged():
+    table = _reachability()
+    for one, other in by_depth.twins(table):
+        assert (one != other).sum() == 2
+        words = [[table.vocab[token] for token in row] for row in (one, other)]
+        edges = [_read(row) for row in words]
+        assert edges[0][1:] == edges[1][1:]
+        for side in (0, 1):
+            degrees = [collections.Counter(p[side] for p in e[0]) for e in edges]
+            assert degrees[0] == degrees[1]
+
+
+def test_degree_alone_is_worth_a_guess():
+    certificate = _reachability().certificate
+    for split in ("train", "id", "depth"):
+        assert certificate.shortcuts["degree"][split] == 0.5
+    shortcuts = _next_step(train_per_hop=4000, heldout_per_hop=1000).certificate
+    for name in ("degree", "successor"):
+        for split in ("train", "id", "depth"):  # 2,000 rows or more: 5 errors.
+            assert abs(shortcuts.shortcuts[name][split] - 1 / 2) < 5 * 0.0112
+    three = _next_step(
+        num_paths=3, num_nodes=18, num_edges=18, train_per_hop=4000,
+        heldout_per_hop=1000,
+    ).certificate  # fmt: skip
+    assert abs(three.shortcuts["degree"]["depth"] - 1 / 3) < 5 * 0.0105
+
+
+def test_the_degree_shortcut_sees_degrees():
+    """The busiest successor, by hand, in graphs that do have a busiest one."""
+    table = _next_step()
+    seen = collections.defaultdict(collections.Counter)
+    busiest = []
+    for index, words in enumerate(by_depth.sentences(table)):
+        pairs, source, _ = _read(words)
+        degree = collections.Counter(node for pair in pairs for node in pair)
+        successors = [head for tail, head in pairs if tail == source]
+        busiest.append(max(successors, key=lambda node: degree[node]))
+        if index in set(table.rows_of("train")):
+            seen[busiest[-1]][table.vocab[table.targets[index, 0]]] += 1
+    rows = table.rows_of("id")
+    right = 0
+    for index in rows:
+        counts = seen[busiest[index]]
+        most = max(counts.values())
+        guess = min(
+            (word for word in counts if counts[word] == most), key=table.vocab.index
+        )
+        right += guess == table.vocab[table.targets[index, 0]]
+    found = table.certificate.shortcuts["degree"]["id"]
+    assert found == pytest.approx(right / len(rows))
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (_reachability, {"num_nodes": 13}, r"num_nodes must be at least 14 for paths"),
+        (_reachability, {"num_edges": 9}, r"num_edges must be in \[10, \d+\] with 14"),
+        (_reachability, {"num_edges": 99}, r"num_edges must be in \[10, \d+\] .* 99\."),
+        (_reachability, {"train_per_hop": 3}, r"must be a positive multiple of 2"),
+        (_reachability, {"min_hops": 0}, r"min_hops must be at least 1, got 0\."),
+        (
+            _reachability,
+            {"max_train_hops": 6},
+            r"max_train_hops must be in \[min_hops = 1, max_hops = 5\], got 6\.",
+        ),
+        (_next_step, {"num_nodes": 12}, r"num_nodes must be at least 13 for paths of"),
+        (_next_step, {"num_paths": 1}, r"num_paths must be at least 2, got 1\."),
+        (_next_step, {"num_paths": 3}, r"num_nodes must be at least 18 for paths of"),
+        (_next_step, {"num_edges": 9}, r"num_edges must be in \[10, \d+\] with 14"),
+        (_next_step, {"heldout_per_hop": 0}, r"heldout_per_hop must be at least 1"),
+        (
+            _reachability,
+            {"num_nodes": 6, "num_edges": 2, "max_hops": 1, "max_train_hops": 1,
+             "train_per_hop": 2000},
+            r"of the 1000 of hop 1 with the answer 'no' were found, got 2000\.",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_refused(make, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)

@@ -1,0 +1,103 @@
+"""No table of a named config changes unseen: the SHA-256 of its arrays is kept.
+
+A config file and its presets join by being there. `python -m tests.tasks.test_hashes`
+writes the hashes again, of the configs that it is given or of all; a change to them is
+explained in its commit.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.tasks import arguments, identity
+from tests.conftest import ROOT
+
+PATH = ROOT / "tests" / "tasks" / "hashes.json"
+KEPT = json.loads(PATH.read_text()) if PATH.exists() else {}
+COMMAND = "\n    .venv/bin/python -m tests.tasks.test_hashes"
+CHEAP_ROWS = 50_000  # Larger tables are left out by `make test-fast`.
+
+
+def _sections(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Returns the task and its arguments of every preset that has a table here.
+
+    Those that read a folder of the user's have none.
+    """
+    path = configs.named_configs()[name]
+    sections = {
+        preset: configs.load(f"{path}:{preset}").task
+        for preset in configs.preset_names(path)
+    }
+    found = {p: (s.name, arguments.of_section(s)) for p, s in sections.items()}
+    return {
+        p: (n, kw) for p, (n, kw) in found.items() if kw.get("path", "") is not None
+    }
+
+
+def _hash(section: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    task, kwargs = section
+    table = tasks.lookup(task)(**kwargs)
+    return {"rows": len(table.tokens), "sha256": identity.hash_arrays(table)}
+
+
+def _distinct() -> Iterator[Any]:
+    """Yields the presets of each config that have one table between them."""
+    for name in configs.named_configs():
+        groups: dict[str, list[str]] = {}
+        for preset, section in _sections(name).items():
+            groups.setdefault(json.dumps(section, sort_keys=True), []).append(preset)
+        for presets in groups.values():
+            kept = KEPT.get(name, {}).get(presets[0], {"rows": 0})
+            large = [pytest.mark.slow] if kept["rows"] > CHEAP_ROWS else []
+            label = f"{name}-{'-'.join(presets)}"
+            yield pytest.param(name, presets, id=label, marks=large)
+
+
+@pytest.mark.parametrize(("name", "presets"), list(_distinct()))
+def test_the_arrays_of_a_preset_are_those_kept(name, presets):
+    missing = [p for p in presets if p not in KEPT.get(name, {})]
+    assert not missing, (
+        f"{name} has no hash for {missing}; take them in with{COMMAND} {name}"
+    )
+    now = _hash(_sections(name)[presets[0]])
+    for preset in presets:
+        assert KEPT[name][preset] == now, (
+            f"The table of configs/{name}.py:{preset} has changed. If that is meant, "
+            f"write the hashes again with{COMMAND} {name}"
+        )
+
+
+def test_nothing_is_kept_of_what_is_gone():
+    there = {name: set(_sections(name)) for name in configs.named_configs()}
+    gone = {
+        f"{name}:{preset}"
+        for name, presets in KEPT.items()
+        for preset in presets
+        if preset not in there.get(name, ())
+    }
+    assert not gone, f"There is no {gone} any more; forget them with{COMMAND}"
+
+
+def _write(names: Sequence[str]) -> None:
+    there = configs.named_configs()
+    hashes = {name: kept for name, kept in KEPT.items() if name in there}
+    for name in names or there:
+        hashes[name] = {}
+        done: dict[str, dict[str, Any]] = {}
+        for preset, section in _sections(name).items():
+            start = time.perf_counter()
+            key = json.dumps(section, sort_keys=True)
+            hashes[name][preset] = done[key] = done.get(key) or _hash(section)
+            print(f"{name}:{preset} {time.perf_counter() - start:.2f} s")
+    text = json.dumps(dict(sorted(hashes.items())), indent=1) + "\n"
+    PATH.write_text(text)
+
+
+if __name__ == "__main__":
+    _write(sys.argv[1:])

@@ -1,0 +1,70 @@
+"""Tasks and oracles of installed packages, and what is refused."""
+
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.tasks import oracles
+from tests.conftest import ROOT
+
+
+def test_an_installed_task_is_one_of_all(install):
+    assert dict(tasks.TASKS) == dict(tasks.BUILT_IN)
+    install()
+    assert list(tasks.TASKS) == [*tasks.BUILT_IN, "toy"]
+    assert list(tasks.ORACLES) == [*oracles.BUILT_IN, "toy"]
+    assert len(tasks.table_of("toy", 0, {"size": 5}).tokens) == 25
+    config = configs.load(f"{ROOT}/configs/modular.py:smoke").unlock()
+    config.task.name, config.task.kwargs = "toy", {"size": 5}
+    assert tasks.problems(config) == []
+    assert len(tasks.make_table(config).tokens) == 25
+    config.task.kwargs = {"sise": 5}
+    assert "task.kwargs.sise is no argument" in tasks.problems(config)[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "modular = toys_module:toy",
+            "Packages rdt_jax and toys both offer rdt_jax.tasks 'modular'; rename one",
+        ),
+        ("check = toys_module:toy", "not check or export, got 'check'"),
+        ("Toy = toys_module:toy", "lower case with underscores, .* got 'Toy'"),
+        (
+            "toy = toys_module:gone",
+            "Package toys offers rdt_jax.tasks 'toy' as toys_module:gone, which cannot",
+        ),
+        ("toy = nowhere_module:toy", "cannot be loaded: ModuleNotFoundError"),
+    ],
+)
+def test_an_entry_point_is_refused(install, line, message):
+    install(entry_points=f"[rdt_jax.tasks]\n{line}\n")
+    with pytest.raises(ValueError, match=message):
+        tasks.lookup("modular")
+    # What a run says of it, before anything is compiled.
+    config = configs.load(f"{ROOT}/configs/modular.py:smoke")
+    (problem,) = tasks.problems(config)
+    assert problem.startswith("task.name: Package")
+
+
+def test_two_packages_with_one_name(install):
+    install()
+    install(entry_points="[rdt_jax.tasks]\ntoy = kits_module:toy\n", package="kits")
+    with pytest.raises(ValueError, match="Packages kits and toys both offer"):
+        tasks.lookup("toy")
+
+
+def test_a_module_that_breaks_is_named(install):
+    install(source="1 / 0\n")
+    with pytest.raises(ValueError, match="Package toys .* ZeroDivisionError"):
+        tasks.lookup("toy")
+
+
+def test_an_unknown_attribute_is_no_table():
+    with pytest.raises(AttributeError, match="has no attribute 'TASK'"):
+        tasks.TASK  # noqa: B018
+
+
+def test_every_oracle_has_its_task():
+    assert set(tasks.ORACLES) <= set(tasks.TASKS)

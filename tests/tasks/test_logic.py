@@ -1,0 +1,237 @@
+"""Kinship against offsets found by union, orders against a topological sort."""
+
+import collections
+import graphlib
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from rdt_jax.tasks import logic
+from tests.tasks import by_depth
+
+PLAN = {
+    "min_hops": 2,
+    "max_hops": 5,
+    "max_train_hops": 3,
+    "train_per_hop": 200,
+    "heldout_per_hop": 40,
+}
+
+
+def _kinship(seed=3, **changes):
+    return logic.kinship(seed=seed, **{"num_people": 8, **PLAN} | changes)
+
+
+def _transitive(seed=3, **changes):
+    kwargs = {"num_items": 17, **PLAN, "min_hops": 1, **changes}
+    return logic.transitive_inference(seed=seed, **kwargs)
+
+
+def _premises(words):
+    return list(zip(words[::3], words[1::3], words[2::3], strict=True))
+
+
+def _solve_kinship(words):
+    """Merges people into groups with their generations, premise by premise."""
+    *premises, question, first, last, claim = words
+    assert question == "?"
+    premises = _premises(premises)
+    level, group = {}, {}  # Generations above the group's root; members by root.
+    root = {}
+    for one, word, other in premises:
+        for person in (one, other):
+            if person not in root:
+                root[person], level[person], group[person] = person, 0, [person]
+        shift = level[one] - {"parent": 1, "child": -1}[word] - level[other]
+        old, new = root[other], root[one]
+        assert old != new
+        for person in group.pop(old):
+            level[person] += shift
+            root[person] = new
+            group[new].append(person)
+    assert len(group) == 1
+    # A chain from the first to the last: they stand once, all others twice.
+    times = collections.Counter(p for a, _, b in premises for p in (a, b))
+    assert {person for person in times if times[person] == 1} == {first, last}
+    assert set(times.values()) <= {1, 2}
+    atoms = [("compared", level[first] - level[last], int(claim))]
+    for one, word, other in premises:
+        # Who is nearer to the first is found by leaving this premise out.
+        near = {first}
+        for _ in premises:
+            for a, _, b in premises:
+                if (a, b) != (one, other) and (a in near or b in near):
+                    near |= {a, b}
+        start = one if one in near else other
+        atoms.append((word, start == one, level[first] - level[start]))
+    answer = "yes" if level[first] - level[last] == int(claim) else "no"
+    return answer, len(premises), atoms
+
+
+def _solve_transitive(words):
+    *premises, question, first, last = words
+    assert question == "?"
+    sorter = graphlib.TopologicalSorter()
+    for one, word, other in _premises(premises):
+        upper, lower = (one, other) if word == ">" else (other, one)
+        sorter.add(lower, upper)
+    order = list(sorter.static_order())
+    assert len(order) == len(premises) // 3 + 1
+    ends = sorted((order.index(first), order.index(last)))
+    assert ends[0] >= ends[1] - ends[0] <= len(order) - 1 - ends[1]  # Far from ends.
+    between = order[ends[0] : ends[1] + 1]
+    atoms = list(zip(between[:-1], between[1:], strict=True))
+    answer = "yes" if order.index(first) < order.index(last) else "no"
+    return answer, len(atoms), atoms
+
+
+def restate_kinship(table):
+    return by_depth.restate(table, _solve_kinship, "hops")
+
+
+def restate_orders(table):
+    return by_depth.restate(table, _solve_transitive, "hops")
+
+
+def _check(make, solve, plan):
+    return by_depth.check(
+        make, solve, "hops", plan["min_hops"], plan["max_hops"],
+        plan["max_train_hops"], plan["train_per_hop"], plan["heldout_per_hop"],
+        ("no", "yes"),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ("a parent b b parent c ? a c +2", "yes"),
+        ("b child a b parent c ? a c +2", "yes"),
+        ("b parent a b parent c ? a c +2", "no"),  # Siblings.
+        ("b parent a b parent c ? a c +0", "yes"),
+        ("c child b a child b ? c a +0", "yes"),
+        ("d parent c b child c a child b ? a d -3", "yes"),
+    ],
+)
+def test_kinship_by_hand(row, answer):
+    assert _solve_kinship(row.split())[0] == answer
+
+
+def test_generations_add_up():
+    _check(_kinship, _solve_kinship, PLAN)
+
+
+def test_the_order_is_the_sorted_one():
+    _check(_transitive, _solve_transitive, PLAN | {"min_hops": 1})
+
+
+PLANS = st.fixed_dictionaries(
+    {
+        "min_hops": st.integers(1, 2),
+        "max_train_hops": st.integers(3, 4),
+        "max_hops": st.integers(4, 6),
+        "train_per_hop": st.integers(100, 120).map(lambda n: 2 * n),
+        "heldout_per_hop": st.integers(1, 8).map(lambda n: 2 * n),
+    }
+)
+FEW = hypothesis.settings(
+    max_examples=8, deadline=None, database=None, derandomize=True
+)
+
+
+@FEW
+@hypothesis.given(PLANS, st.integers(9, 12), st.integers(0, 99))
+def test_any_kinship(plan, num_people, seed):
+    _check(lambda: _kinship(seed, **plan, num_people=num_people), _solve_kinship, plan)
+
+
+@FEW
+@hypothesis.given(PLANS, st.integers(19, 21), st.integers(0, 99))
+def test_any_order(plan, num_items, seed):
+    table = _check(
+        lambda: _transitive(seed, **plan, num_items=num_items), _solve_transitive, plan
+    )
+    assert table.tokens.all()  # Every row has as many premises.
+
+
+def test_a_pair_of_kinship_rows_differs_in_one_word():
+    table = _kinship()
+    for one, other in by_depth.twins(table):
+        (place,) = (one != other).nonzero()[0]
+        words = {table.vocab[one[place]], table.vocab[other[place]]}
+        assert words == {"parent", "child"}
+
+
+def test_a_pair_of_orders_differs_in_the_question_only():
+    for one, other in by_depth.twins(_transitive()):
+        assert (one[:-2] == other[:-2]).all()
+        assert one[-2:].tolist() == other[:-3:-1].tolist()
+
+
+def test_the_claim_has_the_parity_of_the_chain():
+    for words in by_depth.sentences(_kinship()):
+        _, hops, _ = _solve_kinship(words)
+        assert (int(words[-1]) - hops) % 2 == 0
+
+
+def test_what_can_be_counted_does_not_tell_the_answer():
+    shortcuts = _transitive().certificate.shortcuts
+    assert set(shortcuts["degree"].values()) == {0.5}
+    certificate = _kinship(train_per_hop=4000, heldout_per_hop=2000).certificate
+    for split in ("train", "id", "depth"):
+        assert certificate.last_token[split] == 0.5
+        # 4,000 rows or more, of which both of a pair may be right together.
+        assert abs(certificate.shortcuts["words"][split] - 0.5) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (
+            _kinship,
+            {"num_people": 5},
+            r"num_people must be at least max_hops \+ 1 = 6, got 5\.",
+        ),
+        (_kinship, {"min_hops": 0}, r"min_hops must be at least 1, got 0\."),
+        (_kinship, {"train_per_hop": 5}, r"train_per_hop must be a positive multiple"),
+        (
+            _kinship,
+            {"num_people": 6, "min_hops": 1, "train_per_hop": 400},
+            r"only 120 new rows of the 200 of hop 1 with the answer 'no' were found",
+        ),
+        (
+            _transitive,
+            {"num_items": 15},
+            r"num_items must be at least 3 max_hops \+ 1 = 16, got 15\.",
+        ),
+        (_transitive, {"max_hops": 0}, r"max_hops must be at least min_hops = 1"),
+        (
+            _transitive,
+            {"max_train_hops": 6},
+            r"max_train_hops must be in \[min_hops = 1, max_hops = 5\], got 6\.",
+        ),
+        (
+            _transitive,
+            {"heldout_per_hop": 1},
+            r"heldout_per_hop must be a positive mul",
+        ),
+        (
+            _transitive,
+            {"num_items": 4, "max_hops": 1, "max_train_hops": 1, "train_per_hop": 900},
+            r"max_train_hops must be so large that training composes parts: .* got 1\.",
+        ),
+        (
+            _transitive,
+            {"num_items": 4, "max_hops": 1, "max_train_hops": 1, "train_per_hop": 9000},
+            r"of the 4500 of hop 1 with the answer 'no' were found, got 9000\.",
+        ),
+        (
+            _kinship,
+            {"max_train_hops": 2},
+            r"max_train_hops must be more than min_hops, since .* got 2 and 2\.",
+        ),
+    ],
+)
+def test_what_is_refused(make, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)

@@ -1,0 +1,141 @@
+"""`rdt tasks`: the list, one task, check, export; mistakes exit 2 with one message."""
+
+import json
+
+import pytest
+
+from rdt_jax import cli, tasks
+from rdt_jax.tasks import arguments, check
+
+SMALL = ["--set", "modulus=5", "operation=subtract"]
+
+
+def test_the_list_has_every_task_and_its_arguments(capsys):
+    assert cli.main(["tasks"]) == 0
+    out = capsys.readouterr().out
+    for name in tasks.TASKS:
+        assert f"\n{name}: " in f"\n{out}"
+    assert "  operation: str\n" in out and "seed" not in out
+
+
+def test_a_task_is_shown_with_arguments_rows_and_certificate(capsys):
+    assert cli.main(["tasks", "modular", *SMALL]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "modular: Grokking",
+        "  seed: int = 0",
+        "  operation: str = 'subtract'",
+        "  train_fraction: float = 0.5",
+        "train: 12 rows",
+        "  overlap: train/id 0",
+        "  held_out: 13 of the 25 pairs.",
+    ):
+        assert f"\n{line}" in f"\n{out}", line
+    shown = [line.split() for line in out.splitlines() if " -> " in line]
+    assert len(shown) == 6
+    for a, _, b, _, _, answer in shown:
+        assert (int(a) - int(b) - int(answer)) % 5 == 0
+
+
+def test_tags_are_shown(capsys):
+    assert cli.main(["tasks", "knowledge_composition", "--preset", "smoke"]) == 0
+    assert "   hops=2   pattern=ood-ood\n" in capsys.readouterr().out
+
+
+def test_the_preset_is_cpu_unless_another_is_named(capsys):
+    for options, preset in (([], "cpu"), (["--preset=smoke"], "smoke")):
+        assert cli.main(["tasks", "modular", *options]) == 0
+        modulus = arguments.of_presets("modular")[preset]["modulus"]
+        assert f"  modulus: int = {modulus}\n" in capsys.readouterr().out
+
+
+def test_check_says_what_it_verified(capsys):
+    assert cli.main(["tasks", "check", "modular", *SMALL]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"ok    {name}"
+        for name in ("table", "determinism", "leakage", "baselines", "oracle")
+    ]
+    assert "25 of 25 answers agree" in printed.out and printed.err == ""
+
+
+def test_check_exits_1_with_the_reason(capsys, monkeypatch):
+    findings = [
+        check.Finding("table", "ok", "good"),
+        check.Finding("leakage", "fails", "3 questions stand in train/id"),
+        check.Finding("oracle", "none", "none is registered"),
+    ]
+    monkeypatch.setattr(check, "check", lambda name, kwargs: iter(findings))
+    assert cli.main(["tasks", "check", "modular"]) == 1
+    printed = capsys.readouterr()
+    assert "fails leakage: 3 questions stand in train/id\n" in printed.out
+    assert "none  oracle: none is registered\n" in printed.out
+    assert printed.err == "rdt: modular fails the check: leakage\n"
+
+
+def test_export_writes_a_row_per_line(tmp_path, capsys):
+    path = tmp_path / "rows.jsonl"
+    assert cli.main(["tasks", "export", "modular", *SMALL, "--out", str(path)]) == 0
+    assert capsys.readouterr().out == f"25 rows in {path}\n"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len({row["input"] for row in rows}) == len(rows) == 25
+    assert all(
+        set(row) == {"split", "repeats", "input", "output", "tags"} for row in rows
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_settings_may_be_given_one_by_one(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    one_by_one = ["--set", "modulus=5", "--set", "seed=4"]
+    assert (
+        cli.main(["tasks", "export", "modular", *one_by_one, "--out", str(path)]) == 0
+    )
+    kwargs = {"operation": "add", "modulus": 5, "train_fraction": 0.5}
+    table = tasks.table_of("modular", 4, kwargs)
+    splits = [json.loads(line)["split"] for line in path.read_text().splitlines()]
+    assert splits == [tasks.SPLITS[split] for split in table.split]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["modulo"], "Unknown task 'modulo'; choose from cogs, group"),
+        (["check", "modulo"], "Unknown task 'modulo'"),
+        (["modular", "--set", "size=3"], "Unknown argument 'size'; choose from seed"),
+        (["modular", "--set", "modulus"], "--set takes KEY=VALUE, got 'modulus'"),
+        (["modular", "--set", "modulus=x"], "task.kwargs.modulus must be int, got 'x'"),
+        (["modular", "--set", "modulus=1"], "task.kwargs.modulus must be at least 2"),
+        (["check", "modular", "--set", "modulus=1"], "must be at least 2, got 1"),
+        (["modular", "--set", "seed=-1"], "seed must be an int of at least 0, got -1"),
+        (["modular", "--set", "seed=a"], "seed must be an int of at least 0, got 'a'"),
+        (["modular", "--preset", "big"], "Unknown preset 'big'; choose from cpu,"),
+        (["modular", "scan"], "takes one NAME, after check or export if any"),
+        (["check"], "takes one NAME, after check or export if any, got ['check']"),
+        (["export", "modular"], "export NAME needs --out FILE"),
+        (["modular", "--out", "x"], "needs --out FILE, and nothing else does"),
+        (["--set", "modulus=3"], "--preset and --set need the NAME of a task"),
+        (["export", "modular", "--out", "no/where"], "in a folder that exists"),
+    ],
+)
+def test_a_mistake_exits_2_with_one_message(words, message, capsys):
+    assert cli.main(["tasks", *words]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+def test_a_task_of_a_package_has_the_arguments_of_its_signature(install, capsys):
+    install()
+    assert cli.main(["tasks", "toy", "--set", "size=7"]) == 0
+    assert "  size: int = 7\n" in capsys.readouterr().out
+    assert cli.main(["tasks", "toy", "--preset", "cpu"]) == 2
+    assert "Unknown preset 'cpu'" in capsys.readouterr().err
+
+
+def test_a_package_that_does_not_load_is_a_mistake(install, capsys):
+    install(entry_points="[rdt_jax.tasks]\nmodular = toys_module:toy\n")
+    for words in (["tasks"], ["tasks", "modular"]):
+        assert cli.main(words) == 2
+        assert "Packages rdt_jax and toys both offer" in capsys.readouterr().err

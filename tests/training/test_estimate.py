@@ -1,0 +1,63 @@
+"""What a run is said to cost, at its own loop counts and at others."""
+
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.models import cost, presets
+from rdt_jax.training import estimate, loop, memory
+
+DRAWN = {
+    "recurrence.sampling": "uniform",
+    "recurrence.min_loops": 2,
+    "recurrence.max_loops": 5,
+    "recurrence.backprop_depth": 3,
+    "recurrence.eval_loops": (1,),
+}
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    return configs.override(tiny_config, {"batch_size": 32, "model.width": 32})
+
+
+def test_a_run_of_other_loops_is_valid_and_equal_but_for_its_loops(config):
+    drawn = configs.override(config, DRAWN)
+    for count, depth in ((1, None), (2, None), (3, 3), (9, 3)):
+        found = estimate.fixed_loops(drawn, count)
+        loop.check(found)
+        assert found.recurrence.num_loops == count
+        assert found.recurrence.backprop_depth == depth
+        assert found.model == drawn.model and found.optimizer == drawn.optimizer
+    assert drawn.recurrence.sampling == "uniform"
+    again = estimate.fixed_loops(config, config.recurrence.num_loops)
+    assert configs.run_id(again) == configs.run_id(config)
+
+
+def test_the_first_line_is_the_run_itself_and_others_follow(config):
+    found = estimate.estimate(config, [7])
+    table = tasks.make_table(config)
+    model = presets.model_config(config, table)
+    assert found.parameters == cost.parameters(model)
+    assert (found.batch_size, found.length) == (32, 3)
+    assert [at.loops for at in found.at_loops] == [2, 7]
+    own, deep = found.at_loops
+    count = lambda **keys: cost.passes(model, length=3, num_answers=1, **keys)
+    assert own.needed == count(num_loops=2)
+    assert deep.executed == count(num_loops=7, batch_size=32)
+    for policy, size in own.memory.items():
+        same = configs.override(config, {"model.remat": policy})
+        assert size == memory.of_update(same, table)
+    # More is kept under `none` than under `dots` than under `full`, and more by more
+    # loops; under `full` it is one state [B, T, D] of float32 each, twice.
+    assert own.memory["none"] > own.memory["dots"] > own.memory["full"]
+    grown = {policy: deep.memory[policy] - own.memory[policy] for policy in own.memory}
+    assert grown["none"] > grown["dots"] > grown["full"] > 0
+    assert grown["full"] <= 2.5 * 5 * 32 * 3 * 32 * 4
+
+
+def test_a_drawn_depth_costs_its_mean_and_keeps_the_same_whatever_the_policy(config):
+    (found,) = estimate.estimate(configs.override(config, DRAWN)).at_loops
+    assert (found.loops, found.is_drawn) == (3.5, True)
+    assert found.needed.backward < 2 * found.needed.forward
+    assert len(set(found.memory.values())) == 1

@@ -1,0 +1,121 @@
+"""The run folder of a checkpoint from elsewhere: what readers of runs find in it."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.analysis import runs
+from rdt_jax.models import import_ltg, presets, recurrent
+from rdt_jax.training import checkpoint, imported, loop, records
+from tests.conftest import ROOT
+from tests.golden import FOLDER
+from tests.tasks import ltg_folders
+
+WORDS = 25  # Of the example folder, padding included.
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a run of the golden weights, with `WORDS` rows in the embedding."""
+    with np.load(FOLDER / "gpt2.npz") as file:
+        weights = {k.partition("/")[2]: file[k] for k in file if "weights/" in k}
+    for name in ("token_embedding.weight", "lm_head.weight"):
+        weights[name] = np.resize(weights[name], (WORDS, 12))
+    source = tmp_path / "checkpoint.pt"
+
+    def write(overrides=None, *, content=b"1", num_loops=3, step=20, keep=11):
+        source.write_bytes(content)
+        table = weights["position_embedding.weight"][:keep]
+        cut = weights | {"position_embedding.weight": table}
+        return imported.write_run(
+            tmp_path / "out",
+            configs.load(f"{ROOT}/configs/ltg_folder.py:paper_code"),
+            overrides or {},
+            import_ltg.convert(cut, 3),
+            num_loops=num_loops,
+            step=step,
+            source=source,
+        )
+
+    return write
+
+
+def _path():
+    return {"task.kwargs.path": ltg_folders.example("systematicity")}
+
+
+def _load(folder, step, shapes):
+    pin = folder / "transitions" / f"final-after-{step}"
+    return checkpoint.load(pin, lambda extra: checkpoint.shapes_of(shapes))
+
+
+def test_with_its_data_it_is_a_run_like_any_other(write):
+    folder = write(_path() | {"batch_size": 16})
+    run = runs.read_run(folder)
+    assert (run.outcome, run.metrics, run.last_step) == ("over", [], None)
+    assert run.status["reason"] in records.REASONS and run.status["step"] == 20
+    loop.check(run.config)
+    table = tasks.make_table(run.config)
+    model = presets.model_config(run.config, table)
+    init = functools.partial(recurrent.init, config=model)
+    params, extra = _load(folder, 20, jax.eval_shape(init, jax.random.key(0)))
+    assert extra["max_length"] == table.tokens.shape[1] == len(params["position"]) == 3
+    assert extra["vocab_size"] == len(table.vocab) == WORDS
+    with np.load(FOLDER / "gpt2.npz") as file:
+        expected = file["weights/position_embedding.weight"][:3]
+        np.testing.assert_array_equal(params["position"], expected)
+    assert records.read_json(folder / "environment.json")["versions"]["jax"]
+    # Nothing is left to train.
+    (status,) = loop.train([run.config], folder.parent)
+    assert status["reason"] == "imported"
+
+
+def test_without_its_data_it_keeps_all_positions(write):
+    folder = write(step=0)
+    config = configs.read_run(folder)
+    assert config.task.kwargs.path is None and config.task.kwargs.answer_at == "pad"
+    assert config.model.dtype == "float32" and config.recurrence.num_loops == 3
+    extra = records.read_json(folder / "transitions/final-after-0/extra.json")
+    assert (extra["max_length"], extra["vocab_size"]) == (11, WORDS)
+
+
+def test_the_same_checkpoint_may_be_imported_again_but_no_other(write):
+    folder = write()
+    assert write() == folder
+    with pytest.raises(ValueError, match="holds another checkpoint with the same"):
+        write(content=b"2")
+    assert write(content=b"2", step=40) != folder
+
+
+def test_a_trained_run_is_not_replaced(write):
+    folder = write()
+    (folder / "transitions/final-after-20/extra.json").unlink()
+    with pytest.raises(ValueError, match="holds a run that was trained"):
+        write()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "message"),
+    [
+        ({"model.width": 9}, {}, "model.width is 12 by the checkpoint"),
+        ({"recurrence.num_loops": 2}, {}, "recurrence.num_loops is 3 by the"),
+        ({"model.halting": "act"}, {}, "model.halting must be none in preset rdt"),
+        ({}, {"num_loops": 0}, "--num-loops must be at least 1, got 0"),
+        ({}, {"step": -1}, "--step must be at least 0, got -1"),
+        ({"task.kwargs.path": "nowhere"}, {}, "must be a released data folder"),
+        (_path(), {"keep": 2}, "rows of at most 2 tokens, the checkpoint's .* got 3"),
+        (
+            {"task.kwargs.path": ltg_folders.example("extrapolation")},
+            {},
+            f"must have the {WORDS} words of the checkpoint",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(write, tmp_path, overrides, options, message):
+    with pytest.raises(ValueError, match=message):
+        write(overrides, **options)
+    assert not (tmp_path / "out").exists()
