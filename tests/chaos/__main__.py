@@ -82,15 +82,14 @@ def _leave_alone(name: str, folder: pathlib.Path, console: Console) -> harness.A
 
 
 def _kills(options, alone, folder: pathlib.Path, progress: Progress) -> int:
-    kinds = {(name, kind) for name, a in alone.items() for kind in harness.kinds(a)}
-    turns = itertools.islice(itertools.cycle(sorted(kinds)), options.kills)
+    kinds = [(name, kind) for name, a in alone.items() for kind in harness.kinds(a)]
+    random.Random(options.seed).shuffle(kinds)  # Few kills are of every sort, too.
+    turns = itertools.islice(itertools.cycle(kinds), options.kills)
 
     def one(index: int, name: str, kind: str) -> tuple[str, str | None]:
         chance = random.Random(f"{options.seed}-{index}")
         where = folder / f"kill-{index}"
-        kills, outcome = harness.kill_once(alone[name], chance, kind, where)
-        del kills
-        return kind, outcome.difference
+        return kind, harness.kill_once(alone[name], chance, kind, where).difference
 
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     bar = progress.add_task("kills", total=options.kills)

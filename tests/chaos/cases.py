@@ -1,15 +1,15 @@
 """The packs that are trained, killed and trained on: what a new one needs is a line."""
 
+import json
 import pathlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple
-
-import ml_collections
 
 from rdt_jax import config as configs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Small, and evaluated and saved so often that most of a process's time, once it has
+# Toy sizes, evaluated and saved so often that most of a process's time, once it has
 # started, goes into its records.
 _TOY: dict[str, Any] = {
     "num_steps": 48,
@@ -23,7 +23,7 @@ _TOY: dict[str, Any] = {
     "optimizer.learning_rate": 1e-2,
     "optimizer.warmup_steps": 5,
 }
-_TWO_HOPS: dict[str, Any] = {
+_TWO_HOPS = _TOY | {
     "task.kwargs.num_entities": 11,
     "task.kwargs.num_relations": 5,
     "task.kwargs.out_degree": 3,
@@ -33,14 +33,16 @@ _TWO_HOPS: dict[str, Any] = {
     "phases.memorized": 0.3,
     "phases.id_generalized": 0.3,
 }
-_HOPS: dict[str, Any] = {
+_STAGES = _TOY | {
     "task.kwargs.num_entities": 7,
     "task.kwargs.num_relations": 3,
     "task.kwargs.max_hops": 5,
     "task.kwargs.max_train_hops": 4,
     "task.kwargs.train_per_hop": 40,
     "task.kwargs.heldout_per_hop": 20,
-    "phases.hop_learned": 0.11,  # Below chance: stages pass soon.
+    "recurrence.num_loops": 2,
+    "phases.hop_learned": 0.06,  # Chance is 1/7: stages pass soon.
+    "curriculum.reset_optimizer": True,
 }
 _SLOW = {"optimizer.learning_rate": 1e-4}  # Passes no phase, and spends its budget.
 _BREAKS = {  # Weights grow 300-fold an update, until their products overflow.
@@ -51,34 +53,45 @@ _BREAKS = {  # Weights grow 300-fold an update, until their products overflow.
 
 
 class Case(NamedTuple):
-    """A named config, what is changed in it, and in each lane."""
+    """A pack.
+
+    Attributes:
+      config: a named config.
+      overrides: of all lanes.
+      lanes: the overrides of each.
+      exact: as of `loop.train`.
+      onset_errors: of `training.phases`; fewer let few rows begin a phase.
+    """
 
     config: str
-    overrides: dict[str, Any]
+    overrides: Mapping[str, Any]
     lanes: list[dict[str, Any]]
+    exact: bool = False
+    onset_errors: float = 4.0
 
 
-CASES: dict[str, Case] = {
-    "solo": Case("knowledge_composition", _TWO_HOPS, [{"stop_after_phases": False}]),
-    # One lane breaks, one ends early: then the third goes on alone.
-    "pack": Case(
-        "knowledge_composition",
-        _TWO_HOPS,
-        [{"seed": 1}, {"seed": 2} | _SLOW, {"seed": 3} | _BREAKS],
-    ),
-    # Stages end at different times, some with a fresh optimizer.
+_COMPOSITION = "knowledge_composition.py:smoke"
+_THREE = [{"seed": 1}, {"seed": 2} | _SLOW, {"seed": 3} | _BREAKS]
+CASES = {
+    "solo": Case(_COMPOSITION, _TWO_HOPS | {"stop_after_phases": False}, [{}]),
+    # One lane breaks, one ends early, after which the third goes on alone.
+    "pack": Case(_COMPOSITION, _TWO_HOPS, _THREE),
+    "exact": Case(_COMPOSITION, _TWO_HOPS, _THREE, exact=True),
     "curriculum": Case(
-        "knowledge_depth",
-        _HOPS | {"curriculum.reset_optimizer": True},
-        [{"seed": 2}, {"seed": 3}],
+        "knowledge_depth.py:smoke",
+        _STAGES,
+        [{"seed": 2}, {"seed": 3}, {"seed": 1} | _SLOW],
+        onset_errors=-1.0,
     ),
 }
 
 
-def make(name: str) -> list[ml_collections.ConfigDict]:
-    """Returns the configs of a case."""
+def write(name: str, path: pathlib.Path) -> None:
+    """Writes what the child needs to know of a case."""
     case = CASES[name]
-    smoke = configs.load(f"{ROOT}/configs/{case.config}.py:smoke")
-    return [
-        configs.override(smoke, _TOY | case.overrides | lane) for lane in case.lanes
+    config = configs.load(f"{ROOT}/configs/{case.config}")
+    lanes = [
+        configs.override(config, {**case.overrides, **lane}) for lane in case.lanes
     ]
+    values = {"exact": case.exact, "onset_errors": case.onset_errors}
+    path.write_text(json.dumps(values | {"lanes": [configs.to_json(c) for c in lanes]}))

@@ -1,6 +1,6 @@
 """Trains a pack, and ends its own process with SIGKILL at a chosen moment.
 
-    python -m tests.chaos.child CONFIGS WORKDIR SEEN [KIND NUMBER DELAY]
+    python -m tests.chaos.child CASE WORKDIR SEEN [KIND NUMBER DELAY]
 
 A moment is a place where a kill could leave something half done: before a file under
 WORKDIR is opened for writing; after that, with half of its text on the disk; before one
@@ -21,6 +21,7 @@ import statistics
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import jax
 
@@ -112,8 +113,11 @@ class Moments:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wrap(moments: Moments) -> None:
-    """Puts moments around the functions that write, measure and train."""
+def wrap(moments: Moments) -> Callable[..., step.Program]:
+    """Puts moments around the functions that write; returns `step.build` with others.
+
+    Those are around what its programs do.
+    """
 
     def around(module, name: str, kind: str, text=lambda *_: b"") -> None:
         function = getattr(module, name)
@@ -134,10 +138,10 @@ def wrap(moments: Moments) -> None:
     def build_wrapped(*arguments, **named):
         program = build(*arguments, **named)
 
-        def train_chunk(*inputs, **named):
+        def train_chunk(*inputs, **more):
             moments.go("training")
             with moments.inside("training"):
-                return jax.block_until_ready(program.train_chunk(*inputs, **named))
+                return jax.block_until_ready(program.train_chunk(*inputs, **more))
 
         def evaluate(*inputs):
             with moments.inside("evaluating"):
@@ -145,25 +149,26 @@ def wrap(moments: Moments) -> None:
 
         return program._replace(train_chunk=train_chunk, evaluate=evaluate)
 
-    checkpoint.save, step.build = save_or_pin, build_wrapped
+    checkpoint.save = save_or_pin
     around(checkpoint, "save_rotating", "saving")
     around(checkpoint, "load_newest", "restoring")
     around(records, "truncate", "restoring")
     around(records, "append", "appending", lambda _, row: json.dumps(row).encode())
     around(records, "write_text", "writing", lambda _, text: text.encode())
     sys.addaudithook(moments.hear)
+    return build_wrapped
 
 
 def main() -> None:
-    inputs, workdir, seen = map(pathlib.Path, sys.argv[1:4])
+    case, workdir, seen = map(pathlib.Path, sys.argv[1:4])
     kind, number, delay = sys.argv[4:] or ("", 0, 0)
-    pack = [configs.from_json(text) for text in json.loads(inputs.read_text())]
+    values = json.loads(case.read_text())
+    pack = [configs.from_json(text) for text in values["lanes"]]
+    phases.ONSET_ERRORS = values["onset_errors"]
     moments = Moments(workdir, kind, int(number), float(delay))
-    wrap(moments)
-    # Of few rows, four standard errors above chance are nearly half of them.
-    phases.ONSET_ERRORS = -1.0
+    build = wrap(moments)
     moments.pass_by()
-    loop.train(pack, workdir, build=step.build)
+    loop.train(pack, workdir, exact=values["exact"], build=build)
     moments.go(ENDING)
     moments.pass_by()
     moments.write(seen)

@@ -1,5 +1,6 @@
 """Damages checkpoints: whatever byte it is, it must be noticed."""
 
+import functools
 import pathlib
 import random
 import shutil
@@ -45,6 +46,9 @@ def inflict(chance: random.Random, folder: pathlib.Path, kind: str) -> str:
     return f"{stray.relative_to(folder)} added"
 
 
+_read = functools.cache(bits.read_checkpoint)
+
+
 def unnoticed(checkpoints: pathlib.Path, chance: random.Random, kind: str, work):
     """Damages a copy of the newest of two checkpoints.
 
@@ -63,7 +67,7 @@ def unnoticed(checkpoints: pathlib.Path, chance: random.Random, kind: str, work)
     how = inflict(chance, newest, kind)
     if checkpoint.damage(newest) is None:
         return f"{how}: not noticed"
-    expected, extra = bits.read_checkpoint(before)
+    expected, extra = _read(checkpoints / before.name)
     reports: list[str] = []
     shapes = checkpoint.shapes_of(expected)
     found = checkpoint.load_newest(work, lambda _: shapes, reports.append)

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from rdt_jax import config as configs
 from rdt_jax.training import records
 from tests.chaos import cases, child
 from tests.training import bits
@@ -109,9 +108,7 @@ def leave_alone(
       settings: environment variables of every process of the case.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "configs.json").write_text(
-        json.dumps([configs.to_json(config) for config in cases.make(case)])
-    )
+    cases.write(case, folder / "case.json")
     cache = {
         "JAX_PLATFORMS": "cpu",
         "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
@@ -185,7 +182,7 @@ def kill(alone: Alone, kills: tuple[Kill, ...], workdir: pathlib.Path) -> Outcom
 
 def kill_once(
     alone: Alone, chance: random.Random, kind: str, folder: pathlib.Path
-) -> tuple[tuple[Kill, ...], Outcome]:
+) -> Outcome:
     """Draws moments of a kind until one comes while its process lives.
 
     Args:
@@ -193,9 +190,6 @@ def kill_once(
       chance: where the moments are drawn from.
       kind: as of `draw`.
       folder: where the workdirs are made; those that are as they should be are removed.
-
-    Returns:
-      The kills, and what came of them.
     """
     for attempt in range(_ATTEMPTS):
         kills, workdir = draw(chance, alone, kind), folder / str(attempt)
@@ -203,7 +197,7 @@ def kill_once(
         if outcome.difference is None:
             shutil.rmtree(workdir)
         if outcome.killed or outcome.difference is not None:
-            return kills, outcome
+            return outcome
     raise AssertionError("no kill came in time")
 
 
@@ -232,7 +226,7 @@ def _finish(alone: Alone, workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def _start(alone: Alone, workdir: pathlib.Path, *moment: str) -> subprocess.Popen:
-    inputs = alone.workdir.with_name("configs.json")
+    inputs = alone.workdir.with_name("case.json")
     command = ["-m", "tests.chaos.child", inputs, workdir, _seen(workdir), *moment]
     return subprocess.Popen(
         [sys.executable, *map(str, command)],

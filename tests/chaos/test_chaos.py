@@ -30,7 +30,7 @@ def test_five_kills_leave_no_trace(alone, tmp_path):
         set(harness.kinds(alone)) - {"saving", "appending", "twice", "time"}
     )
     for kind in ("saving", "appending", chance.choice(others), "twice", "time"):
-        _, outcome = harness.kill_once(alone, chance, kind, tmp_path / kind)
+        outcome = harness.kill_once(alone, chance, kind, tmp_path / kind)
         assert outcome.difference is None, f"Seed {SEED}: {outcome.difference}"
         # A process with all programs compiled; the first had to compile them.
         alone = alone._replace(lasted=min(alone.lasted, outcome.lasted))

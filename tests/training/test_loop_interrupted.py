@@ -47,6 +47,15 @@ def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
     assert [row["step"] for row in timing] == list(range(0, 57, 4))
 
 
+def test_a_run_killed_before_its_last_status_is_done(train, toy, tmp_path):
+    train([toy()], tmp_path)
+    path = run_folder(tmp_path, toy) / "status.json"
+    done = records.read_json(path)
+    records.write_json(path, done | {"state": "running", "reason": None})
+    (status,) = train([toy()], tmp_path, report=pytest.fail)
+    assert status == records.read_json(path) == done | {"updates_per_second": None}
+
+
 def test_the_status_follows_the_run(train, toy, tmp_path):
     folder, seen = run_folder(tmp_path, toy), []
 
