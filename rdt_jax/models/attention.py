@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdt_jax.models import experts, inits
+from rdt_jax.models import experts, inits, products
 from rdt_jax.models.architecture import ModelConfig, wide
 
 # Up to this length a sum over written-out pairs beats batched T x T products.
@@ -57,6 +57,7 @@ class Attention(nn.Module):
         inner = config.num_heads * config.size_of_head
         dense = lambda features, name, bias: nn.Dense(
             features, use_bias=bias, dtype=x.dtype,
+            dot_general=products.dot_general,
             kernel_init=inits.weight(config, width), name=name,
         )  # fmt: skip
         if config.norm_placement == "peri" or config.bias == "query_key":
@@ -71,6 +72,7 @@ class Attention(nn.Module):
         mixed = _attend(q, k, v, mask, drop_weights, config)
         branch = nn.Dense(
             width, use_bias=config.bias == "all", dtype=x.dtype,
+            dot_general=products.dot_general,
             kernel_init=inits.output(config, inner), name="output",
         )(mixed.reshape(batch, length, inner))  # fmt: skip
         return branch, {}
@@ -109,6 +111,7 @@ class SwitchHead(nn.Module):
         inner = num_heads * head_width
         query_key = nn.Dense(
             2 * inner, use_bias=config.bias != "none", dtype=x.dtype,
+            dot_general=products.dot_general,
             kernel_init=inits.weight(config, width), name="query_key",
         )(normed)  # fmt: skip
         heads = (batch, length, num_heads, head_width)

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rdt_jax.models import experts, inits
+from rdt_jax.models import experts, inits, products
 from rdt_jax.models.architecture import ModelConfig
 
 _ACTIVATIONS = {
@@ -124,6 +124,7 @@ def _dense(config: ModelConfig, x: jax.Array, features: int, name: str) -> nn.De
     )
     return nn.Dense(
         features, use_bias=config.bias == "all", dtype=x.dtype, kernel_init=draw,
+        dot_general=products.dot_general,
         name=name,
     )  # fmt: skip
 
