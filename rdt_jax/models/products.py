@@ -1,14 +1,8 @@
-"""Products of rows with a matrix, with a backward pass that compilers handle well.
-
-XLA's CPU compiler turns the gradient of a matrix into a product that contracts two axes
-of [B, T, D] arrays, copies one of them transposed, and multiplies slowly. Over flat
-rows, and with the narrower side first, the same gradient takes half the time.
-"""
+"""Products of rows with a matrix, written so that their gradients are fast on a CPU."""
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 
 def dot_general(
@@ -18,31 +12,14 @@ def dot_general(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """Multiplies [..., D] by [D, F]; what `nn.Dense` takes for `lax.dot_general`."""
+    """Multiplies [..., D] by [D, F] over flat rows; `nn.Dense` takes it as its product.
+
+    The gradient of the matrix then contracts one axis. Over two, batch and tokens,
+    XLA's CPU compiler copies one side transposed and takes twice as long.
+    """
     assert dimension_numbers == (((x.ndim - 1,), (0,)), ((), ())), dimension_numbers
-    assert precision is None and preferred_element_type is None
     rows = x.reshape(-1, x.shape[-1])
-    return multiply(rows, kernel).reshape(*x.shape[:-1], kernel.shape[1])
-
-
-@jax.custom_vjp
-def multiply(rows: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Multiplies [N, D] by [D, F]."""
-    return rows @ kernel
-
-
-def _forward(rows, kernel):
-    return rows @ kernel, (rows, kernel)
-
-
-def _backward(residuals, gradient):
-    rows, kernel = residuals
-    if kernel.shape[0] > kernel.shape[1]:
-        # The barrier keeps the compiler from turning the two sides again.
-        of_kernel = jax.lax.optimization_barrier(gradient.T @ rows).T
-    else:
-        of_kernel = rows.T @ gradient
-    return gradient @ kernel.T, of_kernel
-
-
-multiply.defvjp(_forward, _backward)
+    product = jax.lax.dot(
+        rows, kernel, precision=precision, preferred_element_type=preferred_element_type
+    )
+    return product.reshape(*x.shape[:-1], kernel.shape[1])
