@@ -196,6 +196,7 @@ def build(
         step,
         length,
         num_loops,
+        measured,
     ):
         _, data_key, noise_key = _lane_keys(seed)
         batch = draw_batch(data, data_key, step, stage, stage_start, length)
@@ -207,24 +208,39 @@ def build(
         loss, gradient = jax.value_and_grad(loss_of)(
             params, batch, hyper, noise, num_loops
         )
-        updates, opt_state = optimizers.make(config, hyper).update(
-            gradient, opt_state, params
+
+        def descend(measure, gradient, opt_state, params):
+            updates, opt_state = optimizers.make(config, hyper).update(
+                gradient, opt_state, params
+            )
+            norm = optax.tree.norm
+            measured = (
+                (norm(gradient), norm(updates) / norm(params))
+                if measure
+                else (jnp.float32(0), jnp.float32(0))
+            )
+            return optax.apply_updates(params, updates), opt_state, *measured
+
+        params, opt_state, norm, ratio = jax.lax.cond(
+            measured,
+            functools.partial(descend, True),
+            functools.partial(descend, False),
+            gradient,
+            opt_state,
+            params,
         )
-        norm = optax.tree.norm
-        ratio = norm(updates) / norm(params)
-        params = optax.apply_updates(params, updates)
-        return params, opt_state, loss, norm(gradient), ratio
+        return params, opt_state, loss, norm, ratio
 
     def train_chunk(
         data, state: TrainState, lanes: Lanes, n: jax.Array, length: int
     ) -> TrainState:
-        def update(_, state: TrainState) -> TrainState:
+        def update(index, state: TrainState) -> TrainState:
             # Drawn here, not per lane: `vmap` would run every lane to the largest draw.
             num_loops = loop.draw_loops(config.recurrence, state.step)
             params, opt_state, loss, norm, ratio = over_lanes(
                 functools.partial(
                     update_lane, data=data, step=state.step, length=length,
-                    num_loops=num_loops,
+                    num_loops=num_loops, measured=index == n - 1,
                 )
             )(
                 state.params, state.opt_state, lanes.seed, lanes.hyper,
