@@ -38,8 +38,9 @@ class Attention(nn.Module):
         normed: jax.Array,
         mask: jax.Array,
         drop_weights: DropWeights | None = None,
+        queries: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
-        """Maps [B, T, D] to [B, T, D].
+        """Maps [B, T, D] to [B, T, D], or to [B, Q, D] at the positions of `queries`.
 
         Args:
           x: [B, T, D], what the values are projections of.
@@ -48,6 +49,7 @@ class Attention(nn.Module):
           mask: bool [B, T, T], True where query t may see key s; lower triangular.
           drop_weights: dropout on the weights, of any shape; calls with different
             `place` must draw independently. None for no dropout.
+          queries: int32 [B, Q] with Q < T, where the branch is wanted; None for all T.
 
         Returns:
           The branch, and no routes.
@@ -69,12 +71,12 @@ class Attention(nn.Module):
             q, k, v = jnp.split(qkv, 3, axis=-1)
         heads = (batch, length, config.num_heads, config.size_of_head)
         q, k, v = (part.reshape(heads) for part in (q, k, v))
-        mixed = _attend(q, k, v, mask, drop_weights, config)
+        mixed = _attend(q, k, v, mask, drop_weights, config, queries)
         branch = nn.Dense(
             width, use_bias=config.bias == "all", dtype=x.dtype,
             dot_general=products.dot_general,
             kernel_init=inits.output(config, inner), name="output",
-        )(mixed.reshape(batch, length, inner))  # fmt: skip
+        )(mixed.reshape(batch, -1, inner))  # fmt: skip
         return branch, {}
 
 
@@ -197,12 +199,20 @@ def _by_expert(rows, weights, route):
     return found.reshape(*rows.shape[:-1], -1)
 
 
-def _attend(q, k, v, mask, drop_weights, config: ModelConfig):
+def _attend(q, k, v, mask, drop_weights, config: ModelConfig, queries=None):
     if config.position == "rope":
         turn = lambda x: rotate(x, config.rope_fraction, config.rope_base)
         q, k = turn(q), turn(k)
-    attend = attend_short if is_short(q.shape[1]) else attend_long
+    if queries is not None:
+        q, mask = (take_positions(x, queries) for x in (q, mask))
+    attend = attend_short if is_short(k.shape[1]) else attend_long
     return attend(q, k, v, mask, drop_weights)
+
+
+def take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:
+    """Picks positions int32 [B, Q] of [B, T, ...], to [B, Q, ...]."""
+    index = positions.reshape(positions.shape + (1,) * (x.ndim - 2))
+    return jnp.take_along_axis(x, index, axis=1)
 
 
 def rotate(x: jax.Array, fraction: float, base: float) -> jax.Array:
@@ -234,7 +244,10 @@ def attend_long(
     mask: jax.Array,
     drop_weights: DropWeights | None = None,
 ) -> jax.Array:
-    """Softmax attention as two batched products; [B, T, H, K] to [B, T, H, K]."""
+    """Softmax attention as two batched products; queries [B, Q, H, K] to the same.
+
+    Keys and values are [B, T, H, K], the mask is bool [B, Q, T].
+    """
     scores = jnp.einsum("bqhk,bshk->bhqs", q, k) / q.shape[-1] ** 0.5
     scores = jnp.where(mask[:, None], scores.astype(wide(q.dtype)), _MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)  # [B, H, T, T]
@@ -250,24 +263,26 @@ def attend_short(
     mask: jax.Array,
     drop_weights: DropWeights | None = None,
 ) -> jax.Array:
-    """Equals `attend_long` for a causal mask; [B, T, H, K] to [B, T, H, K].
+    """Equals `attend_long` for a causal mask; queries [B, Q, H, K] to [B, Q, H, K].
 
     At T = 3 the batched products are thousands of 3 x K x 3 multiplications, which a
     CPU runs one by one. Here each (query, key) pair is a product over whole rows, and
     the sum within a head is one matrix product with a 0/1 [D, H] matrix.
     """
-    batch, length, heads, head_width = q.shape
-    flat = (batch, length, heads * head_width)
-    q, k, v = (x.reshape(flat) for x in (q / head_width**0.5, k, v))  # [B, T, D]
+    batch, length, heads, head_width = k.shape
+    num_queries = q.shape[1]
+    q, k, v = (x.reshape(*x.shape[:2], -1) for x in (q / head_width**0.5, k, v))
     of_head = jnp.repeat(jnp.eye(heads, dtype=q.dtype), head_width, axis=0)  # [D, H]
     mixed = []
-    for t in range(length):
-        scores = jnp.stack([(q[:, t] * k[:, s]) @ of_head for s in range(t + 1)])
-        seen = mask[:, t, : t + 1].T[:, :, None]  # [t + 1, B, 1]
+    for t in range(num_queries):
+        # Fewer queries than keys stand at any positions, else each at its own.
+        keys = range(t + 1 if num_queries == length else length)
+        scores = jnp.stack([(q[:, t] * k[:, s]) @ of_head for s in keys])
+        seen = mask[:, t, : len(keys)].T[:, :, None]  # [keys, B, 1]
         scores = jnp.where(seen, scores.astype(wide(q.dtype)), _MASKED)
-        weights = jax.nn.softmax(scores, axis=0).astype(v.dtype)  # [t + 1, B, H]
+        weights = jax.nn.softmax(scores, axis=0).astype(v.dtype)  # [keys, B, H]
         if drop_weights is not None:
             weights = drop_weights(weights, t)
-        spread = [weights[s] @ of_head.T for s in range(t + 1)]  # each [B, D]
-        mixed.append(sum(spread[s] * v[:, s] for s in range(t + 1)))
-    return jnp.stack(mixed, axis=1).reshape(batch, length, heads, head_width)
+        spread = [weights[s] @ of_head.T for s in keys]  # each [B, D]
+        mixed.append(sum(spread[s] * v[:, s] for s in keys))
+    return jnp.stack(mixed, axis=1).reshape(batch, num_queries, heads, head_width)

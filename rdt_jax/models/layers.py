@@ -81,37 +81,40 @@ NORMS: Mapping[str, type[Any]] = {"layer": LayerNorm, "rms": RmsNorm}
 
 Norm = Callable[[str, jax.Array], jax.Array]  # (name of the parameters, x) -> x
 Branch = Callable[[jax.Array, jax.Array], jax.Array]  # (values, normed) -> branch
+Take = Callable[[jax.Array], jax.Array]  # the stream where the branch is wanted
 
 
-def _pre(x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool) -> jax.Array:
+def _pre(
+    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool, take: Take
+) -> jax.Array:
     """Radford et al. (2019): the branch reads a normalized stream."""
     normed = norm(f"{name}_norm", x)
-    return x + branch(normed, normed)
+    return take(x) + branch(normed, normed)
 
 
 def _post(
-    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool
+    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool, take: Take
 ) -> jax.Array:
     """Vaswani et al. (2017): the stream itself is normalized."""
-    return norm(f"{name}_norm", x + branch(x, x))
+    return norm(f"{name}_norm", take(x) + branch(x, x))
 
 
 def _sandwich(
-    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool
+    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool, take: Take
 ) -> jax.Array:
     """Geiping et al. (2025), Section 3: normalized before the branch and after."""
     normed = norm(f"{name}_norm", x)
-    return norm(f"{name}_out_norm", x + branch(normed, normed))
+    return norm(f"{name}_out_norm", take(x) + branch(normed, normed))
 
 
 def _peri(
-    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool
+    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool, take: Take
 ) -> jax.Array:
     """Csordas et al. (2024), arXiv:2405.16039: only what a softmax or sigmoid reads."""
-    return x + branch(x, norm(f"{name}_norm", x) if gated else x)
+    return take(x) + branch(x, norm(f"{name}_norm", x) if gated else x)
 
 
-# How a branch is added to the stream: (x, branch, norm, name, gated) -> x.
+# How a branch is added to the stream: (x, branch, norm, name, gated, take) -> x.
 PLACEMENTS: Mapping[str, Callable[..., jax.Array]] = {
     "pre": _pre,
     "post": _post,
@@ -131,14 +134,19 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, mask: jax.Array, noise: Noise | None
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        noise: Noise | None,
+        queries: jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
-        """Maps [B, T, D] to [B, T, D].
+        """Maps [B, T, D] to [B, T, D], or to [B, Q, D] at the positions of `queries`.
 
         Args:
           x: [B, T, D].
           mask: bool [B, T, T], True where query t may see key s.
           noise: dropout; None for none.
+          queries: int32 [B, Q] with Q < T, of dense attention; None for all T.
 
         Returns:
           The next stream, and the routes of the block's mixtures of experts.
@@ -159,8 +167,11 @@ class Block(nn.Module):
         if noise is not None and noise.rate is not None:
             drop_weights = lambda w, t: drop(w, 2 + t)
 
+        chosen = () if queries is None else (queries,)
+        take = lambda x: x if queries is None else attention.take_positions(x, queries)
+
         def attention_branch(values: jax.Array, normed: jax.Array) -> jax.Array:
-            branch, found = attend(values, normed, mask, drop_weights)
+            branch, found = attend(values, normed, mask, drop_weights, *chosen)
             routes.update(found)
             return drop(self._scaled("attention_scale", branch), 0)
 
@@ -172,9 +183,10 @@ class Block(nn.Module):
         place = registry.lookup("norm placement", PLACEMENTS, config.norm_placement)
         norm_kind = registry.lookup("norm", NORMS, config.norm)
         norm = lambda name, x: norm_kind(name=name)(x)
-        x = place(x, attention_branch, norm, "attention", True)
+        x = place(x, attention_branch, norm, "attention", True, take)
         has_gate = config.feedforward in ("swiglu", "sigma_moe")
-        return place(x, mlp_branch, norm, "mlp", has_gate), routes
+        everywhere = lambda x: x
+        return place(x, mlp_branch, norm, "mlp", has_gate, everywhere), routes
 
     def _scaled(self, name: str, branch: jax.Array) -> jax.Array:
         """Touvron et al. (2021), arXiv:2103.17239: LayerScale."""

@@ -87,6 +87,36 @@ def run_loops(
     return _run_drawn(core, state, num_loops, depth, max_loops)
 
 
+def run_but_last(
+    core: Core,
+    state: State,
+    *,
+    num_loops: int,
+    backprop_depth: int | None,
+    remat: str,
+) -> State:
+    """Applies `core` `num_loops` - 1 times, for a caller that writes the last itself.
+
+    Args:
+      core: as of `run_loops`, like all that follows.
+      state: the initial state.
+      num_loops: R, at least 1, the last one included.
+      backprop_depth: counts the last one.
+      remat: a key of REMAT.
+
+    Returns:
+      The state before the last loop.
+
+    Raises:
+      ValueError: if `backprop_depth` lies outside [1, num_loops].
+    """
+    policy = registry.lookup("remat policy", REMAT, remat)
+    depth = _checked_depth(backprop_depth, num_loops, "num_loops")
+    if num_loops > 1:
+        state, _ = _run_fixed(policy(core), state, num_loops - 1, depth - 1)
+    return jax.lax.stop_gradient(state) if depth == 1 else state
+
+
 class Sampling(NamedTuple):
     """How the loop count of an update is drawn.
 
@@ -247,7 +277,7 @@ def _run_fixed(core: Core, state: State, num_loops: int, depth: int):
 
     cut = num_loops - depth
     indices = jnp.arange(num_loops)
-    if cut == 0:
+    if cut in (0, num_loops):
         return jax.lax.scan(loop, state, indices)
     state, before = jax.lax.scan(loop, state, indices[:cut])
     state, before = jax.lax.stop_gradient((state, before))

@@ -156,7 +156,7 @@ def build(
 
     def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None, num_loops):
         tokens, positions, targets = batch
-        outputs = recurrent.apply(
+        logits, penalties = recurrent.answer(
             params,
             tokens,
             positions,
@@ -167,9 +167,9 @@ def build(
             rngs=noise,
         )
         loss = losses.answer_cross_entropy(
-            outputs.logits, targets, hyper.label_smoothing
+            logits, targets, hyper.label_smoothing
         ).mean()
-        return loss + sum(config.loss[k] * x for k, x in outputs.penalties.items())
+        return loss + sum(config.loss[k] * x for k, x in penalties.items())
 
     def draw_batch(data, data_key, step, stage, stage_start, length: int):
         epoch, rows = data
