@@ -67,13 +67,14 @@ def load_table(
     entry = _table_config(name, tasks.lookup(config.task.name), kwargs)
     builder_class = _builder_class(config.task.name)
     folder = cache / builder_class.name / entry.name / str(entry.version)
-    if folder.exists() and _damage(folder):
+    proof = folder / MANIFEST  # Without it the entry is only unfinished.
+    if proof.exists() and _damage(folder):
         with _alone(folder.parents[1]):  # Another process may have put it right.
-            if folder.exists() and (damage := _damage(folder)):
+            if proof.exists() and (damage := _damage(folder)):
                 report(f"A prepared table is damaged and made again: {damage}")
                 shutil.rmtree(folder)
     builder = builder_class(config=entry, data_dir=cache)
-    if not folder.exists():
+    if not proof.exists():
         tfds.disable_progress_bar()  # The terminal shows how the training goes.
         builder.download_and_prepare()
     return read_table(builder)

@@ -211,6 +211,16 @@ def test_an_unproven_table_is_prepared_again_by_its_builder(tmp_path):
     _assert_equal(tfds_builders.read_table(again), tasks.make_table(config))
 
 
+def test_an_unproven_table_is_unfinished_and_no_damage(config, prepared, tmp_path):
+    cache = tmp_path / "cache"
+    shutil.copytree(prepared, cache)
+    (_entry(cache) / tfds_builders.MANIFEST).unlink()
+    reports: list[str] = []
+    table = tfds_builders.load_table(config, cache, reports.append)
+    _assert_equal(table, tasks.make_table(config))
+    assert _files(cache) == _files(prepared) and not reports
+
+
 def test_another_table_clears_up_too(config, tmp_path):
     child = _child("tasks.table_of = kill\nload(sys.argv[1])\n", tmp_path)
     child.communicate(timeout=60)
