@@ -5,7 +5,7 @@ the stages are named as in Geiping et al. (2025), arXiv:2502.05171, Section 3.
 Components name their own sources; presets.py says which published model has which.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import chex
@@ -181,15 +181,14 @@ def answer(
       ValueError: as `apply`.
     """
     trims = (
-        isinstance(num_loops, int)
-        and answer_positions.shape[1] < tokens.shape[1]
+        answer_positions.shape[1] < tokens.shape[1]
         and config.core_blocks > 0
         and config.coda_blocks == 0
         and config.attention == "dense"
         and config.feedforward != "sigma_moe"  # Its routers count all positions.
         and config.halting == "none"
     )
-    if not trims:
+    if not trims or not isinstance(num_loops, int):
         outputs = apply(
             params, tokens, answer_positions, config, num_loops=num_loops,
             backprop_depth=backprop_depth, max_loops=max_loops, rngs=rngs,
@@ -369,7 +368,7 @@ def _recurrence(
     counted: jax.Array,
     config: ModelConfig,
     rngs: layers.Noise | None,
-) -> tuple[loop.Core, _Carry, experts.Loads]:
+) -> tuple[Callable[..., _Carry], _Carry, experts.Loads]:
     """Returns one loop as a function, what the first one gets, the prelude's loads."""
     mask = _causal_mask(tokens)
     noise = lambda place: None if rngs is None else rngs.fold(place)
