@@ -1,4 +1,4 @@
-"""The command `rdt`: train, sweep, figures, cost, import-ltg, tasks, models.
+"""The command `rdt`: train, sweep, figures, cost, import-ltg, tasks, models, recipes.
 
 Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
 made by the verb that needs them, so that `--help` is immediate.
@@ -138,6 +138,9 @@ def _parser() -> argparse.ArgumentParser:
 
     models = verbs.add_parser("models", help="list the models and their components")
     models.set_defaults(verb=_models)
+
+    recipes = verbs.add_parser("recipes", help="list what may bring grokking forward")
+    recipes.set_defaults(verb=_recipes)
 
     worker = verbs.add_parser("worker", help="train what a sweep has left to do")
     worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
@@ -491,6 +494,18 @@ def _models(options: argparse.Namespace) -> int:
     print("components:")
     for key, values in presets.COMPONENTS.items():
         print(f"  model.{key}: {', '.join(values)}")
+    return WELL
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from rdt_jax.training import recipes
+
+    del options
+    for name, recipe in recipes.RECIPES.items():
+        keys = " ".join(
+            f"{key}={str(value).lower()}" for key, value in recipe.overrides.items()
+        )
+        print(f"{name}: {keys}: {recipe.summary} ({recipe.source})")
     return WELL
 
 

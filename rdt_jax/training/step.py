@@ -126,7 +126,8 @@ def build(
     """
     config, num_lanes = configs[0], len(configs)
     model = presets.model_config(config, table)
-    drops = any(c.model.dropout > 0 or c.model.embedding_dropout > 0 for c in configs)
+    parts = optimizers.parts_of(configs)
+    make_optimizer = functools.partial(optimizers.make, config, parts=parts)
     over_lanes = lambda function: _over_lanes(function, num_lanes, exact)
     stages = curriculum.stages_of(config, table)
     epoch = jnp.asarray(batches.epoch_rows(table, config.curriculum.by))
@@ -138,7 +139,8 @@ def build(
     def init_lane(seed: jax.Array, hyper: Hyper):
         init_key, _, _ = _lane_keys(seed)
         params = recurrent.init(init_key, model)
-        return params, optimizers.make(config, hyper).init(params)
+        params = jax.tree.map(lambda x: hyper.init_scale * x, params)
+        return params, make_optimizer(hyper).init(params)
 
     def init(lanes: Lanes) -> TrainState:
         params, opt_state = over_lanes(init_lane)(lanes.seed, lanes.hyper)
@@ -166,10 +168,47 @@ def build(
             max_loops=config.recurrence.max_loops,
             rngs=noise,
         )
-        loss = losses.answer_cross_entropy(
-            outputs.logits, targets, hyper.label_smoothing
+        cost = lambda logits: losses.answer_cross_entropy(
+            logits,
+            targets,
+            hyper.label_smoothing,
+            function=config.loss.function,
+            dtype=config.loss.dtype,
         ).mean()
+        loss = cost(outputs.logits)
+        if "deep_supervision" in parts:
+            # The noise of the last loop's own readout: its loss counts alike in both.
+            at_readout = None if noise is None else noise.fold(2)
+            read = lambda state: recurrent.readout(
+                params, state, tokens, positions, model, at_readout
+            )
+            every = jax.lax.map(lambda state: cost(read(state)), outputs.states)
+            loss = losses.supervise_loops(
+                loss, every, num_loops, hyper.deep_supervision
+            )
+        if "block_similarity" in parts:
+            apart = losses.block_similarity(
+                params["core"], config.loss.similarity_period
+            )
+            loss += hyper.block_similarity * apart
         return loss + sum(config.loss[k] * x for k, x in outputs.penalties.items())
+
+    def loss_and_gradient(params, batch, hyper: Hyper, noise, num_loops):
+        """Adds up the parts of a batch one after another, each with its own noise."""
+        grad = jax.value_and_grad(loss_of)
+        count = config.gradient.micro_batches
+        if count == 1:
+            return grad(params, batch, hyper, noise, num_loops)
+
+        def add(total, part):
+            index, rows = part
+            its_noise = None if noise is None else noise.fold(index)
+            found = grad(params, rows, hyper, its_noise, num_loops)
+            return jax.tree.map(lambda x, y: x + y / count, total, found), None
+
+        rows = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
+        nothing = (jnp.float32(0), optax.tree.zeros_like(params))
+        return jax.lax.scan(add, nothing, (jnp.arange(count), rows))[0]
 
     def draw_batch(data, data_key, step, stage, stage_start, length: int):
         epoch, rows = data
@@ -200,16 +239,13 @@ def build(
         _, data_key, noise_key = _lane_keys(seed)
         batch = draw_batch(data, data_key, step, stage, stage_start, length)
         noise = None
+        drops = "dropout" in parts
         if drops or config.model.initial_state == "normal":
             key = jax.random.fold_in(noise_key, step)
             rates = (hyper.dropout, hyper.embedding_dropout) if drops else ()
             noise = layers.Noise(key, *rates)
-        loss, gradient = jax.value_and_grad(loss_of)(
-            params, batch, hyper, noise, num_loops
-        )
-        updates, opt_state = optimizers.make(config, hyper).update(
-            gradient, opt_state, params
-        )
+        loss, gradient = loss_and_gradient(params, batch, hyper, noise, num_loops)
+        updates, opt_state = make_optimizer(hyper).update(gradient, opt_state, params)
         norm = optax.tree.norm
         ratio = norm(updates) / norm(params)
         params = optax.apply_updates(params, updates)
@@ -248,7 +284,7 @@ def build(
         begins = stage != state.stage
         opt_state = state.opt_state
         if config.curriculum.reset_optimizer:
-            make = lambda params, hyper: optimizers.make(config, hyper).init(params)
+            make = lambda params, hyper: make_optimizer(hyper).init(params)
             fresh = over_lanes(make)(state.params, lanes.hyper)
             opt_state = jax.tree.map(
                 lambda new, old: jnp.where(_like(begins, old), new, old),
@@ -268,7 +304,7 @@ def build(
     groups = evaluation.groups_of(config, table)
     loops = evaluation.loops_of(config)
     evaluated = evaluation.make_rows(config, table, groups)
-    evaluate_lane = evaluation.make(model, loops)
+    evaluate_lane = evaluation.make(model, loops, config.loss.dtype)
 
     def evaluate(rows, params):
         measured = over_lanes(functools.partial(evaluate_lane, rows))(params)
