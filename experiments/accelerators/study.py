@@ -24,7 +24,7 @@ from rich.table import Table
 from rdt_jax import registry
 from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.claims import Claim, Verdict
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison
 from rdt_jax.sweep import spec
@@ -79,7 +79,9 @@ def _trials(
 
 SWEEPS: Mapping[str, list[dict[str, Any]]] = {
     "smoke": _trials((BASELINE, "muon"), (2e-3,), (0.1, 1.0), (0, 2, 3)),
-    "cpu": _trials((BASELINE, *COMPARED), (5e-4, 2e-3), (0.1, 1.0), range(7)),
+    "cpu": _trials(
+        (BASELINE, *COMPARED), (5e-4, 2e-3), (0.1, 1.0), range(8), num_steps=800
+    ),
 }
 
 
@@ -252,7 +254,7 @@ def _baseline_arrives(best: Mapping[str, Best]) -> Claim:
         return Claim(text, source, "undecided", "missing: the runs of adamw.")
     late = np.isfinite(cell.times) & (cell.times > cell.memorized)
     evidence = f"in {late.sum()} of {late.size} seeds ID completed after train"
-    verdict = "holds" if 2 * late.sum() > late.size else "fails"
+    verdict: Verdict = "holds" if 2 * late.sum() > late.size else "fails"
     return Claim(text, source, verdict, f"{evidence}.")
 
 

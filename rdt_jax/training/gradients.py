@@ -45,7 +45,7 @@ def before(
 class EmaState(NamedTuple):
     """The slow part of the gradient, leaves as the parameters, and updates so far."""
 
-    count: jax.Array
+    seen: jax.Array
     slow: chex.ArrayTree
 
 
@@ -61,12 +61,12 @@ def grokfast_ema(strength: jax.Array, decay: jax.Array) -> optax.GradientTransfo
 
     def update(gradient, state, params=None):
         del params
-        keep = jnp.where(state.count == 0, 0.0, decay)
+        keep = jnp.where(state.seen == 0, 0.0, decay)
         slow = jax.tree.map(
             lambda m, g: keep * m + (1 - keep) * g, state.slow, gradient
         )
         amplified = jax.tree.map(lambda g, m: g + strength * m, gradient, slow)
-        return amplified, EmaState(state.count + 1, slow)
+        return amplified, EmaState(state.seen + 1, slow)
 
     return optax.GradientTransformation(init, update)
 
@@ -79,13 +79,13 @@ class MaState(NamedTuple):
     added up anew, and take the place of the sum when it is there again.
 
     Attributes:
-      count: int32, updates so far.
+      seen: int32, updates so far.
       ring: leaves [W, ...], gradient i at place i mod W.
       total: leaves as the parameters, the sum over the ring.
       fresh: likewise, over the places that were written in this round.
     """
 
-    count: jax.Array
+    seen: jax.Array
     ring: chex.ArrayTree
     total: chex.ArrayTree
     fresh: chex.ArrayTree
@@ -106,7 +106,7 @@ def grokfast_ma(strength: jax.Array, window: int) -> optax.GradientTransformatio
 
     def update(gradient, state, params=None):
         del params
-        place = state.count % window
+        place = state.seen % window
         closes = place == window - 1  # `fresh` now covers the whole ring.
 
         def put(ring, total, fresh, g):
@@ -120,9 +120,9 @@ def grokfast_ma(strength: jax.Array, window: int) -> optax.GradientTransformatio
         ring, total, fresh = (
             jax.tree.map(lambda _, x, i=i: x[i], gradient, put_all) for i in range(3)
         )
-        share = jnp.where(state.count + 1 >= window, strength / window, 0.0)
+        share = jnp.where(state.seen + 1 >= window, strength / window, 0.0)
         amplified = jax.tree.map(lambda g, s: g + share * s, gradient, total)
-        return amplified, MaState(state.count + 1, ring, total, fresh)
+        return amplified, MaState(state.seen + 1, ring, total, fresh)
 
     return optax.GradientTransformation(init, update)
 
