@@ -63,6 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "weight_init": "gpt2",  # gpt2, moeut, huginn: all other matrices
                 "output_init": "zero",  # zero, gpt2, normal, depth: output projections
                 "init_depth": config_dict.placeholder(int),  # blocks run, moeut, depth
+                "init_scale": 1.0,  # times all parameters at the start, norms' too
                 "embedding_std": 0.02,  # of token, position, step tables at the start
                 "scale_embedding": False,  # token embeddings times the root of width
                 "dropout": 0.0,  # share of attention weights and branch outputs
@@ -84,16 +85,30 @@ def get_config() -> ml_collections.ConfigDict:
                 "backprop_depth": config_dict.placeholder(int),  # last loops; None: all
                 "seed": 0,  # of the sampled depths, folded with the step
             },
-            "optimizer": {
-                "name": "adamw",  # the update rule
+            "optimizer": {  # w <- w - rate * (direction + weight_decay * w), always
+                "name": "adamw",  # adamw, muon, lion, sgd: the direction
                 "learning_rate": 1e-3,  # at the end of the warm-up
-                "weight_decay": 0.1,  # times the rate (optax), on all parameters
-                "b1": 0.9,  # decay of the first moment
-                "b2": 0.98,  # decay of the second moment
+                "weight_decay": 0.1,  # times the rate (optax)
+                "decayed": "all",  # all, matrices, blocks: their matrices; what decays
+                "b1": 0.9,  # decay of the first moment, of adamw and lion
+                "b2": 0.98,  # decay of the second moment; of lion's only one
+                "momentum": 0.95,  # decay of the momentum, of muon and sgd
                 "epsilon": 1e-8,  # added to the root of the second moment
                 "warmup_steps": 500,  # linear, from learning_rate / warmup_steps
-                "schedule": "constant",  # constant, linear, cosine: after the warm-up
+                "schedule": "constant",  # constant, linear, cosine: after the warm-up;
+                # wsd: constant, then linear over the last steps
+                "decay_fraction": 0.2,  # of num_steps, the last steps of wsd
                 "final_fraction": 0.1,  # of learning_rate at num_steps, if it decays
+                "constant_norm": False,  # all weights keep the L2 norm of the start
+            },
+            "gradient": {  # before the optimizer, in the order of training/gradients.py
+                "micro_batches": 1,  # equal parts of a batch, one after another
+                "clip_norm": config_dict.placeholder(float),  # most L2 norm; None: any
+                "filter": "none",  # none, grokfast_ema, grokfast_ma: add the slow part
+                "filter_strength": 2.0,  # times the slow part
+                "filter_decay": 0.98,  # of grokfast_ema, per update
+                "filter_window": 100,  # of grokfast_ma, updates
+                "orthogonal": False,  # without its part along each tensor of weights
             },
             "curriculum": {
                 "by": config_dict.placeholder(str),  # a tag; None: all rows at once
@@ -101,7 +116,12 @@ def get_config() -> ml_collections.ConfigDict:
                 "reset_optimizer": False,  # begin each stage with a fresh optimizer
             },
             "loss": {
+                "function": "softmax",  # softmax, stablemax: cross-entropy over it
+                "dtype": "float32",  # float32, float64: of loss and its logit gradient
                 "label_smoothing": 0.0,  # share given to the uniform distribution
+                "deep_supervision": 0.0,  # share of the mean loss over all loops
+                "block_similarity": 0.0,  # times 1 - cosine of corresponding weights of
+                "similarity_period": 1,  # consecutive groups of so many core blocks
                 "ponder": 0.01,  # times loops taken plus remainder, of halting act
                 "router_entropy_mlp": 0.01,  # times negative nats, of sigma_moe
                 "router_entropy_attention": 0.001,  # the same, of switch_head

@@ -1,4 +1,4 @@
-"""The command `rdt`: train, sweep, figures, cost, import-ltg, tasks, models.
+"""The command `rdt`: train, sweep, figures, cost, import-ltg, tasks, models, recipes.
 
 Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
 made by the verb that needs them, so that `--help` is immediate.
@@ -62,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
 
     train = verbs.add_parser("train", help="train one run, or go on with it")
     train.add_argument("--config", required=True, metavar="FILE.py:PRESET")
+    train.add_argument(
+        "--devices",
+        type=int,
+        help="that share each batch; default: on a CPU its cores, for narrow models "
+        "whose batches divide by them, else 1",
+    )
     train.set_defaults(verb=_train, takes_overrides=True)
 
     sweep = verbs.add_parser("sweep", help="train a study, or go on with it")
@@ -139,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     models = verbs.add_parser("models", help="list the models and their components")
     models.set_defaults(verb=_models)
 
+    recipes = verbs.add_parser("recipes", help="list what may bring grokking forward")
+    recipes.set_defaults(verb=_recipes)
+
     worker = verbs.add_parser("worker", help="train what a sweep has left to do")
     worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
     worker.add_argument("--parent", type=int, help="stop once this process is gone")
@@ -166,17 +175,20 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
 def _train(options: argparse.Namespace) -> int:
     _use_compile_cache(options.workdir)
 
+    import functools
+
     from rich.console import Console
     from rich.live import Live
 
     from rdt_jax import config as configs
     from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import loop, records
+    from rdt_jax.training import loop, records, step
 
     with _mistakes():
         budget = _bytes(options, "transition_budget")
         config = _config(options)
+        mesh = _mesh(options.devices, config)
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
@@ -191,6 +203,7 @@ def _train(options: argparse.Namespace) -> int:
             [config],
             options.workdir,
             max_pins=max_pins,
+            build=functools.partial(step.build, mesh=mesh),
             stop_requested=stop,
             report=console.print,
         )
@@ -203,6 +216,29 @@ def _train(options: argparse.Namespace) -> int:
                 monitor.log()
     print(options.workdir / name)
     return FAILED if status["state"] == "failed" else WELL
+
+
+def _mesh(devices: int | None, config):
+    """Returns the mesh of the devices that share a run's batches."""
+    import jax
+
+    from rdt_jax import sharding
+    from rdt_jax.sweep import engines
+
+    has_accelerator = engines.has_accelerator()
+    if devices is None:
+        devices = 1 if has_accelerator else sharding.cores_for(config)
+    if devices < 1:
+        raise ValueError(f"--devices must be at least 1, got {devices}.")
+    parts = devices * config.gradient.micro_batches
+    if config.batch_size % parts:
+        raise ValueError(
+            f"batch_size ({config.batch_size}) must be a multiple of --devices times "
+            f"gradient.micro_batches ({parts})."
+        )
+    if not has_accelerator:
+        jax.config.update("jax_num_cpu_devices", devices)
+    return sharding.make_mesh(devices)
 
 
 def _config(options: argparse.Namespace):
@@ -491,6 +527,18 @@ def _models(options: argparse.Namespace) -> int:
     print("components:")
     for key, values in presets.COMPONENTS.items():
         print(f"  model.{key}: {', '.join(values)}")
+    return WELL
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from rdt_jax.training import recipes
+
+    del options
+    for name, recipe in recipes.RECIPES.items():
+        keys = " ".join(
+            f"{key}={str(value).lower()}" for key, value in recipe.overrides.items()
+        )
+        print(f"{name}: {keys}: {recipe.summary} ({recipe.source})")
     return WELL
 
 

@@ -62,6 +62,7 @@ def _rdt(*arguments, cache):
         ("cost",),
         ("tasks",),
         ("models",),
+        ("recipes",),
     ],
 )
 def test_help_exits_0_and_imports_no_jax(verb):

@@ -16,6 +16,7 @@ Shapes: N, M times of a group, S simulated experiments.
 import bisect
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -147,6 +148,23 @@ def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparis
         later=float(0.5 + scores[0].sum() / (2 * total)) if total else 0.5,
         p_value=float(_p_values(scores, seed, DRAWS)),
     )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns p-values that account for there being several tests, in their order.
+
+    The k-th smallest of m is multiplied by m - k + 1, and none is less than a smaller
+    one has become; the chance that any true null hypothesis is at or below a level is
+    then at most that level, however the tests depend on each other.
+
+    Reference: Holm (1979), Scandinavian Journal of Statistics 6.
+    """
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(order), 0, -1)
+    raised = np.maximum.accumulate(np.asarray(p_values, float)[order] * factors)
+    adjusted = np.empty(len(order))
+    adjusted[order] = np.minimum(raised, 1.0)
+    return adjusted.tolist()
 
 
 def smallest_visible_shift(

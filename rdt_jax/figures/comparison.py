@@ -1,4 +1,4 @@
-"""Two groups of times beside each other: the same runs, trained in two ways."""
+"""Groups of times beside each other: what two or more ways of training make of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -94,6 +94,65 @@ def paired_times(
     across, up = times
     right.set_xlabel(f"updates, {across}", fontsize=page.TEXT)
     right.set_ylabel(f"updates, {up}", fontsize=page.TEXT)
+    return figure
+
+
+def times_by_group(
+    times: Mapping[str, np.ndarray],
+    *,
+    budget: float,
+    title: str,
+    notes: Sequence[str],
+    event: str,
+) -> Figure:
+    """Draws one row per group: a dot per run, and a bar at the median.
+
+    A censored run is an open triangle at the budget, and a censored median has no bar.
+
+    Args:
+      times: name -> [N], updates; inf where censored.
+      budget: updates after which a time is censored.
+      title: one line; what is measured, on which task.
+      notes: lines below it; how it was measured.
+      event: what the times lead to, such as `ID generalized`.
+
+    Raises:
+      ValueError: if there is no group.
+    """
+    if not times:
+        raise ValueError("At least one group of times is drawn, got none.")
+    dot: dict[str, Any] = {"ls": "", "color": COLORS[0], "ms": 5}
+    bar: dict[str, Any] = {"ls": "", "marker": "|", "color": page.INK, "ms": 15}
+    handles = [
+        lines.Line2D([], [], marker="o", alpha=0.55, mew=0, **dot, label="a run"),
+        lines.Line2D([], [], marker=">", mfc="white", **dot, label="not within budget"),
+        lines.Line2D([], [], mew=2, **bar, label="median"),
+    ]
+    figure, ((panel,),) = page.make(
+        1,
+        1,
+        title=title,
+        notes=notes,
+        handles=handles,
+        label=f"updates to {event}",
+        height=0.32 * len(times) + 0.2,
+    )
+    for row, values in enumerate(times.values()):
+        known = values[np.isfinite(values)]
+        panel.plot(known, np.full(known.size, row), "o", alpha=0.55, mew=0, **dot)
+        late = np.full(values.size - known.size, float(budget))
+        panel.plot(late, np.full(late.size, row), ">", mfc="white", **dot)
+        if np.isfinite(np.median(values)):
+            panel.plot([np.median(values)], [row], mew=2, **bar)
+    panel.set_yticks(range(len(times)), list(times))
+    panel.set_ylim(len(times) - 0.5, -0.5)
+    panel.set_xlim(0, budget * (1 + _MARGIN))
+    _use_updates(panel.xaxis)
+    panel.grid(True, axis="x", color="#ececec", lw=0.6)
+    panel.set_axisbelow(True)
+    names = 0.075 * max(map(len, times)) / page.WIDTH  # Room for them.
+    box = panel.get_position()
+    panel.set_position((names, box.y0, box.x1 - names, box.height))
     return figure
 
 

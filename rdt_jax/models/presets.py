@@ -171,7 +171,7 @@ def model_config(config: ml_collections.ConfigDict, table: tasks.Table) -> Model
     """Returns the model that a run trains on `table`."""
     section = config.model.to_dict()
     del section["preset"]  # A name; the keys beside it say what the model is.
-    for key in ("dropout", "embedding_dropout"):  # Traced rates, not shapes.
+    for key in ("dropout", "embedding_dropout", "init_scale"):  # Traced, no shapes.
         del section[key]
     return ModelConfig(
         vocab_size=len(table.vocab), max_length=table.tokens.shape[1], **section
@@ -297,7 +297,7 @@ def _range_problems(model: ml_collections.ConfigDict) -> list[str]:
     for key in ("dropout", "embedding_dropout"):
         if not 0 <= model[key] < 1:
             found.append(f"model.{key} must be in [0, 1), got {model[key]}.")
-    for key in ("embedding_std", "initial_state_std", "layer_scale"):
+    for key in ("embedding_std", "initial_state_std", "layer_scale", "init_scale"):
         if model[key] <= 0:
             found.append(f"model.{key} must be positive, got {model[key]}.")
     if not 0 < model.rope_fraction <= 1:

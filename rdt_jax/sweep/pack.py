@@ -11,7 +11,7 @@ from rdt_jax.models import cost, presets
 from rdt_jax.training import checkpoint, curriculum, memory, optimizers, phases
 
 # Trials that differ in these keys only may train as lanes of one pack. Whether there is
-# any dropout at all is part of the program.
+# any dropout at all, and so on (`optimizers.PARTS`), is part of the program.
 LANE_KEYS = ("seed", *optimizers.LANE_KEYS)
 
 Pack = list[ml_collections.ConfigDict]
@@ -26,8 +26,8 @@ def signature(config: ml_collections.ConfigDict) -> str:
         for section in sections:
             parent = parent[section]
         del parent[leaf]
-    drops = config.model.dropout > 0 or config.model.embedding_dropout > 0
-    return json.dumps([static, drops], sort_keys=True)
+    parts = sorted(optimizers.parts_of([config]))
+    return json.dumps([static, parts], sort_keys=True)
 
 
 Predict = Callable[[ml_collections.ConfigDict], memory.Bytes]

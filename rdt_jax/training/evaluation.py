@@ -3,7 +3,8 @@
 Every number is a mean over the rows of a group at a loop count r:
 
   accuracy          rows with all their answers right
-  loss              cross-entropy in nats, without smoothing
+  loss              softmax cross-entropy in nats without smoothing, in float32,
+                    whatever is trained, so that runs compare
   margin            logit of the target less the largest other one (Kohli et al. 2026,
                     arXiv:2604.07822, Figure 8)
   hit               rows that were right after any of the loops 1 to r
@@ -13,9 +14,9 @@ Every number is a mean over the rows of a group at a loop count r:
   kl                KL(p_r || p_(r-1)) between the answers of successive loops in nats,
                     from r = 2
   logit_scale       standard deviation of a row's logits over the vocabulary
-  softmax_collapse  answers at which float32 adds nothing to the largest exponential,
-                    so that a right one has no loss and no gradient left (Prieto et al.
-                    2025, arXiv:2501.04697, Section 3)
+  softmax_collapse  answers at which the dtype of the training loss adds nothing to the
+                    largest exponential, so that a right one has no loss and no gradient
+                    left (Prieto et al. 2025, arXiv:2501.04697, Section 3)
 
 A row with several answers counts with their mean. What a model reports of itself
 (`Outputs.statistics`: halting, routers) is averaged likewise, under its own names.
@@ -133,13 +134,14 @@ def make_rows(
 
 
 def make(
-    model: recurrent.ModelConfig, loops: tuple[int, ...]
+    model: recurrent.ModelConfig, loops: tuple[int, ...], loss_dtype: str
 ) -> Callable[[list[Rows], Any], dict[str, jax.Array]]:
     """Builds the evaluation of one lane.
 
     Args:
       model: the model.
       loops: loop counts, ascending.
+      loss_dtype: of the training loss, in which a softmax may collapse.
 
     Returns:
       A function from (rows, params) to quantity -> float32 [loops, G].
@@ -149,7 +151,9 @@ def make(
         sums: dict[str, jax.Array] = {}
         for rows in parts:
             batch = (rows.tokens, rows.answer_positions, rows.targets)
-            scores = jax.lax.map(lambda b: _score(params, b, model, loops), batch)
+            scores = jax.lax.map(
+                lambda b: _score(params, b, model, loops, loss_dtype), batch
+            )
             for name, values in scores.items():  # [batches, loops, B]
                 flat = jnp.moveaxis(values, 1, 0).reshape(len(loops), -1)
                 # A product with 0/1 sums over groups; exact for counts.
@@ -177,7 +181,7 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
     return found
 
 
-def _score(params, batch, model, loops) -> dict[str, jax.Array]:
+def _score(params, batch, model, loops, loss_dtype) -> dict[str, jax.Array]:
     """Scores rows after every recorded loop, each [loops, B]."""
     tokens, positions, targets = batch
     outputs = recurrent.apply(params, tokens, positions, model, num_loops=loops[-1])
@@ -197,7 +201,6 @@ def _score(params, batch, model, loops) -> dict[str, jax.Array]:
             jnp.arange(logits.shape[-1])[None, None] == target, -jnp.inf, logits
         )
         kl = (jnp.exp(log_probs) * (log_probs - before)).sum(-1)
-        largest = logits.max(-1, keepdims=True)
         scores = {
             "accuracy": correct,
             "loss": mean(-pick(log_probs)),
@@ -206,7 +209,7 @@ def _score(params, batch, model, loops) -> dict[str, jax.Array]:
             "first_hit": jnp.where(first_hit > 0, first_hit, number + 1),
             "kl": mean(kl),
             "logit_scale": mean(logits.std(-1)),
-            "softmax_collapse": mean(jnp.exp(logits - largest).sum(-1) == 1),
+            "softmax_collapse": mean(losses.collapses(logits, loss_dtype)),
         }
         return (log_probs, first_hit), scores
 

@@ -26,8 +26,10 @@ from rdt_jax.training import (
     checkpoint,
     curriculum,
     evaluation,
+    gradients,
     lanes,
     lock,
+    losses,
     optimizers,
     phases,
     records,
@@ -43,6 +45,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     found = _run_problems(config)
     found += presets.problems(config)
     found += optimizers.problems(config)
+    found += gradients.problems(config)
+    found += losses.problems(config)
     found += phases.problems(config)
     found += evaluation.problems(config)
     task_problems = tasks.problems(config)

@@ -1,12 +1,44 @@
-"""The training loss: cross-entropy at the answer positions."""
+"""The training loss: cross-entropy at the answer positions, and what is added to it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import ml_collections
+
+from rdt_jax import registry
+
+
+def _log_stablemax(logits: jax.Array) -> jax.Array:
+    """Returns log(s(x) / sum s(x)), s(x) = x + 1 from 0 on and 1 / (1 - x) below.
+
+    A logit that is far ahead adds to its share slowly, so that it does not absorb the
+    others in rounding. Reference: Prieto et al. (2025), arXiv:2501.04697.
+    """
+    ahead = logits >= 0
+    # Each branch sees its own side only, so that neither spoils the gradient.
+    up, down = jnp.where(ahead, logits, 0), jnp.where(ahead, 0, -logits)
+    total = jnp.where(ahead, 1 + up, 1 / (1 + down)).sum(-1, keepdims=True)
+    return jnp.where(ahead, jnp.log1p(up), -jnp.log1p(down)) - jnp.log(total)
+
+
+# From logits [..., V] to the logarithms of the probabilities.
+FUNCTIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "softmax": jax.nn.log_softmax,
+    "stablemax": _log_stablemax,
+}
+DTYPES = ("float32", "float64")
 
 
 def answer_cross_entropy(
-    logits: jax.Array, targets: jax.Array, label_smoothing: jax.Array | float = 0.0
+    logits: jax.Array,
+    targets: jax.Array,
+    label_smoothing: jax.Array | float = 0.0,
+    *,
+    function: str = "softmax",
+    dtype: str = "float32",
 ) -> jax.Array:
     """Returns the mean cross-entropy over the answers that exist, in nats.
 
@@ -14,18 +46,115 @@ def answer_cross_entropy(
       logits: float32 [..., A, V].
       targets: int32 [..., A]; -1 where there is no answer.
       label_smoothing: share in [0, 1) of the target mass that is spread uniformly over
-        all V words (Szegedy et al. 2016, arXiv:1512.00567, Section 7).
+        all V words (Szegedy et al. 2016, arXiv:1512.00567, Section 7). It has no
+        gradient in float64.
+      function: a key of FUNCTIONS.
+      dtype: float64 computes the loss and its gradient by the logits in float64 within
+        a float32 program, and rounds both at the end.
 
     Returns:
       float32 [...], the mean over A.
     """
     chex.assert_equal_shape_prefix([logits, targets], targets.ndim)
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
-    exists = targets >= 0
-    index = jnp.where(exists, targets, 0)[..., None]
-    at_target = jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
-    smoothed = (1 - label_smoothing) * at_target + label_smoothing * log_probs.mean(-1)
-    return -(smoothed * exists).sum(-1) / jnp.maximum(exists.sum(-1), 1)
+    log_probabilities = registry.lookup("loss function", FUNCTIONS, function)
+
+    def of(logits, targets, label_smoothing):
+        log_probs = log_probabilities(logits)
+        exists = targets >= 0
+        index = jnp.where(exists, targets, 0)[..., None]
+        at_target = jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
+        even = label_smoothing * log_probs.mean(-1)
+        smoothed = (1 - label_smoothing) * at_target + even
+        return -(smoothed * exists).sum(-1) / jnp.maximum(exists.sum(-1), 1)
+
+    compute = _in_float64(of) if dtype == "float64" else of
+    return compute(logits.astype(jnp.float32), targets, label_smoothing)
+
+
+def _in_float64(of: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Computes a loss per row, and its gradient by the logits, in float64.
+
+    `jax.enable_x64` holds while this is traced, inside whatever is traced around it;
+    what goes in and out is float32. The gradient is worked out with the value, since
+    what JAX derives from a program later would be traced without it.
+    """
+
+    @jax.custom_vjp
+    def rounded(logits, targets, label_smoothing):
+        return forward(logits, targets, label_smoothing)[0]
+
+    def forward(logits, targets, label_smoothing):
+        with jax.enable_x64(True):
+            wide = jax.lax.convert_element_type(logits, jnp.float64)
+            value, pull = jax.vjp(lambda x: of(x, targets, label_smoothing), wide)
+            (gradient,) = pull(jnp.ones_like(value))
+            narrow = lambda x: jax.lax.convert_element_type(x, jnp.float32)
+            return narrow(value), narrow(gradient)
+
+    def backward(gradient, cotangent):  # Rows are independent: each has its factor.
+        return gradient * cotangent[..., None, None], None, None
+
+    rounded.defvjp(forward, backward)
+    return rounded
+
+
+def collapses(logits: jax.Array, dtype: str) -> jax.Array:
+    """Says where the exponentials of logits [..., V] add up to the largest, bool [...].
+
+    Args:
+      logits: float32.
+      dtype: in which they are added up, float32 or float64.
+    """
+    with jax.enable_x64(dtype == "float64"):
+        wide = jax.lax.convert_element_type(logits, jnp.dtype(dtype))
+        return jnp.exp(wide - wide.max(-1, keepdims=True)).sum(-1) == 1
+
+
+def supervise_loops(
+    last: jax.Array, every: jax.Array, num_loops: int | jax.Array, share: jax.Array
+) -> jax.Array:
+    """Mixes the loss after the last loop with the mean over all loops.
+
+    Reference: Chen (2026), arXiv:2603.21676: (1 - a) CE_R + (a / R) sum of CE_t.
+
+    Args:
+      last: float32 scalar, the loss after the last loop.
+      every: float32 [most loops], after each; what lies beyond `num_loops` is not read.
+      num_loops: R.
+      share: a in [0, 1].
+    """
+    runs = jnp.arange(every.size) < num_loops
+    return (1 - share) * last + share * jnp.where(runs, every, 0).sum() / num_loops
+
+
+def block_similarity(blocks: Sequence[Any], period: int) -> jax.Array:
+    """Returns 1 minus the mean cosine between matrices of blocks `period` apart.
+
+    It is 0 where a stack of blocks repeats itself every `period` of them, as a looped
+    one does. Vectors (biases, norms) do not count, and zero matrices have cosine 0.
+
+    Reference: Saunshi et al. (2025), arXiv:2502.17416, which adds the cosines of each
+    kind of weight. Differs from the paper: one mean over all pairs of matrices, so that
+    the factor means the same at any depth.
+
+    Args:
+      blocks: parameters of L blocks, equal trees.
+      period: k, less than L.
+    """
+    cosines = [
+        _cosine(one, other)
+        for before, after in zip(blocks, blocks[period:], strict=False)
+        for one, other in zip(*map(jax.tree.leaves, (before, after)), strict=True)
+        if one.ndim >= 2
+    ]
+    return 1 - jnp.stack(cosines).mean()
+
+
+def _cosine(one: jax.Array, other: jax.Array) -> jax.Array:
+    squares = jnp.vdot(one, one) * jnp.vdot(other, other)
+    known = squares > 0  # Else the root has no gradient.
+    root = jnp.sqrt(jnp.where(known, squares, 1.0))
+    return jnp.where(known, jnp.vdot(one, other) / root, 0.0)
 
 
 def answers_correct(logits: jax.Array, targets: jax.Array) -> jax.Array:
@@ -36,3 +165,34 @@ def answers_correct(logits: jax.Array, targets: jax.Array) -> jax.Array:
       targets: int32 [..., A]; -1 where there is no answer.
     """
     return ((logits.argmax(-1) == targets) | (targets < 0)).all(axis=-1)
+
+
+def problems(config: ml_collections.ConfigDict) -> list[str]:
+    """Lists what is wrong with the `loss` section, but for the weights of penalties."""
+    section = config.loss
+    found = [
+        f"loss.{key} must be one of {', '.join(table)}, got {section[key]!r}."
+        for key, table in (("function", FUNCTIONS), ("dtype", DTYPES))
+        if section[key] not in table
+    ]
+    if not 0 <= section.label_smoothing < 1:
+        found.append(
+            f"loss.label_smoothing must be in [0, 1), got {section.label_smoothing}."
+        )
+    if not 0 <= section.deep_supervision <= 1:
+        found.append(
+            f"loss.deep_supervision must be in [0, 1], got {section.deep_supervision}."
+        )
+    if section.block_similarity < 0:
+        found.append(
+            f"loss.block_similarity must be at least 0, got {section.block_similarity}."
+        )
+    period, blocks = section.similarity_period, config.model.core_blocks
+    if period < 1:
+        found.append(f"loss.similarity_period must be at least 1, got {period}.")
+    elif section.block_similarity > 0 and (blocks % period or blocks < 2 * period):
+        found.append(
+            "model.core_blocks must be a multiple of loss.similarity_period "
+            f"({period}), at least twice it, with loss.block_similarity, got {blocks}."
+        )
+    return found

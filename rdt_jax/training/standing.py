@@ -92,7 +92,9 @@ def running(progress: Progress) -> int:
 
 def save(setup: Setup, progress: Progress, at: int) -> None:
     """Writes the checkpoint of step `at`."""
-    tree = {"state": progress.state, "ring": progress.ring}
+    # One copy of what all devices of a mesh have, so that any number can go on.
+    state = jax.tree.map(lambda x: x.addressable_data(0), progress.state)
+    tree = {"state": state, "ring": progress.ring}
     folder = setup.pack_folder / "checkpoints"
     lines = [records.count(run) for run in setup.folders]
     checkpoint.save_rotating(folder, at, tree, progress.extra | {"lines": lines})
@@ -124,7 +126,8 @@ def restore(setup: Setup) -> Progress:
     )
     if found is not None:
         tree, kept = found
-        return Progress(tree["state"], jax.device_get(tree["ring"]), kept)
+        state = jax.device_put(tree["state"], program.home)
+        return Progress(state, jax.device_get(tree["ring"]), kept)
     extra = {
         "evaluated": -1,
         "ring_steps": [],
@@ -133,7 +136,7 @@ def restore(setup: Setup) -> Progress:
         "lanes": [lanes.new_lane(setup.watch) for _ in range(num_lanes)],
     }
     # Placed like a restored state, so that both run the same compiled program.
-    state = jax.device_put(program.init(setup.lanes), jax.devices()[0])
+    state = jax.device_put(program.init(setup.lanes), program.home)
     return Progress(state, [], extra)
 
 

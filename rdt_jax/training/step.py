@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from rdt_jax import sharding
 from rdt_jax.data import batches
 from rdt_jax.models import layers, loop, presets, recurrent
 from rdt_jax.tasks import Table
@@ -82,6 +83,7 @@ class Program(NamedTuple):
         the lanes whose stage is another one begin it.
       take_lanes: (TrainState, int32 [S']) -> TrainState of these lanes.
       compilations: () -> programs of `train_chunk` that were compiled so far.
+      home: where `jax.device_put` puts a state that goes on.
       groups: the G names ("id", "mixed[pattern=id-ood]") of the evaluated parts.
       loops: the evaluated loop counts, ascending.
       group_sizes: rows in each group.
@@ -95,6 +97,7 @@ class Program(NamedTuple):
     start_stage: Any
     take_lanes: Any
     compilations: Callable[[], int]
+    home: Any
     groups: tuple[str, ...]
     loops: tuple[int, ...]
     group_sizes: tuple[int, ...]
@@ -115,7 +118,10 @@ def make_lanes(configs: Sequence[ml_collections.ConfigDict]) -> Lanes:
 
 
 def build(
-    configs: Sequence[ml_collections.ConfigDict], table: Table, exact: bool = False
+    configs: Sequence[ml_collections.ConfigDict],
+    table: Table,
+    exact: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Program:
     """Builds the program of a pack.
 
@@ -123,10 +129,13 @@ def build(
       configs: of the S lanes; they differ in `seed` and LANE_KEYS only.
       table: of the task that they share.
       exact: run the lanes one after another, bit for bit like solo runs.
+      mesh: devices that share each batch; the sums over its parts round differently,
+        and dropout draws other numbers, than on one device.
     """
     config, num_lanes = configs[0], len(configs)
     model = presets.model_config(config, table)
-    drops = any(c.model.dropout > 0 or c.model.embedding_dropout > 0 for c in configs)
+    parts = optimizers.parts_of(configs)
+    make_optimizer = functools.partial(optimizers.make, config, parts=parts)
     over_lanes = lambda function: _over_lanes(function, num_lanes, exact)
     stages = curriculum.stages_of(config, table)
     epoch = jnp.asarray(batches.epoch_rows(table, config.curriculum.by))
@@ -138,7 +147,8 @@ def build(
     def init_lane(seed: jax.Array, hyper: Hyper):
         init_key, _, _ = _lane_keys(seed)
         params = recurrent.init(init_key, model)
-        return params, optimizers.make(config, hyper).init(params)
+        params = jax.tree.map(lambda x: hyper.init_scale * x, params)
+        return params, make_optimizer(hyper).init(params)
 
     def init(lanes: Lanes) -> TrainState:
         params, opt_state = over_lanes(init_lane)(lanes.seed, lanes.hyper)
@@ -156,7 +166,7 @@ def build(
 
     def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None, num_loops):
         tokens, positions, targets = batch
-        logits, penalties = recurrent.answer(
+        run = lambda forward: forward(
             params,
             tokens,
             positions,
@@ -166,10 +176,63 @@ def build(
             max_loops=config.recurrence.max_loops,
             rngs=noise,
         )
-        loss = losses.answer_cross_entropy(
-            logits, targets, hyper.label_smoothing
+        cost = lambda logits: losses.answer_cross_entropy(
+            logits,
+            targets,
+            hyper.label_smoothing,
+            function=config.loss.function,
+            dtype=config.loss.dtype,
         ).mean()
+        if "deep_supervision" in parts:
+            outputs = run(recurrent.apply)
+            penalties = outputs.penalties
+            # The noise of the last loop's own readout: its loss counts alike in both.
+            at_readout = None if noise is None else noise.fold(2)
+            read = lambda state: recurrent.readout(
+                params, state, tokens, positions, model, at_readout
+            )
+            every = jax.lax.map(lambda state: cost(read(state)), outputs.states)
+            loss = losses.supervise_loops(
+                cost(outputs.logits), every, num_loops, hyper.deep_supervision
+            )
+        else:
+            logits, penalties = run(recurrent.answer)
+            loss = cost(logits)
+        if "block_similarity" in parts:
+            apart = losses.block_similarity(
+                params["core"], config.loss.similarity_period
+            )
+            loss += hyper.block_similarity * apart
         return loss + sum(config.loss[k] * x for k, x in penalties.items())
+
+    def loss_and_gradient(params, batch, hyper: Hyper, noise, num_loops):
+        # The parts of a batch: at once on the devices of the mesh, one after another in
+        # micro-batches. Each has its own noise.
+        is_fixed = isinstance(num_loops, int)
+
+        def of_part(shared, rows, part):
+            params, hyper, noise, drawn = shared
+            grad = lambda rows, noise: jax.value_and_grad(loss_of)(
+                params, rows, hyper, noise, num_loops if is_fixed else drawn
+            )
+            if mesh is not None and noise is not None:
+                noise = noise.fold(part)
+            count = config.gradient.micro_batches
+            if count == 1:
+                return grad(rows, noise)
+
+            def add(total, micro):
+                index, rows = micro
+                its_noise = None if noise is None else noise.fold(index)
+                found = grad(rows, its_noise)
+                return jax.tree.map(lambda x, y: x + y / count, total, found), None
+
+            rows = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), rows)
+            nothing = (jnp.float32(0), optax.tree.zeros_like(params))
+            return jax.lax.scan(add, nothing, (jnp.arange(count), rows))[0]
+
+        shared = params, hyper, noise, None if is_fixed else num_loops
+        return sharding.mean_over_rows(of_part, mesh)(shared, batch)
 
     def draw_batch(data, data_key, step, stage, stage_start, length: int):
         epoch, rows = data
@@ -196,38 +259,32 @@ def build(
         step,
         length,
         num_loops,
-        measured,
+        is_last,
     ):
         _, data_key, noise_key = _lane_keys(seed)
         batch = draw_batch(data, data_key, step, stage, stage_start, length)
         noise = None
+        drops = "dropout" in parts
         if drops or config.model.initial_state == "normal":
             key = jax.random.fold_in(noise_key, step)
             rates = (hyper.dropout, hyper.embedding_dropout) if drops else ()
             noise = layers.Noise(key, *rates)
-        loss, gradient = jax.value_and_grad(loss_of)(
-            params, batch, hyper, noise, num_loops
-        )
+        loss, gradient = loss_and_gradient(params, batch, hyper, noise, num_loops)
 
-        def descend(measure, gradient, opt_state, params):
-            updates, opt_state = optimizers.make(config, hyper).update(
+        def descend(measures: bool, gradient, opt_state, params):
+            updates, opt_state = make_optimizer(hyper).update(
                 gradient, opt_state, params
             )
-            norm = optax.tree.norm
-            measured = (
-                (norm(gradient), norm(updates) / norm(params))
-                if measure
-                else (jnp.float32(0), jnp.float32(0))
-            )
-            return optax.apply_updates(params, updates), opt_state, *measured
+            norm, norms = optax.tree.norm, (jnp.float32(0), jnp.float32(0))
+            if measures:
+                norms = norm(gradient), norm(updates) / norm(params)
+            return optax.apply_updates(params, updates), opt_state, *norms
 
+        # Norms are wanted of the last update of a dispatch only. What a conditional
+        # reads is written out first, so the loops' gradients are added up just once.
+        branches = (functools.partial(descend, measures) for measures in (True, False))
         params, opt_state, norm, ratio = jax.lax.cond(
-            measured,
-            functools.partial(descend, True),
-            functools.partial(descend, False),
-            gradient,
-            opt_state,
-            params,
+            is_last, *branches, gradient, opt_state, params
         )
         return params, opt_state, loss, norm, ratio
 
@@ -240,7 +297,7 @@ def build(
             params, opt_state, loss, norm, ratio = over_lanes(
                 functools.partial(
                     update_lane, data=data, step=state.step, length=length,
-                    num_loops=num_loops, measured=index == n - 1,
+                    num_loops=num_loops, is_last=index == n - 1,
                 )
             )(
                 state.params, state.opt_state, lanes.seed, lanes.hyper,
@@ -264,7 +321,7 @@ def build(
         begins = stage != state.stage
         opt_state = state.opt_state
         if config.curriculum.reset_optimizer:
-            make = lambda params, hyper: optimizers.make(config, hyper).init(params)
+            make = lambda params, hyper: make_optimizer(hyper).init(params)
             fresh = over_lanes(make)(state.params, lanes.hyper)
             opt_state = jax.tree.map(
                 lambda new, old: jnp.where(_like(begins, old), new, old),
@@ -283,8 +340,16 @@ def build(
 
     groups = evaluation.groups_of(config, table)
     loops = evaluation.loops_of(config)
-    evaluated = evaluation.make_rows(config, table, groups)
-    evaluate_lane = evaluation.make(model, loops)
+    evaluated = [
+        part._replace(
+            **{
+                name: sharding.spread(getattr(part, name), mesh, axis=1)
+                for name in ("tokens", "answer_positions", "targets")
+            }
+        )
+        for part in evaluation.make_rows(config, table, groups)
+    ]
+    evaluate_lane = evaluation.make(model, loops, config.loss.dtype)
 
     def evaluate(rows, params):
         measured = over_lanes(functools.partial(evaluate_lane, rows))(params)
@@ -304,6 +369,7 @@ def build(
         start_stage=jax.jit(start_stage, donate_argnums=0),
         take_lanes=jax.jit(take_lanes),
         compilations=chunk._cache_size,
+        home=sharding.home(mesh),
         groups=tuple(groups),
         loops=loops,
         group_sizes=tuple(rows.size for rows in groups.values()),

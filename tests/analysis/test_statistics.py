@@ -331,3 +331,11 @@ def test_pairs_of_two_sizes_are_refused():
 def test_a_search_out_of_range_is_refused(options):
     with pytest.raises(ValueError, match=r"resolution must be at least 1, power and l"):
         visible([1, 2], [2, 3], paired=False, **options)
+
+
+def test_holm_raises_p_values_by_the_number_of_tests_that_are_left():
+    found = statistics.holm([0.04, 0.01, 0.03, 0.5])
+    # .01 x 4, .03 x 3, then .04 x 2 < .09, .5 x 1.
+    np.testing.assert_allclose(found, [0.09, 0.04, 0.09, 0.5])
+    assert statistics.holm([0.7, 0.6]) == [1.0, 1.0]
+    assert statistics.holm([]) == []

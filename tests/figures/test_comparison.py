@@ -114,3 +114,27 @@ def test_only_two_groups_of_one_size_are_drawn(times, sizes):
         ValueError, match=f"Two groups of one size .*, got sizes {sizes}"
     ):
         comparison.paired_times(times, budget=9, title="", notes=(), event="")
+
+
+# Any number of groups.
+
+
+def test_a_row_of_dots_for_each_group_and_a_bar_at_a_known_median():
+    times = {"one": np.array([100.0, 300, 500]), "other": np.array([200.0, INF, INF])}
+    options = {"budget": 900, "title": "t", "notes": ("n",), "event": "ID"}
+    (panel,) = comparison.times_by_group(times, **options).axes
+    points = {
+        marker: sorted(
+            (float(x), float(y))
+            for line in panel.lines
+            if line.get_marker() == marker
+            for x, y in zip(*line.get_data(), strict=True)
+        )
+        for marker in ("o", ">", "|")
+    }
+    assert points["o"] == [(100, 0), (200, 1), (300, 0), (500, 0)]
+    assert points[">"] == [(900, 1), (900, 1)]
+    assert points["|"] == [(300, 0)]  # The other's median lies beyond the budget.
+    assert panel.get_ylim() == (1.5, -0.5)  # The first group stands above.
+    with pytest.raises(ValueError, match="At least one group of times is drawn, got"):
+        comparison.times_by_group({}, **options)

@@ -21,6 +21,7 @@ def test_trials_that_differ_in_lane_keys_share_a_program(base):
         {"optimizer.weight_decay": 0.7},
         {"optimizer.learning_rate": 1e-4, "optimizer.warmup_steps": 7},
         {"loss.label_smoothing": 0.0},
+        {"model.init_scale": 3.0, "gradient.filter_strength": 1.0},
     ]
     for overrides in different:
         other = configs.override(base, overrides)
@@ -36,6 +37,9 @@ def test_trials_that_differ_in_lane_keys_share_a_program(base):
         {"num_steps": 600},
         {"optimizer.schedule": "cosine"},
         {"model.dropout": 0.1},  # From none to some: another program.
+        {"gradient.clip_norm": 1.0},
+        {"loss.deep_supervision": 0.1},
+        {"loss.block_similarity": 0.1},
     ],
 )
 def test_anything_else_is_another_program(base, overrides):
@@ -51,6 +55,13 @@ def test_every_lane_key_reaches_the_lanes(base):
         "optimizer.weight_decay": 0.5,
         "optimizer.b1": 0.5,
         "optimizer.b2": 0.5,
+        "optimizer.momentum": 0.5,
+        "gradient.clip_norm": 0.5,
+        "gradient.filter_strength": 0.5,
+        "gradient.filter_decay": 0.5,
+        "loss.deep_supervision": 0.5,
+        "loss.block_similarity": 0.5,
+        "model.init_scale": 0.5,
         "loss.label_smoothing": 0.5,
         "model.dropout": 0.5,
         "model.embedding_dropout": 0.5,

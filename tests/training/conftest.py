@@ -89,5 +89,5 @@ def _program_key(pack) -> str:
         *sections, name = key.split(".")
         parent = values[sections[0]] if sections else values
         del parent[name]
-    drops = any(c.model.dropout or c.model.embedding_dropout for c in pack)
-    return json.dumps([values, len(pack), bool(drops)], sort_keys=True)
+    parts = sorted(optimizers.parts_of(pack))
+    return json.dumps([values, len(pack), parts], sort_keys=True)

@@ -115,7 +115,9 @@ def test_softmax_collapses_where_float32_adds_nothing(program, params, table, to
     # Scaled by 1e4, the largest logit of nearly every row is alone in its sum.
     lane = jax.tree.map(lambda x: x[0], params)
     loud = lane | {"final_norm": jax.tree.map(lambda x: 1e4 * x, lane["final_norm"])}
-    measure = jax.jit(evaluation.make(presets.model_config(toy(), table), (1, 2)))
+    measure = jax.jit(
+        evaluation.make(presets.model_config(toy(), table), (1, 2), "float32")
+    )
     groups = evaluation.groups_of(toy(), table)
     parts = evaluation.make_rows(toy(), table, groups)
     quiet, collapsed = (

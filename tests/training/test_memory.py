@@ -44,7 +44,12 @@ def test_the_inside_of_a_loop_counts_once():
 
 @pytest.mark.parametrize(
     "overrides",
-    [{}, {"model.remat": "none", "recurrence.num_loops": 7}, {"batch_size": 64}],
+    [
+        {},
+        {"model.remat": "none", "recurrence.num_loops": 7},
+        {"batch_size": 64},
+        {"gradient.filter": "grokfast_ma", "gradient.filter_window": 30},
+    ],
 )
 def test_a_prediction_is_no_less_and_at_most_three_times_what_xla_needs(overrides):
     config = configs.override(

@@ -5,10 +5,13 @@ import optax
 import pytest
 
 from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.models import presets, recurrent
 from rdt_jax.training import optimizers
 
 NUM_STEPS = 11
 RATE, DECAY, B1, B2, EPSILON, FINAL = 0.07, 0.3, 0.8, 0.95, 1e-6, 0.25
+MOMENTUM, TAIL = 0.7, 0.4  # wsd decays over the last 4.4 of 11 steps.
 
 
 def hyper(**changes):
@@ -17,10 +20,17 @@ def hyper(**changes):
         "weight_decay": DECAY,
         "b1": B1,
         "b2": B2,
+        "momentum": MOMENTUM,
         "warmup_steps": 0.0,
+        "clip_norm": np.inf,
+        "filter_strength": 0.0,
+        "filter_decay": 0.0,
         "label_smoothing": 0.0,
+        "deep_supervision": 0.0,
+        "block_similarity": 0.0,
         "dropout": 0.0,
         "embedding_dropout": 0.0,
+        "init_scale": 1.0,
     }
     return optimizers.Hyper(
         **{k: jnp.float32(v) for k, v in (values | changes).items()}
@@ -46,6 +56,7 @@ def config(toy):
             for key, value in {
                 "epsilon": EPSILON,
                 "final_fraction": FINAL,
+                "decay_fraction": TAIL,
                 **optimizer,
             }.items()
         },
@@ -75,28 +86,81 @@ def rates(schedule, warmup, steps):
     found = []
     for step in range(steps):
         progress = min(max(step - warmup, 0) / (NUM_STEPS - warmup), 1)
+        begin = NUM_STEPS - TAIL * NUM_STEPS
+        tail = min(max(step - begin, 0) / (NUM_STEPS - begin), 1)
         share = {
             "constant": 1,
             "linear": 1 - (1 - FINAL) * progress,
             "cosine": FINAL + (1 - FINAL) * 0.5 * (1 + np.cos(np.pi * progress)),
+            "wsd": 1 - (1 - FINAL) * tail,
         }[schedule]
         ramp = (step + 1) / warmup if step < warmup else 1
         found.append(RATE * ramp * share)
     return np.array(found)
 
 
-def adamw_by_hand(grads, rate_at):
+def adamw_direction(name, gradients):
+    """Yields Adam's direction after each gradient, in float64."""
+    first = second = 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        first = B1 * first + (1 - B1) * gradient
+        second = B2 * second + (1 - B2) * gradient**2
+        yield (first / (1 - B1**step)) / (np.sqrt(second / (1 - B2**step)) + EPSILON)
+
+
+def lion_direction(name, gradients):
+    momentum = 0.0
+    for gradient in gradients:
+        yield np.sign(B1 * momentum + (1 - B1) * gradient)
+        momentum = B2 * momentum + (1 - B2) * gradient
+
+
+def sgd_direction(name, gradients):
+    momentum = 0.0
+    for gradient in gradients:
+        momentum = MOMENTUM * momentum + gradient
+        yield momentum
+
+
+def muon_direction(name, gradients):
+    """Nesterov momentum, corrected for its start; then five Newton-Schulz steps."""
+    if name != "w":
+        yield from adamw_direction(name, gradients)
+        return
+    momentum = 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        momentum = MOMENTUM * momentum + (1 - MOMENTUM) * gradient
+        ahead = MOMENTUM * momentum / (1 - MOMENTUM ** (step + 1))
+        ahead = ahead + (1 - MOMENTUM) * gradient / (1 - MOMENTUM**step)
+        yield 0.2 * np.sqrt(max(gradient.shape)) * newton_schulz(ahead)
+
+
+def newton_schulz(matrix):
+    """Maps every singular value s by 3.4445 s - 4.775 s^3 + 2.0315 s^5, five times."""
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    values = values / np.sqrt((values**2).sum())
+    for _ in range(5):
+        values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
+    return left @ np.diag(values) @ right
+
+
+DIRECTIONS = {
+    "adamw": adamw_direction,
+    "lion": lion_direction,
+    "sgd": sgd_direction,
+    "muon": muon_direction,
+}
+
+
+def by_hand(optimizer, grads, rate_at, decayed=("w", "bias")):
     """Decoupled weight decay, multiplied by the rate, in float64."""
-    found = {name: [] for name in grads}
+    found = {}
     for name, weights in params().items():
-        first = second = np.zeros_like(weights)
-        for step, gradient in enumerate(grads[name]):
-            first = B1 * first + (1 - B1) * gradient
-            second = B2 * second + (1 - B2) * gradient**2
-            adam = (first / (1 - B1 ** (step + 1))) / (
-                np.sqrt(second / (1 - B2 ** (step + 1))) + EPSILON
-            )
-            weights = weights - rate_at[step] * (adam + DECAY * weights)
+        found[name] = []
+        decay = DECAY * (name in decayed)
+        directions = DIRECTIONS[optimizer](name, grads[name])
+        for rate, direction in zip(rate_at, directions, strict=True):
+            weights = weights - rate * (direction + decay * weights)
             found[name].append(weights)
     return {name: np.stack(values) for name, values in found.items()}
 
@@ -108,15 +172,94 @@ def assert_close(actual, expected):
 
 @pytest.mark.parametrize("warmup", [0, 4])
 @pytest.mark.parametrize("schedule", optimizers.SCHEDULES)
-@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_follows_the_formula_past_its_end(config, name, schedule, warmup):
-    assert name == "adamw", "a new optimizer needs its own formula"
+def test_follows_its_schedule_past_its_end(config, schedule, warmup):
     steps = NUM_STEPS + 2  # The schedule holds its last value.
-    optimizer = optimizers.make(
-        config(name=name, schedule=schedule), hyper(warmup_steps=warmup)
-    )
-    expected = adamw_by_hand(gradients(steps), rates(schedule, warmup, steps))
+    optimizer = optimizers.make(config(schedule=schedule), hyper(warmup_steps=warmup))
+    expected = by_hand("adamw", gradients(steps), rates(schedule, warmup, steps))
     assert_close(follow(optimizer, gradients(steps)), expected)
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_follows_its_formula(config, name):
+    grads, steps = gradients(NUM_STEPS), NUM_STEPS
+    optimizer = optimizers.make(config(name=name, schedule="cosine"), hyper())
+    found = follow(optimizer, grads)
+    assert_close(found, by_hand(name, grads, rates("cosine", 0, steps)))
+
+
+def test_wsd_holds_and_then_falls_to_the_final_fraction():
+    expected = [1.0] * 7 + [1 - 0.75 * (k - 6.6) / 4.4 for k in range(7, 11)] + [0.25]
+    np.testing.assert_allclose(rates("wsd", 0, 12) / RATE, expected)
+
+
+@pytest.mark.parametrize(
+    ("decayed", "names"), [("all", ("w", "bias")), ("matrices", "w"), ("blocks", "w")]
+)
+def test_only_what_is_named_decays(config, decayed, names):
+    grads = gradients(2)
+    found = follow(optimizers.make(config(decayed=decayed), hyper()), grads)
+    assert_close(found, by_hand("adamw", grads, rates("constant", 0, 2), names))
+
+
+def test_adamw_is_that_of_optax_and_nothing_else(config):
+    start = as_float32(params())
+    reference = optax.adamw(lambda step: RATE, B1, B2, EPSILON, weight_decay=DECAY)
+    state = optimizers.make(config(), hyper()).init(start)
+    assert jax.tree.structure(state) == jax.tree.structure(reference.init(start))
+
+
+# Which parameters are matrices of the blocks.
+
+
+def shapes(root, name):
+    config = configs.load(f"{root}/configs/{name}.py:smoke")
+    model = presets.model_config(config, tasks.make_table(config))
+    return jax.eval_shape(lambda: recurrent.init(jax.random.key(0), model))
+
+
+def named(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x
+            for path, x in leaves}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "outside"),
+    [
+        ("gated", ["gate/kernel"], ["step/table", "embedding", "gate/bias"]),
+        ("huginn", ["prelude/0/mlp/gate/kernel", "inject/kernel"], ["embedding"]),
+        ("universal", ["core/0/attention/qkv/kernel"], ["halting/kernel"]),
+        ("feedforward", ["core/3/mlp/output/kernel"], ["position"]),
+        ("moeut", ["core/1/mlp/router"], ["readout/kernel", "core/0/mlp_norm/scale"]),
+    ],
+)
+def test_matrices_of_blocks(root, name, inside, outside):
+    decays = named(optimizers.DECAYED["blocks"](shapes(root, name)))
+    assert all(decays[path] for path in inside)
+    assert not any(decays[path] for path in outside)
+
+
+def test_muon_takes_experts_and_routers_as_batches_of_matrices(config):
+    rng = np.random.default_rng(5)
+    start = {
+        "core": [{"mlp": {"keys": rng.normal(size=(2, 3, 5))},
+                  "attention": {"value_router": rng.normal(size=(5, 2, 3))}}],
+        "embedding": rng.normal(size=(7, 3)),
+    }  # fmt: skip
+    start = as_float32(start)
+    grads = jax.tree.map(lambda x: x + 1, start)
+    optimizer = optimizers.make(config(name="muon"), hyper(weight_decay=0.0))
+    updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(start), start)
+    block, given = updates["core"][0], jax.device_get(grads["core"][0])
+    scale = -RATE * 0.2 * np.sqrt(5)
+    for expert in range(2):
+        expected = scale * newton_schulz(given["mlp"]["keys"][expert])
+        np.testing.assert_allclose(block["mlp"]["keys"][expert], expected, atol=1e-5)
+        router = given["attention"]["value_router"][:, expert]
+        found = block["attention"]["value_router"][:, expert]
+        np.testing.assert_allclose(found, scale * newton_schulz(router), atol=1e-5)
+    expected = -RATE * np.sign(grads["embedding"])  # Adam's first update.
+    np.testing.assert_allclose(updates["embedding"], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +313,14 @@ def test_every_lane_key_is_read_into_its_own_field(toy):
         "optimizer.weight_decay": 0.13,
         "optimizer.b1": 0.17,
         "optimizer.b2": 0.19,
+        "optimizer.momentum": 0.21,
         "optimizer.warmup_steps": 23,
+        "gradient.clip_norm": 0.25,
+        "gradient.filter_strength": 0.26,
+        "gradient.filter_decay": 0.27,
+        "loss.deep_supervision": 0.32,
+        "loss.block_similarity": 0.33,
+        "model.init_scale": 0.34,
         "loss.label_smoothing": 0.29,
         "model.dropout": 0.31,
         "model.embedding_dropout": 0.37,
@@ -179,6 +329,7 @@ def test_every_lane_key_is_read_into_its_own_field(toy):
     read = optimizers.read_hyper(toy(values))
     assert read == {key.split(".")[1]: value for key, value in values.items()}
     assert set(read) == set(optimizers.Hyper._fields)
+    assert optimizers.read_hyper(toy())["clip_norm"] == np.inf
 
 
 def test_a_good_config_has_no_problems(config):
@@ -188,8 +339,11 @@ def test_a_good_config_has_no_problems(config):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("optimizer.name", "sgd", r"optimizer\.name must be one of adamw, got 'sgd'"),
-        ("optimizer.schedule", "step", r"one of constant, linear, cosine, got 'step'"),
+        ("optimizer.name", "adam", r"name must be one of adamw, muon, lion, sgd, got"),
+        ("optimizer.schedule", "step", r"constant, linear, cosine, wsd, got 'step'"),
+        ("optimizer.decayed", "no", r"decayed must be one of all, matrices, blocks, "),
+        ("optimizer.momentum", 1.0, r"optimizer\.momentum must be in \[0, 1\), got 1"),
+        ("optimizer.decay_fraction", 0.0, r"fraction must be in \(0, 1\], got 0\.0"),
         ("optimizer.learning_rate", 0.0, r"learning_rate must be positive, got 0\.0"),
         ("optimizer.epsilon", 0.0, r"optimizer\.epsilon must be positive, got 0\.0"),
         ("optimizer.weight_decay", -0.1, r"decay must be at least 0, got -0\.1"),
@@ -198,7 +352,6 @@ def test_a_good_config_has_no_problems(config):
         ("optimizer.warmup_steps", 12, r"must be in \[0, num_steps = 11\], got 12"),
         ("optimizer.warmup_steps", -1, r"must be in \[0, num_steps = 11\], got -1"),
         ("optimizer.final_fraction", 1.5, r"fraction must be in \[0, 1\], got 1\.5"),
-        ("loss.label_smoothing", 1.0, r"smoothing must be in \[0, 1\), got 1\.0"),
     ],
 )
 def test_says_what_is_wrong(config, key, value, message):
@@ -208,6 +361,15 @@ def test_says_what_is_wrong(config, key, value, message):
         configs.raise_problems(optimizers.problems(bad))
 
 
+def test_a_warm_up_may_not_reach_into_the_decay_of_wsd(config):
+    assert optimizers.problems(config(schedule="wsd", warmup_steps=6)) == []
+    (problem,) = optimizers.problems(config(schedule="wsd", warmup_steps=7))
+    assert problem == (
+        "optimizer.warmup_steps must end before the decay of schedule wsd begins at "
+        "step 6.6, got 7."
+    )
+
+
 def test_says_all_that_is_wrong_at_once(config):
-    bad = config(name="lion", weight_decay=-1.0, b1=2.0, warmup_steps=99)
+    bad = config(name="adam", weight_decay=-1.0, b1=2.0, warmup_steps=99)
     assert len(optimizers.problems(bad)) == 4

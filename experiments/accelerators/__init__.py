@@ -1,0 +1,1 @@
+"""Which recipes bring grokking forward, against a tuned AdamW?"""

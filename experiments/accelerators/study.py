@@ -1,0 +1,322 @@
+"""Which recipes bring generalization forward, against an AdamW that was tuned as well?
+
+Question: on modular addition, does any of the recipes that are said to speed up
+grokking need fewer updates to ID generalization than AdamW, if every recipe, AdamW
+included, may choose its learning rate and weight decay from one and the same grid?
+
+Prediction: less than published. The papers compare with an AdamW whose weight decay is
+small or none; a tuned one is faster, and most of what a recipe gains is in the grid.
+
+Every cell of the grid is trained with all seeds. The seeds SELECT choose the best cell
+of a recipe and the others compare it with the best cell of AdamW: the best of several
+cells looks better than it is on the seeds that chose it.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from rdt_jax import registry
+from rdt_jax.analysis import grokking, statistics
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.claims import Claim, Verdict
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import comparison
+from rdt_jax.sweep import spec
+from rdt_jax.training import recipes
+
+CONFIG = "configs/modular.py"
+
+RATE, DECAY = "optimizer.learning_rate", "optimizer.weight_decay"
+MEMORIZED, GENERALIZED = "memorized", "id_generalized"
+LEVEL = 0.05  # of a test, after Holm's correction
+SELECT = (0, 1)  # seeds that choose the cell; all others compare
+
+BASELINE = "adamw"
+# What every trial says, so that a run tells its recipe.
+OFF: Mapping[str, Any] = {
+    "optimizer.name": "adamw",
+    "gradient.filter": "none",
+    "gradient.orthogonal": False,
+    "loss.function": "softmax",
+    "optimizer.constant_norm": False,
+}
+# Recipes with a published claim on when models generalize -> the claim's source.
+COMPARED: Mapping[str, str] = {
+    "muon": recipes.RECIPES["muon"].source,
+    "grokfast_ema": recipes.RECIPES["grokfast_ema"].source,
+    "orthogonal": recipes.RECIPES["orthogonal"].source,
+    "stablemax": recipes.RECIPES["stablemax"].source,
+    "constant_norm": recipes.RECIPES["constant_norm"].source,
+}
+
+
+def overrides_of(recipe: str) -> dict[str, Any]:
+    """Returns all keys that make a recipe of this study, and no other."""
+    on = {} if recipe == BASELINE else recipes.RECIPES[recipe].overrides
+    return {**OFF, **on}
+
+
+def _trials(
+    names: Sequence[str],
+    rates: Sequence[float],
+    decays: Sequence[float],
+    seeds: Sequence[int],
+    **fixed: Any,
+) -> list[dict[str, Any]]:
+    return spec.product(
+        [overrides_of(name) | fixed for name in names],
+        spec.grid(RATE, *rates),
+        spec.grid(DECAY, *decays),
+        spec.grid("seed", *seeds),
+    )
+
+
+SWEEPS: Mapping[str, list[dict[str, Any]]] = {
+    "smoke": _trials((BASELINE, "muon"), (2e-3,), (0.1, 1.0), (0, 2, 3)),
+    "cpu": _trials(
+        (BASELINE, *COMPARED), (5e-4, 2e-3), (0.1, 1.0), range(8), num_steps=800
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Best:
+    """The best cell of a recipe, and how it did on the seeds that did not choose it.
+
+    Attributes:
+      recipe: its name.
+      rate: learning rate of the cell.
+      decay: weight decay of the cell.
+      chosen: [N], updates to GENERALIZED of the seeds that chose it; inf where
+        censored.
+      times: [M], likewise of the other seeds.
+      memorized: [M], their updates to MEMORIZED.
+      unfinished: number of the recipe's runs, in all cells, that may still train.
+    """
+
+    recipe: str
+    rate: float
+    decay: float
+    chosen: np.ndarray
+    times: np.ndarray
+    memorized: np.ndarray
+    unfinished: int
+
+
+def sweep(preset: str) -> list[dict[str, Any]]:
+    """Returns the overrides of each trial; ValueError lists the presets."""
+    return list(registry.lookup("preset", SWEEPS, preset))
+
+
+def recipe_of(run: Run) -> str:
+    """Names the recipe of a run; ValueError if it has none of this study."""
+    for name in (BASELINE, *COMPARED):
+        keys = overrides_of(name).items()
+        if all(run_folders.value_of(run, key) == value for key, value in keys):
+            return name
+    raise ValueError(f"Run {run.run_id} has no recipe of experiments/accelerators.")
+
+
+def best_cells(runs: Sequence[Run]) -> dict[str, Best]:
+    """Chooses the cell of each recipe that has runs, in the order of the study.
+
+    The best cell has the least median over the seeds SELECT, censored runs counting as
+    last; cells without a median are ranked by how many seeds arrived, then by their
+    mean final accuracy, then by the order of the grid.
+    """
+    found = {}
+    for recipe in (BASELINE, *COMPARED):
+        members = [run for run in runs if recipe_of(run) == recipe]
+        cells = run_folders.group(members, (RATE, DECAY))
+        cells = {key: cell for key, cell in cells.items() if _seeds(cell, True)}
+        if not cells:
+            continue
+        rate, decay = min(cells, key=lambda key: _rank(_seeds(cells[key], True)))
+        others = _seeds(cells[rate, decay], False)
+        found[recipe] = Best(
+            recipe=recipe,
+            rate=rate,
+            decay=decay,
+            chosen=_times(_seeds(cells[rate, decay], True), GENERALIZED),
+            times=_times(others, GENERALIZED),
+            memorized=_times(others, MEMORIZED),
+            unfinished=sum(run.outcome == "unfinished" for run in members),
+        )
+    return found
+
+
+def compare(best: Mapping[str, Best]) -> dict[str, statistics.Comparison]:
+    """Compares every recipe's best cell with AdamW's, p-values after Holm.
+
+    Recipes that lack two seeds to compare, or the baseline, are left out.
+    """
+    if BASELINE not in best or best[BASELINE].times.size < 2:
+        return {}
+    first = best[BASELINE].times
+    found = {
+        name: statistics.rank_sum(first, cell.times, seed=0)
+        for name, cell in best.items()
+        if name != BASELINE and cell.times.size >= 2
+    }
+    raised = statistics.holm([test.p_value for test in found.values()])
+    return {
+        name: test._replace(p_value=p_value)
+        for (name, test), p_value in zip(found.items(), raised, strict=True)
+    }
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Builds the table of the best cells; ValueError if there is no run."""
+    budget = run_folders.shared_value(runs, "num_steps")
+    best = best_cells(runs)
+    tests = compare(best)
+    found = Table(
+        title="Updates to ID generalization, every recipe at its best cell",
+        caption=_caption(runs, budget),
+        caption_justify="left",
+        title_style="bold",
+        caption_style="dim",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("recipe", "rate", "decay", "chosen at", "median", "interval",
+                    "n/N", "later", "p"):  # fmt: skip
+        found.add_column(heading, justify="left" if heading == "recipe" else "right")
+    for name, cell in best.items():
+        median = interval = "..."
+        if cell.times.size:
+            low_high = statistics.median_interval(cell.times)
+            median = _steps(low_high.median, budget)
+            interval = "-"
+            if not np.isnan(low_high.low):
+                interval = " - ".join(_steps(x, budget) for x in low_high[1:])
+        test = tests.get(name)
+        found.add_row(
+            name,
+            f"{cell.rate:g}",
+            f"{cell.decay:g}",
+            _steps(float(np.median(cell.chosen)), budget),
+            "..." if cell.unfinished else median,
+            "..." if cell.unfinished else interval,
+            f"{np.isfinite(cell.times).sum()}/{cell.times.size}",
+            "" if test is None else f"{test.later:.2f}",
+            "" if test is None else f"{test.p_value:.3f}",
+        )
+    return found
+
+
+def figures(runs: Sequence[Run]) -> dict[str, Figure]:
+    """Draws the seeds that compare; ValueError if there is no run."""
+    budget = run_folders.shared_value(runs, "num_steps")
+    task = run_folders.shared_value(runs, "task.name").replace("_", " ")
+    times = {
+        f"{name} ({cell.rate:g}, {cell.decay:g})": cell.times
+        for name, cell in best_cells(runs).items()
+    }
+    if not times:
+        raise ValueError(
+            "No cell has a run of the seeds that choose one; `rdt sweep` trains them."
+        )
+    return {
+        "times": comparison.times_by_group(
+            times,
+            budget=budget,
+            title=f"Recipes at their best cell (rate, decay): {task}",
+            notes=(
+                f"Seeds other than {_list(SELECT)}, which chose the cells of one grid.",
+            ),
+            event="ID generalized",
+        )
+    }
+
+
+def claims(runs: Sequence[Run]) -> list[Claim]:
+    """Judges the claims on what has been run so far."""
+    best = best_cells(runs)
+    tests = compare(best)
+    return [_baseline_arrives(best), *(_is_sooner(n, best, tests) for n in COMPARED)]
+
+
+def _baseline_arrives(best: Mapping[str, Best]) -> Claim:
+    text = (
+        "Tuned AdamW generalizes after it memorized, on most seeds: there is a delay."
+    )
+    source = "Power et al. (2022), arXiv:2201.02177"
+    cell = best.get(BASELINE)
+    if cell is None or not cell.times.size or cell.unfinished:
+        return Claim(text, source, "undecided", "missing: the runs of adamw.")
+    late = np.isfinite(cell.times) & (cell.times > cell.memorized)
+    evidence = f"in {late.sum()} of {late.size} seeds ID completed after train"
+    verdict: Verdict = "holds" if 2 * late.sum() > late.size else "fails"
+    return Claim(text, source, verdict, f"{evidence}.")
+
+
+def _is_sooner(
+    name: str,
+    best: Mapping[str, Best],
+    tests: Mapping[str, statistics.Comparison],
+) -> Claim:
+    text = f"{name} generalizes in fewer updates than AdamW, both tuned on one grid."
+    source = COMPARED[name]
+    missing = [n for n in (BASELINE, name) if n not in best or best[n].unfinished]
+    if missing or name not in tests:
+        runs = " and ".join(missing or (BASELINE, name))
+        return Claim(text, source, "undecided", f"missing: the runs of {runs}.")
+    test, sizes = tests[name], (best[BASELINE].times.size, best[name].times.size)
+    evidence = (
+        f"later than AdamW in {test.later:.2f} of the pairs (0.50: neither), "
+        f"p = {test.p_value:.3f} after Holm, {sizes[1]} against {sizes[0]} seeds"
+    )
+    if test.p_value > LEVEL:
+        return Claim(text, source, "undecided", f"{evidence}; missing: more seeds.")
+    return Claim(text, source, "holds" if test.later < 0.5 else "fails", f"{evidence}.")
+
+
+def _seeds(cell: Sequence[Run], choosing: bool) -> list[Run]:
+    return [run for run in cell if (run.config.seed in SELECT) == choosing]
+
+
+def _times(runs: Sequence[Run], event: str) -> np.ndarray:
+    found = [grokking.grok_times(run).phases for run in runs]
+    steps = [times[event].completed if event in times else None for times in found]
+    return np.array([np.inf if step is None else step for step in steps], float)
+
+
+def _rank(runs: Sequence[Run]) -> tuple[float, int, float]:
+    times = _times(runs, GENERALIZED)
+    final = [
+        float(grokking.smooth(run_folders.accuracy(run, "id").values)[-1])
+        for run in runs
+        if run_folders.has_group(run, "id")
+    ]
+    accuracy = float(np.mean(final)) if final else 0.0
+    return float(np.median(times)), int(np.isinf(times).sum()), -accuracy
+
+
+def _steps(steps: float, budget: int) -> str:
+    if np.isinf(steps):
+        return f">{grokking.format_steps(budget)}"
+    return grokking.format_steps(steps)
+
+
+def _list(values: Sequence[int]) -> str:
+    return " and ".join(map(str, values))
+
+
+def _caption(runs: Sequence[Run], budget: int) -> str:
+    values = lambda key: ", ".join(f"{x:g}" for x in run_folders.values_of(runs, key))
+    return (
+        f"One grid for all: rate {values(RATE)}, decay {values(DECAY)}. Seeds "
+        f"{_list(SELECT)} chose the cell (chosen at: their median); median, 95% "
+        "interval, n/N that arrived, and the rank-sum test against AdamW are those of "
+        "the other seeds. later: share of pairs in which the recipe is the later one "
+        f"(0.50: neither); p after Holm. Budget {grokking.format_steps(budget)} "
+        "updates; > marks what lies beyond."
+    )

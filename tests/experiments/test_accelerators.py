@@ -1,0 +1,169 @@
+"""The study of recipes: its sweep, its choice of cells, and claims that can fail."""
+
+import numpy as np
+import pytest
+
+from experiments.accelerators import study
+from rdt_jax import config as configs
+from rdt_jax.training import loop
+from tests import fake_runs
+from tests.conftest import ROOT
+
+GRID = ((5e-4, 0.1), (2e-3, 1.0))
+
+
+def run(recipe, at, seed, cell=GRID[0], train=20, **options):
+    """Returns a run of a recipe whose ID accuracy jumps at a step, None for never."""
+    overrides = study.overrides_of(recipe) | {study.RATE: cell[0]}
+    return fake_runs.make(
+        jumps={"train": train, "id": at},
+        seed=seed,
+        decay=cell[1],
+        **{key.replace(".", "__"): value for key, value in overrides.items()},
+        **options,
+    )
+
+
+def runs_of(recipe, times, chosen=(100, 100), cell=GRID[0], **options):
+    """Returns a cell: the two seeds that choose, then those that compare."""
+    return [
+        run(recipe, at, seed, cell, **options)
+        for seed, at in enumerate((*chosen, *times))
+    ]
+
+
+SOON, LATE = (30, 40, 40, 50, 60, 60), (120, 130, 140, 150, 160, None)
+
+
+@pytest.mark.parametrize("preset", study.SWEEPS)
+def test_a_sweep_gives_all_recipes_one_grid_and_is_valid(preset):
+    trials = study.sweep(preset)
+    base = configs.load(f"{ROOT}/{study.CONFIG}:{preset}")
+    resolved = [configs.override(base, trial) for trial in trials]
+    assert len({configs.run_id(config) for config in resolved}) == len(trials)
+    grids = {}
+    for config, trial in zip(resolved, trials, strict=True):
+        loop.check(config)
+        name = next(
+            name
+            for name in (study.BASELINE, *study.COMPARED)
+            if study.overrides_of(name).items() <= trial.items()
+        )
+        values = (trial[study.RATE], trial[study.DECAY], trial["seed"])
+        grids.setdefault(name, set()).add(values)
+    assert all(grid == grids[study.BASELINE] for grid in grids.values())
+    seeds = {seed for _, _, seed in grids[study.BASELINE]}
+    assert set(study.SELECT) & seeds and len(seeds - set(study.SELECT)) >= 2
+
+
+def test_an_unknown_preset_lists_the_choices():
+    with pytest.raises(ValueError, match="Unknown preset 'big'; choose from cpu, smo"):
+        study.sweep("big")
+
+
+def test_a_run_tells_its_recipe():
+    for name in (study.BASELINE, *study.COMPARED):
+        assert study.recipe_of(run(name, 50, 0)) == name
+    other = run("muon", 50, 0, gradient__clip_norm=1.0)
+    assert study.recipe_of(other) == "muon"
+    with pytest.raises(ValueError, match="has no recipe of experiments/accelerators"):
+        study.recipe_of(fake_runs.make(jumps={"id": 50}, optimizer__name="sgd"))
+
+
+def test_the_seeds_that_choose_do_not_compare():
+    """The cell that is best on the seeds that choose is worse on the others."""
+    members = runs_of("adamw", SOON, chosen=(90, 110), cell=GRID[0])
+    members += runs_of("adamw", LATE, chosen=(60, 80), cell=GRID[1])
+    best = study.best_cells(members)["adamw"]
+    assert (best.rate, best.decay) == GRID[1]
+    np.testing.assert_array_equal(best.chosen, [80, 100])  # 20 after their jump.
+    np.testing.assert_array_equal(best.times, [140, 150, 160, 170, 180, np.inf])
+    np.testing.assert_array_equal(best.memorized, [40] * 6)
+
+
+def test_a_censored_run_counts_as_last_in_the_choice():
+    members = runs_of("adamw", SOON, chosen=(20, None), cell=GRID[0])
+    members += runs_of("adamw", SOON, chosen=(200, 190), cell=GRID[1])
+    assert study.best_cells(members)["adamw"].rate == GRID[1][0]
+    members = runs_of("adamw", SOON, chosen=(None, None), cell=GRID[0])
+    members += runs_of("adamw", SOON, chosen=(None, 180), cell=GRID[1])
+    assert study.best_cells(members)["adamw"].rate == GRID[1][0]
+
+
+def test_p_values_are_those_of_holm():
+    members = (
+        runs_of("adamw", LATE) + runs_of("muon", SOON) + runs_of("stablemax", LATE)
+    )
+    tests = study.compare(study.best_cells(members))
+    assert list(tests) == ["muon", "stablemax"]
+    # All 924 ways to choose six of twelve; two are as far apart. Two tests.
+    assert tests["muon"].p_value == pytest.approx(2 * 2 / 924)
+    assert (tests["muon"].later, tests["stablemax"].later) == (0, 0.5)
+
+
+def verdicts(members):
+    return {claim.text.split()[0]: claim.verdict for claim in study.claims(members)}
+
+
+def test_claims_hold_fail_and_wait():
+    members = runs_of("adamw", LATE, chosen=(150, 150))
+    assert set(verdicts([]).values()) == {"undecided"}
+    for name in study.COMPARED:
+        assert verdicts(members + runs_of(name, SOON))[name] == "holds"
+        assert verdicts(members + runs_of(name, LATE))[name] == "undecided"
+        assert verdicts(members)[name] == "undecided"
+        fast = runs_of("adamw", SOON, chosen=(30, 30))
+        assert verdicts(fast + runs_of(name, LATE))[name] == "fails"
+        running = runs_of(name, SOON[:5]) + [run(name, None, 7, state="running")]
+        assert verdicts(members + running)[name] == "undecided"
+
+
+def test_too_few_seeds_decide_nothing():
+    members = runs_of("adamw", LATE[:3]) + runs_of("muon", SOON[:3])
+    assert verdicts(members)["muon"] == "undecided"
+    assert verdicts(runs_of("adamw", ()) + runs_of("muon", ()))["muon"] == "undecided"
+
+
+def test_the_baseline_must_generalize_late():
+    assert verdicts(runs_of("adamw", LATE))["Tuned"] == "holds"
+    assert verdicts(runs_of("adamw", [None] * 6))["Tuned"] == "fails"
+    assert verdicts(runs_of("adamw", SOON, train=70))["Tuned"] == "fails"
+    assert verdicts(runs_of("adamw", SOON[:-1]) + [
+        run("adamw", None, 7, state="running")
+    ])["Tuned"] == "undecided"  # fmt: skip
+
+
+def test_a_claim_gives_its_numbers():
+    members = runs_of("adamw", LATE) + runs_of("muon", SOON)
+    found = next(c for c in study.claims(members) if c.text.startswith("muon"))
+    assert found.evidence == (
+        "later than AdamW in 0.00 of the pairs (0.50: neither), p = 0.002 after Holm, "
+        "6 against 6 seeds."
+    )
+    assert found.source == "Tveit et al. 2025, arXiv:2504.16041"
+
+
+def test_the_table_has_a_row_for_each_recipe():
+    members = runs_of("adamw", LATE) + runs_of("muon", SOON)
+    table = study.table(members)
+    columns = {column.header: list(column.cells) for column in table.columns}
+    assert columns["recipe"] == ["adamw", "muon"]
+    assert columns["median"] == ["165", "65"]
+    assert columns["interval"] == ["140 - >230", "50 - 80"]
+    assert columns["n/N"] == ["5/6", "6/6"]
+    assert columns["p"] == ["", "0.002"]
+
+
+def test_the_figure_has_a_row_for_each_recipe():
+    members = runs_of("adamw", LATE) + runs_of("muon", SOON)
+    (panel,) = study.figures(members)["times"].axes
+    labels = [label.get_text() for label in panel.get_yticklabels()]
+    assert labels == ["adamw (0.0005, 0.1)", "muon (0.0005, 0.1)"]
+    drawn = {line.get_marker(): 0 for line in panel.lines}
+    for line in panel.lines:
+        drawn[line.get_marker()] += (
+            line.get_xdata().size if line.get_marker() != "|" else 1
+        )
+    assert drawn == {"o": 11, ">": 1, "|": 2}
+    with pytest.raises(ValueError, match="No cell has a run of the seeds that choose"):
+        study.figures([run("adamw", 50, 5)])
