@@ -116,8 +116,9 @@ def run_but_last(
     """
     policy = registry.lookup("remat policy", REMAT, remat)
     depth = _checked_depth(backprop_depth, num_loops, "num_loops")
-    if num_loops > 1:
-        state, _ = _run_fixed(policy(core), state, num_loops - 1, depth - 1, remat)
+    if num_loops == 1:
+        return state
+    state, _ = _run_fixed(policy(core), state, num_loops - 1, depth - 1, remat)
     return jax.lax.stop_gradient(state) if depth == 1 else state
 
 

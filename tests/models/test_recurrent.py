@@ -501,3 +501,42 @@ def test_a_backprop_depth_outside_the_loops_is_refused(depth):
     message = rf"backprop_depth must be in \[1, num_loops = 3\], got {depth}\."
     with pytest.raises(ValueError, match=message):
         _run(backprop_depth=depth)
+
+
+TRIMMED = {
+    "one loop": ({}, 1, None, 3),
+    "all loops": ({}, 4, None, 10),
+    "last loop": ({"core_blocks": 2, "prelude_blocks": 1}, 4, 1, 3),
+    "post": ({"norm_placement": "post", "position": "rope"}, 3, 2, 10),
+    "sandwich": ({"norm_placement": "sandwich", "injection": "concat"}, 2, None, 3),
+    "peri": ({"norm_placement": "peri", "feedforward": "swiglu"}, 2, None, 3),
+    "gated": ({"residual": "gated_layerscale"}, 2, None, 3),
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "num_loops", "backprop_depth", "length"), TRIMMED.values(), ids=TRIMMED
+)
+def test_an_answer_is_that_of_the_whole_pass(
+    changed, num_loops, backprop_depth, length
+):
+    config = dataclasses.replace(CONFIG, **changed)
+    tokens = np.tile(TOKENS, (1, 4))[:, :length]
+    tokens[1, 2:] = 0
+    weight = WEIGHT[:, :2]
+
+    def cost(params, run):
+        logits = run(
+            params, jnp.asarray(tokens), jnp.asarray(ANSWERS), config,
+            num_loops=num_loops, backprop_depth=backprop_depth,
+        )  # fmt: skip
+        return (weight * logits).sum()
+
+    whole = lambda *a, **k: recurrent.apply(*a, **k).logits
+    trimmed = lambda *a, **k: recurrent.answer(*a, **k)[0]
+    params = jax.tree.map(jnp.asarray, _params(config))
+    expected, found = (
+        jax.jit(jax.value_and_grad(functools.partial(cost, run=run)))(params)
+        for run in (whole, trimmed)
+    )
+    chex.assert_trees_all_close(found, expected, rtol=2e-4, atol=2e-5)
