@@ -236,7 +236,7 @@ def _mesh(devices: int | None, config):
             f"batch_size ({config.batch_size}) must be a multiple of --devices times "
             f"gradient.micro_batches ({parts})."
         )
-    if not has_accelerator:
+    if not has_accelerator and devices not in (1, jax.config.jax_num_cpu_devices):
         jax.config.update("jax_num_cpu_devices", devices)
     return sharding.make_mesh(devices)
 

@@ -16,6 +16,7 @@ from rdt_jax import tasks
 from tests import packages
 
 jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # Halves compile time.
 
