@@ -88,7 +88,14 @@ def test_export_writes_a_row_per_line(tmp_path, capsys):
 
 def test_settings_may_be_given_one_by_one(tmp_path):
     path = tmp_path / "rows.jsonl"
-    one_by_one = ["--set", "modulus=5", "--set", "train_fraction=0.4", "--set", "seed=4"]
+    one_by_one = [
+        "--set",
+        "modulus=5",
+        "--set",
+        "train_fraction=0.4",
+        "--set",
+        "seed=4",
+    ]
     assert (
         cli.main(["tasks", "export", "modular", *one_by_one, "--out", str(path)]) == 0
     )
