@@ -18,7 +18,7 @@ bfloat16 autocast, and no value of the loss is read back at each update.
 A case is a dict: width, heads, blocks, loops, batch_size, length (tokens of a row,
 padded), words (of these, not padding), vocab_size, position (learned, none), dropout,
 embedding_dropout, embedding_std, label_smoothing, learning_rate, weight_decay, b1, b2,
-epsilon, warmup_steps, threads; and for --serve, `seconds` of a dispatch.
+epsilon, warmup_steps, threads.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from transformers.models.gpt2 import modeling_gpt2
 NUM_BATCHES = 16
 PILOT_SECONDS = 0.1
 ROUNDS = 5
+SECONDS = 2.0  # of a round
 
 
 class Looped(torch.nn.Module):
@@ -161,14 +162,14 @@ def serve(lines, answer):
     case = json.loads(next(asked))
     facts, dispatch = make_trainer(case)
     answer(facts)
-    num_updates = None
+    questions = {
+        "pilot": lambda seconds: {"updates": updates_lasting(seconds, dispatch)},
+        "dispatch": lambda number: {"seconds": dispatch(int(number))},
+        "peak": lambda _: {"flops_per_second": matmul_peak()},
+    }
     for line in asked:
-        if line.strip() == "peak":
-            answer({"flops_per_second": matmul_peak()})
-            continue
-        if num_updates is None:
-            num_updates = updates_lasting(case["seconds"], dispatch)
-        answer({"seconds": dispatch(num_updates), "updates": num_updates})
+        word, number = line.split()
+        answer(questions[word](float(number)))
 
 
 def medians(cases):
@@ -176,7 +177,7 @@ def medians(cases):
     found = {}
     for name, case in cases.items():
         facts, dispatch = make_trainer(case)
-        number = updates_lasting(case["seconds"], dispatch)
+        number = updates_lasting(SECONDS, dispatch)
         rates = [number / dispatch(number) for _ in range(ROUNDS)]
         found[name] = facts | {"updates_per_second": statistics.median(rates)}
     return found

@@ -17,13 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax.sweep import engines
+from rdt_jax.sweep import engines, turns
 from rdt_jax.training import environment, estimate, loop, records
 from rdt_jax.training.throughput import Facts
 
@@ -318,20 +318,11 @@ def as_json(found: Mapping[str, Measured], failed: Mapping[str, str]) -> dict[st
     return {"environment": _machine(), "cases": cases, "failed": dict(failed)}
 
 
-class _Process(NamedTuple):
-    """A process that answers one line with one line of JSON."""
-
-    popen: subprocess.Popen
-    questions: IO[str]
-    answers: IO[str]
-    log: IO[str]  # what it writes to standard error
-
-
 class _Entrant(NamedTuple):
     """Processes that train at the same time; all together are one row."""
 
     name: str
-    processes: Sequence[_Process]
+    processes: Sequence[turns.Process]
     facts: Sequence[Mapping[str, Any]]
     lanes: int  # of each process
 
@@ -339,13 +330,13 @@ class _Entrant(NamedTuple):
 def _measure_updates(case: Updates, config, torch_python, report: Report) -> _Found:
     with contextlib.ExitStack() as stack:
         report("compiling")
-        ours = _enter(stack, "rdt_jax", [config], case.seconds)
+        ours = _enter(stack, "rdt_jax", [config])
         entrants = [ours]
         if case.against_torch and torch_python is not None:
             facts = Facts(**ours.facts[0])
             settings = torch_case(config, facts, case.torch_length)
-            entrants.append(_enter_torch(stack, torch_python, settings, case.seconds))
-        rows = _race(entrants, case.rounds, report)
+            entrants.append(_enter_torch(stack, torch_python, settings))
+        rows = _race(entrants, case, report)
     return rows, {"ratio": rows[0].ratio, "share of peak": rows[0].share_of_peak}
 
 
@@ -367,11 +358,11 @@ def _measure_seeds(case: Seeds, config, torch_python, report: Report) -> _Found:
             name += f"{lanes} lane{'s' * (lanes > 1)}{', exact' * exact}"
             report(f"compiling {name}")
             pack = seeds[:lanes]
-            entrants.append(_enter(stack, name, pack, case.seconds, exact, number))
+            entrants.append(_enter(stack, name, pack, exact, number))
         if torch_python is not None:
             settings = torch_case(config, Facts(**entrants[0].facts[0]))
-            entrants.append(_enter_torch(stack, torch_python, settings, case.seconds))
-        rows = _race(entrants, case.rounds, report)
+            entrants.append(_enter_torch(stack, torch_python, settings))
+        rows = _race(entrants, case, report)
     rows[0] = rows[0]._replace(name=f"{rows[0].name} (rdt sweep)")
     return rows, {"ratio": rows[0].ratio}
 
@@ -384,7 +375,7 @@ def _measure_loops(case: Loops, config, report: Report) -> _Found:
             report(f"compiling R = {count}, {number + 1} of {_COMPILES}")
             with contextlib.ExitStack() as stack:
                 pack = [estimate.fixed_loops(config, count)]
-                facts = _enter(stack, f"R = {count}", pack, 0.0).facts[0]
+                facts = _enter(stack, f"R = {count}", pack).facts[0]
                 found[count].append(Facts(**facts))
     median = lambda facts: statistics.median(f.compile_seconds for f in facts)
     rows = [
@@ -430,19 +421,26 @@ def _measure_overhead(case: Overhead, config, report: Report) -> _Found:
     return [row], {"share of wall time": 1 - total("train") / wall}
 
 
-def _race(entrants: Sequence[_Entrant], rounds: int, report: Report) -> list[Row]:
+def _race(
+    entrants: Sequence[_Entrant], case: Updates | Seeds, report: Report
+) -> list[Row]:
     """Lets entrants train in turns; the last one is PyTorch, if it is there."""
     report("measuring the peak")
     peaks = [_peak(entrant) for entrant in entrants]
+    report("measuring how many updates a round has")
+    numbers = [
+        # All processes of an entrant make as many, so that they end together.
+        min(a["updates"] for a in turns.ask(e.processes, f"pilot {case.seconds}"))
+        for e in entrants
+    ]
     rates: list[list[float]] = [[] for _ in entrants]
     compilations: list[int | None] = [None] * len(entrants)
-    for number in range(rounds):
+    for turn in range(case.rounds):
         for index, entrant in enumerate(entrants):
-            report(f"round {number + 1} of {rounds}: {entrant.name}")
-            answers = _ask(entrant.processes, "dispatch")
-            # The slowest process decides, since all have the same to do.
-            done = entrant.lanes * sum(answer["updates"] for answer in answers)
-            rates[index].append(done / max(answer["seconds"] for answer in answers))
+            report(f"round {turn + 1} of {case.rounds}: {entrant.name}")
+            answers = turns.ask(entrant.processes, f"dispatch {numbers[index]}")
+            made = numbers[index] * entrant.lanes * len(entrant.processes)
+            rates[index].append(made / max(answer["seconds"] for answer in answers))
             compilations[index] = answers[0].get("compilations")
     report("measuring the peak again")
     peaks = [max(p, _peak(e)) for p, e in zip(peaks, entrants, strict=True)]
@@ -478,7 +476,7 @@ def _median_ratio(ours: list[float], theirs: list[float] | None) -> float | None
 
 
 def _peak(entrant: _Entrant) -> float:
-    answers = _ask(entrant.processes, "peak")
+    answers = turns.ask(entrant.processes, "peak 0")
     return sum(answer["flops_per_second"] for answer in answers)
 
 
@@ -494,73 +492,29 @@ def _enter(
     stack: contextlib.ExitStack,
     name: str,
     pack: Sequence[ml_collections.ConfigDict],
-    seconds: float,
     exact: bool = False,
     processes: int = 1,
 ) -> _Entrant:
     order = {
         "pack": [json.loads(configs.to_json(config)) for config in pack],
         "exact": exact,
-        "seconds": seconds,
     }
     command = [sys.executable, "-m", "rdt_jax.training.throughput"]
     variables = _variables()
     if processes > 1:
         variables = engines.worker_threads(processes) | variables
     started = [
-        stack.enter_context(_process(command, variables)) for _ in range(processes)
+        stack.enter_context(turns.start(command, variables)) for _ in range(processes)
     ]
-    return _Entrant(name, started, _ask(started, json.dumps(order)), len(pack))
+    return _Entrant(name, started, turns.ask(started, json.dumps(order)), len(pack))
 
 
 def _enter_torch(
-    stack: contextlib.ExitStack, python: str, settings: dict[str, Any], seconds: float
+    stack: contextlib.ExitStack, python: str, settings: dict[str, Any]
 ) -> _Entrant:
     command = [python, str(reference()), "--serve"]
-    started = [stack.enter_context(_process(command, dict(os.environ)))]
-    order = json.dumps(settings | {"seconds": seconds})
-    return _Entrant(TORCH, started, _ask(started, order), 1)
-
-
-@contextlib.contextmanager
-def _process(
-    command: Sequence[str], variables: Mapping[str, str]
-) -> Iterator[_Process]:
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(
-            command,
-            env=variables,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        ) as popen,
-    ):
-        assert popen.stdin is not None and popen.stdout is not None
-        try:
-            yield _Process(popen, popen.stdin, popen.stdout, log)
-        finally:
-            popen.kill()
-
-
-def _ask(processes: Sequence[_Process], question: str) -> list[dict[str, Any]]:
-    """Asks all at once and waits for all answers; RuntimeError if one has ended."""
-    for process in processes:
-        with contextlib.suppress(BrokenPipeError):  # Its answer will be missing.
-            process.questions.write(question + "\n")
-            process.questions.flush()
-    return [_answer_of(process) for process in processes]
-
-
-def _answer_of(process: _Process) -> dict[str, Any]:
-    line = process.answers.readline()
-    if not line:
-        code = process.popen.wait()
-        process.log.seek(0)
-        said = process.log.read().strip()[-500:]
-        raise RuntimeError(f"A process ended with exit code {code} and said: {said}")
-    return json.loads(line)
+    started = [stack.enter_context(turns.start(command, dict(os.environ)))]
+    return _Entrant(TORCH, started, turns.ask(started, json.dumps(settings)), 1)
 
 
 def _variables() -> dict[str, str]:

@@ -2,9 +2,10 @@
 
     python -m rdt_jax.training.throughput
 
-The first line on standard input is a pack, and every further one a question: `dispatch`
-(train a while), `peak` (multiply matrices). Each is answered by a line of JSON. Between
-questions the process is idle, so that several can take turns on one machine.
+The first line on standard input is a pack, and every further one a question with a
+number: `pilot SECONDS` (how many updates last about so long), `dispatch UPDATES` (how
+long so many take), `peak 0` (how fast matrices are multiplied). Each is answered by a
+line of JSON. Between questions the process is idle, so that several can take turns.
 """
 
 import functools
@@ -158,33 +159,27 @@ def serve(lines: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> Non
     """Compiles the pack of the first line and answers the questions of the others.
 
     Args:
-      lines: first `{"pack": configs, "exact": bool, "seconds": of a dispatch, about}`.
-      answer: takes Facts; then for `dispatch` its `seconds`, the `updates` of each lane
-        and the `compilations` so far, for `peak` its `flops_per_second`.
+      lines: first `{"pack": configs, "exact": bool}`.
+      answer: takes Facts, then what was asked for.
     """
     asked = iter(lines)
     order = json.loads(next(asked))
     pack = [configs.from_json(json.dumps(config)) for config in order["pack"]]
     trainer = compile_pack(pack, order["exact"])
     answer(trainer.facts._asdict())
-    num_updates = None
-
-    def dispatch() -> dict[str, Any]:
-        nonlocal num_updates
-        if num_updates is None:
-            num_updates = updates_lasting(order["seconds"], trainer.dispatch)
-        return {
-            "seconds": trainer.dispatch(num_updates),
-            "updates": num_updates,
+    questions: dict[str, Callable[[float], dict[str, Any]]] = {
+        "pilot": lambda seconds: {
+            "updates": updates_lasting(seconds, trainer.dispatch)
+        },
+        "dispatch": lambda number: {
+            "seconds": trainer.dispatch(int(number)),
             "compilations": trainer.compilations(),
-        }
-
-    questions = {
-        "dispatch": dispatch,
-        "peak": lambda: {"flops_per_second": matmul_peak()},
+        },
+        "peak": lambda _: {"flops_per_second": matmul_peak()},
     }
     for line in asked:
-        answer(registry.lookup("question", questions, line.strip())())
+        word, number = line.split()
+        answer(registry.lookup("question", questions, word)(float(number)))
 
 
 if __name__ == "__main__":
