@@ -248,7 +248,6 @@ def test_a_mistake_exits_2_with_one_clear_message(
     arguments, message, cases, tmp_path, capsys
 ):
     (tmp_path / "empty.py").touch()
-    (tmp_path / "wrong.py").write_text(FILE.replace('"model.width": 8', '"seed": -1'))
     (tmp_path / "wrong.py").write_text(FILE.replace("8", "9"))
     (tmp_path / "python").write_text("#!/bin/sh\necho no torch >&2\nexit 1\n")
     (tmp_path / "python").chmod(0o755)
@@ -270,8 +269,8 @@ def test_the_cases_of_the_study_have_the_sizes_that_must_be_reached(root):
         model = config.model
         rates = (model.dropout, model.embedding_dropout)
         sizes[name] = (
-            model.width, model.num_heads, model.core_blocks, config.recurrence.num_loops,
-            config.batch_size, vocab, model.dtype, rates,
+            model.width, model.num_heads, model.core_blocks,
+            config.recurrence.num_loops, config.batch_size, vocab, model.dtype, rates,
         )  # fmt: skip
         assert presets.problems(config) == []
     assert sizes == {
