@@ -16,18 +16,18 @@ def tables(found: Mapping[str, Measured]) -> tuple[Table, Table]:
 
 def _measured(found: Mapping[str, Measured]) -> Table:
     table = _table("Training throughput")
-    for header in ("case", "program"):
-        table.add_column(header)
+    table.add_column("case and programs")
     headers = [
         "updates\n/s", "slowest -\nfastest", "GFLOP\n/s", "of\npeak", "compile\ns",
-        "peak\nMB", "times\nPyTorch",
+        "MB", "times\nPyTorch",
     ]  # fmt: skip
     for header in headers:
         table.add_column(header, justify="right")
     for name, measured in found.items():
         table.add_section()
-        for index, row in enumerate(measured.rows):
-            table.add_row("" if index else name, row.name, *_numbers(row))
+        table.add_row(name, style="bold")
+        for row in measured.rows:
+            table.add_row(f" {row.name}", *_numbers(row))
     with_torch = any(row.name == TORCH for m in found.values() for row in m.rows)
     table.caption = Text(
         "Updates of all lanes and processes together, medians of turns taken with "
@@ -43,7 +43,7 @@ def _measured(found: Mapping[str, Measured]) -> Table:
 def _numbers(row: Row) -> list[str]:
     spread = ""
     if row.slowest is not None:
-        spread = f"{row.slowest:.3g} - {row.fastest:.3g}"
+        spread = f"{row.slowest:.3g}-{row.fastest:.3g}"
     memory = row.temporary_bytes
     return [
         _text(row.updates_per_second),

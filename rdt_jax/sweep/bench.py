@@ -72,7 +72,8 @@ class Updates(NamedTuple):
 class Seeds(NamedTuple):
     """Seeds of one run, trained as `rdt sweep` would and in other packings.
 
-    The `ratio` is that of `rdt sweep` by default to PyTorch's runs one after another.
+    A program is named by its processes and the lanes that each trains at a time. The
+    `ratio` is that of `rdt sweep` by default to PyTorch's runs one after another.
 
     Attributes:
       config: FILE.py:PRESET, from the repository's root.
@@ -202,7 +203,8 @@ def read_cases(path: pathlib.Path, names: Sequence[str] = ()) -> dict[str, Case]
     Raises:
       ValueError: if the file or a case does not exist, or a config is wrong.
     """
-    cases = getattr(configs.load_module(path, "cases"), "CASES", None)
+    module = configs.load_module(path, "cases")
+    cases = getattr(module, "CASES", None)
     if not cases:
         raise ValueError(f"{path} must define CASES, a table of cases.")
     if unknown := [name for name in names if name not in cases]:
@@ -354,8 +356,7 @@ def _measure_seeds(case: Seeds, config, torch_python, report: Report) -> _Found:
     with contextlib.ExitStack() as stack:
         entrants = []
         for number, lanes, exact in dict.fromkeys(packings):
-            name = f"{number} process{'es' * (number > 1)}, "
-            name += f"{lanes} lane{'s' * (lanes > 1)}{', exact' * exact}"
+            name = f"{number} x {lanes} lane{'s' * (lanes > 1)}{', exact' * exact}"
             report(f"compiling {name}")
             pack = seeds[:lanes]
             entrants.append(_enter(stack, name, pack, exact, number))
@@ -363,7 +364,7 @@ def _measure_seeds(case: Seeds, config, torch_python, report: Report) -> _Found:
             settings = torch_case(config, Facts(**entrants[0].facts[0]))
             entrants.append(_enter_torch(stack, torch_python, settings))
         rows = _race(entrants, case, report)
-    rows[0] = rows[0]._replace(name=f"{rows[0].name} (rdt sweep)")
+    rows[0] = rows[0]._replace(name=f"{rows[0].name} (sweep)")
     return rows, {"ratio": rows[0].ratio}
 
 

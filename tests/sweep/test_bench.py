@@ -110,8 +110,12 @@ def test_more_loops_need_no_more_compiled_memory_than_their_states(monkeypatch):
 
 def test_a_race_is_decided_round_by_round_and_by_the_slowest_process(monkeypatch):
     answers = {
-        "ours": {"pilot": [10, 8], "peak": [3e3, 5e3], "dispatch": [(1, 2), (4, 1)]},
-        bench.TORCH: {"pilot": [3], "peak": [1e3], "dispatch": [(3,), (6,)]},
+        "ours": {
+            "pilot": [10, 8],
+            "peak": [3e3, 5e3],
+            "dispatch": [(1, 2), (4, 1), (8, 8)],
+        },
+        bench.TORCH: {"pilot": [3], "peak": [1e3], "dispatch": [(3,), (6,), (3,)]},
     }
     turn = {name: iter(told["dispatch"]) for name, told in answers.items()}
 
@@ -130,14 +134,30 @@ def test_a_race_is_decided_round_by_round_and_by_the_slowest_process(monkeypatch
         bench._Entrant("ours", ["ours"] * 2, [told] * 2, lanes=4),
         bench._Entrant(bench.TORCH, [bench.TORCH], [{}], lanes=1),
     ]
-    case = bench.Updates(SMOKE, {}, rounds=2)
+    case = bench.Updates(SMOKE, {}, rounds=3)
     ours, theirs = bench._race(entrants, case, lambda _: None)
-    assert (ours.slowest, ours.fastest) == (64 / 4, 64 / 2)
+    assert (ours.slowest, ours.fastest) == (64 / 8, 64 / 2)
     assert (theirs.slowest, theirs.fastest) == (0.5, 1)
-    assert ours.ratio == 32  # 32 / 1 and 16 / 0.5, not 24 / 0.75 of medians alone
+    assert ours.ratio == 32  # Of 32 / 1, 16 / 0.5, 8 / 1; that of the medians is 16.
     assert ours.flops_per_second == ours.updates_per_second * 50
     assert ours.share_of_peak == ours.updates_per_second * 50 / 8e3
     assert ours.executed_share == 2 * ours.share_of_peak
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "holds"),
+    [
+        ({"at_least": 2.0}, 2.0, True),
+        ({"at_least": 2.0, "aim": 2.5}, 1.99, False),
+        ({"at_most": 1.3}, 1.3, True),
+        ({"at_most": 1.3}, 1.31, False),
+        ({"at_least": 2.0, "at_most": 3.0}, 3.5, False),
+        ({"at_least": 2.0}, None, None),
+    ],
+)
+def test_a_bound_is_judged_on_both_sides_and_not_without_a_value(bound, value, holds):
+    bound = bench.Bound("ratio", **bound)
+    assert bench._judge(bound, value) == bench.Verdict(bound, value, holds)
 
 
 def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
@@ -158,7 +178,7 @@ def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
     assert entered == [
         (2, 1, False), (2, 4, False), (1, 8, False), (1, 8, True), (1, 1, False),
     ]  # fmt: skip
-    assert measured.rows[0].name == "2 processes, 1 lane (rdt sweep)"
+    assert measured.rows[0].name == "2 x 1 lane (sweep)"
     assert measured.verdicts[0].holds
     entered.clear()
     monkeypatch.setattr(engines, "default_workers", lambda: 1)
@@ -199,7 +219,12 @@ def test_the_overhead_is_what_a_run_does_beside_its_dispatches(monkeypatch):
         rows = [
             {"step": 0, "time": 1000.0, "evaluate_seconds": 9.0},
             {"step": 50, "time": 1013.0, "compile_seconds": 5.0, "train_seconds": 7.0},
-            {"step": 100, "time": 1021.0, "train_seconds": 8.0, "record_seconds": 0.5},
+            {
+                "step": 100,
+                "time": 1021.0,
+                "train_seconds": 8.0,
+                "evaluate_seconds": 2.0,
+            },
         ]
         (folder / "timing.jsonl").write_text(
             "".join(f"{json.dumps(r)}\n" for r in rows)
@@ -212,6 +237,7 @@ def test_the_overhead_is_what_a_run_does_beside_its_dispatches(monkeypatch):
     measured = bench.measure(case)
     assert measured.quantities["share of wall time"] == pytest.approx(1 - 15 / 20)
     assert measured.rows[0].updates_per_second == pytest.approx(100 / 15)
+    assert measured.rows[0].facts["evaluate_seconds"] == 2
 
 
 def test_a_case_that_fails_is_told_and_the_others_go_on(
