@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKDIR ?= runs
 PRESET ?= cpu
 
-.PHONY: setup run test test-fast chaos check format figures pins
+.PHONY: setup run test test-fast chaos bench check format figures pins
 
 setup: .venv/.installed
 
@@ -28,6 +28,11 @@ test-fast: setup
 # 200 kills at random moments and 100 damaged checkpoints; `make test` does 5 and 20.
 chaos: setup
 	$(BIN)/python -m tests.chaos --kills 200 --flips 100
+
+# Training throughput on this CPU; TORCH_PYTHON, a Python with torch and transformers,
+# adds the comparison with PyTorch.
+bench: setup
+	$(BIN)/rdt bench $(if $(TORCH_PYTHON),--torch-python=$(TORCH_PYTHON))
 
 # Format, lint, types, and the direction of imports.
 check: setup

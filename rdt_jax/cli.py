@@ -1,4 +1,4 @@
-"""The command `rdt`: train, sweep, figures, cost, import-ltg, tasks, models, recipes.
+"""The command `rdt`: its verbs, from `rdt train` to `rdt worker`; see `rdt --help`.
 
 Exit codes: 0 well, 1 a run failed, 2 the user's mistake. Imports that cost time are
 made by the verb that needs them, so that `--help` is immediate.
@@ -142,6 +142,29 @@ def _parser() -> argparse.ArgumentParser:
     cost.set_defaults(verb=_cost, takes_overrides=True)
     tasks.set_defaults(verb=_tasks)
 
+    bench = verbs.add_parser(
+        "bench", help="measure how fast training is on this CPU, beside PyTorch"
+    )
+    bench.add_argument(
+        "names", nargs="*", metavar="CASE", help="a case of the file; default: all"
+    )
+    bench.add_argument(
+        "--cases",
+        type=pathlib.Path,
+        default=pathlib.Path(__file__).parents[1] / "experiments/throughput/cases.py",
+        metavar="FILE.py",
+        help="default: those of experiments/throughput",
+    )
+    bench.add_argument(
+        "--torch-python",
+        metavar="PYTHON",
+        help="one with the extra `torch`; default: no comparison with PyTorch",
+    )
+    bench.add_argument(
+        "--out", type=pathlib.Path, metavar="FILE.json", help="all that was measured"
+    )
+    bench.set_defaults(verb=_bench)
+
     models = verbs.add_parser("models", help="list the models and their components")
     models.set_defaults(verb=_models)
 
@@ -272,6 +295,52 @@ def _cost(options: argparse.Namespace) -> int:
     return WELL
 
 
+def _bench(options: argparse.Namespace) -> int:
+    import jax
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from rdt_jax.figures import bench as tables
+    from rdt_jax.sweep import bench
+    from rdt_jax.training import records
+
+    jax.config.update("jax_platforms", "cpu")
+    with _mistakes():
+        cases = bench.read_cases(options.cases, options.names)
+        out = options.out
+        if out is not None and (not out.parent.is_dir() or out.is_dir()):
+            raise ValueError(
+                f"--out must be a file in a folder that exists, got {out}."
+            )
+        if options.torch_python is not None:
+            bench.check_torch(options.torch_python)
+    found: dict[str, bench.Measured] = {}
+    failed: dict[str, str] = {}
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True) as progress:
+        for number, (name, case) in enumerate(cases.items()):
+            title = f"{name} ({number + 1} of {len(cases)})"
+            line = progress.add_task(title)
+            report = lambda what, line=line, title=title: progress.update(
+                line, description=f"{title}: {what}"
+            )
+            try:
+                found[name] = bench.measure(case, options.torch_python, report)
+                console.print(f"{title}: measured in {found[name].seconds:.0f} s")
+            except RuntimeError as error:
+                failed[name] = str(error)
+                console.print(f"{title}: failed")
+            progress.remove_task(line)
+            if out is not None:
+                records.write_json(out, bench.as_json(found, failed))
+    for name, why in failed.items():
+        print(f"rdt: {name} failed: {why}", file=sys.stderr)
+    for table in tables.tables(found):
+        Console().print(table)
+    return FAILED if failed else WELL
+
+
 def _loop_counts(text: str | None) -> list[int]:
     """Reads 1,2,4; ValueError says what is expected."""
     parts = [] if text is None else text.split(",")
@@ -304,8 +373,8 @@ def _sweep(options: argparse.Namespace) -> int:
         workers = options.workers or engines.default_workers()
         memory = _bytes(options, "memory") or engines.worker_memory(workers)
         lanes = options.lanes
-        if lanes is None and not engines.has_accelerator():
-            lanes = 1
+        if lanes is None:
+            lanes = engines.default_lanes()
         folder = ledger.write_plan(
             options.workdir,
             plan,

@@ -60,6 +60,7 @@ def _rdt(*arguments, cache):
         ("figures",),
         ("import-ltg",),
         ("cost",),
+        ("bench",),
         ("tasks",),
         ("models",),
         ("recipes",),

@@ -149,6 +149,24 @@ def convert(weights: Mapping[str, np.ndarray], num_heads: int) -> Imported:
     return Imported(params, keys, vocab_size, max_length)
 
 
+def export(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Turns parameters that `convert` could have made into weights by their names."""
+    theirs = {
+        "token_embedding.weight": params["embedding"],
+        "ln_f.weight": params["final_norm"]["scale"],
+        "ln_f.bias": params["final_norm"]["bias"],
+    }
+    if "position" in params:
+        theirs["position_embedding.weight"] = params["position"]
+    for block, section in enumerate(params["core"]):
+        for path, (name, _) in _BLOCK.items():
+            leaf = section
+            for part in path:
+                leaf = leaf[part]
+            theirs[f"blocks.{block}.{name}"] = leaf
+    return {name: np.array(weight, np.float32) for name, weight in theirs.items()}
+
+
 def _problems(theirs, expected, optional, sizes) -> list[str]:
     found = []
     if missing := sorted(expected.keys() - theirs.keys()):

@@ -23,6 +23,20 @@ def default_workers() -> int:
     return 1 if has_accelerator() else len(os.sched_getaffinity(0))
 
 
+def default_lanes() -> int | None:
+    """Returns trials per program, at most; None for as many as fit in memory.
+
+    A CPU gains nothing by more than one; an accelerator is filled.
+    """
+    return None if has_accelerator() else 1
+
+
+def worker_threads(num_workers: int) -> dict[str, str]:
+    """Returns the environment that gives a worker its share of the cores."""
+    threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
+    return {"NPROC": str(threads)}
+
+
 def has_accelerator() -> bool:
     """Says whether JAX has a plugin for one, without starting any."""
     plugins = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
@@ -98,14 +112,13 @@ def run_local(
 
 
 def _start(folder: pathlib.Path, index: int, num_workers: int) -> subprocess.Popen:
-    threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
     log = (folder / "state" / f"worker-{index}.log").open("a")
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "rdt_jax", "worker", str(folder)),
             f"--parent={os.getpid()}",
         ],
-        env={"NPROC": str(threads)} | os.environ,  # XLA's threads; the user's wins.
+        env=worker_threads(num_workers) | os.environ,  # The user's wins.
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,

@@ -45,6 +45,12 @@ def test_the_shape_of_the_model_is_read_off_the_weights(weights):
     assert imported.max_length is None and "position" not in imported.params
 
 
+def test_export_undoes_convert(weights):
+    again = import_ltg.export(import_ltg.convert(weights, 3).params)
+    del weights["lm_head.weight"]  # The tied one.
+    np.testing.assert_equal(again, weights)
+
+
 def _without(name):
     return lambda w: w.pop(name)
 

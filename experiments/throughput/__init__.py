@@ -1,0 +1,1 @@
+"""How fast does training run on a CPU, beside PyTorch?"""

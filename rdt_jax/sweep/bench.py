@@ -1,0 +1,539 @@
+"""How fast training is here, beside PyTorch: the cases of `rdt bench`, measured.
+
+Every program is compiled in a process of its own, without a compile cache. What is
+compared takes turns, one dispatch each, for some rounds, while the others are idle: a
+ratio is the median of the ratios of the rounds, so that a machine that slows down for a
+while slows both.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from rdt_jax import config as configs
+from rdt_jax.sweep import engines, turns
+from rdt_jax.training import environment, estimate, loop, records
+from rdt_jax.training.throughput import Facts
+
+TORCH = "PyTorch"
+_COMPILES = 3  # of each loop count
+
+
+class Bound(NamedTuple):
+    """What a quantity of a case must reach.
+
+    Attributes:
+      quantity: its name among those of the case.
+      at_least: None for no such bound.
+      at_most: None for no such bound.
+      aim: a further value that is hoped for.
+    """
+
+    quantity: str
+    at_least: float | None = None
+    at_most: float | None = None
+    aim: float | None = None
+
+
+class Updates(NamedTuple):
+    """Updates of one run: their rate, `share of peak`, and `ratio` to PyTorch's.
+
+    Attributes:
+      config: FILE.py:PRESET, from the repository's root.
+      overrides: on top of it.
+      bounds: what must come out.
+      against_torch: whether PyTorch trains it as well.
+      torch_length: tokens to which PyTorch pads a row; None for no more than we do.
+      seconds: that a dispatch lasts, about.
+      rounds: dispatches of each.
+    """
+
+    config: str
+    overrides: Mapping[str, Any]
+    bounds: Sequence[Bound] = ()
+    against_torch: bool = False
+    torch_length: int | None = None
+    seconds: float = 2.0
+    rounds: int = 5
+
+
+class Seeds(NamedTuple):
+    """Seeds of one run, trained as `rdt sweep` would and in other packings.
+
+    A program is named by its processes and the lanes that each trains at a time. The
+    `ratio` is that of `rdt sweep` by default to PyTorch's runs one after another.
+
+    Attributes:
+      config: FILE.py:PRESET, from the repository's root.
+      overrides: on top of it.
+      bounds: what must come out.
+      num_seeds: trials.
+      seconds: that a dispatch lasts, about.
+      rounds: dispatches of each.
+    """
+
+    config: str
+    overrides: Mapping[str, Any]
+    bounds: Sequence[Bound] = ()
+    num_seeds: int = 8
+    seconds: float = 2.0
+    rounds: int = 5
+
+
+class Loops(NamedTuple):
+    """What more loops cost to compile and in temporary memory, with `remat` full.
+
+    `compile seconds` is the ratio of medians; `growth of memory` is relative to the
+    states of the loops that came to it (B T D numbers of four bytes each).
+
+    Attributes:
+      config: FILE.py:PRESET, from the repository's root.
+      overrides: on top of it.
+      bounds: what must come out.
+      loops: few and many.
+    """
+
+    config: str
+    overrides: Mapping[str, Any]
+    bounds: Sequence[Bound] = ()
+    loops: tuple[int, int] = (4, 32)
+
+
+class Overhead(NamedTuple):
+    """A whole `rdt train`: the `share of wall time` that is no training dispatch.
+
+    From the first evaluation (which compiles) to the run's last status, without the
+    compilation of the training chunk.
+
+    Attributes:
+      config: FILE.py:PRESET, from the repository's root.
+      overrides: on top of it.
+      bounds: what must come out.
+    """
+
+    config: str
+    overrides: Mapping[str, Any]
+    bounds: Sequence[Bound] = ()
+
+
+Case = Updates | Seeds | Loops | Overhead
+
+
+class Row(NamedTuple):
+    """What one program did. None where it was not measured.
+
+    Attributes:
+      name: of the program within its case.
+      updates_per_second: median over the rounds, of all lanes and processes together.
+      slowest: of the rounds.
+      fastest: of the rounds.
+      flops_per_second: that many updates times the operations that ours needs.
+      share_of_peak: of the best product of matrices, in the same processes.
+      executed_share: the same, of the operations that our program multiplies.
+      compile_seconds: median, if there are several.
+      temporary_bytes: of one process.
+      compilations: of the training chunk in one process.
+      ratio: median over the rounds of its rate to PyTorch's.
+      facts: of throughput.Facts, or of PyTorch.
+    """
+
+    name: str
+    updates_per_second: float | None = None
+    slowest: float | None = None
+    fastest: float | None = None
+    flops_per_second: float | None = None
+    share_of_peak: float | None = None
+    executed_share: float | None = None
+    compile_seconds: float | None = None
+    temporary_bytes: int | None = None
+    compilations: int | None = None
+    ratio: float | None = None
+    facts: Mapping[str, Any] = {}
+
+
+class Verdict(NamedTuple):
+    """A bound, and what came out.
+
+    Attributes:
+      bound: of the case.
+      value: None if it was not measured.
+      holds: None likewise.
+    """
+
+    bound: Bound
+    value: float | None
+    holds: bool | None
+
+
+class Measured(NamedTuple):
+    """What came out of a case.
+
+    Attributes:
+      rows: of its programs.
+      quantities: by name, those that bounds may be about.
+      verdicts: one for each bound.
+      seconds: that measuring it took.
+    """
+
+    rows: Sequence[Row]
+    quantities: Mapping[str, float | None]
+    verdicts: Sequence[Verdict]
+    seconds: float
+
+
+Report = Callable[[str], None]
+_Found = tuple[list[Row], dict[str, float | None]]
+
+
+def read_cases(path: pathlib.Path, names: Sequence[str] = ()) -> dict[str, Case]:
+    """Returns the cases of a file, CASES, or the named ones among them, checked.
+
+    Raises:
+      ValueError: if the file or a case does not exist, or a config is wrong.
+    """
+    module = configs.load_module(path, "cases")
+    cases = getattr(module, "CASES", None)
+    if not cases:
+        raise ValueError(f"{path} must define CASES, a table of cases.")
+    if unknown := [name for name in names if name not in cases]:
+        raise ValueError(
+            f"Unknown case {', '.join(unknown)}; choose from {', '.join(cases)}."
+        )
+    chosen = {name: cases[name] for name in names or cases}
+    for case in chosen.values():
+        loop.check(resolve(case))
+    return chosen
+
+
+def resolve(case: Case) -> ml_collections.ConfigDict:
+    """Returns the config of a case; ValueError if it cannot be made."""
+    path, _, preset = case.config.partition(":")
+    config = configs.load(f"{_root() / path}:{preset}")
+    return configs.override(config, dict(case.overrides))
+
+
+def check_torch(python: str) -> None:
+    """Raises ValueError if `python` is no Python with torch and transformers."""
+    probe = [python, "-c", "import torch, transformers"]
+    try:
+        done = subprocess.run(probe, capture_output=True, text=True)
+    except OSError as error:
+        raise ValueError(f"--torch-python must be a Python, got {error}.") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise ValueError(
+            f"--torch-python must be a Python with torch and transformers (pip install "
+            f"-e '.[torch]'), but {python} says: {last}"
+        )
+
+
+def measure(
+    case: Case, torch_python: str | None = None, report: Report = lambda _: None
+) -> Measured:
+    """Measures a case; nothing else should run on the machine.
+
+    Args:
+      case: valid.
+      torch_python: a Python with torch; None leaves the ratios to PyTorch out.
+      report: takes what is being done.
+
+    Raises:
+      RuntimeError: if a process of it fails; the message has what it said last.
+    """
+    begin = time.perf_counter()
+    config = resolve(case)
+    if isinstance(case, Updates):
+        rows, quantities = _measure_updates(case, config, torch_python, report)
+    elif isinstance(case, Seeds):
+        rows, quantities = _measure_seeds(case, config, torch_python, report)
+    elif isinstance(case, Loops):
+        rows, quantities = _measure_loops(case, config, report)
+    else:
+        rows, quantities = _measure_overhead(case, config, report)
+    verdicts = [_judge(bound, quantities[bound.quantity]) for bound in case.bounds]
+    return Measured(rows, quantities, verdicts, time.perf_counter() - begin)
+
+
+def reference() -> pathlib.Path:
+    """Returns the script that trains with PyTorch."""
+    return _root() / "experiments" / "throughput" / "torch_reference.py"
+
+
+def torch_case(
+    config: ml_collections.ConfigDict, facts: Facts, length: int | None = None
+) -> dict[str, Any]:
+    """Returns what PyTorch needs to know to train the like of a config.
+
+    Args:
+      config: of blocks that GPT-2 has, looped a fixed number of times.
+      facts: of the config.
+      length: tokens of a row, padded; None for as many as ours.
+    """
+    model, optimizer = config.model, config.optimizer
+    rates = ("learning_rate", "weight_decay", "b1", "b2", "epsilon", "warmup_steps")
+    return {
+        "width": model.width,
+        "heads": model.num_heads,
+        "blocks": model.core_blocks,
+        "loops": config.recurrence.num_loops,
+        "batch_size": facts.batch_size,
+        "length": length or facts.length,
+        "words": facts.length,
+        "vocab_size": facts.vocab_size,
+        "position": model.position,
+        "dropout": model.dropout,
+        "embedding_dropout": model.embedding_dropout,
+        "embedding_std": model.embedding_std,
+        "label_smoothing": config.loss.label_smoothing,
+        "threads": len(os.sched_getaffinity(0)),
+        **{name: optimizer[name] for name in rates},
+    }
+
+
+def as_json(found: Mapping[str, Measured], failed: Mapping[str, str]) -> dict[str, Any]:
+    """Returns measured and failed cases, by name, as plain values, and where it was."""
+    cases = {}
+    for name, measured in found.items():
+        rows = [row._asdict() | {"facts": dict(row.facts)} for row in measured.rows]
+        verdicts = [
+            v.bound._asdict() | {"value": v.value, "holds": v.holds}
+            for v in measured.verdicts
+        ]
+        cases[name] = {
+            "rows": rows,
+            "quantities": dict(measured.quantities),
+            "verdicts": verdicts,
+            "seconds": measured.seconds,
+        }
+    return {"environment": _machine(), "cases": cases, "failed": dict(failed)}
+
+
+class _Entrant(NamedTuple):
+    """Processes that train at the same time; all together are one row."""
+
+    name: str
+    processes: Sequence[turns.Process]
+    facts: Sequence[Mapping[str, Any]]
+    lanes: int  # of each process
+
+
+def _measure_updates(case: Updates, config, torch_python, report: Report) -> _Found:
+    with contextlib.ExitStack() as stack:
+        report("compiling")
+        ours = _enter(stack, "rdt_jax", [config])
+        entrants = [ours]
+        if case.against_torch and torch_python is not None:
+            facts = Facts(**ours.facts[0])
+            settings = torch_case(config, facts, case.torch_length)
+            entrants.append(_enter_torch(stack, torch_python, settings))
+        rows = _race(entrants, case, report)
+    return rows, {"ratio": rows[0].ratio, "share of peak": rows[0].share_of_peak}
+
+
+def _measure_seeds(case: Seeds, config, torch_python, report: Report) -> _Found:
+    seeds = [configs.override(config, {"seed": n}) for n in range(case.num_seeds)]
+    workers = engines.default_workers()
+    lanes = engines.default_lanes() or case.num_seeds
+    packings = [  # (processes, lanes of each at a time, exact)
+        (workers, min(lanes, -(-case.num_seeds // workers)), False),
+        (workers, -(-case.num_seeds // workers), False),
+        (1, case.num_seeds, False),
+        (1, case.num_seeds, True),
+        (1, 1, False),
+    ]
+    with contextlib.ExitStack() as stack:
+        entrants = []
+        for number, lanes, exact in dict.fromkeys(packings):
+            name = f"{number} x {lanes} lane{'s' * (lanes > 1)}{', exact' * exact}"
+            report(f"compiling {name}")
+            pack = seeds[:lanes]
+            entrants.append(_enter(stack, name, pack, exact, number))
+        if torch_python is not None:
+            settings = torch_case(config, Facts(**entrants[0].facts[0]))
+            entrants.append(_enter_torch(stack, torch_python, settings))
+        rows = _race(entrants, case, report)
+    rows[0] = rows[0]._replace(name=f"{rows[0].name} (sweep)")
+    return rows, {"ratio": rows[0].ratio}
+
+
+def _measure_loops(case: Loops, config, report: Report) -> _Found:
+    config = configs.override(config, {"model.remat": "full"})
+    found: dict[int, list[Facts]] = {count: [] for count in case.loops}
+    for number in range(_COMPILES):
+        for count in case.loops:
+            report(f"compiling R = {count}, {number + 1} of {_COMPILES}")
+            with contextlib.ExitStack() as stack:
+                pack = [estimate.fixed_loops(config, count)]
+                facts = _enter(stack, f"R = {count}", pack).facts[0]
+                found[count].append(Facts(**facts))
+    median = lambda facts: statistics.median(f.compile_seconds for f in facts)
+    rows = [
+        Row(
+            f"R = {count}",
+            compile_seconds=median(facts),
+            temporary_bytes=facts[0].temporary_bytes,
+            facts=facts[0]._asdict(),
+        )
+        for count, facts in found.items()
+    ]
+    few, many = (facts[0] for facts in found.values())
+    states = (case.loops[1] - case.loops[0]) * few.batch_size * few.length
+    grown = many.temporary_bytes - few.temporary_bytes
+    return rows, {
+        "compile seconds": median(found[case.loops[1]]) / median(found[case.loops[0]]),
+        "growth of memory": grown / (states * config.model.width * 4),
+    }
+
+
+def _measure_overhead(case: Overhead, config, report: Report) -> _Found:
+    report("training a whole run")
+    with tempfile.TemporaryDirectory() as workdir:
+        path, _, preset = case.config.partition(":")
+        command = [sys.executable, "-m", "rdt_jax", "train", f"--workdir={workdir}"]
+        command += [f"--config={_root() / path}:{preset}"]
+        command += [f"--config.{key}={value}" for key, value in case.overrides.items()]
+        done = subprocess.run(command, env=_variables(), capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"rdt train failed: {done.stderr.strip()[-500:]}")
+        folder = pathlib.Path(workdir) / configs.run_id(config)
+        rows = records.read_rows(folder / "timing.jsonl")
+        end = (folder / "status.json").stat().st_mtime
+    total = lambda name: sum(row.get(f"{name}_seconds", 0.0) for row in rows[1:])
+    wall = end - rows[0]["time"] - total("compile")
+    parts = {name: total(name) for name in ("evaluate", "record", "checkpoint")}
+    row = Row(
+        "rdt train",
+        updates_per_second=rows[-1]["step"] / total("train"),
+        facts={"wall_seconds": wall, "train_seconds": total("train")}
+        | {f"{name}_seconds": seconds for name, seconds in parts.items()},
+    )
+    return [row], {"share of wall time": 1 - total("train") / wall}
+
+
+def _race(
+    entrants: Sequence[_Entrant], case: Updates | Seeds, report: Report
+) -> list[Row]:
+    """Lets entrants train in turns; the last one is PyTorch, if it is there."""
+    report("measuring the peak")
+    peaks = [_peak(entrant) for entrant in entrants]
+    report("measuring how many updates a round has")
+    numbers = [
+        # All processes of an entrant make as many, so that they end together.
+        min(a["updates"] for a in turns.ask(e.processes, f"pilot {case.seconds}"))
+        for e in entrants
+    ]
+    rates: list[list[float]] = [[] for _ in entrants]
+    compilations: list[int | None] = [None] * len(entrants)
+    for turn in range(case.rounds):
+        for index, entrant in enumerate(entrants):
+            report(f"round {turn + 1} of {case.rounds}: {entrant.name}")
+            answers = turns.ask(entrant.processes, f"dispatch {numbers[index]}")
+            made = numbers[index] * entrant.lanes * len(entrant.processes)
+            rates[index].append(made / max(answer["seconds"] for answer in answers))
+            compilations[index] = answers[0].get("compilations")
+    report("measuring the peak again")
+    peaks = [max(p, _peak(e)) for p, e in zip(peaks, entrants, strict=True)]
+    theirs = rates[-1] if entrants[-1].name == TORCH else None
+    rows = []
+    for index, entrant in enumerate(entrants):
+        rate = statistics.median(rates[index])
+        facts, ours = entrant.facts[0], entrants[0].facts[0]
+        executed = facts.get("executed_flops")
+        rows.append(
+            Row(
+                name=entrant.name,
+                updates_per_second=rate,
+                slowest=min(rates[index]),
+                fastest=max(rates[index]),
+                flops_per_second=rate * ours["needed_flops"],
+                share_of_peak=rate * ours["needed_flops"] / peaks[index],
+                executed_share=executed and rate * executed / peaks[index],
+                compile_seconds=facts.get("compile_seconds"),
+                temporary_bytes=facts.get("temporary_bytes"),
+                compilations=compilations[index],
+                ratio=_median_ratio(rates[index], theirs),
+                facts=facts,
+            )
+        )
+    return rows
+
+
+def _median_ratio(ours: list[float], theirs: list[float] | None) -> float | None:
+    if theirs is None:
+        return None
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def _peak(entrant: _Entrant) -> float:
+    answers = turns.ask(entrant.processes, "peak 0")
+    return sum(answer["flops_per_second"] for answer in answers)
+
+
+def _judge(bound: Bound, value: float | None) -> Verdict:
+    if value is None:
+        return Verdict(bound, None, None)
+    enough = bound.at_least is None or value >= bound.at_least
+    few = bound.at_most is None or value <= bound.at_most
+    return Verdict(bound, value, enough and few)
+
+
+def _enter(
+    stack: contextlib.ExitStack,
+    name: str,
+    pack: Sequence[ml_collections.ConfigDict],
+    exact: bool = False,
+    processes: int = 1,
+) -> _Entrant:
+    order = {
+        "pack": [json.loads(configs.to_json(config)) for config in pack],
+        "exact": exact,
+    }
+    command = [sys.executable, "-m", "rdt_jax.training.throughput"]
+    variables = _variables()
+    if processes > 1:
+        variables = engines.worker_threads(processes) | variables
+    started = [
+        stack.enter_context(turns.start(command, variables)) for _ in range(processes)
+    ]
+    return _Entrant(name, started, turns.ask(started, json.dumps(order)), len(pack))
+
+
+def _enter_torch(
+    stack: contextlib.ExitStack, python: str, settings: dict[str, Any]
+) -> _Entrant:
+    command = [python, str(reference()), "--serve"]
+    started = [stack.enter_context(turns.start(command, dict(os.environ)))]
+    return _Entrant(TORCH, started, turns.ask(started, json.dumps(settings)), 1)
+
+
+def _variables() -> dict[str, str]:
+    """Returns that of this process, on the CPU and without a compile cache."""
+    settings = {"JAX_ENABLE_COMPILATION_CACHE": "false", "JAX_PLATFORMS": "cpu"}
+    return {**os.environ, **settings}
+
+
+def _machine() -> dict[str, Any]:
+    names = ("jax", "jaxlib", "flax", "optax", "numpy")
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return {
+        "versions": versions | {"python": platform.python_version()},
+        "machine": platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "commit": environment.commit(),
+    }
+
+
+def _root() -> pathlib.Path:
+    return pathlib.Path(__file__).resolve().parents[2]

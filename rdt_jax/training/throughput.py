@@ -1,0 +1,186 @@
+"""How fast one process trains a pack: what a process of `rdt bench` does.
+
+    python -m rdt_jax.training.throughput
+
+The first line on standard input is a pack, and every further one a question with a
+number: `pilot SECONDS` (how many updates last about so long), `dispatch UPDATES` (how
+long so many take), `peak 0` (how fast matrices are multiplied). Each is answered by a
+line of JSON. Between questions the process is idle, so that several can take turns.
+"""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from rdt_jax import config as configs
+from rdt_jax import registry, tasks
+from rdt_jax.models import cost, presets, recurrent
+from rdt_jax.training import step
+
+# [rows, inner] times [inner, columns]: a large square, and the products of a block at
+# the size of Kohli et al. (2026), Section 5, on 128 rows of three tokens.
+PEAK_SHAPES = (
+    (2048, 2048, 2048),
+    (384, 768, 2304),
+    (384, 768, 3072),
+    (384, 3072, 768),
+)
+_PEAK_REPEATS = 5
+_PILOT_SECONDS = 0.1  # How long the dispatch lasts that sets the length of others.
+
+
+class Facts(NamedTuple):
+    """What is known of a compiled pack before it trains.
+
+    Attributes:
+      lanes: S.
+      batch_size: B.
+      length: T, of the rows of the first stage.
+      num_answers: A.
+      vocab_size: V.
+      parameters: numbers in the parameters of a lane.
+      needed_flops: operations of an update of one lane at the least (models/cost.py).
+      executed_flops: those that the program multiplies, without recomputation.
+      compile_seconds: tracing, lowering and compiling the training chunk.
+      temporary_bytes: what the compiled chunk needs beside its arguments and results.
+    """
+
+    lanes: int
+    batch_size: int
+    length: int
+    num_answers: int
+    vocab_size: int
+    parameters: int
+    needed_flops: int
+    executed_flops: int
+    compile_seconds: float
+    temporary_bytes: int
+
+
+class Trainer(NamedTuple):
+    """A compiled pack, ready to train.
+
+    Attributes:
+      facts: of the pack.
+      dispatch: number of updates -> seconds that they took, in one dispatch.
+      compilations: () -> programs of the training chunk that were compiled so far.
+    """
+
+    facts: Facts
+    dispatch: Callable[[int], float]
+    compilations: Callable[[], int]
+
+
+def compile_pack(
+    pack: Sequence[ml_collections.ConfigDict], exact: bool = False
+) -> Trainer:
+    """Compiles the training chunk of a pack, as `loop.train` runs it.
+
+    Args:
+      pack: configs that differ in their seed and LANE_KEYS only, already checked.
+      exact: lanes one after another; see `step`.
+    """
+    config = pack[0]
+    table = tasks.make_table(config)
+    model = presets.model_config(config, table)
+    program = step.build(pack, table, exact)
+    lanes = step.make_lanes(pack)
+    state = jax.block_until_ready(program.init(lanes))
+    length, num_answers = program.stages.lengths[0], table.targets.shape[1]
+    begin = time.perf_counter()
+    chunk = program.train_chunk
+    compiled = chunk.func.lower(*chunk.args, state, lanes, 0, length=length).compile()
+    compile_seconds = time.perf_counter() - begin
+    flops = functools.partial(
+        cost.training_flops,
+        model,
+        config.recurrence,
+        length=length,
+        num_answers=num_answers,
+    )
+    facts = Facts(
+        lanes=len(pack),
+        batch_size=config.batch_size,
+        length=length,
+        num_answers=num_answers,
+        vocab_size=len(table.vocab),
+        parameters=recurrent.num_parameters(state.params) // len(pack),
+        needed_flops=config.batch_size * sum(flops()),
+        executed_flops=config.batch_size * sum(flops(batch_size=config.batch_size)),
+        compile_seconds=compile_seconds,
+        temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
+    )
+
+    def dispatch(num_updates: int) -> float:
+        nonlocal state  # It is donated.
+        begin = time.perf_counter()
+        # `jit` finds what was compiled above.
+        state = jax.block_until_ready(chunk(state, lanes, num_updates, length=length))
+        return time.perf_counter() - begin
+
+    return Trainer(facts, dispatch, program.compilations)
+
+
+def updates_lasting(seconds: float, dispatch: Callable[[int], float]) -> int:
+    """Returns how many updates last about `seconds`, at least one, by trying a few."""
+    dispatch(1)  # The first one also moves memory into place.
+    pilot = max(1, int(_PILOT_SECONDS / dispatch(1)))
+    return max(1, round(seconds * pilot / dispatch(pilot)))
+
+
+def matmul_peak(shapes: Sequence[tuple[int, int, int]] = PEAK_SHAPES) -> float:
+    """Returns the most operations per second of a float32 product of two matrices.
+
+    Args:
+      shapes: (rows, inner, columns) of the products that are tried.
+    """
+    multiply = jax.jit(jnp.dot)
+    best = 0.0
+    for rows, inner, columns in shapes:
+        left = jax.random.normal(jax.random.key(0), (rows, inner))
+        right = jax.random.normal(jax.random.key(1), (inner, columns))
+        jax.block_until_ready(multiply(left, right))
+        for _ in range(_PEAK_REPEATS):
+            begin = time.perf_counter()
+            jax.block_until_ready(multiply(left, right))
+            seconds = time.perf_counter() - begin
+            best = max(best, 2 * rows * inner * columns / seconds)
+    return best
+
+
+def serve(lines: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:
+    """Compiles the pack of the first line and answers the questions of the others.
+
+    Args:
+      lines: first `{"pack": configs, "exact": bool}`.
+      answer: takes Facts, then what was asked for.
+    """
+    asked = iter(lines)
+    order = json.loads(next(asked))
+    pack = [configs.from_json(json.dumps(config)) for config in order["pack"]]
+    trainer = compile_pack(pack, order["exact"])
+    answer(trainer.facts._asdict())
+    questions: dict[str, Callable[[float], dict[str, Any]]] = {
+        "pilot": lambda seconds: {
+            "updates": updates_lasting(seconds, trainer.dispatch)
+        },
+        "dispatch": lambda number: {
+            "seconds": trainer.dispatch(int(number)),
+            "compilations": trainer.compilations(),
+        },
+        "peak": lambda _: {"flops_per_second": matmul_peak()},
+    }
+    for line in asked:
+        word, number = line.split()
+        answer(registry.lookup("question", questions, word)(float(number)))
+
+
+if __name__ == "__main__":
+    serve(sys.stdin, lambda value: print(json.dumps(value), flush=True))
