@@ -36,6 +36,7 @@ def _cpu() -> ml_collections.ConfigDict:
     }
     config.model.core_blocks = 1
     config.model.output_init = "gpt2"
+    config.model.remat = "none"
     config.recurrence.num_loops = 2
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 1.0

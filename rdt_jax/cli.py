@@ -243,8 +243,6 @@ def _train(options: argparse.Namespace) -> int:
 
 def _mesh(devices: int | None, config):
     """Returns the mesh of the devices that share a run's batches."""
-    import jax
-
     from rdt_jax import sharding
     from rdt_jax.sweep import engines
 
@@ -259,9 +257,7 @@ def _mesh(devices: int | None, config):
             f"batch_size ({config.batch_size}) must be a multiple of --devices times "
             f"gradient.micro_batches ({parts})."
         )
-    if not has_accelerator and devices not in (1, jax.config.jax_num_cpu_devices):
-        jax.config.update("jax_num_cpu_devices", devices)
-    return sharding.make_mesh(devices)
+    return sharding.make_mesh(devices, on_cpu=not has_accelerator)
 
 
 def _config(options: argparse.Namespace):

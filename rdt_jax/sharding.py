@@ -21,18 +21,25 @@ def cores_for(config: ml_collections.ConfigDict) -> int:
     return cores if divides and config.model.width <= _NARROW else 1
 
 
-def make_mesh(num_devices: int) -> Mesh | None:
+def make_mesh(num_devices: int, on_cpu: bool = True) -> Mesh | None:
     """Returns a mesh whose axis `data` has so many devices; None for a single one.
+
+    Args:
+      num_devices: of the axis.
+      on_cpu: take as many cores of this CPU as devices of their own, which JAX can do
+        only before it has looked for devices.
 
     Raises:
       ValueError: if there are fewer devices.
     """
+    if num_devices == 1:
+        return None
+    if on_cpu and jax.config.values["jax_num_cpu_devices"] != num_devices:
+        jax.config.update("jax_num_cpu_devices", num_devices)
     if num_devices > jax.device_count():
         raise ValueError(
             f"the mesh needs {num_devices} devices, there are {jax.device_count()}."
         )
-    if num_devices == 1:
-        return None
     devices = jax.devices()[:num_devices]
     return jax.make_mesh(
         (num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=devices

@@ -23,6 +23,7 @@ DEPTH = {  # d 768, 12 heads, L 4, B 128, V 217, T 4, no positions, dropout 0.1
     "task.kwargs.max_hops": 2,
     "task.kwargs.max_train_hops": 2,
     "model.dtype": "float32",
+    "model.remat": "none",
     "recurrence.num_loops": 4,
 }
 CPU = "configs/knowledge_composition.py:cpu"

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from rdt_jax import config as configs
+from rdt_jax import sharding
 from rdt_jax.sweep import engines, turns
 from rdt_jax.training import environment, estimate, loop, records
 from rdt_jax.training.throughput import Facts
@@ -332,7 +333,7 @@ class _Entrant(NamedTuple):
 def _measure_updates(case: Updates, config, torch_python, report: Report) -> _Found:
     with contextlib.ExitStack() as stack:
         report("compiling")
-        ours = _enter(stack, "rdt_jax", [config])
+        ours = _enter(stack, "rdt_jax", [config], devices=sharding.cores_for(config))
         entrants = [ours]
         if case.against_torch and torch_python is not None:
             facts = Facts(**ours.facts[0])
@@ -495,10 +496,12 @@ def _enter(
     pack: Sequence[ml_collections.ConfigDict],
     exact: bool = False,
     processes: int = 1,
+    devices: int = 1,
 ) -> _Entrant:
     order = {
         "pack": [json.loads(configs.to_json(config)) for config in pack],
         "exact": exact,
+        "devices": devices,
     }
     command = [sys.executable, "-m", "rdt_jax.training.throughput"]
     variables = _variables()

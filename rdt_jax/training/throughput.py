@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax import registry, tasks
+from rdt_jax import registry, sharding, tasks
 from rdt_jax.models import cost, presets, recurrent
 from rdt_jax.training import step
 
@@ -79,20 +79,21 @@ class Trainer(NamedTuple):
 
 
 def compile_pack(
-    pack: Sequence[ml_collections.ConfigDict], exact: bool = False
+    pack: Sequence[ml_collections.ConfigDict], exact: bool = False, devices: int = 1
 ) -> Trainer:
     """Compiles the training chunk of a pack, as `loop.train` runs it.
 
     Args:
       pack: configs that differ in their seed and LANE_KEYS only, already checked.
       exact: lanes one after another; see `step`.
+      devices: cores that share each batch, as those of `rdt train --devices`.
     """
-    config = pack[0]
+    config, mesh = pack[0], sharding.make_mesh(devices)
     table = tasks.make_table(config)
     model = presets.model_config(config, table)
-    program = step.build(pack, table, exact)
+    program = step.build(pack, table, exact, mesh)
     lanes = step.make_lanes(pack)
-    state = jax.block_until_ready(program.init(lanes))
+    state = jax.block_until_ready(jax.device_put(program.init(lanes), program.home))
     length, num_answers = program.stages.lengths[0], table.targets.shape[1]
     begin = time.perf_counter()
     chunk = program.train_chunk
@@ -159,13 +160,13 @@ def serve(lines: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> Non
     """Compiles the pack of the first line and answers the questions of the others.
 
     Args:
-      lines: first `{"pack": configs, "exact": bool}`.
+      lines: first `{"pack": configs, "exact": bool, "devices": int}`.
       answer: takes Facts, then what was asked for.
     """
     asked = iter(lines)
     order = json.loads(next(asked))
     pack = [configs.from_json(json.dumps(config)) for config in order["pack"]]
-    trainer = compile_pack(pack, order["exact"])
+    trainer = compile_pack(pack, order["exact"], order["devices"])
     answer(trainer.facts._asdict())
     questions: dict[str, Callable[[float], dict[str, Any]]] = {
         "pilot": lambda seconds: {

@@ -8,7 +8,8 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.data import batches
-from rdt_jax.training import curriculum, phases, records, step
+from rdt_jax.models import presets, recurrent
+from rdt_jax.training import curriculum, losses, phases, records, step
 from tests.conftest import ROOT
 from tests.training import bits
 from tests.training.test_loop_interrupted import stop_at_call
@@ -139,6 +140,39 @@ def test_a_stage_trains_on_its_rows_alone(program, hops, table):
         best = [k for k in told if told[k] == min(told.values())]
         assert best[0] <= stage + 2, told
     assert int(state.stage_start[0]) == 0
+
+
+def test_a_stage_begins_with_an_order_of_its_own(program, hops, table):
+    """Its batches are counted from its first step, under a key of the stage alone."""
+    config, lanes = hops(), step.make_lanes([hops()])
+    model = presets.model_config(config, table)
+    _, data_key, _ = jax.random.split(jax.random.key(config.seed), 3)
+    rows = batches.epoch_rows(table, "hops")
+
+    @jax.jit
+    def loss_of(params, tokens, at, targets):
+        lane = jax.tree.map(lambda x: x[0], params)
+        logits = recurrent.apply(lane, tokens, at, model, num_loops=2).logits
+        return losses.answer_cross_entropy(logits, targets).mean()
+
+    state = program.init(lanes)
+    length = program.stages.lengths[-1]  # Of all stages, for one compilation.
+    for stage, begun in ((0, 0), (2, 3)):
+        state = program.start_stage(state, lanes, jnp.array([stage]))
+        for at in range(3):
+            index = batches.batch_indices(
+                jax.random.fold_in(data_key, stage), at,
+                epoch=batches.epoch_of(program.stages.rows[stage]), batch_size=13,
+            )  # fmt: skip
+            drawn = rows[index]
+            assert int(state.step) == begun + at
+            expected = loss_of(
+                state.params, table.tokens[drawn, :length],
+                table.answer_positions[drawn], table.targets[drawn],
+            )  # fmt: skip
+            state = program.start_window(state)
+            state = program.train_chunk(state, lanes, 1, length=length)
+            np.testing.assert_allclose(state.loss_sum[0], expected, rtol=1e-5)
 
 
 def test_a_fresh_optimizer_for_the_lanes_that_begin_a_stage(hops, table, build):

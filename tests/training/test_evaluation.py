@@ -1,5 +1,7 @@
 """Every evaluated number recounted row by row; which rows and steps are evaluated."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -111,8 +113,53 @@ def test_every_quantity_equals_a_recount_row_by_row(program, params, table, logi
     assert {1.0, 2.0, 4.0} <= set(hits), "rows must differ in their first hit"
 
 
-def test_softmax_collapses_where_float32_adds_nothing(program, params, table, toy):
-    # Scaled by 1e4, the largest logit of nearly every row is alone in its sum.
+def test_a_row_counts_with_the_mean_of_the_answers_it_has(params, table, toy):
+    """Of one, two or three answers a row has, those that exist count alike."""
+    lane = jax.tree.map(lambda x: x[0], params)
+    model = presets.model_config(toy(), table)
+    rows = np.arange(len(table.tokens))
+    at = table.answer_positions * [1, 0, 0] + np.array([0, 0, 1])
+
+    @jax.jit
+    def forward(tokens, at):
+        states = recurrent.apply(lane, tokens, at, model, num_loops=2).states
+        return [recurrent.readout(lane, s, tokens, at, model) for s in states]
+
+    logits = np.array(forward(table.tokens, at), np.float64)  # [R, N, A, V]
+    exists = np.stack([rows >= 0, rows % 3 > 0, rows % 3 > 1], axis=1)
+    # What the model says after two loops, but for the last answer of every fourth row.
+    answers = logits[1].argmax(-1) + (rows[:, None] % 4 == 0) * [0, 0, 1]
+    several = dataclasses.replace(
+        table,
+        answer_positions=np.where(exists, at, 0).astype(np.int32),
+        targets=np.where(exists, answers % len(table.vocab), -1).astype(np.int32),
+    )
+    groups = {"odd": rows[1::2], "all": rows}
+    measure = jax.jit(evaluation.make(model, (1, 2), "float32"))
+    measured = measure(evaluation.make_rows(toy(), several, groups), lane)
+    counted = [recount(logits[:, :, a], several.targets[:, a]) for a in range(3)]
+    each = {key: np.stack([c[key] for c in counted], 1) for key in counted[0]}
+    expected = {
+        (name, r): (values * exists).sum(1) / exists.sum(1)
+        for (name, r), values in each.items()
+    }
+    right = np.stack([np.where(exists, each["accuracy", r], 1) for r in (1, 2)])
+    right = np.logical_and.reduce(right == 1, axis=2)  # [R, N]
+    ever = np.logical_or.accumulate(right)
+    for r in (1, 2):
+        expected["accuracy", r], expected["hit", r] = right[r - 1], ever[r - 1]
+        first = np.where(ever[r - 1], right.argmax(axis=0), r) + 1
+        expected["first_hit", r] = first
+        assert 0.02 < right[r - 1].mean() < 0.98
+    for (name, r), values in expected.items():
+        for column, members in enumerate(groups.values()):
+            np.testing.assert_allclose(
+                measured[name][r - 1, column], values[members].mean(),
+                rtol=2e-5, atol=1e-6, err_msg=f"{name}@{r}",
+            )  # fmt: skip
+
+
+def test_softmax_collapses_where_float32_adds_nothing(params, table, toy, logits):
     lane = jax.tree.map(lambda x: x[0], params)
     loud = lane | {"final_norm": jax.tree.map(lambda x: 1e4 * x, lane["final_norm"])}
     measure = jax.jit(
@@ -120,11 +167,17 @@ def test_softmax_collapses_where_float32_adds_nothing(program, params, table, to
     )
     groups = evaluation.groups_of(toy(), table)
     parts = evaluation.make_rows(toy(), table, groups)
-    quiet, collapsed = (
-        measure(parts, p)["softmax_collapse"][1, 0] for p in (lane, loud)
-    )
-    assert quiet == 0
-    assert collapsed > 0.9
+    assert measure(parts, lane)["softmax_collapse"][1, 0] == 0
+    scores = np.sort(logits[1, groups["train"]], axis=1)
+    # So loud that half of the largest exponentials are 2**24 times the next ones.
+    factor = 24 * np.log(2) / np.median(scores[:, -1] - scores[:, -2])
+    loud = lane | {"final_norm": jax.tree.map(lambda x: factor * x, lane["final_norm"])}
+    found = float(measure(parts, loud)["softmax_collapse"][1, 0])
+    others = np.exp(factor * (scores[:, :-1] - scores[:, -1:]))
+    # Added up one by one, what is below 2**-24 of the largest is lost; a sum is not.
+    surely = others.sum(axis=1) < 2.0**-25
+    perhaps = others[:, -1] < 2.0**-23
+    assert 0.3 < surely.mean() <= found <= perhaps.mean() < 0.7
 
 
 def test_rows_of_all_lengths_are_evaluated_once_each(toy):

@@ -172,6 +172,32 @@ def test_the_batch_loss_is_the_mean_since_the_last_evaluation(folder, program, t
     assert rows[6]["model/update_ratio"] == float(state.update_ratio[0])
 
 
+def test_the_window_is_as_long_as_the_last_evaluation_is_ago(
+    train, program, toy, tmp_path
+):
+    config = toy(
+        {
+            "num_steps": 8,
+            "checkpoint_every_steps": 4,
+            "evaluation.schedule": "log",
+            "evaluation.per_decade": 3,
+        }
+    )
+    train([config], tmp_path)
+    rows = records.read_rows(tmp_path / configs.run_id(config) / "metrics.jsonl")
+    lanes, losses = step.make_lanes([config]), []
+    state = program.init(lanes)
+    for _ in range(8):
+        state = program.train_chunk(program.start_window(state), lanes, 1)
+        losses.append(float(state.loss_sum[0]))
+    steps = [row["step"] for row in rows]
+    assert steps == [0, 1, 2, 4, 8]
+    for before, row in zip(steps, rows[1:], strict=False):
+        np.testing.assert_allclose(
+            row["train/batch_loss@2"], np.mean(losses[before : row["step"]]), rtol=1e-6
+        )
+
+
 def test_events_are_those_of_the_detector_on_the_metrics(folder, toy):
     rows = records.read_rows(folder / "events.jsonl")
     assert {(row["event"], row["kind"]) for row in rows} >= {
@@ -256,6 +282,7 @@ def test_stops_once_all_phases_have_passed(train, toy, tmp_path, monkeypatch):
     assert set(completed) == set(phases.EVENTS)
     assert status["step"] == max(completed.values()) < 1000
     assert records.read_rows(folder / "metrics.jsonl")[-1]["step"] == status["step"]
+    assert (folder / "transitions" / f"final-after-{status['step']}").is_dir()
 
 
 # Runs that break.

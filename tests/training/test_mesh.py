@@ -58,10 +58,9 @@ def test_two_devices_train_the_run_of_one(changed, toy, train, on_two, tmp_path)
 def test_a_run_goes_on_exactly_and_on_another_number(toy, train, on_two, tmp_path):
     config = toy({"num_steps": 16, "checkpoint_every_steps": 4, "batch_size": 14})
     on_two(config, tmp_path / "whole")
-    asked = iter([False, False, True])
     for name in ("again", "other"):
-        asked = iter([False, False, True])
-        status = on_two(config, tmp_path / name, stop_requested=lambda: next(asked))
+        stop = functools.partial(next, iter([False, False, True]))
+        status = on_two(config, tmp_path / name, stop_requested=stop)
         assert status["state"] == "preempted" and 0 < status["step"] < 16
     on_two(config, tmp_path / "again")
     bits.assert_same_runs(tmp_path / "again", tmp_path / "whole")

@@ -1,6 +1,8 @@
 """Packs that shrink, exact packs, runs that belong to another pack."""
 
 import json
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -72,6 +74,65 @@ def test_a_stopped_pack_shrinks_as_if_it_had_not_been(
         train(pack, tmp_path, stop_requested=stop_at_call(number))
     train(pack, tmp_path, report=pytest.fail)
     bits.assert_same_runs(tmp_path, shrunk)
+
+
+def test_a_pack_that_was_killed_after_it_shrank_is_small(train, pack, tmp_path, shrunk):
+    """Its checkpoint is one of the smaller pack, even if nothing came after it."""
+    folder = folders(tmp_path, pack)[0]
+
+    def die_once_small():
+        if len(records.read_json(folder / "environment.json")["shapes"]) > 1:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        train(pack, tmp_path, stop_requested=die_once_small)
+    train(pack, tmp_path, report=pytest.fail)
+    bits.assert_same_runs(tmp_path, shrunk)
+
+
+class Take(NamedTuple):
+    """A program that can do nothing but take lanes."""
+
+    take_lanes: Callable = lambda state, index: jax.tree.map(lambda x: x[index], state)
+
+
+def test_a_pack_shrinks_again_and_again(pack, toy, tmp_path):
+    """Lanes are known by their place in the first pack, arrays by that in the last."""
+    five = [*pack, toy({"seed": 9})]
+    numbers = np.arange(5)
+    setup = standing.Setup(
+        pack=five, folders=[tmp_path / str(i) for i in range(5)],
+        pack_folder=tmp_path / "pack", table=None, exact=False,
+        build=lambda *_: Take(), report=pytest.fail, watch=None, program=Take(),
+        lanes=step.make_lanes(five), boards=[],
+    )  # fmt: skip
+    for folder in setup.folders:
+        folder.mkdir()
+        records.write_json(folder / "environment.json", {})
+    extra = {
+        "members": list(range(5)), "shapes": [[0, 5]],
+        "lanes": [{"final": None} for _ in range(5)],
+    }  # fmt: skip
+    progress = standing.Progress({"x": numbers}, [{"x": numbers}], extra)
+
+    def after(at, over, members, shapes):
+        nonlocal setup, progress
+        lanes_now = [{"final": {} if index in over else None} for index in range(5)]
+        progress = progress._replace(extra=progress.extra | {"lanes": lanes_now})
+        setup, progress = standing.reform(setup, progress, at)
+        assert progress.extra["members"] == members
+        assert progress.extra["shapes"] == shapes
+        assert progress.state["x"].tolist() == members
+        assert progress.ring[0]["x"].tolist() == members
+        seeds = [five[index].seed for index in members]
+        assert setup.lanes.seed.tolist() == seeds
+        assert standing.running(progress) == 5 - len(over)
+
+    after(4, {0, 3}, [0, 1, 2, 3, 4], [[0, 5]])
+    after(8, {0, 3, 4}, [1, 2], [[0, 5], [8, 2]])
+    after(12, {0, 2, 3, 4}, [1], [[0, 5], [8, 2], [12, 1]])
+    after(16, {0, 1, 2, 3, 4}, [1], [[0, 5], [8, 2], [12, 1]])
 
 
 def test_a_pack_keeps_its_shape_while_most_lanes_train(train, toy, tmp_path):

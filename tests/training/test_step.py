@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from rdt_jax import tasks
-from rdt_jax.models import loop
-from rdt_jax.training import optimizers, step
+from rdt_jax.data import batches
+from rdt_jax.models import layers, loop, presets, recurrent
+from rdt_jax.training import losses, optimizers, step
 from tests.training import bits
 
 
@@ -160,6 +161,54 @@ def test_dropout_trains_and_is_another_run(build, program, toy, table):
     assert len(set(losses)) == 4
     without = trained(program, [toy()], 7)
     np.testing.assert_allclose(losses[-1], without.loss_sum[0], rtol=1e-5)
+
+
+def test_every_update_has_noise_of_its_own(build, toy, table):
+    """The loss of each update is that of its rows under the noise of its step."""
+    config = toy({"model.dropout": 0.3, "model.embedding_dropout": 0.1})
+    program, lanes = build([config], table), step.make_lanes([config])
+    model = presets.model_config(config, table)
+    _, data_key, noise_key = jax.random.split(jax.random.key(config.seed), 3)
+    epoch = batches.epoch_rows(table)
+    draw = lambda at: epoch[
+        batches.batch_indices(
+            data_key, at, epoch=batches.epoch_of(epoch.size), batch_size=13
+        )
+    ]
+
+    @jax.jit
+    def loss_of(params, rows, key):
+        noise = layers.Noise(key, jnp.float32(0.3), jnp.float32(0.1))
+        lane = lane_of(params, 0)
+        tokens, at = (
+            x[rows] for x in map(jnp.asarray, (table.tokens, table.answer_positions))
+        )
+        logits = recurrent.apply(
+            lane, tokens, at, model, num_loops=2, rngs=noise
+        ).logits
+        targets = jnp.asarray(table.targets)[rows]
+        return losses.answer_cross_entropy(logits, targets, 0.1).mean()
+
+    state = program.init(lanes)
+    for at in range(4):
+        key = jax.random.fold_in(noise_key, at)
+        expected = loss_of(state.params, draw(at), key)
+        state = program.train_chunk(program.start_window(state), lanes, 1)
+        np.testing.assert_allclose(state.loss_sum[0], expected, rtol=1e-5)
+
+
+def test_the_update_ratio_is_that_to_the_weights_before(program, toy):
+    lanes = step.make_lanes([toy()])
+    state = program.train_chunk(program.init(lanes), lanes, 4)
+    before = bits.copy(state.params)
+    state = program.train_chunk(state, lanes, 1)
+    norm = lambda tree: np.sqrt(
+        sum((x.astype(np.float64) ** 2).sum() for x in jax.tree.leaves(tree))
+    )
+    after = bits.copy(state.params)
+    change = norm(jax.tree.map(lambda new, old: new - old, after, before))
+    assert abs(norm(after) / norm(before) - 1) > 1e-3
+    np.testing.assert_allclose(state.update_ratio[0], change / norm(before), rtol=1e-4)
 
 
 # Lanes.

@@ -12,7 +12,7 @@ from rdt_jax.training import throughput
 def order(config, lanes=1):
     pack = [configs.override(config, {"seed": seed}) for seed in range(lanes)]
     as_dicts = [json.loads(configs.to_json(config)) for config in pack]
-    return json.dumps({"pack": as_dicts, "exact": False})
+    return json.dumps({"pack": as_dicts, "exact": False, "devices": 1})
 
 
 def test_a_pack_is_compiled_once_however_often_it_is_asked(tiny_config, tiny_table):
