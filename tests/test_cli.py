@@ -111,7 +111,7 @@ def test_unknown_preset_file_and_study(tmp_path, capsys):
         (["train", f"--config={CONFIG}y", workdir], "Unknown preset 'smokey'"),
         (["train", "--config=configs/none.py:cpu", workdir], "No config file"),
         (["train", "--config=configs/base.py", workdir], "must be FILE.py:PRESET"),
-        (["sweep", f"{STUDY}s", workdir], "choose from depth_by_decay"),
+        (["sweep", f"{STUDY}s", workdir], "choose from accelerators, depth_by_decay"),
         (["sweep", STUDY, "--preset=huge", workdir], "Unknown preset 'huge'"),
         (["sweep", STUDY, "--preset=smoke", "--lanes=0", workdir], "--lanes must be"),
         (["sweep", STUDY, "--preset=smoke", "--workers=0", workdir], "--workers must"),

@@ -73,11 +73,19 @@ def read_status(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def append(path: pathlib.Path, row: Mapping[str, Any]) -> None:
-    """Adds one row to a .jsonl file; it is on disk when this returns."""
+    """Adds one row to a .jsonl file; it outlives this process when this returns."""
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+
+
+def sync(folder: pathlib.Path) -> None:
+    """Returns once all rows of a run are on the disk, where they outlive the machine.
+
+    That takes some milliseconds for each file: a checkpoint needs it, not every row.
+    """
+    for name in _ROWS:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import tensorboardX
 
 from rdt_jax import tasks
@@ -94,7 +95,11 @@ def save(setup: Setup, progress: Progress, at: int) -> None:
     """Writes the checkpoint of step `at`."""
     # One copy of what all devices of a mesh have, so that any number can go on.
     state = jax.tree.map(lambda x: x.addressable_data(0), progress.state)
-    tree = {"state": state, "ring": progress.ring}
+    # Stacked, since a checkpoint takes its time by the number of arrays.
+    ring = jax.tree.map(lambda *each: np.stack(each), *progress.ring)
+    tree = {"state": state, "ring": ring}
+    for run in setup.folders:
+        records.sync(run)
     folder = setup.pack_folder / "checkpoints"
     lines = [records.count(run) for run in setup.folders]
     checkpoint.save_rotating(folder, at, tree, progress.extra | {"lines": lines})
@@ -113,7 +118,9 @@ def restore(setup: Setup) -> Progress:
         members = len(extra["members"])
         cut = lambda x: jax.ShapeDtypeStruct((members, *x.shape[1:]), x.dtype)
         state = jax.tree.map(lambda x: cut(x) if x.ndim else x, shapes)
-        ring = [state.params for _ in extra["ring_steps"]]
+        length = len(extra["ring_steps"])
+        stack = lambda x: jax.ShapeDtypeStruct((length, *x.shape), x.dtype)
+        ring = jax.tree.map(stack, state.params)
         return checkpoint.shapes_of({"state": state, "ring": ring})
 
     def misfit(extra) -> str | None:
@@ -127,7 +134,9 @@ def restore(setup: Setup) -> Progress:
     if found is not None:
         tree, kept = found
         state = jax.device_put(tree["state"], program.home)
-        return Progress(state, jax.device_get(tree["ring"]), kept)
+        ring = jax.device_get(tree["ring"])
+        pick = lambda index: jax.tree.map(lambda x: x[index], ring)
+        return Progress(state, [pick(i) for i in range(len(kept["ring_steps"]))], kept)
     extra = {
         "evaluated": -1,
         "ring_steps": [],
