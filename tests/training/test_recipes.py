@@ -152,9 +152,7 @@ def test_lanes_of_all_strengths_equal_separate_runs(build, tiny):
             )
 
 
-@pytest.mark.parametrize(
-    "key", ["optimizer.momentum", *(key for key in LANES[0] if key != "seed")]
-)
+@pytest.mark.parametrize("key", LANES[0])
 def test_every_strength_has_an_effect(build, tiny, key):
     """On parameters, after two updates of one compiled program."""
     one, other = tiny(STRONG | LANES[0]), tiny(STRONG | LANES[0] | {key: LANES[1][key]})
