@@ -31,6 +31,10 @@ TINY = {
 }
 
 
+# What these do is to be the same but for rounding.
+ROUNDING = ("micro_batches", "float64_loss")
+
+
 @pytest.fixture(scope="module")
 def tiny(root):
     smoke = configs.load(f"{root}/configs/modular.py:smoke")
@@ -83,14 +87,17 @@ def test_a_recipe_trains_in_its_own_way(build, tiny, baseline, name):
     for leaf in jax.tree.leaves((state.params, state.opt_state)):
         assert leaf.dtype in (jnp.float32, jnp.int32)
     found, expected = (jax.tree.leaves(s.params) for s in (state, baseline))
-    same_shapes = [x.shape for x in found] == [x.shape for x in expected]
-    assert not same_shapes or any(
-        np.abs(x - y).max() > 1e-6 for x, y in zip(found, expected, strict=True)
-    )
-    if name == "bfloat16":
-        before = state.loss_sum[0]
-        later = trained(own, [config], 300)
-        assert later.loss_sum[0] / 300 < before / 2 - 0.3
+    if [x.shape for x in found] == [x.shape for x in expected]:
+        apart = max(np.abs(x - y).max() for x, y in zip(found, expected, strict=True))
+        assert apart > (0 if name in ROUNDING else 1e-6)
+    if name == "bfloat16":  # And it learns.
+        program, lanes = (
+            own([config], tasks.make_table(config)),
+            step.make_lanes([config]),
+        )
+        later = program.start_window(trained(own, [config], 400))
+        last = program.train_chunk(later, lanes, 20)
+        assert last.loss_sum[0] / 20 < 0.7 * np.log(8)
 
 
 def test_micro_batches_make_the_update_of_their_batch(build, tiny, baseline):
@@ -145,9 +152,7 @@ def test_lanes_of_all_strengths_equal_separate_runs(build, tiny):
             )
 
 
-@pytest.mark.parametrize(
-    "key", ["optimizer.momentum", *(key for key in LANES[0] if key != "seed")]
-)
+@pytest.mark.parametrize("key", LANES[0])
 def test_every_strength_has_an_effect(build, tiny, key):
     """On parameters, after two updates of one compiled program."""
     one, other = tiny(STRONG | LANES[0]), tiny(STRONG | LANES[0] | {key: LANES[1][key]})
