@@ -237,12 +237,16 @@ def test_both_sides_of_a_transition_are_pinned(folder, program, toy):
 
 def test_the_last_checkpoint_holds_the_state_at_the_end(undisturbed, program, toy):
     path = undisturbed / "packs" / loop.pack_id([toy()]) / "checkpoints" / "56"
-    found = bits.read_checkpoint(path)[0]["state"]
-    expected = state_at(program, toy(), 56)
+    tree, extra = bits.read_checkpoint(path)
+    found, expected = tree["state"], state_at(program, toy(), 56)
     bits.assert_same(found["params"], expected.params)
     # Orbax alone reads named tuples as dicts, whose keys are sorted.
     adam = expected.opt_state[0]._asdict()
     bits.assert_same(found["opt_state"][0], adam)
+    assert extra["ring_steps"] == STEPS[-phases.RING :]
+    assert len(tree["ring"]) == phases.RING
+    for at, params in ((24, tree["ring"][0]), (56, tree["ring"][-1])):
+        bits.assert_same(params, state_at(program, toy(), at).params)
 
 
 def test_the_status_says_how_it_ended(folder):
