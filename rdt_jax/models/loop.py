@@ -281,8 +281,13 @@ def _run_fixed(core: Core, state: State, num_loops: int, depth: int, remat: str)
         return state, state
 
     def scan(state, indices):
-        written_out = remat == "none" and len(indices) <= _FEW
-        return jax.lax.scan(loop, state, indices, unroll=written_out or 1)
+        if remat != "none" or len(indices) > _FEW:
+            return jax.lax.scan(loop, state, indices)
+        states = []
+        for index in indices:
+            state, kept = loop(state, index)
+            states.append(kept)
+        return state, jax.tree.map(lambda *each: jnp.stack(each), *states)
 
     cut = num_loops - depth
     indices = jnp.arange(num_loops)
