@@ -29,7 +29,7 @@ def _read(name):
 
 def _model(file, dtype, **changes):
     model = configs.load(f"{ROOT}/configs/{file}.py:smoke").model.to_dict()
-    for key in ("preset", "dropout", "embedding_dropout"):
+    for key in ("preset", "dropout", "embedding_dropout", "init_scale"):
         del model[key]
     sizes = {"vocab_size": inputs.VOCAB, "max_length": inputs.LENGTH, "dtype": dtype}
     return ModelConfig(**model | sizes | changes)

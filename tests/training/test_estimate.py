@@ -50,7 +50,7 @@ def test_the_first_line_is_the_run_itself_and_others_follow(config):
         assert size == memory.of_update(same, table)
     # More is kept under `none` than under `dots` than under `full`, and more by more
     # loops; under `full` it is one state [B, T, D] of float32 each, twice.
-    assert own.memory["none"] > own.memory["dots"] > own.memory["full"]
+    assert deep.memory["none"] > deep.memory["dots"] > deep.memory["full"]
     grown = {policy: deep.memory[policy] - own.memory[policy] for policy in own.memory}
     assert grown["none"] > grown["dots"] > grown["full"] > 0
     assert grown["full"] <= 2.5 * 5 * 32 * 3 * 32 * 4

@@ -52,7 +52,10 @@ WRONG = {
     "checkpoint_every_steps": (6, r"every_steps \(6\) must be a multiple of eval_e"),
     "task.name": ("riddles", r"Unknown task 'riddles'; choose from arithmetic_expr"),
     "model.preset": ("mamba", r"model\.preset must be one of rdt, .*, got 'mamba'"),
-    "optimizer.name": ("sgd", r"optimizer\.name must be one of adamw, got 'sgd'"),
+    "optimizer.name": (
+        "adam",
+        r"optimizer\.name must be one of adamw, muon, .* got 'adam'",
+    ),
     "recurrence.backprop_depth": (
         3,
         r"must be in \[1, recurrence.num_loops = 2\], got",
@@ -244,8 +247,9 @@ def test_the_last_checkpoint_holds_the_state_at_the_end(undisturbed, program, to
     adam = expected.opt_state[0]._asdict()
     bits.assert_same(found["opt_state"][0], adam)
     assert extra["ring_steps"] == STEPS[-phases.RING :]
-    assert len(tree["ring"]) == phases.RING
-    for at, params in ((24, tree["ring"][0]), (56, tree["ring"][-1])):
+    assert len(tree["ring"]["embedding"]) == phases.RING
+    for at, place in ((24, 0), (56, -1)):
+        params = jax.tree.map(lambda x, place=place: x[place], tree["ring"])
         bits.assert_same(params, state_at(program, toy(), at).params)
 
 

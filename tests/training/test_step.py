@@ -183,9 +183,7 @@ def test_every_update_has_noise_of_its_own(build, toy, table):
         tokens, at = (
             x[rows] for x in map(jnp.asarray, (table.tokens, table.answer_positions))
         )
-        logits = recurrent.apply(
-            lane, tokens, at, model, num_loops=2, rngs=noise
-        ).logits
+        logits, _ = recurrent.answer(lane, tokens, at, model, num_loops=2, rngs=noise)
         targets = jnp.asarray(table.targets)[rows]
         return losses.answer_cross_entropy(logits, targets, 0.1).mean()
 
