@@ -45,15 +45,18 @@ OFF: Mapping[str, Any] = {
     "gradient.orthogonal": False,
     "loss.function": "softmax",
     "optimizer.constant_norm": False,
+    "gradient.filter_strength": 2.0,
 }
 # Recipes with a published claim on when models generalize -> the claim's source.
 COMPARED: Mapping[str, str] = {
     "muon": recipes.RECIPES["muon"].source,
     "grokfast_ema": recipes.RECIPES["grokfast_ema"].source,
+    "grokfast_ma": recipes.RECIPES["grokfast_ma"].source,
     "orthogonal": recipes.RECIPES["orthogonal"].source,
     "stablemax": recipes.RECIPES["stablemax"].source,
     "constant_norm": recipes.RECIPES["constant_norm"].source,
 }
+NAMES = (BASELINE, *COMPARED)
 
 
 def overrides_of(recipe: str) -> dict[str, Any]:
@@ -79,9 +82,7 @@ def _trials(
 
 SWEEPS: Mapping[str, list[dict[str, Any]]] = {
     "smoke": _trials((BASELINE, "muon"), (2e-3,), (0.1, 1.0), (0, 2, 3)),
-    "cpu": _trials(
-        (BASELINE, *COMPARED), (5e-4, 2e-3), (0.1, 1.0), range(8), num_steps=800
-    ),
+    "cpu": _trials(NAMES, (5e-4, 2e-3), (0.1, 1.0), range(8), num_steps=800),
 }
 
 
@@ -116,7 +117,7 @@ def sweep(preset: str) -> list[dict[str, Any]]:
 
 def recipe_of(run: Run) -> str:
     """Names the recipe of a run; ValueError if it has none of this study."""
-    for name in (BASELINE, *COMPARED):
+    for name in NAMES:
         keys = overrides_of(name).items()
         if all(run_folders.value_of(run, key) == value for key, value in keys):
             return name
@@ -131,7 +132,7 @@ def best_cells(runs: Sequence[Run]) -> dict[str, Best]:
     mean final accuracy, then by the order of the grid.
     """
     found = {}
-    for recipe in (BASELINE, *COMPARED):
+    for recipe in NAMES:
         members = [run for run in runs if recipe_of(run) == recipe]
         cells = run_folders.group(members, (RATE, DECAY))
         cells = {key: cell for key, cell in cells.items() if _seeds(cell, True)}

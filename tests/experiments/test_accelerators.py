@@ -46,7 +46,7 @@ def test_a_sweep_gives_all_recipes_one_grid_and_is_valid(preset):
         loop.check(config)
         name = next(
             name
-            for name in (study.BASELINE, *study.COMPARED)
+            for name in study.NAMES
             if study.overrides_of(name).items() <= trial.items()
         )
         values = (trial[study.RATE], trial[study.DECAY], trial["seed"])
@@ -62,12 +62,12 @@ def test_an_unknown_preset_lists_the_choices():
 
 
 def test_a_run_tells_its_recipe():
-    for name in (study.BASELINE, *study.COMPARED):
+    for name in study.NAMES:
         assert study.recipe_of(run(name, 50, 0)) == name
     other = run("muon", 50, 0, gradient__clip_norm=1.0)
     assert study.recipe_of(other) == "muon"
     with pytest.raises(ValueError, match="has no recipe of experiments/accelerators"):
-        study.recipe_of(fake_runs.make(jumps={"id": 50}, optimizer__name="sgd"))
+        study.recipe_of(fake_runs.make(jumps={"id": 50}, optimizer__name="other"))
 
 
 def test_the_seeds_that_choose_do_not_compare():
