@@ -30,12 +30,12 @@ def _cpu() -> ml_collections.ConfigDict:
     config.task.kwargs = {
         "modulus": 7,
         "operators": "+ *",
-        "num_nodes": 9,  # equations in a row
-        "num_leaves": 3,
+        "num_nodes": 6,  # equations in a row
+        "num_leaves": 2,
         "max_arguments": 2,
         "min_depth": 1,
-        "max_depth": 6,
-        "max_train_depth": 3,
+        "max_depth": 4,
+        "max_train_depth": 2,
         "train_per_depth": 6_000,
         "heldout_per_depth": 350,
     }
@@ -43,14 +43,18 @@ def _cpu() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 200
     config.batch_size = 64
-    config.num_steps = 4_000
+    config.num_steps = 2_000
     config.eval_every_steps = 200
-    config.checkpoint_every_steps = 1_000
+    config.checkpoint_every_steps = 400
     return config
 
 
 def _cpu_long() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.num_nodes = 9
+    config.task.kwargs.num_leaves = 3
+    config.task.kwargs.max_depth = 6
+    config.task.kwargs.max_train_depth = 3
     config.num_steps = 40_000
     config.eval_every_steps = 500
     config.checkpoint_every_steps = 5_000

@@ -40,9 +40,9 @@ def _cpu() -> ml_collections.ConfigDict:
     config.recurrence.num_loops = 4
     config.optimizer.learning_rate = 3e-3
     config.batch_size = 128
-    config.num_steps = 8_000
+    config.num_steps = 5_000
     config.eval_every_steps = 250
-    config.checkpoint_every_steps = 2_000
+    config.checkpoint_every_steps = 1_000
     return config
 
 

@@ -63,7 +63,6 @@ def _smoke() -> ml_collections.ConfigDict:
     config.task.kwargs.max_operands = 4
     config.task.kwargs.max_train_operands = 3
     config.model.width = 32
-    config.batch_size = 64
     config.num_steps = 300
     config.eval_every_steps = 50
     config.checkpoint_every_steps = 100

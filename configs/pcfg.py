@@ -92,7 +92,6 @@ def _paper() -> ml_collections.ConfigDict:
     config.model.embedding_std = 1.0
     config.model.dropout = 0.1
     config.model.dtype = "bfloat16"
-    config.recurrence.num_loops = 4
     config.optimizer.learning_rate = 1e-4
     config.optimizer.weight_decay = 0.01
     config.optimizer.b2 = 0.999
