@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; nesting up to 4 trained, 7 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         modulo 7 along one path, nesting 2 to 4 trained, 6 asked, at width 64
+  cpu_long    nesting of 7 asked, deeper arguments on both sides, 40,000 updates
   paper       modulo 5 with + - *, Deletang et al. (2022), arXiv:2207.02098; depths,
               rows and model are our own, since theirs is no looped transformer
   paper_code  equals `paper`: their code samples by length and not by depth

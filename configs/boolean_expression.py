@@ -4,8 +4,8 @@ The certificate's shortcut `outermost` says how far the outermost operator alone
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; nesting 3 to 6 trained, up to 10 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         formulas along one path, nesting 4 to 6 trained, 8 asked, at width 64
+  cpu_long    nesting 3 to 6 trained, 10 asked, on both sides, 40,000 updates
   paper       Chen (2026), arXiv:2603.21676, nested Boolean expressions, as far as
               known: trained to depth 8, asked to 14. Depths 1 and 2 are left out,
               since they have too few formulas; a fixed R = 8 instead of 4 to 16

@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; depth up to 3 trained, 6 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         6 equations, depth up to 2 trained, 4 asked, at width 64
+  cpu_long    9 equations, depth up to 3 trained, 6 asked, 40,000 updates
   paper       Altabaa et al. (2025), arXiv:2510.14095, sums modulo 23 of up to 3
               arguments: 50,000 rows of depth up to 6 and 32 nodes, as in theirs.
               Asked to depth 26 among 32 nodes, not 36 among 128; one node is asked;

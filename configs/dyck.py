@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; height up to 4 trained, 7 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         height 2 to 4 along one path trained, 6 asked, at width 64
+  cpu_long    height of 7 asked, high words side by side, 40,000 updates
   paper       Jerad et al. (2026), arXiv:2601.01754, ask for recognition by looped
               transformers; heights, rows and model are our own
   paper_code  equals `paper`: no released defaults are known here

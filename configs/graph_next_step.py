@@ -4,8 +4,8 @@ A guess among the successors of the source is right once in `num_paths` times.
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 3 hops trained, 6 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         10 edges, up to 2 hops trained, 4 asked, at width 64
+  cpu_long    16 edges, up to 3 hops trained, 6 asked, 40,000 updates
   paper       Bachmann and Nagarajan (2024), arXiv:2403.06963, ask for the whole way in
               such graphs; sizes are our own, with the model of Chen (2026),
               arXiv:2603.21676, directed reachability, at R = 8

@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 3 hops trained, 6 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         10 edges, up to 2 hops trained, 4 asked, at width 64
+  cpu_long    16 edges, up to 3 hops trained, 6 asked, 40,000 updates
   paper       Chen (2026), arXiv:2603.21676, directed reachability: 12,000 rows of 1
               to 5 hops, asked to 12. The graph is given in tokens, and has 28 nodes
               at any hops; a fixed R = 8 instead of 5 to 8 drawn

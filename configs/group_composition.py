@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; words of up to 4 of the 24 elements of S4, asked up
+  cpu         words of up to 4 of the 24 elements of S4, asked up
               to 8, at width 64
   cpu_long    hours; S5, words of up to 8 elements, asked up to 16
   paper       the same task at the size of Saunshi et al. (2025), arXiv:2502.17416,

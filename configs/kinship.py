@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; 2 to 4 premises trained, up to 7 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         2 or 3 premises trained, up to 5 asked, at width 64
+  cpu_long    2 to 4 premises trained, up to 7 asked, 40,000 updates
   paper       Chen (2026), arXiv:2603.21676, shuffled kinship chains, as far as known:
               trained on 2 to 5 premises, asked to 9; a fixed R = 8 instead of 1 to 12
               drawn; rows, width, updates and optimizer are those of its graph task

@@ -8,7 +8,7 @@ than trained depends on the stage that a run reaches, read off the tag `hops`.
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 6 hops trained, 8 asked, at width 64
+  cpu         up to 6 hops trained, 8 asked, at width 64
   cpu_long    hours; twice the hops and the entities, the budget run to its end
   paper       Kohli et al. (2026), arXiv:2604.07822, Section 6, Appendix C, as written
   paper_code  the defaults of the authors' released code, which are those of `paper`:

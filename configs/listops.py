@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 4 nested lists trained, 6 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         up to 3 lists along one path trained, 5 asked, at width 64
+  cpu_long    up to 4 nested lists on both sides trained, 6 asked, 40,000 updates
   paper       up to 5 arguments and depth 20, Nangia and Bowman (2018),
               arXiv:1804.06028; split by depth, rows and model are our own, since
               theirs is no transformer

@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 2 hops in 12 characters, asked up to 4
+  cpu         up to 2 hops in 12 characters, asked up to 4
   cpu_long    hours; up to 8 hops in 64 characters, asked up to 12
   paper       Saunshi et al. (2025), arXiv:2502.17416, p-hop induction: 256 characters
               of an alphabet of 4, 16 hops, one block of width 256 looped 6 times,

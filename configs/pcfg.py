@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; untrained pairs of functions, width 64
+  cpu         untrained pairs of functions, width 64
   cpu_long    hours; the same with more functions, to the end of its budget
   paper       the functions and the split by productivity (train up to 8 functions) of
               Hupkes et al. (2020), arXiv:1908.08351; rows, numbers of rows and symbols

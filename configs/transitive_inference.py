@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 3 hops trained, 5 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         13 items, up to 2 hops trained, 4 asked, at width 64
+  cpu_long    16 items, up to 3 hops trained, 5 asked, 40,000 updates
   paper       Geerts et al. (2025), arXiv:2506.04289, ask it of transformers without a
               split by distance; sizes are our own, with the model of
               Chen (2026), arXiv:2603.21676, directed reachability, at R = 8
