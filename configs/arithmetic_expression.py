@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; nesting up to 4 trained, 7 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         modulo 7 along one path, nesting 2 to 4 trained, 6 asked, at width 64
+  cpu_long    nesting of 7 asked, deeper arguments on both sides, 40,000 updates
   paper       modulo 5 with + - *, Deletang et al. (2022), arXiv:2207.02098; depths,
               rows and model are our own, since theirs is no looped transformer
   paper_code  equals `paper`: their code samples by length and not by depth
@@ -29,25 +29,29 @@ def _cpu() -> ml_collections.ConfigDict:
         "modulus": 7,
         "operators": "+ - *",
         "min_depth": 2,
-        "max_depth": 7,
+        "max_depth": 6,
         "max_train_depth": 4,
-        "max_side_depth": 1,  # of arguments beside the deepest
-        "train_per_depth": 4_000,
-        "heldout_per_depth": 400,
+        "max_side_depth": 0,  # of arguments beside the deepest
+        "train_per_depth": 3_500,
+        "heldout_per_depth": 350,
     }
     config.model.position = "none"  # Deeper rows are longer.
     config.recurrence.num_loops = 4
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 200
     config.batch_size = 64
-    config.num_steps = 4_000
-    config.eval_every_steps = 200
-    config.checkpoint_every_steps = 1_000
+    config.num_steps = 2_500
+    config.eval_every_steps = 250
+    config.checkpoint_every_steps = 500
     return config
 
 
 def _cpu_long() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.max_depth = 7
+    config.task.kwargs.max_side_depth = 1
+    config.task.kwargs.train_per_depth = 4_000
+    config.task.kwargs.heldout_per_depth = 400
     config.num_steps = 40_000
     config.eval_every_steps = 500
     config.checkpoint_every_steps = 5_000

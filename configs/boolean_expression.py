@@ -4,8 +4,8 @@ The certificate's shortcut `outermost` says how far the outermost operator alone
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; nesting 3 to 6 trained, up to 10 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         formulas along one path, nesting 4 to 6 trained, 8 asked, at width 64
+  cpu_long    nesting 3 to 6 trained, 10 asked, on both sides, 40,000 updates
   paper       Chen (2026), arXiv:2603.21676, nested Boolean expressions, as far as
               known: trained to depth 8, asked to 14. Depths 1 and 2 are left out,
               since they have too few formulas; a fixed R = 8 instead of 4 to 16
@@ -31,26 +31,31 @@ def _cpu() -> ml_collections.ConfigDict:
     config.task.name = "boolean_expression"
     config.task.kwargs = {
         "operators": "and or not",
-        "min_depth": 3,
-        "max_depth": 10,
+        "min_depth": 4,
+        "max_depth": 8,
         "max_train_depth": 6,
-        "max_side_depth": 1,  # of arguments beside the deepest
-        "train_per_depth": 3_000,
-        "heldout_per_depth": 400,
+        "max_side_depth": 0,  # of arguments beside the deepest
+        "train_per_depth": 2_000,
+        "heldout_per_depth": 200,
     }
     config.model.position = "none"  # Deeper rows are longer.
     config.recurrence.num_loops = 4
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 200
     config.batch_size = 64
-    config.num_steps = 4_000
+    config.num_steps = 2_000
     config.eval_every_steps = 200
-    config.checkpoint_every_steps = 1_000
+    config.checkpoint_every_steps = 400
     return config
 
 
 def _cpu_long() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.min_depth = 3
+    config.task.kwargs.max_depth = 10
+    config.task.kwargs.max_side_depth = 1
+    config.task.kwargs.train_per_depth = 3_000
+    config.task.kwargs.heldout_per_depth = 400
     config.num_steps = 40_000
     config.eval_every_steps = 500
     config.checkpoint_every_steps = 5_000
@@ -60,8 +65,10 @@ def _cpu_long() -> ml_collections.ConfigDict:
 
 def _smoke() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.min_depth = 3
     config.task.kwargs.max_depth = 5
     config.task.kwargs.max_train_depth = 4
+    config.task.kwargs.max_side_depth = 1
     config.task.kwargs.train_per_depth = 400
     config.task.kwargs.heldout_per_depth = 100
     config.model.width = 32
@@ -75,6 +82,7 @@ def _smoke() -> ml_collections.ConfigDict:
 
 def _paper() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.min_depth = 3
     config.task.kwargs.max_depth = 14
     config.task.kwargs.max_train_depth = 8
     config.task.kwargs.max_side_depth = 2
@@ -82,7 +90,6 @@ def _paper() -> ml_collections.ConfigDict:
     config.task.kwargs.heldout_per_depth = 500
     config.model.width = 256
     config.model.num_heads = 8
-    config.model.mlp_ratio = 4
     config.model.core_blocks = 1
     config.model.dropout = 0.1
     config.recurrence.num_loops = 8

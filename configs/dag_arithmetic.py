@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; depth up to 3 trained, 6 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         6 equations, depth up to 2 trained, 4 asked, at width 64
+  cpu_long    9 equations, depth up to 3 trained, 6 asked, 40,000 updates
   paper       Altabaa et al. (2025), arXiv:2510.14095, sums modulo 23 of up to 3
               arguments: 50,000 rows of depth up to 6 and 32 nodes, as in theirs.
               Asked to depth 26 among 32 nodes, not 36 among 128; one node is asked;
@@ -30,12 +30,12 @@ def _cpu() -> ml_collections.ConfigDict:
     config.task.kwargs = {
         "modulus": 7,
         "operators": "+ *",
-        "num_nodes": 9,  # equations in a row
-        "num_leaves": 3,
+        "num_nodes": 6,  # equations in a row
+        "num_leaves": 2,
         "max_arguments": 2,
         "min_depth": 1,
-        "max_depth": 6,
-        "max_train_depth": 3,
+        "max_depth": 4,
+        "max_train_depth": 2,
         "train_per_depth": 6_000,
         "heldout_per_depth": 350,
     }
@@ -43,14 +43,18 @@ def _cpu() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 200
     config.batch_size = 64
-    config.num_steps = 4_000
+    config.num_steps = 2_000
     config.eval_every_steps = 200
-    config.checkpoint_every_steps = 1_000
+    config.checkpoint_every_steps = 400
     return config
 
 
 def _cpu_long() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.num_nodes = 9
+    config.task.kwargs.num_leaves = 3
+    config.task.kwargs.max_depth = 6
+    config.task.kwargs.max_train_depth = 3
     config.num_steps = 40_000
     config.eval_every_steps = 500
     config.checkpoint_every_steps = 5_000

@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; height up to 4 trained, 7 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         height 2 to 4 along one path trained, 6 asked, at width 64
+  cpu_long    height of 7 asked, high words side by side, 40,000 updates
   paper       Jerad et al. (2026), arXiv:2601.01754, ask for recognition by looped
               transformers; heights, rows and model are our own
   paper_code  equals `paper`: no released defaults are known here
@@ -28,9 +28,9 @@ def _cpu() -> ml_collections.ConfigDict:
     config.task.kwargs = {
         "num_kinds": 3,
         "min_depth": 2,
-        "max_depth": 7,
+        "max_depth": 6,
         "max_train_depth": 4,
-        "max_side_depth": 1,  # of words beside the highest
+        "max_side_depth": 0,  # of words beside the highest
         "train_per_depth": 3_000,
         "heldout_per_depth": 400,
     }
@@ -39,14 +39,16 @@ def _cpu() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 200
     config.batch_size = 64
-    config.num_steps = 4_000
+    config.num_steps = 2_000
     config.eval_every_steps = 200
-    config.checkpoint_every_steps = 1_000
+    config.checkpoint_every_steps = 400
     return config
 
 
 def _cpu_long() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.max_depth = 7
+    config.task.kwargs.max_side_depth = 1
     config.num_steps = 40_000
     config.eval_every_steps = 500
     config.checkpoint_every_steps = 5_000
@@ -74,6 +76,7 @@ def _paper() -> ml_collections.ConfigDict:
     config.task.kwargs.min_depth = 3
     config.task.kwargs.max_depth = 16
     config.task.kwargs.max_train_depth = 8
+    config.task.kwargs.max_side_depth = 1
     config.task.kwargs.train_per_depth = 8_000
     config.task.kwargs.heldout_per_depth = 500
     config.model.width = 256

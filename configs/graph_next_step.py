@@ -4,8 +4,8 @@ A guess among the successors of the source is right once in `num_paths` times.
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 3 hops trained, 6 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         10 edges, up to 2 hops trained, 4 asked, at width 64
+  cpu_long    16 edges, up to 3 hops trained, 6 asked, 40,000 updates
   paper       Bachmann and Nagarajan (2024), arXiv:2403.06963, ask for the whole way in
               such graphs; sizes are our own, with the model of Chen (2026),
               arXiv:2603.21676, directed reachability, at R = 8
@@ -29,12 +29,12 @@ def _cpu() -> ml_collections.ConfigDict:
     config = base.get_config()
     config.task.name = "graph_next_step"
     config.task.kwargs = {
-        "num_nodes": 16,
-        "num_edges": 16,  # all paths and distractors
+        "num_nodes": 12,
+        "num_edges": 10,  # all paths and distractors
         "num_paths": 2,  # that leave the source
         "min_hops": 1,
-        "max_hops": 6,
-        "max_train_hops": 3,
+        "max_hops": 4,
+        "max_train_hops": 2,
         "train_per_hop": 6_000,
         "heldout_per_hop": 400,
     }
@@ -42,14 +42,18 @@ def _cpu() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 200
     config.batch_size = 64
-    config.num_steps = 4_000
+    config.num_steps = 2_000
     config.eval_every_steps = 200
-    config.checkpoint_every_steps = 1_000
+    config.checkpoint_every_steps = 400
     return config
 
 
 def _cpu_long() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.num_nodes = 16
+    config.task.kwargs.num_edges = 16
+    config.task.kwargs.max_hops = 6
+    config.task.kwargs.max_train_hops = 3
     config.num_steps = 40_000
     config.eval_every_steps = 500
     config.checkpoint_every_steps = 5_000
@@ -83,7 +87,6 @@ def _paper() -> ml_collections.ConfigDict:
     config.task.kwargs.train_per_hop = 10_000
     config.task.kwargs.heldout_per_hop = 500
     config.model.width = 128
-    config.model.num_heads = 4
     config.model.mlp_ratio = 2
     config.model.core_blocks = 1
     config.model.dropout = 0.1

@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; words of up to 4 of the 24 elements of S4, asked up
+  cpu         words of up to 4 of the 24 elements of S4, asked up
               to 8, at width 64
   cpu_long    hours; S5, words of up to 8 elements, asked up to 16
   paper       the same task at the size of Saunshi et al. (2025), arXiv:2502.17416,
@@ -40,9 +40,9 @@ def _cpu() -> ml_collections.ConfigDict:
     config.recurrence.num_loops = 4
     config.optimizer.learning_rate = 3e-3
     config.batch_size = 128
-    config.num_steps = 8_000
+    config.num_steps = 5_000
     config.eval_every_steps = 250
-    config.checkpoint_every_steps = 2_000
+    config.checkpoint_every_steps = 1_000
     return config
 
 

@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; products in S4 at width 64, one block looped twice
+  cpu         products in S4 at width 64, one block looped twice
   cpu_long    hours; products in S5
   paper       Power et al. (2022), arXiv:2201.02177, Appendix A.1: products in S5, a
               transformer without loops. The paper names no initial scale of the

@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; 60 entities and 6 attributes at width 64
+  cpu         60 entities and 6 attributes at width 64
   cpu_long    the same run to the end of ten times its budget
   paper       Wang et al. (2024), arXiv:2405.15071, Section 4, phi 7.2: eight blocks,
               no loop

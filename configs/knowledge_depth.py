@@ -2,13 +2,13 @@
 
 Stage k of the curriculum trains rows of up to k hops until held-out k-hop rows are
 learned. The paper draws the loops of an update from a clipped Poisson distribution in
-its main setting; these presets train its fixed R, since `recurrence.sampling` offers
-nothing else. In the paper presets every number of hops has train rows: what is deeper
+its main setting; these presets train its fixed R, and `recurrence.sampling` chooses
+another. In the paper presets every number of hops has train rows: what is deeper
 than trained depends on the stage that a run reaches, read off the tag `hops`.
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 6 hops trained, 8 asked, at width 64
+  cpu         up to 6 hops trained, 8 asked, at width 64
   cpu_long    hours; twice the hops and the entities, the budget run to its end
   paper       Kohli et al. (2026), arXiv:2604.07822, Section 6, Appendix C, as written
   paper_code  the defaults of the authors' released code, which are those of `paper`:
@@ -46,7 +46,7 @@ def _cpu() -> ml_collections.ConfigDict:
     config.curriculum.start = 2
     config.optimizer.learning_rate = 3e-3
     config.batch_size = 128
-    config.num_steps = 10_000
+    config.num_steps = 5_000
     config.eval_every_steps = 100
     config.checkpoint_every_steps = 1_000
     return config
@@ -94,10 +94,8 @@ def _paper() -> ml_collections.ConfigDict:
     config.model.width = 768
     config.model.num_heads = 12
     config.model.core_blocks = 4
-    config.model.output_init = "zero"
     config.model.embedding_std = 1.0
     config.model.dropout = 0.1
-    config.model.embedding_dropout = 0.0
     config.model.dtype = "bfloat16"
     config.recurrence.num_loops = 8
     config.curriculum.reset_optimizer = True

@@ -2,8 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 4 nested lists trained, 6 asked, at width 64
-  cpu_long    the same to the end of a budget of 40,000 updates
+  cpu         up to 3 lists along one path trained, 5 asked, at width 64
+  cpu_long    up to 4 nested lists on both sides trained, 6 asked, 40,000 updates
   paper       up to 5 arguments and depth 20, Nangia and Bowman (2018),
               arXiv:1804.06028; split by depth, rows and model are our own, since
               theirs is no transformer
@@ -30,9 +30,9 @@ def _cpu() -> ml_collections.ConfigDict:
         "operators": "MAX MIN MED SUM_MOD",
         "max_arguments": 3,
         "min_depth": 1,
-        "max_depth": 6,
-        "max_train_depth": 4,
-        "max_side_depth": 1,  # of arguments beside the deepest
+        "max_depth": 5,
+        "max_train_depth": 3,
+        "max_side_depth": 0,  # of arguments beside the deepest
         "train_per_depth": 3_000,
         "heldout_per_depth": 300,
     }
@@ -41,7 +41,7 @@ def _cpu() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 200
     config.batch_size = 64
-    config.num_steps = 4_000
+    config.num_steps = 3_000
     config.eval_every_steps = 200
     config.checkpoint_every_steps = 1_000
     return config
@@ -49,6 +49,9 @@ def _cpu() -> ml_collections.ConfigDict:
 
 def _cpu_long() -> ml_collections.ConfigDict:
     config = _cpu()
+    config.task.kwargs.max_depth = 6
+    config.task.kwargs.max_train_depth = 4
+    config.task.kwargs.max_side_depth = 1
     config.num_steps = 40_000
     config.eval_every_steps = 500
     config.checkpoint_every_steps = 5_000
@@ -76,6 +79,7 @@ def _paper() -> ml_collections.ConfigDict:
     config.task.kwargs.max_arguments = 5
     config.task.kwargs.max_depth = 20
     config.task.kwargs.max_train_depth = 10
+    config.task.kwargs.max_side_depth = 1
     config.task.kwargs.train_per_depth = 9_000
     config.task.kwargs.heldout_per_depth = 500
     config.model.width = 256

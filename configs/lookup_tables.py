@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 4 functions trained, 6 asked, width 64
+  cpu         up to 4 functions trained, 6 asked, width 64
   cpu_long    hours; up to 5 functions trained, 10 asked, to the end of its budget
   paper       the 8 functions of Liska et al. (2018), arXiv:1802.06467, whose models are
               recurrent networks: the lengths are those of `cpu_long`, the model and
@@ -82,7 +82,6 @@ def _paper() -> ml_collections.ConfigDict:
     config.model.embedding_std = 1.0
     config.model.dropout = 0.1
     config.model.dtype = "bfloat16"
-    config.recurrence.num_loops = 4
     config.optimizer.learning_rate = 1e-4
     config.optimizer.weight_decay = 0.01
     config.optimizer.b2 = 0.999

@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 4 operands of 1 digit, asked up to 6, width 64
+  cpu         up to 4 operands of 1 digit, asked up to 6, width 64
   cpu_long    hours; up to 6 operands of 3 digits, asked up to 10
   paper       Saunshi et al. (2025), arXiv:2502.17416, n-ary addition: 2 to 32 operands
               of 3 digits, one block of width 256 looped 12 times, 200,000 updates of
@@ -63,7 +63,6 @@ def _smoke() -> ml_collections.ConfigDict:
     config.task.kwargs.max_operands = 4
     config.task.kwargs.max_train_operands = 3
     config.model.width = 32
-    config.batch_size = 64
     config.num_steps = 300
     config.eval_every_steps = 50
     config.checkpoint_every_steps = 100

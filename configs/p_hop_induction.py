@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; up to 2 hops in 12 characters, asked up to 4
+  cpu         up to 2 hops in 12 characters, asked up to 4
   cpu_long    hours; up to 8 hops in 64 characters, asked up to 12
   paper       Saunshi et al. (2025), arXiv:2502.17416, p-hop induction: 256 characters
               of an alphabet of 4, 16 hops, one block of width 256 looped 6 times,
@@ -66,11 +66,9 @@ def _smoke() -> ml_collections.ConfigDict:
     config = _cpu()
     config.task.kwargs.length = 10
     config.task.kwargs.max_hops = 3
-    config.task.kwargs.max_train_hops = 2
     config.task.kwargs.train_per_hop = 500
     config.task.kwargs.heldout_per_hop = 100
     config.model.width = 32
-    config.batch_size = 64
     config.num_steps = 300
     config.eval_every_steps = 50
     config.checkpoint_every_steps = 100
@@ -88,7 +86,6 @@ def _paper() -> ml_collections.ConfigDict:
     config.task.kwargs.heldout_per_hop = 1_000
     config.model.width = 256
     config.model.num_heads = 8
-    config.model.core_blocks = 1
     config.model.output_init = "gpt2"
     config.recurrence.num_loops = 6
     config.optimizer.learning_rate = 1e-3

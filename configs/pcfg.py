@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; untrained pairs of functions, width 64
+  cpu         untrained pairs of functions, width 64
   cpu_long    hours; the same with more functions, to the end of its budget
   paper       the functions and the split by productivity (train up to 8 functions) of
               Hupkes et al. (2020), arXiv:1908.08351; rows, numbers of rows and symbols
@@ -92,7 +92,6 @@ def _paper() -> ml_collections.ConfigDict:
     config.model.embedding_std = 1.0
     config.model.dropout = 0.1
     config.model.dtype = "bfloat16"
-    config.recurrence.num_loops = 4
     config.optimizer.learning_rate = 1e-4
     config.optimizer.weight_decay = 0.01
     config.optimizer.b2 = 0.999

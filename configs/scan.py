@@ -2,7 +2,7 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; `jump` in company, width 64
+  cpu         `jump` in company, width 64
   cpu_long    hours; the same to the end of its budget
   paper       the published rows of Lake and Baroni (2018), arXiv:1711.00350, who train
               recurrent networks: the model and optimizer are those of Kohli et al.

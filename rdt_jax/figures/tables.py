@@ -34,9 +34,10 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     events = grokking.watched_events(members)
     cells = grokking.cells(members, (LOOPS, WEIGHT_DECAY))
     split = phases.EVENTS[events[-1]]
+    mixed = any(group in cell.final for cell in cells for group in grokking.MIXED)
     table = Table(
         title=f"Updates to each phase: {task}",
-        caption=Text(_caption(members, cells, split)),
+        caption=Text(_caption(members, cells, split, mixed)),
         caption_justify="left",
         title_style="bold",
         caption_style="dim",
@@ -51,7 +52,6 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
         name = SPLIT_NAMES[phases.EVENTS[event]]
         table.add_column(f"{_VERBS[event]}\n{name} >= {threshold:.2f}", justify="right")
     table.add_column(f"{SPLIT_NAMES[split]}\nat the end", justify="right")
-    mixed = any(group in cell.final for cell in cells for group in grokking.MIXED)
     if mixed:
         table.add_column("mixed*\nat the end", justify="right")
     for index, cell in enumerate(cells):
@@ -102,7 +102,9 @@ def _mixed_entry(cell: Cell) -> Text:
     return Text("/".join("-" if k is None else f"{k.median:.2f}" for k in known))
 
 
-def _caption(members: Sequence[Run], cells: Sequence[Cell], split: str) -> str:
+def _caption(
+    members: Sequence[Run], cells: Sequence[Cell], split: str, mixed: bool
+) -> str:
     budgets = [grokking.format_steps(b) for b in runs.values_of(members, "num_steps")]
     seeds = max(len(cell.run_ids) for cell in cells)
     parts = [
@@ -114,7 +116,9 @@ def _caption(members: Sequence[Run], cells: Sequence[Cell], split: str) -> str:
         f"A phase completes when the median of the last {phases.SMOOTHING} evaluations "
         "at the training loop count R reaches its threshold;",
         f"{SPLIT_NAMES[split]} and mixed at the end are that median at a run's end; "
-        "*only the first hop practiced/only the second (ID-OOD/OOD-ID).",
+        "*only the first hop practiced/only the second (ID-OOD/OOD-ID)."
+        if mixed
+        else f"{SPLIT_NAMES[split]} at the end is that median at a run's end.",
     ]
     if all(run.config.stop_after_phases for run in members):
         parts.append("A run ends once all phases have completed.")

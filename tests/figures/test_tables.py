@@ -96,6 +96,14 @@ def test_mixed_patterns_stand_beside_ood():
     assert row(lines, "4", "0.1")[0][-2:] == ["1.00", "-/-"]
 
 
+def test_the_caption_explains_the_columns_shown_and_no_other():
+    both = prose(render([add_mixed(run(2, 150)), run(4, 60)]))
+    assert "OOD and mixed at the end are that median at a run's end; *only" in both
+    alone = prose(render([run(2, 150)]))
+    assert "OOD at the end is that median at a run's end." in alone
+    assert not any(word in alone for word in ("mixed", "*", "ID-OOD"))
+
+
 @pytest.mark.parametrize("width", [80, 100])
 def test_the_longest_entries_fit(width):
     members = [
