@@ -34,7 +34,7 @@ def test_plan_resolves_each_trial_and_names_it_by_content():
 
 
 def test_plan_reports_what_is_wrong():
-    with pytest.raises(ValueError, match="choose from depth_by_decay"):
+    with pytest.raises(ValueError, match="choose from accelerators, depth_by_decay"):
         spec.make_plan(STUDY.parent / "depth_by_decoy", "smoke", [], loop.check)
     with pytest.raises(ValueError, match="Unknown preset 'smoky'; choose from"):
         spec.make_plan(STUDY, "smoky", [], loop.check)
