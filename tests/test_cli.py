@@ -16,7 +16,7 @@ from rdt_jax import cli
 from rdt_jax import config as configs
 from rdt_jax.models import import_ltg
 from rdt_jax.sweep import spec
-from rdt_jax.training import records
+from rdt_jax.training import recipes, records
 from tests.golden import FOLDER
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -111,7 +111,7 @@ def test_unknown_preset_file_and_study(tmp_path, capsys):
         (["train", f"--config={CONFIG}y", workdir], "Unknown preset 'smokey'"),
         (["train", "--config=configs/none.py:cpu", workdir], "No config file"),
         (["train", "--config=configs/base.py", workdir], "must be FILE.py:PRESET"),
-        (["sweep", f"{STUDY}s", workdir], "choose from accelerators, depth_by_decay"),
+        (["sweep", f"{STUDY}s", workdir], "choose from accelerators, "),
         (["sweep", STUDY, "--preset=huge", workdir], "Unknown preset 'huge'"),
         (["sweep", STUDY, "--preset=smoke", "--lanes=0", workdir], "--lanes must be"),
         (["sweep", STUDY, "--preset=smoke", "--workers=0", workdir], "--workers must"),
@@ -291,3 +291,13 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*.jsonl")}
     plan = json.loads((figures.parent / "plan.json").read_text())
     assert {run["run_id"] for run in plan["runs"]} == {p.parent.name for p in states}
+
+
+def test_recipes_are_listed_with_their_keys(capsys):
+    assert cli.main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(recipes.RECIPES)
+    assert (
+        "grokfast_ma: gradient.filter=grokfast_ma gradient.filter_strength=5.0: adds "
+        "the mean of the last gradients (Lee et al. 2024, arXiv:2405.20233)"
+    ) in lines

@@ -198,7 +198,7 @@ def table(runs: Sequence[Run]) -> Table:
             interval = "-"
             if not np.isnan(low_high.low):
                 interval = " - ".join(_steps(x, budget) for x in low_high[1:])
-        test = tests.get(name)
+        test = None if cell.unfinished else tests.get(name)
         found.add_row(
             name,
             f"{cell.rate:g}",

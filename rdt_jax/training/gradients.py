@@ -146,10 +146,9 @@ def orthogonal() -> optax.GradientTransformation:
 
     def project(g, w):
         along, size = jnp.vdot(w, g), jnp.vdot(w, w)
-        left = g - jnp.where(size > 0, along / jnp.where(size > 0, size, 1.0), 0.0) * w
+        left = g - jnp.where(size > 0, along / size, 0.0) * w
         norm, norm_left = jnp.linalg.norm(g.ravel()), jnp.linalg.norm(left.ravel())
-        real = norm_left > _ROUNDING * norm
-        return left * jnp.where(real, norm / jnp.where(real, norm_left, 1.0), 0.0)
+        return left * jnp.where(norm_left > _ROUNDING * norm, norm / norm_left, 0.0)
 
     def update(gradient, state, params):
         return jax.tree.map(project, gradient, params), state

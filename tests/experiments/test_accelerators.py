@@ -154,6 +154,13 @@ def test_the_table_has_a_row_for_each_recipe():
     assert columns["p"] == ["", "0.002"]
 
 
+def test_the_table_leaves_open_what_unfinished_runs_may_change():
+    members = runs_of("adamw", LATE) + runs_of("muon", SOON[:5])
+    table = study.table([*members, run("muon", None, 7, state="running")])
+    columns = {column.header: list(column.cells) for column in table.columns}
+    assert (columns["median"][1], columns["p"][1]) == ("...", "")
+
+
 def test_the_figure_has_a_row_for_each_recipe():
     members = runs_of("adamw", LATE) + runs_of("muon", SOON)
     (panel,) = study.figures(members)["times"].axes
