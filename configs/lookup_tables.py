@@ -2,7 +2,9 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         up to 4 functions trained, 6 asked, width 64
+  cpu         up to 4 functions trained, 6 asked, width 64; about 4 minutes on one
+              core. It memorizes and does not compose: at 4,000 updates train .97, id
+              .12, depth .13 (R = 4, one seed; chance .125)
   cpu_long    hours; up to 5 functions trained, 10 asked, to the end of its budget
   paper       the 8 functions of Liska et al. (2018), arXiv:1802.06467, whose models are
               recurrent networks: the lengths are those of `cpu_long`, the model and
