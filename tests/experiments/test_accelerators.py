@@ -35,25 +35,47 @@ def runs_of(recipe, times, chosen=(100, 100), cell=GRID[0], **options):
 SOON, LATE = (30, 40, 40, 50, 60, 60), (120, 130, 140, 150, 160, None)
 
 
+def recipe_of_trial(trial):
+    (name,) = (
+        name
+        for name in study.NAMES
+        if study.overrides_of(name).items() <= trial.items()
+    )
+    return name
+
+
 @pytest.mark.parametrize("preset", study.SWEEPS)
 def test_a_sweep_gives_all_recipes_one_grid_and_is_valid(preset):
     trials = study.sweep(preset)
     base = configs.load(f"{ROOT}/{study.CONFIG}:{preset}")
     resolved = [configs.override(base, trial) for trial in trials]
     assert len({configs.run_id(config) for config in resolved}) == len(trials)
-    grids = {}
+    grids, others = {}, {}
     for config, trial in zip(resolved, trials, strict=True):
         loop.check(config)
-        name = next(
-            name
-            for name in study.NAMES
-            if study.overrides_of(name).items() <= trial.items()
-        )
-        values = (trial[study.RATE], trial[study.DECAY], trial["seed"])
-        grids.setdefault(name, set()).add(values)
+        name = recipe_of_trial(trial)
+        scale = study.SCALE.get(name, 1.0)
+        rate, decay = trial[study.RATE] / scale, trial[study.DECAY] * scale
+        cell = (float(f"{rate:.6g}"), float(f"{decay:.6g}"))
+        if trial["seed"] in study.SELECT:
+            grids.setdefault(name, set()).add((*cell, trial["seed"]))
+        else:
+            others.setdefault(name, {}).setdefault(cell, set()).add(trial["seed"])
     assert all(grid == grids[study.BASELINE] for grid in grids.values())
-    seeds = {seed for _, _, seed in grids[study.BASELINE]}
-    assert set(study.SELECT) & seeds and len(seeds - set(study.SELECT)) >= 2
+    assert len(grids[study.BASELINE]) == len(study.SELECT) * len(
+        {cell[:2] for cell in grids[study.BASELINE]}
+    )
+    assert others.keys() == grids.keys()
+    (first,) = others[study.BASELINE].values()
+    for cells in others.values():
+        (seeds,) = cells.values()  # One cell, the tuned one, compares.
+        assert seeds <= first and len(seeds) >= 2
+
+
+def test_every_recipe_is_compared_at_cpu():
+    names = {recipe_of_trial(trial) for trial in study.sweep("cpu")}
+    assert names == set(study.NAMES) and len(study.NAMES) == len(set(study.NAMES))
+    assert not set(study.COMPARED) & set(study.OTHERS)
 
 
 def test_an_unknown_preset_lists_the_choices():
@@ -64,10 +86,20 @@ def test_an_unknown_preset_lists_the_choices():
 def test_a_run_tells_its_recipe():
     for name in study.NAMES:
         assert study.recipe_of(run(name, 50, 0)) == name
-    other = run("muon", 50, 0, gradient__clip_norm=1.0)
+    other = run("muon", 50, 0, optimizer__warmup_steps=1)
     assert study.recipe_of(other) == "muon"
+    two = fake_runs.make(
+        jumps={"id": 50}, optimizer__name="muon", gradient__orthogonal=True
+    )
     with pytest.raises(ValueError, match="has no recipe of experiments/accelerators"):
-        study.recipe_of(fake_runs.make(jumps={"id": 50}, optimizer__name="other"))
+        study.recipe_of(two)
+
+
+def test_a_scaled_cell_takes_the_same_share_of_a_weight():
+    for name in study.NAMES:
+        cell = study.cell_of(name, 2e-3, 0.1)
+        assert cell[study.RATE] == pytest.approx(2e-3 * study.SCALE.get(name, 1))
+        assert cell[study.RATE] * cell[study.DECAY] == pytest.approx(2e-4)
 
 
 def test_the_seeds_that_choose_do_not_compare():
@@ -79,6 +111,23 @@ def test_the_seeds_that_choose_do_not_compare():
     np.testing.assert_array_equal(best.chosen, [80, 100])  # 20 after their jump.
     np.testing.assert_array_equal(best.times, [140, 150, 160, 170, 180, np.inf])
     np.testing.assert_array_equal(best.memorized, [40] * 6)
+
+
+def test_a_cell_without_other_seeds_is_not_compared_though_it_is_chosen():
+    members = runs_of("adamw", SOON, chosen=(90, 110), cell=GRID[0])
+    members += runs_of("adamw", (), chosen=(60, 80), cell=GRID[1])
+    best = study.best_cells(members)["adamw"]
+    assert (best.rate, best.decay) == GRID[0] and not best.again
+    assert _column(study.table(members), "chosen at") == ["120*"]
+    members += runs_of("adamw", SOON, cell=GRID[1])[2:]
+    best = study.best_cells(members)["adamw"]
+    assert (best.rate, best.decay) == GRID[1] and best.again
+    assert _column(study.table(members), "chosen at") == ["90"]
+
+
+def _column(table, header):
+    (found,) = (list(c.cells) for c in table.columns if c.header == header)
+    return found
 
 
 def test_a_censored_run_counts_as_last_in_the_choice():
@@ -99,44 +148,49 @@ def test_p_values_are_those_of_holm():
     # All 924 ways to choose six of twelve; two are as far apart. Two tests.
     assert tests["muon"].p_value == pytest.approx(2 * 2 / 924)
     assert (tests["muon"].later, tests["stablemax"].later) == (0, 0.5)
+    # Recipes without a claim are corrected among themselves.
+    members += runs_of("lion", SOON)
+    tests = study.compare(study.best_cells(members))
+    assert tests["muon"].p_value == pytest.approx(2 * 2 / 924)
+    assert tests["lion"].p_value == pytest.approx(2 / 924)
 
 
-def verdicts(members):
-    return {claim.text.split()[0]: claim.verdict for claim in study.claims(members)}
+def judged(members):
+    return {claim.text.split()[0]: claim.holds for claim in study.claims(members)}
 
 
 def test_claims_hold_fail_and_wait():
     members = runs_of("adamw", LATE, chosen=(150, 150))
-    assert set(verdicts([]).values()) == {"undecided"}
+    assert set(judged([]).values()) == {None}
     for name in study.COMPARED:
-        assert verdicts(members + runs_of(name, SOON))[name] == "holds"
-        assert verdicts(members + runs_of(name, LATE))[name] == "undecided"
-        assert verdicts(members)[name] == "undecided"
+        assert judged(members + runs_of(name, SOON))[name] is True
+        assert judged(members + runs_of(name, LATE))[name] is None
+        assert judged(members)[name] is None
         fast = runs_of("adamw", SOON, chosen=(30, 30))
-        assert verdicts(fast + runs_of(name, LATE))[name] == "fails"
+        assert judged(fast + runs_of(name, LATE))[name] is False
         running = runs_of(name, SOON[:5]) + [run(name, None, 7, state="running")]
-        assert verdicts(members + running)[name] == "undecided"
+        assert judged(members + running)[name] is None
 
 
 def test_too_few_seeds_decide_nothing():
     members = runs_of("adamw", LATE[:3]) + runs_of("muon", SOON[:3])
-    assert verdicts(members)["muon"] == "undecided"
-    assert verdicts(runs_of("adamw", ()) + runs_of("muon", ()))["muon"] == "undecided"
+    assert judged(members)["muon"] is None
+    assert judged(runs_of("adamw", ()) + runs_of("muon", ()))["muon"] is None
 
 
 def test_the_baseline_must_generalize_late():
-    assert verdicts(runs_of("adamw", LATE))["Tuned"] == "holds"
-    assert verdicts(runs_of("adamw", [None] * 6))["Tuned"] == "fails"
-    assert verdicts(runs_of("adamw", SOON, train=70))["Tuned"] == "fails"
-    assert verdicts(runs_of("adamw", SOON[:-1]) + [
+    assert judged(runs_of("adamw", LATE))["Tuned"] is True
+    assert judged(runs_of("adamw", [None] * 6))["Tuned"] is False
+    assert judged(runs_of("adamw", SOON, train=70))["Tuned"] is False
+    assert judged(runs_of("adamw", SOON[:-1]) + [
         run("adamw", None, 7, state="running")
-    ])["Tuned"] == "undecided"  # fmt: skip
+    ])["Tuned"] is None  # fmt: skip
 
 
 def test_a_claim_gives_its_numbers():
     members = runs_of("adamw", LATE) + runs_of("muon", SOON)
     found = next(c for c in study.claims(members) if c.text.startswith("muon"))
-    assert found.evidence == (
+    assert found.measured == (
         "later than AdamW in 0.00 of the pairs (0.50: neither), p = 0.002 after Holm, "
         "6 against 6 seeds."
     )
