@@ -385,10 +385,8 @@ def _list(values: Sequence[int]) -> str:
 
 
 def _caption(runs: Sequence[Run], budget: int) -> str:
-    members = [run for run in runs if recipe_of(run) not in SCALE]
-    values = lambda key: ", ".join(
-        f"{x:g}" for x in run_folders.values_of(members, key)
-    )
+    plain = [run for run in runs if recipe_of(run) not in SCALE]
+    values = lambda key: ", ".join(f"{x:g}" for x in run_folders.values_of(plain, key))
     scaled = ", ".join(f"{name} {scale:g}" for name, scale in SCALE.items())
     return (
         f"One grid for all: rate {values(RATE)}, decay {values(DECAY)} (rates times, "

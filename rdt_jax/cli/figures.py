@@ -24,6 +24,7 @@ def show(options: argparse.Namespace, plan) -> None:
     from rich.console import Console
 
     from rdt_jax.analysis import runs as run_folders
+    from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import save
 
     with exits.mistakes():
@@ -36,8 +37,7 @@ def show(options: argparse.Namespace, plan) -> None:
     console = Console()
     console.print(plan.study.table(runs))
     for claim in plan.study.claims(runs):
-        text = f"{claim.verdict.upper()}: {claim.text} ({claim.source})"
-        console.print(f"{text}\n  {claim.evidence}", markup=False, highlight=False)
+        console.print(drawing.text(claim), markup=False, highlight=False)
     folder = options.workdir / "sweeps" / plan.name / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     provenance = save.provenance(runs)
