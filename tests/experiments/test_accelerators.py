@@ -182,6 +182,7 @@ def test_the_baseline_must_generalize_late():
     assert judged(runs_of("adamw", LATE))["Tuned"] is True
     assert judged(runs_of("adamw", [None] * 6))["Tuned"] is False
     assert judged(runs_of("adamw", SOON, train=70))["Tuned"] is False
+    assert judged(runs_of("adamw", [None] * 4))["Tuned"] is None  # Too few seeds.
     assert judged(runs_of("adamw", SOON[:-1]) + [
         run("adamw", None, 7, state="running")
     ])["Tuned"] is None  # fmt: skip
