@@ -120,6 +120,16 @@ def retrieval(found: Binding) -> tuple[np.ndarray, np.ndarray]:
     return first, second
 
 
+def summarize(found: Binding) -> dict[str, float]:
+    """Returns the most that any head gives to each hop's source, by group."""
+    hops = zip(("r1 to h", "answer to r1"), retrieval(found), strict=True)
+    return {
+        f"{name}, {group}": score[index].max()
+        for name, score in hops
+        for index, group in enumerate(questions.GROUPS)
+    }
+
+
 def roles(found: Binding, *, margin: float = 0.2) -> np.ndarray:
     """Names for every head and query the position it attends to: int64 [G, E, H, T].
 

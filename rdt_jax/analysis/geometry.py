@@ -121,6 +121,25 @@ def measure(
     )
 
 
+def alignment(found: Geometry) -> np.ndarray:
+    """Compares the state at r1 with its bridge and with other entities, [G, E + 1].
+
+    Returns:
+      The mean cosine with the embedding of the one, less that with those of the rest.
+    """
+    return found.to_embedding - found.to_other_embeddings
+
+
+def summarize(found: Geometry) -> dict[str, float]:
+    """Returns the best alignment over depths, by group, and the ranks at the end."""
+    best = alignment(found).max(axis=1)
+    names = (f"bridge alignment, {group}" for group in questions.GROUPS)
+    ranks = zip(POSITIONS, found.effective_rank[:, -1].tolist(), strict=True)
+    return dict(zip(names, best.tolist(), strict=True)) | {
+        f"effective rank at {position}": rank for position, rank in ranks
+    }
+
+
 def between(
     before: recurrent.Params,
     after: recurrent.Params,

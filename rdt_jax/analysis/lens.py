@@ -31,6 +31,7 @@ class Lens(NamedTuple):
       accuracy: float64 [G, W, E + 1, T], share of rows in which the word ranks first.
       reciprocal_rank: float64 [G, W, E + 1, T], mean of 1 / rank.
       median_rank: float64 [G, W, E + 1, T], from 1.
+      answer_position: int64 scalar, where the answer is read.
       rows: int64 [G], questions behind each number.
       stage: int64 [E + 1], index into `trace.STAGES` of the block that made the state.
       loop: int64 [E + 1], its loop from 1; 0 outside the core.
@@ -40,6 +41,7 @@ class Lens(NamedTuple):
     accuracy: np.ndarray
     reciprocal_rank: np.ndarray
     median_rank: np.ndarray
+    answer_position: np.ndarray
     rows: np.ndarray
     stage: np.ndarray
     loop: np.ndarray
@@ -86,11 +88,43 @@ def measure(
         accuracy=questions.average(ranks == 1, asked.group),
         reciprocal_rank=questions.average(1 / ranks, asked.group),
         median_rank=median,
+        answer_position=np.array(asked.answer_positions[0, 0]),
         rows=questions.count(asked.group),
         stage=np.array([0, *(trace.STAGES.index(place.stage) for place in places)]),
         loop=np.array([0, *((p.loop + 1) * (p.stage == "core") for p in places)]),
         block=np.array([0, *(place.block + 1 for place in places)]),
     )
+
+
+def bridge_at_r1(found: Lens) -> np.ndarray:
+    """Returns the accuracy of the bridge at r1, float64 [G, E + 1]."""
+    return found.accuracy[:, WHAT.index("bridge"), :, questions.FIRST]
+
+
+def target_at_answer(found: Lens) -> np.ndarray:
+    """Returns the accuracy of the target where the answer is read, [G, E + 1]."""
+    return found.accuracy[:, WHAT.index("target"), :, int(found.answer_position)]
+
+
+def first_depth(accuracy: np.ndarray, level: float) -> float:
+    """Returns the first effective depth at which [E + 1] reaches `level`; inf for none.
+
+    Args:
+      accuracy: by effective depth; NaN reaches nothing.
+      level: in (0, 1].
+    """
+    reached = np.flatnonzero(accuracy >= level)
+    return float(reached[0]) if reached.size else np.inf
+
+
+def summarize(found: Lens) -> dict[str, float]:
+    """Returns the best accuracy over depths of bridge and target, by group."""
+    best = {"bridge at r1": bridge_at_r1(found), "target": target_at_answer(found)}
+    return {
+        f"{name}, {group}": values[index].max()
+        for name, values in best.items()
+        for index, group in enumerate(questions.GROUPS)
+    }
 
 
 @functools.partial(jax.jit, static_argnames=("config", "num_loops"))

@@ -115,6 +115,13 @@ def measure(
     )
 
 
+def summarize(found: Patching) -> dict[str, float]:
+    """Returns the best recovery over blocks by a state at r1, by group."""
+    best = found.recovered[:, :, questions.FIRST].max(axis=1)
+    names = (f"recovered by r1, {group}" for group in questions.GROUPS)
+    return dict(zip(names, best.tolist(), strict=True))
+
+
 def corrupt(
     asked: questions.Questions, tails: np.ndarray, corruption: str
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -21,16 +21,27 @@ import jax
 import numpy as np
 
 from rdt_jax import registry, tasks
+from rdt_jax.analysis import binding, geometry, lens, patching
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import checkpoint as checkpoints_on_disk
 from rdt_jax.training import environment, records
 
 # name -> measure(params, config, table) -> NamedTuple of arrays.
-MEASURES: dict[str, Callable[..., Any]] = {}
+MEASURES: dict[str, Callable[..., Any]] = {
+    "binding": binding.measure,
+    "geometry": geometry.measure,
+    "lens": lens.measure,
+    "patching": patching.measure,
+}
 # name -> the numbers of a result that are worth a line; of a measure that is not named
 # here, its fields without axes.
-SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {}
+SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
+    "binding": binding.summarize,
+    "geometry": geometry.summarize,
+    "lens": lens.summarize,
+    "patching": patching.summarize,
+}
 
 _PACKAGES = ("jax", "numpy", "rdt_jax")
 
