@@ -1,6 +1,6 @@
 """Who attends to whom, block by block: how a question's parts are bound together.
 
-Reference: Wang et al. (2024), arXiv:2405.15071, Section 3.2 and Figure 4: the circuit
+Reference: Wang et al. (2024), arXiv:2405.15071, Figure 4: the circuit
 of a two-hop question fetches the bridge at r1, from h, and then the target where the
 answer is read, from r1. Head roles and their change are our own measures.
 """

@@ -1,7 +1,7 @@
 """Which entity can be read off every state on the way: the logit lens.
 
 References: Kohli et al. (2026), arXiv:2604.07822, Section 5.2 and Figure 4; Wang et al.
-(2024), arXiv:2405.15071, Section 3.2, for the reciprocal rank. A state is given to the
+(2024), arXiv:2405.15071, Figure 4, for the reciprocal rank. A state is given to the
 final norm and the output matrix as if it were the last one; a coda is not run on it.
 """
 

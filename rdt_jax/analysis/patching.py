@@ -1,7 +1,7 @@
 """Where the answer is decided: activation patching over block and position.
 
 References: Kohli et al. (2026), arXiv:2604.07822, Appendix E and Figure 11; Wang et al.
-(2024), arXiv:2405.15071, Section 3.2 (causal tracing). A question is corrupted: other
+(2024), arXiv:2405.15071, Figure 4 (causal tracing). A question is corrupted: other
 words of the same type, another answer. Then one state of the clean pass is *restored*
 in the corrupted one, and the rest of the pass runs on; or one state of the corrupted
 pass *breaks* the clean one.
