@@ -19,7 +19,7 @@ STAGES = {
 NAMES = {
     "memorized": "memorized",
     "id": "ID generalized",
-    "end": "OOD generalized, or the end",
+    "end": "OOD, or the end",
 }
 KINDS = tuple(dict.fromkeys(kind for kinds in STAGES.values() for kind in kinds))
 
@@ -83,7 +83,7 @@ def models(runs: Sequence[Run]) -> dict[tuple[int, int], list[Run]]:
 
 def model_name(loops: int, blocks: int) -> str:
     """Says how often how many blocks are run: `4 x 2 blocks` for four loops."""
-    return f"{blocks} blocks, no loop" if loops == 1 else f"{loops} x {blocks} blocks"
+    return f"{loops} x {blocks} blocks"
 
 
 def step_of(seen: Seen) -> int:

@@ -26,7 +26,10 @@ from rdt_jax.figures import page
 from rdt_jax.figures.grokking import SPLIT_COLORS, SPLIT_NAMES
 
 DEPTH = "effective depth (blocks run so far)"
-BAND = "Median over seeds; band: lowest to highest seed; n: seeds with this checkpoint."
+BAND = (
+    "Median over seeds; band: lowest to highest seed; n: seeds with this checkpoint. "
+    "Dotted: between two loops."
+)
 STYLES = ("-", (0, (4, 2)))  # of the two quantities in a panel
 
 # Rows of questions in a map of patching: (stage, group).
@@ -156,6 +159,8 @@ def geometry(members: Sequence[Run]) -> Figure:
 def patching(members: Sequence[Run]) -> Figure:
     """Draws maps of what a restored state recovers: one row of panels per model.
 
+    As Kohli et al. (2026), arXiv:2604.07822, Figure 11, for all positions.
+
     Args:
       members: runs of one study, with their stored patching.
 
@@ -169,9 +174,9 @@ def patching(members: Sequence[Run]) -> Figure:
         title=f"Which states bring the answer back: {_task(members)}",
         notes=(
             "h and r1 are replaced, then one state of the clean pass is restored. "
-            "Color: share of questions with the clean answer again (median over seeds).",
+            "Color: share with the clean answer again (median over seeds).",
             "Only questions that the clean pass answers and the corrupted does not; "
-            "n: seeds, and questions of the seed with the fewest.",
+            "n: seeds, and questions of the seed with the fewest. Dotted: between loops.",
         ),
         handles=[patches.Patch(fc="#f0f0f0", ec=page.RULE, label="no such question")],
         label="effective depth of the restored state (blocks run before it)",
@@ -183,9 +188,13 @@ def patching(members: Sequence[Run]) -> Figure:
     for row, ((loops, blocks), runs) in zip(panels, models.items(), strict=True):
         for panel, (stage, group) in zip(row, MAPS, strict=True):
             seen = stages.look(runs, "patching", stage)
-            name = f"{stages.NAMES[stage]}: {SPLIT_NAMES[group]}"
-            panel.set_title(name if row is panels[0] else "", fontsize=page.SMALL)
-            _draw_map(panel, seen, questions.GROUPS.index(group), loops, blocks)
+            index = questions.GROUPS.index(group)
+            title = f"{stages.NAMES[stage]}: {SPLIT_NAMES[group]}"
+            rows = [int(s.result.rows[index]) for s in seen if s.result.rows[index]]
+            if rows:
+                title += f"; n = {len(rows)}, {min(rows)}"
+            panel.set_title(title, fontsize=page.SMALL)
+            _draw_map(panel, seen, index, loops, blocks)
         page.label_row(row[-1], stages.model_name(loops, blocks))
     _draw_colorbar(figure, [row[-1] for row in panels])
     return figure
@@ -255,8 +264,6 @@ def _by_stage(
 ) -> Figure:
     """Draws one row of panels per model and one column per stage."""
     models = stages.models(members)
-    if not models:
-        raise ValueError("At least one run is drawn, got none.")
     figure, panels = page.make(
         len(models),
         len(stages.STAGES),
@@ -275,12 +282,13 @@ def _by_stage(
             )
             panel.set_ylim(bottom, 1.04)
             panel.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-            panel.set_xlim(-0.3, loops * blocks + 0.3)
+            first = 1 if what == "binding" else 0
+            panel.set_xlim(first - 0.3, loops * blocks + 0.3)
             panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
             panel.tick_params(labelbottom=True)
             panel.grid(True, axis="y", color="#ececec", lw=0.6)
             panel.set_axisbelow(True)
-            _draw_loops(panel, loops, blocks, 0.5 if what == "binding" else 0)
+            _draw_loops(panel, loops, blocks, first / 2)
             if not seen:
                 page.write_in(panel, "no run with this analysis")
                 continue
@@ -340,16 +348,10 @@ def _draw_map(
                     va="center", fontsize=page.SMALL - 1, color=page.ink_on(color),
                 )  # fmt: skip
     _draw_loops(panel, loops, blocks, -0.5)
-    fewest = min(int(s.result.rows[group]) for s in counted)
-    panel.annotate(
-        f"n = {len(counted)}, {fewest}", (1, 1), xycoords="axes fraction",
-        xytext=(0, 2), textcoords="offset points", ha="right", va="bottom",
-        fontsize=page.SMALL - 1, color=page.FAINT,
-    )  # fmt: skip
 
 
 def _palette() -> Any:
-    return matplotlib.colormaps["cividis_r"]
+    return matplotlib.colormaps["Blues"]
 
 
 def _draw_colorbar(figure: Figure, column: Sequence[axes.Axes]) -> None:
