@@ -26,6 +26,8 @@ def test_every_query_attends_to_the_word_before(found):
         np.testing.assert_allclose(score, 1, atol=1e-3)
     np.testing.assert_array_equal(binding.roles(found)[0, 0, 0], [0, 0, 1])
     assert found.answer_position == 2
+    summary = binding.summarize(found)
+    assert len(summary) == 6 and summary["answer to r1, ood"] > 0.99
     assert found.loop.tolist() == [1, 2] and found.rows.tolist() == [5, 5, 5]
 
 

@@ -20,7 +20,7 @@ def looped(root):
 
 @pytest.fixture(scope="module")
 def found(looped):
-    return geometry.measure(*looped, per_group=40, batch_size=40)
+    return geometry.measure(*looped, per_group=40, batch_size=9)
 
 
 def test_the_bridge_becomes_its_embedding_once_it_is_fetched(found):
@@ -28,6 +28,10 @@ def test_the_bridge_becomes_its_embedding_once_it_is_fetched(found):
     assert own.shape == (3, 3)
     assert (np.abs(own[:, 0]) < 0.2).all()
     assert (own[:, 1:] > 0.8).all() and (others[:, 1:] < 0.1).all()
+    np.testing.assert_array_equal(geometry.alignment(found), own - others)
+    summary = geometry.summarize(found)
+    assert summary["bridge alignment, ood"] == (own - others)[2].max()
+    assert summary["effective rank at r1"] == found.effective_rank[FIRST, -1]
     # As a subject the entity is carried along as well, so less alike.
     assert (found.to_subject[:, 1] > 0.5).all()
     assert (found.to_other_subjects[:, 1] < 0.1).all()
@@ -37,7 +41,7 @@ def test_a_bridge_that_is_not_fetched_has_no_direction(root):
     _, _, table = planted.make(root)
     known = (questions.facts(table) >= 0) & ~planted.ood_facts(table)
     params, config, _ = planted.make(root, [known, known])
-    found = geometry.measure(params, config, table, per_group=40, batch_size=40)
+    found = geometry.measure(params, config, table, per_group=40, batch_size=9)
     assert (found.to_embedding[:2, 1] > 0.8).all()
     assert np.abs(found.to_embedding[2]).max() < 0.3
     assert found.ood_to_practiced[1] - found.ood_to_others[1] < 0.5
@@ -57,10 +61,10 @@ def test_cka_of_depths_and_of_checkpoints(looped, found):
         assert 0 < part[0, 2] < 0.9
     assert (found.effective_rank > 1).all()
     params, config, table = looped
-    same = geometry.between(params, params, config, table, per_group=40, batch_size=40)
+    same = geometry.between(params, params, config, table, per_group=40, batch_size=9)
     np.testing.assert_allclose(same, 1)
     other = params | {"core": [params["core"][0] | {"mlp": _nothing(params)}]}
-    less = geometry.between(params, other, config, table, per_group=40, batch_size=40)
+    less = geometry.between(params, other, config, table, per_group=40, batch_size=9)
     np.testing.assert_allclose(less[:, 0], 1)
     assert (less[FIRST, 1:] < 0.95).all()
 

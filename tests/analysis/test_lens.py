@@ -20,7 +20,7 @@ TRAIN, ID, OOD = range(3)
 @pytest.fixture(scope="module")
 def looped(root):
     params, config, table = planted.make(root)
-    return lens.measure(params, config, table, per_group=7), table
+    return lens.measure(params, config, table, per_group=7, batch_size=7), table
 
 
 def test_the_bridge_stands_at_r1_before_the_target_stands_at_r2(looped):
@@ -37,6 +37,13 @@ def test_the_bridge_stands_at_r1_before_the_target_stands_at_r2(looped):
     assert found.loop.tolist() == [0, 1, 2]
     assert found.block.tolist() == [0, 1, 1]
     assert found.stage.tolist() == [0, 2, 2]
+    assert found.answer_position == SECOND
+    summary = lens.summarize(found)
+    assert summary == {
+        f"{what}, {group}": 1
+        for what in ("bridge at r1", "target")
+        for group in ("train", "id", "ood")
+    }
     right = found.accuracy == 1
     assert ((found.reciprocal_rank == 1) == right).all()
     assert (found.median_rank[right] == 1).all()
@@ -46,21 +53,21 @@ def test_what_a_block_does_not_know_is_not_decoded(root):
     _, _, table = planted.make(root)
     every = questions.facts(table) >= 0
     params, config, _ = planted.make(root, [every, every & ~planted.ood_facts(table)])
-    found = lens.measure(params, config, table, per_group=5, batch_size=4)
+    found = lens.measure(params, config, table, per_group=5, batch_size=7)
     assert found.loop.tolist() == [0, 1, 1] and found.block.tolist() == [0, 1, 2]
     np.testing.assert_array_equal(found.accuracy[:, BRIDGE, 1, FIRST], 1)
     np.testing.assert_array_equal(found.accuracy[:, TARGET, 2, SECOND], [1, 1, 0])
 
 
-def test_more_loops_than_trained_and_groups_without_rows(root, looped):
+def test_other_loops_than_trained_and_groups_without_rows(root, looped):
     params, config, table = planted.make(root)
-    found = lens.measure(params, config, table, per_group=2, num_loops=3)
-    assert found.accuracy.shape == (3, 2, 4, 3)
+    found = lens.measure(params, config, table, per_group=4, num_loops=1, batch_size=7)
+    assert found.accuracy.shape == (3, 2, 2, 3)
     split = table.split.copy()
     split[table.rows_of("ood")] = 5  # unused
     less = dataclasses.replace(table, split=split)
-    found = lens.measure(params, config, less, per_group=3)
-    assert np.isnan(found.accuracy[OOD]).all() and found.rows.tolist() == [3, 3, 0]
+    found = lens.measure(params, config, less, per_group=4, batch_size=7)
+    assert np.isnan(found.accuracy[OOD]).all() and found.rows.tolist() == [4, 4, 0]
     assert np.isfinite(found.accuracy[:OOD]).all()
 
 
@@ -72,7 +79,7 @@ def test_at_the_end_it_is_the_accuracy_of_the_model(root):
     logits = apply(
         params, asked.tokens, asked.answer_positions, model, num_loops=1
     ).logits[:, 0]
-    found = lens.measure(params, config, table, per_group=6, num_loops=1)
+    found = lens.measure(params, config, table, per_group=6, num_loops=1, batch_size=7)
     right = np.asarray(logits).argmax(-1) == asked.targets
     expected = questions.average(right, asked.group)
     np.testing.assert_array_equal(found.accuracy[:, TARGET, -1, SECOND], expected)
@@ -82,6 +89,12 @@ def test_ranks_count_ties_and_nan_against_the_word():
     logits = jnp.array([[[3.0, 1, 2, 1], [0, 0, 0, 0], [np.nan] * 4]])  # [1, 3, 4]
     ranks = lens.rank(logits, jnp.array([[0, 3]]))
     assert ranks.tolist() == [[[1, 4, 4], [4, 4, 4]]]
+
+
+def test_the_first_depth_that_reaches_a_level():
+    accuracy = np.array([np.nan, 0.2, 0.5, 0.4, 0.9])
+    levels = [lens.first_depth(accuracy, level) for level in (0.1, 0.5, 0.6, 0.95)]
+    assert levels == [1, 2, 4, np.inf]
 
 
 def test_bridges_come_from_the_one_hop_rows(looped):

@@ -26,6 +26,7 @@ def test_the_planted_sites_are_found(looped):
     np.testing.assert_array_equal(found.rows, found.asked)
     assert found.asked.max() == 6 and found.asked.min() > 2
     assert found.loop.tolist() == [1, 2] and found.block.tolist() == [1, 1]
+    assert set(patching.summarize(found).values()) == {1}
 
 
 def test_of_a_prefix_neither_word_alone_brings_the_answer_back(looped):
@@ -41,7 +42,9 @@ def test_a_question_that_is_not_answered_does_not_count(root):
     params, config, table = planted.make(root)
     every = questions.facts(table) >= 0
     params, config, _ = planted.make(root, [every, every & ~planted.ood_facts(table)])
-    found = patching.measure(params, config, table, corruption="h", per_group=6)
+    found = patching.measure(
+        params, config, table, corruption="h", per_group=6, batch_size=5
+    )
     assert found.rows[OOD] == 0 and found.asked[OOD] > 2
     assert found.rows[TRAIN] == found.asked[TRAIN]
     for effect in (found.recovered, found.effect, found.lost, found.damage):
