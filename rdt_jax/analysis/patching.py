@@ -80,14 +80,19 @@ def measure(
       batch_size: questions at a time.
 
     Raises:
-      ValueError: if the corruption is unknown, or the table has no two-hop questions
-        with known bridges.
+      ValueError: if the corruption is unknown, the table has no two-hop questions with
+        known bridges, or none that can be corrupted.
     """
     model = presets.model_config(config, table)
     loops = config.recurrence.num_loops if num_loops is None else num_loops
     asked = questions.sample(table, per_group)
     tokens, answers = corrupt(asked, questions.facts(table), corruption)
     kept = np.flatnonzero(answers >= 0)
+    if not kept.size:
+        raise ValueError(
+            f"no question has another answer with {corruption} replaced: the table has "
+            "too few facts."
+        )
     found = questions.in_chunks(
         functools.partial(_passes, params, config=model, num_loops=loops),
         batch_size,

@@ -22,7 +22,7 @@ class Questions(NamedTuple):
     """N two-hop rows of a table.
 
     Attributes:
-      tokens: int32 [N, T], from `h r1 r2`.
+      tokens: int32 [N, T], from `h r1 r2`, up to where the last answer is read.
       answer_positions: int32 [N, 1].
       bridges: int32 [N], the token of the entity in the middle.
       targets: int32 [N].
@@ -73,7 +73,9 @@ def sample(table: tasks.Table, per_group: int) -> Questions:
         chosen.append(rows)
         group.append(np.full(rows.size, index))
     rows = np.concatenate(chosen)
-    tokens = table.tokens[rows]
+    # What follows the answer's position is padding, which no state before it sees.
+    length = table.answer_positions[rows, 0].max(initial=SECOND) + 1
+    tokens = table.tokens[rows, :length]
     return Questions(
         tokens=tokens,
         answer_positions=table.answer_positions[rows, :1],

@@ -122,6 +122,20 @@ def test_bridges_come_from_the_one_hop_rows(looped):
     assert set(questions.entities(table)) == set(range(1, 12))
 
 
+def test_questions_of_longer_tables_end_where_they_are_answered():
+    sizes = {"num_entities": 7, "num_relations": 3, "max_hops": 6, "max_train_hops": 4}
+    sizes |= {"train_per_hop": 30, "heldout_per_hop": 9, "answer_at": "answer_token"}
+    table = tasks.table_of("knowledge_depth", 0, sizes)
+    asked = questions.sample(table, 5)
+    assert asked.tokens.shape == (10, 4) and (asked.answer_positions == 3).all()
+    assert set(asked.tokens[:, 3]) == {table.vocab.index("<a>")}
+    assert questions.count(asked.group).tolist() == [5, 5, 0]
+    tails = questions.facts(table)
+    np.testing.assert_array_equal(
+        tails[asked.bridges, asked.tokens[:, SECOND]], asked.targets
+    )
+
+
 def test_other_tasks_are_refused():
     sizes = {"operation": "add", "modulus": 5, "train_fraction": 0.6}
     table = tasks.table_of("modular", 0, sizes)
