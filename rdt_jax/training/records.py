@@ -21,7 +21,7 @@ import ml_collections
 from rdt_jax import config as configs
 
 STATES = ("pending", "running", "preempted", "done", "failed")
-REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "error")
+REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "preempted", "error")
 
 _COUNTED = ("metrics.jsonl", "events.jsonl")
 _ROWS = (*_COUNTED, "timing.jsonl")
@@ -144,8 +144,9 @@ def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | 
 def truncate(folder: pathlib.Path, step: int) -> None:
     """Drops what a killed process left behind its newest checkpoint.
 
-    That is: rows of metrics, events and timing later than `step`, a damaged last line,
-    and files and pins that were being written. Only the holder of the run may call it.
+    That is: rows of metrics, events and timing and pins later than `step`, a damaged
+    last line, and files and pins that were being written. Every file of rows is
+    replaced, also one that loses nothing. Only the holder of the run may call it.
 
     Raises:
       ValueError: as `read_rows`.
@@ -158,8 +159,10 @@ def truncate(folder: pathlib.Path, step: int) -> None:
         _write_durably(temporary, b"".join(lines))
         temporary.replace(path)
     tidy(folder)
-    for unfinished in (folder / "transitions").glob("*.tmp"):
-        shutil.rmtree(unfinished)
+    for pin in (folder / "transitions").iterdir():
+        of = pin.name.rpartition("-")[2]
+        if not of.isdigit() or int(of) > step:  # Unfinished ones end in .tmp.
+            shutil.rmtree(pin)
 
 
 def tidy(folder: pathlib.Path) -> None:
