@@ -5,6 +5,7 @@ attempts ended, is in the workdir (`training.attempt`), since sweeps share packs
 is left follows from these; nobody keeps a list of it, so nobody can lose one.
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -185,6 +186,7 @@ def open_packs(folder: pathlib.Path) -> list[OpenPack]:
     ]
 
 
+@functools.cache
 def predictor() -> packs.Predict:
     """Returns a function that predicts bytes once for each signature."""
     known: dict[str, memory.Bytes] = {}
@@ -286,6 +288,22 @@ def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
                 )
                 failed.append(name)
     return failed
+
+
+def num_attempts(folder: pathlib.Path) -> int:
+    """Counts the attempts at the packs of a sweep so far."""
+    workdir = folder.parents[1]
+    return sum(len(attempt.past(workdir, pack.name)) for pack in _packs(folder))
+
+
+def failures(folder: pathlib.Path) -> list[tuple[spec.Overrides, str, dict[str, Any]]]:
+    """Returns (overrides, run_id, status) of the trials that failed."""
+    workdir = folder.parents[1]
+    found = [
+        (overrides, name, records.read_status(workdir / name))
+        for name, overrides in read_plan(folder)
+    ]
+    return [each for each in found if each[2]["state"] == "failed"]
 
 
 def request_stop(folder: pathlib.Path) -> None:

@@ -65,7 +65,7 @@ class Attempt(NamedTuple):
 
 
 class Watch:
-    """Remembers how claims looked and since when, to tell silent ones from live ones."""
+    """Remembers how claims looked, and since when: a live one changes."""
 
     def __init__(self) -> None:
         self._seen: dict[pathlib.Path, tuple[bytes, float, bool]] = {}
@@ -137,9 +137,9 @@ def under_way(workdir: pathlib.Path, watch: Watch) -> list[Claim]:
         if rest == ["json"]:
             newest[pack] = max(newest.get(pack, 0), int(number))
     found = []
-    for pack, number in newest.items():
-        claim = _claim(workdir, pack, number)
-        if _end(workdir, pack, number).name not in names:
+    for pack, last in newest.items():
+        claim = _claim(workdir, pack, last)
+        if _end(workdir, pack, last).name not in names:
             if (look := watch.look(claim)) != "gone":
                 runs = _parse(_read(claim) or b"").get("runs", [])
                 found.append(Claim(pack, runs, look))
