@@ -25,6 +25,7 @@ REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "preempted", "er
 
 _COUNTED = ("metrics.jsonl", "events.jsonl")
 _ROWS = (*_COUNTED, "timing.jsonl")
+_PENDING = {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None}
 _FOLDERS = ("analysis", "figures", "tensorboard", "transitions")
 
 
@@ -41,10 +42,7 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         for name in _ROWS:
             (folder / name).touch()
         write_json(folder / "environment.json", {})
-        write_json(
-            folder / "status.json",
-            {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None},
-        )
+        write_json(folder / "status.json", _PENDING)
         _write_first(folder / "config.json", configs.to_json(config))
     configs.read_run(folder)
 
@@ -69,7 +67,7 @@ def read_json(path: pathlib.Path) -> Any:
 def read_status(folder: pathlib.Path) -> dict[str, Any]:
     """Returns status.json of a run folder; a run without one is pending."""
     path = folder / "status.json"
-    return read_json(path) if path.exists() else {"state": "pending", "step": 0}
+    return read_json(path) if path.exists() else dict(_PENDING)
 
 
 def append(path: pathlib.Path, row: Mapping[str, Any]) -> None:
