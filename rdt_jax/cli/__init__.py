@@ -10,7 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from rdt_jax.cli import (
+    analyze,
     bench,
+    claims,
     exits,
     figures,
     import_ltg,
@@ -21,7 +23,7 @@ from rdt_jax.cli import (
 )
 
 # In the order of `rdt --help`.
-VERBS = (train, sweep, figures, tasks, import_ltg, inspect, bench)
+VERBS = (train, sweep, figures, claims, analyze, tasks, import_ltg, inspect, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
