@@ -275,6 +275,11 @@ def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
         if not open_ or attempt.holder(claims, pack.name, pack.runs) is not None:
             continue
         spent = _spent(pack)
+        if spent is not None:  # Unless an attempt has begun since we looked.
+            claims = attempt.under_way(workdir, watch)
+            held = attempt.holder(claims, pack.name, pack.runs) is not None
+            if held or _spent(pack) != spent:
+                continue
         for name, status in open_.items():
             if spent is None and status["state"] in ("running", "failed"):
                 _set_status(workdir / name, state="preempted", reason=None)

@@ -14,7 +14,6 @@ it may have had open are those that `records.truncate` replaces.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -23,9 +22,10 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rdt_jax.training import checkpoint, records
+from rdt_jax.training import shelf as shelves
 
 LEASE_SECONDS = 60.0
 LOST = "preempted"  # What became of an attempt that never said how it ended.
@@ -54,11 +54,13 @@ class Attempt(NamedTuple):
     """An attempt that is under way.
 
     Attributes:
+      number: from 1.
       view: the workdir, as long as no other attempt has begun.
       check: () -> None; raises BlockingIOError once another attempt has begun.
       end: (outcome, message, unfinished) -> None; says how it ended, as of `Past`.
     """
 
+    number: int
     view: pathlib.Path
     check: Callable[[], None]
     end: Callable[[str, str, Sequence[str]], None]
@@ -76,8 +78,8 @@ class Watch:
         if content is None:
             return "gone"
         value = _parse(content)
-        here = value.get("machine") == _machine()
-        if here and not _is_locked(claim):
+        here = value.get("machine") == shelves.machine()  # A claim that can be locked.
+        if here and not shelves.is_locked(claim):
             return "gone"
         now = time.monotonic()
         before, since, moved = self._seen.get(claim, (content, now, False))
@@ -160,6 +162,7 @@ def hold(
     *,
     lease: float = LEASE_SECONDS,
     watch: Watch | None = None,
+    mirror: shelves.Mirror | None = None,
 ) -> Iterator[Attempt]:
     """Begins an attempt at a pack, which is under way inside a `with`.
 
@@ -171,31 +174,42 @@ def hold(
       runs: names of its runs, whose folders exist.
       lease: seconds without a sign of life after which others may take over.
       watch: that has been looking at the claims of this workdir.
+      mirror: what the workdir is a copy of, where the claims are; None: of nothing.
 
     Raises:
       BlockingIOError: if another attempt trains the pack or one of the runs.
     """
     watch = watch or Watch()
+    shelf = mirror.shelf if mirror else shelves.own(workdir / "state")
     (workdir / "state").mkdir(parents=True, exist_ok=True)
     records.tidy(workdir / "state")
+    shelf.refresh()
     while other := holder(under_way(workdir, watch), pack, runs):
         if other.look == "alive":
             raise _refusal(other, pack, runs)
         time.sleep(lease / _BEATS / 2)
+        shelf.refresh()
     number = 1 + len(past(workdir, pack))
-    path = _claim(workdir, pack, number)
-    steps = checkpoint.steps_in(workdir / "packs" / pack / "checkpoints")
+    claim, ending, next_ = (
+        path.name
+        for path in (
+            _claim(workdir, pack, number),
+            _end(workdir, pack, number),
+            _claim(workdir, pack, number + 1),
+        )
+    )
+    steps = checkpoint.steps_in(workdir / "packs" / pack / "checkpoints") or [-1]
     content = {
-        "machine": _machine(),
+        "machine": shelves.machine() if shelf.locks else None,
         "host": platform.node(),
         "process": os.getpid(),
         "lease": lease,
-        "step": steps[-1] if steps else -1,
+        "step": mirror.newest(pack) if mirror else steps[-1],
         "runs": list(runs),
     }
 
     def check() -> None:
-        if _claim(workdir, pack, number + 1).exists():
+        if shelf.exists(next_):
             raise TakenOver(
                 f"Another process has taken over pack {pack}: this one gave no sign of "
                 f"life for {lease:g} s."
@@ -203,23 +217,24 @@ def hold(
 
     def end(outcome: str, message: str, unfinished: Sequence[str]) -> None:
         value = {"outcome": outcome, "message": message, "unfinished": [*unfinished]}
-        records.write_json(_end(workdir, pack, number), value)
+        shelf.write(ending, json.dumps(value).encode())
 
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(_create_locked(path, _beat(content, 0)))
+            rewrite = stack.enter_context(shelf.create(claim, _beat(content, 0)))
         except FileExistsError:
             raise _refusal(Claim(pack, runs, "alive"), pack, runs) from None
-        stack.enter_context(_beating(file, content))
+        stack.enter_context(_beating(rewrite, content))
+        shelf.refresh()
         # Whoever shares a run and looked before this claim was there is seen now.
         others = [c for c in under_way(workdir, watch) if c.pack != pack]
         if other := holder(others, pack, runs):
-            path.unlink()
+            shelf.remove(claim)
             raise _refusal(other, pack, runs)
         view = _make_view(workdir, pack, number, runs)
         stack.callback(shutil.rmtree, view, ignore_errors=True)
         check()
-        yield Attempt(view, check, end)
+        yield Attempt(number, view, check, end)
 
 
 def _make_view(workdir: pathlib.Path, pack: str, number: int, runs) -> pathlib.Path:
@@ -240,36 +255,8 @@ def _make_view(workdir: pathlib.Path, pack: str, number: int, runs) -> pathlib.P
     return view
 
 
-def _create_locked(path: pathlib.Path, content: bytes) -> IO[bytes]:
-    """Creates a file, with its content and locked from the first moment.
-
-    Raises:
-      FileExistsError: if it is there.
-    """
-    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
-    file = temporary.open("w+b", buffering=0)
-    try:
-        file.write(content)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:  # A file system without links.
-            file.close()
-            file = path.open("x+b", buffering=0)
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(content)
-    except BaseException:
-        file.close()
-        raise
-    finally:
-        temporary.unlink()
-    return file
-
-
 @contextlib.contextmanager
-def _beating(file: IO[bytes], content: dict[str, Any]) -> Iterator[None]:
+def _beating(rewrite: shelves.Rewrite, content: dict[str, Any]) -> Iterator[None]:
     """Rewrites a claim several times per lease, from a thread."""
     stop = threading.Event()
 
@@ -278,7 +265,7 @@ def _beating(file: IO[bytes], content: dict[str, Any]) -> Iterator[None]:
         while not stop.wait(content["lease"] / _BEATS):
             number += 1
             with contextlib.suppress(OSError):  # If it lasts, the lease runs out.
-                os.pwrite(file.fileno(), _beat(content, number), 0)
+                rewrite(_beat(content, number))
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -292,23 +279,6 @@ def _beating(file: IO[bytes], content: dict[str, Any]) -> Iterator[None]:
 def _beat(content: dict[str, Any], number: int) -> bytes:
     """Returns the text of a claim, equally long for every number."""
     return json.dumps(content | {"beat": f"{number:012}"}).encode() + b"\n"
-
-
-def _is_locked(path: pathlib.Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _machine() -> str:
-    """Names this machine since it was started: where a lock tells who is alive."""
-    path = pathlib.Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else platform.node()
 
 
 def _claim(workdir: pathlib.Path, pack: str, number: int) -> pathlib.Path:

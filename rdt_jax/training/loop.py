@@ -33,6 +33,7 @@ from rdt_jax.training import (
     optimizers,
     phases,
     records,
+    shelf,
     standing,
     step,
 )
@@ -77,6 +78,7 @@ def train(
     build: standing.Build = step.build,
     lease: float = attempt.LEASE_SECONDS,
     watch: attempt.Watch | None = None,
+    mirror: shelf.Mirror | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> list[dict[str, Any]]:
@@ -92,6 +94,7 @@ def train(
       lease: seconds without a sign of life of this process after which another may
         take over.
       watch: that has been looking at the attempts of this workdir.
+      mirror: what the workdir is a copy of, if it is one.
       stop_requested: asked after every dispatch; when it says True, the pack is
         checkpointed and its unfinished runs become `preempted`.
       report: takes what the user should know, such as a damaged checkpoint.
@@ -113,7 +116,11 @@ def train(
     name = pack_id(pack)
     if statuses := _over(workdir, names, name):
         return statuses
-    with attempt.hold(workdir, name, names, lease=lease, watch=watch) as held:
+    with attempt.hold(
+        workdir, name, names, lease=lease, watch=watch, mirror=mirror
+    ) as held:
+        if mirror:
+            mirror.restore(name, names)
         if statuses := _over(workdir, names, name):  # Since we looked.
             held.end("done", "", [])
             return statuses
@@ -125,19 +132,29 @@ def train(
             held.check()
             return stop_requested()
 
+        def commit(at: int) -> None:
+            held.check()
+            if mirror:
+                mirror.commit(held.number, name, names, at, held.check)
+
         try:
             for folder in folders:
                 records.check(folder)
             statuses = _train_held(
                 pack, workdir, view, exact, max_pins, build, stop,
-                lambda message: report(readable(message)),
+                lambda message: report(readable(message)), commit,
             )  # fmt: skip
+            if mirror:
+                mirror.publish(names, held.check)
         except Exception as error:
             held.check()
             reason = "oom" if _is_out_of_memory(error) else "error"
             message = readable(str(error))
             with contextlib.suppress(OSError):  # The disk may be what failed.
-                held.end(reason, message, _fail(view, names, reason, message))
+                unfinished = _fail(view, names, reason, message)
+                if mirror:
+                    mirror.publish(names, held.check)
+                held.end(reason, message, unfinished)
             raise
         left = [n for n, s in zip(names, statuses, strict=True) if not is_final(s)]
         held.end("stopped" if left else "done", "", left)
@@ -215,7 +232,7 @@ def _check_pack(workdir, run: str, status: dict[str, Any], pack: str) -> None:
 
 
 def _train_held(
-    pack, workdir, view, exact, max_pins, build, stop_requested, report
+    pack, workdir, view, exact, max_pins, build, stop_requested, report, commit
 ) -> list[dict[str, Any]]:
     from rdt_jax.data import tfds_builders  # It takes 0.3 s, and only training reads.
 
@@ -239,6 +256,7 @@ def _train_held(
         program=program,
         lanes=step.make_lanes(pack),
         boards=[],
+        commit=commit,
     )
     progress = standing.restore(setup)
     setup = standing.of_members(setup, progress.extra["members"])

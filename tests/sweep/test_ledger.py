@@ -4,7 +4,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import attempt, loop, records, step
+from rdt_jax.training import attempt, loop, records, shelf, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -79,7 +79,7 @@ def _attempts(workdir, run_ids, *ended, step=-1, unfinished=None):
     state.mkdir(exist_ok=True)
     begin = len(attempt.past(workdir, pack)) + 1
     for number, outcome in enumerate(ended, start=begin):
-        claim = {"machine": attempt._machine(), "step": step, "runs": run_ids}
+        claim = {"machine": shelf.machine(), "step": step, "runs": run_ids}
         records.write_json(state / f"{pack}.{number}.json", claim)
         if outcome is not None:
             end = {"outcome": outcome, "message": f"{outcome} {number}"}

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import attempt, loop, records
+from rdt_jax.training import attempt, loop, records, shelf
 
 _HOLD = """
 import pathlib, sys, time
@@ -177,7 +177,7 @@ def test_only_one_of_many_takes_over(tmp_path):
     with attempt.hold(tmp_path, "a", ["one"]):
         path = tmp_path / "state" / "a.1.json"
         with pytest.raises(FileExistsError):
-            attempt._create_locked(path, b"")
+            shelf._create_locked(path, b"")
         assert json.loads(path.read_text())["runs"] == ["one"]
     assert sorted(p.name for p in (tmp_path / "state").iterdir()) == ["a.1.json"]
 
