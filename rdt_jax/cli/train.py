@@ -72,11 +72,11 @@ def _train(options: argparse.Namespace) -> int:
 def _mesh(devices: int | None, config):
     """Returns the mesh of the devices that share a run's batches."""
     from rdt_jax import sharding
-    from rdt_jax.sweep import engines
+    from rdt_jax.sweep.devices import has_accelerator
 
-    has_accelerator = engines.has_accelerator()
+    on_cpu = not has_accelerator()
     if devices is None:
-        devices = 1 if has_accelerator else sharding.cores_for(config)
+        devices = sharding.cores_for(config) if on_cpu else 1
     if devices < 1:
         raise ValueError(f"--devices must be at least 1, got {devices}.")
     parts = devices * config.gradient.micro_batches
@@ -85,4 +85,4 @@ def _mesh(devices: int | None, config):
             f"batch_size ({config.batch_size}) must be a multiple of --devices times "
             f"gradient.micro_batches ({parts})."
         )
-    return sharding.make_mesh(devices, on_cpu=not has_accelerator)
+    return sharding.make_mesh(devices, on_cpu=on_cpu)
