@@ -100,15 +100,35 @@ class Fourier(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """`Fourier` at every checkpoint of a run, key frequencies being those at its end.
+    """`Fourier` at C checkpoints of a run, key frequencies being those at its end.
 
     Attributes:
       step: int64 [C], updates, ascending.
-      fourier: with a leading axis C.
+      is_key: bool [F].
+      share: float64 [C, R, F].
+      embedding_share: float64 [C, F].
+      gini: float64 [C, R].
+      embedding_gini: float64 [C].
+      loss: float64 [C, R, G].
+      restricted_loss: float64 [C, R, G].
+      excluded_loss: float64 [C, R, G].
+      excluded_by_frequency: float64 [C, R, F].
+      accuracy: float64 [C, R, G].
+      sum_squared_weights: float64 [C].
     """
 
     step: np.ndarray
-    fourier: Fourier
+    is_key: np.ndarray
+    share: np.ndarray
+    embedding_share: np.ndarray
+    gini: np.ndarray
+    embedding_gini: np.ndarray
+    loss: np.ndarray
+    restricted_loss: np.ndarray
+    excluded_loss: np.ndarray
+    excluded_by_frequency: np.ndarray
+    accuracy: np.ndarray
+    sum_squared_weights: np.ndarray
 
 
 def measure(
@@ -184,8 +204,12 @@ def progress(
     found = [
         measure(params_by_step[step], config, table, is_key=is_key) for step in steps
     ]
-    stacked = map(np.stack, zip(*found, strict=True))
-    return Progress(np.array(steps, np.int64), Fourier(*stacked))
+    over_time = {
+        name: np.stack([getattr(each, name) for each in found])
+        for name in Progress._fields
+        if name not in ("step", "is_key")
+    }
+    return Progress(step=np.array(steps, np.int64), is_key=is_key, **over_time)
 
 
 def pairs_of(config: ml_collections.ConfigDict, table: Table) -> Pairs:
@@ -245,8 +269,8 @@ def of_logits(logits: np.ndarray, pairs: Pairs, is_key: np.ndarray) -> Logits:
 def key_frequencies(share: np.ndarray) -> np.ndarray:
     """Says which frequencies are keys, bool [F].
 
-    Those that explain at least KEY_SHARE of the variance, and KEY_RATIO times as much as
-    a frequency does on average. Where all frequencies are used alike, none is a key.
+    Those that explain at least KEY_SHARE of the variance, and KEY_RATIO times as much
+    as a frequency does on average. Where all are used alike, none is a key.
 
     Args:
       share: [F], of `Fourier`.
@@ -291,7 +315,7 @@ def _by_answer(values: np.ndarray, answers: np.ndarray) -> np.ndarray:
 
 
 def _waves(values: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of the variance of values [N, D] along each frequency, and its norm, [F]."""
+    """Share of the variance of values [N, D] along each frequency, and norms, [F]."""
     means = _by_answer(values, answers)
     coefficients = np.einsum("fcw,cd->fwd", _basis(len(means)), means)
     power = np.square(coefficients).sum(axis=(1, 2)) * answers.size / len(means)

@@ -1,8 +1,8 @@
 """The outer eigenvalues of a matrix that is known by its products with vectors only.
 
-Reference: Arnoldi (1951), Quarterly of Applied Mathematics 9; of a symmetric matrix it is
-the iteration of Lanczos (1950). The basis is orthogonalized twice at every step, since
-in float32 once is not enough for steps that follow a converged eigenvalue.
+Reference: Arnoldi (1951), Quarterly of Applied Mathematics 9; of a symmetric matrix it
+is the iteration of Lanczos (1950). The basis is orthogonalized twice at every step,
+since once is not enough in float32.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# A product that lies in the span of the basis, up to this share of its norm (rounding in
-# float32), ends the iteration: all eigenvalues that the start leads to are then known.
+# A product that lies in the span of the basis, up to this share of its norm (rounding
+# in float32), ends the iteration: all eigenvalues that the start leads to are known.
 _INVARIANT = 1e-5
 
 
@@ -56,7 +56,7 @@ def project(
 
 
 def largest(projected: np.ndarray) -> np.ndarray:
-    """Returns the largest eigenvalue of symmetric matrices [..., K, K], float64 [...]."""
+    """Returns the largest eigenvalue of symmetric [..., K, K], float64 [...]."""
     projected = np.asarray(projected, np.float64)
     return np.linalg.eigvalsh((projected + np.swapaxes(projected, -1, -2)) / 2)[..., -1]
 

@@ -6,7 +6,6 @@ known: a censored run is known to be later than any time within its budget, and 
 is known of two censored ones.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,8 +39,8 @@ class PowerLaw(NamedTuple):
 
 
 def fit_power(
-    values: Sequence[float],
-    times: Sequence[float],
+    values: np.ndarray,
+    times: np.ndarray,
     budget: float,
     *,
     seed: int = 0,
@@ -108,7 +107,7 @@ def fit_power(
 
 
 def trend(
-    values: Sequence[float], times: Sequence[float], *, seed: int = 0
+    values: np.ndarray, times: np.ndarray, *, seed: int = 0
 ) -> statistics.Comparison:
     """Tests whether times rise or fall as a value grows.
 

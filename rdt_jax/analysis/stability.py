@@ -30,8 +30,8 @@ class Stability(NamedTuple):
       spectral_radius: float64 [N], largest modulus of the eigenvalues of the Jacobian
         of loop R + 1 at the states after loop R.
       state_norm: float64 [L, N], root mean square of the states after each loop.
-      distance: float64 [L, N], L2 distance between the states after each loop and before
-        it, divided by the norm of those before; NaN where these are zero.
+      distance: float64 [L, N], L2 distance between the states after each loop and
+        before it, divided by the norm of those before; NaN where these are zero.
       gradient_norm: float64 [L], L2 norm of the gradient by all parameters of the
         training loss, read out after so many loops.
     """
@@ -104,7 +104,7 @@ def measure(
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def _loops(params, rows: Any, model, trained: int, most: int, steps: int):
-    """States [1 + most, N, T, D] before the first loop and after each, and [N, K, K]."""
+    """States [1 + most, N, T, D], the first before any loop, and [N, K, K]."""
 
     def of_row(row):
         tokens, positions = (x[None] for x in row)
