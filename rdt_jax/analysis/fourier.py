@@ -4,7 +4,7 @@ A network that has understood c = a + b (mod p) computes a few waves cos(2 pi k 
 sin(2 pi k c / p) of the answer; one that has memorized has no preferred frequency k.
 Frequencies k and p - k are the same wave, so there are F = (p - 1) / 2 for an odd p.
 
-Reference: Nanda et al. (2023), arXiv:2301.05217, Sections 4 and 5. Differs from it:
+Reference: Nanda et al. (2023), arXiv:2301.05217. Differs from it:
 
 - The logits of any loop are analyzed, over the p residues only; the mean over residues,
   which no softmax sees, is taken off each pair's logits.
