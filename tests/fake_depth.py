@@ -111,7 +111,9 @@ def measured(
     # Of ROWS numbers in [0, 1), so many lie below an accuracy as it says; of each half
     # as well, since neighbors are in different halves.
     place = np.tile((np.arange(ROWS) + 0.5) / ROWS, levels.size)
-    right = np.array([[p < accuracy(k, r) for r in loops] for k, p in zip(hops, place)])
+    right = np.array(
+        [[p < accuracy(k, r) for r in loops] for k, p in zip(hops, place, strict=True)]
+    )
     margins = np.where(right, 1.0, -1.0)
     if margin is not None:
         margins = np.array([[margin(k, r) for r in loops] for k in hops])
