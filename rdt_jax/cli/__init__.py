@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from rdt_jax.cli import (
+    analyze,
     bench,
     exits,
     figures,
@@ -21,7 +22,7 @@ from rdt_jax.cli import (
 )
 
 # In the order of `rdt --help`.
-VERBS = (train, sweep, figures, tasks, import_ltg, inspect, bench)
+VERBS = (train, sweep, figures, analyze, tasks, import_ltg, inspect, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,10 @@
 """`rdt figures`: the table, the claims and the figures of a study."""
 
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
-from rdt_jax.cli import exits
+from rdt_jax.cli import analyze, exits
 from rdt_jax.cli import options as shared
 
 
@@ -34,6 +36,7 @@ def show(options: argparse.Namespace, plan) -> None:
                 f"No run of {plan.name} in {options.workdir} has been evaluated yet; "
                 "`rdt sweep` trains them."
             )
+        _analyze(plan.study, runs)
     console = Console()
     console.print(plan.study.table(runs))
     for claim in plan.study.claims(runs):
@@ -44,3 +47,10 @@ def show(options: argparse.Namespace, plan) -> None:
     for name, figure in plan.study.figures(runs).items():
         for path in save.save(figure, folder / name, provenance):
             print(path)
+
+
+def _analyze(study: Any, runs: Sequence[Any]) -> None:
+    """Computes what the study's figures and claims read of its models."""
+    analyses = getattr(study, "ANALYSES", {})
+    if analyses:  # A study without any needs no JAX here.
+        analyze.compute({run: analyses for run in runs})
