@@ -7,9 +7,17 @@ passes are its learnable recursion depth.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
+from rdt_jax.models import loop
 from rdt_jax.training import phases
+
+# The config keys that say how many loops an update takes.
+RECURRENCE = tuple(
+    f"recurrence.{key}" for key in ("sampling", "num_loops", "max_loops")
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +91,61 @@ def common_depth(runs: Sequence[Run]) -> int | None:
     learned = [progress(run).learned for run in runs]
     known = [hops for hops in learned if hops is not None]
     return min(known) if known and len(known) == len(learned) else None
+
+
+def by_recurrence(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Groups runs by how the loops of training are drawn.
+
+    Returns:
+      A name such as `R = 5`, or `R drawn from 2 to 8`, -> its runs by ascending seed;
+      fixed loop counts first, then by ascending most loops.
+
+    Raises:
+      ValueError: if runs of a group differ in more than their seed.
+    """
+    found: dict[str, list[Run]] = {}
+    for members in run_folders.group(runs, RECURRENCE).values():
+        found[name_of(members[0])] = members
+    return dict(sorted(found.items(), key=lambda item: _rank(item[1][0])))
+
+
+def name_of(run: Run) -> str:
+    """Says how the loops of a run's updates are drawn."""
+    recurrence = run.config.recurrence
+    if recurrence.sampling == "fixed":
+        return f"R = {recurrence.num_loops}"
+    counts = np.flatnonzero(loop.loop_distribution(recurrence))
+    return f"R drawn from {counts.min()} to {counts.max()}"
+
+
+def is_fixed(run: Run) -> bool:
+    """Says whether all updates of a run take the same number of loops."""
+    return run.config.recurrence.sampling == "fixed"
+
+
+def median_run(runs: Sequence[Run]) -> Run:
+    """Picks the run of the median rank by hops learned, to be drawn for the others.
+
+    Of runs that learned as many hops the sooner ranks higher; of an even number the
+    higher of the middle two is picked.
+
+    Raises:
+      ValueError: if there is no run.
+    """
+    if not runs:
+        raise ValueError("A median run needs at least one run, got none.")
+
+    def rank(run: Run) -> tuple[int, int]:
+        found = progress(run)
+        learned = found.learned or 1
+        return learned, -found.passed.get(learned, 0)
+
+    return sorted(runs, key=rank)[len(runs) // 2]
+
+
+def _rank(run: Run) -> tuple[bool, int, int]:
+    most = loop.loop_distribution(run.config.recurrence).size - 1
+    return not is_fixed(run), most, run.num_loops
 
 
 def _stages(run: Run) -> list[int]:

@@ -11,6 +11,7 @@ gain is owed to the choice.
 Shapes: N rows, H numbers of hops, M loop counts, A answers of a row.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -352,15 +353,17 @@ def _trajectories(params, model, table: Table, row: np.ndarray, num_loops: int):
     """Scores rows [N] after loops 1 to M: correct, margin and change, [N, M] each."""
     length = int(batches.lengths_of(table)[row].max())
     batch = batched(table, row, length, 4 * (num_loops + 1) * length * model.width)
-    score = jax.jit(
-        lambda params, batch: jax.lax.map(
-            lambda one: _score(params, one, model, num_loops), batch
-        )
-    )
+    scored = _score_batches(params, batch, model, num_loops)
     return tuple(
         np.asarray(values).transpose(0, 2, 1).reshape(-1, num_loops)[: row.size]
-        for values in score(params, batch)
+        for values in scored
     )
+
+
+@functools.partial(jax.jit, static_argnames=("model", "num_loops"))
+def _score_batches(params, batches, model, num_loops: int):
+    # Compiled once for all checkpoints of a run.
+    return jax.lax.map(lambda batch: _score(params, batch, model, num_loops), batches)
 
 
 def _score(params, batch, model, num_loops: int):

@@ -13,6 +13,7 @@ a share of that of a uniform guess, since vocabularies differ in size.
 Shapes: K settings, N rows, H numbers of hops, M loop counts, A answers of a row.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -214,14 +215,22 @@ def _pass(params, model, table: Table, row: np.ndarray, settings, num_loops: int
     length = int(batches.lengths_of(table)[row].max())
     width = model.vocab_size * table.targets.shape[1] + length * model.width
     batch = depth.batched(table, row, length, 4 * num_loops * width)
-    stop = jax.jit(
-        lambda params, batch: jax.lax.map(
-            lambda one: _stop(params, one, model, settings, num_loops), batch
-        )
-    )
-    loops, right = stop(params, batch)  # [batches, K, B], [batches, M, B]
+    loops, right = _stop_batches(params, batch, model, _frozen(settings), num_loops)
     join = lambda x: np.moveaxis(np.asarray(x), 1, 0).reshape(x.shape[1], -1)
     return join(loops)[:, : row.size], join(right)[:, : row.size].T
+
+
+def _frozen(settings) -> tuple[tuple[str, tuple[tuple[str, float], ...]], ...]:
+    return tuple((rule, tuple(thresholds.items())) for rule, thresholds in settings)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "settings", "num_loops"))
+def _stop_batches(params, batches, model, settings, num_loops: int):
+    """Returns loops [batches, K, B] and right answers [batches, M, B]."""
+    # Compiled once for all checkpoints of a run.
+    return jax.lax.map(
+        lambda batch: _stop(params, batch, model, settings, num_loops), batches
+    )
 
 
 def _stop(params, batch, model, settings, num_loops: int):
@@ -245,7 +254,7 @@ def _stop(params, batch, model, settings, num_loops: int):
     later = jnp.arange(MIN_LOOPS, num_loops + 1, dtype=jnp.int32)[:, None]  # [M - 1, 1]
     loops = []
     for rule, thresholds in settings:
-        holds = halting.RULES[rule].holds(now, before, **thresholds)  # [M - 1, B, A]
+        holds = halting.RULES[rule].holds(now, before, **dict(thresholds))  # [M - 1, B, A]
         stops = (holds | (targets < 0)[None]).all(axis=-1)
         loops.append(jnp.where(stops, later, num_loops).min(axis=0))
     return jnp.stack(loops).astype(jnp.int32), right
