@@ -3,8 +3,9 @@
 Stage k of the curriculum trains rows of up to k hops until held-out k-hop rows are
 learned. The paper draws the loops of an update from a clipped Poisson distribution in
 its main setting; these presets train its fixed R, and `recurrence.sampling` chooses
-another, as experiments/depth_extrapolation does. In the paper presets every number of hops has train rows: what is deeper
-than trained depends on the stage that a run reaches, read off the tag `hops`.
+another, as experiments/depth_extrapolation does. In the paper presets every number of
+hops has train rows: what is deeper than trained depends on the stage that a run
+reaches, read off the tag `hops`.
 
 Presets:
   smoke       seconds; the whole path, no science

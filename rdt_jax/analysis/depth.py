@@ -1,12 +1,7 @@
 """What accuracy becomes with the hops of a question and the loops at inference.
 
-References: Kohli et al. (2026), arXiv:2604.07822, Section 6, Figures 5, 7 and 8 and
-Appendix J; the change of the state by a further loop as in Geiping et al. (2025),
-arXiv:2502.05171.
-
-A loop count that is chosen because it scores best on some rows scores too well on them.
-Where a count is chosen, every other row chooses and the rest are scored, so that no
-gain is owed to the choice.
+References: Kohli et al. (2026), arXiv:2604.07822, Section 6 and Figures 5 and 8; the
+change of the state by a further loop as in Geiping et al. (2025), arXiv:2502.05171.
 
 Shapes: N rows, H numbers of hops, M loop counts, A answers of a row.
 """
@@ -23,11 +18,10 @@ from rdt_jax.data import batches
 from rdt_jax.models import cost, loop, presets, recurrent
 from rdt_jax.models.recurrent import Params
 from rdt_jax.tasks import Table
-from rdt_jax.training import losses, phases
+from rdt_jax.training import losses
 
 ROWS = 750  # of each number of hops, as Kohli et al. evaluate
 LOOPS = 24  # three times the most that they train with
-LEARNED = 0.6  # accuracy from which they count a number of hops as answered
 
 _HELD_OUT = ("id", "depth")
 _BATCH_BYTES = 2**27  # of what a batch keeps of all its loops, at the most
@@ -46,7 +40,7 @@ class Depth(NamedTuple):
         as a share of its L2 norm; 0 at a fixed point.
       levels: int64 [H], the numbers of hops, ascending.
       loops: int64 [M], 1 to M.
-      count: int64 [H], rows.
+      num_rows: int64 [H].
       accuracy: float64 [H, M].
       mean_margin: float64 [H, M].
       mean_change: float64 [H, M].
@@ -63,51 +57,13 @@ class Depth(NamedTuple):
     change: np.ndarray
     levels: np.ndarray
     loops: np.ndarray
-    count: np.ndarray
+    num_rows: np.ndarray
     accuracy: np.ndarray
     mean_margin: np.ndarray
     mean_change: np.ndarray
     first_hit: np.ndarray
     hit: np.ndarray
     flops: np.ndarray
-
-
-class Scaled(NamedTuple):
-    """Accuracy after as many loops as serve best, against that after a fixed number.
-
-    Attributes:
-      loops: int64 [H], the count that serves the choosing rows best, the least of
-        equals.
-      count: int64 [H], rows that are scored.
-      accuracy: float64 [H], of these after so many loops.
-      gain: float64 [H], over their accuracy after the fixed number.
-      error: float64 [H], standard error of the gain over rows.
-    """
-
-    loops: np.ndarray
-    count: np.ndarray
-    accuracy: np.ndarray
-    gain: np.ndarray
-    error: np.ndarray
-
-
-class Overthinking(NamedTuple):
-    """What further loops destroy of what loops had reached.
-
-    Attributes:
-      peak_loop: int64 [H], where the mean over the choosing rows is highest.
-      peak: float64 [H], mean over the scored rows there.
-      drop: float64 [H], of the scored rows, from there to the last loop.
-      error: float64 [H], standard error of the drop over rows.
-      index: float64 [H], the drop as a share of the peak; nan where the peak is not
-        positive.
-    """
-
-    peak_loop: np.ndarray
-    peak: np.ndarray
-    drop: np.ndarray
-    error: np.ndarray
-    index: np.ndarray
 
 
 def measure(
@@ -157,7 +113,7 @@ def assemble(
     flops: np.ndarray,
 ) -> Depth:
     """Completes what was measured row by row with what it is by number of hops."""
-    levels, count = np.unique(hops, return_counts=True)
+    levels, num_rows = np.unique(hops, return_counts=True)
     first = first_hits(correct)
     found = [first[(hops == level) & (first > 0)] for level in levels]
     return Depth(
@@ -168,12 +124,12 @@ def assemble(
         change=change,
         levels=levels,
         loops=np.arange(1, correct.shape[1] + 1),
-        count=count,
+        num_rows=num_rows,
         accuracy=by_hops(correct, hops),
         mean_margin=by_hops(margin, hops),
         mean_change=by_hops(change, hops),
         first_hit=np.array([part.mean() if part.size else np.nan for part in found]),
-        hit=np.array([part.size for part in found]) / count,
+        hit=np.array([part.size for part in found]) / num_rows,
         flops=flops,
     )
 
@@ -275,80 +231,6 @@ def by_hops(values: np.ndarray, hops: np.ndarray) -> np.ndarray:
     )
 
 
-def scaled(found: Depth, loops: int) -> Scaled:
-    """Compares the loop count that serves best with `loops`, hop by hop.
-
-    Raises:
-      ValueError: if `loops` was not measured.
-    """
-    if not 1 <= loops <= found.loops.size:
-        raise ValueError(f"1 to {found.loops.size} loops were measured, got {loops}.")
-    each = [
-        _choose(found.correct[found.hops == level].astype(float), loops - 1)
-        for level in found.levels
-    ]
-    return Scaled(
-        loops=np.array([1 + chosen for chosen, _, _ in each]),
-        count=np.array([best.size for _, best, _ in each]),
-        accuracy=np.array([best.mean() for _, best, _ in each]),
-        gain=np.array([difference.mean() for _, _, difference in each]),
-        error=np.array([_standard_error(difference) for _, _, difference in each]),
-    )
-
-
-def overthinking(found: Depth) -> Overthinking:
-    """Measures the decline of the mean logit margin from its peak to the last loop."""
-    each = [_choose(found.margin[found.hops == level], -1) for level in found.levels]
-    peak = np.array([best.mean() for _, best, _ in each])
-    drop = np.array([difference.mean() for _, _, difference in each])
-    index = np.full(peak.size, np.nan)
-    index[peak > 0] = drop[peak > 0] / peak[peak > 0]
-    return Overthinking(
-        peak_loop=np.array([1 + chosen for chosen, _, _ in each]),
-        peak=peak,
-        drop=drop,
-        error=np.array([_standard_error(difference) for _, _, difference in each]),
-        index=index,
-    )
-
-
-def reach(found: Depth, accuracy: np.ndarray, threshold: float = LEARNED) -> int:
-    """Returns the most hops with at least the threshold, 1 if there are none.
-
-    One hop is what all train rows are made of.
-
-    Args:
-      found: whose numbers of hops.
-      accuracy: [H], such as that of `scaled`.
-      threshold: in [0, 1].
-    """
-    answered = found.levels[accuracy >= threshold]
-    return int(answered.max()) if answered.size else 1
-
-
-def generalization_ratio(found: Depth, learned: int) -> float:
-    """Returns the most hops answered with the best loops, over the hops learned.
-
-    Reference: Kohli et al., Appendix J.
-
-    Args:
-      found: measured when `learned` hops were learned and no deeper row was trained.
-      learned: hops that were trained until they were learned.
-    """
-    return reach(found, scaled(found, 1).accuracy) / learned
-
-
-def above_chance(found: Scaled, chance: float) -> np.ndarray:
-    """Says where accuracy exceeds chance by phases.ONSET_ERRORS, bool [H].
-
-    Args:
-      found: of `scaled`.
-      chance: accuracy of a guess.
-    """
-    error = np.sqrt(chance * (1 - chance) / found.count)
-    return found.accuracy > chance + phases.ONSET_ERRORS * error
-
-
 def _trajectories(params, model, table: Table, row: np.ndarray, num_loops: int):
     """Scores rows [N] after loops 1 to M: correct, margin and change, [N, M] each."""
     length = int(batches.lengths_of(table)[row].max())
@@ -389,25 +271,3 @@ def _score(params, batch, model, num_loops: int):
     moved = jnp.linalg.norm(answers[1:] - answers[:-1], axis=-1)
     norm = jnp.maximum(jnp.linalg.norm(answers[:-1], axis=-1), 1e-30)
     return correct, margin, jax.vmap(mean)(moved / norm)
-
-
-def _choose(values: np.ndarray, fixed: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Chooses a loop count on every other row and scores the rest.
-
-    Args:
-      values: [n, M]; a single row both chooses and is scored.
-      fixed: index of the count to compare with.
-
-    Returns:
-      The index of the count; of the scored rows the values there, and how much these
-      are above those at the fixed count.
-    """
-    scored = values[1::2] if len(values) > 1 else values
-    chosen = int(values[::2].mean(axis=0).argmax())
-    return chosen, scored[:, chosen], scored[:, chosen] - scored[:, fixed]
-
-
-def _standard_error(values: np.ndarray) -> float:
-    if values.size < 2:
-        return float("nan")
-    return float(values.std(ddof=1) / np.sqrt(values.size))

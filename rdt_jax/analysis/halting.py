@@ -54,7 +54,7 @@ class Halting(NamedTuple):
       loops: int32 [K, N], taken by each row.
       correct: bool [K, N], all answers right.
       levels: int64 [H], the numbers of hops, ascending.
-      count: int64 [H], rows.
+      num_rows: int64 [H].
       mean_loops: float64 [K, H].
       accuracy: float64 [K, H].
       flops: float64 [K, H], mean operations of the forward pass of a row at the least,
@@ -69,7 +69,7 @@ class Halting(NamedTuple):
     loops: np.ndarray
     correct: np.ndarray
     levels: np.ndarray
-    count: np.ndarray
+    num_rows: np.ndarray
     mean_loops: np.ndarray
     accuracy: np.ndarray
     flops: np.ndarray
@@ -157,7 +157,9 @@ def assemble(
       right: bool [N, M], of each row after each loop.
       flops: int64 [H, M], of a row by hops and loops.
     """
-    levels, level_of, count = np.unique(hops, return_inverse=True, return_counts=True)
+    levels, level_of, num_rows = np.unique(
+        hops, return_inverse=True, return_counts=True
+    )
     correct = np.take_along_axis(right.T, loops - 1, axis=0)
     spent = flops[level_of[None], loops - 1]  # [K, N]
     mean = lambda values: depth.by_hops(values.T, hops).T  # [K, N] to [K, H]
@@ -172,7 +174,7 @@ def assemble(
         loops=loops,
         correct=correct,
         levels=levels,
-        count=count,
+        num_rows=num_rows,
         mean_loops=mean(loops),
         accuracy=mean(correct),
         flops=mean(spent),
@@ -254,7 +256,9 @@ def _stop(params, batch, model, settings, num_loops: int):
     later = jnp.arange(MIN_LOOPS, num_loops + 1, dtype=jnp.int32)[:, None]  # [M - 1, 1]
     loops = []
     for rule, thresholds in settings:
-        holds = halting.RULES[rule].holds(now, before, **dict(thresholds))  # [M - 1, B, A]
+        holds = halting.RULES[rule].holds(
+            now, before, **dict(thresholds)
+        )  # [M - 1, B, A]
         stops = (holds | (targets < 0)[None]).all(axis=-1)
         loops.append(jnp.where(stops, later, num_loops).min(axis=0))
     return jnp.stack(loops).astype(jnp.int32), right

@@ -2,7 +2,7 @@
 
 One panel per way of drawing the loops of training, each of one run. The figures are
 those of Kohli et al. (2026), arXiv:2604.07822: 5 and 7 (`hops_by_loops`), 6
-(`updates_to_hops`), 8 (`margins`) and 19 (`ratios`).
+(`updates_to_hops`), 8 (`by_loop`) and 19 (`ratios`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +23,11 @@ from rdt_jax.figures import page
 # Apart for every common color vision, and in gray by their marks.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+
+LABELS = {
+    "mean_margin": "mean logit margin",
+    "mean_change": "mean change / norm of the state",
+}
 
 _TRAINED, _LEARNED = "#d55e00", "#222222"
 _COLUMNS = 3
@@ -146,18 +151,23 @@ def updates_to_hops(
     return figure
 
 
-def margins(
+def by_loop(
     panels: Sequence[Panel],
     *,
     levels: Sequence[int],
+    quantity: str,
     title: str,
     notes: Sequence[str],
 ) -> Figure:
-    """Draws the mean logit margin by loop, a line for each number of hops.
+    """Draws a mean by loop, a line for each number of hops.
+
+    Hops that had been learned are bold, with a dashed line at the mean of the first
+    loops at which they are right.
 
     Args:
       panels: at least one.
       levels: numbers of hops to draw.
+      quantity: of `Depth`, a key of LABELS.
       title: one line.
       notes: lines below it.
 
@@ -171,7 +181,7 @@ def margins(
         for level, shade in zip(levels, shades, strict=True)
     ]
     handles += [
-        lines.Line2D([], [], color=page.INK, lw=1, ls="--", label="mean first hit"),
+        lines.Line2D([], [], color=page.INK, lw=1, ls="--", label="first hit"),
         lines.Line2D([], [], color=_TRAINED, lw=1.2, label="most loops of training"),
     ]
     figure, flat = _grid(len(panels), title, notes, handles, "loop", 2.1, 0.2)
@@ -180,17 +190,12 @@ def margins(
         panel.axhline(0, color=page.FAINT, lw=0.8)
         panel.axvline(shown.trained, color=_TRAINED, lw=1.2)
         for level, shade in zip(levels, shades, strict=True):
-            for index in np.flatnonzero(found.levels == level):
-                # What was not learned when it was measured is thin.
-                deep = shown.learned is None or level > shown.learned
-                panel.plot(
-                    found.loops,
-                    found.mean_margin[index],
-                    color=shade,
-                    lw=0.9 if deep else 1.9,
-                )
-                if np.isfinite(found.first_hit[index]) and not deep:
-                    panel.axvline(found.first_hit[index], color=shade, lw=1, ls="--")
+            index = int(np.searchsorted(found.levels, level))
+            learned = shown.learned is not None and level <= shown.learned
+            values = getattr(found, quantity)[index]
+            panel.plot(found.loops, values, color=shade, lw=1.9 if learned else 0.9)
+            if learned and np.isfinite(found.first_hit[index]):
+                panel.axvline(found.first_hit[index], color=shade, lw=1, ls="--")
         panel.set_title(shown.title, fontsize=page.TEXT)
         panel.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
         panel.set_xlim(1, found.loops[-1])
@@ -199,7 +204,7 @@ def margins(
     high = max(panel.get_ylim()[1] for panel in flat)
     for panel in flat:
         panel.set_ylim(low, high)
-    _label_rows(flat, "mean logit margin")
+    _label_rows(flat, LABELS[quantity])
     return figure
 
 

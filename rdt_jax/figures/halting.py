@@ -46,9 +46,7 @@ class Panel(NamedTuple):
     learned: int | None
 
 
-def by_hops(
-    panels: Sequence[Panel], *, title: str, notes: Sequence[str]
-) -> Figure:
+def by_hops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]) -> Figure:
     """Draws loops taken above accuracy, by hops, for one setting of each rule.
 
     Args:
