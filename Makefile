@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKDIR ?= runs
 PRESET ?= cpu
 
-.PHONY: setup run test test-fast test-all chaos bench check format figures pins
+.PHONY: setup run test test-fast test-all chaos bench check format figures claims pins
 
 setup: .venv/.installed
 
@@ -54,6 +54,10 @@ fig-%: setup
 	$(BIN)/rdt figures experiments/$* --preset=$(PRESET) --workdir=$(WORKDIR)
 
 figures: $(patsubst experiments/%/study.py,fig-%,$(wildcard experiments/*/study.py))
+
+# The scorecard of the published claims, over all studies that have runs.
+claims: setup
+	$(BIN)/rdt claims --workdir=$(WORKDIR)
 
 # Resolves the pins again; the file names versions only, never an index.
 pins: setup

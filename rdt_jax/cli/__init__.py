@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from rdt_jax.cli import (
     analyze,
     bench,
+    claims,
     exits,
     figures,
     import_ltg,
@@ -22,7 +23,7 @@ from rdt_jax.cli import (
 )
 
 # In the order of `rdt --help`.
-VERBS = (train, sweep, figures, analyze, tasks, import_ltg, inspect, bench)
+VERBS = (train, sweep, figures, claims, analyze, tasks, import_ltg, inspect, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
