@@ -134,6 +134,19 @@ def assemble(
     )
 
 
+def summary(found: Depth) -> dict[str, float]:
+    """Returns the accuracy by hops after the loops that are best for all of them.
+
+    The loops are those with the highest mean accuracy over the numbers of hops.
+    """
+    best = int(found.accuracy.mean(axis=0).argmax())
+    scores = {
+        f"accuracy, {hops} hops": float(score)
+        for hops, score in zip(found.levels, found.accuracy[:, best], strict=True)
+    }
+    return {"loops": float(found.loops[best]), **scores}
+
+
 def sample(
     config: ml_collections.ConfigDict, table: Table, rows: int
 ) -> tuple[np.ndarray, np.ndarray]:

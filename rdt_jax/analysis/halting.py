@@ -181,6 +181,16 @@ def assemble(
     )
 
 
+def summary(found: Halting) -> dict[str, float]:
+    """Returns loops and accuracy of the published rules, means over numbers of hops."""
+    numbers: dict[str, float] = {}
+    for rule in ("kl", "kl_entropy"):
+        index = published(found, rule)
+        numbers[f"loops, {rule}"] = float(found.mean_loops[index].mean())
+        numbers[f"accuracy, {rule}"] = float(found.accuracy[index].mean())
+    return numbers
+
+
 def published(found: Halting, rule: str) -> int:
     """Returns the index of a KL rule at the thresholds of Kohli et al.
 

@@ -34,14 +34,14 @@ MEASURES: dict[str, Callable[..., Any]] = {
 }
 # name -> measure({step: params}, config, table), of all the parameters that a run kept
 # at snapshots and at its end, by ascending step: for what needs several at once.
-RUN_MEASURES: dict[str, Callable[..., Any]] = {
-    "depth": depth.measure,
-    "halting": halting.measure,
-}
+RUN_MEASURES: dict[str, Callable[..., Any]] = {}
 RUN = "run"  # stands for the checkpoint in the name of a stored run measure
 # name -> the numbers of a result that are worth a line; of a measure that is not named
 # here, its fields without axes.
-SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {}
+SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
+    "depth": depth.summary,
+    "halting": halting.summary,
+}
 
 _PACKAGES = ("jax", "numpy", "rdt_jax")
 

@@ -81,3 +81,10 @@ def test_first_hit_counts_rows_that_are_ever_right():
     assert found.first_hit.tolist() == [2.5, 1.0]
     assert found.hit.tolist() == [2 / 3, 1.0]
     assert np.isnan(planted([[0, 0]], [2]).first_hit).all()
+
+
+def test_summary_is_of_the_loop_that_is_best_for_all():
+    found = planted([[1, 0, 1], [0, 1, 1], [0, 1, 0], [0, 1, 0]], [2, 2, 3, 3])
+    assert depth.summary(found) == {
+        "loops": 2.0, "accuracy, 2 hops": 0.5, "accuracy, 3 hops": 1.0,
+    }  # fmt: skip

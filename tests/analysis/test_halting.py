@@ -95,3 +95,13 @@ def test_the_front_holds_what_nothing_beats():
     flops = np.array([5.0, 1.0, 3.0, 3.0, 9.0, 2.0, 9.0])
     accuracy = np.array([0.5, 0.2, 0.7, 0.6, 0.9, 0.2, 0.9])
     assert halting.pareto(flops, accuracy).tolist() == [1, 2, 4]
+
+
+def test_summary_is_of_the_published_settings(found):
+    both = halting.published(found, "kl_entropy")
+    numbers = halting.summary(found)
+    assert numbers["loops, kl_entropy"] == found.mean_loops[both].mean()
+    assert numbers["accuracy, kl_entropy"] == found.accuracy[both].mean()
+    assert set(numbers) == {
+        f"{q}, {r}" for q in ("loops", "accuracy") for r in ("kl", "kl_entropy")
+    }
