@@ -23,8 +23,10 @@ import numpy as np
 from rdt_jax import registry, tasks
 from rdt_jax.analysis import (
     binding,
+    depth,
     fourier,
     geometry,
+    halting,
     lens,
     patching,
     stability,
@@ -44,6 +46,8 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "fourier": fourier.measure,
     "stability": stability.measure,
     "weights": weights.measure,
+    "depth": depth.measure,
+    "halting": halting.measure,
 }
 # name -> measure({step: params}, config, table), of all the parameters that a run kept
 # at snapshots and at its end, by ascending step: for what needs several at once.
@@ -56,6 +60,8 @@ SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
     "geometry": geometry.summarize,
     "lens": lens.summarize,
     "patching": patching.summarize,
+    "depth": depth.summary,
+    "halting": halting.summary,
 }
 
 _PACKAGES = ("jax", "numpy", "rdt_jax")
