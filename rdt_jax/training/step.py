@@ -25,7 +25,7 @@ from rdt_jax import sharding
 from rdt_jax.data import batches
 from rdt_jax.models import layers, loop, presets, recurrent
 from rdt_jax.tasks import Table
-from rdt_jax.training import curriculum, evaluation, losses, optimizers
+from rdt_jax.training import curriculum, evaluation, objective, optimizers
 from rdt_jax.training.optimizers import Hyper
 
 
@@ -183,75 +183,7 @@ def build(
             stage_start=jnp.zeros(lanes.seed.size, jnp.int32),
         )
 
-    def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None, num_loops):
-        tokens, positions, targets = batch
-        run = lambda forward: forward(
-            params,
-            tokens,
-            positions,
-            model,
-            num_loops=num_loops,
-            backprop_depth=config.recurrence.backprop_depth,
-            max_loops=config.recurrence.max_loops,
-            rngs=noise,
-        )
-        cost = lambda logits: losses.answer_cross_entropy(
-            logits,
-            targets,
-            hyper.label_smoothing,
-            function=config.loss.function,
-            dtype=config.loss.dtype,
-        ).mean()
-        if "deep_supervision" in parts:
-            outputs = run(recurrent.apply)
-            penalties = outputs.penalties
-            # The noise of the last loop's own readout: its loss counts alike in both.
-            at_readout = None if noise is None else noise.fold(2)
-            read = lambda state: recurrent.readout(
-                params, state, tokens, positions, model, at_readout
-            )
-            every = jax.lax.map(lambda state: cost(read(state)), outputs.states)
-            loss = losses.supervise_loops(
-                cost(outputs.logits), every, num_loops, hyper.deep_supervision
-            )
-        else:
-            logits, penalties = run(recurrent.answer)
-            loss = cost(logits)
-        if "block_similarity" in parts:
-            apart = losses.block_similarity(
-                params["core"], config.loss.similarity_period
-            )
-            loss += hyper.block_similarity * apart
-        return loss + sum(config.loss[k] * x for k, x in penalties.items())
-
-    def loss_and_gradient(params, batch, hyper: Hyper, noise, num_loops):
-        # The parts of a batch: at once on the devices of the mesh, one after another in
-        # micro-batches. Each has its own noise.
-        is_fixed = isinstance(num_loops, int)
-
-        def of_part(shared, rows, part):
-            params, hyper, noise, drawn = shared
-            grad = lambda rows, noise: jax.value_and_grad(loss_of)(
-                params, rows, hyper, noise, num_loops if is_fixed else drawn
-            )
-            if axes.data > 1 and noise is not None:
-                noise = noise.fold(part)
-            count = config.gradient.micro_batches
-            if count == 1:
-                return grad(rows, noise)
-
-            def add(total, micro):
-                index, rows = micro
-                its_noise = None if noise is None else noise.fold(index)
-                found = grad(rows, its_noise)
-                return jax.tree.map(lambda x, y: x + y / count, total, found), None
-
-            rows = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), rows)
-            nothing = (jnp.float32(0), optax.tree.zeros_like(params))
-            return jax.lax.scan(add, nothing, (jnp.arange(count), rows))[0]
-
-        shared = params, hyper, noise, None if is_fixed else num_loops
-        return sharding.mean_over_rows(of_part, mesh)(shared, batch)
+    loss_and_gradient = objective.make(config, model, parts, mesh)
 
     def draw_batch(data, data_key, step, stage, stage_start, length: int):
         epoch, rows = data
@@ -355,9 +287,8 @@ def build(
     groups = evaluation.groups_of(config, table)
     loops = evaluation.loops_of(config)
     evaluated = [
-        evaluation.Rows(
-            *sharding.spread(part[:-1], mesh, axis=1),
-            sharding.spread(part.member, mesh),
+        evaluation.Rows._make(
+            (*sharding.spread(part[:-1], mesh, axis=1), sharding.spread(part[-1], mesh))
         )
         for part in evaluation.make_rows(config, table, groups)
     ]
@@ -369,8 +300,8 @@ def build(
 
     # What is jitted: the same on the part that each device has.
     everywhere, by_lane = sharding.EVERYWHERE, sharding.BY_LANE
-    of_state: Any = TrainState(**dict.fromkeys(_STATE_FIELDS, by_lane))
-    of_state = of_state.replace(step=everywhere)
+    specs: Any = dict.fromkeys(_STATE_FIELDS, by_lane) | {"step": everywhere}
+    of_state = TrainState(**specs)
     on_parts = functools.partial(sharding.on_own_part, mesh=mesh)
     fill = functools.partial(sharding.fill, mesh=mesh)
 
@@ -437,7 +368,7 @@ def build(
             donate_argnums=0,
         ),
         start_stage=jit(start_stage, donate_argnums=0),
-        take_lanes=jax.jit(take_lanes),
+        take_lanes=jit(take_lanes),
         observe=observe,
         read=read,
         place=lambda state: sharding.place(fill(state), home),
