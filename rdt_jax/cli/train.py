@@ -1,6 +1,7 @@
 """`rdt train`: one run, trained or gone on with."""
 
 import argparse
+import sys
 
 from rdt_jax.cli import exits, ranks, watch
 from rdt_jax.cli import options as shared
@@ -27,7 +28,7 @@ def _train(options: argparse.Namespace) -> int:
     with exits.mistakes():
         job = ranks.job_of(options)
     if job is not None and not watch.is_child():
-        return watch.run(options.arguments)
+        return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
     shared.use_compile_cache(options.workdir)
 
     with exits.mistakes():

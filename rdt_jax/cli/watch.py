@@ -67,8 +67,8 @@ def is_child() -> bool:
     return CHILD in os.environ
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Runs `rdt` with these arguments as a rank; returns the exit code of this parent.
+def run(command: Sequence[str]) -> int:
+    """Runs a command as a rank; returns the exit code of this parent.
 
     SIGTERM and SIGINT are for the whole job: rank 0 checkpoints and all of them end;
     the second one ends them at once.
@@ -76,7 +76,7 @@ def run(arguments: Sequence[str]) -> int:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         child = subprocess.Popen(
-            [sys.executable, "-m", "rdt_jax", *arguments],
+            command,
             env=os.environ | {CHILD: str(theirs.fileno())},
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # An interrupt reaches it through us alone.
