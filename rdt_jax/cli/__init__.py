@@ -10,18 +10,20 @@ import sys
 from collections.abc import Sequence
 
 from rdt_jax.cli import (
+    aot,
     bench,
     exits,
     figures,
     import_ltg,
     inspect,
+    launch,
     sweep,
     tasks,
     train,
 )
 
 # In the order of `rdt --help`.
-VERBS = (train, sweep, figures, tasks, import_ltg, inspect, bench)
+VERBS = (train, sweep, figures, tasks, import_ltg, inspect, bench, aot, launch)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
