@@ -1,6 +1,7 @@
 """`rdt launch`: the commands that start rdt on machines that are rented."""
 
 import argparse
+import shlex
 import subprocess
 import sys
 
@@ -12,8 +13,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
     parser = verbs.add_parser(
         "launch",
         help="print, or run, the commands that start rdt on Cloud TPU VMs",
-        usage="rdt launch tpu NAME --project P --zone Z --type T --version V [--spot]\n"
-        "                  [--python PYTHON] [--yes] -- rdt VERB ...",
     )
     parser.add_argument("kind", choices=("tpu",), help="of machine")
     parser.add_argument("name", metavar="NAME", help="of the VM to create")
@@ -27,15 +26,19 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--python", default="python3", help="on the VM, 3.11 or newer; default: python3"
     )
     parser.add_argument("--yes", action="store_true", help="run them, not only print")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- rdt VERB ...")
+    parser.add_argument(
+        "--run",
+        required=True,
+        metavar="COMMAND",
+        help="for the VM, such as 'rdt train --config=configs/modular.py:paper'",
+    )
     parser.set_defaults(verb=_launch)
 
 
 def _launch(options: argparse.Namespace) -> int:
-    from rdt_jax import config as configs
     from rdt_jax.sweep import launch
 
-    command = options.command[options.command[:1] == ["--"] :]
+    command = shlex.split(options.run)
     tpu = launch.Tpu(
         name=options.name,
         project=options.project,
@@ -45,8 +48,8 @@ def _launch(options: argparse.Namespace) -> int:
         spot=options.spot,
         python=options.python,
     )
-    with exits.mistakes():
-        configs.raise_problems(launch.problems(tpu, command))
+    if problems := launch.problems(tpu, command):
+        raise exits.Mistake("\n  ".join(["nothing was launched:", *problems]))
     for step in launch.steps(tpu, command):
         print(f"# {step.what}\n{step.line}", flush=True)
         if not options.yes:

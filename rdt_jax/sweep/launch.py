@@ -59,8 +59,8 @@ def problems(tpu: Tpu, command: Sequence[str]) -> list[str]:
         )
     if not command or command[0] != "rdt":
         found.append(
-            "After -- there must be the command for the VM, such as `rdt train "
-            f"--config=configs/modular.py:cpu`, got {shlex.join(command)!r}."
+            "--run must be a command of rdt, such as 'rdt train "
+            f"--config=configs/modular.py:paper', got {shlex.join(command)!r}."
         )
     return found
 

@@ -134,8 +134,11 @@ def _of_instruction(
     if opcode == "fusion":
         (name,) = called("calls")
         return Traffic(_of_fusion(computations[name]), {}, 0)
-    inside = [_Instruction(name, shape, "parameter", (), "")
-              for name, shape in zip(instruction.operands, arguments, strict=False)]  # fmt: skip
+    inside = [
+        _Instruction(name, shapes[name], "parameter", (), "")
+        for name in instruction.operands
+        if name in shapes
+    ]
     return Traffic(_of_fusion([*inside, instruction]), {}, 0)
 
 
@@ -201,9 +204,13 @@ def _size(shape: str, everywhere: bool = False) -> int:
         count = 1
         for size in dimensions.split(","):
             count *= int(size or 1)
-        bits = _BITS.get(kind) if kind in _BITS else int(re.sub(r"\D", "", kind) or 0)
-        total += count * bits // 8
+        total += count * _bits(kind) // 8
     return total
+
+
+def _bits(kind: str) -> int:
+    """Returns the bits of a number, such as 16 of bf16."""
+    return _BITS[kind] if kind in _BITS else int(re.sub(r"\D", "", kind) or 0)
 
 
 def _add(one: Traffic, other: Traffic) -> Traffic:
