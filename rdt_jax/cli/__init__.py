@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from rdt_jax.cli import (
+    analyze,
     aot,
     bench,
     exits,
@@ -23,7 +24,18 @@ from rdt_jax.cli import (
 )
 
 # In the order of `rdt --help`.
-VERBS = (train, sweep, figures, tasks, import_ltg, inspect, bench, aot, launch)
+VERBS = (
+    train,
+    sweep,
+    figures,
+    analyze,
+    tasks,
+    import_ltg,
+    inspect,
+    bench,
+    aot,
+    launch,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
