@@ -13,11 +13,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     shared.add_config(train)
     shared.add_workdir(train)
-    train.add_argument(
-        "--devices",
-        type=int,
-        help="that share each batch; default: on a CPU its cores, for narrow models "
-        "whose batches divide by them, else 1",
+    shared.add_mesh(
+        train,
+        "on a CPU its cores along data, for narrow models whose batches divide by "
+        "them, else one device",
     )
     shared.add_transition_budget(train)
     train.set_defaults(verb=_train, takes_overrides=True)
@@ -39,7 +38,7 @@ def _train(options: argparse.Namespace) -> int:
     with exits.mistakes():
         budget = shared.size(options, "transition_budget")
         config = shared.config(options)
-        mesh = _mesh(options.devices, config)
+        mesh = _mesh(options.mesh, config)
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
@@ -69,20 +68,22 @@ def _train(options: argparse.Namespace) -> int:
     return exits.FAILED if status["state"] == "failed" else exits.WELL
 
 
-def _mesh(devices: int | None, config):
-    """Returns the mesh of the devices that share a run's batches."""
-    from rdt_jax import sharding
+def _mesh(text: str | None, config):
+    """Returns the mesh that a run trains on; None for one device."""
+    from rdt_jax import config as configs
+    from rdt_jax import sharding, tasks
+    from rdt_jax.models import presets
     from rdt_jax.sweep import engines
 
     has_accelerator = engines.has_accelerator()
-    if devices is None:
-        devices = 1 if has_accelerator else sharding.cores_for(config)
-    if devices < 1:
-        raise ValueError(f"--devices must be at least 1, got {devices}.")
-    parts = devices * config.gradient.micro_batches
-    if config.batch_size % parts:
+    if text is None:
+        cores = 1 if has_accelerator else sharding.cores_for(config)
+        return sharding.make_mesh(sharding.Axes(data=cores), not has_accelerator)
+    axes = sharding.parse(text)
+    if axes.trial > 1:
         raise ValueError(
-            f"batch_size ({config.batch_size}) must be a multiple of --devices times "
-            f"gradient.micro_batches ({parts})."
+            f"--mesh must have trial=1, since `rdt train` trains one run, got {text}."
         )
-    return sharding.make_mesh(devices, on_cpu=not has_accelerator)
+    model = presets.model_config(config, tasks.make_table(config))
+    configs.raise_problems(sharding.problems(axes, config, model))
+    return sharding.make_mesh(axes, not has_accelerator)
