@@ -110,7 +110,7 @@ def compile_chunk(
     mesh = sharding.mesh_of(axes, devices[:number])
     begin = time.perf_counter()
     try:
-        compiled = step.lower(pack, table, mesh).compile()
+        compiled = _lower(pack, table, mesh).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -143,6 +143,21 @@ def compile_chunk(
         bound=bound,
         hours=bounds[bound] * config.num_steps / 3600,
         compile_seconds=compile_seconds,
+    )
+
+
+def _lower(pack, table: Table, mesh: jax.sharding.Mesh):
+    """Lowers the training chunk, with shapes for arrays."""
+    program, lanes = step.build(pack, table, mesh=mesh), step.make_lanes(pack)
+    everywhere = jax.sharding.NamedSharding(mesh, sharding.EVERYWHERE)
+    state = jax.eval_shape(program.init, lanes)
+    chunk = program.train_chunk
+    return chunk.func.lower(
+        *chunk.args,
+        sharding.place(state, sharding.layout(state, mesh)),
+        sharding.place(lanes, everywhere),
+        sharding.place(np.int32(0), everywhere),
+        **chunk.keywords,
     )
 
 
