@@ -28,6 +28,10 @@ from rdt_jax.training import environment, records
 
 # name -> measure(params, config, table) -> NamedTuple of arrays.
 MEASURES: dict[str, Callable[..., Any]] = {}
+# name -> measure({step: params}, config, table), of all the parameters that a run kept
+# at snapshots and at its end, by ascending step: for what needs several at once.
+RUN_MEASURES: dict[str, Callable[..., Any]] = {}
+RUN = "run"  # stands for the checkpoint in the name of a stored run measure
 # name -> the numbers of a result that are worth a line; of a measure that is not named
 # here, its fields without axes.
 SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {}
@@ -36,11 +40,11 @@ _PACKAGES = ("jax", "numpy", "rdt_jax")
 
 
 class Job(NamedTuple):
-    """One measure to be made of one checkpoint of a run."""
+    """One measure to be made of one checkpoint of a run, or of the run."""
 
     run: Run
-    what: str  # of MEASURES
-    checkpoint: str  # of `checkpoints`
+    what: str  # of MEASURES or RUN_MEASURES
+    checkpoint: str  # of `checkpoints`, or RUN
 
 
 class Transition(NamedTuple):
@@ -80,6 +84,13 @@ def of_kind(run: Run, kind: str) -> list[str]:
     ]
 
 
+def names_of(run: Run, what: str, kinds: Sequence[str]) -> list[str]:
+    """Returns the checkpoints of some kinds; for a run measure RUN, whatever kinds."""
+    if what not in RUN_MEASURES:
+        return [name for kind in kinds for name in of_kind(run, kind)]
+    return [RUN] if _sources_of(run, RUN) else []
+
+
 def transitions(run: Run) -> list[Transition]:
     """Returns the transitions with parameters on both sides, as they were completed."""
     names = list(checkpoints(run))
@@ -99,13 +110,12 @@ def jobs(runs: Iterable[Run], what: Sequence[str], kinds: Sequence[str]) -> list
       ValueError: if a measure is unknown; it lists the choices.
     """
     for name in what:
-        registry.lookup("analysis", MEASURES, name)
+        _lookup(name)
     return [
         Job(run, name, checkpoint)
         for run in runs
-        for kind in kinds
-        for checkpoint in of_kind(run, kind)
         for name in what
+        for checkpoint in names_of(run, name, kinds)
         if not is_current(run, name, checkpoint)
     ]
 
@@ -118,13 +128,23 @@ def compute(job: Job) -> pathlib.Path:
         parameters are damaged.
     """
     run, what, name = job
-    measure = registry.lookup("analysis", MEASURES, what)
-    path = registry.lookup("checkpoint", checkpoints(run), name)
+    measure = _lookup(what)
     table = tasks.make_table(run.config)
-    params, extra = checkpoints_on_disk.load(path, lambda _: _shapes(run, table))
-    result = measure(params, run.config, table)
+    steps, kept = [], []
+    for path in _sources_of(run, name):
+        params, extra = checkpoints_on_disk.load(path, lambda _: _shapes(run, table))
+        steps.append(extra["step"])
+        kept.append(params)
+    if not kept:
+        raise ValueError(
+            f"Run {run.run_id} has no parameters {name!r}; it kept "
+            f"{', '.join(checkpoints(run)) or 'none'}."
+        )
+    several = what in RUN_MEASURES
+    given = dict(zip(steps, kept, strict=True)) if several else kept[0]
+    result = measure(given, run.config, table)
     arrays = {key: np.asarray(value) for key, value in result._asdict().items()}
-    arrays_path = _path(run, what, name)
+    arrays_path = path_of(run, what, name)
     arrays_path.parent.mkdir(exist_ok=True)
     temporary = arrays_path.with_name(f".{arrays_path.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as file:
@@ -133,7 +153,7 @@ def compute(job: Job) -> pathlib.Path:
         "run_id": run.run_id,
         "what": what,
         "checkpoint": name,
-        "step": extra["step"],
+        "step": steps if several else steps[0],
         "fields": {k: [str(a.dtype), list(a.shape)] for k, a in arrays.items()},
         "summary": summarize(what, result),
         "commit": environment.commit(),
@@ -158,8 +178,9 @@ def write(run: Run, what: Sequence[str], which: Sequence[str]) -> list[pathlib.P
     """
     for job in jobs([run], what, which):
         compute(job)
-    names = [name for kind in which for name in of_kind(run, kind)]
-    return [_path(run, each, name) for name in names for each in what]
+    return [
+        path_of(run, each, name) for each in what for name in names_of(run, each, which)
+    ]
 
 
 def load(run: Run, what: str, checkpoint: str) -> Any | None:
@@ -167,25 +188,30 @@ def load(run: Run, what: str, checkpoint: str) -> Any | None:
 
     Args:
       run: where.
-      what: of MEASURES.
-      checkpoint: of `checkpoints`.
+      what: of MEASURES or RUN_MEASURES.
+      checkpoint: of `checkpoints`, or RUN.
 
     Raises:
       ValueError: if the measure is unknown; it lists the choices.
     """
-    measure = registry.lookup("analysis", MEASURES, what)
+    measure = _lookup(what)
     if not is_current(run, what, checkpoint):
         return None
     kind = typing.get_type_hints(measure)["return"]
-    with np.load(_path(run, what, checkpoint), allow_pickle=False) as file:
+    with np.load(path_of(run, what, checkpoint), allow_pickle=False) as file:
         return kind(**{key: file[key] for key in file.files})
+
+
+def path_of(run: Run, what: str, checkpoint: str) -> pathlib.Path:
+    """Returns where the arrays of a result are stored; its JSON is beside them."""
+    return run.folder / "analysis" / f"{what}-{checkpoint}.npz"
 
 
 def read_provenance(run: Run, what: str, checkpoint: str) -> dict[str, Any] | None:
     """Returns the JSON of a stored result, with its `step` and `summary`, or None."""
     if not is_current(run, what, checkpoint):
         return None
-    return records.read_json(_path(run, what, checkpoint).with_suffix(".json"))
+    return records.read_json(path_of(run, what, checkpoint).with_suffix(".json"))
 
 
 def is_current(run: Run, what: str, checkpoint: str) -> bool:
@@ -193,12 +219,12 @@ def is_current(run: Run, what: str, checkpoint: str) -> bool:
 
     Where the parameters were removed to save disk, they are taken to be the same.
     """
-    arrays = _path(run, what, checkpoint)
+    arrays = path_of(run, what, checkpoint)
     if not arrays.exists() or not arrays.with_suffix(".json").exists():
         return False
     found = records.read_json(arrays.with_suffix(".json"))
     origin = _origin(run, what, checkpoint)
-    if origin["params"] is None:
+    if not origin["params"]:
         origin["params"] = found["params"]
     same = all(found.get(key) == value for key, value in origin.items())
     return same and found["arrays"] == _hash(arrays)
@@ -215,10 +241,27 @@ def summarize(what: str, result: Any) -> dict[str, float]:
     }
 
 
+def _lookup(what: str) -> Callable[..., Any]:
+    return registry.lookup("analysis", MEASURES | RUN_MEASURES, what)
+
+
+def _sources_of(run: Run, checkpoint: str) -> list[pathlib.Path]:
+    """Returns the folders of the parameters that a result is made from."""
+    kept = checkpoints(run)
+    if checkpoint != RUN:
+        return [kept[checkpoint]] if checkpoint in kept else []
+    by_step = {
+        _step_of(path): path
+        for name, path in kept.items()
+        if name == "final" or name.startswith("snapshot-at-")
+    }
+    return [by_step[step] for step in sorted(by_step)]
+
+
 def _origin(run: Run, what: str, checkpoint: str) -> dict[str, Any]:
     """What a result is made from."""
-    measure = MEASURES[what]
-    path = checkpoints(run).get(checkpoint)
+    measure = _lookup(what)
+    paths = _sources_of(run, checkpoint)
     source = pathlib.Path(inspect.getfile(inspect.unwrap(measure)))
     arguments = {
         name: parameter.default
@@ -226,7 +269,7 @@ def _origin(run: Run, what: str, checkpoint: str) -> dict[str, Any]:
         if parameter.default is not inspect.Parameter.empty
     }
     return {
-        "params": None if path is None else _hash(path / "manifest.json"),
+        "params": [_hash(path / "manifest.json") for path in paths],
         "code": _hash(source),
         "arguments": json.loads(json.dumps(arguments)),
     }
@@ -236,10 +279,6 @@ def _shapes(run: Run, table: tasks.Table):
     config = presets.model_config(run.config, table)
     init = lambda key: recurrent.init(key, config)
     return checkpoints_on_disk.shapes_of(jax.eval_shape(init, jax.random.key(0)))
-
-
-def _path(run: Run, what: str, checkpoint: str) -> pathlib.Path:
-    return run.folder / "analysis" / f"{what}-{checkpoint}.npz"
 
 
 def _hash(path: pathlib.Path) -> str:

@@ -60,8 +60,7 @@ def _analyze(options: argparse.Namespace) -> int:
         else:
             kinds[run.run_id] = (options.checkpoint or "final").split(",")
     for run in runs:
-        found = [n for kind in kinds[run.run_id] for n in stored.of_kind(run, kind)]
-        if not found:
+        if not any(stored.names_of(run, each, kinds[run.run_id]) for each in what):
             names = ", ".join(stored.checkpoints(run)) or "none"
             kept = f"{run.run_id} has no such parameters; it kept {names}."
             if len(runs) == 1:
@@ -75,12 +74,10 @@ def _analyze(options: argparse.Namespace) -> int:
             for table in transitions.tables(run, what):
                 console.print(table)
             continue
-        for kind in kinds[run.run_id]:
-            for name in stored.of_kind(run, kind):
-                for each in what:
-                    path = run.folder / "analysis" / f"{each}-{name}.npz"
-                    if stored.is_current(run, each, name):
-                        print(path)
+        for each in what:
+            for name in stored.names_of(run, each, kinds[run.run_id]):
+                if stored.is_current(run, each, name):
+                    print(stored.path_of(run, each, name))
     if refused and len(runs) == 1:
         return exits.MISTAKE
     return exits.WELL

@@ -119,6 +119,37 @@ def test_what_is_written_is_what_was_measured(run, params_at):
     }  # fmt: skip
 
 
+class Totals(NamedTuple):
+    steps: np.ndarray
+    totals: np.ndarray
+
+
+def totals(params_by_step, config, table) -> Totals:
+    del config, table
+    sums = [
+        sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(params))
+        for params in params_by_step.values()
+    ]
+    return Totals(np.array(list(params_by_step)), np.array(sums))
+
+
+def test_a_run_measure_sees_snapshots_and_the_end(make_run, params_at, monkeypatch):
+    monkeypatch.setitem(stored.RUN_MEASURES, "totals", totals)
+    run = make_run((*NAMES, "snapshot-at-100", "snapshot-at-8"))
+    assert stored.names_of(run, "totals", ("final",)) == ["run"]
+    (path,) = stored.write(run, ["totals"], ["run"])
+    assert path.name == "totals-run.npz"
+    found = stored.load(run, "totals", "run")
+    np.testing.assert_array_equal(found.steps, [8, 90, 100])
+    expected = totals({step: params_at(step) for step in (8, 90, 100)}, None, None)
+    np.testing.assert_array_equal(found.totals, expected.totals)
+    assert stored.read_provenance(run, "totals", "run")["step"] == [8, 90, 100]
+    assert stored.jobs([run], ["totals"], ["run"]) == []
+    kept = run.folder / "transitions" / "snapshot-at-110"
+    checkpoint.save(kept, params_at(110), {"step": 110})
+    assert stored.load(run, "totals", "run") is None  # There is more to see.
+
+
 def test_what_is_current_is_not_computed_again(run):
     stored.write(run, ["sizes"], ["memorized-after", "final"])
     stored.write(run, ["sizes"], ["memorized-after", "final"])
