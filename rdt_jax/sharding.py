@@ -226,7 +226,9 @@ def place(tree: Any, shardings: Any) -> Any:
     """
     one = jax.tree.leaves(shardings)[0]
     if isinstance(one, NamedSharding) and one.mesh.devices.flat[0] not in jax.devices():
-        whole = jax.tree.map(lambda _: shardings, tree) if one is shardings else shardings
+        whole = (
+            jax.tree.map(lambda _: shardings, tree) if one is shardings else shardings
+        )
         return jax.tree.map(
             lambda x, to: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=to),
             tree,

@@ -45,9 +45,16 @@ def table(found: PerChip, chip: Chip, title: str) -> Table:
         ("bytes moved", f"{short(found.moved_bytes)}B"),
         ("collectives", kinds or "none"),
         ("bytes of collectives", f"{short(found.collective_bytes)}B"),
-        ("time at the least", f"{found.seconds * 1e6:.3g} us ({found.bound})"),
-        ("budget at the least", f"{found.hours:.3g} h"),
+        ("time at the least", f"{_time(found.seconds)} ({found.bound})"),
+        ("budget at the least", _time(3600 * found.hours)),
         ("compiled in", f"{found.compile_seconds:.1f} s"),
     ):
         built.add_row(what, number)
     return built
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("h", 3600.0), ("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"

@@ -75,8 +75,14 @@ def devices_of(topology: str) -> Sequence[Any]:
         )
     from jax.experimental import topologies
 
-    # There is no TPU to ask what it is.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    # There is no TPU to ask what it is, and libtpu complains at length.
+    for name, value in (
+        ("TPU_SKIP_MDS_QUERY", "1"),
+        ("TPU_WORKER_HOSTNAMES", "localhost"),
+        ("TPU_ACCELERATOR_TYPE", topology.replace(":", "-")),
+        ("TF_CPP_MIN_LOG_LEVEL", "3"),
+    ):
+        os.environ.setdefault(name, value)
     try:
         described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
     except Exception as error:
