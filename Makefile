@@ -6,7 +6,11 @@ BIN := .venv/bin
 WORKDIR ?= runs
 PRESET ?= cpu
 
+<<<<<<< HEAD
 .PHONY: setup run test test-fast test-all chaos bench aot check format figures pins
+=======
+.PHONY: setup run test test-fast test-all chaos bench check format figures claims pins
+>>>>>>> main
 
 setup: .venv/.installed
 
@@ -68,6 +72,10 @@ fig-%: setup
 	$(BIN)/rdt figures experiments/$* --preset=$(PRESET) --workdir=$(WORKDIR)
 
 figures: $(patsubst experiments/%/study.py,fig-%,$(wildcard experiments/*/study.py))
+
+# The scorecard of the published claims, over all studies that have runs.
+claims: setup
+	$(BIN)/rdt claims --workdir=$(WORKDIR)
 
 # Resolves the pins again; the file names versions only, never an index.
 pins: setup

@@ -58,6 +58,7 @@ def _rdt(*arguments, cache):
         ("train",),
         ("sweep",),
         ("figures",),
+        ("claims",),
         ("analyze",),
         ("import-ltg",),
         ("cost",),

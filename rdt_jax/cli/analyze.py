@@ -131,10 +131,9 @@ def _workdir(folder: pathlib.Path) -> pathlib.Path:
 
 def _runs(folder: pathlib.Path) -> list[Any]:
     from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.training import records
+    from rdt_jax.sweep import ledger
 
     if (folder / "plan.json").exists():
-        plan = records.read_json(folder / "plan.json")
-        run_ids = [run["run_id"] for run in plan["runs"]]
+        run_ids = [run_id for run_id, _ in ledger.read_plan(folder)]
         return run_folders.read_runs(_workdir(folder), run_ids)
     return [run_folders.read_run(folder)]

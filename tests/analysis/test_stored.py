@@ -250,7 +250,7 @@ def test_a_sweep_reports_what_does_not_apply_and_goes_on(make_run, capsys):
     members = [make_run(NAMES[:1], seed) for seed in (3, 0)] + [make_run((), 1)]
     folder = members[0].folder.parent / "sweeps" / "study-smoke"
     folder.mkdir(parents=True)
-    plan = {"runs": [{"run_id": member.run_id} for member in members]}
+    plan = {"runs": [{"run_id": member.run_id, "overrides": {}} for member in members]}
     records.write_json(folder / "plan.json", plan)
     assert cli.main(["analyze", str(folder), "--what=sizes"]) == 0
     printed = capsys.readouterr()
