@@ -130,20 +130,20 @@ def cores_for(config: ml_collections.ConfigDict) -> int:
     return cores if divides and config.model.width <= _NARROW else 1
 
 
-def make_mesh(axes: Axes, on_cpu: bool = True) -> Mesh | None:
+def make_mesh(axes: Axes, on_cpu: bool = True, processes: int = 1) -> Mesh | None:
     """Returns the mesh with these axes; None for a single device.
 
     Args:
       axes: their product is the number of devices.
-      on_cpu: take cores of this CPU as devices of their own, its share if several
-        processes make up the mesh. JAX can do so only before it has looked for devices.
+      on_cpu: take cores of this CPU as devices of their own, the share of this process.
+        JAX can do so only before it has looked for devices.
+      processes: that make up the mesh.
 
     Raises:
       ValueError: if there are fewer devices, or more than the mesh has and they belong
         to several processes, each of which must have a part in it.
     """
     number = math.prod(axes)
-    processes = jax.process_count()
     if number == 1 and processes == 1:
         return None
     here = -(-number // processes)

@@ -60,6 +60,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if unknown or (rest and not options.takes_overrides):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     options.overrides = rest
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return options.verb(options)
     except exits.Mistake as mistake:

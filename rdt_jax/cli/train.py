@@ -2,7 +2,7 @@
 
 import argparse
 
-from rdt_jax.cli import exits
+from rdt_jax.cli import exits, ranks, watch
 from rdt_jax.cli import options as shared
 
 
@@ -19,26 +19,46 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "them, else one device",
     )
     shared.add_transition_budget(train)
+    ranks.add(train)
     train.set_defaults(verb=_train, takes_overrides=True)
 
 
 def _train(options: argparse.Namespace) -> int:
+    with exits.mistakes():
+        job = ranks.job_of(options)
+    if job is not None and not watch.is_child():
+        return watch.run(options.arguments)
     shared.use_compile_cache(options.workdir)
 
-    import functools
+    with exits.mistakes():
+        config = shared.config(options)
+        axes = _axes(options.mesh, config, job)
+    if job is None:
+        return _train_here(options, config, axes, 1)
+    with ranks.joined(job) as rank:
+        if rank.number == 0:
+            return _train_here(options, config, axes, rank.processes)
 
+        from rdt_jax.training import team
+
+        with exits.mistakes():
+            team.follow(_mesh(axes, rank.processes))
+    return exits.WELL
+
+
+def _train_here(options: argparse.Namespace, config, axes, processes: int) -> int:
+    """Trains, and leads the other processes if there are any."""
     from rich.console import Console
     from rich.live import Live
 
     from rdt_jax import config as configs
     from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import loop, records, step
+    from rdt_jax.training import loop, records, team
 
     with exits.mistakes():
         budget = shared.size(options, "transition_budget")
-        config = shared.config(options)
-        mesh = _mesh(options.mesh, config)
+        mesh = _mesh(axes, processes)
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
@@ -48,12 +68,12 @@ def _train(options: argparse.Namespace) -> int:
             max_pins = packs.max_pins(config, budget, params)
     console = Console(stderr=True)
     monitor = progress.Monitor(options.workdir, [(name, {"run": name})], console)
-    with shared.stop_on_signal() as stop:
+    with shared.stop_on_signal() as stop, team.lead(mesh) as build:
         train = lambda: loop.train(
             [config],
             options.workdir,
             max_pins=max_pins,
-            build=functools.partial(step.build, mesh=mesh),
+            build=build,
             stop_requested=stop,
             report=console.print,
         )
@@ -68,17 +88,18 @@ def _train(options: argparse.Namespace) -> int:
     return exits.FAILED if status["state"] == "failed" else exits.WELL
 
 
-def _mesh(text: str | None, config):
-    """Returns the mesh that a run trains on; None for one device."""
+def _axes(text: str | None, config, job: ranks.Job | None):
+    """Returns the axes of the mesh that a run trains on; None for all devices."""
     from rdt_jax import config as configs
     from rdt_jax import sharding, tasks
     from rdt_jax.models import presets
     from rdt_jax.sweep import engines
 
-    has_accelerator = engines.has_accelerator()
     if text is None:
-        cores = 1 if has_accelerator else sharding.cores_for(config)
-        return sharding.make_mesh(sharding.Axes(data=cores), not has_accelerator)
+        if job is not None:
+            return None
+        cores = 1 if engines.has_accelerator() else sharding.cores_for(config)
+        return sharding.Axes(data=cores)
     axes = sharding.parse(text)
     if axes.trial > 1:
         raise ValueError(
@@ -86,4 +107,16 @@ def _mesh(text: str | None, config):
         )
     model = presets.model_config(config, tasks.make_table(config))
     configs.raise_problems(sharding.problems(axes, config, model))
-    return sharding.make_mesh(axes, not has_accelerator)
+    return axes
+
+
+def _mesh(axes, processes: int):
+    from rdt_jax import sharding
+    from rdt_jax.sweep import engines
+
+    on_cpu = not engines.has_accelerator()
+    if axes is None:
+        import jax
+
+        axes = sharding.Axes(data=processes if on_cpu else jax.device_count())
+    return sharding.make_mesh(axes, on_cpu, processes)

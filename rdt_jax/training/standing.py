@@ -112,7 +112,7 @@ def restore(setup: Setup) -> Progress:
       setup: for all lanes that the pack began with; the checkpoint may have fewer.
     """
     program, num_lanes = setup.program, len(setup.pack)
-    shapes = jax.eval_shape(program.init, setup.lanes)
+    shapes = program.shapes(setup.lanes)
 
     def abstract(extra):
         members = len(extra["members"])

@@ -79,6 +79,7 @@ class Program(NamedTuple):
 
     Attributes:
       init: Lanes -> TrainState, on the devices where it trains.
+      shapes: Lanes -> TrainState of shapes and dtypes, as `init` makes it.
       train_chunk: (TrainState donated, Lanes, int32 n, length=T) -> TrainState, n
         updates on; rows are cut to T tokens, which is part of the program. The default
         is the length of the table.
@@ -102,6 +103,7 @@ class Program(NamedTuple):
     """
 
     init: Any
+    shapes: Callable[[Lanes], Any]
     train_chunk: Any
     evaluate: Any
     start_window: Any
@@ -359,6 +361,7 @@ def build(
     return Program(
         # Placed like a restored state, so that both run the same compiled program.
         init=lambda lanes: begin(lanes) if mesh else jax.device_put(begin(lanes), home),
+        shapes=functools.partial(jax.eval_shape, init),
         train_chunk=functools.partial(
             chunk, sharding.spread((epoch, rows), mesh), length=table.tokens.shape[1]
         ),
