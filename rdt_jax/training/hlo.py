@@ -99,9 +99,11 @@ def _of_instruction(
     instruction: _Instruction, shapes: Mapping[str, str], computations: _Computations
 ) -> Traffic:
     opcode = instruction.opcode
-    called = lambda key: _NAME.findall(
-        re.search(rf"\b{key}=(%[\w.-]+|\{{[^}}]*\}})", instruction.attributes)[1]
-    )
+
+    def called(key: str) -> list[str]:
+        named = re.search(rf"\b{key}=(%[\w.-]+|\{{[^}}]*\}})", instruction.attributes)
+        return _NAME.findall(named[1]) if named else []
+
     if opcode == "while":
         (body,), (condition,) = called("body"), called("condition")
         count = _trip_count(instruction.attributes, computations[condition])
