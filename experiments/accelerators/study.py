@@ -115,6 +115,11 @@ TUNED: Mapping[str, tuple[float, float]] = {
     "orthogonal": (2e-3, 0.1),
     "stablemax": (5e-4, 1.0),
     "constant_norm": (5e-4, 0.1),
+    "clip": (5e-4, 1.0),
+    "float64_loss": (2e-3, 1.0),
+    "label_smoothing": (5e-4, 1.0),
+    "dropout": (2e-3, 1.0),
+    "deep_supervision": (2e-3, 1.0),
 }
 # One group is compared with all others, so it is the larger one.
 SEEDS = dict.fromkeys(NAMES, range(2, 10)) | {BASELINE: range(2, 22)}
