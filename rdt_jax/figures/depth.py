@@ -49,7 +49,9 @@ class Panel(NamedTuple):
     learned: int | None
 
 
-def hops_by_loops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]):
+def hops_by_loops(
+    panels: Sequence[Panel], *, title: str, notes: Sequence[str]
+) -> Figure:
     """Draws accuracy by hops and loops at inference as heat maps.
 
     Args:
@@ -277,6 +279,7 @@ def accuracy_by_compute(
     panel.set_ylabel("accuracy", fontsize=page.TEXT)
     panel.set_ylim(-0.03, 1.03)
     panel.set_xlim(left=0)
+    panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     _rule(panel)
     return figure
 
