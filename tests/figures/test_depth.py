@@ -3,7 +3,7 @@ import pytest
 from matplotlib import colors
 
 from rdt_jax.analysis import curriculum
-from rdt_jax.analysis.compute import Curve
+from rdt_jax.analysis.compute import Budget, Curve
 from rdt_jax.figures import depth
 from tests import fake_depth
 
@@ -69,11 +69,16 @@ def test_ratios_have_a_dot_per_run_and_a_line_of_medians():
     assert [list(line.get_ydata()) for line in dots] == [[1.0, 1.0, 2.5], [1.25]]
 
 
-def test_curves_by_cost():
-    curve = Curve(np.array([0.0, 1e9]), np.array([0.1, 0.7]))
-    figure = depth.accuracy_by_compute({"R = 2": [curve, curve]}, **WORDS)
-    assert len(figure.axes[0].lines) == 2
-    assert list(figure.axes[0].lines[0].get_ydata()) == [0.1, 0.7]
+def test_curves_by_cost_and_who_is_best():
+    low = Curve(np.array([0.0, 1e9]), np.array([0.1, 0.2]))
+    high = Curve(np.array([0.0, 2e9]), np.array([0.1, 0.7]))
+    curves = {"R = 2": [low], "R = 5": [high]}
+    best = [Budget(1e9, "R = 2", {}, 1), Budget(2e9, "R = 5", {}, 1)]
+    figure = depth.accuracy_by_compute(curves, best, **WORDS)
+    drawn = figure.axes[0].lines
+    assert list(drawn[1].get_ydata()) == [0.1, 0.7]
+    assert [line.get_xdata()[0] for line in drawn[2:]] == [1e9, 2e9]
+    assert [line.get_color() for line in drawn[2:]] == list(depth.COLORS[:2])
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_curves_by_cost():
         lambda: depth.updates_to_hops({"R = 2": []}, **WORDS),
         lambda: depth.by_loop([], levels=[], quantity="mean_margin", **WORDS),
         lambda: depth.ratios({}, **WORDS),
-        lambda: depth.accuracy_by_compute({}, **WORDS),
+        lambda: depth.accuracy_by_compute({}, [], **WORDS),
     ],
 )
 def test_nothing_to_draw_is_refused(draw):
