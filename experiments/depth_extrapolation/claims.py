@@ -156,7 +156,9 @@ def _nothing_beyond_at_training_loops(runs: Sequence[Run]) -> Claim:
 
 
 def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
-    gained, other, used = [], [], []
+    gained: list[str] = []
+    other: list[str] = []
+    used: list[Run] = []
     for run in runs:
         hops, found = _last(run)
         # With two hops alone the paper sees no extension either: a claim of its own.
@@ -199,7 +201,9 @@ def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
 
 
 def _few_loops_lose(runs: Sequence[Run]) -> Claim:
-    lost, kept, used = [], [], []
+    lost: list[str] = []
+    kept: list[str] = []
+    used: list[Run] = []
     for run in runs:
         hops, found = _last(run)
         if found is None or not curriculum.is_fixed(run):

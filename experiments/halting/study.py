@@ -115,7 +115,10 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
 
 
 def _entropy_is_more_accurate(runs: Sequence[Run]) -> Claim:
-    better, worse, open_runs, used = [], [], [], []
+    better: list[str] = []
+    worse: list[str] = []
+    open_runs: list[str] = []
+    used: list[Run] = []
     for run, found, learned in _measured(runs):
         used.append(run)
         rows = np.isin(found.hops, found.levels[learned])
