@@ -118,7 +118,10 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
         made["hops_by_loops"] = drawing.hops_by_loops(
             panels,
             title=f"Accuracy by hops and loops at inference: {task}",
-            notes=(rows + median, "Parameters when the last stage was passed."),
+            notes=(
+                rows + median,
+                "Parameters when the last stage was passed, or at the end if none was.",
+            ),
         )
     common = curriculum.common_depth(runs)
     matched = [panel_of(run, common) for run in chosen] if common else []
