@@ -36,11 +36,18 @@ def _model(name, tiny_config, tiny_table, **changes):
     return model, config.recurrence.num_loops
 
 
-@pytest.mark.parametrize("name", sorted(combinations.PRESETS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=EXHAUSTIVE) if name in ("gated", "moeut") else name
+        for name in sorted(combinations.PRESETS)
+    ],
+)
 def test_a_traced_pass_is_the_models_own(tiny_config, tiny_table, name, monkeypatch):
     monkeypatch.setattr(attention, "_SHORT", 0)  # Fewer operations to compile.
     model, _ = _model(name, tiny_config, tiny_table)
-    loops = 5  # More than are written out.
+    # More than are written out, where there is a loop.
+    loops = 1 if name == "feedforward" else 5
     params = _params(model)
     both = lambda *inputs: (
         recurrent.apply(*inputs, model, num_loops=loops),
@@ -69,6 +76,14 @@ def test_a_traced_pass_is_the_models_own(tiny_config, tiny_table, name, monkeypa
     assert (np.triu(weights, 1) == 0).all()
     assert (weights[:, 1, :, :, 3] == 0).all()  # Padding.
     assert (weights[:, 0, :, 3] > 0).all()
+
+
+def test_blocks_are_counted_as_they_run(tiny_config, tiny_table):
+    model, _ = _model("huginn", tiny_config, tiny_table)
+    core = [trace.Place("core", loop, 0) for loop in range(3)]
+    assert trace.places(model, 3) == [
+        trace.Place("prelude", 0, 0), *core, trace.Place("coda", 0, 0),
+    ]  # fmt: skip
 
 
 def test_both_ways_to_attend_keep_the_same_weights(
