@@ -6,7 +6,7 @@ BIN := .venv/bin
 WORKDIR ?= runs
 PRESET ?= cpu
 
-.PHONY: setup run test test-fast chaos bench check format figures pins
+.PHONY: setup run test test-fast test-all chaos bench check format figures claims pins
 
 setup: .venv/.installed
 
@@ -20,10 +20,14 @@ run: setup
 	$(BIN)/rdt sweep experiments/depth_by_decay --preset=$(PRESET) --workdir=$(WORKDIR)
 
 test: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not exhaustive"
 
 test-fast: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not exhaustive"
+
+# With the tests that need many minutes.
+test-all: setup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # 200 kills at random moments and 100 damaged checkpoints; `make test` does 5 and 20.
 chaos: setup
@@ -50,6 +54,10 @@ fig-%: setup
 	$(BIN)/rdt figures experiments/$* --preset=$(PRESET) --workdir=$(WORKDIR)
 
 figures: $(patsubst experiments/%/study.py,fig-%,$(wildcard experiments/*/study.py))
+
+# The scorecard of the published claims, over all studies that have runs.
+claims: setup
+	$(BIN)/rdt claims --workdir=$(WORKDIR)
 
 # Resolves the pins again; the file names versions only, never an index.
 pins: setup

@@ -58,6 +58,8 @@ def _rdt(*arguments, cache):
         ("train",),
         ("sweep",),
         ("figures",),
+        ("claims",),
+        ("analyze",),
         ("import-ltg",),
         ("cost",),
         ("bench",),
@@ -78,6 +80,18 @@ def test_help_exits_0_and_imports_no_jax(verb):
     )
     assert result.returncode == 0, result.stderr
     assert "usage: rdt" in result.stdout
+
+
+def test_a_reader_that_leaves_early_is_told_nothing():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rdt_jax", "recipes"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1
 
 
 @pytest.mark.parametrize(

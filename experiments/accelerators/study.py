@@ -22,9 +22,10 @@ from rich import box
 from rich.table import Table
 
 from rdt_jax import registry
+from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.analysis.claims import Claim, Verdict
+from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison
 from rdt_jax.sweep import spec
@@ -242,42 +243,64 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
     """Judges the claims on what has been run so far."""
     best = best_cells(runs)
     tests = compare(best)
-    return [_baseline_arrives(best), *(_is_sooner(n, best, tests) for n in COMPARED)]
+    return [
+        _baseline_arrives(runs, best),
+        *(_is_sooner(name, runs, best, tests) for name in COMPARED),
+    ]
 
 
-def _baseline_arrives(best: Mapping[str, Best]) -> Claim:
-    text = (
-        "Tuned AdamW generalizes after it memorized, on most seeds: there is a delay."
-    )
-    source = "Power et al. (2022), arXiv:2201.02177"
+def _baseline_arrives(runs: Sequence[Run], best: Mapping[str, Best]) -> Claim:
     cell = best.get(BASELINE)
-    if cell is None or not cell.times.size or cell.unfinished:
-        return Claim(text, source, "undecided", "missing: the runs of adamw.")
-    late = np.isfinite(cell.times) & (cell.times > cell.memorized)
-    evidence = f"in {late.sum()} of {late.size} seeds ID completed after train"
-    verdict: Verdict = "holds" if 2 * late.sum() > late.size else "fails"
-    return Claim(text, source, verdict, f"{evidence}.")
+    measured, holds, missing = "no time of adamw", None, ["the runs of adamw"]
+    if cell is not None and cell.times.size and not cell.unfinished:
+        late = np.isfinite(cell.times) & (cell.times > cell.memorized)
+        measured = f"in {late.sum()} of {late.size} seeds ID completed after train"
+        holds, missing = bool(2 * late.sum() > late.size), []
+    return judging.judge(
+        "Tuned AdamW generalizes after it memorized, on most seeds: there is a delay.",
+        source="Power et al. (2022), arXiv:2201.02177",
+        expected="a delay of up to a thousand times the updates to memorization",
+        measured=measured,
+        holds=holds,
+        missing=missing,
+        runs=_of(runs, BASELINE),
+    )
 
 
 def _is_sooner(
     name: str,
+    runs: Sequence[Run],
     best: Mapping[str, Best],
     tests: Mapping[str, statistics.Comparison],
 ) -> Claim:
-    text = f"{name} generalizes in fewer updates than AdamW, both tuned on one grid."
-    source = COMPARED[name]
-    missing = [n for n in (BASELINE, name) if n not in best or best[n].unfinished]
-    if missing or name not in tests:
-        runs = " and ".join(missing or (BASELINE, name))
-        return Claim(text, source, "undecided", f"missing: the runs of {runs}.")
-    test, sizes = tests[name], (best[BASELINE].times.size, best[name].times.size)
-    evidence = (
-        f"later than AdamW in {test.later:.2f} of the pairs (0.50: neither), "
-        f"p = {test.p_value:.3f} after Holm, {sizes[1]} against {sizes[0]} seeds"
+    measured, holds = "no comparison", None
+    waiting = [n for n in (BASELINE, name) if n not in best or best[n].unfinished]
+    missing = []
+    if waiting or name not in tests:
+        missing.append(f"the runs of {' and '.join(waiting or (BASELINE, name))}")
+    else:
+        test, sizes = tests[name], (best[BASELINE].times.size, best[name].times.size)
+        measured = (
+            f"later than AdamW in {test.later:.2f} of the pairs (0.50: neither), "
+            f"p = {test.p_value:.3f} after Holm, {sizes[1]} against {sizes[0]} seeds"
+        )
+        holds = test.later < 0.5
+        if test.p_value > LEVEL:
+            missing.append("more seeds")
+    return judging.judge(
+        f"{name} generalizes in fewer updates than AdamW, both tuned on one grid.",
+        source=COMPARED[name],
+        expected="fewer updates to generalization",
+        measured=measured,
+        holds=holds,
+        missing=missing,
+        runs=_of(runs, BASELINE, name),
     )
-    if test.p_value > LEVEL:
-        return Claim(text, source, "undecided", f"{evidence}; missing: more seeds.")
-    return Claim(text, source, "holds" if test.later < 0.5 else "fails", f"{evidence}.")
+
+
+def _of(runs: Sequence[Run], *names: str) -> list[Run]:
+    """The runs of these recipes that compare: those of the seeds not in SELECT."""
+    return _seeds([run for run in runs if recipe_of(run) in names], False)
 
 
 def _seeds(cell: Sequence[Run], choosing: bool) -> list[Run]:

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from rdt_jax import registry
+from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import grokking
-from rdt_jax.analysis.claims import Claim, Verdict
+from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import grokking as drawing
 from rdt_jax.figures import tables
@@ -58,8 +59,6 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def _generalization_is_late(runs: Sequence[Run]) -> Claim:
-    text = "Every run that generalizes has memorized at an earlier evaluation."
-    source = "Power et al. (2022), arXiv:2201.02177"
     waits = []
     for run in runs:
         found = grokking.grok_times(run).phases
@@ -68,29 +67,39 @@ def _generalization_is_late(runs: Sequence[Run]) -> Claim:
         )
         if generalized is not None:
             waits.append(-1 if memorized is None else generalized - memorized)
-    if not waits:
-        return Claim(text, source, "undecided", "missing: a run that generalizes.")
     late = sum(wait > 0 for wait in waits)
-    evidence = f"in {late} of {len(waits)} runs that generalized ID completed later"
+    measured = f"in {late} of {len(waits)} runs that generalized ID completed later"
     if late:
         least = grokking.format_steps(min(wait for wait in waits if wait > 0))
-        evidence += f", by {least} updates or more"
-    verdict: Verdict = "holds" if late == len(waits) else "fails"
-    return Claim(text, source, verdict, f"{evidence}.")
+        measured += f", by {least} updates or more"
+    return judging.judge(
+        "Every run that generalizes has memorized at an earlier evaluation.",
+        source="Power et al. (2022), arXiv:2201.02177",
+        expected="generalization follows memorization, by up to a thousand times",
+        measured=measured,
+        holds=late == len(waits),
+        missing=() if waits else ("a run that generalizes",),
+        runs=runs,
+    )
 
 
 def _all_arrive(runs: Sequence[Run]) -> Claim:
-    text = "Every seed generalizes within the budget, so that no time is censored."
-    source = "this study's design"
     times = [grokking.grok_times(run) for run in runs]
     arrived = sum(
         ID in found.phases and found.phases[ID].completed is not None for found in times
     )
     waiting = sum(found.outcome == "unfinished" for found in times)
-    evidence = f"ID completed in {arrived} of {len(times)} runs"
-    if times and arrived == len(times):
-        return Claim(text, source, "holds", f"{evidence}.")
-    if waiting or not times:
-        missing = f"missing: the end of {waiting} runs" if times else "missing: runs"
-        return Claim(text, source, "undecided", f"{evidence}; {missing}.")
-    return Claim(text, source, "fails", f"{evidence}.")
+    missing = []
+    if not times:
+        missing.append("runs")
+    elif waiting and arrived < len(times):
+        missing.append(f"the end of {waiting} runs")
+    return judging.judge(
+        "Every seed generalizes within the budget, so that no time is censored.",
+        source="this study's design",
+        expected="all runs",
+        measured=f"ID completed in {arrived} of {len(times)} runs",
+        holds=arrived == len(times),
+        missing=missing,
+        runs=runs,
+    )

@@ -1,9 +1,10 @@
 """What a published claim is worth on our runs: a verdict and its numbers."""
 
 import dataclasses
-from typing import Literal
+import json
+from collections.abc import Sequence
 
-Verdict = Literal["holds", "fails", "undecided"]
+from rdt_jax.analysis.runs import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,11 +14,67 @@ class Claim:
     Attributes:
       text: the claim as it is tested here, in one sentence.
       source: authors, year, arXiv id and place.
-      verdict: `undecided` where the runs cannot tell.
-      evidence: the numbers behind the verdict; for an undecided claim, what is missing.
+      expected: what the source says, in its numbers where it has any.
+      measured: our numbers; where the runs cannot decide, also what is missing.
+      holds: None where no run of this preset decides it.
+      seeds: fewest seeds behind any number of `measured`; 0 without a run.
+      preset: of the study that was run; the command fills it in.
     """
 
     text: str
     source: str
-    verdict: Verdict
-    evidence: str
+    expected: str
+    measured: str
+    holds: bool | None
+    seeds: int
+    preset: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """`holds`, `fails` or `not tested at this preset`."""
+        if self.holds is None:
+            return "not tested at this preset"
+        return "holds" if self.holds else "fails"
+
+
+def judge(
+    text: str,
+    *,
+    source: str,
+    expected: str,
+    measured: str,
+    holds: bool | None,
+    missing: Sequence[str] = (),
+    runs: Sequence[Run],
+) -> Claim:
+    """Makes a claim that is not tested as long as anything is missing.
+
+    Args:
+      text: as of Claim.
+      source: as of Claim.
+      expected: as of Claim.
+      measured: our numbers, without a period.
+      holds: what they say if nothing is missing.
+      missing: what a verdict waits for.
+      runs: that `measured` is about.
+    """
+    if missing:
+        measured = f"{measured}; missing: {', '.join(missing)}"
+    return Claim(
+        text=text,
+        source=source,
+        expected=expected,
+        measured=f"{measured}.",
+        holds=None if missing else holds,
+        seeds=fewest_seeds(runs),
+    )
+
+
+def fewest_seeds(runs: Sequence[Run]) -> int:
+    """Returns the least number of seeds that any config has; 0 without a run."""
+    seeds: dict[str, set[int]] = {}
+    for run in runs:
+        config = run.config.to_dict()
+        seed = config.pop("seed")
+        seeds.setdefault(json.dumps(config, sort_keys=True), set()).add(seed)
+    return min(map(len, seeds.values()), default=0)

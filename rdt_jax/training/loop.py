@@ -81,7 +81,7 @@ def train(
       workdir: where the run folders and the pack's folder are.
       exact: lanes are bit for bit what solo runs are; see `step`.
       max_pins: parameters that each run may keep at transitions, the first ones; None
-        for all. Those at a run's end are always kept.
+        for all. Those of snapshots and at a run's end are always kept.
       build: makes the program; for callers that keep programs for later packs.
       stop_requested: asked after every dispatch; when it says True, the pack is
         checkpointed and its unfinished runs become `preempted`.

@@ -101,42 +101,42 @@ def test_p_values_are_those_of_holm():
     assert (tests["muon"].later, tests["stablemax"].later) == (0, 0.5)
 
 
-def verdicts(members):
-    return {claim.text.split()[0]: claim.verdict for claim in study.claims(members)}
+def judged(members):
+    return {claim.text.split()[0]: claim.holds for claim in study.claims(members)}
 
 
 def test_claims_hold_fail_and_wait():
     members = runs_of("adamw", LATE, chosen=(150, 150))
-    assert set(verdicts([]).values()) == {"undecided"}
+    assert set(judged([]).values()) == {None}
     for name in study.COMPARED:
-        assert verdicts(members + runs_of(name, SOON))[name] == "holds"
-        assert verdicts(members + runs_of(name, LATE))[name] == "undecided"
-        assert verdicts(members)[name] == "undecided"
+        assert judged(members + runs_of(name, SOON))[name] is True
+        assert judged(members + runs_of(name, LATE))[name] is None
+        assert judged(members)[name] is None
         fast = runs_of("adamw", SOON, chosen=(30, 30))
-        assert verdicts(fast + runs_of(name, LATE))[name] == "fails"
+        assert judged(fast + runs_of(name, LATE))[name] is False
         running = runs_of(name, SOON[:5]) + [run(name, None, 7, state="running")]
-        assert verdicts(members + running)[name] == "undecided"
+        assert judged(members + running)[name] is None
 
 
 def test_too_few_seeds_decide_nothing():
     members = runs_of("adamw", LATE[:3]) + runs_of("muon", SOON[:3])
-    assert verdicts(members)["muon"] == "undecided"
-    assert verdicts(runs_of("adamw", ()) + runs_of("muon", ()))["muon"] == "undecided"
+    assert judged(members)["muon"] is None
+    assert judged(runs_of("adamw", ()) + runs_of("muon", ()))["muon"] is None
 
 
 def test_the_baseline_must_generalize_late():
-    assert verdicts(runs_of("adamw", LATE))["Tuned"] == "holds"
-    assert verdicts(runs_of("adamw", [None] * 6))["Tuned"] == "fails"
-    assert verdicts(runs_of("adamw", SOON, train=70))["Tuned"] == "fails"
-    assert verdicts(runs_of("adamw", SOON[:-1]) + [
+    assert judged(runs_of("adamw", LATE))["Tuned"] is True
+    assert judged(runs_of("adamw", [None] * 6))["Tuned"] is False
+    assert judged(runs_of("adamw", SOON, train=70))["Tuned"] is False
+    assert judged(runs_of("adamw", SOON[:-1]) + [
         run("adamw", None, 7, state="running")
-    ])["Tuned"] == "undecided"  # fmt: skip
+    ])["Tuned"] is None  # fmt: skip
 
 
 def test_a_claim_gives_its_numbers():
     members = runs_of("adamw", LATE) + runs_of("muon", SOON)
     found = next(c for c in study.claims(members) if c.text.startswith("muon"))
-    assert found.evidence == (
+    assert found.measured == (
         "later than AdamW in 0.00 of the pairs (0.50: neither), p = 0.002 after Holm, "
         "6 against 6 seeds."
     )

@@ -21,8 +21,8 @@ def run(loops, ood, seed=0, decay=0.1, train=20, id=40, **options):
     return fake_runs.make(jumps=jumps, loops=loops, decay=decay, seed=seed, **options)
 
 
-def verdicts(study, *members):
-    return [claim.verdict for claim in study.claims(members)]
+def judged(study, *members):
+    return [claim.holds for claim in study.claims(members)]
 
 
 @pytest.mark.parametrize(
@@ -72,104 +72,104 @@ def test_figures_and_table_of_the_study(study):
 def test_claims_have_a_source_and_evidence_in_numbers(study):
     loops, order, depth = study.claims([run(1, None), run(2, 150), run(4, 60)])
     for claim in (loops, order, depth):
-        assert claim.verdict == "holds"
+        assert claim.holds is True
         assert "arXiv:2604.07822" in claim.source
-    assert "0 of 1 runs with R = 1 and in 2 of 2 runs with R >= 2" in loops.evidence
-    assert "first after 80 updates); R = 1 trained for 230" in loops.evidence
-    assert "of 2 runs that completed OOD, 2 are in order" in order.evidence
-    assert "R = 2 -> 4 170 -> 80 (weight decay 0.1, 1 seed)" in depth.evidence
+    assert "0 of 1 runs with R = 1 and in 2 of 2 runs with R >= 2" in loops.measured
+    assert "first after 80 updates); R = 1 trained for 230" in loops.measured
+    assert "of 2 runs that completed OOD, 2 are in order" in order.measured
+    assert "R = 2 -> 4 170 -> 80 (weight decay 0.1, 1 seed)" in depth.measured
 
 
 def test_without_runs_everything_is_undecided(study):
     found = study.claims([])
-    assert {claim.verdict for claim in found} == {"undecided"}
-    assert all("missing: " in claim.evidence for claim in found)
+    assert {claim.holds for claim in found} == {None}
+    assert all("missing: " in claim.measured for claim in found)
 
 
 @pytest.mark.parametrize(
-    ("vanilla", "looped", "verdict"),
+    ("vanilla", "looped", "holds"),
     [
-        ({"ood": None}, {"ood": 150}, "holds"),
-        ({"ood": 200}, {"ood": 150}, "fails"),
-        ({"ood": None}, {"ood": None}, "undecided"),  # The budget may be too short.
-        ({"ood": None, "state": "running", "until": 90}, {"ood": 150}, "undecided"),
+        ({"ood": None}, {"ood": 150}, True),
+        ({"ood": 200}, {"ood": 150}, False),
+        ({"ood": None}, {"ood": None}, None),  # The budget may be too short.
+        ({"ood": None, "state": "running", "until": 90}, {"ood": 150}, None),
         (
             {"ood": None, "state": "failed", "reason": "nan", "until": 90},
             {"ood": 150},
-            "undecided",
+            None,
         ),
         (
             {"ood": 60, "state": "running", "until": 90},
             {"ood": None, "until": -1, "state": "pending"},
-            "fails",
+            False,
         ),
     ],
 )
-def test_loops_are_needed(study, vanilla, looped, verdict):
-    assert verdicts(study, run(1, **vanilla), run(2, **looped))[0] == verdict
+def test_loops_are_needed(study, vanilla, looped, holds):
+    assert judged(study, run(1, **vanilla), run(2, **looped))[0] is holds
 
 
 def test_loops_are_needed_wants_both_kinds_of_runs(study):
-    assert verdicts(study, run(2, 150))[0] == "undecided"
-    assert verdicts(study, run(1, None))[0] == "undecided"
+    assert judged(study, run(2, 150))[0] is None
+    assert judged(study, run(1, None))[0] is None
 
 
 def test_what_loops_are_needed_waits_for(study):
     waiting = run(1, None, until=90, state="running", reason=None)
     over = run(1, None, seed=1)
     claim = study.claims([waiting, over, run(2, 150)])[0]
-    assert claim.verdict == "undecided"
-    assert claim.evidence.endswith("missing: the end of 1 runs with R = 1.")
+    assert claim.holds is None
+    assert claim.measured.endswith("missing: the end of 1 runs with R = 1.")
 
 
 @pytest.mark.parametrize(
-    ("jumps", "verdict"),
+    ("jumps", "holds"),
     [
-        ({"train": 20, "id": 40, "ood": 90}, "holds"),
-        ({"train": 20, "id": 90, "ood": 40}, "fails"),
-        ({"train": 90, "id": 40, "ood": 150}, "fails"),
-        ({"train": 20, "id": None, "ood": 90}, "fails"),
-        ({"train": 20, "id": 90, "ood": 90}, "undecided"),
-        ({"train": 90, "id": 20, "ood": None}, "undecided"),
+        ({"train": 20, "id": 40, "ood": 90}, True),
+        ({"train": 20, "id": 90, "ood": 40}, False),
+        ({"train": 90, "id": 40, "ood": 150}, False),
+        ({"train": 20, "id": None, "ood": 90}, False),
+        ({"train": 20, "id": 90, "ood": 90}, None),
+        ({"train": 90, "id": 20, "ood": None}, None),
     ],
 )
-def test_stages_are_ordered(study, jumps, verdict):
-    assert verdicts(study, run(2, **jumps))[1] == verdict
+def test_stages_are_ordered(study, jumps, holds):
+    assert judged(study, run(2, **jumps))[1] is holds
 
 
 def test_one_run_out_of_order_is_enough_and_is_named(study):
     wrong = run(2, 60, id=150, seed=1)
     claim = study.claims([run(2, 150), wrong])[1]
-    assert claim.verdict == "fails"
-    assert wrong.run_id in claim.evidence
+    assert claim.holds is False
+    assert wrong.run_id in claim.measured
 
 
 @pytest.mark.parametrize(
-    ("times", "verdict"),  # (loops, step of the jump), one seed, one weight decay
+    ("times", "holds"),  # (loops, step of the jump), one seed, one weight decay
     [
-        ([(2, 150), (4, 60)], "holds"),
-        ([(2, None), (4, 60)], "holds"),
-        ([(2, 60), (4, 150)], "fails"),
-        ([(2, 60), (4, None)], "fails"),
-        ([(2, 150), (4, 150)], "undecided"),
-        ([(2, None), (4, None)], "undecided"),
-        ([(1, None), (2, 150)], "undecided"),  # R = 1 is the matter of claim 1.
-        ([(2, 180), (4, 120), (8, 60), (16, 90)], "undecided"),
-        ([(2, 180), (4, 120), (8, 150)], "fails"),
+        ([(2, 150), (4, 60)], True),
+        ([(2, None), (4, 60)], True),
+        ([(2, 60), (4, 150)], False),
+        ([(2, 60), (4, None)], False),
+        ([(2, 150), (4, 150)], None),
+        ([(2, None), (4, None)], None),
+        ([(1, None), (2, 150)], None),  # R = 1 is the matter of claim 1.
+        ([(2, 180), (4, 120), (8, 60), (16, 90)], None),
+        ([(2, 180), (4, 120), (8, 150)], False),
     ],
 )
-def test_deeper_is_sooner(study, times, verdict):
+def test_deeper_is_sooner(study, times, holds):
     members = [run(loops, ood) for loops, ood in times]
-    assert verdicts(study, *members)[2] == verdict
+    assert judged(study, *members)[2] is holds
 
 
 def test_depths_are_compared_at_equal_weight_decay_only(study):
     members = [run(2, 150, decay=0.1), run(4, 60, decay=0.3)]
-    assert verdicts(study, *members)[2] == "undecided"
+    assert judged(study, *members)[2] is None
 
 
 def test_an_unfinished_shallow_run_is_not_called_later(study):
     early = run(2, None, until=40, state="running", reason=None)
-    assert verdicts(study, early, run(4, 60))[2] == "undecided"
+    assert judged(study, early, run(4, 60))[2] is None
     late = run(2, None, until=120, state="running", reason=None)
-    assert verdicts(study, late, run(4, 60))[2] == "holds"
+    assert judged(study, late, run(4, 60))[2] is True

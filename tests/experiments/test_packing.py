@@ -83,27 +83,27 @@ def test_figure_and_table_of_one_workdir():
 @pytest.mark.parametrize(
     ("members", "late", "all_arrive"),
     [
-        ([], "undecided", "undecided"),
-        ([run(60), run(90, 1)], "holds", "holds"),
-        ([run(60), run(20, 1)], "fails", "holds"),  # At one evaluation.
-        ([run(60, train=None)], "fails", "holds"),
-        ([run(60), run(None, 1)], "holds", "fails"),
-        ([run(None)], "undecided", "fails"),
-        ([run(60), run(None, 1, state="running")], "holds", "undecided"),
-        ([run(60), run(None, 1, state="failed", reason="nan")], "holds", "fails"),
+        ([], None, None),
+        ([run(60), run(90, 1)], True, True),
+        ([run(60), run(20, 1)], False, True),  # At one evaluation.
+        ([run(60, train=None)], False, True),
+        ([run(60), run(None, 1)], True, False),
+        ([run(None)], None, False),
+        ([run(60), run(None, 1, state="running")], True, None),
+        ([run(60), run(None, 1, state="failed", reason="nan")], True, False),
     ],
 )
 def test_claims(members, late, all_arrive):
     found = study.claims(members)
-    assert [claim.verdict for claim in found] == [late, all_arrive]
+    assert [claim.holds for claim in found] == [late, all_arrive]
 
 
 def test_claims_give_numbers():
     late, arrive = study.claims([run(60), run(90, 1), run(None, 2), run(20, 3)])
-    assert late.evidence == (
+    assert late.measured == (
         "in 2 of 3 runs that generalized ID completed later, by 40 updates or more."
     )
-    assert arrive.evidence == "ID completed in 3 of 4 runs."
+    assert arrive.measured == "ID completed in 3 of 4 runs."
 
 
 # The comparison.

@@ -1,0 +1,75 @@
+"""The command `rdt`: a file per group of verbs; see `rdt --help`.
+
+Imports that cost time are made by the verb that needs them, so that `--help` is
+immediate.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from rdt_jax.cli import (
+    analyze,
+    bench,
+    claims,
+    exits,
+    figures,
+    import_ltg,
+    inspect,
+    sweep,
+    tasks,
+    train,
+)
+
+# In the order of `rdt --help`.
+VERBS = (train, sweep, figures, claims, analyze, tasks, import_ltg, inspect, bench)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns its exit code."""
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read the output has had enough; Python would complain when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.FAILED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    unknown = [a for a in rest if not a.startswith("--config.")]
+    if unknown or (rest and not options.takes_overrides):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
+    options.overrides = rest
+    try:
+        return options.verb(options)
+    except exits.Mistake as mistake:
+        print(f"rdt: {mistake}", file=sys.stderr)
+        return exits.MISTAKE
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(
+            f"rdt: {error}. What was written so far is intact; run the same command "
+            "again to go on.",
+            file=sys.stderr,
+        )
+        return exits.FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rdt",
+        description="Grokking and compositional generalization in recurrent-depth "
+        "transformers.",
+    )
+    parser.set_defaults(takes_overrides=False)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    for group in VERBS:
+        group.add(verbs)
+    return parser

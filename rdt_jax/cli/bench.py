@@ -1,0 +1,80 @@
+"""`rdt bench`: how fast training is on this CPU."""
+
+import argparse
+import pathlib
+import sys
+
+from rdt_jax.cli import exits
+from rdt_jax.cli import options as shared
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Registers `rdt bench`."""
+    bench = verbs.add_parser(
+        "bench", help="measure how fast training is on this CPU, beside PyTorch"
+    )
+    bench.add_argument(
+        "names", nargs="*", metavar="CASE", help="a case of the file; default: all"
+    )
+    bench.add_argument(
+        "--cases",
+        type=pathlib.Path,
+        default=shared.ROOT / "experiments/throughput/cases.py",
+        metavar="FILE.py",
+        help="default: those of experiments/throughput",
+    )
+    bench.add_argument(
+        "--torch-python",
+        metavar="PYTHON",
+        help="one with the extra `torch`; default: no comparison with PyTorch",
+    )
+    bench.add_argument(
+        "--out", type=pathlib.Path, metavar="FILE.json", help="all that was measured"
+    )
+    bench.set_defaults(verb=_bench)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import jax
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from rdt_jax.figures import bench as tables
+    from rdt_jax.sweep import bench
+    from rdt_jax.training import records
+
+    jax.config.update("jax_platforms", "cpu")
+    with exits.mistakes():
+        cases = bench.read_cases(options.cases, options.names)
+        out = options.out
+        if out is not None and (not out.parent.is_dir() or out.is_dir()):
+            raise ValueError(
+                f"--out must be a file in a folder that exists, got {out}."
+            )
+        if options.torch_python is not None:
+            bench.check_torch(options.torch_python)
+    found: dict[str, bench.Measured] = {}
+    failed: dict[str, str] = {}
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True) as progress:
+        for number, (name, case) in enumerate(cases.items()):
+            title = f"{name} ({number + 1} of {len(cases)})"
+            line = progress.add_task(title)
+            report = lambda what, line=line, title=title: progress.update(
+                line, description=f"{title}: {what}"
+            )
+            try:
+                found[name] = bench.measure(case, options.torch_python, report)
+                console.print(f"{title}: measured in {found[name].seconds:.0f} s")
+            except RuntimeError as error:
+                failed[name] = str(error)
+                console.print(f"{title}: failed")
+            progress.remove_task(line)
+            if out is not None:
+                records.write_json(out, bench.as_json(found, failed))
+    for name, why in failed.items():
+        print(f"rdt: {name} failed: {why}", file=sys.stderr)
+    for table in tables.tables(found):
+        Console().print(table)
+    return exits.FAILED if failed else exits.WELL

@@ -1,0 +1,80 @@
+"""`rdt cost`, `rdt models` and `rdt recipes`: what there is, and what it costs."""
+
+import argparse
+
+from rdt_jax.cli import exits
+from rdt_jax.cli import options as shared
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Registers `rdt cost`, `rdt models` and `rdt recipes`."""
+    cost = verbs.add_parser(
+        "cost",
+        help="say what a run will cost; compiles nothing",
+        epilog=shared.ANY_KEY,
+    )
+    shared.add_config(cost)
+    cost.add_argument(
+        "--loops", metavar="R,R,..", help="loop counts, besides that of the config"
+    )
+    cost.set_defaults(verb=_cost, takes_overrides=True)
+
+    models = verbs.add_parser("models", help="list the models and their components")
+    models.set_defaults(verb=_models)
+
+    recipes = verbs.add_parser("recipes", help="list what may bring grokking forward")
+    recipes.set_defaults(verb=_recipes)
+
+
+def _cost(options: argparse.Namespace) -> int:
+    import jax
+    from rich.console import Console
+
+    from rdt_jax.figures import cost
+    from rdt_jax.training import estimate, loop
+
+    jax.config.update("jax_platforms", "cpu")  # Traces only; holds no accelerator.
+    with exits.mistakes():
+        config = shared.config(options)
+        counts = _loop_counts(options.loops)
+        for count in counts:
+            loop.check(estimate.fixed_loops(config, count))
+    for table in cost.tables(estimate.estimate(config, counts)):
+        Console().print(table)
+    return exits.WELL
+
+
+def _loop_counts(text: str | None) -> list[int]:
+    """Reads 1,2,4; ValueError says what is expected."""
+    parts = [] if text is None else text.split(",")
+    if not all(part.isdecimal() and int(part) >= 1 for part in parts):
+        raise ValueError(
+            f"--loops must be ints of at least 1 such as 1,2,4, got {text!r}."
+        )
+    return [int(part) for part in parts]
+
+
+def _models(options: argparse.Namespace) -> int:
+    from rdt_jax.models import presets
+
+    del options
+    for name, preset in presets.PRESETS.items():
+        print(f"{name}: {preset.summary}\n  {preset.source}")
+        for key, values in preset.keys.items():
+            print(f"  model.{key} = {' or '.join(str(v).lower() for v in values)}")
+    print("components:")
+    for key, values in presets.COMPONENTS.items():
+        print(f"  model.{key}: {', '.join(values)}")
+    return exits.WELL
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from rdt_jax.training import recipes
+
+    del options
+    for name, recipe in recipes.RECIPES.items():
+        keys = " ".join(
+            f"{key}={str(value).lower()}" for key, value in recipe.overrides.items()
+        )
+        print(f"{name}: {keys}: {recipe.summary} ({recipe.source})")
+    return exits.WELL

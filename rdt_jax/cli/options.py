@@ -1,0 +1,103 @@
+"""Options that several verbs share: how they are declared and read."""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+from rdt_jax.cli import exits
+
+ROOT = pathlib.Path(__file__).parents[2]
+ANY_KEY = "Any config key can be set: --config.model.width=128"
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Adds --config, for `config`."""
+    parser.add_argument("--config", required=True, metavar="FILE.py:PRESET")
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Adds the study and --preset, for `plan`."""
+    parser.add_argument("study", type=pathlib.Path, metavar="experiments/STUDY")
+    parser.add_argument("--preset", default="cpu", help="default: cpu")
+
+
+def add_workdir(parser: argparse.ArgumentParser) -> None:
+    """Adds --workdir, where the run folders are."""
+    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs"))
+
+
+def add_transition_budget(parser: argparse.ArgumentParser) -> None:
+    """Adds --transition-budget, for `size`."""
+    parser.add_argument(
+        "--transition-budget",
+        metavar="SIZE",
+        help="disk for the parameters that each run keeps at transitions, such as "
+        "500MB; default: for all of them",
+    )
+
+
+def plan(options: argparse.Namespace):
+    """Returns the plan of the study, the preset and the overrides; exits.Mistake."""
+    from rdt_jax.sweep import spec
+    from rdt_jax.training import loop
+
+    with exits.mistakes():
+        return spec.make_plan(
+            options.study, options.preset, options.overrides, loop.check
+        )
+
+
+def config(options: argparse.Namespace):
+    """Returns the valid config that the arguments name; ValueError if it is not."""
+    from rdt_jax import config as configs
+    from rdt_jax.training import loop
+
+    named = configs.load(options.config)
+    found = configs.override(named, configs.parse_overrides(named, options.overrides))
+    loop.check(found)
+    return found
+
+
+def size(options: argparse.Namespace, name: str) -> int | None:
+    """Reads an option such as 500MB; ValueError says what a size looks like."""
+    text = getattr(options, name)
+    if text is None:
+        return None
+    units = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "B": 1}
+    unit = next((u for u in units if text.upper().endswith(u)), "")
+    try:
+        count = int(float(text[: len(text) - len(unit)]) * units.get(unit, 1))
+    except ValueError:
+        count = -1
+    if count < 0:
+        flag = name.replace("_", "-")
+        raise ValueError(f"--{flag} must be a size such as 500MB or 2GB, got {text!r}.")
+    return count
+
+
+def use_compile_cache(workdir: pathlib.Path) -> None:
+    """Keeps compiled programs with the runs, unless the user has a cache already.
+
+    JAX reads these variables when it is imported, so this comes before.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "compile_cache"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@contextlib.contextmanager
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether SIGTERM or Ctrl-C has asked us to stop."""
+    asked = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda *_: asked.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
