@@ -257,8 +257,8 @@ def read(tree: Any, mesh: Mesh | None, num_lanes: int) -> Any:
     if mesh is None:
         return tree
     if jax.process_count() == 1:
-        return jax.tree.map(lambda x: np.asarray(x)[: num_lanes if x.ndim else None],
-                            tree)  # fmt: skip
+        cut = lambda x: x[:num_lanes] if x.ndim else x
+        return jax.tree.map(lambda x: cut(np.asarray(x)), tree)
     pick = _picker(mesh)
     lanes = [jax.device_get(pick(tree, np.int32(i))) for i in range(num_lanes)]
     return jax.tree.map(
