@@ -1,6 +1,11 @@
 """Every key a run can have, with its default, its meaning and its unit.
 
 A step is one optimizer update. Losses are in nats, accuracies and shares in [0, 1].
+
+A run keeps its parameters at transitions and at its end, wherever these fall. A measure
+of the inside of a model over its whole training needs them at chosen steps too: those
+of `snapshot_steps` are kept beside the others, as `transitions/snapshot-at-<step>`. A
+run that ends before one of these steps keeps none there.
 """
 
 import ml_collections
@@ -15,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
             "num_steps": 10_000,  # optimizer updates, the budget of the run
             "eval_every_steps": 100,  # must divide num_steps
             "checkpoint_every_steps": 500,  # a multiple of eval_every_steps
+            "snapshot_steps": (),  # evaluations whose parameters are kept, ascending
             "batch_size": 256,  # rows per update, shuffled anew every epoch
             "stop_after_phases": True,  # end once every phase below has completed
             "task": {

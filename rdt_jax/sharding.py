@@ -10,7 +10,7 @@ adds what that takes.
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -156,9 +156,14 @@ def make_mesh(axes: Axes, on_cpu: bool = True, processes: int = 1) -> Mesh | Non
             f"devices, those of {processes} processes, got "
             f"{', '.join(f'{k}={v}' for k, v in axes._asdict().items())}."
         )
+    return mesh_of(axes, jax.devices()[:number])
+
+
+def mesh_of(axes: Axes, devices: Sequence[Any]) -> Mesh:
+    """Returns the mesh of these devices, which need not be there (`jax.topologies`)."""
     return jax.make_mesh(
         tuple(axes), Axes._fields, axis_types=(AxisType.Auto,) * len(axes),
-        devices=jax.devices()[:number],
+        devices=devices,
     )  # fmt: skip
 
 
@@ -215,7 +220,20 @@ def layout(state: Any, mesh: Mesh) -> Any:
 
 
 def place(tree: Any, shardings: Any) -> Any:
-    """Puts host arrays, the same in every process, where `shardings` says."""
+    """Puts host arrays, the same in every process, where `shardings` says.
+
+    On devices that are not there they become their shapes.
+    """
+    one = jax.tree.leaves(shardings)[0]
+    if isinstance(one, NamedSharding) and one.mesh.devices.flat[0] not in jax.devices():
+        whole = (
+            jax.tree.map(lambda _: shardings, tree) if one is shardings else shardings
+        )
+        return jax.tree.map(
+            lambda x, to: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=to),
+            tree,
+            whole,
+        )
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
 

@@ -58,6 +58,8 @@ def _rdt(*arguments, cache):
         ("train",),
         ("sweep",),
         ("figures",),
+        ("claims",),
+        ("analyze",),
         ("import-ltg",),
         ("cost",),
         ("bench",),

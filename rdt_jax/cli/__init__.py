@@ -10,18 +10,34 @@ import sys
 from collections.abc import Sequence
 
 from rdt_jax.cli import (
+    analyze,
+    aot,
     bench,
+    claims,
     exits,
     figures,
     import_ltg,
     inspect,
+    launch,
     sweep,
     tasks,
     train,
 )
 
 # In the order of `rdt --help`.
-VERBS = (train, sweep, figures, tasks, import_ltg, inspect, bench)
+VERBS = (
+    train,
+    sweep,
+    figures,
+    claims,
+    analyze,
+    tasks,
+    import_ltg,
+    inspect,
+    bench,
+    aot,
+    launch,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,12 @@
 """`rdt figures`: the table, the claims and the figures of a study."""
 
 import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
 
-from rdt_jax.cli import exits
+from rdt_jax.cli import analyze, exits
 from rdt_jax.cli import options as shared
 
 
@@ -11,11 +15,20 @@ def add(verbs: argparse._SubParsersAction) -> None:
     figures = verbs.add_parser("figures", help="draw the figures of a study again")
     shared.add_study(figures)
     shared.add_workdir(figures)
+    figures.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; compare the numbers of each figure with those stored",
+    )
     figures.set_defaults(verb=_figures, takes_overrides=True)
 
 
 def _figures(options: argparse.Namespace) -> int:
-    show(options, shared.plan(options))
+    shared.use_compile_cache(options.workdir)
+    plan = shared.plan(options)
+    if options.check:
+        return _check(options, plan)
+    show(options, plan)
     return exits.WELL
 
 
@@ -23,24 +36,62 @@ def show(options: argparse.Namespace, plan) -> None:
     """Prints the table and the claims of a study and draws its figures."""
     from rich.console import Console
 
-    from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import save
 
     with exits.mistakes():
-        runs = run_folders.read_runs(options.workdir, plan.run_ids)
-        if not any(run.metrics for run in runs):
-            raise ValueError(
-                f"No run of {plan.name} in {options.workdir} has been evaluated yet; "
-                "`rdt sweep` trains them."
-            )
+        runs = _evaluated(options.workdir, plan)
+        analyze_missing(plan.study, runs)
     console = Console()
     console.print(plan.study.table(runs))
     for claim in plan.study.claims(runs):
         console.print(drawing.text(claim), markup=False, highlight=False)
-    folder = options.workdir / "sweeps" / plan.name / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder(options.workdir, plan)
     provenance = save.provenance(runs)
     for name, figure in plan.study.figures(runs).items():
         for path in save.save(figure, folder / name, provenance):
             print(path)
+
+
+def analyze_missing(study: Any, runs: Sequence[Any]) -> None:
+    """Computes what a study's figures and claims read of its models."""
+    analyses = getattr(study, "ANALYSES", {})
+    if analyses:
+        analyze.compute({run: analyses for run in runs})
+
+
+def _check(options: argparse.Namespace, plan) -> int:
+    """Compares the numbers of the figures that are drawn with those that are stored."""
+    from rdt_jax.figures import numbers, save
+
+    with exits.mistakes():
+        runs = _evaluated(options.workdir, plan)
+    folder = _folder(options.workdir, plan)
+    failed = False
+    for name, figure in plan.study.figures(runs).items():
+        path = save.path_of_numbers(folder / name)
+        if not path.exists():
+            problem = f"{path} does not exist: `rdt figures` without --check writes it"
+        else:
+            stored = save.read_numbers(path)
+            problem = numbers.difference(stored, numbers.of(figure)) or ""
+        failed |= bool(problem)
+        stream = sys.stderr if problem else sys.stdout
+        print(f"{name}: {problem or 'every number comes out again'}.", file=stream)
+    return exits.FAILED if failed else exits.WELL
+
+
+def _evaluated(workdir: pathlib.Path, plan) -> list[Any]:
+    from rdt_jax.analysis import runs as run_folders
+
+    runs = run_folders.read_runs(workdir, plan.run_ids)
+    if not any(run.metrics for run in runs):
+        raise ValueError(
+            f"No run of {plan.name} in {workdir} has been evaluated yet; "
+            "`rdt sweep` trains them."
+        )
+    return runs
+
+
+def _folder(workdir: pathlib.Path, plan) -> pathlib.Path:
+    return workdir / "sweeps" / plan.name / "figures"

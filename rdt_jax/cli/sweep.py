@@ -5,9 +5,12 @@ import contextlib
 import os
 import pathlib
 import sys
+import time
 
 from rdt_jax.cli import exits, figures
 from rdt_jax.cli import options as shared
+
+_WATCH_SECONDS = 1.0
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -17,7 +20,22 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     shared.add_study(sweep)
     shared.add_workdir(sweep)
-    sweep.add_argument("--workers", type=int, help="processes; default: one per core")
+    sweep.add_argument(
+        "--engine",
+        default="local",
+        choices=("local", "ray"),
+        help="what starts the workers: this process, or Ray; default: local",
+    )
+    sweep.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="of a Ray cluster, or auto; default: one that is started here",
+    )
+    sweep.add_argument(
+        "--workers",
+        type=int,
+        help="processes; default: one per accelerator, or per core without one",
+    )
     sweep.add_argument(
         "--lanes",
         type=int,
@@ -33,109 +51,221 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--memory", metavar="SIZE", help="of each worker's device; default: as it tells"
     )
     shared.add_transition_budget(sweep)
-    sweep.add_argument("--status", action="store_true", help="say how far it is")
+    _add_lease(sweep)
+    sweep.add_argument(
+        "--retry-failed", action="store_true", help="give failed trials another try"
+    )
+    instead = sweep.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what it will need and how long it will take; write nothing",
+    )
+    instead.add_argument("--status", action="store_true", help="say how far it is")
+    instead.add_argument(
+        "--stop",
+        action="store_true",
+        help="ask all its workers, wherever they are, to checkpoint and end",
+    )
+    sweep.add_argument(
+        "--watch", action="store_true", help="with --status: until nothing is left"
+    )
     sweep.set_defaults(verb=_sweep, takes_overrides=True)
 
-    worker = verbs.add_parser("worker", help="train what a sweep has left to do")
+    worker = verbs.add_parser(
+        "worker", help="train what a sweep has left to do, beside other workers"
+    )
     worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
     worker.add_argument("--parent", type=int, help="stop once this process is gone")
+    _add_lease(worker)
     worker.set_defaults(verb=_worker)
 
 
-def _sweep(options: argparse.Namespace) -> int:
-    import jax
-    from rich.console import Console
-    from rich.live import Live
+def _add_lease(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="without a sign of life after which a worker loses its pack; default: 60",
+    )
 
-    from rdt_jax.sweep import engines, ledger, progress
-    from rdt_jax.training import records
+
+def _sweep(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from rdt_jax.sweep import ledger
 
     plan = shared.plan(options)
-    console = Console(stderr=True)
-    trials = list(zip(plan.run_ids, plan.overrides, strict=True))
+    folder = options.workdir / "sweeps" / plan.name
+    if options.watch and not options.status:
+        raise exits.Mistake("--watch goes with --status.")
     if options.status:
-        Console().print(progress.render(options.workdir, trials, None))
+        return _status(options, plan, folder)
+    if options.stop:
+        with exits.mistakes():
+            ledger.read_plan(folder)
+        ledger.request_stop(folder)
+        print(f"The workers of {folder} checkpoint and end; `rdt sweep` goes on.")
         return exits.WELL
+    console = Console(stderr=True)
+    with exits.mistakes():
+        workers, settings = _settings(options)
+    if options.dry_run:
+        return _dry_run(options, plan, workers, settings)
+    return _train(options, plan, workers, settings, console)
+
+
+def _settings(options):
+    """Returns the number of workers and the ledger's options; ValueError."""
+    from rdt_jax.sweep import devices, ledger
+
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {options.workers}.")
+    _check_lease(options)
+    workers = options.workers or devices.default_workers()
+    memory = shared.size(options, "memory") or devices.worker_memory(workers)
+    lanes = devices.default_lanes() if options.lanes is None else options.lanes
+    budget = shared.size(options, "transition_budget")
+    return workers, ledger.Options(lanes, memory, options.exact, budget)
+
+
+def _check_lease(options) -> None:
+    if options.lease < 1:
+        raise ValueError(f"--lease must be at least 1 second, got {options.lease:g}.")
+
+
+def _train(options, plan, workers: int, settings, console) -> int:
+    import jax
+    from rich.live import Live
+
+    from rdt_jax.sweep import engines, forecast, ledger, progress
+
     # This process plans and watches; the workers alone may hold an accelerator.
     jax.config.update("jax_platforms", "cpu")
     with exits.mistakes():
-        if options.workers is not None and options.workers < 1:
-            raise ValueError(f"--workers must be at least 1, got {options.workers}.")
-        workers = options.workers or engines.default_workers()
-        memory = shared.size(options, "memory") or engines.worker_memory(workers)
-        lanes = options.lanes
-        if lanes is None:
-            lanes = engines.default_lanes()
+        found = forecast.forecast(options.workdir, plan, settings)
+        if found.packs:
+            _announce(options, found, workers, settings.memory_bytes, console)
         folder = ledger.write_plan(
-            options.workdir,
-            plan,
-            ledger.Options(
-                lanes, memory, options.exact, shared.size(options, "transition_budget")
-            ),
+            options.workdir, plan, settings, options.retry_failed
         )
-        _announce(options, len(plan.run_ids), folder, workers, memory, console)
+    trials = list(zip(plan.run_ids, plan.overrides, strict=True))
     monitor = progress.Monitor(options.workdir, trials, console)
     terminal = console.is_terminal
-    with shared.stop_on_signal() as stop:
-        live = Live(monitor, console=console, refresh_per_second=2)
-        with live if terminal else contextlib.nullcontext():
-            engines.run_local(
+    order = engines.Order(
+        folder.resolve(), options.workers, options.lease, options.address
+    )
+    with contextlib.ExitStack() as stack:
+        with exits.mistakes():
+            engine = stack.enter_context(engines.ENGINES[options.engine](order))
+        stop = stack.enter_context(shared.stop_on_signal())
+        if terminal:
+            stack.enter_context(Live(monitor, console=console, refresh_per_second=2))
+        try:
+            engines.run(
+                engine,
                 folder,
-                num_workers=workers,
                 stop_requested=stop,
                 watch=(lambda: None) if terminal else monitor.log,
                 report=console.print,
             )
-    states = [
-        records.read_status(options.workdir / name)["state"] for name in plan.run_ids
-    ]
+        except RuntimeError as error:
+            print(f"rdt: {error}", file=sys.stderr)
     metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
     if any(path.stat().st_size for path in metrics):
         figures.show(options, plan)
-    left = sum(state not in ("done", "failed") for state in states)
-    if left:
+    return _conclude(options, folder, console)
+
+
+def _conclude(options, folder, console) -> int:
+    """Says what is unfinished, and what failed and why; returns the exit code."""
+    from rdt_jax.figures import failures
+    from rdt_jax.sweep import ledger
+    from rdt_jax.training import records
+
+    states = [
+        records.read_status(options.workdir / name)["state"]
+        for name, _ in ledger.read_plan(folder)
+    ]
+    if left := sum(state not in ("done", "failed") for state in states):
         console.print(f"{left} trials are unfinished; the same command goes on.")
-    return exits.FAILED if "failed" in states else exits.WELL
+    if failed := ledger.failures(folder):
+        console.print(failures.table(failed))
+    return exits.FAILED if failed else exits.WELL
 
 
-def _announce(options, trials: int, folder, workers: int, memory: int, console) -> None:
+def _status(options, plan, folder) -> int:
+    from rich.console import Console
+    from rich.live import Live
+
+    from rdt_jax.sweep import progress
+    from rdt_jax.training import records
+
+    trials = list(zip(plan.run_ids, plan.overrides, strict=True))
+    console = Console()
+    over = lambda: all(
+        records.read_status(options.workdir / name)["state"] in ("done", "failed")
+        for name in plan.run_ids
+    )
+    if options.watch and not over():
+        monitor = progress.Monitor(options.workdir, trials, console)
+        terminal = console.is_terminal
+        live = Live(monitor, console=console, refresh_per_second=2, transient=True)
+        with (
+            shared.stop_on_signal() as stop,
+            live if terminal else contextlib.nullcontext(),
+        ):
+            while not over() and not stop():
+                if not terminal:
+                    monitor.log()
+                time.sleep(_WATCH_SECONDS)
+    console.print(progress.render(options.workdir, trials, None))
+    if not (folder / "plan.json").exists():
+        return exits.WELL
+    return _conclude(options, folder, console)
+
+
+def _dry_run(options, plan, workers: int, settings) -> int:
+    from rich.console import Console
+
+    from rdt_jax.figures import forecast as tables
+    from rdt_jax.sweep import forecast
+
+    with exits.mistakes():
+        found = forecast.forecast(options.workdir, plan, settings)
+    rate = None
+    if found.largest is not None and found.needs.memory <= settings.memory_bytes:
+        rate = forecast.measure(found.largest, settings.exact, workers)
+    Console().print(tables.table(found, workers, settings.memory_bytes, rate))
+    return exits.WELL
+
+
+def _announce(options, found, workers: int, memory: int, console) -> None:
     """Says what is left of a sweep and what it will need; ValueError if too much."""
     import shutil
 
-    from rdt_jax.sweep import ledger
-    from rdt_jax.sweep import pack as packs
+    from rdt_jax.figures.forecast import size
 
-    left = ledger.open_packs(folder)
-    if not left:
-        return
-    needs = packs.needs(
-        [pack.configs for pack in left],
-        [pack.max_pins for pack in left],
-        ledger.predictor(),
-    )
+    needs = found.needs
     console.print(
-        f"{trials} trials; {len(left)} packs to train with {needs.programs} compiled "
-        f"programs; at most {_size(needs.memory)} of the {_size(memory)} memory of each"
-        f" of {workers} workers, {_size(needs.pins)} of disk for parameters kept and "
-        f"{_size(needs.checkpoints)} for checkpoints",
+        f"{found.trials} trials; {found.packs} packs to train with {needs.programs} "
+        f"compiled programs; at most {size(needs.memory)} of the {size(memory)} memory "
+        f"of each of {workers} workers, {size(needs.pins)} of disk for parameters kept "
+        f"and {size(needs.checkpoints)} for checkpoints",
         soft_wrap=True,
     )
-    free = shutil.disk_usage(options.workdir).free
+    existing = next(p for p in (options.workdir, *options.workdir.resolve().parents)
+                    if p.exists())  # fmt: skip
+    free = shutil.disk_usage(existing).free
     if needs.pins + needs.checkpoints > free:
         raise ValueError(
-            f"{options.workdir} has {_size(free)} free and this sweep may need "
-            f"{_size(needs.pins + needs.checkpoints)}; keep fewer parameters with "
+            f"{options.workdir} has {size(free)} free and this sweep may need "
+            f"{size(needs.pins + needs.checkpoints)}; keep fewer parameters with "
             "--transition-budget, or train in another --workdir."
         )
     if needs.memory > memory:
         console.print("One lane may not fit in memory; model.remat = full needs least.")
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} B"
 
 
 def _worker(options: argparse.Namespace) -> int:
@@ -143,13 +273,19 @@ def _worker(options: argparse.Namespace) -> int:
 
     from rdt_jax.sweep import ledger
 
+    report = lambda message: print(message, file=sys.stderr, flush=True)
     with exits.mistakes():
+        _check_lease(options)
         ledger.read_plan(options.folder)
+    if ledger.is_stopped(options.folder):
+        report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
+        return exits.WELL
     orphaned = lambda: options.parent not in (None, os.getppid())
     with shared.stop_on_signal() as stop:
         ledger.work(
             options.folder.resolve(),
             stop_requested=lambda: stop() or orphaned(),
-            report=lambda message: print(message, file=sys.stderr, flush=True),
+            report=report,
+            lease=options.lease,
         )
     return exits.WELL

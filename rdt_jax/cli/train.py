@@ -94,12 +94,12 @@ def _axes(text: str | None, config, job: ranks.Job | None):
     from rdt_jax import config as configs
     from rdt_jax import sharding, tasks
     from rdt_jax.models import presets
-    from rdt_jax.sweep import engines
+    from rdt_jax.sweep.devices import has_accelerator
 
     if text is None:
         if job is not None:
             return None
-        cores = 1 if engines.has_accelerator() else sharding.cores_for(config)
+        cores = 1 if has_accelerator() else sharding.cores_for(config)
         return sharding.Axes(data=cores)
     axes = sharding.parse(text)
     if axes.trial > 1:
@@ -113,9 +113,9 @@ def _axes(text: str | None, config, job: ranks.Job | None):
 
 def _mesh(axes, processes: int):
     from rdt_jax import sharding
-    from rdt_jax.sweep import engines
+    from rdt_jax.sweep.devices import has_accelerator
 
-    on_cpu = not engines.has_accelerator()
+    on_cpu = not has_accelerator()
     if axes is None:
         import jax
 

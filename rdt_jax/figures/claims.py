@@ -1,6 +1,16 @@
-"""Claims in words."""
+"""Claims in words: one, and the scorecard of all."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.table import Table
 
 from rdt_jax.analysis.claims import Claim
+
+# In the order of a count.
+VERDICTS = ("holds", "fails", "not tested at this preset")
+_STYLES: Mapping[str, str] = {"holds": "green", "fails": "red"}
 
 
 def text(claim: Claim) -> str:
@@ -10,3 +20,61 @@ def text(claim: Claim) -> str:
         f"  expected: {claim.expected}.\n"
         f"  measured: {claim.measured}"
     )
+
+
+def table(scores: Mapping[str, Sequence[Claim]]) -> Table:
+    """Builds the scorecard for the terminal: one line per claim, by study.
+
+    Args:
+      scores: study -> its claims, each with its preset.
+    """
+    found = Table(
+        title="Claims",
+        title_style="bold",
+        caption=count(scores),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("study", "preset", "seeds", "claim", "verdict"):
+        found.add_column(heading, justify="right" if heading == "seeds" else "left")
+    for study, claims in scores.items():
+        for claim in claims:
+            verdict = "not tested" if claim.holds is None else claim.verdict
+            found.add_row(
+                study,
+                claim.preset,
+                str(claim.seeds),
+                f"{claim.text} ({claim.source})",
+                verdict,
+                style=_STYLES.get(claim.verdict, "dim"),
+            )
+        found.add_section()
+    return found
+
+
+def markdown(scores: Mapping[str, Sequence[Claim]]) -> str:
+    """Returns the scorecard as Markdown: a table per study, all that claims say."""
+    lines = ["# Claims", "", count(scores), ""]
+    for study, claims in scores.items():
+        lines += [
+            f"## {study}",
+            "",
+            "| verdict | claim | source | expected | measured | seeds | preset |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for claim in claims:
+            cells = (claim.verdict, claim.text, claim.source, claim.expected,
+                     claim.measured, str(claim.seeds), claim.preset)  # fmt: skip
+            escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+            lines.append(f"| {' | '.join(escaped)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def count(scores: Mapping[str, Sequence[Claim]]) -> str:
+    """Says how many claims there are, and how many of each verdict."""
+    verdicts = Counter(claim.verdict for claims in scores.values() for claim in claims)
+    parts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS)
+    return f"{verdicts.total()} claims: {parts}."

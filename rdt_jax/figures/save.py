@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import numbers
 from rdt_jax.training import records
 
 _DOTS_PER_INCH = 200
@@ -45,18 +46,18 @@ def save(
     path_without_suffix: pathlib.Path,
     provenance: Mapping[str, Any],
 ) -> list[pathlib.Path]:
-    """Writes a figure as PNG and as PDF, and makes their folder.
+    """Writes a figure as PNG, as PDF and as numbers, and makes their folder.
 
     The files hold no date: the same figure with the same provenance is the same bytes.
 
     Args:
       figure: to write.
-      path_without_suffix: `.png` and `.pdf` are appended.
-      provenance: a JSON value, kept in the PNG's text chunk `provenance` and in the
-        PDF's Keywords.
+      path_without_suffix: `.png`, `.pdf` and `.json` are appended.
+      provenance: a JSON value, kept in the PNG's text chunk `provenance`, in the PDF's
+        Keywords and in the JSON beside `numbers`.
 
     Returns:
-      The paths of the PNG and of the PDF.
+      The paths of the PNG, of the PDF and of the JSON.
     """
     text = json.dumps(provenance, sort_keys=True)
     metadata = {
@@ -74,7 +75,20 @@ def save(
         path = path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}")
         figure.savefig(path, format=suffix, dpi=_DOTS_PER_INCH, metadata=entries)
         paths.append(path)
-    return paths
+    path = path_of_numbers(path_without_suffix)
+    content = {"provenance": provenance, "numbers": numbers.of(figure)}
+    records.write_text(path, json.dumps(content) + "\n")
+    return [*paths, path]
+
+
+def path_of_numbers(path_without_suffix: pathlib.Path) -> pathlib.Path:
+    """Returns where `save` writes the numbers of a figure."""
+    return path_without_suffix.with_name(f"{path_without_suffix.name}.json")
+
+
+def read_numbers(path: pathlib.Path) -> dict[str, Any]:
+    """Reads the numbers that `save` wrote."""
+    return records.read_json(path)["numbers"]
 
 
 def read_provenance(png_path: pathlib.Path) -> dict[str, Any]:

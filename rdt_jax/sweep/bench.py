@@ -24,7 +24,8 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import sharding
-from rdt_jax.sweep import engines, turns
+from rdt_jax.sweep import turns
+from rdt_jax.sweep.devices import default_lanes, default_workers, worker_threads
 from rdt_jax.training import environment, estimate, loop, records
 from rdt_jax.training.throughput import Facts
 
@@ -345,8 +346,8 @@ def _measure_updates(case: Updates, config, torch_python, report: Report) -> _Fo
 
 def _measure_seeds(case: Seeds, config, torch_python, report: Report) -> _Found:
     seeds = [configs.override(config, {"seed": n}) for n in range(case.num_seeds)]
-    workers = engines.default_workers()
-    lanes = engines.default_lanes() or case.num_seeds
+    workers = default_workers()
+    lanes = default_lanes() or case.num_seeds
     packings = [  # (processes, lanes of each at a time, exact)
         (workers, min(lanes, -(-case.num_seeds // workers)), False),
         (workers, -(-case.num_seeds // workers), False),
@@ -506,7 +507,7 @@ def _enter(
     command = [sys.executable, "-m", "rdt_jax.training.throughput"]
     variables = _variables()
     if processes > 1:
-        variables = engines.worker_threads(processes) | variables
+        variables = worker_threads(processes) | variables
     started = [
         stack.enter_context(turns.start(command, variables)) for _ in range(processes)
     ]

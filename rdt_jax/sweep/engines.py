@@ -1,126 +1,226 @@
-"""Starts workers and watches over them; what they do is in the ledger."""
+"""Starts workers and watches over them; what they do is in the ledger.
 
-import importlib.util
+An engine is a context that gives five functions. It knows nothing of packs: whatever
+it starts twice, loses or forgets, the ledger says what is left to do, and a worker that
+is started again takes what it finds.
+"""
+
+import contextlib
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from rdt_jax.sweep import ledger
+from rdt_jax.sweep import child, devices, ledger
+from rdt_jax.training import attempt
 
 _POLL_SECONDS = 0.5
+_GRACE_SECONDS = 30.0  # For workers that do not end when nothing is left to do.
+_VAIN_STARTS = 3  # Workers in a row that end before they claim a pack.
 
 
-def default_workers() -> int:
-    """Returns one worker per core, or a single one where an accelerator is installed.
+class Order(NamedTuple):
+    """What workers are started for, and how many.
 
-    At width 64 two workers with a core each make 1.8 to 1.9 times the updates of one
-    worker with both cores: such small products leave the second core idle.
+    Attributes:
+      folder: of the sweep, with its plan written; an absolute path.
+      num_workers: at a time; None for as many as the engine's devices can have.
+      lease: seconds without a sign of life after which a worker loses its pack.
+      address: of a Ray cluster; None to start one here.
     """
-    return 1 if has_accelerator() else len(os.sched_getaffinity(0))
+
+    folder: pathlib.Path
+    num_workers: int | None = None
+    lease: float = attempt.LEASE_SECONDS
+    address: str | None = None
 
 
-def default_lanes() -> int | None:
-    """Returns trials per program, at most; None for as many as fit in memory.
+class Engine(NamedTuple):
+    """How workers are started.
 
-    A CPU gains nothing by more than one; an accelerator is filled.
+    Attributes:
+      slots: () -> how many workers there can be at a time.
+      start: index of a slot -> a worker in it.
+      exit_code: worker -> its exit code; None while it is at work.
+      stop: asks a worker to checkpoint and end.
+      kill: ends a worker at once.
     """
-    return None if has_accelerator() else 1
+
+    slots: Callable[[], int]
+    start: Callable[[int], Any]
+    exit_code: Callable[[Any], int | None]
+    stop: Callable[[Any], None]
+    kill: Callable[[Any], None]
 
 
-def worker_threads(num_workers: int) -> dict[str, str]:
-    """Returns the environment that gives a worker its share of the cores."""
-    threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
-    return {"NPROC": str(threads)}
-
-
-def has_accelerator() -> bool:
-    """Says whether JAX has a plugin for one, without starting any."""
-    plugins = ("libtpu", "jax_cuda12_plugin", "jax_cuda13_plugin")
-    return any(importlib.util.find_spec(name) for name in plugins)
-
-
-def worker_memory(num_workers: int) -> int:
-    """Returns the bytes that each worker's device has.
-
-    On a CPU the workers share the machine's memory. An accelerator is asked by a
-    process of its own, since the one that starts workers must not hold it.
-
-    Raises:
-      ValueError: if the accelerator does not tell.
-    """
-    if not has_accelerator():
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return total // num_workers
-    ask = "import jax; print(jax.local_devices()[0].memory_stats()['bytes_limit'])"
-    told = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
-    if told.returncode:
-        raise ValueError(
-            "The device does not tell how much memory it has; give it with --memory, "
-            f"such as --memory=16GB. It said: {told.stderr.strip()[-300:]}"
-        )
-    return int(told.stdout)
-
-
-def run_local(
+def run(
+    engine: Engine,
     folder: pathlib.Path,
     *,
-    num_workers: int,
     stop_requested: Callable[[], bool],
     watch: Callable[[], None],
     report: Callable[[str], None],
 ) -> None:
-    """Trains a sweep with subprocess workers until nothing is left to do.
+    """Trains a sweep with an engine's workers until nothing is left to do.
 
-    A worker that dies takes down only its own pack, which becomes `failed`; another is
-    started in its place.
+    A worker that dies takes down only its own pack, which is tried again as
+    `ledger.RETRIES` say; another worker is started in its place.
 
     Args:
+      engine: that starts the workers.
       folder: of the sweep, with its plan written.
-      num_workers: processes at a time; they share the cores.
       stop_requested: when it says True, the workers checkpoint and end.
       watch: called about twice a second.
       report: takes what the user should know.
+
+    Raises:
+      RuntimeError: if workers end before they can claim anything.
     """
-    workdir = folder.parents[1]
-    run_ids = [name for name, _ in ledger.read_plan(folder)]
-    workers: dict[subprocess.Popen, int] = {}
-    count = min(num_workers, len(ledger.open_packs(folder)))
-    for index in range(count):
-        workers[_start(folder, index, num_workers)] = index
-    stopping = False
+    seen = attempt.Watch()
+    slots = min(engine.slots(), len(ledger.open_packs(folder)))
+    workers = {index: engine.start(index) for index in range(slots)}
+    stopping, vain, attempts = False, 0, ledger.num_attempts(folder)
+    over_since: float | None = None
     while workers:
         watch()
         time.sleep(_POLL_SECONDS)
-        if stop_requested() and not stopping:
+        if not stopping and (stop_requested() or ledger.is_stopped(folder)):
             stopping = True
-            for worker in workers:
-                worker.send_signal(signal.SIGTERM)
-        for worker in [w for w in workers if w.poll() is not None]:
-            index = workers.pop(worker)
-            if worker.returncode == 0:
+            for worker in workers.values():
+                engine.stop(worker)
+        for index, worker in list(workers.items()):
+            code = engine.exit_code(worker)
+            if code is None:
                 continue
-            why = f"its worker ended with exit code {worker.returncode}"
-            for name in ledger.abandon(workdir, run_ids, why):
-                report(f"Run {name} failed: {why}.")
+            del workers[index]
+            if code == 0:
+                continue
+            report(f"Worker {index} ended with exit code {code}.")
+            for name in ledger.settle(folder, seen):
+                report(f"Run {name} failed.")
+            before, attempts = attempts, ledger.num_attempts(folder)
+            vain = vain + 1 if attempts == before else 0
+            if vain == _VAIN_STARTS:
+                log = folder / "state" / f"worker-{index}.log"
+                raise RuntimeError(
+                    f"{vain} workers in a row ended before they could train; {log} "
+                    "says why."
+                )
             if not stopping and ledger.open_packs(folder):
-                workers[_start(folder, index, num_workers)] = index
+                workers[index] = engine.start(index)
+        if ledger.open_packs(folder):
+            over_since = None
+        elif over_since is None:
+            over_since = time.monotonic()
+        elif time.monotonic() - over_since > _GRACE_SECONDS:
+            for worker in workers.values():  # It had lost its pack, and hangs.
+                engine.kill(worker)
     watch()
 
 
-def _start(folder: pathlib.Path, index: int, num_workers: int) -> subprocess.Popen:
-    log = (folder / "state" / f"worker-{index}.log").open("a")
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "rdt_jax", "worker", str(folder)),
-            f"--parent={os.getpid()}",
-        ],
-        env=worker_threads(num_workers) | os.environ,  # The user's wins.
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,  # An interrupt reaches the workers through us alone.
+@contextlib.contextmanager
+def local(order: Order) -> Iterator[Engine]:
+    """Subprocesses of this one, which share the devices of this machine."""
+    num_workers = order.num_workers or devices.default_workers()
+    variables = devices.variables(num_workers)
+
+    def start(index: int) -> subprocess.Popen:
+        environment = variables[index] | os.environ  # The user's wins.
+        return child.start(_command(order), environment, _log(order, index))
+
+    yield Engine(
+        slots=lambda: num_workers,
+        start=start,
+        exit_code=subprocess.Popen.poll,
+        stop=subprocess.Popen.terminate,
+        kill=subprocess.Popen.kill,
     )
+
+
+@contextlib.contextmanager
+def on_ray(order: Order) -> Iterator[Engine]:
+    """Tasks of Ray Core, on a cluster or on one that is started here for the while.
+
+    A task only starts a worker as its child and waits for it, so that no process of
+    Ray holds an accelerator. Ray may run a task again; the worker takes what it finds.
+
+    Raises:
+      ValueError: if Ray is not installed, or a worker would need more than a node has.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ValueError(
+            "--engine=ray needs Ray: pip install -e '.[ray]' -c constraints.txt"
+        ) from None
+    started: dict[str, Any] = {}
+    if order.address is None:
+        started = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
+    ray.init(
+        order.address or "local",
+        log_to_driver=False,
+        logging_level="ERROR",
+        **started,
+    )
+    try:
+        total = ray.cluster_resources()
+        kind = next((k for k in ("TPU", "GPU") if total.get(k)), "CPU")
+        slots = order.num_workers or int(total[kind])
+        share = int(total[kind]) // slots
+        if share < 1:
+            raise ValueError(
+                f"--workers must be at most the {int(total[kind])} {kind}s of the Ray "
+                f"cluster, got {slots}."
+            )
+        of_kind: dict[str, dict[str, Any]] = {
+            "CPU": {"num_cpus": share},
+            "GPU": {"num_cpus": 1, "num_gpus": share},
+            "TPU": {"num_cpus": 1, "resources": {"TPU": share}},
+        }
+        variables = {"NPROC": str(share)} if kind == "CPU" else {}
+        variables |= {k: v for k, v in os.environ.items() if k.startswith(_PASSED_ON)}
+        task = ray.remote(child.run).options(**of_kind[kind], max_retries=_RAY_RETRIES)
+
+        def exit_code(worker) -> int | None:
+            if not ray.wait([worker], timeout=0)[0]:
+                return None
+            try:
+                return ray.get(worker)
+            except ray.exceptions.TaskCancelledError:
+                return 0
+            except ray.exceptions.RayError:
+                return 1
+
+        yield Engine(
+            slots=lambda: slots,
+            start=lambda index: task.remote(
+                _command(order), variables, _log(order, index)
+            ),
+            exit_code=exit_code,
+            stop=ray.cancel,
+            kill=lambda worker: ray.cancel(worker, force=True),
+        )
+    finally:
+        ray.shutdown()
+
+
+_PASSED_ON = ("JAX_", "XLA_", "NPROC", "PYTHONPATH")  # To workers on other machines.
+_RAY_RETRIES = 3  # Of a task whose process died; `run` starts others after that.
+
+ENGINES: Mapping[str, Callable[[Order], contextlib.AbstractContextManager[Engine]]] = {
+    "local": local,
+    "ray": on_ray,
+}
+
+
+def _command(order: Order) -> list[str]:
+    worker = [sys.executable, "-m", "rdt_jax", "worker", str(order.folder)]
+    return [*worker, f"--lease={order.lease}"]
+
+
+def _log(order: Order, index: int) -> pathlib.Path:
+    return order.folder / "state" / f"worker-{index}.log"

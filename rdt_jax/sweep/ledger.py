@@ -1,9 +1,11 @@
 """Who works on what: the plan of a sweep, its packs, and what is left to do.
 
-status.json of a run alone says what became of it. A pack is claimed by holding the lock
-of its folder while it trains (`training.lock`), so a claim ends with its process.
+status.json of a run alone says what became of it. Who trains a pack, and how its
+attempts ended, is in the workdir (`training.attempt`), since sweeps share packs. What
+is left follows from these; nobody keeps a list of it, so nobody can lose one.
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -18,7 +20,12 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.sweep import pack as packs
 from rdt_jax.sweep import spec
-from rdt_jax.training import lock, loop, memory, records, standing, step
+from rdt_jax.training import attempt, loop, memory, records, standing, step
+
+# How often each class of failure is tried again. A NaN would repeat. A pack that needs
+# too much memory is split in two until it is one lane. `preempted` counts attempts in a
+# row that were lost and left no new checkpoint.
+RETRIES = {"nan": 0, "oom": 0, "error": 1, "preempted": 3}
 
 _WAIT_SECONDS = 1.0
 _PROGRAMS = 4  # that a worker keeps
@@ -44,31 +51,47 @@ class OpenPack(NamedTuple):
     """A pack of a sweep that has unfinished runs of its plan.
 
     Attributes:
-      configs: of all its runs.
+      workdir: of the runs.
+      runs: names of all its runs.
       exact: as in Options.
       max_pins: transitions of each run that may keep their parameters.
+      flops: of its whole budget, at the least.
+      retry_from: attempts up to this number are forgiven.
     """
 
-    configs: packs.Pack
+    workdir: pathlib.Path
+    runs: Sequence[str]
     exact: bool
     max_pins: int
+    flops: int
+    retry_from: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the pack."""
+        return loop.pack_of(self.runs)
+
+    @property
+    def configs(self) -> packs.Pack:
+        """Reads the configs of its runs."""
+        return [configs.read_run(self.workdir / name) for name in self.runs]
 
 
 def write_plan(
-    workdir: pathlib.Path, plan: spec.Plan, options: Options
+    workdir: pathlib.Path, plan: spec.Plan, options: Options, retry_failed: bool = False
 ) -> pathlib.Path:
     """Writes or extends the plan of a sweep and creates its run folders.
 
     Runs keep the pack they began in, also if that was in another sweep, and runs that
-    are over are in no new one, so a sweep can be extended at any time.
-    Failed runs become pending again, unless they failed with a NaN, which would repeat;
-    runs whose process was killed become preempted, and so do finished ones that lost
-    their last row, which training on restores.
+    are over are in no new one, so a sweep can be extended at any time. A finished run
+    that lost its last row becomes preempted: training on restores it.
 
     Args:
       workdir: of the runs.
       plan: what to train.
       options: for runs that have no pack yet.
+      retry_failed: failed runs become pending again, with all their retries, unless
+        they failed with a NaN, which would repeat.
 
     Returns:
       The sweep's folder.
@@ -77,29 +100,15 @@ def write_plan(
       ValueError: if an option is out of range, or the records of a run are damaged.
     """
     folder = workdir / "sweeps" / plan.name
-    (folder / "state").mkdir(parents=True, exist_ok=True)
-    by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
-    for name, config in by_id.items():
+    for name, config in zip(plan.run_ids, plan.configs, strict=True):
         records.create(workdir / name, config)
         records.check(workdir / name)
-        _reopen(workdir, name)
-    path = folder / "state" / "packs.json"
-    formed = records.read_json(path) if path.exists() else []
-    known = {name for entry in formed for name in entry["runs"]}
-    new = []
-    predict = predictor()
-    for name, config in by_id.items():
         status = records.read_status(workdir / name)
-        if name in known or loop.is_final(status):
-            continue
-        if began := loop.began_in(workdir, status):
-            formed.append(_entry([configs.read_run(workdir / n) for n in began],
-                                 options, predict))  # fmt: skip
-            known |= set(began)
-        else:
-            new.append(config)
-    for pack in packs.form(new, options.lanes, options.memory_bytes, predict):
-        formed.append(_entry(pack, options, predict))
+        if loop.is_final(status) and records.is_torn(workdir / name):
+            _set_status(workdir / name, state="preempted", reason=None)
+    path = folder / "state" / "packs.json"
+    formed = form_packs(workdir, plan, options)
+    path.parent.mkdir(parents=True, exist_ok=True)
     records.write_json(path, formed)
     records.write_json(
         folder / "plan.json",
@@ -107,11 +116,44 @@ def write_plan(
             "name": plan.name,
             "runs": [
                 {"run_id": name, "overrides": overrides}
-                for name, overrides in zip(by_id, plan.overrides, strict=True)
+                for name, overrides in zip(plan.run_ids, plan.overrides, strict=True)
             ],
         },
     )
+    (folder / "state" / "stop").unlink(missing_ok=True)
+    if retry_failed:
+        _forgive(workdir, plan.run_ids, path)
+    settle(folder, attempt.Watch())
     return folder
+
+
+def form_packs(
+    workdir: pathlib.Path, plan: spec.Plan, options: Options
+) -> list[dict[str, Any]]:
+    """Returns the packs of a plan as packs.json has them; writes nothing.
+
+    Raises:
+      ValueError: if an option is out of range.
+    """
+    path = workdir / "sweeps" / plan.name / "state" / "packs.json"
+    formed = records.read_json(path) if path.exists() else []
+    known = {name for entry in formed for name in entry["runs"]}
+    new = []
+    predict = predictor()
+    for name, config in zip(plan.run_ids, plan.configs, strict=True):
+        status = records.read_status(workdir / name)
+        if name in known or loop.is_final(status):
+            continue
+        if began := loop.began_in(workdir, status):
+            runs = [configs.read_run(workdir / other) for other in began]
+            formed.append(_entry(runs, options, predict))
+            known |= set(began)
+        else:
+            new.append(config)
+            known.add(name)
+    for pack in packs.form(new, options.lanes, options.memory_bytes, predict):
+        formed.append(_entry(pack, options, predict))
+    return formed
 
 
 def read_plan(folder: pathlib.Path) -> list[tuple[str, spec.Overrides]]:
@@ -134,17 +176,17 @@ def open_packs(folder: pathlib.Path) -> list[OpenPack]:
 
     Starting with the longest keeps the workers busy to the end.
     """
-    workdir = folder.parents[1]
-    planned = {name for name, _ in read_plan(folder)}
-    unfinished = []
-    for entry in records.read_json(folder / "state" / "packs.json"):
-        names = entry["runs"]
-        if any(name in planned and _waits(workdir / name) for name in names):
-            runs = [configs.read_run(workdir / name) for name in names]
-            unfinished.append(OpenPack(runs, entry["exact"], entry["max_pins"]))
-    return sorted(unfinished, key=lambda p: packs.flops(p.configs), reverse=True)
+    planned, workdir = {name for name, _ in read_plan(folder)}, folder.parents[1]
+    over = ("done", "failed")
+    is_over = lambda name: records.read_status(workdir / name)["state"] in over
+    return [
+        pack
+        for pack in _packs(folder)
+        if not all(is_over(name) for name in planned.intersection(pack.runs))
+    ]
 
 
+@functools.cache
 def predictor() -> packs.Predict:
     """Returns a function that predicts bytes once for each signature."""
     known: dict[str, memory.Bytes] = {}
@@ -163,28 +205,36 @@ def work(
     *,
     stop_requested: Callable[[], bool],
     report: Callable[[str], None],
+    lease: float = attempt.LEASE_SECONDS,
 ) -> None:
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
-    A pack that fails is recorded, reported and left behind.
+    A pack that fails is recorded and reported, and tried again as RETRIES say.
 
     Args:
       folder: of the sweep.
       stop_requested: asked after every dispatch and between packs.
       report: takes what the user should know.
+      lease: seconds without a sign of life of this worker after which others may take
+        its pack.
     """
-    tried: set[str] = set()
     workdir = folder.parents[1]
+    watch = attempt.Watch()
     build = remembering(step.build)
-    while not stop_requested():
-        left = [p for p in open_packs(folder) if loop.pack_id(p.configs) not in tried]
+    stop = lambda: stop_requested() or is_stopped(folder)
+    refused: set[str] = set()  # Packs that could not even be claimed.
+    while not stop():
+        settle(folder, watch)
+        left = [pack for pack in open_packs(folder) if pack.name not in refused]
         if not left:
             return
-        free = [p for p in left if not _is_held(workdir, p.configs)]
+        claims = attempt.under_way(workdir, watch)
+        free = [p for p in left if attempt.holder(claims, p.name, p.runs) is None]
         if not free:
             time.sleep(_WAIT_SECONDS)  # A holder may end without finishing its pack.
             continue
         pack = free[0]
+        attempts = len(attempt.past(workdir, pack.name))
         try:
             loop.train(
                 pack.configs,
@@ -192,14 +242,83 @@ def work(
                 exact=pack.exact,
                 max_pins=pack.max_pins,
                 build=build,
-                stop_requested=stop_requested,
+                lease=lease,
+                watch=watch,
+                stop_requested=stop,
                 report=report,
             )
+        except attempt.TakenOver as error:
+            report(str(error))
         except BlockingIOError:
-            continue  # Another worker was faster.
+            pass  # Another worker was faster.
         except Exception:
-            tried.add(loop.pack_id(pack.configs))
             report(traceback.format_exc())
+            build = remembering(step.build)  # What it kept may be what was too much.
+            if len(attempt.past(workdir, pack.name)) == attempts:
+                refused.add(pack.name)
+
+
+def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
+    """Writes into the runs of packs that nobody trains what follows from the attempts.
+
+    Those whose retries are spent have failed; the others that failed or were running
+    are preempted: they go on.
+
+    Returns:
+      The names of runs that are now known to have failed.
+    """
+    workdir, failed = folder.parents[1], []
+    claims = attempt.under_way(workdir, watch)
+    for pack in _packs(folder):
+        statuses = {name: records.read_status(workdir / name) for name in pack.runs}
+        open_ = {n: s for n, s in statuses.items() if not loop.is_final(s)}
+        if not open_ or attempt.holder(claims, pack.name, pack.runs) is not None:
+            continue
+        spent = _spent(pack)
+        if spent is not None:  # Unless an attempt has begun since we looked.
+            claims = attempt.under_way(workdir, watch)
+            held = attempt.holder(claims, pack.name, pack.runs) is not None
+            if held or _spent(pack) != spent:
+                continue
+        for name, status in open_.items():
+            if spent is None and status["state"] in ("running", "failed"):
+                _set_status(workdir / name, state="preempted", reason=None)
+            if spent is not None and (status["state"], status["reason"]) != (
+                "failed",
+                spent[0],
+            ):
+                reason, message = spent
+                _set_status(
+                    workdir / name, state="failed", reason=reason, message=message
+                )
+                failed.append(name)
+    return failed
+
+
+def num_attempts(folder: pathlib.Path) -> int:
+    """Counts the attempts at the packs of a sweep so far."""
+    workdir = folder.parents[1]
+    return sum(len(attempt.past(workdir, pack.name)) for pack in _packs(folder))
+
+
+def failures(folder: pathlib.Path) -> list[tuple[spec.Overrides, str, dict[str, Any]]]:
+    """Returns (overrides, run_id, status) of the trials that failed."""
+    workdir = folder.parents[1]
+    found = [
+        (overrides, name, records.read_status(workdir / name))
+        for name, overrides in read_plan(folder)
+    ]
+    return [each for each in found if each[2]["state"] == "failed"]
+
+
+def request_stop(folder: pathlib.Path) -> None:
+    """Asks all workers of a sweep, wherever they are, to checkpoint and end."""
+    (folder / "state" / "stop").touch()
+
+
+def is_stopped(folder: pathlib.Path) -> bool:
+    """Says whether the workers of a sweep are asked to end."""
+    return (folder / "state" / "stop").exists()
 
 
 def remembering(build: standing.Build) -> standing.Build:
@@ -219,25 +338,72 @@ def remembering(build: standing.Build) -> standing.Build:
     return build_once
 
 
-def abandon(workdir: pathlib.Path, run_ids: Sequence[str], why: str) -> list[str]:
-    """Marks the runs whose process is gone as failed; returns their names.
+def _packs(folder: pathlib.Path) -> list[OpenPack]:
+    """Returns all packs of a sweep, those that were split as their parts."""
+    workdir = folder.parents[1]
+    found = []
+    for entry in records.read_json(folder / "state" / "packs.json"):
+        for runs in _split(workdir, entry["runs"]):
+            found.append(
+                OpenPack(
+                    workdir,
+                    runs,
+                    entry["exact"],
+                    entry["max_pins"],
+                    entry["flops"] * len(runs) // len(entry["runs"]),
+                    entry["retry_from"].get(loop.pack_of(runs), 0),
+                )
+            )
+    return sorted(found, key=lambda pack: pack.flops, reverse=True)
 
-    Args:
-      workdir: of the runs.
-      run_ids: runs to look at; those that are not `running`, or whose pack is held by
-        a living process, are left alone.
-      why: goes into status.json as `message`.
+
+def _split(workdir: pathlib.Path, runs: Sequence[str]) -> list[Sequence[str]]:
+    """Returns the packs that a pack has become: two halves if it needed too much."""
+    past = attempt.past(workdir, loop.pack_of(runs)) if len(runs) > 1 else []
+    if not past or past[-1].outcome != "oom":
+        return [runs]
+    left = past[-1].unfinished
+    half = -(-len(left) // 2)
+    parts = [part for part in (left[:half], left[half:]) if part]
+    return [each for part in parts for each in _split(workdir, part)]
+
+
+def _spent(pack: OpenPack) -> tuple[str, str] | None:
+    """Returns the class and the message of the failure that used up a pack's retries.
+
+    The newest attempt must not be under way.
     """
-    gone = []
+    past = attempt.past(pack.workdir, pack.name)[pack.retry_from :]
+    for reason in ("oom", "error"):
+        ended = [each for each in past if each.outcome == reason]
+        if len(ended) > RETRIES[reason]:
+            return reason, ended[-1].message
+    lost = 0
+    for each in reversed(past):
+        if each.outcome != attempt.LOST or each.step != past[-1].step:
+            break
+        lost += 1
+    if lost > RETRIES["preempted"]:
+        message = f"{lost} attempts in a row were lost without a new checkpoint"
+        return "preempted", message
+    return None
+
+
+def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) -> None:
+    """Makes failed runs pending again, and their packs' attempts so far not count."""
+    formed = records.read_json(path)
+    retried = set()
     for name in run_ids:
         status = records.read_status(workdir / name)
-        if status["state"] != "running":
-            continue
-        if not lock.is_held(workdir / "packs" / status["pack"]):
-            failed = {"state": "failed", "reason": "error", "message": why}
-            records.write_json(workdir / name / "status.json", status | failed)
-            gone.append(name)
-    return gone
+        if status["state"] == "failed" and not loop.is_final(status):
+            retried.add(name)
+            _set_status(workdir / name, state="pending", reason=None)
+    for entry in formed:
+        for runs in _split(workdir, entry["runs"]):
+            if retried & set(runs):
+                pack = loop.pack_of(runs)
+                entry["retry_from"][pack] = len(attempt.past(workdir, pack))
+    records.write_json(path, formed)
 
 
 def _entry(pack: packs.Pack, options: Options, predict: packs.Predict):
@@ -246,28 +412,11 @@ def _entry(pack: packs.Pack, options: Options, predict: packs.Predict):
         "runs": [configs.run_id(config) for config in pack],
         "exact": options.exact,
         "max_pins": packs.max_pins(pack[0], options.pin_bytes, params),
+        "flops": packs.flops(pack),
+        "retry_from": {},
     }
 
 
-def _reopen(workdir: pathlib.Path, name: str) -> None:
-    path = workdir / name / "status.json"
-    status = records.read_status(workdir / name)
-    if status["state"] == "failed" and not loop.is_final(status):
-        records.write_json(path, status | {"state": "pending", "reason": None})
-    if loop.is_final(status) and records.is_torn(workdir / name):
-        records.write_json(path, status | {"state": "preempted", "reason": None})
-    if status["state"] == "running" and not lock.is_held(
-        workdir / "packs" / status["pack"]
-    ):
-        records.write_json(path, status | {"state": "preempted"})
-
-
-def _is_held(workdir: pathlib.Path, pack) -> bool:
-    """Says whether a living process trains a pack, or one of its runs elsewhere."""
-    runs = [workdir / configs.run_id(config) for config in pack]
-    return lock.is_held(workdir / "packs" / loop.pack_id(pack), runs)
-
-
-def _waits(folder: pathlib.Path) -> bool:
-    status: dict[str, Any] = records.read_status(folder)
-    return status["state"] not in ("done", "failed")
+def _set_status(folder: pathlib.Path, **fields: Any) -> None:
+    status = {k: v for k, v in records.read_status(folder).items() if k != "message"}
+    records.write_json(folder / "status.json", status | fields)

@@ -39,7 +39,8 @@ class Needs(NamedTuple):
     Attributes:
       programs: to compile before any pack is re-formed, one per signature and size.
       memory: of the pack that needs the most, on its device.
-      pins: disk for the parameters that runs keep at transitions and at their end.
+      pins: disk for the parameters that runs keep at transitions, in snapshots and at
+        their end.
       checkpoints: disk for the rotating checkpoints of all packs.
     """
 
@@ -86,12 +87,16 @@ def form(
 def needs(packs: Sequence[Pack], max_pins: Sequence[int], predict: Predict) -> Needs:
     """Adds up what packs will need; `max_pins` is that of the runs of each."""
     found = [(len(pack), predict(pack[0])) for pack in packs]
+    kept = [
+        1 + len(pack[0].snapshot_steps) + pins
+        for pack, pins in zip(packs, max_pins, strict=True)
+    ]
     return Needs(
         programs=len({(signature(pack[0]), len(pack)) for pack in packs}),
         memory=max((b.shared + lanes * b.lane for lanes, b in found), default=0),
         pins=sum(
-            lanes * (1 + pins) * b.params
-            for (lanes, b), pins in zip(found, max_pins, strict=True)
+            lanes * times * b.params
+            for (lanes, b), times in zip(found, kept, strict=True)
         ),
         # One more than are kept, while the next is written.
         checkpoints=sum(lanes * (1 + checkpoint.KEEP) * b.state for lanes, b in found),

@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -36,6 +36,45 @@ class Plan(NamedTuple):
 def grid(key: str, *values: Any) -> list[Overrides]:
     """Returns one override of `key` per value."""
     return [{key: value} for value in values]
+
+
+def seeds(count: int, first: int = 0) -> list[Overrides]:
+    """Returns `count` seeds, from `first` on.
+
+    Raises:
+      ValueError: if `count` is below 1.
+    """
+    if count < 1:
+        raise ValueError(f"seeds needs a count of at least 1, got {count}.")
+    return grid("seed", *range(first, first + count))
+
+
+def zipped(**values: Sequence[Any]) -> list[Overrides]:
+    """Returns overrides that set several keys together, one per position.
+
+    Args:
+      **values: dotted key -> its values, as `**{"model.width": (64, 128), ...}`.
+
+    Raises:
+      ValueError: if the keys have different numbers of values.
+    """
+    lengths = {key: len(each) for key, each in values.items()}
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise ValueError(f"zipped needs equally many values per key, got {counts}.")
+    return [
+        dict(zip(values, each, strict=True))
+        for each in zip(*values.values(), strict=True)
+    ]
+
+
+def chain(*sweeps: list[Overrides]) -> list[Overrides]:
+    """Returns one sweep after another; a trial that stands in several comes once."""
+    chained: list[Overrides] = []
+    for trial in itertools.chain(*sweeps):
+        if trial not in chained:
+            chained.append(trial)
+    return chained
 
 
 def product(*sweeps: list[Overrides]) -> list[Overrides]:

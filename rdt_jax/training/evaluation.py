@@ -166,7 +166,7 @@ def make(
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
-    """Lists what is wrong with the `evaluation` section."""
+    """Lists what is wrong with the `evaluation` section and with the snapshots."""
     section = config.evaluation
     found = [
         f"evaluation.{key} must be at least 1, got {section[key]}."
@@ -178,7 +178,28 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
             f"evaluation.schedule must be one of {', '.join(SCHEDULES)}, "
             f"got {section.schedule!r}."
         )
-    return found
+    if found or config.eval_every_steps < 1:  # There is no schedule to check against.
+        return found
+    return _snapshot_problems(config)
+
+
+def _snapshot_problems(config: ml_collections.ConfigDict) -> list[str]:
+    steps = config.snapshot_steps
+    if any(type(step) is not int for step in steps):
+        return [f"snapshot_steps must hold ints, got {steps}."]
+    if list(steps) != sorted(set(steps)):
+        return [f"snapshot_steps must ascend, got {steps}."]
+    never = [
+        step
+        for step in steps
+        if not 0 <= step <= config.num_steps or next_step(config, step - 1) != step
+    ]
+    if not never:
+        return []
+    return [
+        "snapshot_steps must be steps of evaluations up to num_steps "
+        f"({config.num_steps}), got {', '.join(map(str, never))}."
+    ]
 
 
 def _score(params, batch, model, loops, loss_dtype) -> dict[str, jax.Array]:

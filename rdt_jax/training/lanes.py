@@ -26,7 +26,8 @@ class Watch(NamedTuple):
       stages: of the curriculum.
       groups: names of the evaluated parts.
       loops: evaluated loop counts.
-      max_pins: parameters that a run may keep at transitions; None for no limit.
+      max_pins: parameters that a run may keep at transitions; None for no limit. Those
+        of snapshots and of the end are kept whatever it is.
     """
 
     config: ml_collections.ConfigDict
@@ -40,8 +41,8 @@ class Watch(NamedTuple):
 class Pin(NamedTuple):
     """Parameters to keep: `transitions/<event>-<side>-<step>`."""
 
-    event: str  # with its hops: hop_learned_3
-    side: str  # before, after
+    event: str  # with its hops: hop_learned_3; final; snapshot
+    side: str  # before, after; at
     step: int  # of the evaluation whose parameters they are
 
 
@@ -118,6 +119,8 @@ def observe(
         "pins": lane["pins"] + len(pins),
         "final": final,
     }
+    if at in watch.config.snapshot_steps:
+        pins.append(Pin("snapshot", "at", at))
     if final is not None:
         pins.append(Pin("final", "after", at))
     return Observation(now, row, events, pins)

@@ -23,16 +23,17 @@ from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import presets
 from rdt_jax.training import (
+    attempt,
     checkpoint,
     curriculum,
     evaluation,
     gradients,
     lanes,
-    lock,
     losses,
     optimizers,
     phases,
     records,
+    shelf,
     standing,
     step,
 )
@@ -60,8 +61,12 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:
     """Names a pack by its runs, in any order."""
-    names = sorted(configs.run_id(config) for config in configs_of_pack)
-    return hashlib.sha256(",".join(names).encode()).hexdigest()[:12]
+    return pack_of([configs.run_id(config) for config in configs_of_pack])
+
+
+def pack_of(run_ids: Sequence[str]) -> str:
+    """Names the pack of these runs, in any order."""
+    return hashlib.sha256(",".join(sorted(run_ids)).encode()).hexdigest()[:12]
 
 
 def train(
@@ -71,6 +76,9 @@ def train(
     exact: bool = False,
     max_pins: int | None = None,
     build: standing.Build = step.build,
+    lease: float = attempt.LEASE_SECONDS,
+    watch: attempt.Watch | None = None,
+    mirror: shelf.Mirror | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> list[dict[str, Any]]:
@@ -81,8 +89,12 @@ def train(
       workdir: where the run folders and the pack's folder are.
       exact: lanes are bit for bit what solo runs are; see `step`.
       max_pins: parameters that each run may keep at transitions, the first ones; None
-        for all. Those at a run's end are always kept.
+        for all. Those of snapshots and at a run's end are always kept.
       build: makes the program; for callers that keep programs for later packs.
+      lease: seconds without a sign of life of this process after which another may
+        take over.
+      watch: that has been looking at the attempts of this workdir.
+      mirror: what the workdir is a copy of, if it is one.
       stop_requested: asked after every dispatch; when it says True, the pack is
         checkpointed and its unfinished runs become `preempted`.
       report: takes what the user should know, such as a damaged checkpoint.
@@ -91,7 +103,7 @@ def train(
       The status of each run, as in its status.json, by ascending run id.
 
     Raises:
-      BlockingIOError: if another process trains this pack.
+      BlockingIOError: if another process trains this pack, or has taken it over.
       OSError: if the disk is full; the runs can be resumed.
       ValueError: if records are damaged anywhere but in their last line, or if one of
         the runs was trained in another pack.
@@ -101,30 +113,83 @@ def train(
     folders = [workdir / name for name in names]
     for folder, config in zip(folders, pack, strict=True):
         records.create(folder, config)
-    statuses = [records.read_status(folder) for folder in folders]
-    torn = any(records.is_torn(folder) for folder in folders)
+    name = pack_id(pack)
+    if statuses := _over(workdir, names, name):
+        return statuses
+    with attempt.hold(
+        workdir, name, names, lease=lease, watch=watch, mirror=mirror
+    ) as held:
+        if mirror:
+            mirror.restore(name, names)
+        if statuses := _over(workdir, names, name):  # Since we looked.
+            held.end("done", "", [])
+            return statuses
+        view = held.view
+        readable = lambda message: message.replace(str(view), str(workdir))
+        records.write_json(view / "packs" / name / "runs.json", names)
+
+        def stop() -> bool:
+            held.check()
+            return stop_requested()
+
+        def commit(at: int) -> None:
+            held.check()
+            if mirror:
+                mirror.commit(held.number, name, names, at, held.check)
+
+        try:
+            for folder in folders:
+                records.check(folder)
+            statuses = _train_held(
+                pack, workdir, view, exact, max_pins, build, stop,
+                lambda message: report(readable(message)), commit,
+            )  # fmt: skip
+            if mirror:
+                mirror.publish(names, held.check)
+        except Exception as error:
+            held.check()
+            reason = "oom" if _is_out_of_memory(error) else "error"
+            message = readable(str(error))
+            with contextlib.suppress(OSError):  # The disk may be what failed.
+                unfinished = _fail(view, names, reason, message)
+                if mirror:
+                    mirror.publish(names, held.check)
+                held.end(reason, message, unfinished)
+            raise
+        left = [n for n, s in zip(names, statuses, strict=True) if not is_final(s)]
+        held.end("stopped" if left else "done", "", left)
+        return statuses
+
+
+def _over(workdir: pathlib.Path, names: Sequence[str], pack: str):
+    """Returns the statuses of a pack with nothing to do; None if there is something.
+
+    Raises:
+      ValueError: if one of its runs was trained in another pack.
+    """
+    statuses = [records.read_status(workdir / name) for name in names]
+    torn = any(records.is_torn(workdir / name) for name in names)
     if all(is_final(status) for status in statuses) and not torn:
         return statuses
-    name = pack_id(pack)
-    for run, status in zip(names, statuses, strict=True):
-        _check_pack(workdir, run, status, name)
-    pack_folder = workdir / "packs" / name
-    with lock.hold(pack_folder, folders):
-        records.write_json(pack_folder / "runs.json", names)
-        try:
-            return _train_locked(
-                pack, workdir, pack_folder, exact, max_pins, build,
-                stop_requested, report,
-            )  # fmt: skip
-        except Exception as error:
-            reason = "oom" if "RESOURCE_EXHAUSTED" in str(error) else "error"
-            with contextlib.suppress(OSError):  # The disk may be what failed.
-                for folder in folders:
-                    status = records.read_status(folder)
-                    if not is_final(status):
-                        failed = {"state": "failed", "reason": reason}
-                        records.write_json(folder / "status.json", status | failed)
-            raise
+    for name, status in zip(names, statuses, strict=True):
+        _check_pack(workdir, name, status, pack)
+    return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _fail(view: pathlib.Path, names, reason: str, message: str) -> list[str]:
+    """Writes into the runs that are not over why they failed; returns their names."""
+    unfinished = []
+    for name in names:
+        status = records.read_status(view / name)
+        if not is_final(status):
+            unfinished.append(name)
+            failed = {"state": "failed", "reason": reason, "message": message}
+            records.write_json(view / name / "status.json", status | failed)
+    return unfinished
 
 
 def is_final(status: dict[str, Any]) -> bool:
@@ -135,14 +200,19 @@ def is_final(status: dict[str, Any]) -> bool:
 def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
     """Returns the run ids of the pack that an unfinished run must go on in.
 
-    It is empty for a run that was never checkpointed, which may go anywhere.
+    It is empty for a run that may go anywhere: it was never checkpointed, or in a pack
+    that needed more memory than there is and had several runs.
     """
     if status["pack"] is None:
         return []
     folder = workdir / "packs" / status["pack"]
     if not checkpoint.steps_in(folder / "checkpoints"):
         return []
-    return records.read_json(folder / "runs.json")
+    runs = records.read_json(folder / "runs.json")
+    past = attempt.past(workdir, status["pack"])
+    if len(runs) > 1 and past and past[-1].outcome == "oom":
+        return []
+    return runs
 
 
 def _check_pack(workdir, run: str, status: dict[str, Any], pack: str) -> None:
@@ -161,13 +231,13 @@ def _check_pack(workdir, run: str, status: dict[str, Any], pack: str) -> None:
         )
 
 
-def _train_locked(
-    pack, workdir, pack_folder, exact, max_pins, build, stop_requested, report
-):
+def _train_held(
+    pack, workdir, view, exact, max_pins, build, stop_requested, report, commit
+) -> list[dict[str, Any]]:
     from rdt_jax.data import tfds_builders  # It takes 0.3 s, and only training reads.
 
     config = pack[0]
-    folders = [workdir / configs.run_id(config) for config in pack]
+    folders = [view / configs.run_id(config) for config in pack]
     table = tfds_builders.load_table(config, workdir / "tables", report)
     program = build(pack, table, exact)
     rows = dict(zip(program.groups, program.group_sizes, strict=True))
@@ -175,7 +245,7 @@ def _train_locked(
     setup = standing.Setup(
         pack=pack,
         folders=folders,
-        pack_folder=pack_folder,
+        pack_folder=view / "packs" / pack_id(pack),
         table=table,
         exact=exact,
         build=build,
@@ -186,6 +256,7 @@ def _train_locked(
         program=program,
         lanes=step.make_lanes(pack),
         boards=[],
+        commit=commit,
     )
     progress = standing.restore(setup)
     setup = standing.of_members(setup, progress.extra["members"])

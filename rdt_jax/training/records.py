@@ -21,10 +21,11 @@ import ml_collections
 from rdt_jax import config as configs
 
 STATES = ("pending", "running", "preempted", "done", "failed")
-REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "error")
+REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "preempted", "error")
 
 _COUNTED = ("metrics.jsonl", "events.jsonl")
 _ROWS = (*_COUNTED, "timing.jsonl")
+_PENDING = {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None}
 _FOLDERS = ("analysis", "figures", "tensorboard", "transitions")
 
 
@@ -41,10 +42,7 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         for name in _ROWS:
             (folder / name).touch()
         write_json(folder / "environment.json", {})
-        write_json(
-            folder / "status.json",
-            {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None},
-        )
+        write_json(folder / "status.json", _PENDING)
         _write_first(folder / "config.json", configs.to_json(config))
     configs.read_run(folder)
 
@@ -69,7 +67,7 @@ def read_json(path: pathlib.Path) -> Any:
 def read_status(folder: pathlib.Path) -> dict[str, Any]:
     """Returns status.json of a run folder; a run without one is pending."""
     path = folder / "status.json"
-    return read_json(path) if path.exists() else {"state": "pending", "step": 0}
+    return read_json(path) if path.exists() else dict(_PENDING)
 
 
 def append(path: pathlib.Path, row: Mapping[str, Any]) -> None:
@@ -144,8 +142,9 @@ def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | 
 def truncate(folder: pathlib.Path, step: int) -> None:
     """Drops what a killed process left behind its newest checkpoint.
 
-    That is: rows of metrics, events and timing later than `step`, a damaged last line,
-    and files and pins that were being written. Only the holder of the run may call it.
+    That is: rows of metrics, events and timing and pins later than `step`, a damaged
+    last line, and files and pins that were being written. Every file of rows is
+    replaced, also one that loses nothing. Only the holder of the run may call it.
 
     Raises:
       ValueError: as `read_rows`.
@@ -158,8 +157,10 @@ def truncate(folder: pathlib.Path, step: int) -> None:
         _write_durably(temporary, b"".join(lines))
         temporary.replace(path)
     tidy(folder)
-    for unfinished in (folder / "transitions").glob("*.tmp"):
-        shutil.rmtree(unfinished)
+    for pin in (folder / "transitions").iterdir():
+        of = pin.name.rpartition("-")[2]
+        if not of.isdigit() or int(of) > step:  # Unfinished ones end in .tmp.
+            shutil.rmtree(pin)
 
 
 def tidy(folder: pathlib.Path) -> None:

@@ -35,6 +35,7 @@ class Setup(NamedTuple):
     program: step.Program  # of the lanes that it has now
     lanes: step.Lanes
     boards: Sequence[tensorboardX.SummaryWriter]
+    commit: Callable[[int], None] = lambda at: None  # Told after each checkpoint.
 
 
 class Progress(NamedTuple):
@@ -103,6 +104,7 @@ def save(setup: Setup, progress: Progress, at: int) -> None:
     folder = setup.pack_folder / "checkpoints"
     lines = [records.count(run) for run in setup.folders]
     checkpoint.save_rotating(folder, at, tree, progress.extra | {"lines": lines})
+    setup.commit(at)
 
 
 def restore(setup: Setup) -> Progress:

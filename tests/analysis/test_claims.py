@@ -1,5 +1,4 @@
 from rdt_jax.analysis import claims
-from rdt_jax.figures import claims as drawing
 from tests import fake_runs
 
 
@@ -35,14 +34,3 @@ def test_a_claim_is_untested_while_anything_is_missing():
     assert waiting.holds is None
     assert waiting.measured == "1 of 3; missing: the end of 2 runs, seeds."
     assert waiting.seeds == 2
-
-
-def test_a_claim_in_words():
-    assert drawing.text(judge()) == (
-        "FAILS: More is better. (A and B (2020))\n"
-        "  expected: 2 of 3.\n"
-        "  measured: 1 of 3."
-    )
-    untested = drawing.text(judge(holds=None))
-    assert untested.startswith("NOT TESTED AT THIS PRESET: More is")
-    assert drawing.text(judge(holds=True)).startswith("HOLDS: ")

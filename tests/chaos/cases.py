@@ -73,7 +73,11 @@ class Case(NamedTuple):
 _COMPOSITION = "knowledge_composition.py:smoke"
 _THREE = [{"seed": 1}, {"seed": 2} | _SLOW, {"seed": 3} | _BREAKS]
 CASES = {
-    "solo": Case(_COMPOSITION, _TWO_HOPS | {"stop_after_phases": False}, [{}]),
+    "solo": Case(
+        _COMPOSITION,
+        _TWO_HOPS | {"stop_after_phases": False, "snapshot_steps": (0, 20, 24)},
+        [{}],
+    ),
     # One lane breaks, one ends early, after which the third goes on alone.
     "pack": Case(_COMPOSITION, _TWO_HOPS, _THREE),
     "exact": Case(_COMPOSITION, _TWO_HOPS, _THREE, exact=True),

@@ -20,8 +20,12 @@ def figure():
 
 
 def test_both_files_carry_their_provenance(tmp_path):
-    png, pdf = save.save(figure(), tmp_path / "new" / "accuracy", ORIGIN)
+    png, pdf, numbers = save.save(figure(), tmp_path / "new" / "accuracy", ORIGIN)
     assert (png.name, pdf.name) == ("accuracy.png", "accuracy.pdf")
+    assert numbers.name == "accuracy.json"
+    assert records.read_json(numbers)["provenance"] == ORIGIN
+    (panel,) = save.read_numbers(numbers)["panels"]
+    assert panel["lines"] == [[[1, 2], [3, 5]]]
     assert save.read_provenance(png) == ORIGIN
     assert b"0123456789ab" in pdf.read_bytes()
 
@@ -37,8 +41,8 @@ def test_files_are_deterministic_and_hold_no_date(tmp_path):
 
 
 def test_a_dot_in_the_name_is_kept(tmp_path):
-    png, pdf = save.save(figure(), tmp_path / "decay-0.1", ORIGIN)
-    assert (png.name, pdf.name) == ("decay-0.1.png", "decay-0.1.pdf")
+    names = [path.name for path in save.save(figure(), tmp_path / "decay-0.1", ORIGIN)]
+    assert names == ["decay-0.1.png", "decay-0.1.pdf", "decay-0.1.json"]
 
 
 def test_a_foreign_picture_has_no_provenance(tmp_path):

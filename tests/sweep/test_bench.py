@@ -15,7 +15,7 @@ import pytest
 from rdt_jax import cli, tasks
 from rdt_jax import config as configs
 from rdt_jax.models import presets
-from rdt_jax.sweep import bench, engines
+from rdt_jax.sweep import bench
 from rdt_jax.training import records
 from rdt_jax.training.throughput import Facts
 
@@ -171,8 +171,8 @@ def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
     rows = lambda entrants, *_: [bench.Row(e.name, ratio=4.0) for e in entrants]
     monkeypatch.setattr(bench, "_enter", enter)
     monkeypatch.setattr(bench, "_race", rows)
-    monkeypatch.setattr(engines, "default_workers", lambda: 2)
-    monkeypatch.setattr(engines, "default_lanes", lambda: 1)
+    monkeypatch.setattr(bench, "default_workers", lambda: 2)
+    monkeypatch.setattr(bench, "default_lanes", lambda: 1)
     case = bench.Seeds(SMOKE, {}, [bench.Bound("ratio", at_least=3)], num_seeds=8)
     measured = bench.measure(case)
     assert entered == [
@@ -181,8 +181,8 @@ def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
     assert measured.rows[0].name == "2 x 1 lane (sweep)"
     assert measured.verdicts[0].holds
     entered.clear()
-    monkeypatch.setattr(engines, "default_workers", lambda: 1)
-    monkeypatch.setattr(engines, "default_lanes", lambda: None)
+    monkeypatch.setattr(bench, "default_workers", lambda: 1)
+    monkeypatch.setattr(bench, "default_lanes", lambda: None)
     bench.measure(case)
     assert entered[0] == (1, 8, False)
 

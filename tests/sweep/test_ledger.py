@@ -1,11 +1,10 @@
-import fcntl
 import pathlib
 
 import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import lock, loop, records, step
+from rdt_jax.training import attempt, loop, records, shelf, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -73,16 +72,94 @@ def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
     assert _packs(folder) == [[cheap]]
 
 
-def test_failed_runs_are_tried_again_unless_they_would_fail_again(tmp_path):
-    plan = _plan((0, 1, 2), loops=(1,))
+def _attempts(workdir, run_ids, *ended, step=-1, unfinished=None):
+    """Writes attempts at the pack of these runs; one that ended None was lost."""
+    pack = loop.pack_of(run_ids)
+    state = workdir / "state"
+    state.mkdir(exist_ok=True)
+    begin = len(attempt.past(workdir, pack)) + 1
+    for number, outcome in enumerate(ended, start=begin):
+        claim = {"machine": shelf.machine(), "step": step, "runs": run_ids}
+        records.write_json(state / f"{pack}.{number}.json", claim)
+        if outcome is not None:
+            end = {"outcome": outcome, "message": f"{outcome} {number}"}
+            end["unfinished"] = run_ids if unfinished is None else unfinished
+            records.write_json(state / f"{pack}.{number}.end.json", end)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "tries"), [("error", 2), ("oom", 1), (None, 4), ("stopped", None)]
+)
+def test_each_class_of_failure_has_its_retries(tmp_path, outcome, tries):
+    plan = _plan((0,), loops=(1,))
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
-    nan, error, killed = plan.run_ids
-    _set_status(tmp_path, nan, state="failed", reason="nan")
-    _set_status(tmp_path, error, state="failed", reason="error")
-    _set_status(tmp_path, killed, state="running", pack="gone")
+    (name,) = plan.run_ids
+    for number in range(1, 1 + (tries or 6)):
+        assert _packs(folder) == [[name]]
+        _attempts(tmp_path, [name], outcome)
+        _set_status(tmp_path, name, state="running")
+        failed = ledger.settle(folder, attempt.Watch())
+        assert failed == ([name] if number == tries else [])
+        state = "failed" if number == tries else "preempted"
+        assert records.read_status(tmp_path / name)["state"] == state
+    if tries is None:
+        return
+    assert _packs(folder) == []
+    ((_, failed, status),) = ledger.failures(folder)
+    reason = outcome or "preempted"
+    assert (failed, status["reason"]) == (name, reason)
+    expected = f"{reason} {tries}" if outcome else "4 attempts in a row were lost"
+    assert expected in status["message"]
     ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
-    assert sorted(_packs(folder)) == sorted([[error], [killed]])
+    assert _packs(folder) == [], "starting again is no new try"
+    ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1), retry_failed=True)
+    assert _packs(folder) == [[name]]
+    assert ledger.failures(folder) == []
+    _attempts(tmp_path, [name], outcome)  # The retries are whole again.
+    ledger.settle(folder, attempt.Watch())
+    assert _packs(folder) == ([[name]] if tries > 1 else [])
+
+
+def test_lost_attempts_that_got_on_do_not_count(tmp_path):
+    plan = _plan((0,), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
+    for newest in range(0, 1000, 100):
+        _attempts(tmp_path, plan.run_ids, None, None, step=newest)
+        assert ledger.settle(folder, attempt.Watch()) == []
+
+
+def test_a_nan_is_not_tried_again(tmp_path):
+    plan = _plan((0, 1), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
+    nan, killed = plan.run_ids
+    _set_status(tmp_path, nan, state="failed", reason="nan")
+    _set_status(tmp_path, killed, state="running", pack="gone")
+    ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1), retry_failed=True)
+    assert _packs(folder) == [[killed]]
     assert records.read_status(tmp_path / killed)["state"] == "preempted"
+
+
+def test_a_pack_that_needs_too_much_memory_is_halved_until_it_fits(tmp_path):
+    plan = _plan(range(5), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=5))
+    ((*whole,),) = _packs(folder)
+    *left, over = whole  # One lane had ended before memory ran out.
+    _set_status(tmp_path, over, state="failed", reason="nan")
+    _attempts(tmp_path, whole, "oom", unfinished=left)
+    assert _packs(folder) == [left[:2], left[2:]]
+    for name in left:
+        _set_status(tmp_path, name, state="failed", reason="oom")
+    assert ledger.settle(folder, attempt.Watch()) == []
+    states = {records.read_status(tmp_path / n)["state"] for n in left}
+    assert states == {"preempted"}
+    _attempts(tmp_path, left[2:], "oom")
+    assert _packs(folder) == [left[:2], left[2:3], left[3:]]
+    _attempts(tmp_path, left[2:3], "oom")
+    assert ledger.settle(folder, attempt.Watch()) == left[2:3]
+    assert _packs(folder) == [left[:2], left[3:]]
+    before = records.read_json(folder / "state" / "packs.json")
+    ledger.write_plan(tmp_path, plan, ledger.Options(lanes=5))
+    assert records.read_json(folder / "state" / "packs.json") == before
 
 
 def test_a_finished_run_that_lost_its_last_row_is_trained_on(tmp_path):
@@ -97,20 +174,16 @@ def test_a_finished_run_that_lost_its_last_row_is_trained_on(tmp_path):
     assert _packs(folder) == [[torn]]
 
 
-def test_a_held_pack_is_not_abandoned(tmp_path):
+def test_a_run_that_is_being_trained_stays_running(tmp_path):
     plan = _plan((0, 1), loops=(1,))
-    ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     held, dead = plan.run_ids
     for name in (held, dead):
-        _set_status(tmp_path, name, state="running", pack=f"pack-{name}")
-        (tmp_path / "packs" / f"pack-{name}").mkdir(parents=True)
-    with (tmp_path / "packs" / f"pack-{held}" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert ledger.abandon(tmp_path, plan.run_ids, "killed") == [dead]
-    status = records.read_status(tmp_path / dead)
-    assert (status["state"], status["reason"]) == ("failed", "error")
-    assert status["message"] == "killed"
-    assert records.read_status(tmp_path / held)["state"] == "running"
+        _set_status(tmp_path, name, state="running")
+    with attempt.hold(tmp_path, loop.pack_of([held]), [held]):
+        ledger.settle(folder, attempt.Watch())
+    states = [records.read_status(tmp_path / n)["state"] for n in plan.run_ids]
+    assert states == ["running", "preempted"]
 
 
 def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypatch):
@@ -118,27 +191,33 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     bad, held, good = plan.run_ids
     trained, said = [], []
-    held_pack = next(
-        loop.pack_id(p.configs)
-        for p in ledger.open_packs(folder)
-        if configs.run_id(p.configs[0]) == held
-    )
 
     def train(pack, workdir, **_):
         name = configs.run_id(pack[0])
         assert name != held
-        if name == bad:  # With the disk full not even its status can say so.
+        if name == bad:  # With the disk full not even a claim can be written.
             raise RuntimeError("planted")
         trained.append(name)
         _set_status(workdir, name, state="done", reason="budget")
 
     monkeypatch.setattr(loop, "train", train)
-    stop = iter([False, False, False, True])  # The held pack would be waited for.
-    monkeypatch.setattr(lock, "is_held", lambda pack, runs: pack.name == held_pack)
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
-    ledger.work(folder, stop_requested=lambda: next(stop), report=said.append)
+    stop = iter([False, False, False, True])  # The held pack would be waited for.
+    with attempt.hold(tmp_path, loop.pack_of([held]), [held]):
+        ledger.work(folder, stop_requested=lambda: next(stop), report=said.append)
     assert trained == [good]
     assert len(said) == 1 and "planted" in said[0]
+
+
+def test_a_stop_is_asked_of_every_worker_and_lasts_until_the_next_start(tmp_path):
+    plan = _plan((0,), loops=(1,))
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options())
+    ledger.request_stop(folder)
+    ledger.work(folder, stop_requested=lambda: False, report=pytest.fail)
+    assert _packs(folder) == [plan.run_ids]
+    assert not list((tmp_path / "state").glob("*.json"))
+    ledger.write_plan(tmp_path, plan, ledger.Options())
+    assert not ledger.is_stopped(folder)
 
 
 def test_reading_a_missing_plan_says_what_to_do(tmp_path):

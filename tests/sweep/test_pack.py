@@ -133,6 +133,9 @@ def test_needs_add_up(base):
     assert needs.memory == 10 + 3 * 100
     assert needs.pins == 3 * 3 * (1 + 4) + 3 * (1 + 6) + 3
     assert needs.checkpoints == (3 + 1 + 1) * 7 * (checkpoint.KEEP + 1)
+    packs[0] = [configs.override(c, {"snapshot_steps": (0, 2)}) for c in packs[0]]
+    more = pack.needs(packs, [4, 6, 0], predict)
+    assert more.pins == needs.pins + 3 * 3 * 2
 
 
 def test_transitions_that_fit_in_a_budget(base):

@@ -22,6 +22,41 @@ def test_product_refuses_a_key_twice():
         spec.product(spec.grid("seed", 1), spec.grid("seed", 2))
 
 
+def test_zipped_sets_keys_together():
+    sweep = spec.zipped(**{"model.width": (8, 16), "optimizer.learning_rate": (1, 2)})
+    assert sweep == [
+        {"model.width": 8, "optimizer.learning_rate": 1},
+        {"model.width": 16, "optimizer.learning_rate": 2},
+    ]
+    with pytest.raises(ValueError, match="equally many values per key, got a 2, b 1"):
+        spec.zipped(a=(1, 2), b=(3,))
+
+
+def test_chain_is_one_sweep_after_another_without_repeats():
+    sweep = spec.chain(spec.grid("a", 1, 2), spec.grid("b", 1), spec.grid("a", 2, 3))
+    assert sweep == [{"a": 1}, {"a": 2}, {"b": 1}, {"a": 3}]
+
+
+def test_seeds_count_from_the_first():
+    assert spec.seeds(3) == spec.grid("seed", 0, 1, 2)
+    assert spec.seeds(2, first=5) == spec.grid("seed", 5, 6)
+    with pytest.raises(ValueError, match="count of at least 1, got 0"):
+        spec.seeds(0)
+
+
+def test_the_parts_of_a_sweep_combine():
+    """Against the same trials written as nested loops."""
+    sizes = spec.zipped(**{"model.width": (8, 16), "batch_size": (4, 2)})
+    extra = spec.product(spec.grid("model.width", 32), spec.seeds(1))
+    sweep = spec.chain(spec.product(sizes, spec.seeds(3)), extra)
+    expected = [
+        {"model.width": width, "batch_size": size, "seed": seed}
+        for width, size in ((8, 4), (16, 2))
+        for seed in range(3)
+    ]
+    assert sweep == [*expected, {"model.width": 32, "seed": 0}]
+
+
 def test_plan_resolves_each_trial_and_names_it_by_content():
     plan = spec.make_plan(STUDY, "smoke", ["--config.batch_size=32"], loop.check)
     assert plan.name == "depth_by_decay-smoke"

@@ -15,6 +15,7 @@ _NOT_COMPILED = {
     "stop_after_phases",
     "eval_every_steps",
     "checkpoint_every_steps",
+    "snapshot_steps",
     "evaluation.schedule",
     "evaluation.per_decade",
     *optimizers.LANE_KEYS,

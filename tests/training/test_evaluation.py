@@ -1,6 +1,7 @@
 """Every evaluated number recounted row by row; which rows and steps are evaluated."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
@@ -290,3 +291,24 @@ def test_what_is_wrong_with_the_section(toy, key, value, message):
     with pytest.raises(ValueError, match=f"evaluation.{message}"):
         configs.raise_problems(problems)
     assert evaluation.problems(toy()) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ((8, 4), r"snapshot_steps must ascend, got \(8, 4\)"),
+        ((4, 4), r"snapshot_steps must ascend, got \(4, 4\)"),
+        ((4, True), r"snapshot_steps must hold ints, got \(4, True\)"),
+        ((-4, 4), r"steps of evaluations up to num_steps \(56\), got -4\."),
+    ],
+)
+def test_snapshots_are_of_evaluations(toy, steps, message):
+    (problem,) = evaluation.problems(toy({"snapshot_steps": steps}))
+    assert re.search(message, problem)
+
+
+def test_snapshots_may_be_of_a_logarithmic_schedule(toy):
+    log = {"evaluation.schedule": "log", "evaluation.per_decade": 3}
+    assert evaluation.problems(toy(log | {"snapshot_steps": (0, 2, 8)})) == []
+    assert len(evaluation.problems(toy(log | {"snapshot_steps": (3,)}))) == 1
+    assert len(evaluation.problems(toy({"snapshot_steps": (2,)}))) == 1

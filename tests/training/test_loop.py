@@ -64,7 +64,11 @@ WRONG = {
     "seed": (-1, r"seed must be in \[0, 2\*\*32\), got -1"),
     "evaluation.train_rows": (0, r"evaluation\.train_rows must be at least 1, got 0"),
 }
-ALONE = {  # Problems that hide others.
+ALONE = {  # Problems that hide others, or are hidden by others.
+    "snapshot_steps": (
+        (0, 6, 8, 60),
+        r"must be steps of evaluations up to num_steps \(56\), got 6, 60\.",
+    ),
     "eval_every_steps": (0, r"eval_every_steps must be at least 1, got 0"),
     "task.kwargs.phi": (99.0, r"phi must leave at least one ID question untrained: at"),
     "task.kwargs.out_degree": (6, r"out_degree must be in \[1, num_relations = 5\]"),
@@ -236,6 +240,24 @@ def test_both_sides_of_a_transition_are_pinned(folder, program, toy):
         expected = jax.tree.map(lambda x: x[0], state_at(program, toy(), at).params)
         bits.assert_same(params, expected)  # Of the lane, without a lane axis.
         assert extra == {"step": at, "event": name.split("-")[0]}
+
+
+def test_snapshots_are_kept_beside_the_transitions(
+    train, toy, tmp_path, folder, program
+):
+    config = toy({"snapshot_steps": (0, 12, 56)})
+    train([config], tmp_path, max_pins=0)
+    kept = tmp_path / configs.run_id(config) / "transitions"
+    assert {path.name for path in kept.iterdir()} == {
+        "snapshot-at-0", "snapshot-at-12", "snapshot-at-56", "final-after-56",
+    }  # fmt: skip
+    for at in (0, 12, 56):
+        params, extra = bits.read_checkpoint(kept / f"snapshot-at-{at}")
+        expected = jax.tree.map(lambda x: x[0], state_at(program, toy(), at).params)
+        bits.assert_same(params, expected)
+        assert extra == {"step": at, "event": "snapshot"}
+    rows = (kept.parent / "metrics.jsonl").read_bytes()
+    assert rows == (folder / "metrics.jsonl").read_bytes(), "they change nothing else"
 
 
 def test_the_last_checkpoint_holds_the_state_at_the_end(undisturbed, program, toy):

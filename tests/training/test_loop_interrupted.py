@@ -113,6 +113,24 @@ def test_a_full_disk_ends_the_run_and_spoils_nothing(
     bits.assert_same_runs(tmp_path, undisturbed)
 
 
+def test_snapshots_survive_a_kill(train, toy, tmp_path, monkeypatch):
+    config = toy({"snapshot_steps": (8, 20, 24), "num_steps": 32})
+    train([config], tmp_path / "undisturbed")
+    save = checkpoint.save
+
+    def killed(path, state, extra):
+        save(path, state, extra)
+        if path.name == "snapshot-at-20":  # The newest checkpoint is of step 16.
+            raise KeyboardInterrupt  # Nothing is tidied, as after a kill.
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train([config], tmp_path / "killed")
+    train([config], tmp_path / "killed")
+    bits.assert_same_runs(tmp_path / "killed", tmp_path / "undisturbed")
+
+
 @pytest.mark.parametrize("kind", ["rotating", "pinned"])
 def test_a_disk_too_full_for_a_checkpoint_spoils_nothing(
     train, toy, tmp_path, undisturbed, monkeypatch, kind

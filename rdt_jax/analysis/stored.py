@@ -1,0 +1,318 @@
+"""Analyses of the parameters that a run kept, computed once and stored beside them.
+
+`<run>/analysis/<what>-<checkpoint>.npz` has the arrays of one measure at one checkpoint
+and the `.json` beside it says where they come from. The JSON is written last and holds
+the hash of the arrays, so a pair that a kill has torn is not read. An analysis is
+*current* while the parameters, the file that holds the measure, and the measure's
+arguments are those that it was made from; what is not current is computed again.
+"""
+
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import os
+import pathlib
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rdt_jax import registry, tasks
+from rdt_jax.analysis import (
+    binding,
+    depth,
+    fourier,
+    geometry,
+    halting,
+    lens,
+    patching,
+    stability,
+    weights,
+)
+from rdt_jax.analysis.runs import Run
+from rdt_jax.models import presets, recurrent
+from rdt_jax.training import checkpoint as checkpoints_on_disk
+from rdt_jax.training import environment, records
+
+# name -> measure(params, config, table) -> NamedTuple of arrays.
+MEASURES: dict[str, Callable[..., Any]] = {
+    "binding": binding.measure,
+    "geometry": geometry.measure,
+    "lens": lens.measure,
+    "patching": patching.measure,
+    "fourier": fourier.measure,
+    "stability": stability.measure,
+    "weights": weights.measure,
+    "depth": depth.measure,
+    "halting": halting.measure,
+}
+# name -> measure({step: params}, config, table), of all the parameters that a run kept
+# at snapshots and at its end, by ascending step: for what needs several at once.
+RUN_MEASURES: dict[str, Callable[..., Any]] = {"progress": fourier.progress}
+RUN = "run"  # stands for the checkpoint in the name of a stored run measure
+# name -> the numbers of a result that are worth a line; of a measure that is not named
+# here, its fields without axes.
+SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
+    "binding": binding.summarize,
+    "geometry": geometry.summarize,
+    "lens": lens.summarize,
+    "patching": patching.summarize,
+    "depth": depth.summary,
+    "halting": halting.summary,
+}
+
+_PACKAGES = ("jax", "numpy", "rdt_jax")
+
+
+class Job(NamedTuple):
+    """One measure to be made of one checkpoint of a run, or of the run."""
+
+    run: Run
+    what: str  # of MEASURES or RUN_MEASURES
+    checkpoint: str  # of `checkpoints`, or RUN
+
+
+class Transition(NamedTuple):
+    """The checkpoints on both sides of a phase transition."""
+
+    event: str  # with its hops: hop_learned_3
+    before: str
+    after: str
+
+
+def checkpoints(run: Run) -> dict[str, pathlib.Path]:
+    """Returns the parameters that a run kept, by ascending step.
+
+    Names are `<event>-before-<step>`, `<event>-after-<step>`, and `final` for those at
+    the end of the run.
+    """
+    folder = run.folder / "transitions"
+    found = [path.parent for path in folder.glob("*/manifest.json")]
+    whole = [path for path in found if path.name.rpartition("-")[2].isdigit()]
+    return {
+        "final" if path.name.startswith("final-after-") else path.name: path
+        for path in sorted(whole, key=lambda path: (_step_of(path), path.name))
+    }
+
+
+def of_kind(run: Run, kind: str) -> list[str]:
+    """Returns the checkpoints of a run that are of a kind, by ascending step.
+
+    Args:
+      run: where.
+      kind: a checkpoint, or its name without the step, such as `memorized-after`.
+    """
+    return [
+        name
+        for name in checkpoints(run)
+        if kind == name or (name != "final" and kind == name.rpartition("-")[0])
+    ]
+
+
+def names_of(run: Run, what: str, kinds: Sequence[str]) -> list[str]:
+    """Returns the checkpoints of some kinds; for a run measure RUN, whatever kinds."""
+    if what not in RUN_MEASURES:
+        return [name for kind in kinds for name in of_kind(run, kind)]
+    return [RUN] if _sources_of(run, RUN) else []
+
+
+def transitions(run: Run) -> list[Transition]:
+    """Returns the transitions with parameters on both sides, as they were completed."""
+    names = list(checkpoints(run))
+    found = []
+    for after in names:
+        event, _, side = after.rpartition("-")[0].rpartition("-")
+        before = [name for name in names if name.startswith(f"{event}-before-")]
+        if side == "after" and before:
+            found.append(Transition(event, before[0], after))
+    return found
+
+
+def jobs(runs: Iterable[Run], what: Sequence[str], kinds: Sequence[str]) -> list[Job]:
+    """Lists what of these measures and kinds of checkpoints is not stored yet.
+
+    Raises:
+      ValueError: if a measure is unknown; it lists the choices.
+    """
+    for name in what:
+        _lookup(name)
+    return [
+        Job(run, name, checkpoint)
+        for run in runs
+        for name in what
+        for checkpoint in names_of(run, name, kinds)
+        if not is_current(run, name, checkpoint)
+    ]
+
+
+def compute(job: Job) -> pathlib.Path:
+    """Makes one measure, stores it, and returns the path of its arrays.
+
+    Raises:
+      ValueError: if the measure does not apply to the run, with the reason, or if the
+        parameters are damaged.
+    """
+    run, what, name = job
+    measure = _lookup(what)
+    table = tasks.make_table(run.config)
+    steps, kept = [], []
+    for path in _sources_of(run, name):
+        params, extra = checkpoints_on_disk.load(path, lambda _: _shapes(run, table))
+        steps.append(extra["step"])
+        kept.append(params)
+    if not kept:
+        raise ValueError(
+            f"Run {run.run_id} has no parameters {name!r}; it kept "
+            f"{', '.join(checkpoints(run)) or 'none'}."
+        )
+    several = what in RUN_MEASURES
+    given = dict(zip(steps, kept, strict=True)) if several else kept[0]
+    result = measure(given, run.config, table)
+    arrays = {key: np.asarray(value) for key, value in result._asdict().items()}
+    arrays_path = path_of(run, what, name)
+    arrays_path.parent.mkdir(exist_ok=True)
+    temporary = arrays_path.with_name(f".{arrays_path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    provenance = {
+        "run_id": run.run_id,
+        "what": what,
+        "checkpoint": name,
+        "step": steps if several else steps[0],
+        "fields": {k: [str(a.dtype), list(a.shape)] for k, a in arrays.items()},
+        "summary": summarize(what, result),
+        "commit": environment.commit(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "arrays": _hash(temporary),
+    }
+    temporary.replace(arrays_path)
+    records.write_json(
+        arrays_path.with_suffix(".json"), provenance | _origin(run, what, name)
+    )
+    return arrays_path
+
+
+def write(run: Run, what: Sequence[str], which: Sequence[str]) -> list[pathlib.Path]:
+    """Stores measures of the checkpoints of some kinds; what is current stays.
+
+    Returns:
+      The paths of the arrays.
+
+    Raises:
+      ValueError: as `jobs` and `compute`.
+    """
+    for job in jobs([run], what, which):
+        compute(job)
+    return [
+        path_of(run, each, name) for each in what for name in names_of(run, each, which)
+    ]
+
+
+def load(run: Run, what: str, checkpoint: str) -> Any | None:
+    """Returns a stored result, the measure's NamedTuple; None if none is current.
+
+    Args:
+      run: where.
+      what: of MEASURES or RUN_MEASURES.
+      checkpoint: of `checkpoints`, or RUN.
+
+    Raises:
+      ValueError: if the measure is unknown; it lists the choices.
+    """
+    measure = _lookup(what)
+    if not is_current(run, what, checkpoint):
+        return None
+    kind = typing.get_type_hints(measure)["return"]
+    with np.load(path_of(run, what, checkpoint), allow_pickle=False) as file:
+        return kind(**{key: file[key] for key in file.files})
+
+
+def path_of(run: Run, what: str, checkpoint: str) -> pathlib.Path:
+    """Returns where the arrays of a result are stored; its JSON is beside them."""
+    return run.folder / "analysis" / f"{what}-{checkpoint}.npz"
+
+
+def read_provenance(run: Run, what: str, checkpoint: str) -> dict[str, Any] | None:
+    """Returns the JSON of a stored result, with its `step` and `summary`, or None."""
+    if not is_current(run, what, checkpoint):
+        return None
+    return records.read_json(path_of(run, what, checkpoint).with_suffix(".json"))
+
+
+def is_current(run: Run, what: str, checkpoint: str) -> bool:
+    """Says whether a result is stored and whole, and still what would be computed.
+
+    Where the parameters were removed to save disk, they are taken to be the same.
+    """
+    arrays = path_of(run, what, checkpoint)
+    if not arrays.exists() or not arrays.with_suffix(".json").exists():
+        return False
+    found = records.read_json(arrays.with_suffix(".json"))
+    origin = _origin(run, what, checkpoint)
+    if not origin["params"]:
+        origin["params"] = found["params"]
+    same = all(found.get(key) == value for key, value in origin.items())
+    return same and found["arrays"] == _hash(arrays)
+
+
+def summarize(what: str, result: Any) -> dict[str, float]:
+    """Returns the numbers of a result that are worth a line."""
+    if what in SUMMARIES:
+        return {key: float(value) for key, value in SUMMARIES[what](result).items()}
+    return {
+        key: float(value)
+        for key, value in result._asdict().items()
+        if np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.number)
+    }
+
+
+def _lookup(what: str) -> Callable[..., Any]:
+    return registry.lookup("analysis", MEASURES | RUN_MEASURES, what)
+
+
+def _sources_of(run: Run, checkpoint: str) -> list[pathlib.Path]:
+    """Returns the folders of the parameters that a result is made from."""
+    kept = checkpoints(run)
+    if checkpoint != RUN:
+        return [kept[checkpoint]] if checkpoint in kept else []
+    by_step = {
+        _step_of(path): path
+        for name, path in kept.items()
+        if name == "final" or name.startswith("snapshot-at-")
+    }
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def _origin(run: Run, what: str, checkpoint: str) -> dict[str, Any]:
+    """What a result is made from."""
+    measure = _lookup(what)
+    paths = _sources_of(run, checkpoint)
+    source = pathlib.Path(inspect.getfile(inspect.unwrap(measure)))
+    arguments = {
+        name: parameter.default
+        for name, parameter in inspect.signature(measure).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    return {
+        "params": [_hash(path / "manifest.json") for path in paths],
+        "code": _hash(source),
+        "arguments": json.loads(json.dumps(arguments)),
+    }
+
+
+def _shapes(run: Run, table: tasks.Table):
+    config = presets.model_config(run.config, table)
+    init = lambda key: recurrent.init(key, config)
+    return checkpoints_on_disk.shapes_of(jax.eval_shape(init, jax.random.key(0)))
+
+
+def _hash(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _step_of(path: pathlib.Path) -> int:
+    return int(path.name.rpartition("-")[2])

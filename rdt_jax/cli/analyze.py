@@ -1,0 +1,139 @@
+"""`rdt analyze`: what the parameters that runs kept say, stored beside them."""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rdt_jax.cli import exits
+from rdt_jax.cli import options as shared
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Registers `rdt analyze`."""
+    analyze = verbs.add_parser(
+        "analyze", help="look inside the models of a run or of a sweep"
+    )
+    analyze.add_argument(
+        "folder",
+        type=pathlib.Path,
+        metavar="WORKDIR/RUN|WORKDIR/sweeps/NAME",
+        help="of a run or of a sweep",
+    )
+    analyze.add_argument(
+        "--what", required=True, metavar="NAME,..", help="analyses, such as lens"
+    )
+    analyze.add_argument(
+        "--checkpoint",
+        metavar="KIND,..",
+        help="which parameters, such as final, memorized-after or one of a step; "
+        "default: final",
+    )
+    analyze.add_argument(
+        "--transition",
+        action="store_true",
+        help="compare the parameters before and after each transition that was kept",
+    )
+    analyze.set_defaults(verb=_analyze)
+
+
+def _analyze(options: argparse.Namespace) -> int:
+    shared.use_compile_cache(_workdir(options.folder))
+
+    from rich.console import Console
+
+    from rdt_jax.analysis import stored
+    from rdt_jax.figures import transitions
+
+    if options.transition and options.checkpoint:
+        raise exits.Mistake("--transition says which parameters: give no --checkpoint.")
+    what = options.what.split(",")
+    with exits.mistakes():
+        runs = _runs(options.folder)
+        stored.jobs([], what, ())  # Reports an unknown name.
+    kinds: dict[str, Sequence[str]] = {}
+    for run in runs:
+        if options.transition:
+            pairs = stored.transitions(run)
+            kinds[run.run_id] = [name for pair in pairs for name in pair[1:]]
+        else:
+            kinds[run.run_id] = (options.checkpoint or "final").split(",")
+    for run in runs:
+        if not any(stored.names_of(run, each, kinds[run.run_id]) for each in what):
+            names = ", ".join(stored.checkpoints(run)) or "none"
+            kept = f"{run.run_id} has no such parameters; it kept {names}."
+            if len(runs) == 1:
+                raise exits.Mistake(kept)
+            print(f"rdt: {kept}", file=sys.stderr)
+    refused = compute({run: {n: kinds[run.run_id] for n in what} for run in runs})
+    console = Console()
+    for run in runs:
+        if options.transition:
+            console.print(f"Run {run.run_id}", highlight=False)
+            for table in transitions.tables(run, what):
+                console.print(table)
+            continue
+        for each in what:
+            for name in stored.names_of(run, each, kinds[run.run_id]):
+                if stored.is_current(run, each, name):
+                    print(stored.path_of(run, each, name))
+    if refused and len(runs) == 1:
+        return exits.MISTAKE
+    return exits.WELL
+
+
+def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> int:
+    """Computes what is not stored yet, with a line of progress; reports refusals.
+
+    Args:
+      wanted: run -> analysis -> kinds of checkpoints.
+
+    Returns:
+      The number of analyses that were refused.
+
+    Raises:
+      ValueError: if an analysis is unknown.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from rdt_jax.analysis import stored
+
+    jobs = [
+        job
+        for run, analyses in wanted.items()
+        for what, kinds in analyses.items()
+        for job in stored.jobs([run], [what], kinds)
+    ]
+    refused = 0
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True) as progress:
+        line = progress.add_task("analyze", total=len(jobs))
+        for job in jobs:
+            title = f"{job.what} of {job.run.run_id} at {job.checkpoint}"
+            progress.update(line, description=title)
+            try:
+                stored.compute(job)
+            except ValueError as error:
+                refused += 1
+                console.print(f"{title}: {error}", markup=False, highlight=False)
+            progress.advance(line)
+    return refused
+
+
+def _workdir(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the workdir of a run's folder or of a sweep's."""
+    folder = folder.resolve()
+    return folder.parents[1] if (folder / "plan.json").exists() else folder.parent
+
+
+def _runs(folder: pathlib.Path) -> list[Any]:
+    from rdt_jax.analysis import runs as run_folders
+    from rdt_jax.sweep import ledger
+
+    if (folder / "plan.json").exists():
+        run_ids = [run_id for run_id, _ in ledger.read_plan(folder)]
+        return run_folders.read_runs(_workdir(folder), run_ids)
+    return [run_folders.read_run(folder)]

@@ -1,0 +1,94 @@
+"""`rdt claims`: the scorecard of the published claims over all studies that ran."""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+from rdt_jax.cli import exits, figures
+from rdt_jax.cli import options as shared
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Registers `rdt claims`."""
+    claims = verbs.add_parser(
+        "claims", help="judge the claims of all studies that have runs"
+    )
+    claims.add_argument(
+        "studies",
+        nargs="*",
+        type=pathlib.Path,
+        metavar="experiments/STUDY",
+        help="default: all",
+    )
+    claims.add_argument("--preset", help="default: every one that was swept")
+    shared.add_workdir(claims)
+    claims.set_defaults(verb=_claims)
+
+
+def _claims(options: argparse.Namespace) -> int:
+    shared.use_compile_cache(options.workdir)
+
+    from rich.console import Console
+
+    from rdt_jax.figures import claims as drawing
+    from rdt_jax.sweep import spec
+    from rdt_jax.training import records
+
+    folders = options.studies or sorted(
+        path.parent for path in shared.ROOT.glob("experiments/*/study.py")
+    )
+    scores: dict[str, list[Any]] = {}
+    failed = False
+    for folder in folders:
+        with exits.mistakes():
+            study = spec.read_study(folder)
+        name = folder.resolve().name
+        for preset in _presets(options.workdir, name, options.preset):
+            try:
+                found = _judged(options.workdir, study, f"{name}-{preset}")
+            except ValueError as error:
+                failed = True
+                print(f"rdt: {name}-{preset}: {error}", file=sys.stderr)
+                continue
+            scores.setdefault(name, []).extend(
+                dataclasses.replace(claim, preset=preset) for claim in found
+            )
+    if not any(scores.values()) and not failed:
+        raise exits.Mistake(
+            f"No run of these studies in {options.workdir} has been evaluated yet; "
+            "`rdt sweep` trains them."
+        )
+    Console().print(drawing.table(scores))
+    records.write_text(options.workdir / "claims.md", drawing.markdown(scores))
+    listed = [
+        {"study": name, "verdict": claim.verdict, **dataclasses.asdict(claim)}
+        for name, claims in scores.items()
+        for claim in claims
+    ]
+    records.write_json(options.workdir / "claims.json", listed)
+    for suffix in ("md", "json"):
+        print(options.workdir / f"claims.{suffix}")
+    return exits.FAILED if failed else exits.WELL
+
+
+def _presets(workdir: pathlib.Path, study: str, preset: str | None) -> list[str]:
+    """Returns the presets of a study whose sweep has begun here."""
+    if preset is not None:
+        return [preset] if (workdir / "sweeps" / f"{study}-{preset}").exists() else []
+    paths = sorted((workdir / "sweeps").glob(f"{study}-*/plan.json"))
+    return [path.parent.name.removeprefix(f"{study}-") for path in paths]
+
+
+def _judged(workdir: pathlib.Path, study: Any, sweep: str) -> list[Any]:
+    """Returns the claims of a sweep; none before its first evaluation."""
+    from rdt_jax.analysis import runs as run_folders
+    from rdt_jax.sweep import ledger
+
+    plan = ledger.read_plan(workdir / "sweeps" / sweep)
+    runs = run_folders.read_runs(workdir, [run_id for run_id, _ in plan])
+    if not any(run.metrics for run in runs):
+        return []
+    figures.analyze_missing(study, runs)
+    return study.claims(runs)

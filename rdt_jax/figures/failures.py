@@ -1,0 +1,33 @@
+"""The table of trials that failed, which ends a sweep."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from rdt_jax.sweep import spec
+
+
+def table(failed: Sequence[tuple[spec.Overrides, str, Mapping[str, Any]]]) -> Table:
+    """Builds it from (overrides, run_id, status) of each failed trial."""
+    built = Table(
+        title=f"{len(failed)} trials failed", box=None, pad_edge=False,
+        title_justify="left", caption_justify="left",
+        caption=Text(
+            "--retry-failed gives them another try, but those of class nan, which "
+            "would repeat."
+        ),
+    )  # fmt: skip
+    for heading in ("trial", "run", "class", "step", "what it said"):
+        built.add_column(heading, justify="right" if heading == "step" else "left")
+    for overrides, name, status in failed:
+        last = status.get("message", "").strip().splitlines() or [""]
+        built.add_row(
+            spec.describe(overrides),
+            name,
+            status["reason"],
+            f"{status['step']:,}",
+            Text(last[0][:200]),
+        )
+    return built

@@ -1,0 +1,52 @@
+"""The table of `rdt sweep --dry-run`."""
+
+from rich.table import Table
+from rich.text import Text
+
+from rdt_jax.sweep.forecast import Forecast
+
+
+def table(
+    found: Forecast, workers: int, memory: int, flops_per_second: float | None
+) -> Table:
+    """Builds the table of what a sweep would need.
+
+    Args:
+      found: to show.
+      workers: at a time.
+      memory: bytes of each worker's device.
+      flops_per_second: of all workers together; None if it could not be measured.
+    """
+    built = Table(box=None, pad_edge=False, show_header=False, caption_justify="left")
+    needs = found.needs
+    rows = [
+        ("trials", f"{found.trials}, of which {found.over} are over"),
+        ("packs", f"{found.packs}, by {workers} workers"),
+        ("compilations", f"{needs.programs} programs, by each worker that needs one"),
+        ("FLOPs", f"{found.flops:.3g}"),
+        ("memory", f"{size(needs.memory)} of {size(memory)} of each worker's device"),
+        ("disk", f"{size(needs.pins)} for parameters kept, "
+                 f"{size(needs.checkpoints)} for checkpoints"),
+    ]  # fmt: skip
+    if flops_per_second is not None:
+        seconds = found.flops / flops_per_second
+        rows.append(("hours", f"{seconds / 3600:.3g} at {flops_per_second:.3g} FLOP/s"))
+    elif found.packs:
+        rows.append(("hours", "not measured: the largest pack may not fit in memory"))
+    for name, value in rows:
+        built.add_row(name, value)
+    built.caption = Text(
+        "FLOPs are those that all updates need at the least; a run that passes its "
+        "phases early needs fewer. The rate was measured: all workers trained the real "
+        "program of the pack with the most FLOPs for a second. Hours take it for every "
+        "pack, and leave out compiling, evaluations and checkpoints."
+    )
+    return built
+
+
+def size(count: int) -> str:
+    """Writes bytes as 1.5 GB."""
+    for unit, each in (("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if count >= each:
+            return f"{count / each:.3g} {unit}"
+    return f"{count} B"

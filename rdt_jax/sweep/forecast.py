@@ -1,0 +1,95 @@
+"""What a sweep would cost, before anything is written: the answer of `--dry-run`."""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+from typing import NamedTuple
+
+from rdt_jax import config as configs
+from rdt_jax.sweep import devices, ledger, spec, turns
+from rdt_jax.sweep import pack as packs
+from rdt_jax.training import records
+
+_MEASURED_SECONDS = 1.0
+
+
+class Forecast(NamedTuple):
+    """What is left of a sweep and what it will need.
+
+    Attributes:
+      trials: of the plan.
+      over: of these, done or failed already.
+      packs: to train.
+      needs: programs, memory and disk of these packs.
+      flops: operations of their whole budgets, at the least (models/cost.py): of
+        updates alone, without evaluations, and also of runs that would stop early.
+      largest: the pack with the most of them; None if there is no pack.
+    """
+
+    trials: int
+    over: int
+    packs: int
+    needs: packs.Needs
+    flops: int
+    largest: packs.Pack | None
+
+
+def forecast(
+    workdir: pathlib.Path, plan: spec.Plan, options: ledger.Options
+) -> Forecast:
+    """Forms the packs of a plan as a sweep would, and adds up; writes nothing."""
+    by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
+    states = {name: records.read_status(workdir / name)["state"] for name in by_id}
+    open_ = {name for name, state in states.items() if state not in ("done", "failed")}
+    entries = [
+        entry
+        for entry in ledger.form_packs(workdir, plan, options)
+        if open_ & set(entry["runs"])
+    ]
+    left = [
+        [by_id.get(name) or configs.read_run(workdir / name) for name in entry["runs"]]
+        for entry in entries
+    ]
+    flops = [entry["flops"] for entry in entries]
+    return Forecast(
+        trials=len(by_id),
+        over=len(by_id) - len(open_),
+        packs=len(left),
+        needs=packs.needs(left, [e["max_pins"] for e in entries], ledger.predictor()),
+        flops=sum(flops),
+        largest=left[flops.index(max(flops))] if left else None,
+    )
+
+
+def measure(pack: packs.Pack, exact: bool, num_workers: int) -> float:
+    """Returns the operations per second of all workers while they train a pack.
+
+    Every worker is a process with its share of the devices, and all train the real
+    program of the pack at once, for about a second after it is compiled.
+
+    Args:
+      pack: to train.
+      exact: as of `loop.train`.
+      num_workers: at a time.
+
+    Raises:
+      RuntimeError: if a process ended; the message has what it said last.
+    """
+    order = {
+        "pack": [json.loads(configs.to_json(config)) for config in pack],
+        "exact": exact,
+        "devices": 1,
+    }
+    command = [sys.executable, "-m", "rdt_jax.training.throughput"]
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(turns.start(command, {**variables, **os.environ}))
+            for variables in devices.variables(num_workers)
+        ]
+        facts = turns.ask(started, json.dumps(order))[0]
+        pilots = turns.ask(started, f"pilot {_MEASURED_SECONDS}")
+        updates = min(pilot["updates"] for pilot in pilots)
+        seconds = [a["seconds"] for a in turns.ask(started, f"dispatch {updates}")]
+    return sum(facts["needed_flops"] * len(pack) * updates / each for each in seconds)

@@ -1,0 +1,281 @@
+"""Analyses beside a run: computed once, found again, made again when they are stale."""
+
+import json
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from rdt_jax import cli, tasks
+from rdt_jax import config as configs
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis import stored
+from rdt_jax.models import presets, recurrent
+from rdt_jax.training import checkpoint, records
+
+
+class Weights(NamedTuple):
+    total: np.ndarray
+    words: np.ndarray
+    loops: np.ndarray
+
+
+CALLS = []
+
+
+def measure(params, config, table, *, factor: float = 2.0) -> Weights:
+    CALLS.append(config.seed)
+    if config.seed == 3:
+        raise ValueError("Needs a prime.")
+    total = sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(params))
+    return Weights(
+        total=np.float64(total * factor),
+        words=np.array(table.vocab[:3]),
+        loops=np.arange(config.recurrence.num_loops),
+    )
+
+
+@pytest.fixture(autouse=True)
+def weights(monkeypatch):
+    CALLS.clear()
+    monkeypatch.setitem(stored.MEASURES, "sizes", measure)
+
+
+@pytest.fixture(scope="module")
+def params_at(tiny_config):
+    """Returns a function from a step to parameters."""
+    model = presets.model_config(tiny_config, tasks.make_table(tiny_config))
+    draw = jax.jit(lambda key: recurrent.init(key, model))
+    return lambda step: draw(jax.random.key(step))
+
+
+@pytest.fixture
+def make_run(tiny_config, params_at, tmp_path):
+    """Returns a function that makes a run that kept parameters under some names."""
+
+    def make(names, seed=0):
+        config = configs.override(tiny_config, {"seed": seed})
+        folder = tmp_path / configs.run_id(config)
+        records.create(folder, config)
+        for name in names:
+            step = int(name.rpartition("-")[2])
+            extra = {"step": step, "event": name.split("-")[0]}
+            checkpoint.save(folder / "transitions" / name, params_at(step), extra)
+        records.write_json(folder / "status.json", {"state": "done", "step": 90})
+        return run_folders.read_run(folder)
+
+    return make
+
+
+NAMES = ("final-after-90", "memorized-after-20", "memorized-before-4",
+         "hop_learned_3-after-40", "hop_learned_3-before-30")  # fmt: skip
+
+
+@pytest.fixture
+def run(make_run):
+    return make_run(NAMES)
+
+
+def test_checkpoints_are_named_and_ordered(run):
+    unfinished = run.folder / "transitions" / "lost-after-50.tmp"
+    unfinished.mkdir()
+    (unfinished / "manifest.json").write_text("{}")
+    assert list(stored.checkpoints(run)) == [
+        "memorized-before-4",
+        "memorized-after-20",
+        "hop_learned_3-before-30",
+        "hop_learned_3-after-40",
+        "final",
+    ]
+    assert stored.of_kind(run, "memorized-after") == ["memorized-after-20"]
+    assert stored.of_kind(run, "memorized-after-20") == ["memorized-after-20"]
+    assert stored.of_kind(run, "final") == ["final"]
+    assert stored.of_kind(run, "memorized") == stored.of_kind(run, "hop_learned") == []
+    assert stored.transitions(run) == [
+        ("memorized", "memorized-before-4", "memorized-after-20"),
+        ("hop_learned_3", "hop_learned_3-before-30", "hop_learned_3-after-40"),
+    ]
+
+
+def test_what_is_written_is_what_was_measured(run, params_at):
+    assert stored.load(run, "sizes", "final") is None
+    (path,) = stored.write(run, ["sizes"], ["final"])
+    assert path == run.folder / "analysis" / "sizes-final.npz"
+    found = stored.load(run, "sizes", "final")
+    assert isinstance(found, Weights)
+    expected = measure(params_at(90), run.config, tasks.make_table(run.config))
+    for value, same in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(value, same)
+    text = json.loads(path.with_suffix(".json").read_text())
+    assert (text["run_id"], text["checkpoint"], text["step"]) == (
+        run.run_id, "final", 90,
+    )  # fmt: skip
+    assert text["arguments"] == {"factor": 2.0}
+    assert text["summary"] == {"total": pytest.approx(float(found.total))}
+    assert text["fields"]["loops"] == ["int64", [run.num_loops]]
+    assert {p.name for p in path.parent.iterdir()} == {
+        "sizes-final.npz", "sizes-final.json",
+    }  # fmt: skip
+
+
+class Totals(NamedTuple):
+    steps: np.ndarray
+    totals: np.ndarray
+
+
+def totals(params_by_step, config, table) -> Totals:
+    del config, table
+    sums = [
+        sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(params))
+        for params in params_by_step.values()
+    ]
+    return Totals(np.array(list(params_by_step)), np.array(sums))
+
+
+def test_a_run_measure_sees_snapshots_and_the_end(make_run, params_at, monkeypatch):
+    monkeypatch.setitem(stored.RUN_MEASURES, "totals", totals)
+    run = make_run((*NAMES, "snapshot-at-100", "snapshot-at-8"))
+    assert stored.names_of(run, "totals", ("final",)) == ["run"]
+    (path,) = stored.write(run, ["totals"], ["run"])
+    assert path.name == "totals-run.npz"
+    found = stored.load(run, "totals", "run")
+    np.testing.assert_array_equal(found.steps, [8, 90, 100])
+    expected = totals({step: params_at(step) for step in (8, 90, 100)}, None, None)
+    np.testing.assert_array_equal(found.totals, expected.totals)
+    assert stored.read_provenance(run, "totals", "run")["step"] == [8, 90, 100]
+    assert stored.jobs([run], ["totals"], ["run"]) == []
+    kept = run.folder / "transitions" / "snapshot-at-110"
+    checkpoint.save(kept, params_at(110), {"step": 110})
+    assert stored.load(run, "totals", "run") is None  # There is more to see.
+
+
+def test_what_is_current_is_not_computed_again(run):
+    stored.write(run, ["sizes"], ["memorized-after", "final"])
+    stored.write(run, ["sizes"], ["memorized-after", "final"])
+    assert len(CALLS) == 2
+
+
+def test_other_parameters_arguments_or_code_make_it_stale(
+    run, params_at, monkeypatch, tmp_path
+):
+    stored.write(run, ["sizes"], ["final"])
+    checkpoint.save(stored.checkpoints(run)["final"], params_at(1), {"step": 90})
+    assert stored.load(run, "sizes", "final") is None
+    stored.write(run, ["sizes"], ["final"])
+    assert stored.load(run, "sizes", "final") is not None
+
+    def other(params, config, table, *, factor: float = 3.0) -> Weights:
+        return measure(params, config, table, factor=factor)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(stored.MEASURES, "sizes", other)
+        assert stored.load(run, "sizes", "final") is None
+    edited = tmp_path / "edited.py"
+    edited.write_text("# Other code.\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(stored.inspect, "getfile", lambda function: str(edited))
+        assert stored.load(run, "sizes", "final") is None
+    assert stored.load(run, "sizes", "final") is not None
+
+
+def test_a_torn_pair_is_not_read_and_is_made_again(run):
+    (path,) = stored.write(run, ["sizes"], ["final"])
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert stored.load(run, "sizes", "final") is None
+    stored.write(run, ["sizes"], ["final"])
+    assert path.read_bytes() == content
+    path.with_suffix(".json").unlink()
+    assert stored.load(run, "sizes", "final") is None
+
+
+def test_it_outlives_the_parameters(run):
+    stored.write(run, ["sizes"], ["final"])
+    before = stored.load(run, "sizes", "final")
+    (stored.checkpoints(run)["final"] / "manifest.json").unlink()
+    np.testing.assert_array_equal(stored.load(run, "sizes", "final").total, before[0])
+
+
+def test_damaged_parameters_are_refused(run):
+    path = stored.checkpoints(run)["final"] / "extra.json"
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(ValueError, match=r"extra\.json differs from the manifest"):
+        stored.write(run, ["sizes"], ["final"])
+
+
+def test_unknown_names_list_the_choices(run):
+    with pytest.raises(ValueError, match="Unknown analysis 'size'; choose from .*size"):
+        stored.write(run, ["size"], ["final"])
+
+
+def test_a_summary_is_of_numbers_without_axes_or_as_the_measure_says(monkeypatch):
+    result = Weights(np.float64(2.5), np.array(["a"]), np.array([1, 2]))
+    assert stored.summarize("sizes", result) == {"total": 2.5}
+    monkeypatch.setitem(
+        stored.SUMMARIES, "sizes", lambda found: {"most": found.loops.max()}
+    )
+    assert stored.summarize("sizes", result) == {"most": 2.0}
+
+
+def test_the_command_computes_and_prints_paths(run, capsys):
+    assert cli.main(["analyze", str(run.folder), "--what=sizes"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{run.folder}/analysis/sizes-final.npz\n"
+    assert cli.main(["analyze", str(run.folder), "--what=sizes"]) == 0
+    assert len(CALLS) == 1
+
+
+def test_the_command_compares_both_sides_of_each_transition(run, capsys):
+    assert cli.main(["analyze", str(run.folder), "--what=sizes", "--transition"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"Run {run.run_id}\n")
+    headings = [line.split()[2:] for line in out.splitlines() if "quantity" in line]
+    assert headings == [
+        ["at", "4", "at", "20", "change"],
+        ["at", "30", "at", "40", "change"],
+    ]
+    assert " hop learned 3 " in out
+    before, after = (
+        float(stored.load(run, "sizes", name).total)
+        for name in ("memorized-before-4", "memorized-after-20")
+    )
+    (row, _) = (line.split() for line in out.splitlines() if "total" in line)
+    assert [float(x) for x in row[2:]] == pytest.approx(
+        [before, after, after - before], rel=1e-3
+    )
+
+
+def test_a_sweep_reports_what_does_not_apply_and_goes_on(make_run, capsys):
+    members = [make_run(NAMES[:1], seed) for seed in (3, 0)] + [make_run((), 1)]
+    folder = members[0].folder.parent / "sweeps" / "study-smoke"
+    folder.mkdir(parents=True)
+    plan = {"runs": [{"run_id": member.run_id, "overrides": {}} for member in members]}
+    records.write_json(folder / "plan.json", plan)
+    assert cli.main(["analyze", str(folder), "--what=sizes"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{members[1].folder}/analysis/sizes-final.npz\n"
+    assert "Needs a prime." in printed.err
+    assert f"{members[2].run_id} has no such parameters; it kept none" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("seed", "arguments", "message"),
+    [
+        (3, ["--what=sizes"], "Needs a prime"),
+        (0, ["--what=size"], "Unknown analysis 'size'; choose from"),
+        (0, ["--what=sizes", "--checkpoint=lost"], "such parameters; it kept final."),
+        (0, ["--what=sizes", "--transition"], "such parameters; it kept final."),
+        (0, ["--what=sizes", "--transition", "--checkpoint=final"], "give no --check"),
+    ],
+)
+def test_a_mistake_exits_2(make_run, seed, arguments, message, capsys):
+    made = make_run(NAMES[:1], seed)
+    assert cli.main(["analyze", str(made.folder), *arguments]) == 2
+    printed = capsys.readouterr()
+    assert message in " ".join(printed.err.split()) and "Traceback" not in printed.err
+
+
+def test_a_folder_that_is_no_run_exits_2(tmp_path, capsys):
+    assert cli.main(["analyze", str(tmp_path), "--what=sizes"]) == 2
+    assert "is not a run folder" in capsys.readouterr().err

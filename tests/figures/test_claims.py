@@ -1,0 +1,56 @@
+from rich.console import Console
+
+from rdt_jax.analysis.claims import Claim
+from rdt_jax.figures import claims as drawing
+
+
+def claim(holds, **options):
+    given = {
+        "text": "More is better.", "source": "A (2020)", "expected": "2 of 3",
+        "measured": "1 of 3.", "holds": holds, "seeds": 3, "preset": "cpu",
+    }  # fmt: skip
+    return Claim(**given | options)
+
+
+SCORES = {
+    "one": [claim(True), claim(None)],
+    "two": [claim(False, text="a | b\nc", seeds=1)],
+}
+
+
+def test_verdicts_are_counted():
+    assert drawing.count(SCORES) == (
+        "3 claims: 1 holds, 1 fails, 1 not tested at this preset."
+    )
+    assert drawing.count({}).startswith("0 claims: 0 holds")
+
+
+def test_a_claim_in_words():
+    assert drawing.text(claim(False)) == (
+        "FAILS: More is better. (A (2020))\n  expected: 2 of 3.\n  measured: 1 of 3."
+    )
+    untested = drawing.text(claim(None))
+    assert untested.startswith("NOT TESTED AT THIS PRESET: More is")
+    assert drawing.text(claim(True)).startswith("HOLDS: ")
+
+
+def test_the_table_has_a_line_per_claim():
+    table = drawing.table(SCORES)
+    columns = {column.header: list(column.cells) for column in table.columns}
+    assert columns["study"] == ["one", "one", "two"]
+    assert columns["verdict"] == ["holds", "not tested", "fails"]
+    assert columns["seeds"] == ["3", "3", "1"]
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(table)
+    assert "3 claims: 1 holds" in capture.get()
+
+
+def test_markdown_says_all_and_keeps_its_columns():
+    lines = drawing.markdown(SCORES).splitlines()
+    assert "## one" in lines and "## two" in lines
+    rows = [line for line in lines if line.startswith("| ") and "---" not in line]
+    assert rows[1] == (
+        "| holds | More is better. | A (2020) | 2 of 3 | 1 of 3. | 3 | cpu |"
+    )
+    assert "a \\| b c" in rows[-1]

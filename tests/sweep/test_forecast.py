@@ -1,0 +1,80 @@
+"""What a dry run says, against numbers worked out by hand."""
+
+import pathlib
+
+import pytest
+from rich.console import Console
+
+from rdt_jax import config as configs
+from rdt_jax.figures import forecast as tables
+from rdt_jax.sweep import forecast, ledger, spec, turns
+from rdt_jax.sweep import pack as packs
+from rdt_jax.training import records
+
+
+@pytest.fixture(scope="module")
+def plan(tiny_config):
+    sweep = spec.product(spec.grid("recurrence.num_loops", 1, 2), spec.seeds(3))
+    trials = [configs.override(tiny_config, trial) for trial in sweep]
+    return spec.Plan("study-toy", None, sweep, trials)
+
+
+def test_a_forecast_adds_up_and_writes_nothing(plan, tmp_path):
+    options = ledger.Options(lanes=2)
+    found = forecast.forecast(tmp_path, plan, options)
+    assert list(tmp_path.iterdir()) == []
+    assert (found.trials, found.over) == (6, 0)
+    assert found.packs == 4  # Of each signature two lanes and one.
+    assert found.needs.programs == 4
+    assert found.flops == sum(packs.flops([config]) for config in plan.configs)
+    assert [c.recurrence.num_loops for c in found.largest] == [2, 2]
+    ledger.write_plan(tmp_path, plan, options)
+    assert forecast.forecast(tmp_path, plan, options) == found
+
+
+def test_what_is_over_costs_nothing(plan, tmp_path):
+    options = ledger.Options(lanes=1)
+    ledger.write_plan(tmp_path, plan, options)
+    for name in plan.run_ids[:3]:
+        path = tmp_path / name / "status.json"
+        records.write_json(path, records.read_json(path) | {"state": "done"})
+    found = forecast.forecast(tmp_path, plan, options)
+    assert (found.trials, found.over, found.packs) == (6, 3, 3)
+    assert found.flops == 3 * packs.flops([plan.configs[-1]])
+
+
+def test_the_rate_is_that_of_all_workers_together(plan, monkeypatch):
+    """Two processes make 7 updates of two lanes, one in 2 s and one in 4 s."""
+    asked = []
+
+    def ask(processes, question):
+        asked.append(question)
+        if question.startswith("pilot"):
+            return [{"updates": 7}, {"updates": 9}]
+        if question.startswith("dispatch"):
+            return [{"seconds": 2.0}, {"seconds": 4.0}]
+        return [{"needed_flops": 1000}] * 2
+
+    monkeypatch.setattr(turns, "ask", ask)
+    monkeypatch.setattr(
+        turns, "start", lambda command, variables: open(pathlib.Path("/dev/null"))
+    )
+    rate = forecast.measure(plan.configs[:2], exact=False, num_workers=2)
+    assert rate == 1000 * 2 * 7 / 2.0 + 1000 * 2 * 7 / 4.0
+    assert asked[1:] == ["pilot 1.0", "dispatch 7"]
+
+
+def test_the_table_says_hours_and_what_they_leave_out(plan):
+    needs = packs.Needs(programs=3, memory=2 * 10**9, pins=10**6, checkpoints=10**3)
+    found = forecast.Forecast(6, 1, 4, needs, 72 * 10**12, plan.configs[:1])
+    console = Console(width=100, record=True, quiet=True)
+    console.print(tables.table(found, 2, 8 * 10**9, 10.0**10))
+    console.print(tables.table(found, 2, 10**9, None))
+    text = console.export_text()
+    for part in (
+        "6, of which 1 are over", "4, by 2 workers", "3 programs", "7.2e+13",
+        "2 GB of 8 GB", "1 MB for parameters kept, 1 KB for checkpoints",
+        "2 at 1e+10 FLOP/s", "not measured: the largest pack may not fit",
+        "leave out compiling",
+    ):  # fmt: skip
+        assert part in text, part

@@ -1,0 +1,219 @@
+"""A workdir in fsspec's memory file system, worked on from folders that come and go."""
+
+import contextlib
+import hashlib
+import json
+import pathlib
+
+import fsspec
+import pytest
+
+from rdt_jax.sweep import remote
+from rdt_jax.training import attempt, checkpoint, records
+
+RUNS = ["one", "two"]
+PACK = "pack"
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """The name of an empty bucket."""
+    name = f"memory://{tmp_path.name}"
+    yield name
+    fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+
+
+@pytest.fixture
+def machine(bucket, tmp_path):
+    """Returns a function that gives a machine with an empty disk its copy."""
+    return lambda name: remote.connect(bucket, tmp_path / name)
+
+
+def train(copy, step):
+    """Writes what a pack has on its machine's disk at a step."""
+    for run in RUNS:
+        folder = copy.workdir / run
+        for name in ("transitions", "tensorboard"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        for name in ("metrics.jsonl", "events.jsonl", "timing.jsonl"):
+            rows = [
+                f'{{"step": {at}, "of": "{run}"}}\n' for at in range(0, step + 1, 4)
+            ]
+            (folder / name).write_text("".join(rows))
+        records.write_json(folder / "environment.json", {"run": run})
+        records.write_json(folder / "status.json", {"state": "running", "step": step})
+    folder = copy.workdir / "packs" / PACK / "checkpoints" / str(step)
+    (folder / "state").mkdir(parents=True)
+    (folder / "state" / "arrays").write_bytes(bytes(range(step)))
+    (folder / "extra.json").write_text(json.dumps({"at": step}))
+    hashes = checkpoint._manifest(checkpoint._hashes(folder))
+    (folder / "manifest.json").write_text(hashes)
+
+
+def go_on(copy):
+    """Returns the step at which a machine goes on; -1 at the start."""
+    remote.restore(copy, PACK, RUNS, report=lambda _: None)
+    steps = checkpoint.steps_in(copy.workdir / "packs" / PACK / "checkpoints")
+    step = steps[-1] if steps else -1
+    for run in RUNS:
+        for name in ("metrics.jsonl", "events.jsonl"):
+            rows = records.read_rows(copy.workdir / run / name)
+            assert [row["step"] for row in rows] == list(range(0, step + 1, 4))
+    if steps:
+        newest = copy.workdir / "packs" / PACK / "checkpoints" / str(step)
+        assert checkpoint.damage(newest) is None
+    return step
+
+
+def newest():
+    """What asks whether an attempt is the newest, of one that is."""
+
+
+def superseded():
+    raise attempt.TakenOver("planted")
+
+
+def commit(copy, number, step, check=newest):
+    remote.commit(copy, number, PACK, RUNS, step, check)
+
+
+def test_another_machine_goes_on_from_the_newest_commit(machine):
+    one, two = machine("one"), machine("two")
+    assert go_on(two) == -1
+    for step in (4, 8, 12):
+        train(one, step)
+        commit(one, 1, step)
+    assert go_on(two) == 12
+    assert remote._commits(one, PACK) == [(1, 8), (1, 12)]  # The newest KEEP.
+    assert remote.mirror(one).newest(PACK) == 12
+    train(two, 16)
+    commit(two, 2, 16)
+    assert go_on(machine("three")) == 16
+
+
+def test_a_superseded_attempt_changes_nothing(machine):
+    """Neither when it is told so, nor when it was held up after it had asked."""
+    one, two = machine("one"), machine("two")
+    train(one, 4)
+    commit(one, 1, 4)
+    go_on(two)
+    train(two, 8)
+    commit(two, 2, 8)
+    train(one, 40)
+    with pytest.raises(attempt.TakenOver):
+        commit(one, 1, 40, superseded)
+    assert go_on(machine("three")) == 8
+    commit(one, 1, 40)  # All its uploads come late.
+    assert go_on(machine("four")) == 8
+    train(two, 12)
+    commit(two, 2, 12)
+    assert go_on(machine("five")) == 12
+
+
+class Cut(Exception):
+    """The connection is gone."""
+
+
+def test_an_upload_that_is_cut_anywhere_leaves_the_commit_before_it(
+    machine, monkeypatch
+):
+    """After each of its writes in turn; a reader sees whole files only."""
+    one = machine("one")
+    train(one, 4)
+    commit(one, 1, 4)
+    put, names = remote._put, []
+
+    def put_and_count(copy, name, content):
+        names.append(name)
+        put(copy, name, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_put", put_and_count)
+        train(one, 8)
+        commit(one, 1, 8)
+    assert names[-1].endswith("/8/commit.json")
+    for step, cut in enumerate(range(len(names)), start=3):
+        left = iter(range(cut))
+
+        def put_until_cut(copy, name, content, left=left):
+            if next(left, None) is None:
+                raise Cut
+            put(copy, name, content)
+
+        train(one, 4 * step)
+        with monkeypatch.context() as patch:
+            patch.setattr(remote, "_put", put_until_cut)
+            with contextlib.suppress(Cut):
+                commit(one, 1, 4 * step)
+        assert go_on(machine("two")) == 8, f"cut before {names[cut]}"
+
+
+def test_a_commit_refers_to_records_that_are_there_whole(machine, monkeypatch):
+    one = machine("one")
+    train(one, 8)
+    put = remote._put
+
+    def put_and_look(copy, name, content):
+        if name.endswith("commit.json"):
+            folder = name.rpartition("/")[0]
+            for part, expected in json.loads(content).items():
+                there = remote._get(copy, f"{folder}/{part}")
+                assert hashlib.sha256(there).hexdigest() == expected
+            for run in RUNS:
+                public = remote._get(copy, f"{run}/metrics.jsonl")
+                assert public == (copy.workdir / run / "metrics.jsonl").read_bytes()
+        put(copy, name, content)
+
+    monkeypatch.setattr(remote, "_put", put_and_look)
+    commit(one, 1, 8)
+
+
+def test_a_damaged_commit_is_passed_over(machine):
+    one = machine("one")
+    for step in (4, 8):
+        train(one, step)
+        commit(one, 1, step)
+    (path,) = one.fs.glob(f"{one.root}/packs/{PACK}/checkpoints/1/8/checkpoint/extra*")
+    one.fs.pipe_file(path, b"{}")
+    said = []
+    remote.restore(one, PACK, RUNS, said.append)
+    assert len(said) == 1 and "extra.json is not what commit.json says" in said[0]
+    assert go_on(machine("two")) == 4
+
+
+def test_claims_are_created_in_the_bucket(machine, monkeypatch):
+    one, two = machine("one"), machine("two")
+    mirrors = [remote.mirror(copy) for copy in (one, two)]
+    train(one, 4)
+    with attempt.hold(one.workdir, PACK, RUNS, mirror=mirrors[0]) as held:
+        commit(one, held.number, 4)
+        with pytest.raises(FileExistsError):
+            mirrors[1].shelf.create(f"{PACK}.1.json", b"").__enter__()
+        mirrors[1].shelf.refresh()
+        (claim,) = attempt.under_way(two.workdir, attempt.Watch())
+        assert (claim.pack, claim.runs, claim.look) == (PACK, RUNS, "silent")
+        held.end("stopped", "", RUNS)
+    go_on(two)
+    with attempt.hold(two.workdir, PACK, RUNS, mirror=mirrors[1]) as later:
+        assert later.number == 2
+        assert [p.step for p in attempt.past(two.workdir, PACK)] == [-1, 4]
+        with pytest.raises(attempt.TakenOver):
+            held.check()
+        later.check()
+
+
+@pytest.mark.parametrize("protocol", ["file", "http"])
+def test_a_file_system_that_creates_no_file_exclusively_is_refused(tmp_path, protocol):
+    url = f"{protocol}://{tmp_path}/runs"
+    with pytest.raises(ValueError, match="two workers could take one pack|be opened"):
+        remote.connect(url, tmp_path / "copy")
+
+
+def test_an_unknown_protocol_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="--workdir=bucket://x cannot be opened"):
+        remote.connect("bucket://x", tmp_path / "copy")
+
+
+def test_a_workdir_is_a_url_or_a_path():
+    assert remote.is_url("gs://bucket/runs")
+    assert not remote.is_url(str(pathlib.Path("runs").absolute()))

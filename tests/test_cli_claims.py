@@ -1,0 +1,108 @@
+"""The scorecard and the check of figures, on runs that were never trained."""
+
+import json
+import pathlib
+
+import pytest
+
+from rdt_jax import cli
+from rdt_jax.training import records
+from tests import fake_runs
+
+ROOT = pathlib.Path(__file__).parents[1]
+STUDY = ROOT / "experiments" / "depth_by_decay"
+# What makes the runs of the smoke preset those of fake_runs.
+BUDGET = ["--config.num_steps=230", "--config.eval_every_steps=10"]
+
+
+def member(loops, ood, **options):
+    jumps = {"train": 20, "id": 40, "ood": ood}
+    return fake_runs.make(jumps=jumps, loops=loops, **options)
+
+
+def write(workdir, sweep, members):
+    folder = workdir / "sweeps" / sweep
+    folder.mkdir(parents=True)
+    runs = [{"run_id": run.run_id, "overrides": {}} for run in members]
+    records.write_json(folder / "plan.json", {"name": sweep, "runs": runs})
+    for run in members:
+        fake_runs.write(run, workdir)
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    """A workdir with one sweep of the headline study, of two runs."""
+    write(tmp_path, "depth_by_decay-smoke", [member(1, None), member(2, 150)])
+    return tmp_path
+
+
+def test_the_scorecard_is_printed_and_written(workdir, capsys):
+    assert cli.main(["claims", f"--workdir={workdir}"]) == 0
+    out = capsys.readouterr().out
+    assert "3 claims: 2 holds, 0 fails, 1 not tested at this preset." in out
+    listed = json.loads((workdir / "claims.json").read_text())
+    assert [claim["holds"] for claim in listed] == [True, True, None]
+    assert {claim["study"] for claim in listed} == {"depth_by_decay"}
+    assert {(claim["preset"], claim["seeds"]) for claim in listed} == {("smoke", 1)}
+    text = (workdir / "claims.md").read_text()
+    assert "| holds | With the same blocks and budget" in text
+
+
+def test_every_preset_that_was_swept_is_judged(workdir, capsys):
+    later = [member(1, None, seed=4), member(2, 60, seed=4), member(4, 150, seed=4)]
+    write(workdir, "depth_by_decay-cpu_long", later)
+    arguments = ["claims", str(STUDY), f"--workdir={workdir}"]
+    assert cli.main(arguments) == 0
+    listed = json.loads((workdir / "claims.json").read_text())
+    assert [(claim["preset"], claim["holds"]) for claim in listed] == [
+        ("cpu_long", True), ("cpu_long", True), ("cpu_long", False),
+        ("smoke", True), ("smoke", True), ("smoke", None),
+    ]  # fmt: skip
+    assert cli.main([*arguments, "--preset=smoke"]) == 0
+    assert len(json.loads((workdir / "claims.json").read_text())) == 3
+
+
+def test_without_runs_it_is_a_mistake(tmp_path, capsys):
+    arguments = ["claims", f"--workdir={tmp_path}"]
+    assert cli.main(arguments) == 2
+    assert "`rdt sweep` trains them" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert cli.main([*arguments, "experiments/none"]) == 2
+    assert "No study 'experiments/none'" in capsys.readouterr().err
+
+
+def test_a_study_that_cannot_be_judged_is_reported(workdir, capsys):
+    (run,) = [member(2, 60, seed=9)]
+    write(workdir, "packing-cpu", [run])
+    (workdir / run.run_id / "metrics.jsonl").write_text('{"step": 0}\n{\n{"step": 9}\n')
+    assert cli.main(["claims", f"--workdir={workdir}"]) == 1
+    printed = capsys.readouterr()
+    assert "rdt: packing-cpu: " in printed.err and "line 2 is damaged" in printed.err
+    assert "3 claims" in printed.out
+
+
+def test_figures_are_checked_against_their_run_folders(workdir, capsys):
+    arguments = ["figures", str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
+    arguments += BUDGET
+    assert cli.main([*arguments, "--check"]) == 1
+    assert "accuracy.json does not exist" in capsys.readouterr().err
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "HOLDS: With the same blocks" in printed and "  expected: OOD" in printed
+    folder = workdir / "sweeps" / "depth_by_decay-smoke" / "figures"
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(before) == 9
+    assert cli.main([*arguments, "--check"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{name}: every number comes out again."
+        for name in ("accuracy", "ood_by_depth", "phase_diagram")
+    ]
+    path = workdir / member(2, 150).run_id / "metrics.jsonl"
+    text = path.read_text()
+    path.write_text(text.replace('"ood/accuracy@2": 1.0', '"ood/accuracy@2": 0.9'))
+    assert cli.main([*arguments, "--check"]) == 1
+    printed = capsys.readouterr()
+    assert "1.0 stored, 0.9 drawn" in printed.err.splitlines()[0]
+    assert printed.err.splitlines()[0].startswith("accuracy: panels[1] lines[")
+    assert printed.out == "phase_diagram: every number comes out again.\n"
+    assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
