@@ -51,7 +51,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--memory", metavar="SIZE", help="of each worker's device; default: as it tells"
     )
     shared.add_transition_budget(sweep)
+    shared.add_mesh(sweep, "one device for each worker")
     _add_lease(sweep)
+    ranks.add(sweep)
     sweep.add_argument(
         "--retry-failed", action="store_true", help="give failed trials another try"
     )
@@ -77,7 +79,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
     worker.add_argument("--parent", type=int, help="stop once this process is gone")
+    shared.add_mesh(worker, "one device")
     _add_lease(worker)
+    ranks.add(worker)
     worker.set_defaults(verb=_worker)
 
 

@@ -206,6 +206,7 @@ def work(
     stop_requested: Callable[[], bool],
     report: Callable[[str], None],
     lease: float = attempt.LEASE_SECONDS,
+    build: standing.Build = step.build,
 ) -> None:
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
@@ -217,10 +218,11 @@ def work(
       report: takes what the user should know.
       lease: seconds without a sign of life of this worker after which others may take
         its pack.
+      build: makes the programs.
     """
     workdir = folder.parents[1]
     watch = attempt.Watch()
-    build = remembering(step.build)
+    built = remembering(build)
     stop = lambda: stop_requested() or is_stopped(folder)
     refused: set[str] = set()  # Packs that could not even be claimed.
     while not stop():
@@ -241,7 +243,7 @@ def work(
                 workdir,
                 exact=pack.exact,
                 max_pins=pack.max_pins,
-                build=build,
+                build=built,
                 lease=lease,
                 watch=watch,
                 stop_requested=stop,
@@ -253,7 +255,7 @@ def work(
             pass  # Another worker was faster.
         except Exception:
             report(traceback.format_exc())
-            build = remembering(step.build)  # What it kept may be what was too much.
+            built = remembering(build)  # What it kept may be what was too much.
             if len(attempt.past(workdir, pack.name)) == attempts:
                 refused.add(pack.name)
 
