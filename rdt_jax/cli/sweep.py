@@ -5,12 +5,14 @@ import contextlib
 import os
 import pathlib
 import sys
+import tempfile
 import time
 
 from rdt_jax.cli import exits, figures
 from rdt_jax.cli import options as shared
 
 _WATCH_SECONDS = 1.0
+_REFRESH_SECONDS = 10.0  # Between two looks into a bucket.
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -19,7 +21,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "sweep", help="train a study, or go on with it", epilog=shared.ANY_KEY
     )
     shared.add_study(sweep)
-    shared.add_workdir(sweep)
+    shared.add_workdir(sweep, buckets=True)
     sweep.add_argument(
         "--engine",
         default="local",
@@ -75,7 +77,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
     worker = verbs.add_parser(
         "worker", help="train what a sweep has left to do, beside other workers"
     )
-    worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
+    worker.add_argument("folder", metavar="WORKDIR/sweeps/NAME")
+    worker.add_argument(
+        "--scratch",
+        type=pathlib.Path,
+        help="with a workdir in a bucket: where to train; default: a temporary folder",
+    )
     worker.add_argument("--parent", type=int, help="stop once this process is gone")
     _add_lease(worker)
     worker.set_defaults(verb=_worker)
@@ -92,28 +99,46 @@ def _add_lease(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from rich.console import Console
+    from rdt_jax.sweep import remote
 
-    from rdt_jax.sweep import ledger
-
-    plan = shared.plan(options)
-    folder = options.workdir / "sweeps" / plan.name
     if options.watch and not options.status:
         raise exits.Mistake("--watch goes with --status.")
+    plan = shared.plan(options)
+    if not shared.is_url(options.workdir):
+        return _of_plan(options, plan, None)
+    with tempfile.TemporaryDirectory(prefix="rdt-") as scratch:
+        with exits.mistakes():
+            copy = remote.connect(options.workdir, pathlib.Path(scratch))
+            options.url, options.workdir = options.workdir, copy.workdir
+            remote.pull_runs(copy, plan.run_ids)
+            if remote.has_sweep(copy, plan.name):
+                remote.pull_sweep(copy, plan.name)
+        return _of_plan(options, plan, copy)
+
+
+def _of_plan(options: argparse.Namespace, plan, copy) -> int:
+    """Does what is asked with a plan; `copy` is of a workdir in a bucket, or None."""
+    from rich.console import Console
+
+    from rdt_jax.sweep import ledger, remote
+
+    folder = options.workdir / "sweeps" / plan.name
     if options.status:
-        return _status(options, plan, folder)
+        return _status(options, plan, folder, copy)
     if options.stop:
         with exits.mistakes():
             ledger.read_plan(folder)
         ledger.request_stop(folder)
-        print(f"The workers of {folder} checkpoint and end; `rdt sweep` goes on.")
+        if copy:
+            remote.request_stop(copy, plan.name)
+        print(f"The workers of {plan.name} checkpoint and end; `rdt sweep` goes on.")
         return exits.WELL
     console = Console(stderr=True)
     with exits.mistakes():
         workers, settings = _settings(options)
     if options.dry_run:
         return _dry_run(options, plan, workers, settings)
-    return _train(options, plan, workers, settings, console)
+    return _train(options, plan, workers, settings, console, copy)
 
 
 def _settings(options):
@@ -135,11 +160,11 @@ def _check_lease(options) -> None:
         raise ValueError(f"--lease must be at least 1 second, got {options.lease:g}.")
 
 
-def _train(options, plan, workers: int, settings, console) -> int:
+def _train(options, plan, workers: int, settings, console, copy) -> int:
     import jax
     from rich.live import Live
 
-    from rdt_jax.sweep import engines, forecast, ledger, progress
+    from rdt_jax.sweep import engines, forecast, ledger, progress, remote
 
     # This process plans and watches; the workers alone may hold an accelerator.
     jax.config.update("jax_platforms", "cpu")
@@ -150,12 +175,25 @@ def _train(options, plan, workers: int, settings, console) -> int:
         folder = ledger.write_plan(
             options.workdir, plan, settings, options.retry_failed
         )
+    if copy:
+        remote.push_plan(copy, plan.name)
     trials = list(zip(plan.run_ids, plan.overrides, strict=True))
     monitor = progress.Monitor(options.workdir, trials, console)
     terminal = console.is_terminal
     order = engines.Order(
-        folder.resolve(), options.workers, options.lease, options.address
+        folder.resolve(),
+        options.workers,
+        options.lease,
+        options.address,
+        f"{options.url}/sweeps/{plan.name}" if copy else None,
     )
+    refresh = _refresher(copy, plan.name)
+
+    def watch() -> None:
+        refresh()
+        if not terminal:
+            monitor.log()
+
     with contextlib.ExitStack() as stack:
         with exits.mistakes():
             engine = stack.enter_context(engines.ENGINES[options.engine](order))
@@ -167,15 +205,34 @@ def _train(options, plan, workers: int, settings, console) -> int:
                 engine,
                 folder,
                 stop_requested=stop,
-                watch=(lambda: None) if terminal else monitor.log,
+                watch=watch,
                 report=console.print,
             )
         except RuntimeError as error:
             print(f"rdt: {error}", file=sys.stderr)
+    if copy:
+        remote.pull_sweep(copy, plan.name)
+        console.print(f"The runs are in {options.url}; `rdt figures` needs a copy.")
+        return _conclude(options, folder, console)
     metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
     if any(path.stat().st_size for path in metrics):
         figures.show(options, plan)
     return _conclude(options, folder, console)
+
+
+def _refresher(copy, name: str):
+    """Returns a function that brings a sweep here from its bucket now and then."""
+    from rdt_jax.sweep import remote
+
+    at = time.monotonic()
+
+    def refresh() -> None:
+        nonlocal at
+        if copy and time.monotonic() - at > _REFRESH_SECONDS:
+            remote.pull_sweep(copy, name)
+            at = time.monotonic()
+
+    return refresh
 
 
 def _conclude(options, folder, console) -> int:
@@ -195,7 +252,7 @@ def _conclude(options, folder, console) -> int:
     return exits.FAILED if failed else exits.WELL
 
 
-def _status(options, plan, folder) -> int:
+def _status(options, plan, folder, copy) -> int:
     from rich.console import Console
     from rich.live import Live
 
@@ -216,7 +273,9 @@ def _status(options, plan, folder) -> int:
             shared.stop_on_signal() as stop,
             live if terminal else contextlib.nullcontext(),
         ):
+            refresh = _refresher(copy, plan.name)
             while not over() and not stop():
+                refresh()
                 if not terminal:
                     monitor.log()
                 time.sleep(_WATCH_SECONDS)
@@ -269,23 +328,44 @@ def _announce(options, found, workers: int, memory: int, console) -> None:
 
 
 def _worker(options: argparse.Namespace) -> int:
-    shared.use_compile_cache(options.folder.resolve().parents[1])
+    if not shared.is_url(options.folder):
+        return _work(options, pathlib.Path(options.folder).resolve(), None)
+    with contextlib.ExitStack() as stack:
+        scratch = options.scratch or pathlib.Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="rdt-"))
+        )
+        url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
+        return _work(options, scratch.resolve() / "sweeps" / name, url)
 
-    from rdt_jax.sweep import ledger
+
+def _work(options: argparse.Namespace, folder: pathlib.Path, url: str | None) -> int:
+    """Works on a sweep; with `url`, its folder is that of a copy of this workdir."""
+    shared.use_compile_cache(folder.parents[1])
+
+    from rdt_jax.sweep import ledger, remote
 
     report = lambda message: print(message, file=sys.stderr, flush=True)
+    refresh, mirror, stopped = lambda: None, None, lambda: False
     with exits.mistakes():
         _check_lease(options)
-        ledger.read_plan(options.folder)
-    if ledger.is_stopped(options.folder):
+        if url is not None:
+            copy = remote.connect(url, folder.parents[1])
+            refresh = lambda: remote.pull_sweep(copy, folder.name)
+            mirror = remote.mirror(copy)
+            stopped = remote.stop_requested(copy, folder.name)
+            refresh()
+        ledger.read_plan(folder)
+    if ledger.is_stopped(folder) or stopped():
         report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
         return exits.WELL
     orphaned = lambda: options.parent not in (None, os.getppid())
     with shared.stop_on_signal() as stop:
         ledger.work(
-            options.folder.resolve(),
-            stop_requested=lambda: stop() or orphaned(),
+            folder,
+            stop_requested=lambda: stop() or orphaned() or stopped(),
             report=report,
             lease=options.lease,
+            mirror=mirror,
+            refresh=refresh,
         )
     return exits.WELL

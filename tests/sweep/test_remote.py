@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import pathlib
 
 import fsspec
 import pytest
@@ -212,8 +211,3 @@ def test_a_file_system_that_creates_no_file_exclusively_is_refused(tmp_path, pro
 def test_an_unknown_protocol_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--workdir=bucket://x cannot be opened"):
         remote.connect("bucket://x", tmp_path / "copy")
-
-
-def test_a_workdir_is_a_url_or_a_path():
-    assert remote.is_url("gs://bucket/runs")
-    assert not remote.is_url(str(pathlib.Path("runs").absolute()))
