@@ -63,6 +63,11 @@ def add(verbs: argparse._SubParsersAction) -> None:
         action="store_true",
         help="say what it will need and how long it will take; write nothing",
     )
+    instead.add_argument(
+        "--plan",
+        action="store_true",
+        help="write the plan and start no worker; `rdt worker` does, anywhere",
+    )
     instead.add_argument("--status", action="store_true", help="say how far it is")
     instead.add_argument(
         "--stop",
@@ -162,9 +167,8 @@ def _check_lease(options) -> None:
 
 def _train(options, plan, workers: int, settings, console, copy) -> int:
     import jax
-    from rich.live import Live
 
-    from rdt_jax.sweep import engines, forecast, ledger, progress, remote
+    from rdt_jax.sweep import engines, forecast, ledger, remote
 
     # This process plans and watches; the workers alone may hold an accelerator.
     jax.config.update("jax_platforms", "cpu")
@@ -177,9 +181,10 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         )
     if copy:
         remote.push_plan(copy, plan.name)
+    if options.plan:
+        print(f"{options.url}/sweeps/{plan.name}" if copy else folder)
+        return exits.WELL
     trials = list(zip(plan.run_ids, plan.overrides, strict=True))
-    monitor = progress.Monitor(options.workdir, trials, console)
-    terminal = console.is_terminal
     order = engines.Order(
         folder.resolve(),
         options.workers,
@@ -188,6 +193,27 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         f"{options.url}/sweeps/{plan.name}" if copy else None,
     )
     refresh = _refresher(copy, plan.name)
+    broken = bool(ledger.open_packs(folder)) and not _run_engine(
+        options, order, trials, refresh, console
+    )
+    if copy:
+        remote.pull_sweep(copy, plan.name)
+        console.print(f"The runs are in {options.url}; `rdt figures` needs a copy.")
+        return _conclude(options, folder, console, broken)
+    metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
+    if any(path.stat().st_size for path in metrics):
+        figures.show(options, plan)
+    return _conclude(options, folder, console, broken)
+
+
+def _run_engine(options, order, trials, refresh, console) -> bool:
+    """Starts workers and waits for them; says whether they could work."""
+    from rich.live import Live
+
+    from rdt_jax.sweep import engines, progress
+
+    monitor = progress.Monitor(options.workdir, trials, console)
+    terminal = console.is_terminal
 
     def watch() -> None:
         refresh()
@@ -203,21 +229,15 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         try:
             engines.run(
                 engine,
-                folder,
+                order.folder,
                 stop_requested=stop,
                 watch=watch,
                 report=console.print,
             )
         except RuntimeError as error:
             print(f"rdt: {error}", file=sys.stderr)
-    if copy:
-        remote.pull_sweep(copy, plan.name)
-        console.print(f"The runs are in {options.url}; `rdt figures` needs a copy.")
-        return _conclude(options, folder, console)
-    metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
-    if any(path.stat().st_size for path in metrics):
-        figures.show(options, plan)
-    return _conclude(options, folder, console)
+            return False
+    return True
 
 
 def _refresher(copy, name: str):
@@ -235,7 +255,7 @@ def _refresher(copy, name: str):
     return refresh
 
 
-def _conclude(options, folder, console) -> int:
+def _conclude(options, folder, console, broken: bool = False) -> int:
     """Says what is unfinished, and what failed and why; returns the exit code."""
     from rdt_jax.figures import failures
     from rdt_jax.sweep import ledger
@@ -249,7 +269,7 @@ def _conclude(options, folder, console) -> int:
         console.print(f"{left} trials are unfinished; the same command goes on.")
     if failed := ledger.failures(folder):
         console.print(failures.table(failed))
-    return exits.FAILED if failed else exits.WELL
+    return exits.FAILED if failed or broken else exits.WELL
 
 
 def _status(options, plan, folder, copy) -> int:
