@@ -7,6 +7,7 @@ batch needs one reduction. Matrices are cut over `model` by their path, and the 
 adds what that takes.
 """
 
+import functools
 import math
 import os
 import re
@@ -284,16 +285,12 @@ def read(tree: Any, mesh: Mesh | None, num_lanes: int) -> Any:
     )
 
 
-_pickers: dict[Mesh, Any] = {}
-
-
+@functools.cache
 def _picker(mesh: Mesh):
-    if mesh not in _pickers:
-        _pickers[mesh] = jax.jit(
-            lambda tree, index: jax.tree.map(lambda x: x[index] if x.ndim else x, tree),
-            out_shardings=NamedSharding(mesh, EVERYWHERE),
-        )
-    return _pickers[mesh]
+    return jax.jit(
+        lambda tree, index: jax.tree.map(lambda x: x[index] if x.ndim else x, tree),
+        out_shardings=NamedSharding(mesh, EVERYWHERE),
+    )
 
 
 def on_own_part(
