@@ -57,6 +57,7 @@ def _rdt(*arguments, cache):
         (),
         ("train",),
         ("sweep",),
+        ("worker",),
         ("figures",),
         ("claims",),
         ("analyze",),
