@@ -6,7 +6,11 @@ BIN := .venv/bin
 WORKDIR ?= runs
 PRESET ?= cpu
 
+<<<<<<< HEAD
+.PHONY: setup run test test-fast test-all chaos bench aot check format figures pins
+=======
 .PHONY: setup run test test-fast test-all chaos bench check format figures claims pins
+>>>>>>> main
 
 setup: .venv/.installed
 
@@ -20,14 +24,14 @@ run: setup
 	$(BIN)/rdt sweep experiments/depth_by_decay --preset=$(PRESET) --workdir=$(WORKDIR)
 
 test: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not exhaustive"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not exhaustive and not tpu"
 
 test-fast: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not exhaustive"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not exhaustive and not tpu"
 
 # With the tests that need many minutes.
 test-all: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not tpu"
 
 # 200 kills at random moments and 100 damaged checkpoints; `make test` does 5 and 20.
 chaos: setup
@@ -37,6 +41,20 @@ chaos: setup
 # adds the comparison with PyTorch.
 bench: setup
 	$(BIN)/rdt bench $(if $(TORCH_PYTHON),--torch-python=$(TORCH_PYTHON))
+
+# What the paper's runs cost on TPU chips, told by the TPU compiler on this machine, in
+# an environment of its own (2 GB); then the tests of that.
+aot: .venv-tpu/.installed
+	.venv-tpu/bin/rdt aot --config=configs/knowledge_composition.py:paper --topology=v5e:4x4
+	.venv-tpu/bin/rdt aot --config=configs/knowledge_composition.py:paper --topology=v4:2x2x1 --mesh=data=2,model=2
+	.venv-tpu/bin/rdt aot --config=configs/knowledge_depth.py:paper --topology=v5e:4x4
+	.venv-tpu/bin/rdt aot --config=configs/modular.py:paper --topology=v6e:1x1
+	.venv-tpu/bin/python -m pytest -q -m tpu tests/training/test_aot.py
+
+.venv-tpu/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev,tpu]' -c constraints.txt
+	@touch $@
 
 # Format, lint, types, and the direction of imports.
 check: setup

@@ -4,6 +4,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
+
 from rdt_jax import config as configs
 from rdt_jax.analysis.runs import Run
 from rdt_jax.training import phases, records
@@ -27,6 +29,7 @@ def make(
     state: str = "done",
     reason: str | None = "budget",
     top: Mapping[str, float] | None = None,
+    base: ml_collections.ConfigDict = _BASE,
     **overrides: Any,
 ) -> Run:
     """Returns a run whose accuracy on a split is `top` (1) from its jump on.
@@ -40,10 +43,11 @@ def make(
       state: of status.json.
       reason: of status.json.
       top: split -> accuracy after its jump, if not 1.
+      base: what is overridden.
       **overrides: further config keys, `__` standing for a dot.
     """
     config = configs.override(
-        _BASE,
+        base,
         {
             "num_steps": BUDGET,
             "eval_every_steps": EVERY,

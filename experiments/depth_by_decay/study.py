@@ -170,9 +170,9 @@ def _deeper_is_sooner(runs: Sequence[Run]) -> Claim:
             continue
         before, after = shallow.times[OOD].median, deep.times[OOD].median
         pair = _describe(shallow, before, deep, after)
-        if _is_sooner(after, before):
+        if grokking.is_sooner(after, before):
             sooner.append(pair)
-        elif _is_sooner(before, after):
+        elif grokking.is_sooner(before, after):
             later.append(pair)
         else:
             open_pairs.append(pair)
@@ -203,13 +203,6 @@ def _deeper_is_sooner(runs: Sequence[Run]) -> Claim:
 
 def _completed(times: grokking.GrokTimes, event: str) -> int | None:
     return times.phases[event].completed if event in times.phases else None
-
-
-def _is_sooner(one: Bound, other: Bound) -> bool:
-    """Says whether `one` is certainly less: a bound is known from below only."""
-    if one.beyond:
-        return False
-    return one.steps <= other.steps if other.beyond else one.steps < other.steps
 
 
 def _describe(shallow: Cell, before: Bound, deep: Cell, after: Bound) -> str:

@@ -52,7 +52,10 @@ class GrokTimes:
 
 
 class Bound(NamedTuple):
-    """A number of updates, exactly (`beyond` False) or a lower bound of it (True)."""
+    """A number of updates, exactly (`beyond` False) or a lower bound of it (True).
+
+    What counts time in something else, such as operations, says so.
+    """
 
     steps: float
     beyond: bool
@@ -125,6 +128,34 @@ def grok_times(run: Run) -> GrokTimes:
         ),
         outcome=run.outcome,
     )
+
+
+def completion(times: GrokTimes, event: str) -> Bound:
+    """Returns the updates to the completion of an event, or their lower bound."""
+    found = times.phases[event].completed if event in times.phases else None
+    if found is None:
+        return Bound(times.censored_at, True)
+    return Bound(found, False)
+
+
+def median(times: Sequence[Bound]) -> Bound:
+    """Returns the median of times; of an even number the mean of the middle two.
+
+    It is a bound if what is not known may change it.
+
+    Raises:
+      ValueError: if there is no time.
+    """
+    if not times:
+        raise ValueError("A median is one of at least one time, got none.")
+    return _middle(_ranked(times))
+
+
+def is_sooner(one: Bound, other: Bound) -> bool:
+    """Says whether one time is certainly less: a bound is known from below only."""
+    if one.beyond:
+        return False
+    return one.steps <= other.steps if other.beyond else one.steps < other.steps
 
 
 def watched_events(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -238,21 +269,26 @@ def _over_seeds(values: Sequence[float]) -> CellAccuracy:
 
 
 def _cell_times(times: Sequence[GrokTimes], event: str) -> CellTimes:
-    completed = [
-        t.phases[event].completed if event in t.phases else None for t in times
-    ]
-    # Each time lies between these two; between equal ones there is nothing unknown.
-    earliest = sorted(
-        t.censored_at if c is None else c for t, c in zip(times, completed, strict=True)
-    )
-    latest = sorted(math.inf if c is None else c for c in completed)
-    ranked = [Bound(e, e != late) for e, late in zip(earliest, latest, strict=True)]
-    upper, lower = ranked[len(ranked) // 2], ranked[(len(ranked) - 1) // 2]
-    known = not (upper.beyond or lower.beyond)
+    ranked = _ranked([completion(t, event) for t in times])
     return CellTimes(
-        median=Bound((upper.steps + lower.steps) / 2, False) if known else upper,
+        median=_middle(ranked),
         low=ranked[0],
         high=ranked[-1],
-        reached=sum(c is not None for c in completed),
+        reached=sum(not completion(t, event).beyond for t in times),
         runs=len(times),
     )
+
+
+def _ranked(times: Sequence[Bound]) -> list[Bound]:
+    """Order statistics: each lies between the least and the greatest that it can be."""
+    earliest = sorted(time.steps for time in times)
+    latest = sorted(math.inf if time.beyond else time.steps for time in times)
+    # Between equal ones there is nothing unknown.
+    return [Bound(e, e != late) for e, late in zip(earliest, latest, strict=True)]
+
+
+def _middle(ranked: Sequence[Bound]) -> Bound:
+    upper, lower = ranked[len(ranked) // 2], ranked[(len(ranked) - 1) // 2]
+    if upper.beyond or lower.beyond:
+        return upper
+    return Bound((upper.steps + lower.steps) / 2, False)

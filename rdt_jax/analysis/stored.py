@@ -21,20 +21,48 @@ import jax
 import numpy as np
 
 from rdt_jax import registry, tasks
+from rdt_jax.analysis import (
+    binding,
+    depth,
+    fourier,
+    geometry,
+    halting,
+    lens,
+    patching,
+    stability,
+    weights,
+)
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import checkpoint as checkpoints_on_disk
 from rdt_jax.training import environment, records
 
 # name -> measure(params, config, table) -> NamedTuple of arrays.
-MEASURES: dict[str, Callable[..., Any]] = {}
+MEASURES: dict[str, Callable[..., Any]] = {
+    "binding": binding.measure,
+    "geometry": geometry.measure,
+    "lens": lens.measure,
+    "patching": patching.measure,
+    "fourier": fourier.measure,
+    "stability": stability.measure,
+    "weights": weights.measure,
+    "depth": depth.measure,
+    "halting": halting.measure,
+}
 # name -> measure({step: params}, config, table), of all the parameters that a run kept
 # at snapshots and at its end, by ascending step: for what needs several at once.
-RUN_MEASURES: dict[str, Callable[..., Any]] = {}
+RUN_MEASURES: dict[str, Callable[..., Any]] = {"progress": fourier.progress}
 RUN = "run"  # stands for the checkpoint in the name of a stored run measure
 # name -> the numbers of a result that are worth a line; of a measure that is not named
 # here, its fields without axes.
-SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {}
+SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
+    "binding": binding.summarize,
+    "geometry": geometry.summarize,
+    "lens": lens.summarize,
+    "patching": patching.summarize,
+    "depth": depth.summary,
+    "halting": halting.summary,
+}
 
 _PACKAGES = ("jax", "numpy", "rdt_jax")
 

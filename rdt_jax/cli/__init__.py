@@ -11,19 +11,33 @@ from collections.abc import Sequence
 
 from rdt_jax.cli import (
     analyze,
+    aot,
     bench,
     claims,
     exits,
     figures,
     import_ltg,
     inspect,
+    launch,
     sweep,
     tasks,
     train,
 )
 
 # In the order of `rdt --help`.
-VERBS = (train, sweep, figures, claims, analyze, tasks, import_ltg, inspect, bench)
+VERBS = (
+    train,
+    sweep,
+    figures,
+    claims,
+    analyze,
+    tasks,
+    import_ltg,
+    inspect,
+    bench,
+    aot,
+    launch,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +60,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if unknown or (rest and not options.takes_overrides):
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     options.overrides = rest
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return options.verb(options)
     except exits.Mistake as mistake:

@@ -56,6 +56,16 @@ def add_transition_budget(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_mesh(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds --mesh, for `sharding.parse`; `default` says what is done without it."""
+    parser.add_argument(
+        "--mesh",
+        metavar="AXIS=N,..",
+        help="devices along trial (lanes of a pack), data (rows of a batch) and model "
+        f"(heads, feed-forward width, experts); default: {default}",
+    )
+
+
 def plan(options: argparse.Namespace):
     """Returns the plan of the study, the preset and the overrides; exits.Mistake."""
     from rdt_jax.sweep import spec

@@ -1,8 +1,9 @@
 """`rdt train`: one run, trained or gone on with."""
 
 import argparse
+import sys
 
-from rdt_jax.cli import exits
+from rdt_jax.cli import exits, ranks, watch
 from rdt_jax.cli import options as shared
 
 
@@ -13,33 +14,52 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     shared.add_config(train)
     shared.add_workdir(train)
-    train.add_argument(
-        "--devices",
-        type=int,
-        help="that share each batch; default: on a CPU its cores, for narrow models "
-        "whose batches divide by them, else 1",
+    shared.add_mesh(
+        train,
+        "on a CPU its cores along data, for narrow models whose batches divide by "
+        "them, else one device",
     )
     shared.add_transition_budget(train)
+    ranks.add(train)
     train.set_defaults(verb=_train, takes_overrides=True)
 
 
 def _train(options: argparse.Namespace) -> int:
+    with exits.mistakes():
+        job = ranks.job_of(options)
+    if job is not None and not watch.is_child():
+        return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
     shared.use_compile_cache(options.workdir)
 
-    import functools
+    with exits.mistakes():
+        config = shared.config(options)
+        axes = _axes(options.mesh, config, job)
+    if job is None:
+        return _train_here(options, config, axes, 1)
+    with ranks.joined(job) as rank:
+        if rank.number == 0:
+            return _train_here(options, config, axes, rank.processes)
 
+        from rdt_jax.training import team
+
+        with exits.mistakes():
+            team.follow(_mesh(axes, rank.processes))
+    return exits.WELL
+
+
+def _train_here(options: argparse.Namespace, config, axes, processes: int) -> int:
+    """Trains, and leads the other processes if there are any."""
     from rich.console import Console
     from rich.live import Live
 
     from rdt_jax import config as configs
     from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import loop, records, step
+    from rdt_jax.training import loop, records, team
 
     with exits.mistakes():
         budget = shared.size(options, "transition_budget")
-        config = shared.config(options)
-        mesh = _mesh(options.devices, config)
+        mesh = _mesh(axes, processes)
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
@@ -49,12 +69,12 @@ def _train(options: argparse.Namespace) -> int:
             max_pins = packs.max_pins(config, budget, params)
     console = Console(stderr=True)
     monitor = progress.Monitor(options.workdir, [(name, {"run": name})], console)
-    with shared.stop_on_signal() as stop:
+    with shared.stop_on_signal() as stop, team.lead(mesh) as build:
         train = lambda: loop.train(
             [config],
             options.workdir,
             max_pins=max_pins,
-            build=functools.partial(step.build, mesh=mesh),
+            build=build,
             stop_requested=stop,
             report=console.print,
         )
@@ -69,20 +89,35 @@ def _train(options: argparse.Namespace) -> int:
     return exits.FAILED if status["state"] == "failed" else exits.WELL
 
 
-def _mesh(devices: int | None, config):
-    """Returns the mesh of the devices that share a run's batches."""
+def _axes(text: str | None, config, job: ranks.Job | None):
+    """Returns the axes of the mesh that a run trains on; None for all devices."""
+    from rdt_jax import config as configs
+    from rdt_jax import sharding, tasks
+    from rdt_jax.models import presets
+    from rdt_jax.sweep.devices import has_accelerator
+
+    if text is None:
+        if job is not None:
+            return None
+        cores = 1 if has_accelerator() else sharding.cores_for(config)
+        return sharding.Axes(data=cores)
+    axes = sharding.parse(text)
+    if axes.trial > 1:
+        raise ValueError(
+            f"--mesh must have trial=1, since `rdt train` trains one run, got {text}."
+        )
+    model = presets.model_config(config, tasks.make_table(config))
+    configs.raise_problems(sharding.problems(axes, config, model))
+    return axes
+
+
+def _mesh(axes, processes: int):
     from rdt_jax import sharding
     from rdt_jax.sweep.devices import has_accelerator
 
     on_cpu = not has_accelerator()
-    if devices is None:
-        devices = sharding.cores_for(config) if on_cpu else 1
-    if devices < 1:
-        raise ValueError(f"--devices must be at least 1, got {devices}.")
-    parts = devices * config.gradient.micro_batches
-    if config.batch_size % parts:
-        raise ValueError(
-            f"batch_size ({config.batch_size}) must be a multiple of --devices times "
-            f"gradient.micro_batches ({parts})."
-        )
-    return sharding.make_mesh(devices, on_cpu=on_cpu)
+    if axes is None:
+        import jax
+
+        axes = sharding.Axes(data=processes if on_cpu else jax.device_count())
+    return sharding.make_mesh(axes, on_cpu, processes)

@@ -42,11 +42,11 @@ def tables(found: Estimate) -> tuple[Table, Table]:
         needed, executed = sum(at.needed), sum(at.executed)
         updates.add_row(
             f"{at.loops:.3g}*" if at.is_drawn else f"{at.loops:g}",
-            _short(at.needed.forward / found.length),
-            _short(needed / found.length),
-            _short(needed * found.batch_size),
-            _short(executed * found.batch_size),
-            *(f"{_short(size)}B" for size in at.memory.values()),
+            short(at.needed.forward / found.length),
+            short(needed / found.length),
+            short(needed * found.batch_size),
+            short(executed * found.batch_size),
+            *(f"{short(size)}B" for size in at.memory.values()),
         )
     return parameters, updates
 
@@ -62,7 +62,7 @@ def _table(title: str) -> Table:
     )
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """Writes three digits and the power of a thousand."""
     power = 0
     while number >= 999.5 and power < len(_UNITS) - 1:

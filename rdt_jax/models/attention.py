@@ -1,6 +1,6 @@
 """Causal self-attention: dense, or with a mixture of value and output projections."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -71,6 +71,7 @@ class Attention(nn.Module):
             q, k, v = jnp.split(qkv, 3, axis=-1)
         heads = (batch, length, config.num_heads, config.size_of_head)
         q, k, v = (part.reshape(heads) for part in (q, k, v))
+        drop_weights = _watched(self, drop_weights)
         mixed = _attend(q, k, v, mask, drop_weights, config, queries)
         branch = nn.Dense(
             width, use_bias=config.bias == "all", dtype=x.dtype,
@@ -147,6 +148,7 @@ class SwitchHead(nn.Module):
         else:
             project_values, project_outputs = _values_dense, _outputs_dense
         v = project_values(x, values, routes["value"])
+        drop_weights = _watched(self, drop_weights)
         mixed = _attend(q, k, v, mask, drop_weights, config)
         return project_outputs(mixed, outputs, routes["output"]), routes
 
@@ -207,6 +209,32 @@ def _attend(q, k, v, mask, drop_weights, config: ModelConfig, queries=None):
         q, mask = (take_positions(x, queries) for x in (q, mask))
     attend = attend_short if is_short(k.shape[1]) else attend_long
     return attend(q, k, v, mask, drop_weights)
+
+
+def _watched(module: nn.Module, drop_weights: DropWeights | None):
+    """Shows the weights to a caller who makes `intermediates` mutable."""
+    if not module.is_mutable_collection("intermediates"):
+        return drop_weights
+
+    def keep(weights: jax.Array, place: int) -> jax.Array:
+        module.sow("intermediates", "weights", weights)
+        return weights if drop_weights is None else drop_weights(weights, place)
+
+    return keep
+
+
+def join_weights(kept: Sequence[jax.Array]) -> jax.Array:
+    """Joins what one layer kept of its weights, in `intermediates`, to [B, H, T, T].
+
+    Args:
+      kept: of `attend_long` one array [B, H, T, T], before dropout; of `attend_short`
+        one [t + 1, B, H] for every query t, whose later keys have no weight.
+    """
+    if kept[0].ndim == 4:
+        return kept[0]
+    length = len(kept)
+    padded = [jnp.pad(w, ((0, length - len(w)), (0, 0), (0, 0))) for w in kept]
+    return jnp.stack(padded).transpose(2, 3, 0, 1)
 
 
 def take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:

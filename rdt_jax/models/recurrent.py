@@ -17,6 +17,11 @@ from rdt_jax.models import act, attention, components, experts, halting, layers,
 from rdt_jax.models.architecture import DTYPES, ModelConfig
 
 Params = dict[str, Any]
+Updated = tuple[jax.Array, dict[str, experts.Route]]
+
+# Runs block number `index` of a stage: (params, state, mask, noise, queries, config,
+# index) -> updated state and routes. trace.py has one that looks, and that meddles.
+RunBlock = Callable[..., Updated]
 
 
 class Outputs(NamedTuple):
@@ -39,7 +44,7 @@ class Outputs(NamedTuple):
     statistics: dict[str, jax.Array]
 
 
-class _Carry(NamedTuple):
+class Carry(NamedTuple):
     """What one loop hands to the next; leaves [B, ...]."""
 
     state: jax.Array
@@ -122,11 +127,11 @@ def apply(
     Raises:
       ValueError: if T exceeds the learned position table, or R the learned step table.
     """
-    _check(
+    check(
         tokens, answer_positions, config, num_loops if max_loops is None else max_loops
     )
-    counted = _counted(tokens, answer_positions)
-    core, first, before = _recurrence(params, tokens, counted, config, rngs)
+    counted = counted_positions(tokens, answer_positions)
+    core, first, before = recurrence(params, tokens, counted, config, rngs)
     last, every = loop.run_loops(
         core,
         first,
@@ -136,8 +141,8 @@ def apply(
         max_loops=max_loops,
     )
     noise = None if rngs is None else rngs.fold(2)
-    logits, after = _read(
-        params, _visible(last), tokens, answer_positions, config, noise
+    logits, after = read_state(
+        params, visible(last), tokens, answer_positions, config, noise
     )
     penalties = experts.penalties(experts.join(before, last.loads, after))
     # The prelude is the same for all loop counts.
@@ -148,7 +153,7 @@ def apply(
     if last.halting is not None:
         penalties |= act.penalties(last.halting, counted)
         statistics |= act.statistics(every.halting, counted)
-    return Outputs(logits, _visible(every), penalties, statistics)
+    return Outputs(logits, visible(every), penalties, statistics)
 
 
 def answer(
@@ -194,15 +199,15 @@ def answer(
             backprop_depth=backprop_depth, max_loops=max_loops, rngs=rngs,
         )  # fmt: skip
         return outputs.logits, outputs.penalties
-    _check(tokens, answer_positions, config, num_loops)
-    counted = _counted(tokens, answer_positions)
-    core, carry, _ = _recurrence(params, tokens, counted, config, rngs)
+    check(tokens, answer_positions, config, num_loops)
+    counted = counted_positions(tokens, answer_positions)
+    core, carry, _ = recurrence(params, tokens, counted, config, rngs)
     carry = loop.run_but_last(
         core, carry, num_loops=num_loops, backprop_depth=backprop_depth,
         remat=config.remat,
     )  # fmt: skip
     state = core(carry, jnp.int32(num_loops - 1), answer_positions).state
-    return _read_out(params, state, config), {}
+    return unembed(params, state, config), {}
 
 
 def apply_until_halted(
@@ -233,17 +238,17 @@ def apply_until_halted(
     Raises:
       ValueError: as `apply` for `max_loops`, and as `halting.run_until_halted`.
     """
-    _check(tokens, answer_positions, config, max_loops)
-    counted = _counted(tokens, answer_positions)
-    core, first, _ = _recurrence(params, tokens, counted, config, None)
+    check(tokens, answer_positions, config, max_loops)
+    counted = counted_positions(tokens, answer_positions)
+    core, first, _ = recurrence(params, tokens, counted, config, None)
     return halting.run_until_halted(
         core,
         first,
         readout=lambda carry: readout(
-            params, _visible(carry), tokens, answer_positions, config
+            params, visible(carry), tokens, answer_positions, config
         ),
         latents=lambda carry: attention.take_positions(
-            _visible(carry), answer_positions
+            visible(carry), answer_positions
         ),
         rule=rule,
         thresholds=thresholds,
@@ -274,24 +279,36 @@ def readout(
     Returns:
       At least float32 [B, A, V].
     """
-    return _read(params, state, tokens, answer_positions, config, rngs)[0]
+    return read_state(params, state, tokens, answer_positions, config, rngs)[0]
 
 
-def _read(params, state, tokens, answer_positions, config: ModelConfig, rngs):
+def read_state(
+    params: Params,
+    state: jax.Array,
+    tokens: jax.Array,
+    answer_positions: jax.Array,
+    config: ModelConfig,
+    rngs: layers.Noise | None,
+    run_block: RunBlock | None = None,
+) -> tuple[jax.Array, experts.Loads]:
+    """Gives the logits of `readout`, and what the coda's routers did."""
     loads: experts.Loads = {}
     if params["coda"]:
-        mask, counted = _causal_mask(tokens), _counted(tokens, answer_positions)
+        mask = _causal_mask(tokens)
+        counted = counted_positions(tokens, answer_positions)
         if config.norm_before_coda:
             state = _normalize(params, state, config)
-        state, loads = _run_stage(params["coda"], state, mask, counted, config, rngs)
+        state, loads = _run_stage(
+            params["coda"], state, mask, counted, config, rngs, run_block=run_block
+        )
     state = attention.take_positions(state, answer_positions)
-    return _read_out(params, state, config), loads
+    return unembed(params, state, config), loads
 
 
-def _read_out(params, answers: jax.Array, config: ModelConfig) -> jax.Array:
-    """Maps the states at the answers, [B, A, D], to logits [B, A, V]."""
+def unembed(params: Params, states: jax.Array, config: ModelConfig) -> jax.Array:
+    """Maps states [B, A, D] to logits [B, A, V]: final norm, output matrix."""
     read = registry.lookup("readout", components.READOUTS, config.readout).read
-    normed = _normalize(params, answers, config)
+    normed = _normalize(params, states, config)
     return read(params.get("readout"), params["embedding"], normed)
 
 
@@ -300,7 +317,8 @@ def _normalize(params, x: jax.Array, config: ModelConfig) -> jax.Array:
     return cast(jax.Array, normed)
 
 
-def _visible(carry: _Carry) -> jax.Array:
+def visible(carry: Carry) -> jax.Array:
+    """Returns what is read out after a loop, [B, T, D]."""
     return carry.state if carry.halting is None else carry.halting.output
 
 
@@ -313,7 +331,8 @@ def num_parameters(params: Params) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _embed(params: Params, tokens: jax.Array, config: ModelConfig) -> jax.Array:
+def embed(params: Params, tokens: jax.Array, config: ModelConfig) -> jax.Array:
+    """Returns what the prelude, or the first loop, is given, [B, T, D]."""
     state = params["embedding"][tokens]  # [B, T, D]
     if config.scale_embedding:
         state = state * config.width**0.5
@@ -349,7 +368,8 @@ def _add_coordinates(params, state: jax.Array, index: jax.Array, config: ModelCo
     return state if step is None else state + step[None, None]
 
 
-def _check(tokens, answer_positions, config: ModelConfig, num_loops) -> None:
+def check(tokens, answer_positions, config: ModelConfig, num_loops) -> None:
+    """Refuses arrays of other shapes, and more loops than the model knows."""
     chex.assert_rank([tokens, answer_positions], 2)
     chex.assert_type([tokens, answer_positions], int)
     chex.assert_equal_shape_prefix([tokens, answer_positions], 1)
@@ -362,34 +382,47 @@ def _check(tokens, answer_positions, config: ModelConfig, num_loops) -> None:
         )
 
 
-def _recurrence(
+def recurrence(
     params: Params,
     tokens: jax.Array,
     counted: jax.Array,
     config: ModelConfig,
     rngs: layers.Noise | None,
-) -> tuple[Callable[..., _Carry], _Carry, experts.Loads]:
-    """Returns one loop as a function, what the first one gets, the prelude's loads."""
+    run_block: RunBlock | None = None,
+) -> tuple[Callable[..., Carry], Carry, experts.Loads]:
+    """Returns one loop as a function, what the first one gets, the prelude's loads.
+
+    Args:
+      params: as `init` returns them.
+      tokens: int32 [B, T].
+      counted: of `counted_positions`.
+      config: the model.
+      rngs: as of `apply`.
+      run_block: of the prelude; the loop takes its own as a keyword.
+    """
     mask = _causal_mask(tokens)
     noise = lambda place: None if rngs is None else rngs.fold(place)
-    embedded = _embed(params, tokens, config)
+    embedded = embed(params, tokens, config)
     if rngs is not None and rngs.embedding_rate is not None:
         embedded = layers.dropout(embedded, rngs.fold(0).key, rngs.embedding_rate)
-    run = lambda stage, x, place, queries=None: _run_stage(
-        params[stage], x, mask, counted, config, place, queries
+    run = lambda stage, x, place, queries=None, run_block=None: _run_stage(
+        params[stage], x, mask, counted, config, place, queries, run_block
     )
-    embedded, before = run("prelude", embedded, noise(1))
+    embedded, before = run("prelude", embedded, noise(1), run_block=run_block)
     injection = registry.lookup("injection", components.INJECTIONS, config.injection)
     drive = injection.drive(params.get("inject"), embedded, config)
 
     def core(
-        carry: _Carry, index: jax.Array, queries: jax.Array | None = None
-    ) -> _Carry:
+        carry: Carry,
+        index: jax.Array,
+        queries: jax.Array | None = None,
+        run_block: RunBlock | None = None,
+    ) -> Carry:
         entered = injection.enter(
             params.get("inject"), carry.state, drive, index, config
         )
         entered = _add_coordinates(params, entered, index, config)
-        state, loads = run("core", entered, noise(3 + index), queries)
+        state, loads = run("core", entered, noise(3 + index), queries, run_block)
         if "gate" in params:
             old = carry.state
             if queries is not None:
@@ -398,14 +431,14 @@ def _recurrence(
         halting = carry.halting
         if halting is not None:
             halting = act.advance(params["halting"], halting, entered, state, config)
-        return _Carry(state, halting, jax.tree.map(jnp.add, carry.loads, loads))
+        return Carry(state, halting, jax.tree.map(jnp.add, carry.loads, loads))
 
     state_key = None if rngs is None else rngs.fold(0).fold(0).key
     state = registry.lookup(
         "initial state", components.INITIAL_STATES, config.initial_state
     )(state_key, embedded, config)
     loads = jax.eval_shape(lambda x: run("core", x, None)[1], state)
-    first = _Carry(
+    first = Carry(
         state=state,
         halting=act.start(state) if config.halting == "act" else None,
         loads=jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), loads),
@@ -420,7 +453,7 @@ def _causal_mask(tokens: jax.Array) -> jax.Array:
     return causal[None] & (tokens != 0)[:, None, :]
 
 
-def _counted(tokens: jax.Array, answer_positions: jax.Array) -> jax.Array:
+def counted_positions(tokens: jax.Array, answer_positions: jax.Array) -> jax.Array:
     """True for words and where an answer is read, bool [B, T]."""
     place = jnp.arange(tokens.shape[1])[None, None]
     is_answer = (answer_positions[:, :, None] == place).any(axis=1)
@@ -435,15 +468,23 @@ def _run_stage(
     config: ModelConfig,
     noise: layers.Noise | None,
     queries: jax.Array | None = None,
+    run_block: RunBlock | None = None,
 ) -> tuple[jax.Array, experts.Loads]:
+    run_block = _run_block if run_block is None else run_block
     # A Python loop: scanning over stacked blocks copies their weights at every loop.
     loads: list[experts.Loads] = []
     for index, params in enumerate(blocks):
         place = None if noise is None else noise.fold(index)
         last = queries if index == len(blocks) - 1 else None
-        updated = layers.Block(config).apply(
-            {"params": params}, state, mask, place, last
-        )
-        state, routes = cast(tuple[jax.Array, dict[str, experts.Route]], updated)
+        state, routes = run_block(params, state, mask, place, last, config, index)
         loads.append({name: experts.load(r, counted) for name, r in routes.items()})
     return state, experts.join(*loads)
+
+
+def _run_block(
+    params: Params, state, mask, noise, queries, config: ModelConfig, index: int
+) -> Updated:
+    updated = layers.Block(config).apply(
+        {"params": params}, state, mask, noise, queries
+    )
+    return cast(Updated, updated)

@@ -6,12 +6,13 @@ put on the disk and renamed, so a folder with its final name is complete; the ma
 finds what was damaged later.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import absl.logging
@@ -37,7 +38,8 @@ def save(path: pathlib.Path, state: chex.ArrayTree, extra: Any) -> None:
     temporary = path.with_name(path.name + _TEMPORARY)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    ocp.save(temporary.absolute() / "state", state)
+    with _alone():
+        ocp.save(temporary.absolute() / "state", state)
     (temporary / "extra.json").write_text(json.dumps(extra))
     (temporary / "manifest.json").write_text(_manifest(_hashes(temporary)))
     for written in [*temporary.rglob("*"), temporary]:
@@ -86,7 +88,8 @@ def load(path: pathlib.Path, abstract: Callable[[Any], chex.ArrayTree]):
     if reason is not None:
         raise ValueError(f"Checkpoint {path} is damaged: {reason}.")
     extra = json.loads((path / "extra.json").read_text())
-    return ocp.load(path.absolute() / "state", abstract(extra)), extra
+    with _alone():
+        return ocp.load(path.absolute() / "state", abstract(extra)), extra
 
 
 def save_rotating(
@@ -139,7 +142,7 @@ def load_newest(
 
 def shapes_of(tree: chex.ArrayTree) -> chex.ArrayTree:
     """Returns the tree of shapes, dtypes and shardings that `load` fills."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
     )
@@ -150,6 +153,29 @@ def steps_in(folder: pathlib.Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Lets orbax wait for no other process: the leader alone writes (training/team)."""
+    if jax.process_count() == 1:
+        yield
+        return
+    me = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=str(me)
+    )
+    from orbax.checkpoint.experimental.v1._src.saving import execution
+
+    # Before it saves, orbax 0.12 asks all processes for their path even so.
+    check, name = execution, "_check_directory_consistency"
+    original = getattr(check, name)
+    setattr(check, name, lambda directory: None)
+    try:
+        with ocp.Context(multiprocessing_options=options):
+            yield
+    finally:
+        setattr(check, name, original)
 
 
 def _manifest(hashes: dict[str, str]) -> str:

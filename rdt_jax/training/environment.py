@@ -14,6 +14,8 @@ from rdt_jax.training import records
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rdt_jax")
 
+_BITS = ("versions", "devices", "processes", "threads")
+
 
 def write(
     folder: pathlib.Path, packing: dict[str, Any], report: Callable[[str], None]
@@ -23,7 +25,8 @@ def write(
     Args:
       folder: of the run.
       packing: `pack` (its pack_id), `lane` (the run's place in it), `shapes` (step and
-        number of lanes at the start and after each re-forming) and `exact`.
+        number of lanes at the start and after each re-forming), `exact` and `mesh`
+        (devices along each of its axes).
       report: told when the run goes on under something else than it began with, so
         that its numbers are no longer those of an undisturbed run, bit by bit.
     """
@@ -33,6 +36,7 @@ def write(
     now = {
         "versions": versions | {"python": platform.python_version()},
         "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
         "threads": int(os.environ.get("NPROC", len(os.sched_getaffinity(0)))),
         "commit": commit(),
         **packing,
@@ -40,8 +44,8 @@ def write(
     }
     changed = [
         key
-        for key in ("versions", "devices", "threads", "lanes", "exact")
-        if before and before[key] != now[key]
+        for key in (*_BITS, "lanes", "exact", "mesh")
+        if key in before and before[key] != now[key]
     ]
     if changed:
         report(

@@ -334,12 +334,10 @@ def _evaluate(
     state, before = progress.state, progress.extra
     members = before["members"]
     with clock("evaluate"):
-        quantities = jax.device_get(setup.program.evaluate(state.params))
-        measured = {"weight_norm": quantities.pop("weight_norm")}
-        measured["quantities"] = quantities
-        for name in ("loss_sum", "gradient_norm", "update_ratio", "finite_steps"):
-            measured[name] = jax.device_get(getattr(state, name))
-        params = jax.tree.map(np.array, state.params)  # Copies: the state is donated.
+        measured = setup.program.observe(state)
+        params = measured.pop("params")
+        quantities = measured["quantities"]
+        measured["weight_norm"] = quantities.pop("weight_norm")
     window = at - max(before["evaluated"], 0)
     ring_steps = [*before["ring_steps"], at][-phases.RING :]
     ring = [*progress.ring, params][-phases.RING :]

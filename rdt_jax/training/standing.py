@@ -64,7 +64,8 @@ def reform(setup: Setup, progress: Progress, at: int) -> tuple[Setup, Progress]:
     """Goes on with the unfinished lanes alone, if these are at most half of all."""
     members, all_lanes = progress.extra["members"], progress.extra["lanes"]
     live = [i for i, index in enumerate(members) if all_lanes[index]["final"] is None]
-    if not live or 2 * len(live) > len(members):
+    filled = setup.program.filled  # On a mesh, fewer lanes need not be less work.
+    if not live or 2 * filled(len(live)) > filled(len(members)):
         return setup, progress
     extra = progress.extra | {
         "members": [members[i] for i in live],
@@ -94,8 +95,7 @@ def running(progress: Progress) -> int:
 
 def save(setup: Setup, progress: Progress, at: int) -> None:
     """Writes the checkpoint of step `at`."""
-    # One copy of what all devices of a mesh have, so that any number can go on.
-    state = jax.tree.map(lambda x: x.addressable_data(0), progress.state)
+    state = setup.program.read(progress.state)  # Any number of devices can go on.
     # Stacked, since a checkpoint takes its time by the number of arrays.
     ring = jax.tree.map(lambda *each: np.stack(each), *progress.ring)
     tree = {"state": state, "ring": ring}
@@ -114,7 +114,7 @@ def restore(setup: Setup) -> Progress:
       setup: for all lanes that the pack began with; the checkpoint may have fewer.
     """
     program, num_lanes = setup.program, len(setup.pack)
-    shapes = jax.eval_shape(program.init, setup.lanes)
+    shapes = program.shapes(setup.lanes)
 
     def abstract(extra):
         members = len(extra["members"])
@@ -135,7 +135,7 @@ def restore(setup: Setup) -> Progress:
     )
     if found is not None:
         tree, kept = found
-        state = jax.device_put(tree["state"], program.home)
+        state = program.place(tree["state"])
         ring = jax.device_get(tree["ring"])
         pick = lambda index: jax.tree.map(lambda x: x[index], ring)
         return Progress(state, [pick(i) for i in range(len(kept["ring_steps"]))], kept)
@@ -146,9 +146,7 @@ def restore(setup: Setup) -> Progress:
         "shapes": [[0, num_lanes]],
         "lanes": [lanes.new_lane(setup.watch) for _ in range(num_lanes)],
     }
-    # Placed like a restored state, so that both run the same compiled program.
-    state = jax.device_put(program.init(setup.lanes), program.home)
-    return Progress(state, [], extra)
+    return Progress(program.init(setup.lanes), [], extra)
 
 
 def write_environments(setup: Setup, progress: Progress) -> None:
@@ -159,5 +157,6 @@ def write_environments(setup: Setup, progress: Progress) -> None:
             "lane": lane,
             "shapes": progress.extra["shapes"],
             "exact": setup.exact,
+            "mesh": setup.program.axes._asdict(),
         }
         environment.write(folder, packing, setup.report)

@@ -18,13 +18,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 
 from rdt_jax import sharding
 from rdt_jax.data import batches
 from rdt_jax.models import layers, loop, presets, recurrent
 from rdt_jax.tasks import Table
-from rdt_jax.training import curriculum, evaluation, losses, optimizers
+from rdt_jax.training import curriculum, evaluation, objective, optimizers
 from rdt_jax.training.optimizers import Hyper
 
 
@@ -56,6 +57,11 @@ class TrainState:
     stage_start: jax.Array
 
 
+_STATE_FIELDS = [field.name for field in dataclasses.fields(TrainState)]
+# What is recorded of a state beside its parameters, float32 or int32 [S] each.
+WATCHED = ("loss_sum", "gradient_norm", "update_ratio", "finite_steps")
+
+
 class Lanes(NamedTuple):
     """What tells the lanes of a pack apart; constant during training.
 
@@ -72,7 +78,8 @@ class Program(NamedTuple):
     """The compiled functions of a pack, jitted but not yet called.
 
     Attributes:
-      init: Lanes -> TrainState.
+      init: Lanes -> TrainState, on the devices where it trains.
+      shapes: Lanes -> TrainState of shapes and dtypes, as `init` makes it.
       train_chunk: (TrainState donated, Lanes, int32 n, length=T) -> TrainState, n
         updates on; rows are cut to T tokens, which is part of the program. The default
         is the length of the table.
@@ -82,8 +89,13 @@ class Program(NamedTuple):
       start_stage: (TrainState donated, Lanes, int32 [S] stage) -> TrainState in which
         the lanes whose stage is another one begin it.
       take_lanes: (TrainState, int32 [S']) -> TrainState of these lanes.
+      observe: TrainState -> what an evaluation records, on the host: "quantities" and
+        "weight_norm" of `evaluate`, and of the state "params" and WATCHED.
+      read: TrainState -> TrainState on the host, of the pack's S lanes alone.
+      place: what `read` returned -> TrainState, as that of `init`.
       compilations: () -> programs of `train_chunk` that were compiled so far.
-      home: where `jax.device_put` puts a state that goes on.
+      filled: lanes of a pack -> lanes that a state of it has on this mesh.
+      axes: of the mesh.
       groups: the G names ("id", "mixed[pattern=id-ood]") of the evaluated parts.
       loops: the evaluated loop counts, ascending.
       group_sizes: rows in each group.
@@ -91,13 +103,18 @@ class Program(NamedTuple):
     """
 
     init: Any
+    shapes: Callable[[Lanes], Any]
     train_chunk: Any
     evaluate: Any
     start_window: Any
     start_stage: Any
     take_lanes: Any
+    observe: Callable[[TrainState], dict[str, Any]]
+    read: Callable[[TrainState], Any]
+    place: Callable[[Any], TrainState]
     compilations: Callable[[], int]
-    home: Any
+    filled: Callable[[int], int]
+    axes: sharding.Axes
     groups: tuple[str, ...]
     loops: tuple[int, ...]
     group_sizes: tuple[int, ...]
@@ -129,14 +146,18 @@ def build(
       configs: of the S lanes; they differ in `seed` and LANE_KEYS only.
       table: of the task that they share.
       exact: run the lanes one after another, bit for bit like solo runs.
-      mesh: devices that share each batch; the sums over its parts round differently,
-        and dropout draws other numbers, than on one device.
+      mesh: devices that share the lanes, each batch and the matrices. Sums over parts
+        of a batch or of a matrix round differently than on one device, and in parts of
+        a batch dropout draws other numbers. Lanes that do not fill the axis `trial`
+        are joined by copies of the last one, which nobody reads.
     """
-    config, num_lanes = configs[0], len(configs)
+    config = configs[0]
+    num_lanes = sharding.filled(len(configs), mesh)  # of a state
+    axes = sharding.axes_of(mesh)
     model = presets.model_config(config, table)
     parts = optimizers.parts_of(configs)
     make_optimizer = functools.partial(optimizers.make, config, parts=parts)
-    over_lanes = lambda function: _over_lanes(function, num_lanes, exact)
+    over_lanes = lambda function: _over_lanes(function, num_lanes // axes.trial, exact)
     stages = curriculum.stages_of(config, table)
     epoch = jnp.asarray(batches.epoch_rows(table, config.curriculum.by))
     # Arguments of the jitted functions, since a constant would be part of the program.
@@ -150,89 +171,21 @@ def build(
         params = jax.tree.map(lambda x: hyper.init_scale * x, params)
         return params, make_optimizer(hyper).init(params)
 
-    def init(lanes: Lanes) -> TrainState:
+    def init_part(lanes: Lanes) -> TrainState:
         params, opt_state = over_lanes(init_lane)(lanes.seed, lanes.hyper)
         return TrainState(
             step=jnp.int32(0),
             params=params,
             opt_state=opt_state,
-            loss_sum=jnp.zeros(num_lanes),
-            gradient_norm=jnp.zeros(num_lanes),
-            update_ratio=jnp.zeros(num_lanes),
-            finite_steps=jnp.zeros(num_lanes, jnp.int32),
-            stage=jnp.zeros(num_lanes, jnp.int32),
-            stage_start=jnp.zeros(num_lanes, jnp.int32),
+            loss_sum=jnp.zeros(lanes.seed.size),
+            gradient_norm=jnp.zeros(lanes.seed.size),
+            update_ratio=jnp.zeros(lanes.seed.size),
+            finite_steps=jnp.zeros(lanes.seed.size, jnp.int32),
+            stage=jnp.zeros(lanes.seed.size, jnp.int32),
+            stage_start=jnp.zeros(lanes.seed.size, jnp.int32),
         )
 
-    def loss_of(params, batch, hyper: Hyper, noise: layers.Noise | None, num_loops):
-        tokens, positions, targets = batch
-        run = lambda forward: forward(
-            params,
-            tokens,
-            positions,
-            model,
-            num_loops=num_loops,
-            backprop_depth=config.recurrence.backprop_depth,
-            max_loops=config.recurrence.max_loops,
-            rngs=noise,
-        )
-        cost = lambda logits: losses.answer_cross_entropy(
-            logits,
-            targets,
-            hyper.label_smoothing,
-            function=config.loss.function,
-            dtype=config.loss.dtype,
-        ).mean()
-        if "deep_supervision" in parts:
-            outputs = run(recurrent.apply)
-            penalties = outputs.penalties
-            # The noise of the last loop's own readout: its loss counts alike in both.
-            at_readout = None if noise is None else noise.fold(2)
-            read = lambda state: recurrent.readout(
-                params, state, tokens, positions, model, at_readout
-            )
-            every = jax.lax.map(lambda state: cost(read(state)), outputs.states)
-            loss = losses.supervise_loops(
-                cost(outputs.logits), every, num_loops, hyper.deep_supervision
-            )
-        else:
-            logits, penalties = run(recurrent.answer)
-            loss = cost(logits)
-        if "block_similarity" in parts:
-            apart = losses.block_similarity(
-                params["core"], config.loss.similarity_period
-            )
-            loss += hyper.block_similarity * apart
-        return loss + sum(config.loss[k] * x for k, x in penalties.items())
-
-    def loss_and_gradient(params, batch, hyper: Hyper, noise, num_loops):
-        # The parts of a batch: at once on the devices of the mesh, one after another in
-        # micro-batches. Each has its own noise.
-        is_fixed = isinstance(num_loops, int)
-
-        def of_part(shared, rows, part):
-            params, hyper, noise, drawn = shared
-            grad = lambda rows, noise: jax.value_and_grad(loss_of)(
-                params, rows, hyper, noise, num_loops if is_fixed else drawn
-            )
-            if mesh is not None and noise is not None:
-                noise = noise.fold(part)
-            count = config.gradient.micro_batches
-            if count == 1:
-                return grad(rows, noise)
-
-            def add(total, micro):
-                index, rows = micro
-                its_noise = None if noise is None else noise.fold(index)
-                found = grad(rows, its_noise)
-                return jax.tree.map(lambda x, y: x + y / count, total, found), None
-
-            rows = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), rows)
-            nothing = (jnp.float32(0), optax.tree.zeros_like(params))
-            return jax.lax.scan(add, nothing, (jnp.arange(count), rows))[0]
-
-        shared = params, hyper, noise, None if is_fixed else num_loops
-        return sharding.mean_over_rows(of_part, mesh)(shared, batch)
+    loss_and_gradient = objective.make(config, model, parts, mesh)
 
     def draw_batch(data, data_key, step, stage, stage_start, length: int):
         epoch, rows = data
@@ -288,9 +241,7 @@ def build(
         )
         return params, opt_state, loss, norm, ratio
 
-    def train_chunk(
-        data, state: TrainState, lanes: Lanes, n: jax.Array, length: int
-    ) -> TrainState:
+    def train_part(data, state: TrainState, lanes: Lanes, n: jax.Array, length: int):
         def update(index, state: TrainState) -> TrainState:
             # Drawn here, not per lane: `vmap` would run every lane to the largest draw.
             num_loops = loop.draw_loops(config.recurrence, state.step)
@@ -317,7 +268,7 @@ def build(
 
         return jax.lax.fori_loop(0, n, update, state)
 
-    def start_stage(state: TrainState, lanes: Lanes, stage: jax.Array) -> TrainState:
+    def start_part(state: TrainState, lanes: Lanes, stage: jax.Array) -> TrainState:
         begins = stage != state.stage
         opt_state = state.opt_state
         if config.curriculum.reset_optimizer:
@@ -335,41 +286,98 @@ def build(
             stage_start=jnp.where(begins, state.step, state.stage_start),
         )
 
-    def take_lanes(state: TrainState, index: jax.Array) -> TrainState:
-        return jax.tree.map(lambda x: x[index] if x.ndim else x, state)
-
     groups = evaluation.groups_of(config, table)
     loops = evaluation.loops_of(config)
     evaluated = [
-        part._replace(
-            **{
-                name: sharding.spread(getattr(part, name), mesh, axis=1)
-                for name in ("tokens", "answer_positions", "targets")
-            }
+        evaluation.Rows._make(
+            (*sharding.spread(part[:-1], mesh, axis=1), sharding.spread(part[-1], mesh))
         )
         for part in evaluation.make_rows(config, table, groups)
     ]
     evaluate_lane = evaluation.make(model, loops, config.loss.dtype)
 
-    def evaluate(rows, params):
+    def evaluate_part(rows, params):
         measured = over_lanes(functools.partial(evaluate_lane, rows))(params)
         return measured | {"weight_norm": jax.vmap(optax.tree.norm)(params)}
 
-    chunk: Any = jax.jit(train_chunk, donate_argnums=1, static_argnames="length")
+    # What is jitted: the same on the part that each device has.
+    everywhere, by_lane = sharding.EVERYWHERE, sharding.BY_LANE
+    specs: Any = dict.fromkeys(_STATE_FIELDS, by_lane) | {"step": everywhere}
+    of_state = TrainState(**specs)
+    on_parts = functools.partial(sharding.on_own_part, mesh=mesh)
+    fill = functools.partial(sharding.fill, mesh=mesh)
+
+    def init(lanes: Lanes) -> TrainState:
+        spread = on_parts(init_part, in_specs=(by_lane,), out_specs=of_state)
+        return spread(fill(lanes))
+
+    def train_chunk(
+        data, state: TrainState, lanes: Lanes, n: jax.Array, length: int
+    ) -> TrainState:
+        spread = on_parts(
+            functools.partial(train_part, length=length),
+            in_specs=(everywhere, of_state, by_lane, everywhere),
+            out_specs=of_state,
+        )
+        return spread(data, state, fill(lanes), n)
+
+    def evaluate(rows, params):
+        spread = on_parts(
+            evaluate_part,
+            in_specs=(everywhere, by_lane),
+            out_specs=by_lane,
+            axes=("trial",),
+        )
+        return spread(rows, params)
+
+    def start_stage(state: TrainState, lanes: Lanes, stage: jax.Array) -> TrainState:
+        spread = on_parts(
+            start_part, in_specs=(of_state, by_lane, by_lane), out_specs=of_state
+        )
+        return spread(state, fill(lanes), fill(stage))
+
+    def take_lanes(state: TrainState, index: jax.Array) -> TrainState:
+        index = fill(index)
+        return jax.tree.map(lambda x: x[index] if x.ndim else x, state)
+
+    home: Any = jax.devices()[0]
+    jit = jax.jit
+    if mesh is not None:
+        home = sharding.layout(jax.eval_shape(init, make_lanes(configs)), mesh)
+        jit = functools.partial(jax.jit, out_shardings=home)
+    chunk: Any = jit(train_chunk, donate_argnums=1, static_argnames="length")
+    measure = functools.partial(jax.jit(evaluate), evaluated)
+    begin = jit(init)
+    read = lambda tree: sharding.read(tree, mesh, len(configs))
+
+    def observe(state: TrainState) -> dict[str, Any]:
+        watched = {name: getattr(state, name) for name in WATCHED}
+        found = read({"quantities": measure(state.params), "params": state.params}
+                     | watched)  # fmt: skip
+        # Copies: the state is donated.
+        found |= {"params": jax.tree.map(np.array, found["params"])}
+        return jax.device_get(found)
+
     return Program(
-        init=jax.jit(init),
+        # Placed like a restored state, so that both run the same compiled program.
+        init=lambda lanes: begin(lanes) if mesh else jax.device_put(begin(lanes), home),
+        shapes=functools.partial(jax.eval_shape, init),
         train_chunk=functools.partial(
-            chunk, (epoch, rows), length=table.tokens.shape[1]
+            chunk, sharding.spread((epoch, rows), mesh), length=table.tokens.shape[1]
         ),
-        evaluate=functools.partial(jax.jit(evaluate), evaluated),
-        start_window=jax.jit(
+        evaluate=measure,
+        start_window=jit(
             lambda state: state.replace(loss_sum=jnp.zeros_like(state.loss_sum)),
             donate_argnums=0,
         ),
-        start_stage=jax.jit(start_stage, donate_argnums=0),
-        take_lanes=jax.jit(take_lanes),
+        start_stage=jit(start_stage, donate_argnums=0),
+        take_lanes=jit(take_lanes),
+        observe=observe,
+        read=read,
+        place=lambda state: sharding.place(fill(state), home),
         compilations=chunk._cache_size,
-        home=sharding.home(mesh),
+        filled=functools.partial(sharding.filled, mesh=mesh),
+        axes=axes,
         groups=tuple(groups),
         loops=loops,
         group_sizes=tuple(rows.size for rows in groups.values()),

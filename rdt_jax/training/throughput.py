@@ -86,14 +86,14 @@ def compile_pack(
     Args:
       pack: configs that differ in their seed and LANE_KEYS only, already checked.
       exact: lanes one after another; see `step`.
-      devices: cores that share each batch, as those of `rdt train --devices`.
+      devices: cores that share each batch: the axis `data` of the mesh.
     """
-    config, mesh = pack[0], sharding.make_mesh(devices)
+    config, mesh = pack[0], sharding.make_mesh(sharding.Axes(data=devices))
     table = tasks.make_table(config)
     model = presets.model_config(config, table)
     program = step.build(pack, table, exact, mesh)
     lanes = step.make_lanes(pack)
-    state = jax.block_until_ready(jax.device_put(program.init(lanes), program.home))
+    state = jax.block_until_ready(program.init(lanes))
     length, num_answers = program.stages.lengths[0], table.targets.shape[1]
     begin = time.perf_counter()
     chunk = program.train_chunk

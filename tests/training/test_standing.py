@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax import tasks
+from rdt_jax import sharding, tasks
 from rdt_jax.training import loop, records, standing, step
 from tests.training import bits
 from tests.training.test_loop import NAN
@@ -95,6 +95,8 @@ class Take(NamedTuple):
     """A program that can do nothing but take lanes."""
 
     take_lanes: Callable = lambda state, index: jax.tree.map(lambda x: x[index], state)
+    filled: Callable = lambda lanes: lanes
+    axes: sharding.Axes = sharding.Axes()
 
 
 def test_a_pack_shrinks_again_and_again(pack, toy, tmp_path):

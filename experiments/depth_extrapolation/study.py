@@ -1,0 +1,209 @@
+"""Does a looped model follow more hops than it was trained on, if it loops more?
+
+Question: how many hops does a model learn in a curriculum, by the loops of training,
+and how many more does it answer with more loops at inference?
+
+Prediction (Kohli et al. 2026, arXiv:2604.07822, Figures 5 to 7): more loops of training
+learn more hops, and loops drawn anew at every update learn the most; two hops take most
+of the updates; more loops at inference answer more hops than were trained, but only
+where training had more than four; if only two hops were learned, nothing does.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from experiments.depth_extrapolation import claims as judging
+from rdt_jax import registry
+from rdt_jax.analysis import compute, curriculum, depth, scaling, stored
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import depth as drawing
+from rdt_jax.figures import depth_tables
+from rdt_jax.sweep import spec
+
+CONFIG = "configs/knowledge_depth.py"
+# The parameters with which a stage was passed have seen no deeper row; those at the end
+# stand in where no stage was passed.
+ANALYSES = {"depth": (*(f"hop_learned_{hops}-after" for hops in range(2, 41)), "final")}
+
+
+def fixed(*loops: int) -> list[dict[str, Any]]:
+    """Returns trials in which every update takes the same number of loops."""
+    return spec.grid("recurrence.num_loops", *loops)
+
+
+def drawn(mean: float, most: int) -> list[dict[str, Any]]:
+    """Returns the trial whose updates draw their loops from 2 to `most`."""
+    return [
+        {
+            "recurrence.num_loops": most,  # of the evaluation, as in the paper
+            "recurrence.sampling": "poisson",
+            "recurrence.mean_loops": mean,
+            "recurrence.min_loops": 2,
+            "recurrence.max_loops": most,
+        }
+    ]
+
+
+_PAPER = ([*fixed(*range(1, 9)), *drawn(4.0, 8)], spec.grid("seed", 0))
+SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
+    "smoke": ([*fixed(2), *drawn(2.0, 3)], spec.grid("seed", 0)),
+    "cpu": ([*fixed(2, 5), *drawn(4.0, 8)], spec.grid("seed", 0)),
+    "cpu_long": (
+        [*fixed(1, 2, 4, 6, 8), *drawn(4.0, 8)],
+        spec.grid("seed", 0, 1),
+    ),
+    "paper": _PAPER,
+    "paper_code": _PAPER,
+}
+
+
+def sweep(preset: str) -> list[dict[str, Any]]:
+    """Returns the overrides of each trial; ValueError lists the presets."""
+    return spec.product(*registry.lookup("preset", SWEEPS, preset))
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Builds the table of the study; ValueError if there is no run."""
+    return depth_tables.stages(
+        [
+            depth_tables.Stages(
+                name=name,
+                seed=run.config.seed,
+                progress=curriculum.progress(run),
+                reach=_reach(run),
+            )
+            for name, members in curriculum.by_recurrence(runs).items()
+            for run in members
+        ],
+        task=_task(runs),
+    )
+
+
+def claims(runs: Sequence[Run]) -> list[Claim]:
+    """Judges the claims on what has been run so far."""
+    return judging.claims(runs)
+
+
+def figures(runs: Sequence[Run]) -> dict[str, Figure]:
+    """Draws the study, as far as it has been run; ValueError if there is no run."""
+    groups = curriculum.by_recurrence(runs)
+    task = _task(runs)
+    seeds = max(map(len, groups.values()))
+    median = "One seed." if seeds == 1 else f"The median run of {seeds} seeds by depth."
+    made = {
+        "updates_to_hops": drawing.updates_to_hops(
+            {
+                name: [curriculum.progress(run) for run in members]
+                for name, members in groups.items()
+            },
+            title=f"Updates until so many hops are learned: {task}",
+            notes=(_threshold_note(runs),),
+        ),
+        "accuracy_by_compute": drawing.accuracy_by_compute(
+            {
+                name: [compute.curve(run, "id") for run in members if run.metrics]
+                for name, members in groups.items()
+            },
+            title=f"Accuracy on all trained hops by the cost of training: {task}",
+            notes=(
+                "Held-out rows of all hops of the curriculum (id), at the loop count "
+                "of the evaluation; smoothed over 5 evaluations.",
+            ),
+        ),
+    }
+    chosen = [curriculum.median_run(members) for members in groups.values()]
+    panels = [
+        panel for run in chosen if (panel := panel_of(run, deepest(run))) is not None
+    ]
+    rows = "Held-out rows of each number of hops. "
+    if panels:
+        made["hops_by_loops"] = drawing.hops_by_loops(
+            panels,
+            title=f"Accuracy by hops and loops at inference: {task}",
+            notes=(rows + median, "Parameters when the last stage was passed."),
+        )
+    common = curriculum.common_depth(runs)
+    matched = [panel_of(run, common) for run in chosen] if common else []
+    if matched and None not in matched:
+        made["matched"] = drawing.hops_by_loops(
+            [panel for panel in matched if panel is not None],
+            title=f"Accuracy after the same {common} hops of training: {task}",
+            notes=(rows + median, f"Parameters when {common} hops were learned."),
+        )
+    ratios = {name: _ratios(members) for name, members in groups.items()}
+    if any(ratios.values()):
+        made["ratios"] = drawing.ratios(
+            {name: found for name, found in ratios.items() if found},
+            title=f"Hops answered with the best loops, over hops learned: {task}",
+            notes=(
+                f"Answered: accuracy at least {scaling.ANSWERED} after the loop count "
+                "that serves every other row best, scored on the rest.",
+                "Lines: median over runs.",
+            ),
+        )
+    return made
+
+
+def deepest(run: Run) -> int | None:
+    """Returns the last stage that a run passed and kept parameters of."""
+    kept = judging.stages_of(run)
+    return max(kept, default=None)
+
+
+def panel_of(run: Run, hops: int | None) -> drawing.Panel | None:
+    """Returns what is drawn of a run when it had learned so many hops.
+
+    Args:
+      run: where.
+      hops: of the stage; None for the parameters at the end.
+
+    Returns:
+      None if that was not measured.
+    """
+    if hops is None:
+        found = stored.load(run, "depth", "final")
+    else:
+        found = judging.stages_of(run).get(hops)
+    if found is None:
+        return None
+    return drawing.Panel(
+        title=f"{curriculum.name_of(run)}, seed {run.config.seed}",
+        found=found,
+        trained=depth.most_loops(run.config),
+        learned=hops,
+    )
+
+
+def _reach(run: Run) -> int | None:
+    last = deepest(run)
+    if last is None:
+        return None
+    found = judging.stages_of(run)[last]
+    return scaling.reach(found, scaling.scaled(found, 1).accuracy)
+
+
+def _ratios(members: Sequence[Run]) -> dict[int, list[float]]:
+    ratios: dict[int, list[float]] = {}
+    for run in members:
+        for hops, found in judging.stages_of(run).items():
+            ratios.setdefault(hops, []).append(
+                scaling.generalization_ratio(found, hops)
+            )
+    return ratios
+
+
+def _task(runs: Sequence[Run]) -> str:
+    return str(run_folders.shared_value(runs, "task.name")).replace("_", " ")
+
+
+def _threshold_note(runs: Sequence[Run]) -> str:
+    threshold = run_folders.shared_value(runs, "phases.hop_learned")
+    return (
+        f"Learned: {threshold:.2f} of the held-out rows of exactly so many hops are "
+        "right, smoothed over 5 evaluations; then one more hop joins."
+    )

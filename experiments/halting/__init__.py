@@ -1,0 +1,1 @@
+"""Can a looped model tell by itself when it has looped enough?"""

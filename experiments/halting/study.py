@@ -1,0 +1,250 @@
+"""Can a looped model tell by itself when it has looped enough?
+
+Question: how many loops does each halting rule take, how accurate are the answers that
+it stops with, and what do these cost against a fixed number of loops?
+
+Prediction (Kohli et al. 2026, arXiv:2604.07822, Figures 9 and 10): a rule that waits
+until the output has settled (KL) stops too early on hard questions; with a limit on the
+entropy of the output besides, loops grow with the hops and answers are more accurate.
+
+The runs are those of experiments/depth_extrapolation.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from experiments.depth_extrapolation import study as extrapolation
+from rdt_jax.analysis import claims as judging
+from rdt_jax.analysis import curriculum, halting, stored
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.halting import Halting
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import depth_tables
+from rdt_jax.figures import halting as drawing
+
+CONFIG = extrapolation.CONFIG
+ANALYSES = {"halting": ("final",)}
+SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
+ERRORS = 2  # standard errors that a difference must have
+
+_RULES = {"kl": "KL", "kl_entropy": "KL and entropy"}
+
+sweep = extrapolation.sweep
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Builds the table of the study, of the stages where nothing was measured yet."""
+    rows = []
+    for name, members in curriculum.by_recurrence(runs).items():
+        for run in members:
+            found = stored.load(run, "halting", "final")
+            if found is None:
+                continue
+            chosen = _settings(run, found)
+            rows += [
+                depth_tables.Stop(
+                    name=name,
+                    seed=run.config.seed,
+                    hops=int(level),
+                    values={
+                        label: (
+                            float(found.mean_loops[k, index]),
+                            float(found.accuracy[k, index]),
+                        )
+                        for label, k in chosen.items()
+                    },
+                )
+                for index, level in enumerate(found.levels)
+            ]
+    if not rows:
+        return extrapolation.table(runs)
+    return depth_tables.stops(rows, task=_task(runs), note=_thresholds_note())
+
+
+def claims(runs: Sequence[Run]) -> list[Claim]:
+    """Judges the claims on what has been run so far."""
+    return [
+        _entropy_is_more_accurate(runs),
+        _entropy_loops_more_for_more_hops(runs),
+        _entropy_grows_more(runs),
+    ]
+
+
+def figures(runs: Sequence[Run]) -> dict[str, Figure]:
+    """Draws the study; nothing where nothing was measured."""
+    panels, clouds = [], []
+    for members in curriculum.by_recurrence(runs).values():
+        run = curriculum.median_run(members)
+        found = stored.load(run, "halting", "final")
+        if found is None:
+            continue
+        title = f"{curriculum.name_of(run)}, seed {run.config.seed}"
+        learned = curriculum.progress(run).learned
+        shown = list(_settings(run, found).values())
+        panels.append(drawing.Panel(title, found, shown, learned))
+        rows = found.hops <= (learned or found.levels[0])
+        spent = _flops_of_rows(found)[:, rows].mean(axis=1)
+        accuracy = found.correct[:, rows].mean(axis=1)
+        front = halting.pareto(spent, accuracy)
+        clouds.append(drawing.Cloud(title, found.rule, spent, accuracy, front))
+    if not panels:
+        return {}
+    return {
+        "by_hops": drawing.by_hops(
+            panels,
+            title=f"Loops that rows take, and what these answer: {_task(runs)}",
+            notes=(
+                "Held-out rows, parameters at the end of the run. Gray: the loop count "
+                "R of the evaluation for all rows.",
+                _thresholds_note(),
+            ),
+        ),
+        "pareto": drawing.pareto(
+            clouds,
+            title=f"Accuracy by the cost of inference: {_task(runs)}",
+            notes=(
+                "Held-out rows of all hops that were learned (of two hops, if none "
+                "were); a point for each threshold, gray for each fixed loop count.",
+            ),
+        ),
+    }
+
+
+def _entropy_is_more_accurate(runs: Sequence[Run]) -> Claim:
+    better: list[str] = []
+    worse: list[str] = []
+    open_runs: list[str] = []
+    used: list[Run] = []
+    for run, found, learned in _measured(runs):
+        used.append(run)
+        rows = np.isin(found.hops, found.levels[learned])
+        kl, both = (found.correct[k][rows].astype(float) for k in _pair(found))
+        difference = both - kl
+        error = difference.std(ddof=1) / np.sqrt(difference.size)
+        note = f"{_name(run)} {both.mean():.2f} against {kl.mean():.2f}"
+        if abs(difference.mean()) <= ERRORS * error:
+            open_runs.append(note)
+        else:
+            (better if difference.mean() > 0 else worse).append(note)
+    parts = [
+        f"{label}: {', '.join(notes)}"
+        for label, notes in (
+            ("more accurate", better),
+            ("less", worse),
+            ("no difference", open_runs),
+        )
+        if notes
+    ]
+    missing = [] if used else ["a run with loops that passes a stage"]
+    if used and not better and not worse:
+        missing.append(f"a difference beyond {ERRORS} standard errors of the rows")
+    return judging.judge(
+        "Halting by KL and entropy answers learned hops more accurately than by KL.",
+        source=f"{SOURCE}, Figure 10",
+        expected="KL and entropy above KL alone, KL < .01 and entropy < 3 of 5.4 nats",
+        measured="; ".join(parts) or "not measured",
+        holds=len(better) > len(worse) + len(open_runs),
+        missing=missing,
+        runs=used,
+    )
+
+
+def _entropy_loops_more_for_more_hops(runs: Sequence[Run]) -> Claim:
+    parts, used, grown = [], [], 0
+    for run, found, learned in _measured(runs):
+        if learned.sum() < 2:
+            continue
+        used.append(run)
+        _, both = _pair(found)
+        few, many = (
+            found.loops[both][found.hops == level]
+            for level in found.levels[learned][[0, -1]]
+        )
+        error = np.sqrt(few.var(ddof=1) / few.size + many.var(ddof=1) / many.size)
+        grown += bool(many.mean() - few.mean() > ERRORS * error)
+        parts.append(
+            f"{_name(run)} {few.mean():.1f} on 2 hops, {many.mean():.1f} on "
+            f"{found.levels[learned][-1]}"
+        )
+    return judging.judge(
+        "Halting by KL and entropy takes more loops for more hops.",
+        source=f"{SOURCE}, Figure 9",
+        expected="loops grow with the hops, to about 15 at 37 hops",
+        measured=f"mean loops: {', '.join(parts) or 'not measured'}",
+        holds=2 * grown > len(used),
+        missing=[] if used else ["a run with loops that learns 3 hops"],
+        runs=used,
+    )
+
+
+def _entropy_grows_more(runs: Sequence[Run]) -> Claim:
+    parts, used, more = [], [], 0
+    for run, found, learned in _measured(runs):
+        if learned.sum() < 2:
+            continue
+        used.append(run)
+        first, last = np.flatnonzero(learned)[[0, -1]]
+        growth = [
+            found.mean_loops[k, last] - found.mean_loops[k, first] for k in _pair(found)
+        ]
+        more += bool(growth[1] > growth[0])
+        parts.append(f"{_name(run)} {growth[1]:.1f} against {growth[0]:.1f}")
+    return judging.judge(
+        "The loops taken grow more with the hops by KL and entropy than by KL.",
+        source=f"{SOURCE}, Figure 9",
+        expected="about 15 loops at 37 hops by KL and entropy, about 5 by KL",
+        measured=(
+            "more loops on the most hops learned than on 2: "
+            f"{', '.join(parts) or 'not measured'}"
+        ),
+        holds=2 * more > len(used),
+        missing=[] if used else ["a run with loops that learns 3 hops"],
+        runs=used,
+    )
+
+
+def _measured(runs: Sequence[Run]) -> list[tuple[Run, Halting, np.ndarray]]:
+    """Returns looped runs that learned hops, and which hops these are, bool [H]."""
+    members = []
+    for run in runs:
+        found = stored.load(run, "halting", "final")
+        learned = curriculum.progress(run).learned
+        if found is not None and learned and run.num_loops > 1:
+            members.append((run, found, found.levels <= learned))
+    return members
+
+
+def _pair(found: Halting) -> tuple[int, int]:
+    return halting.published(found, "kl"), halting.published(found, "kl_entropy")
+
+
+def _settings(run: Run, found: Halting) -> dict[str, int]:
+    """Returns the settings that are shown by hops: fixed R and the published rules."""
+    at_training = (found.rule == halting.FIXED) & (found.threshold == run.num_loops)
+    (fixed,) = np.flatnonzero(at_training)
+    rules = {name: halting.published(found, rule) for rule, name in _RULES.items()}
+    return {"R": int(fixed), **rules}
+
+
+def _flops_of_rows(found: Halting) -> np.ndarray:
+    """Returns the mean operations of the rows of the same hops, [K, N]."""
+    return found.flops[:, np.searchsorted(found.levels, found.hops)]
+
+
+def _thresholds_note() -> str:
+    return (
+        f"KL: below {halting.KL} nats; entropy: below {halting.ENTROPY_SHARE:.2f} of "
+        f"that of a uniform guess; from loop {halting.MIN_LOOPS} on."
+    )
+
+
+def _name(run: Run) -> str:
+    return f"{curriculum.name_of(run)} (seed {run.config.seed})"
+
+
+def _task(runs: Sequence[Run]) -> str:
+    return str(run_folders.shared_value(runs, "task.name")).replace("_", " ")

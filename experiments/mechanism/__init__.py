@@ -1,0 +1,1 @@
+"""Where, and when, a looped transformer holds what it composes."""

@@ -1,0 +1,1 @@
+"""When is modular addition understood, and what changes inside when it is?"""

@@ -1,0 +1,93 @@
+"""Which runs of the study stand beside each other, and when they passed phases."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rdt_jax.analysis import fourier, grokking, stored
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.runs import Run
+
+LOOPS = "recurrence.num_loops"
+DECAY = "optimizer.weight_decay"
+FRACTION = "task.kwargs.train_fraction"
+MEMORIZED, GENERALIZED = "memorized", "id_generalized"
+
+
+class Inside(NamedTuple):
+    """A run that was followed inside, its measures, and when it passed its phases."""
+
+    run: Run
+    progress: fourier.Progress
+    memorized: int | None
+    generalized: int | None
+
+
+def base(runs: Sequence[Run], loops: int = 1) -> list[Run]:
+    """Returns the runs of the base cell: those that keep snapshots."""
+    return [run for run in runs if run.config.snapshot_steps and run.num_loops == loops]
+
+
+def by_decay(runs: Sequence[Run]) -> dict[float, list[Run]]:
+    """Returns the runs that differ from the base cell in weight decay only."""
+    return _by(runs, DECAY, FRACTION)
+
+
+def by_fraction(runs: Sequence[Run]) -> dict[float, list[Run]]:
+    """Returns the runs that differ from the base cell in the share of data only."""
+    return _by(runs, FRACTION, DECAY)
+
+
+def over(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs that are over; a failed one will never arrive."""
+    return [run for run in runs if run.outcome != "unfinished"]
+
+
+def times(runs: Sequence[Run], event: str) -> np.ndarray:
+    """Returns updates to an event, [N]; inf for runs that did not arrive."""
+    found = [completed(run, event) for run in runs]
+    return np.array([np.inf if step is None else step for step in found], float)
+
+
+def completed(run: Run, event: str) -> int | None:
+    """Returns the updates to an event; None if it did not complete."""
+    phases = grokking.grok_times(run).phases
+    return phases[event].completed if event in phases else None
+
+
+def pool(
+    cells: Mapping[float, Sequence[Run]], event: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the value of every run and its updates to an event, [N] each."""
+    values = [value for value, members in cells.items() for _ in members]
+    found = [times(members, event) for members in cells.values()]
+    return np.array(values, float), np.concatenate([*found, np.zeros(0)])
+
+
+def followed(
+    runs: Sequence[Run],
+    load: Callable[[Run, str, str], fourier.Progress | None] = stored.load,
+) -> list[Inside]:
+    """Returns the runs whose progress measures are stored."""
+    found = []
+    for run in runs:
+        progress = load(run, "progress", stored.RUN)
+        if progress is not None and progress.step.size > 1:
+            at = (completed(run, event) for event in (MEMORIZED, GENERALIZED))
+            found.append(Inside(run, progress, *at))
+    return found
+
+
+def _by(runs: Sequence[Run], key: str, fixed: str) -> dict[float, list[Run]]:
+    reference = base(runs)
+    if not reference:
+        return {}
+    value = run_folders.shared_value(reference, fixed)
+    members = [
+        run
+        for run in runs
+        if run.num_loops == 1 and run_folders.value_of(run, fixed) == value
+    ]
+    cells = run_folders.group(members, (key,))
+    return {values[0]: cell for values, cell in cells.items()}

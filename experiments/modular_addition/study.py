@@ -1,0 +1,272 @@
+"""When is modular addition understood, and what changes inside when it is?
+
+Question: does a transformer generalize long after it has memorized; how does the time
+to generalize depend on the share of pairs that it sees and on weight decay; and do the
+frequencies by which it adds grow before the held-out accuracy shows it?
+
+Prediction (Power et al. 2022; Nanda et al. 2023; Liu et al. 2022, Omnigrok): it
+generalizes late, sooner with more data, in a time inversely proportional to weight
+decay and never without; the loss of its key frequencies alone falls before that of the
+whole network.
+
+The base cell, at R = 1 and looped, is trained to the end of its budget and keeps its
+parameters at snapshots; every other cell differs from it at R = 1 in one number, and
+its runs end once they have generalized.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from experiments.modular_addition import cells
+from experiments.modular_addition import claims as judged
+from experiments.modular_addition.cells import (
+    DECAY,
+    FRACTION,
+    GENERALIZED,
+    LOOPS,
+    MEMORIZED,
+)
+from rdt_jax import registry
+from rdt_jax.analysis import grokking, laws
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import grokking as drawing
+from rdt_jax.figures import modular
+from rdt_jax.sweep import spec
+
+CONFIG = "configs/modular.py"
+ANALYSES: Mapping[str, tuple[str, ...]] = {"progress": ("run",)}
+
+# Nanda et al.'s run, as far as this skeleton has it: see the README for what differs.
+_NANDA: Mapping[str, Any] = {
+    "task.kwargs.operation": "add",
+    "task.kwargs.modulus": 113,
+    "model.preset": "custom",
+    "model.core_blocks": 1,
+    "model.feedforward": "relu",
+    "model.readout": "untied",
+    "optimizer.learning_rate": 1e-3,
+    "num_steps": 40_000,
+    "stop_after_phases": False,
+}
+
+
+def _spread(last: int, every: int, count: int) -> tuple[int, ...]:
+    """About `count` evaluations, evenly spaced in the logarithm of the step, and 0."""
+    spaced = np.geomspace(every, last, count) / every
+    return (0, *sorted({int(round(step)) * every for step in spaced}))
+
+
+def _trials(
+    *,
+    base: tuple[float, float],
+    loops: Sequence[int],
+    decays: Sequence[float],
+    fractions: Sequence[float],
+    seeds: Sequence[int],
+    snapshots: Sequence[int],
+    full_batch_of: int | None = None,
+    **fixed: Any,
+) -> list[dict[str, Any]]:
+    """Lists the trials.
+
+    Args:
+      base: fraction and decay of the base cell.
+      loops: R of its runs; all others have R = 1.
+      decays: of the cells that differ from it in weight decay.
+      fractions: of the cells that differ from it in the share of data.
+      seeds: of every cell.
+      snapshots: evaluations at which the base cell keeps its parameters.
+      full_batch_of: pairs of the table, if a batch is to have all that are trained.
+      **fixed: further keys of all trials.
+    """
+    fraction, decay = base
+
+    def of(fraction: float, decay: float, loops: int) -> dict[str, Any]:
+        cell = {FRACTION: fraction, DECAY: decay, LOOPS: loops}
+        if full_batch_of is not None:
+            cell["batch_size"] = round(fraction * full_batch_of)
+        return cell
+
+    whole = {"stop_after_phases": False, "snapshot_steps": tuple(snapshots)}
+    alone = [of(fraction, value, 1) for value in decays if value != decay]
+    alone += [of(value, decay, 1) for value in fractions if value != fraction]
+    followed = [of(fraction, decay, count) | whole for count in loops]
+    found = [{"stop_after_phases": True} | fixed | cell for cell in followed + alone]
+    return spec.product(found, spec.grid("seed", *seeds))
+
+
+_CPU: Mapping[str, Any] = {
+    "base": (0.6, 1.0),
+    "loops": (1, 2),
+    "decays": (0.0, 0.3, 0.5, 1.0, 2.0),
+    "fractions": (0.4, 0.5, 0.6, 0.7, 0.8),
+    "snapshots": _spread(2_000, 20, 28),
+    "num_steps": 2_000,
+}
+SWEEPS: Mapping[str, list[dict[str, Any]]] = {
+    "smoke": _trials(
+        base=(0.6, 1.0),
+        loops=(1,),
+        decays=(0.5, 1.0),
+        fractions=(0.6, 0.7),
+        seeds=(0,),
+        snapshots=_spread(300, 20, 6),
+    ),
+    "cpu": _trials(**_CPU, seeds=range(5)),
+    "paper": _trials(
+        base=(0.3, 1.0),
+        loops=(1, 2, 4),
+        decays=(0.0, 0.3, 1.0, 3.0),
+        fractions=(0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6),
+        seeds=range(5),
+        snapshots=_spread(40_000, 100, 60),
+        full_batch_of=113**2,
+        **_NANDA,
+    ),
+}
+
+
+def sweep(preset: str) -> list[dict[str, Any]]:
+    """Returns the overrides of each trial; ValueError lists the presets."""
+    return list(registry.lookup("preset", SWEEPS, preset))
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """Builds the table of all cells; ValueError if there is no run."""
+    budget = run_folders.shared_value(runs, "num_steps")
+    found = Table(
+        title="Updates to memorize and to generalize: modular addition",
+        caption=(
+            "median n/N over the seeds; > marks what lies beyond the budget of "
+            f"{grokking.format_steps(budget)} updates, ... what is still training. "
+            f"Thresholds: {drawing.thresholds(runs, (MEMORIZED, GENERALIZED))}."
+        ),
+        caption_justify="left",
+        title_style="bold",
+        caption_style="dim",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("R", "decay", "trained", "memorized", "generalized", "ID at end"):
+        found.add_column(heading, justify="right")
+    for cell in grokking.cells(runs, (LOOPS, FRACTION, DECAY)):
+        found.add_row(
+            str(cell.values[LOOPS]),
+            f"{cell.values[DECAY]:g}",
+            f"{cell.values[FRACTION]:g}",
+            *(_entry(cell, event) for event in (MEMORIZED, GENERALIZED)),
+            f"{cell.final['id'].median:.2f}" if "id" in cell.final else "",
+        )
+    return found
+
+
+def figures(runs: Sequence[Run]) -> dict[str, Figure]:
+    """Draws what has been run; ValueError if there is no run of the base cell."""
+    reference = cells.base(runs)
+    if not reference:
+        raise ValueError("No run of the base cell yet; `rdt sweep` trains them.")
+    followed = [run for run in runs if run.config.snapshot_steps]
+    found = {"accuracy": drawing.accuracy(followed)}
+    found["data_fraction"] = _draw_times(
+        cells.by_fraction(runs), "share of the pairs that is trained", is_log=False
+    )
+    decays = {
+        value: members for value, members in cells.by_decay(runs).items() if value > 0
+    }
+    found["weight_decay"] = _draw_times(
+        decays, "weight decay, log scale", is_log=True, without=cells.by_decay(runs)
+    )
+    progress = _draw_progress(followed)
+    return found if progress is None else found | {"progress": progress}
+
+
+def claims(runs: Sequence[Run]) -> list[Claim]:
+    """Judges the claims on what has been run so far."""
+    return judged.judge_all(runs, cells.followed(cells.base(runs)))
+
+
+def _entry(cell: grokking.Cell, event: str) -> str:
+    if event not in cell.times:
+        return ""
+    times = cell.times[event]
+    median = "..." if times.median.beyond and cell.unfinished else str(times.median)
+    return f"{median} {times.reached}/{times.runs}"
+
+
+def _draw_times(
+    found: Mapping[float, Sequence[Run]],
+    label: str,
+    *,
+    is_log: bool,
+    without: Mapping[float, Sequence[Run]] | None = None,
+) -> Figure:
+    runs = [run for members in found.values() for run in members]
+    budget = run_folders.shared_value(runs, "num_steps")
+    times = {
+        event: {value: cells.times(members, event) for value, members in found.items()}
+        for event in (MEMORIZED, GENERALIZED)
+    }
+    notes = [
+        f"R = 1, {_task(runs)}; budget {grokking.format_steps(budget)} updates. "
+        f"Thresholds: {drawing.thresholds(runs, (MEMORIZED, GENERALIZED))}."
+    ]
+    law = {}
+    if is_log and len(found) > 1 and all(run.outcome != "unfinished" for run in runs):
+        fitted = laws.fit_power(*cells.pool(found, GENERALIZED), budget)
+        law = {GENERALIZED: fitted}
+        notes.append(
+            f"Updates to ID generalization ~ decay ** -{fitted.exponent:.2f} (95 % "
+            f"interval over seeds {fitted.low:.2f} to {fitted.high:.2f}); "
+            f"{fitted.censored} of {fitted.runs} runs censored."
+        )
+    if without and 0.0 in without:
+        arrived = np.isfinite(cells.times(without[0.0], GENERALIZED)).sum()
+        notes.append(
+            f"At weight decay 0, not on this axis, {arrived} of {len(without[0.0])} "
+            "runs generalize."
+        )
+    return modular.times_by_value(
+        times,
+        budget=budget,
+        title=f"Updates to memorize and to generalize, by {label.split(',')[0]}",
+        notes=notes,
+        label=label,
+        is_log=is_log,
+        laws=law,
+    )
+
+
+def _draw_progress(runs: Sequence[Run]) -> Figure | None:
+    """Draws the run of the median rank at each loop count, if it has been measured."""
+    columns = []
+    for loops in run_folders.values_of(runs, LOOPS):
+        median = grokking.median_run(cells.base(runs, loops), GENERALIZED)
+        for one in cells.followed([] if median is None else [median]):
+            name = "R = 1 (no loop)" if loops == 1 else f"R = {loops} loops"
+            at = {MEMORIZED: one.memorized, GENERALIZED: one.generalized}
+            columns.append(modular.Followed(name, one.progress, at))
+    if not columns:
+        return None
+    return modular.progress(
+        columns,
+        title=f"Progress measures during training: {_task(runs)}",
+        notes=(
+            "After the last loop, of the seed of the median rank by updates to ID; key "
+            "frequencies k are those at its end.",
+            "Dotted: memorized and ID generalized. Each point is a snapshot of the "
+            "parameters.",
+        ),
+        chance=float(np.log(run_folders.shared_value(runs, "task.kwargs.modulus"))),
+    )
+
+
+def _task(runs: Sequence[Run]) -> str:
+    return f"a + b mod {run_folders.shared_value(runs, 'task.kwargs.modulus')}"

@@ -1,0 +1,1 @@
+"""Do more loops than needed destroy an answer that loops had reached?"""

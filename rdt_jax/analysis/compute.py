@@ -1,0 +1,118 @@
+"""What accuracy costs: operations of training against accuracy, by loop depth.
+
+Operations are those that the updates need at the least (models/cost.py), forward and
+backward: at each update those of a batch of rows as long as the longest of the
+curriculum's stage, at the mean of the loop counts that are drawn.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rdt_jax import tasks
+from rdt_jax.analysis import grokking
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.runs import Run
+from rdt_jax.models import cost, presets
+from rdt_jax.training import curriculum
+
+
+class Curve(NamedTuple):
+    """Accuracy over the operations that were spent on it."""
+
+    flops: np.ndarray  # float64 [E], from the first update on
+    accuracy: np.ndarray  # float64 [E], smoothed as phases are
+
+
+class Budget(NamedTuple):
+    """Who does best with so many operations.
+
+    Attributes:
+      flops: the budget.
+      best: the cell with the highest median accuracy; of equals the first.
+      accuracy: cell -> median over its runs of what each has reached within the budget.
+      runs: fewest runs behind any of the medians.
+    """
+
+    flops: float
+    best: Any
+    accuracy: dict[Any, float]
+    runs: int
+
+
+def training_flops(run: Run) -> np.ndarray:
+    """Counts the operations up to each evaluation, float64 [E].
+
+    It makes the run's table, which the process then keeps.
+    """
+    table = tasks.make_table(run.config)
+    model = presets.model_config(run.config, table)
+    stages = curriculum.stages_of(run.config, table)
+    each = []
+    for length in stages.lengths:
+        found = cost.training_flops(
+            model,
+            run.config.recurrence,
+            length=length,
+            num_answers=table.targets.shape[1],
+        )
+        each.append(run.config.batch_size * (found.forward + found.backward))
+    steps = np.array([row["step"] for row in run.metrics], np.float64)
+    if not steps.size:
+        return steps
+    # The stage in a row is the one that its updates trained; the next begins after it.
+    index = [
+        stages.values.index(row["curriculum/stage"]) if stages.values else 0
+        for row in run.metrics
+    ]
+    return np.cumsum(np.diff(steps, prepend=0.0) * np.array(each, np.float64)[index])
+
+
+def curve(run: Run, group: str) -> Curve:
+    """Returns the accuracy on a group of rows over the operations of training.
+
+    Args:
+      run: where; at its training loop count.
+      group: as of `runs.accuracy`.
+
+    Raises:
+      ValueError: if the run has no such group.
+    """
+    series = run_folders.accuracy(run, group)
+    return Curve(training_flops(run), grokking.smooth(series.values))
+
+
+def best_by_budget(
+    cells: dict[Any, Sequence[Curve]], budgets: Sequence[float]
+) -> list[Budget]:
+    """Returns which cell does best within each budget.
+
+    A run counts with the highest accuracy that it has shown within the budget. A cell
+    counts only where all of its runs have been evaluated within it, and have either
+    spent it or reached accuracy 1: a run that ended before says nothing of more.
+
+    Args:
+      cells: name, such as a loop depth -> curves of its runs.
+      budgets: operations, ascending.
+
+    Returns:
+      One entry for each budget at which any cell counts.
+    """
+    found = []
+    for budget in budgets:
+        accuracy: dict[Any, float] = {}
+        sizes = []
+        for name, curves in cells.items():
+            within = [c.accuracy[c.flops <= budget] for c in curves]
+            spent = [
+                c.flops.size > 0 and (c.flops[-1] >= budget or c.accuracy.max() >= 1)
+                for c in curves
+            ]
+            if curves and all(spent) and all(part.size for part in within):
+                accuracy[name] = float(np.median([part.max() for part in within]))
+                sizes.append(len(curves))
+        if accuracy:
+            best = max(accuracy, key=lambda name: accuracy[name])
+            found.append(Budget(budget, best, accuracy, min(sizes)))
+    return found

@@ -1,0 +1,369 @@
+"""By which frequencies a network adds: Nanda's progress measures of modular addition.
+
+A network that has understood c = a + b (mod p) computes a few waves cos(2 pi k c / p),
+sin(2 pi k c / p) of the answer; one that has memorized has no preferred frequency k.
+Frequencies k and p - k are the same wave, so there are F = (p - 1) / 2 for an odd p.
+
+Reference: Nanda et al. (2023), arXiv:2301.05217. Differs from it:
+
+- The logits of any loop are analyzed, over the p residues only; the mean over residues,
+  which no softmax sees, is taken off each pair's logits.
+- Key frequencies are read off the logits (`key_frequencies`). The paper's code asks
+  each neuron of its single MLP which frequency explains it best; here there may be
+  several blocks, loops and experts, and the logits are what they all work for.
+- The Gini coefficients are over frequencies (the norm of both waves of each), not over
+  waves.
+
+Shapes: R loops, N = p^2 pairs, F frequencies, C checkpoints. Losses are in nats.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from rdt_jax.models import presets, recurrent
+from rdt_jax.tasks import Table
+
+OPERATIONS = ("add", "subtract")  # Their answers are equally often every residue.
+GROUPS = ("all", "train", "id")  # Pairs that a loss is over; `all` has the unused too.
+
+# A frequency is a key if it explains at least this share of the logits' variance, and
+# this many times the mean over frequencies: memorized answers alone raise all of them
+# together, and so do random logits.
+KEY_SHARE = 0.02
+KEY_RATIO = 2.0
+
+
+class Pairs(NamedTuple):
+    """The rows of a table of residues.
+
+    Attributes:
+      answers: int64 [N], residues.
+      groups: rows of each of GROUPS, int64 [n] each.
+    """
+
+    answers: np.ndarray
+    groups: tuple[np.ndarray, ...]
+
+
+class Logits(NamedTuple):
+    """What the logits of one loop say; see `Fourier` for what the names mean."""
+
+    share: np.ndarray  # float64 [F]
+    gini: np.ndarray  # float64 scalar
+    loss: np.ndarray  # float64 [G]
+    restricted_loss: np.ndarray  # float64 [G]
+    excluded_loss: np.ndarray  # float64 [G]
+    excluded_by_frequency: np.ndarray  # float64 [F]
+
+
+class Fourier(NamedTuple):
+    """Fourier measures of one set of parameters; G stands for GROUPS.
+
+    Attributes:
+      frequency: int64 [F], 1 .. F: cycles around the p residues.
+      is_key: bool [F], of the logits after the last loop, or those that were asked for.
+      share: float64 [R, F], share of the variance of the logits over pairs and residues
+        that lies along the two waves of the answer.
+      embedding_share: float64 [F], share of the variance of the residues' embeddings
+        over residues that lies along the two waves of the residue.
+      gini: float64 [R], Gini coefficient over F of the norms of the logits' waves: 0 if
+        all are alike, (F - 1) / F if there is only one.
+      embedding_gini: float64 scalar, the same of the embeddings.
+      loss: float64 [R, G], cross-entropy over the residues.
+      restricted_loss: float64 [R, G], of the logits' mean over pairs and their waves of
+        the key frequencies alone.
+      excluded_loss: float64 [R, G], of the logits without their waves of all key
+        frequencies; the paper's is that of `train`.
+      excluded_by_frequency: float64 [R, F], of the `train` pairs, without the waves of
+        one frequency each.
+      accuracy: float64 [R, G], of the largest logit among the residues.
+      sum_squared_weights: float64 scalar, over all parameters.
+    """
+
+    frequency: np.ndarray
+    is_key: np.ndarray
+    share: np.ndarray
+    embedding_share: np.ndarray
+    gini: np.ndarray
+    embedding_gini: np.ndarray
+    loss: np.ndarray
+    restricted_loss: np.ndarray
+    excluded_loss: np.ndarray
+    excluded_by_frequency: np.ndarray
+    accuracy: np.ndarray
+    sum_squared_weights: np.ndarray
+
+
+class Progress(NamedTuple):
+    """`Fourier` at C checkpoints of a run, key frequencies being those at its end.
+
+    Attributes:
+      step: int64 [C], updates, ascending.
+      is_key: bool [F].
+      share: float64 [C, R, F].
+      embedding_share: float64 [C, F].
+      gini: float64 [C, R].
+      embedding_gini: float64 [C].
+      loss: float64 [C, R, G].
+      restricted_loss: float64 [C, R, G].
+      excluded_loss: float64 [C, R, G].
+      excluded_by_frequency: float64 [C, R, F].
+      accuracy: float64 [C, R, G].
+      sum_squared_weights: float64 [C].
+    """
+
+    step: np.ndarray
+    is_key: np.ndarray
+    share: np.ndarray
+    embedding_share: np.ndarray
+    gini: np.ndarray
+    embedding_gini: np.ndarray
+    loss: np.ndarray
+    restricted_loss: np.ndarray
+    excluded_loss: np.ndarray
+    excluded_by_frequency: np.ndarray
+    accuracy: np.ndarray
+    sum_squared_weights: np.ndarray
+
+
+def measure(
+    params: recurrent.Params,
+    config: ml_collections.ConfigDict,
+    table: Table,
+    *,
+    is_key: np.ndarray | None = None,
+) -> Fourier:
+    """Measures one set of parameters at every loop, over all pairs.
+
+    Args:
+      params: as `recurrent.init` returns them.
+      config: of the run.
+      table: of its task.
+      is_key: bool [F]; None for the key frequencies of the logits after the last loop.
+
+    Raises:
+      ValueError: if the task is not addition or subtraction of residues mod an odd
+        number of at least 3.
+    """
+    pairs = pairs_of(config, table)
+    modulus = config.task.kwargs.modulus
+    logits = _logits(params, config, table)  # [R, N, p]
+    share, _ = _waves(_centered(logits[-1]), pairs.answers)
+    if is_key is None:
+        is_key = key_frequencies(share)
+    of_loops = [of_logits(each, pairs, is_key) for each in logits]
+    embedding = np.asarray(params["embedding"], np.float64)[1 : 1 + modulus]
+    embedding_share, norms = _waves(embedding, np.arange(modulus))
+    stack = lambda name: np.stack([getattr(each, name) for each in of_loops])
+    right = logits.argmax(-1) == pairs.answers[None]  # [R, N]
+    return Fourier(
+        frequency=1 + np.arange(modulus // 2),
+        is_key=is_key,
+        share=stack("share"),
+        embedding_share=embedding_share,
+        gini=stack("gini"),
+        embedding_gini=gini(norms),
+        loss=stack("loss"),
+        restricted_loss=stack("restricted_loss"),
+        excluded_loss=stack("excluded_loss"),
+        excluded_by_frequency=stack("excluded_by_frequency"),
+        accuracy=np.stack([right[:, rows].mean(-1) for rows in pairs.groups], axis=-1),
+        sum_squared_weights=np.array(
+            sum(np.square(x, dtype=np.float64).sum() for x in jax.tree.leaves(params))
+        ),
+    )
+
+
+def progress(
+    params_by_step: Mapping[int, recurrent.Params],
+    config: ml_collections.ConfigDict,
+    table: Table,
+) -> Progress:
+    """Follows the measures over the checkpoints of a run.
+
+    As in the paper, the key frequencies are those that the run ends with: before it has
+    found them, their waves are noise, and that is what the curves show.
+
+    Args:
+      params_by_step: parameters at each step; the last step is the end.
+      config: of the run.
+      table: of its task.
+
+    Raises:
+      ValueError: as `measure`, or if there is no checkpoint.
+    """
+    if not params_by_step:
+        raise ValueError("Progress needs at least one checkpoint of the run, got none.")
+    steps = sorted(params_by_step)
+    is_key = measure(params_by_step[steps[-1]], config, table).is_key
+    found = [
+        measure(params_by_step[step], config, table, is_key=is_key) for step in steps
+    ]
+    over_time = {
+        name: np.stack([getattr(each, name) for each in found])
+        for name in Progress._fields
+        if name not in ("step", "is_key")
+    }
+    return Progress(step=np.array(steps, np.int64), is_key=is_key, **over_time)
+
+
+def pairs_of(config: ml_collections.ConfigDict, table: Table) -> Pairs:
+    """Returns the answers and splits of all p^2 pairs; ValueError as `measure`."""
+    arguments = config.task.kwargs
+    if config.task.name != "modular" or arguments.operation not in OPERATIONS:
+        operation = f" ({arguments.operation})" if "operation" in arguments else ""
+        raise ValueError(
+            "fourier needs task.name = modular with task.kwargs.operation "
+            f"{' or '.join(OPERATIONS)}, got {config.task.name}{operation}."
+        )
+    if arguments.modulus % 2 == 0 or arguments.modulus < 3:
+        raise ValueError(
+            "fourier needs an odd task.kwargs.modulus of at least 3, "
+            f"got {arguments.modulus}."
+        )
+    rows = np.arange(len(table.tokens))
+    return Pairs(
+        answers=table.targets[:, 0].astype(np.int64) - 1,
+        groups=(rows, *(table.rows_of(split) for split in GROUPS[1:])),
+    )
+
+
+def of_logits(logits: np.ndarray, pairs: Pairs, is_key: np.ndarray) -> Logits:
+    """Works out what the logits of one loop say.
+
+    Args:
+      logits: [N, p], over the residues.
+      pairs: the pairs they are of.
+      is_key: bool [F].
+    """
+    logits = _centered(logits)
+    share, norms = _waves(logits, pairs.answers)
+    mean = logits.mean(axis=0, keepdims=True)  # [1, p]
+    # What the waves of each frequency add to the logits of an answer, [F, p, p].
+    parts = _parts(logits, pairs.answers)
+    along = parts[is_key].sum(axis=0)[pairs.answers]  # [N, p]
+    train = pairs.groups[GROUPS.index("train")]
+    losses = lambda values: np.array(
+        [_loss(values[rows], pairs.answers[rows]) for rows in pairs.groups]
+    )
+    return Logits(
+        share=share,
+        gini=gini(norms),
+        loss=losses(logits),
+        restricted_loss=losses(mean + along),
+        excluded_loss=losses(logits - along),
+        excluded_by_frequency=np.array(
+            [
+                _loss(logits[train] - part[pairs.answers[train]], pairs.answers[train])
+                for part in parts
+            ]
+        ),
+    )
+
+
+def key_frequencies(share: np.ndarray) -> np.ndarray:
+    """Says which frequencies are keys, bool [F].
+
+    Those that explain at least KEY_SHARE of the variance, and KEY_RATIO times as much
+    as a frequency does on average. Where all are used alike, none is a key.
+
+    Args:
+      share: [F], of `Fourier`.
+    """
+    return (share >= KEY_SHARE) & (share >= KEY_RATIO * share.mean())
+
+
+def gini(values: np.ndarray) -> np.ndarray:
+    """Returns the Gini coefficient of values that are at least 0, a scalar; 0 if all 0.
+
+    Reference: Hurley and Rickard (2009), arXiv:0811.4706, Table I.
+    """
+    ordered, count = np.sort(values), values.size
+    if not ordered.any():
+        return np.array(0.0)
+    ranks = 2 * np.arange(1, count + 1) - count - 1
+    return (ranks * ordered).sum() / (count * ordered.sum())
+
+
+def _centered(logits: np.ndarray) -> np.ndarray:
+    """Takes off the mean over residues, float64 [N, p]."""
+    return logits - logits.mean(axis=1, keepdims=True, dtype=np.float64)
+
+
+def _basis(modulus: int) -> np.ndarray:
+    """Orthonormal waves over the residues, [F, p, 2]: cosine and sine."""
+    turns = np.outer(1 + np.arange(modulus // 2), np.arange(modulus)) / modulus
+    waves = np.stack([np.cos(2 * np.pi * turns), np.sin(2 * np.pi * turns)], axis=-1)
+    return waves * (2 / modulus) ** 0.5
+
+
+def _by_answer(values: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Mean of values [N, D] over the pairs of each answer, [p, D].
+
+    The waves of the answer are orthogonal over the pairs because every answer has
+    equally many, so a projection on them is one of these means.
+    """
+    modulus = answers.max() + 1
+    total = np.zeros((modulus, values.shape[1]))
+    np.add.at(total, answers, values)
+    return total * modulus / answers.size
+
+
+def _waves(values: np.ndarray, answers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the variance of values [N, D] along each frequency, and norms, [F]."""
+    means = _by_answer(values, answers)
+    coefficients = np.einsum("fcw,cd->fwd", _basis(len(means)), means)
+    power = np.square(coefficients).sum(axis=(1, 2)) * answers.size / len(means)
+    variance = np.square(values - values.mean(axis=0, keepdims=True)).sum()
+    share = power / variance if variance else np.zeros_like(power)
+    return share, np.sqrt(power)
+
+
+def _parts(logits: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    means = _by_answer(logits, answers)
+    basis = _basis(len(means))
+    return np.einsum("faw,fcw,cd->fad", basis, basis, means, optimize=True)
+
+
+def _loss(logits: np.ndarray, answers: np.ndarray) -> float:
+    """Mean cross-entropy in float64: a confident model's loss is below float32's."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    total = np.log(np.exp(shifted).sum(axis=1))
+    return float((total - shifted[np.arange(answers.size), answers]).mean())
+
+
+def _logits(params, config: ml_collections.ConfigDict, table: Table) -> np.ndarray:
+    """Logits over the residues after every loop, float32 [R, N, p]."""
+    model = presets.model_config(config, table)
+    found = _run(
+        params,
+        (table.tokens, table.answer_positions),
+        model,
+        config.recurrence.num_loops,
+        config.evaluation.batch_size,
+    )
+    return np.moveaxis(jax.device_get(found), 0, 1)[
+        ..., 1 : 1 + config.task.kwargs.modulus
+    ]
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _run(params, rows: Sequence[Any], model, num_loops: int, batch_size: int):
+    """Logits after every loop, [N, R, V], some rows at a time."""
+
+    def of_row(row):
+        tokens, positions = (x[None] for x in row)
+        states = recurrent.apply(
+            params, tokens, positions, model, num_loops=num_loops
+        ).states
+        read = lambda state: recurrent.readout(params, state, tokens, positions, model)
+        return jax.lax.map(read, states)[:, 0, 0]
+
+    return jax.lax.map(
+        of_row, tuple(map(jax.numpy.asarray, rows)), batch_size=batch_size
+    )

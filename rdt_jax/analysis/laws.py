@@ -1,0 +1,190 @@
+"""How a time depends on a number: a power law, and whether it rises or falls at all.
+
+Times are numbers of optimizer updates, inf where a run is censored, as in
+statistics.py. Both answers are made of comparisons of pairs of runs whose order is
+known: a censored run is known to be later than any time within its budget, and nothing
+is known of two censored ones.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from rdt_jax.analysis import statistics
+
+BOOTSTRAPS = 1_000  # of the interval of an exponent
+
+
+class PowerLaw(NamedTuple):
+    """time = scale * value ** -exponent, in updates.
+
+    Attributes:
+      exponent: 1 if the time is inversely proportional to the value; -inf or inf if the
+        known order of the runs bounds it on one side only, NaN if on neither.
+      low: lower end of its interval over seeds.
+      high: upper end.
+      scale: updates at value 1, so that as many runs lie above the line as below;
+        NaN if more than half of them are censored or the exponent is not finite.
+      runs: number of times.
+      censored: number of those that are inf.
+    """
+
+    exponent: float
+    low: float
+    high: float
+    scale: float
+    runs: int
+    censored: int
+
+
+def fit_power(
+    values: np.ndarray,
+    times: np.ndarray,
+    budget: float,
+    *,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> PowerLaw:
+    """Fits the exponent by which times fall as a value grows.
+
+    It is the slope at which log time, less the slope times log value, no longer goes
+    with the value: Kendall's score over all pairs of different values is zero there. No
+    distribution is assumed, and no censored run is dropped or given a time.
+
+    The interval holds the middle `confidence` of the exponents of BOOTSTRAPS samples,
+    each with as many runs of every value, drawn with replacement.
+
+    Reference: Akritas, Murphy and LaValley (1995), Journal of the American Statistical
+    Association 90.
+
+    Args:
+      values: [N], above 0.
+      times: [N], updates above 0; inf where censored.
+      budget: updates after which a time is censored, the same for all.
+      seed: of the samples.
+      confidence: in (0, 1).
+
+    Raises:
+      ValueError: if a value or a time is out of range, or all values are equal.
+    """
+    values, times = np.asarray(values, float), np.asarray(times, float)
+    if values.shape != times.shape or not (values > 0).all() or not (times > 0).all():
+        raise ValueError(
+            "A power law needs as many values as times, all of them above 0, got "
+            f"{values.tolist()} and {times.tolist()}."
+        )
+    known = times[np.isfinite(times)]
+    if known.size and known.max() > budget:
+        raise ValueError(
+            f"No time may lie beyond the budget of {budget} updates, got {known.max()}."
+        )
+    if np.unique(values).size < 2:
+        raise ValueError(
+            f"A power law needs two different values at least, got {values.tolist()}."
+        )
+    seen = np.isfinite(times)
+    x, y = np.log(values), np.log(np.where(seen, times, budget))
+    exponent = _slope(x, y, seen)
+    generator = np.random.default_rng(seed)
+    groups = [np.flatnonzero(values == value) for value in np.unique(values)]
+    drawn = []
+    for _ in range(BOOTSTRAPS):
+        rows = np.concatenate([generator.choice(group, group.size) for group in groups])
+        drawn.append(_slope(x[rows], y[rows], seen[rows]))
+    low, high = np.nan, np.nan
+    if not np.isnan(drawn).any():  # Whole samples may be censored.
+        ends = ((1 - confidence) / 2, (1 + confidence) / 2)
+        low, high = np.quantile(drawn, ends, method="inverted_cdf")
+    return PowerLaw(
+        exponent=exponent,
+        low=float(low),
+        high=float(high),
+        scale=_scale(x, y, seen, exponent),
+        runs=times.size,
+        censored=int((~seen).sum()),
+    )
+
+
+def trend(
+    values: np.ndarray, times: np.ndarray, *, seed: int = 0
+) -> statistics.Comparison:
+    """Tests whether times rise or fall as a value grows.
+
+    The statistic is Kendall's score over all pairs of runs of different values, a
+    censored time being the last; if the times do not depend on the value, every
+    assignment of the times to the runs is equally likely.
+
+    Reference: Jonckheere (1954), Biometrika 41.
+
+    Args:
+      values: [N].
+      times: [N], updates; inf where censored.
+      seed: of the arrangements, where there are too many to try all.
+
+    Returns:
+      `later`: the share of pairs of runs of different values in which the one of the
+      larger value is later, equal times counting half; and the two-sided p-value.
+
+    Raises:
+      ValueError: if there are not as many values as times, or all values are equal.
+    """
+    values, times = np.asarray(values, float), np.asarray(times, float)
+    if values.shape != times.shape or np.unique(values).size < 2:
+        raise ValueError(
+            "A trend needs as many values as times, of which two differ, got "
+            f"{values.tolist()} and {times.tolist()}."
+        )
+    ranks = stats.rankdata(times)  # Two censored times are a tie.
+    first, second = np.nonzero(values[:, None] < values[None])
+    score = lambda ranks, axis: np.sign(ranks[..., second] - ranks[..., first]).sum(
+        axis=axis
+    )
+    test = stats.permutation_test(
+        (ranks,),
+        score,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=statistics.DRAWS,
+        batch=500,
+        rng=np.random.default_rng(seed),
+    )
+    return statistics.Comparison(
+        later=float(0.5 + test.statistic / (2 * first.size)),
+        p_value=float(test.pvalue),
+    )
+
+
+def _slope(x: np.ndarray, y: np.ndarray, seen: np.ndarray) -> float:
+    """The b at which Kendall's score of y + b x against x is zero.
+
+    The score grows with b, by steps where two runs change their order: `y` of a run is
+    known, or known to be larger (`seen` False).
+    """
+    more, less = np.nonzero(x[:, None] > x[None])
+    at = (y[less] - y[more]) / (x[more] - x[less])  # Here both are level.
+    # Below it the run of the larger x is the smaller one, if that is known.
+    step_down, step_up = seen[more].astype(int), seen[less].astype(int)
+    order = np.argsort(at, kind="stable")
+    at, rises = at[order], (step_down + step_up)[order]
+    score = np.concatenate([[0], rises.cumsum()]) - step_down.sum()
+    edges = np.concatenate([[-np.inf], at, [np.inf]])  # score[i] up to edges[i + 1]
+    zero = np.flatnonzero(score == 0)
+    if zero.size:
+        low, high = edges[zero[0]], edges[zero[-1] + 1]
+        return float("nan") if np.isinf([low, high]).all() else float((low + high) / 2)
+    return float(edges[np.flatnonzero(score > 0)[0]])
+
+
+def _scale(x: np.ndarray, y: np.ndarray, seen: np.ndarray, exponent: float) -> float:
+    """Updates at value 1 of the line that Kaplan and Meier's median lies on."""
+    if not np.isfinite(exponent):
+        return float("nan")
+    left = y + exponent * x
+    order = np.lexsort((~seen, left))  # A censored run is later than an equal time.
+    surviving = 1.0
+    for place, index in enumerate(order):
+        surviving *= 1 - seen[index] / (order.size - place)
+        if surviving <= 0.5:
+            return float(np.exp(left[index]))
+    return float("nan")

@@ -1,0 +1,155 @@
+"""Which entity can be read off every state on the way: the logit lens.
+
+References: Kohli et al. (2026), arXiv:2604.07822, Section 5.2 and Figure 4; Wang et al.
+(2024), arXiv:2405.15071, Figure 4, for the reciprocal rank. A state is given to the
+final norm and the output matrix as if it were the last one; a coda is not run on it.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from rdt_jax import tasks
+from rdt_jax.analysis import questions
+from rdt_jax.models import presets, recurrent, trace
+from rdt_jax.models.architecture import ModelConfig
+
+WHAT = ("bridge", "target")
+
+
+class Lens(NamedTuple):
+    """What is decoded at each effective depth 0 .. E and position 0 .. T - 1.
+
+    G are the groups of `questions.GROUPS`, W is `WHAT`; groups without rows are NaN.
+    Ranks are among all words; equal logits count against the word that is looked for.
+
+    Attributes:
+      accuracy: float64 [G, W, E + 1, T], share of rows in which the word ranks first.
+      reciprocal_rank: float64 [G, W, E + 1, T], mean of 1 / rank.
+      median_rank: float64 [G, W, E + 1, T], from 1.
+      answer_position: int64 scalar, where the answer is read.
+      rows: int64 [G], questions behind each number.
+      stage: int64 [E + 1], index into `trace.STAGES` of the block that made the state.
+      loop: int64 [E + 1], its loop from 1; 0 outside the core.
+      block: int64 [E + 1], its number in the stage from 1; 0 for the embedding.
+    """
+
+    accuracy: np.ndarray
+    reciprocal_rank: np.ndarray
+    median_rank: np.ndarray
+    answer_position: np.ndarray
+    rows: np.ndarray
+    stage: np.ndarray
+    loop: np.ndarray
+    block: np.ndarray
+
+
+def measure(
+    params: recurrent.Params,
+    config: ml_collections.ConfigDict,
+    table: tasks.Table,
+    *,
+    per_group: int = 500,
+    num_loops: int | None = None,
+    batch_size: int = 256,
+) -> Lens:
+    """Decodes bridge and target of two-hop questions from every state of the pass.
+
+    Args:
+      params: of the run's model.
+      config: of the run.
+      table: of the run.
+      per_group: questions of each group at most.
+      num_loops: of the pass; None for those of training.
+      batch_size: questions at a time.
+
+    Raises:
+      ValueError: if the table has no two-hop questions with known bridges.
+    """
+    model = presets.model_config(config, table)
+    loops = config.recurrence.num_loops if num_loops is None else num_loops
+    asked = questions.sample(table, per_group)
+    ranks = questions.in_chunks(
+        functools.partial(_ranks, params, config=model, num_loops=loops),
+        batch_size,
+        asked.tokens,
+        asked.answer_positions,
+        np.stack([asked.bridges, asked.targets], axis=1),
+    )  # [N, W, E + 1, T]
+    places = trace.places(model, loops)
+    median = np.full((len(questions.GROUPS), *ranks.shape[1:]), np.nan)
+    for group in np.unique(asked.group):
+        median[group] = np.median(ranks[asked.group == group], axis=0)
+    return Lens(
+        accuracy=questions.average(ranks == 1, asked.group),
+        reciprocal_rank=questions.average(1 / ranks, asked.group),
+        median_rank=median,
+        answer_position=np.array(asked.answer_positions[0, 0]),
+        rows=questions.count(asked.group),
+        stage=np.array([0, *(trace.STAGES.index(place.stage) for place in places)]),
+        loop=np.array([0, *((p.loop + 1) * (p.stage == "core") for p in places)]),
+        block=np.array([0, *(place.block + 1 for place in places)]),
+    )
+
+
+def bridge_at_r1(found: Lens) -> np.ndarray:
+    """Returns the accuracy of the bridge at r1, float64 [G, E + 1]."""
+    return found.accuracy[:, WHAT.index("bridge"), :, questions.FIRST]
+
+
+def target_at_answer(found: Lens) -> np.ndarray:
+    """Returns the accuracy of the target where the answer is read, [G, E + 1]."""
+    return found.accuracy[:, WHAT.index("target"), :, int(found.answer_position)]
+
+
+def first_depth(accuracy: np.ndarray, level: float) -> float:
+    """Returns the first effective depth at which [E + 1] reaches `level`; inf for none.
+
+    Args:
+      accuracy: by effective depth; NaN reaches nothing.
+      level: in (0, 1].
+    """
+    reached = np.flatnonzero(accuracy >= level)
+    return float(reached[0]) if reached.size else np.inf
+
+
+def summarize(found: Lens) -> dict[str, float]:
+    """Returns the best accuracy over depths of bridge and target, by group."""
+    best = {"bridge at r1": bridge_at_r1(found), "target": target_at_answer(found)}
+    return {
+        f"{name}, {group}": values[index].max()
+        for name, values in best.items()
+        for index, group in enumerate(questions.GROUPS)
+    }
+
+
+@functools.partial(jax.jit, static_argnames=("config", "num_loops"))
+def _ranks(
+    params, tokens, answer_positions, words, *, config: ModelConfig, num_loops: int
+):
+    """Ranks `words` [B, W] at every depth and position, int32 [B, W, E + 1, T]."""
+    found = trace.trace(params, tokens, answer_positions, config, num_loops=num_loops)
+    states = jnp.concatenate([found.embedded[None], found.after])  # [E + 1, B, T, D]
+    return jax.lax.map(
+        lambda state: rank(recurrent.unembed(params, state, config), words), states
+    ).transpose(1, 2, 0, 3)
+
+
+def rank(logits: jax.Array, words: jax.Array) -> jax.Array:
+    """Ranks words among all, from 1; ties and what is no number count against them.
+
+    Args:
+      logits: [B, T, V].
+      words: int32 [B, W].
+
+    Returns:
+      int32 [B, W, T].
+    """
+    of = lambda logits, words: logits[:, words].T  # [W, T]
+    own = jax.vmap(of)(logits, words)
+    below = logits[:, None] < own[..., None]  # [B, W, T, V]
+    return logits.shape[-1] - below.sum(axis=-1, dtype=jnp.int32)

@@ -1,0 +1,153 @@
+"""What more loops at inference gain, and what they destroy.
+
+References: Kohli et al. (2026), arXiv:2604.07822, Figures 5, 7 and 8 and Appendix J.
+
+A loop count that is chosen because it scores best on some rows scores too well on them.
+Where a count is chosen, every other row chooses and the rest are scored, so that no
+gain is owed to the choice.
+
+Shapes: N rows, H numbers of hops, M loop counts.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rdt_jax.analysis.depth import Depth
+from rdt_jax.training import phases
+
+ANSWERED = 0.6  # accuracy from which Kohli et al. count a number of hops as answered
+
+
+class Scaled(NamedTuple):
+    """Accuracy after as many loops as serve best, against that after a fixed number.
+
+    Attributes:
+      loops: int64 [H], the count that serves the choosing rows best, the least of
+        equals.
+      num_rows: int64 [H], rows that are scored.
+      accuracy: float64 [H], of these after so many loops.
+      gain: float64 [H], over their accuracy after the fixed number.
+      error: float64 [H], standard error of the gain over rows.
+    """
+
+    loops: np.ndarray
+    num_rows: np.ndarray
+    accuracy: np.ndarray
+    gain: np.ndarray
+    error: np.ndarray
+
+
+class Overthinking(NamedTuple):
+    """What further loops destroy of what loops had reached.
+
+    Attributes:
+      peak_loop: int64 [H], where the mean over the choosing rows is highest.
+      peak: float64 [H], mean over the scored rows there.
+      drop: float64 [H], of the scored rows, from there to the last loop.
+      error: float64 [H], standard error of the drop over rows.
+      lost: float64 [H], the drop as a share of the peak; nan where the peak is not
+        positive.
+    """
+
+    peak_loop: np.ndarray
+    peak: np.ndarray
+    drop: np.ndarray
+    error: np.ndarray
+    lost: np.ndarray
+
+
+def scaled(found: Depth, loops: int) -> Scaled:
+    """Compares the loop count that serves best with `loops`, hop by hop.
+
+    Raises:
+      ValueError: if `loops` was not measured.
+    """
+    if not 1 <= loops <= found.loops.size:
+        raise ValueError(f"1 to {found.loops.size} loops were measured, got {loops}.")
+    each = [
+        _choose(found.correct[found.hops == level].astype(float), loops - 1)
+        for level in found.levels
+    ]
+    return Scaled(
+        loops=np.array([1 + chosen for chosen, _, _ in each]),
+        num_rows=np.array([best.size for _, best, _ in each]),
+        accuracy=np.array([best.mean() for _, best, _ in each]),
+        gain=np.array([difference.mean() for _, _, difference in each]),
+        error=np.array([_standard_error(difference) for _, _, difference in each]),
+    )
+
+
+def overthinking(found: Depth) -> Overthinking:
+    """Measures the decline of the mean logit margin from its peak to the last loop."""
+    each = [_choose(found.margin[found.hops == level], -1) for level in found.levels]
+    peak = np.array([best.mean() for _, best, _ in each])
+    drop = np.array([difference.mean() for _, _, difference in each])
+    lost = np.full(peak.size, np.nan)
+    lost[peak > 0] = drop[peak > 0] / peak[peak > 0]
+    return Overthinking(
+        peak_loop=np.array([1 + chosen for chosen, _, _ in each]),
+        peak=peak,
+        drop=drop,
+        error=np.array([_standard_error(difference) for _, _, difference in each]),
+        lost=lost,
+    )
+
+
+def reach(found: Depth, accuracy: np.ndarray, threshold: float = ANSWERED) -> int:
+    """Returns the most hops with at least the threshold, 1 if there are none.
+
+    One hop is what all train rows are made of.
+
+    Args:
+      found: whose numbers of hops.
+      accuracy: [H], such as that of `scaled`.
+      threshold: in [0, 1].
+    """
+    answered = found.levels[accuracy >= threshold]
+    return int(answered.max()) if answered.size else 1
+
+
+def generalization_ratio(found: Depth, learned: int) -> float:
+    """Returns the most hops answered with the best loops, over the hops learned.
+
+    Reference: Kohli et al., Appendix J.
+
+    Args:
+      found: measured when `learned` hops were learned and no deeper row was trained.
+      learned: hops that were trained until they were learned.
+    """
+    return reach(found, scaled(found, 1).accuracy) / learned
+
+
+def above_chance(found: Scaled, chance: float) -> np.ndarray:
+    """Says where accuracy exceeds chance by phases.ONSET_ERRORS, bool [H].
+
+    Args:
+      found: of `scaled`.
+      chance: accuracy of a guess.
+    """
+    error = np.sqrt(chance * (1 - chance) / found.num_rows)
+    return found.accuracy > chance + phases.ONSET_ERRORS * error
+
+
+def _choose(values: np.ndarray, fixed: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """Chooses a loop count on every other row and scores the rest.
+
+    Args:
+      values: [n, M]; a single row both chooses and is scored.
+      fixed: index of the count to compare with.
+
+    Returns:
+      The index of the count; of the scored rows the values there, and how much these
+      are above those at the fixed count.
+    """
+    scored = values[1::2] if len(values) > 1 else values
+    chosen = int(values[::2].mean(axis=0).argmax())
+    return chosen, scored[:, chosen], scored[:, chosen] - scored[:, fixed]
+
+
+def _standard_error(values: np.ndarray) -> float:
+    if values.size < 2:
+        return float("nan")
+    return float(values.std(ddof=1) / np.sqrt(values.size))

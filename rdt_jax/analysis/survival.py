@@ -1,0 +1,73 @@
+"""How many runs have not arrived yet, over time, when some are never seen to arrive."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from rdt_jax.analysis.grokking import Bound
+
+
+class Survival(NamedTuple):
+    """The share of runs that have not arrived, a function of steps.
+
+    Attributes:
+      steps: [K], ascending: 0, then the times at which a run arrived or was censored.
+      share: [K], from each step on, in [0, 1]; the first is 1.
+      low: [K], lower end of its interval; NaN where the share is 0 or 1.
+      high: [K], upper end.
+      waiting: int [K], runs that had neither arrived nor been censored before the step.
+      censored: [C], ascending, the steps at which runs were censored.
+    """
+
+    steps: np.ndarray
+    share: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    waiting: np.ndarray
+    censored: np.ndarray
+
+
+def survival(times: Sequence[Bound], *, confidence: float = 0.95) -> Survival:
+    """Estimates the share of runs that have not arrived, censored runs included.
+
+    A run that is censored at a step counts as waiting up to and including it, and
+    nothing is said of it later; the share falls only where a run arrives. The interval
+    is Greenwood's on the scale of log(-log share), pointwise.
+
+    Reference: Kaplan and Meier (1958), Journal of the American Statistical Association
+    53; the interval as in Kalbfleisch and Prentice (2002), The Statistical Analysis of
+    Failure Time Data.
+
+    Args:
+      times: of the runs.
+      confidence: of the interval, in (0, 1).
+
+    Raises:
+      ValueError: if there is no run, or `confidence` is out of range.
+    """
+    if not times or not 0 < confidence < 1:
+        raise ValueError(
+            "A survival curve needs at least one run and a confidence in (0, 1), got "
+            f"{len(times)} and {confidence}."
+        )
+    known = np.array([time.steps for time in times])
+    arrives = np.array([not time.beyond for time in times])
+    steps = np.unique(np.append(known, 0.0))
+    waiting = (known >= steps[:, None]).sum(axis=1)
+    arrived = ((known == steps[:, None]) & arrives).sum(axis=1)
+    share = np.cumprod(1 - arrived / waiting)
+    with np.errstate(divide="ignore", invalid="ignore"):  # Where the share is 0 or 1.
+        variance = np.cumsum(arrived / (waiting * (waiting - arrived)))
+        width = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
+        low, high = (share ** np.exp(sign * width / -np.log(share)) for sign in (1, -1))
+    inside = (share > 0) & (share < 1)
+    return Survival(
+        steps=steps,
+        share=share,
+        low=np.where(inside, low, np.nan),
+        high=np.where(inside, high, np.nan),
+        waiting=waiting,
+        censored=np.sort(known[~arrives]),
+    )

@@ -1,0 +1,62 @@
+"""`rdt aot`: what a run costs on TPU chips, told by their compiler without a TPU."""
+
+import argparse
+
+from rdt_jax.cli import exits
+from rdt_jax.cli import options as shared
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Registers `rdt aot`."""
+    parser = verbs.add_parser(
+        "aot",
+        help="compile a run for TPU chips that are not there, and say what it costs",
+        epilog=shared.ANY_KEY,
+    )
+    shared.add_config(parser)
+    parser.add_argument(
+        "--topology", required=True, metavar="CHIP:SIDES", help="such as v5e:4x4"
+    )
+    parser.add_argument(
+        "--mesh",
+        metavar="AXIS=SIZE,..",
+        help="trial, data, model; default: all chips along trial",
+    )
+    parser.add_argument(
+        "--lanes", type=int, help="of the pack; default: one per part of axis trial"
+    )
+    parser.set_defaults(verb=_aot, takes_overrides=True)
+
+
+def _aot(options: argparse.Namespace) -> int:
+    import os
+
+    os.environ["JAX_PLATFORMS"] = "cpu"  # The chips are described, not used.
+
+    from rich.console import Console
+
+    from rdt_jax import config as configs
+    from rdt_jax import sharding
+    from rdt_jax.figures import aot as tables
+    from rdt_jax.training import aot, chips
+
+    with exits.mistakes():
+        config = shared.config(options)
+        chip = chips.of_topology(options.topology)
+        if options.mesh is None:
+            axes = sharding.Axes(trial=len(aot.devices_of(options.topology)))
+        else:
+            axes = sharding.parse(options.mesh)
+        lanes = axes.trial if options.lanes is None else options.lanes
+        if lanes < 1 or lanes % axes.trial:
+            raise ValueError(
+                f"--lanes must be a multiple of the axis trial of --mesh ({axes.trial})"
+                f", got {lanes}."
+            )
+        pack = [configs.override(config, {"seed": config.seed + i})
+                for i in range(lanes)]  # fmt: skip
+        found = aot.compile_chunk(pack, axes, options.topology)
+    mesh = ", ".join(f"{name} {size}" for name, size in axes._asdict().items())
+    title = f"{options.config} on {options.topology}, mesh {mesh}"
+    Console().print(tables.table(found, chip, title))
+    return exits.WELL

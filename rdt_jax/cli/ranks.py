@@ -1,0 +1,110 @@
+"""A job of several processes: which there are, and how each of them takes part."""
+
+import argparse
+import contextlib
+import glob
+import importlib.util
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from rdt_jax.cli import watch
+
+if TYPE_CHECKING:
+    from rdt_jax.training import team
+
+_VARIABLES = {
+    "coordinator": "JAX_COORDINATOR_ADDRESS",
+    "num_processes": "JAX_NUM_PROCESSES",
+    "process_id": "JAX_PROCESS_ID",
+}
+
+
+class Job(NamedTuple):
+    """As `team.join` takes them; all are None where JAX finds them."""
+
+    coordinator: str | None = None
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds what tells a process the others of its job."""
+    group = parser.add_argument_group(
+        "several processes",
+        "The same command on every host. On a TPU they find each other; elsewhere "
+        "these say where, or the variables " + ", ".join(_VARIABLES.values()) + ".",
+    )
+    group.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="of process 0; auto: as the cluster says (Slurm, MPI, Kubernetes)",
+    )
+    group.add_argument("--num-processes", type=int, metavar="N", help="1: alone")
+    group.add_argument("--process-id", type=int, metavar="I", help="from 0")
+
+
+def job_of(options: argparse.Namespace) -> Job | None:
+    """Returns the job that this process belongs to; None if it is alone.
+
+    Raises:
+      ValueError: if some of what is needed is missing, or out of range.
+    """
+    found = {}
+    for name, variable in _VARIABLES.items():
+        value = getattr(options, name)
+        if value is None:
+            value = os.environ.get(variable)
+        if value is not None and name != "coordinator":
+            flag = f"--{name.replace('_', '-')} or {variable}"
+            try:
+                value = int(value)
+            except ValueError as error:
+                raise ValueError(f"{flag} must be an int, got {value!r}.") from error
+        found[name] = value
+    job = Job(**found)
+    if job.num_processes == 1:
+        return None
+    if job == Job():
+        return job if _on_tpu() else None
+    if job == Job("auto"):
+        return Job()
+    missing = [f"--{n.replace('_', '-')}" for n, v in found.items() if v is None]
+    if missing:
+        raise ValueError(
+            "Several processes need --coordinator, --num-processes and --process-id, "
+            f"or their variables; {', '.join(missing)} is missing."
+        )
+    if not 0 <= found["process_id"] < found["num_processes"]:
+        raise ValueError(
+            f"--process-id must be in [0, --num-processes = {job.num_processes}), got "
+            f"{job.process_id}."
+        )
+    if not found["coordinator"].rpartition(":")[2].isdecimal():
+        raise ValueError(f"--coordinator must be HOST:PORT, got {job.coordinator!r}.")
+    return job
+
+
+@contextlib.contextmanager
+def joined(job: Job) -> "Iterator[team.Rank]":
+    """Joins the job, in a child of `watch.run`, and introduces its parent to others."""
+    from rdt_jax.training import team
+
+    with watch.as_child() as (tell_parent, answers):
+        rank = team.join(*job)
+        tell_parent(
+            {"rank": rank.number, "processes": rank.processes, "host": rank.coordinator}
+        )
+        if rank.number == 0:
+            answer = next(answers)
+            team.tell("watch", f"{answer['port']} {answer['token']}")
+        else:
+            port, token = team.hear("watch").split()
+            tell_parent({"host": rank.coordinator, "port": int(port), "token": token})
+        yield rank
+        tell_parent({"ended": True})
+
+
+def _on_tpu() -> bool:
+    has_chips = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
+    return bool(has_chips) and importlib.util.find_spec("libtpu") is not None

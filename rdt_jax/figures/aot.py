@@ -1,0 +1,60 @@
+"""The table of `rdt aot`."""
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from rdt_jax.figures.cost import short
+from rdt_jax.training.aot import PerChip
+from rdt_jax.training.chips import Chip
+
+
+def table(found: PerChip, chip: Chip, title: str) -> Table:
+    """Builds the table of what one chip does."""
+    built = Table(
+        title=title,
+        title_style="bold",
+        title_justify="left",
+        show_header=False,
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    built.caption_justify = "left"
+    built.caption_style = "dim"
+    built.caption = Text(
+        "Per chip and update, compiled and not run. FLOPs by formula, without "
+        "recomputation; bytes and collectives of the compiled program, without the "
+        "updates that measure norms. At the least: the slowest of products, memory "
+        f"and links at their peaks ({short(chip.flops)}FLOP/s, "
+        f"{short(chip.bandwidth)}B/s, {short(chip.links)}B/s; {chip.source}). Small "
+        "products and short dispatches stay far above it; evaluations come on top."
+    )
+    built.add_column("what")
+    built.add_column("number", justify="right")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in found.collectives.items())
+    share = found.memory_bytes / chip.memory
+    for what, number in (
+        ("chips", str(found.chips)),
+        ("lanes on all chips", str(found.lanes)),
+        ("arguments", f"{short(found.argument_bytes)}B"),
+        ("temporary", f"{short(found.temporary_bytes)}B"),
+        ("code", f"{short(found.code_bytes)}B"),
+        ("share of its memory", f"{share:.1%}"),
+        ("FLOPs", short(found.flops)),
+        ("bytes moved", f"{short(found.moved_bytes)}B"),
+        ("collectives", kinds or "none"),
+        ("bytes of collectives", f"{short(found.collective_bytes)}B"),
+        ("time at the least", f"{_time(found.seconds)} ({found.bound})"),
+        ("budget at the least", _time(3600 * found.hours)),
+        ("compiled in", f"{found.compile_seconds:.1f} s"),
+    ):
+        built.add_row(what, number)
+    return built
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("h", 3600.0), ("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"

@@ -1,0 +1,377 @@
+"""What stands where inside a model, by effective depth, at the stages of its training.
+
+Lines are medians over seeds, bands reach from the lowest to the highest seed. Dotted
+lines stand between loops. Everything drawn is read from stored analyses.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import axes, lines, patches, ticker
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from rdt_jax.analysis import binding, questions, stages
+from rdt_jax.analysis import geometry as geometries
+from rdt_jax.analysis import lens as lenses
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.runs import Run
+from rdt_jax.analysis.stages import Seen
+from rdt_jax.figures import page
+from rdt_jax.figures.grokking import SPLIT_COLORS, SPLIT_NAMES
+
+DEPTH = "effective depth (blocks run so far)"
+BAND = (
+    "Median over seeds; band: lowest to highest seed; n: seeds with this checkpoint. "
+    "Dotted: between two loops."
+)
+STYLES = ("-", (0, (4, 2)))  # of the two quantities in a panel
+
+# Rows of questions in a map of patching: (stage, group).
+MAPS = (("id", "id"), ("end", "id"), ("end", "ood"))
+
+Draw = Callable[[axes.Axes, Sequence[Seen]], None]
+
+
+def lens(members: Sequence[Run]) -> Figure:
+    """Draws the accuracy of bridge and target by effective depth.
+
+    One row of panels per model, one column per stage, as Kohli et al. (2026),
+    arXiv:2604.07822, Figure 4.
+
+    Args:
+      members: runs of one study, with their stored lens.
+
+    Raises:
+      ValueError: if there is no run.
+    """
+    handles: list[Any] = [
+        lines.Line2D([], [], lw=2, color=SPLIT_COLORS[group], label=SPLIT_NAMES[group])
+        for group in questions.GROUPS
+    ]
+    names = ("bridge at r1", "target at the answer")
+    handles += _styles(names)
+
+    def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
+        for group, name in enumerate(questions.GROUPS):
+            for style, read in zip(
+                STYLES, (lenses.bridge_at_r1, lenses.target_at_answer), strict=True
+            ):
+                curves = [read(s.result)[group] for s in seen]
+                _draw_band(panel, curves, SPLIT_COLORS[name], style)
+
+    return _by_stage(
+        members,
+        "lens",
+        draw,
+        title=f"What can be decoded on the way: {_task(members)}",
+        notes=(
+            "Share of two-hop questions h r1 r2 whose bridge, or target, ranks first "
+            "among all words: final norm and output matrix on every state.",
+            BAND,
+        ),
+        handles=handles,
+        ylabel="accuracy",
+    )
+
+
+def attention(members: Sequence[Run]) -> Figure:
+    """Draws the weight that the two hops' queries give to their sources, by block.
+
+    Args:
+      members: runs of one study, with their stored binding.
+
+    Raises:
+      ValueError: if there is no run.
+    """
+    hops = {"r1 attends to h": "#0072b2", "the answer attends to r1": "#d55e00"}
+    handles: list[Any] = [
+        lines.Line2D([], [], lw=2, color=color, label=name)
+        for name, color in hops.items()
+    ]
+    handles += _styles(("ID questions", "OOD questions"))
+
+    def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
+        for hop, color in enumerate(hops.values()):
+            for style, name in zip(STYLES, ("id", "ood"), strict=True):
+                group = questions.GROUPS.index(name)
+                curves = [
+                    binding.retrieval(s.result)[hop][group].max(axis=-1) for s in seen
+                ]
+                _draw_band(panel, curves, color, style, first=1)
+
+    return _by_stage(
+        members,
+        "binding",
+        draw,
+        title=f"Who attends to whom: {_task(members)}",
+        notes=(
+            "Mean attention weight of the head that gives the most, of every block in "
+            "the order in which they run.",
+            BAND,
+        ),
+        handles=handles,
+        ylabel="attention weight",
+        label="block of the pass, from 1",
+    )
+
+
+def geometry(members: Sequence[Run]) -> Figure:
+    """Draws how near the state at r1 is to the embedding of its bridge, by depth.
+
+    Args:
+      members: runs of one study, with their stored geometry.
+
+    Raises:
+      ValueError: if there is no run.
+    """
+    handles: list[Any] = [
+        lines.Line2D([], [], lw=2, color=SPLIT_COLORS[group], label=SPLIT_NAMES[group])
+        for group in questions.GROUPS
+    ]
+
+    def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
+        for group, name in enumerate(questions.GROUPS):
+            curves = [geometries.alignment(s.result)[group] for s in seen]
+            _draw_band(panel, curves, SPLIT_COLORS[name], STYLES[0])
+
+    return _by_stage(
+        members,
+        "geometry",
+        draw,
+        title=f"Is a retrieved bridge its entity: {_task(members)}",
+        notes=(
+            "Mean cosine of the state at r1 with the bridge's embedding, less that "
+            "with all other entities; states and embeddings centered.",
+            BAND,
+        ),
+        handles=handles,
+        ylabel="alignment (cosine)",
+        bottom=-0.15,
+    )
+
+
+def patching(members: Sequence[Run]) -> Figure:
+    """Draws maps of what a restored state recovers: one row of panels per model.
+
+    As Kohli et al. (2026), arXiv:2604.07822, Figure 11, for all positions.
+
+    Args:
+      members: runs of one study, with their stored patching.
+
+    Raises:
+      ValueError: if there is no run.
+    """
+    models = stages.models(members)
+    figure, panels = page.make(
+        len(models),
+        len(MAPS),
+        title=f"Which states bring the answer back: {_task(members)}",
+        notes=(
+            "h and r1 are replaced, then one state of the clean pass is restored. "
+            "Color: share with the clean answer again (median over seeds). Dotted: "
+            "between loops.",
+            "Only questions that the clean pass answers and the corrupted does not; "
+            "n: seeds, and questions of the seed with the fewest.",
+        ),
+        handles=[patches.Patch(fc="#f0f0f0", ec=page.RULE, label="no such question")],
+        label="effective depth of the restored state (blocks run before it)",
+        height=0.85,
+        gap=0.22,
+        right=1.0,
+        titled=True,
+    )
+    for row, ((loops, blocks), runs) in zip(panels, models.items(), strict=True):
+        for panel, (stage, group) in zip(row, MAPS, strict=True):
+            seen = stages.look(runs, "patching", stage)
+            index = questions.GROUPS.index(group)
+            title = f"{stages.NAMES[stage]}: {SPLIT_NAMES[group]}"
+            rows = [int(s.result.rows[index]) for s in seen if s.result.rows[index]]
+            if rows:
+                title += f"; n = {len(rows)}, {min(rows)}"
+            panel.set_title(title, fontsize=page.SMALL)
+            _draw_map(panel, seen, index, loops, blocks)
+        page.label_row(row[-1], stages.model_name(loops, blocks))
+    _draw_colorbar(figure, [row[-1] for row in panels])
+    return figure
+
+
+def table(members: Sequence[Run]) -> Table:
+    """Builds the table of a study: one row per model and stage, medians over seeds.
+
+    Args:
+      members: runs of one study, with their stored analyses.
+    """
+    found = Table(
+        title=f"OOD questions inside: {_task(members)}",
+        caption=(
+            "Medians over seeds, each the largest over effective depths, on OOD "
+            "questions; recovered: by a clean state at r1; - where no seed has it."
+        ),
+        caption_justify="left",
+        title_style="bold",
+        caption_style="dim",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    found.add_column("model")
+    found.add_column("stage")
+    for name in ("seeds", "bridge\nat r1", "target", "recovered", "alignment"):
+        found.add_column(name, justify="right")
+    ood = questions.GROUPS.index("ood")
+    first = questions.FIRST
+    reads: dict[str, list[Callable[[Any], np.ndarray]]] = {
+        "lens": [
+            lambda x: lenses.bridge_at_r1(x)[ood],
+            lambda x: lenses.target_at_answer(x)[ood],
+        ],
+        "patching": [lambda x: x.recovered[ood, 1:, first]],
+        "geometry": [lambda x: geometries.alignment(x)[ood]],
+    }
+    for index, ((loops, blocks), runs) in enumerate(stages.models(members).items()):
+        if index:
+            found.add_section()
+        for stage in stages.STAGES:
+            seeds, entries = 0, []
+            for what, functions in reads.items():
+                seen = stages.look(runs, what, stage)
+                seeds = max(seeds, len(seen))
+                for read in functions:
+                    best = [read(s.result).max() for s in seen]
+                    known = [b for b in best if np.isfinite(b)]
+                    entries.append(f"{np.median(known):.2f}" if known else "-")
+            name = stages.model_name(loops, blocks) if stage == "memorized" else ""
+            found.add_row(name, stages.NAMES[stage], str(seeds), *entries)
+    return found
+
+
+def _by_stage(
+    members: Sequence[Run],
+    what: str,
+    draw: Draw,
+    *,
+    title: str,
+    notes: Sequence[str],
+    handles: Sequence[Any],
+    ylabel: str,
+    label: str = DEPTH,
+    bottom: float = -0.04,
+) -> Figure:
+    """Draws one row of panels per model and one column per stage."""
+    models = stages.models(members)
+    figure, panels = page.make(
+        len(models),
+        len(stages.STAGES),
+        title=title,
+        notes=notes,
+        handles=handles,
+        label=label,
+        titled=True,
+        height=1.2,
+    )
+    for row, ((loops, blocks), runs) in zip(panels, models.items(), strict=True):
+        for panel, stage in zip(row, stages.STAGES, strict=True):
+            seen = stages.look(runs, what, stage)
+            panel.set_title(
+                stages.NAMES[stage] if row is panels[0] else "", fontsize=page.TEXT
+            )
+            panel.set_ylim(bottom, 1.04)
+            panel.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+            first = 1 if what == "binding" else 0
+            panel.set_xlim(first - 0.3, loops * blocks + 0.3)
+            panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+            panel.tick_params(labelbottom=True)
+            panel.grid(True, axis="y", color="#ececec", lw=0.6)
+            panel.set_axisbelow(True)
+            _draw_loops(panel, loops, blocks, first / 2)
+            if not seen:
+                page.write_in(panel, "no run with this analysis")
+                continue
+            draw(panel, seen)
+            panel.text(
+                0.02, 0.93, f"n = {len(seen)}", transform=panel.transAxes, va="top",
+                fontsize=page.SMALL, color=page.FAINT,
+            )  # fmt: skip
+        row[0].set_ylabel(ylabel, fontsize=page.TEXT)
+        page.label_row(row[-1], stages.model_name(loops, blocks))
+    return figure
+
+
+def _draw_band(
+    panel: axes.Axes, curves: Sequence[np.ndarray], color: str, style: Any, first=0
+) -> None:
+    known = [curve for curve in curves if np.isfinite(curve).all()]
+    if not known:
+        return
+    depth = first + np.arange(len(known[0]))
+    low, high = np.min(known, axis=0), np.max(known, axis=0)
+    panel.fill_between(depth, low, high, color=color, alpha=0.15, lw=0, zorder=2)
+    middle = np.median(known, axis=0)
+    panel.plot(depth, middle, color=color, ls=style, lw=1.6, marker=".", zorder=3)
+
+
+def _draw_loops(panel: axes.Axes, loops: int, blocks: int, shift: float) -> None:
+    for loop in range(1, loops):
+        panel.axvline(loop * blocks + shift, color=page.FAINT, lw=0.8, ls=":", zorder=1)
+
+
+def _draw_map(
+    panel: axes.Axes, seen: Sequence[Seen], group: int, loops: int, blocks: int
+) -> None:
+    counted = [s for s in seen if s.result.rows[group]]
+    length = max((s.result.recovered.shape[2] for s in seen), default=3)
+    names = questions.TOKENS[:length]
+    panel.set_xlim(-0.5, loops * blocks - 0.5)
+    panel.set_ylim(length - 0.5, -0.5)
+    panel.set_yticks(range(length), names)
+    panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    panel.tick_params(length=0, labelbottom=True)
+    panel.set_facecolor("#f0f0f0")
+    if not counted:
+        page.write_in(
+            panel, "no such question" if seen else "no run with this analysis"
+        )
+        return
+    shares = np.median([s.result.recovered[group] for s in counted], axis=0)  # [E, T]
+    panel.imshow(shares.T, cmap=_palette(), vmin=0, vmax=1, aspect="auto")
+    for depth, column in enumerate(shares):
+        for position, share in enumerate(column):
+            if loops * blocks <= 8:
+                color = matplotlib.colors.to_hex(_palette()(share))
+                panel.text(
+                    depth, position, f"{share:.2f}".lstrip("0") or "0", ha="center",
+                    va="center", fontsize=page.SMALL - 1, color=page.ink_on(color),
+                )  # fmt: skip
+    _draw_loops(panel, loops, blocks, -0.5)
+
+
+def _palette() -> Any:
+    return matplotlib.colormaps["Blues"]
+
+
+def _draw_colorbar(figure: Figure, column: Sequence[axes.Axes]) -> None:
+    low, high = column[-1].get_position(), column[0].get_position()
+    scale = figure.add_axes(
+        (low.x1 + 0.32 / page.WIDTH, low.y0, 0.11 / page.WIDTH, high.y1 - low.y0)
+    )
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _palette()), cax=scale)
+    bar.outline.set_visible(False)
+    scale.tick_params(labelsize=page.SMALL, length=2, color=page.RULE)
+    scale.set_ylabel("share recovered", fontsize=page.SMALL, color=page.INK)
+
+
+def _styles(names: Sequence[str]) -> list[Any]:
+    return [
+        lines.Line2D([], [], lw=1.6, color=page.INK, ls=style, label=name)
+        for style, name in zip(STYLES, names, strict=True)
+    ]
+
+
+def _task(members: Sequence[Run]) -> str:
+    return run_folders.shared_value(members, "task.name").replace("_", " ")

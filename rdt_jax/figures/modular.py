@@ -1,0 +1,234 @@
+"""Modular addition: times against a number, and progress measures over training.
+
+Step axes are logarithmic and begin after step 0, which is therefore not shown.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import axes, lines, ticker
+from matplotlib.figure import Figure
+
+from rdt_jax.analysis import fourier, grokking
+from rdt_jax.analysis.laws import PowerLaw
+from rdt_jax.figures import page
+from rdt_jax.figures.grokking import EVENT_NAMES, SPLIT_COLORS
+from rdt_jax.training import phases
+
+# Apart from the splits' colors for every common color vision, and in gray.
+RESTRICTED, EXCLUDED = "#009e73", "#e69f00"
+
+_TRAIN, _ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
+_DASHED = (0, (4, 2))
+_ROWS = ("accuracy", "loss, nats", "excluded loss\nper key, nats", "Gini", "squared L2")
+
+
+class Followed(NamedTuple):
+    """One run whose progress is drawn.
+
+    Attributes:
+      label: heading of its column, such as `R = 2 loops`.
+      progress: its measures.
+      completed: event -> updates to its completion; None if it did not complete.
+    """
+
+    label: str
+    progress: fourier.Progress
+    completed: Mapping[str, int | None]
+
+
+def times_by_value(
+    times: Mapping[str, Mapping[float, np.ndarray]],
+    *,
+    budget: float,
+    title: str,
+    notes: Sequence[str],
+    label: str,
+    is_log: bool,
+    laws: Mapping[str, PowerLaw],
+) -> Figure:
+    """Draws updates to phases against a number, a dot per run.
+
+    A censored run is an open triangle at the budget; the bar of a value is the median
+    of its runs, and is left out where that is censored.
+
+    Args:
+      times: event -> value -> [N], updates; inf where censored.
+      budget: updates after which a time is censored.
+      title: one line; what is measured, on which task.
+      notes: lines below it; how it was measured.
+      label: of the number, with its unit.
+      is_log: whether its axis is logarithmic.
+      laws: event -> power law to be drawn as a line.
+
+    Raises:
+      ValueError: if there is no time.
+    """
+    values = sorted({value for each in times.values() for value in each})
+    if not values:
+        raise ValueError("At least one value with times is drawn, got none.")
+    color_of = lambda event: SPLIT_COLORS[phases.EVENTS[event]]
+    handles: list[Any] = [
+        lines.Line2D(
+            [], [], ls="", marker="o", color=color_of(event), label=EVENT_NAMES[event]
+        )
+        for event in times
+    ]
+    mark: dict[str, Any] = {"ls": "", "color": page.INK}
+    handles += [
+        lines.Line2D([], [], marker="_", mew=2, ms=12, **mark, label="median"),
+        lines.Line2D([], [], marker="^", mfc="white", **mark, label="not in budget"),
+    ]
+    if laws:
+        handles.append(
+            lines.Line2D([], [], color=page.INK, lw=1.2, ls="--", label="power law")
+        )
+    figure, ((panel,),) = page.make(
+        1, 1, title=title, notes=notes, handles=handles, label="", height=2.9
+    )
+    panel.set_yscale("log")
+    if is_log:
+        panel.set_xscale("log")
+        width = np.log(values[-1] / values[0]) or 1.0
+        beside = lambda value, share: value * np.exp(share * width)
+    else:
+        width = (values[-1] - values[0]) or 1.0
+        beside = lambda value, share: value + share * width
+    for event, offset in zip(times, (-0.008, 0.008), strict=False):
+        style: dict[str, Any] = {"ls": "", "color": color_of(event), "ms": 5}
+        for value, found in times[event].items():
+            known = found[np.isfinite(found)]
+            at = beside(value, offset)
+            panel.plot(np.full(known.size, at), known, "o", alpha=0.55, mew=0, **style)
+            late = found.size - known.size
+            if late:
+                panel.plot([at] * late, [budget] * late, "^", mfc="white", **style)
+            if np.isfinite(np.median(found)):
+                panel.plot([at], [np.median(found)], "_", **style | {"ms": 15}, mew=2)
+        law = laws.get(event)
+        if law is not None and np.isfinite(law.scale):
+            x = np.geomspace(values[0], values[-1], 50)
+            y = law.scale * x**-law.exponent
+            shown = y <= budget
+            panel.plot(x[shown], y[shown], "--", lw=1.2, color=color_of(event))
+    panel.axhline(budget, color=page.RULE, lw=0.8, zorder=0)
+    panel.set_xlim(beside(values[0], -0.06), beside(values[-1], 0.06))
+    panel.xaxis.set_major_locator(ticker.FixedLocator(values))
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.xaxis.set_minor_locator(ticker.NullLocator())
+    panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    panel.yaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
+    panel.yaxis.set_minor_formatter(ticker.NullFormatter())
+    panel.grid(True, color="#ececec", lw=0.6)
+    panel.set_axisbelow(True)
+    panel.set_xlabel(label, fontsize=page.TEXT)
+    panel.set_ylabel("updates, log scale", fontsize=page.TEXT)
+    return figure
+
+
+def progress(
+    followed: Sequence[Followed], *, title: str, notes: Sequence[str], chance: float
+) -> Figure:
+    """Draws the progress measures of some runs, one column each, one row per measure.
+
+    Reference: Nanda et al. (2023), arXiv:2301.05217, its progress measures.
+
+    Args:
+      followed: the runs, all read out after the last loop.
+      title: one line; on which task.
+      notes: lines below it; how it was measured.
+      chance: loss of a uniform guess, nats, drawn as a line.
+
+    Raises:
+      ValueError: if there is no run.
+    """
+    if not followed:
+        raise ValueError("At least one run is followed, got none.")
+    train, id_ = SPLIT_COLORS["train"], SPLIT_COLORS["id"]
+    handles: list[Any] = [
+        lines.Line2D([], [], lw=1.8, color=color, label=label)
+        for color, label in (
+            (train, "train"),
+            (id_, "ID"),
+            (RESTRICTED, "ID, key frequencies alone"),
+            (EXCLUDED, "train, without them"),
+        )
+    ]
+    handles += [
+        lines.Line2D([], [], lw=1.4, color=page.INK, label="embedding"),
+        lines.Line2D([], [], lw=1.4, color=page.INK, ls=_DASHED, label="logits"),
+    ]
+    figure, panels = page.make(
+        len(_ROWS),
+        len(followed),
+        title=title,
+        notes=notes,
+        handles=handles,
+        label=page.STEP_LABEL,
+        height=1.15,
+        gap=0.3,
+    )
+    for row, name in zip(panels, _ROWS, strict=True):
+        row[0].set_ylabel(name, fontsize=page.SMALL)
+    for column, run in enumerate(followed):
+        is_last = column == len(followed) - 1
+        _draw_column([row[column] for row in panels], run, chance, is_last)
+    return figure
+
+
+def _draw_column(
+    panels: Sequence[axes.Axes], run: Followed, chance: float, is_last: bool
+) -> None:
+    found = run.progress
+    shown = found.step > 0
+    step = found.step[shown]
+    accuracy, loss, per_key, gini, weights = panels
+    for panel in panels:
+        page.use_steps(panel, step[0], step[-1])
+        for event, at in run.completed.items():
+            if at is not None:
+                color = SPLIT_COLORS[phases.EVENTS[event]]
+                panel.axvline(at, color=color, lw=0.9, ls=":", zorder=1)
+    accuracy.set_title(run.label, fontsize=page.TEXT)
+
+    def draw(panel: axes.Axes, values: np.ndarray, color: str, **style: Any) -> None:
+        panel.plot(step, values, marker=".", ms=3, lw=1.5, color=color, **style)
+
+    def last(values: np.ndarray) -> np.ndarray:  # After the last loop.
+        return values[shown, -1]
+
+    train, id_ = SPLIT_COLORS["train"], SPLIT_COLORS["id"]
+    draw(accuracy, last(found.accuracy)[:, _TRAIN], train)
+    draw(accuracy, last(found.accuracy)[:, _ID], id_)
+    accuracy.set_ylim(-0.05, 1.05)
+    draw(loss, last(found.loss)[:, _TRAIN], train)
+    draw(loss, last(found.loss)[:, _ID], id_)
+    draw(loss, last(found.restricted_loss)[:, _ID], RESTRICTED)
+    draw(loss, last(found.excluded_loss)[:, _TRAIN], EXCLUDED)
+    loss.set_yscale("log")
+    page.draw_level(loss, chance, "chance" if is_last else "")
+    for index in np.flatnonzero(found.is_key):
+        values = last(found.excluded_by_frequency)[:, index]
+        draw(per_key, values, EXCLUDED, alpha=0.7)
+        _name_end(per_key, values[-1], f"k={index + 1}")
+    if not found.is_key.any():
+        page.write_in(per_key, "no key frequency at the end")
+    draw(gini, found.embedding_gini[shown], page.INK)
+    draw(gini, last(found.gini), page.INK, linestyle=_DASHED)
+    gini.set_ylim(0, 1)
+    draw(weights, found.sum_squared_weights[shown], page.INK)
+
+
+def _name_end(panel: axes.Axes, value: float, text: str) -> None:
+    """Writes the name of a line at its end, inside the panel."""
+    panel.annotate(
+        text,
+        (1, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, 2),
+        textcoords="offset points",
+        fontsize=6.5,
+        color=page.FAINT,
+        ha="right",
+    )

@@ -1,0 +1,178 @@
+"""What a training chunk costs on TPU chips, told by their compiler on any machine.
+
+The compiler is the real one (libtpu); nothing is run. Bytes, memory and collectives are
+read off the compiled program, FLOPs come from the formulas of `models/cost.py`.
+"""
+
+import functools
+import importlib.util
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+
+from rdt_jax import sharding, tasks
+from rdt_jax.models import cost, presets
+from rdt_jax.tasks import Table
+from rdt_jax.training import chips, hlo, step
+
+
+class PerChip(NamedTuple):
+    """What one chip of a slice does, per update where nothing else is said.
+
+    Attributes:
+      chips: of the mesh.
+      lanes: S, of the pack on all chips.
+      argument_bytes: of state, rows and lanes, for the whole dispatch.
+      temporary_bytes: beside them, at the most.
+      code_bytes: of the program.
+      flops: of the lanes' updates at the least, shared evenly; no recomputation.
+      moved_bytes: to and from main memory.
+      collectives: kind -> how many.
+      collective_bytes: of their results.
+      seconds: of the slowest of products, memory and links, each at its peak; so many
+        pass at the least.
+      bound: which of them that is: `products`, `memory` or `links`.
+      hours: the whole budget of updates at that speed, without evaluations.
+      compile_seconds: of the compiler, on this machine.
+    """
+
+    chips: int
+    lanes: int
+    argument_bytes: int
+    temporary_bytes: int
+    code_bytes: int
+    flops: float
+    moved_bytes: int
+    collectives: Mapping[str, int]
+    collective_bytes: int
+    seconds: float
+    bound: str
+    hours: float
+    compile_seconds: float
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of main memory, that a chip needs."""
+        return self.argument_bytes + self.temporary_bytes + self.code_bytes
+
+
+def devices_of(topology: str) -> Sequence[Any]:
+    """Returns the chips of a topology that is not there.
+
+    Raises:
+      ValueError: if libtpu is not installed, or knows no such topology.
+    """
+    chips.of_topology(topology)
+    if importlib.util.find_spec("libtpu") is None:
+        raise ValueError(
+            "The TPU compiler is not installed; `pip install -e '.[tpu]' -c "
+            "constraints.txt` brings it, or `make aot` in an environment of its own."
+        )
+    from jax.experimental import topologies
+
+    # There is no TPU to ask what it is, and libtpu complains at length.
+    for name, value in (
+        ("TPU_SKIP_MDS_QUERY", "1"),
+        ("TPU_WORKER_HOSTNAMES", "localhost"),
+        ("TPU_ACCELERATOR_TYPE", topology.replace(":", "-")),
+        ("TF_CPP_MIN_LOG_LEVEL", "3"),
+    ):
+        os.environ.setdefault(name, value)
+    try:
+        described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+    except Exception as error:
+        raise ValueError(
+            f"--topology {topology} is none that the TPU compiler knows: {error}"
+        ) from error
+    return described.devices
+
+
+def compile_chunk(
+    pack: Sequence[ml_collections.ConfigDict], axes: sharding.Axes, topology: str
+) -> PerChip:
+    """Compiles the training chunk of a pack for a topology.
+
+    Args:
+      pack: configs of the lanes, valid.
+      axes: of the mesh; they use as many chips as their product.
+      topology: such as `v5e:4x4`.
+
+    Raises:
+      ValueError: as `devices_of`; if the topology has fewer chips than the mesh; if
+        the program does not fit into a chip.
+    """
+    chip, devices = chips.of_topology(topology), devices_of(topology)
+    number = int(np.prod(axes))
+    if number > len(devices):
+        raise ValueError(
+            f"--mesh needs {number} chips, --topology {topology} has {len(devices)}."
+        )
+    config, table = pack[0], tasks.make_table(pack[0])
+    mesh = sharding.mesh_of(axes, devices[:number])
+    begin = time.perf_counter()
+    try:
+        compiled = _lower(pack, table, mesh).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise ValueError(
+            f"{len(pack)} lanes of this run do not fit into the memory of {topology} "
+            f"on this mesh; model.remat = full, fewer lanes or more chips need less. "
+            f"The compiler says: {str(error)[:300]}"
+        ) from error
+    compile_seconds = time.perf_counter() - begin
+    memory = compiled.memory_analysis()
+    traffic = hlo.traffic(compiled.as_text())
+    flops = len(pack) * _update_flops(config, table) / number
+    bounds = {
+        "products": flops / chip.flops,
+        "memory": traffic.bytes / chip.bandwidth,
+        "links": traffic.collective_bytes / chip.links,
+    }
+    bound = max(bounds, key=bounds.__getitem__)
+    return PerChip(
+        chips=number,
+        lanes=len(pack),
+        argument_bytes=memory.argument_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+        code_bytes=memory.generated_code_size_in_bytes,
+        flops=flops,
+        moved_bytes=traffic.bytes,
+        collectives=traffic.collectives,
+        collective_bytes=traffic.collective_bytes,
+        seconds=bounds[bound],
+        bound=bound,
+        hours=bounds[bound] * config.num_steps / 3600,
+        compile_seconds=compile_seconds,
+    )
+
+
+def _lower(pack, table: Table, mesh: jax.sharding.Mesh):
+    """Lowers the training chunk, with shapes for arrays."""
+    program, lanes = step.build(pack, table, mesh=mesh), step.make_lanes(pack)
+    everywhere = jax.sharding.NamedSharding(mesh, sharding.EVERYWHERE)
+    state = jax.eval_shape(program.init, lanes)
+    chunk = program.train_chunk
+    return chunk.func.lower(
+        *chunk.args,
+        sharding.place(state, sharding.layout(state, mesh)),
+        sharding.place(lanes, everywhere),
+        sharding.place(np.int32(0), everywhere),
+        **chunk.keywords,
+    )
+
+
+def _update_flops(config: ml_collections.ConfigDict, table: Table) -> float:
+    per_row = functools.partial(
+        cost.training_flops,
+        presets.model_config(config, table),
+        config.recurrence,
+        length=table.tokens.shape[1],
+        num_answers=table.targets.shape[1],
+    )
+    return config.batch_size * sum(per_row())

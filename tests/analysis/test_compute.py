@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from rdt_jax import tasks
+from rdt_jax.analysis import compute
+from rdt_jax.models import cost, presets
+from tests import fake_depth, fake_runs
+
+
+def _update(run, length):
+    """Operations of one update of a run on rows of `length` tokens, by hand."""
+    model = presets.model_config(run.config, tasks.make_table(run.config))
+    found = cost.passes(model, num_loops=run.num_loops, length=length, num_answers=1)
+    return run.config.batch_size * (found.forward + found.backward)
+
+
+def test_operations_are_those_of_the_stages_that_were_trained():
+    run = fake_depth.make(passed={2: 1_000, 3: 1_500}, loops=3)
+    found = compute.training_flops(run)
+    steps = np.array([row["step"] for row in run.metrics])
+    assert found[0] == 0
+    assert found[steps == 1_000] == 1_000 * _update(run, 4)  # head, r, r, <a>
+    # Three and four hops are 5 and 6 tokens, and share the program of 6.
+    assert found[-1] - found[steps == 1_000] == 3_000 * _update(run, 6)
+
+
+def test_operations_grow_with_the_loops():
+    shallow, deep = (fake_depth.make(passed={}, loops=loops) for loops in (2, 4))
+    ratio = compute.training_flops(deep)[-1] / compute.training_flops(shallow)[-1]
+    assert 1.9 < ratio < 2.0  # Two loops more, but one readout.
+
+
+def test_a_run_without_a_curriculum_has_one_price_for_all_updates():
+    run = fake_runs.make(jumps={"train": 0, "id": 30, "ood": 60})
+    found = compute.curve(run, "ood")
+    assert found.flops[-1] == pytest.approx(fake_runs.BUDGET * _update(run, 3))
+    assert found.accuracy[0] == 0 and found.accuracy[-1] == 1
+
+
+def curve(*points):
+    flops, accuracy = zip(*points, strict=True)
+    return compute.Curve(np.array(flops, float), np.array(accuracy, float))
+
+
+def test_the_best_depth_depends_on_the_budget():
+    cells = {
+        1: [curve((1, 0.2), (2, 0.4), (4, 0.4), (8, 0.4))],
+        4: [curve((4, 0.1), (8, 0.9))],
+    }
+    small, middle, large = compute.best_by_budget(cells, [2, 4, 8])
+    assert (small.best, small.accuracy) == (1, {1: 0.4})
+    assert (middle.best, middle.accuracy) == (1, {1: 0.4, 4: 0.1})
+    assert (large.best, large.accuracy) == (4, {1: 0.4, 4: 0.9})
+
+
+def test_a_run_that_ended_early_says_nothing_of_a_larger_budget():
+    cells = {1: [curve((1, 0.2), (2, 0.4))], 2: [curve((2, 0.3), (8, 0.3))]}
+    (found,) = compute.best_by_budget(cells, [8])
+    assert found.accuracy == {2: 0.3}
+    solved = {1: [curve((1, 0.2), (2, 1.0))]}
+    assert compute.best_by_budget(solved, [8])[0].accuracy == {1: 1.0}
+
+
+def test_what_was_reached_and_lost_was_reached():
+    cells = {1: [curve((1, 0.8), (2, 0.4))]}
+    assert compute.best_by_budget(cells, [2])[0].accuracy == {1: 0.8}
+
+
+def test_the_median_is_over_runs_and_no_budget_is_below_the_first_evaluation():
+    cells = {1: [curve((2, a), (4, a)) for a in (0.1, 0.2, 0.9)]}
+    assert compute.best_by_budget(cells, [1]) == []
+    (found,) = compute.best_by_budget(cells, [4])
+    assert (found.accuracy, found.runs) == ({1: 0.2}, 3)

@@ -1,0 +1,110 @@
+"""Parents of ranks: the first cause is named by all of them, whatever ends after it."""
+
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+RANK = pathlib.Path(__file__).with_name("rank.py")
+PARENT = "import sys; from rdt_jax.cli import watch; sys.exit(watch.run(sys.argv[1:]))"
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a parent for each way in which a rank ends; they are ended at the end."""
+    parents = []
+
+    def start(*ways):
+        shared = str(tmp_path / "shared")
+        for number, way in enumerate(ways):
+            rank = (str(RANK), str(number), str(len(ways)), shared, *way.split())
+            parents.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", PARENT, sys.executable, *rank],
+                    cwd=ROOT, stderr=subprocess.PIPE, text=True,
+                )
+            )  # fmt: skip
+        return parents
+
+    yield start
+    for parent in parents:
+        parent.kill()
+        parent.communicate()
+
+
+def ends(parents):
+    """Returns the exit codes, and what was said, once all have ended."""
+    said = [parent.communicate(timeout=40)[1] for parent in parents]
+    return [parent.returncode for parent in parents], said
+
+
+def wait_for(path):
+    limit = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_ranks_that_end_are_well(start):
+    codes, said = ends(start("end .3", "end_with_rank_0", "end_with_rank_0 .5"))
+    assert codes == [0, 0, 0]
+    assert said == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("ways", "named"),
+    [
+        (("abort .4", "kill .2", "abort .3"), r"rank 1 of 3 .* was killed by SIGKILL"),
+        # That of rank 0, which the others find out by failing, one even before it.
+        (("kill .3", "exit_3 .2", "abort .3"), r"rank 0 of 3 .* was killed by SIGKILL"),
+        (
+            ("stay", "stay", "fail .2"),
+            r"rank 2 of 3 .* failed: ValueError: a bad table",
+        ),
+        (("stay", "exit_3 .2", "stay"), r"rank 1 of 3 .* ended with exit code 3"),
+    ],
+)
+def test_the_first_cause_is_named_by_every_parent(start, ways, named):
+    codes, said = ends(start(*ways))
+    assert codes == [1, 1, 1]
+    for words in said:
+        assert re.search(named, words)
+        assert words.count("\n") == 1
+
+
+@pytest.mark.parametrize("gone", [0, 2])
+def test_a_parent_that_is_gone_is_named_by_the_others(start, tmp_path, gone):
+    parents = start("stay", "stay", "stay")
+    for number in range(3):
+        wait_for(tmp_path / f"stays-{number}")
+    time.sleep(0.3)  # They get to know each other.
+    parents.pop(gone).kill()
+    codes, said = ends(parents)
+    assert codes == [1, 1]
+    for words in said:
+        assert f"rank {gone} of 3" in words
+        assert "is gone, and so is its parent" in words
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+def test_a_parent_that_is_asked_to_stop_asks_rank_0(start, tmp_path, asked):
+    parents = start("stay", "end_with_rank_0", "end_with_rank_0")
+    wait_for(tmp_path / "stays-0")
+    time.sleep(0.3)  # The other ranks get to know their parents.
+    parents[asked].send_signal(signal.SIGTERM)
+    codes, said = ends(parents)
+    assert codes == [0, 0, 0]
+    assert said == ["", "", ""]
+
+
+def test_a_rank_that_ends_before_it_joined_gives_its_exit_code():
+    ended = subprocess.run(
+        [sys.executable, "-c", PARENT, sys.executable, "-c", "raise SystemExit(2)"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (2, "")

@@ -1,0 +1,109 @@
+import pytest
+from rich.console import Console
+
+from rdt_jax import config as configs
+from rdt_jax.analysis import stored
+from tests import fake_depth
+
+CLAIMS = ("accurate", "grows", "grows_more")
+
+
+@pytest.fixture(scope="module")
+def study(root):
+    return configs.load_module(root / "experiments/halting/study.py", "study")
+
+
+@pytest.fixture
+def keep(monkeypatch):
+    kept = {}
+    monkeypatch.setattr(stored, "load", lambda run, what, name: kept.get(run.run_id))
+    return kept
+
+
+def run(learned, loops, **options):
+    passed = {k: 500 * k for k in range(2, learned + 1)}
+    return fake_depth.make(passed=passed, loops=loops, **options)
+
+
+def rules(kl, both, accuracy=lambda k, r: float(r >= k)):
+    return fake_depth.stopped({"kl": kl, "kl_entropy": both}, accuracy)
+
+
+def judge(study, *members):
+    return dict(zip(CLAIMS, study.claims(members), strict=True))
+
+
+def test_the_runs_are_those_of_depth_extrapolation(study, root):
+    path = root / "experiments/depth_extrapolation/study.py"
+    other = configs.load_module(path, "study")
+    assert study.CONFIG == other.CONFIG
+    assert study.sweep("cpu_long") == other.sweep("cpu_long")
+
+
+def test_a_rule_that_waits_for_the_answer_is_better(study, keep):
+    """Each hop takes a loop; KL stops after two, KL and entropy when it is done."""
+    member = run(5, 5)
+    keep[member.run_id] = rules(lambda k: 2, lambda k: k)
+    found = judge(study, member)
+    assert {name: claim.holds for name, claim in found.items()} == {
+        "accurate": True, "grows": True, "grows_more": True,
+    }  # fmt: skip
+    assert "1.00 against 0.25" in found["accurate"].measured
+    assert "2.0 on 2 hops, 5.0 on 5" in found["grows"].measured
+    assert "3.0 against 0.0" in found["grows_more"].measured
+
+
+def test_a_rule_that_overthinks_is_worse(study, keep):
+    member = run(5, 5)
+    keep[member.run_id] = rules(lambda k: 5, lambda k: 9, lambda k, r: float(r < 7))
+    found = judge(study, member)
+    assert (
+        found["accurate"].holds is False and "less: R = 5" in found["accurate"].measured
+    )
+    assert found["grows"].holds is False
+    assert found["grows_more"].holds is False
+
+
+def test_loops_may_grow_less_than_by_kl(study, keep):
+    member = run(5, 5)
+    keep[member.run_id] = rules(lambda k: 2 * k, lambda k: 3 + k)
+    found = judge(study, member)
+    assert found["grows"].holds is True
+    assert found["grows_more"].holds is False
+
+
+def test_rules_that_answer_alike_decide_nothing(study, keep):
+    member = run(5, 5)
+    keep[member.run_id] = rules(lambda k: k, lambda k: k + 1)
+    found = judge(study, member)["accurate"]
+    assert found.holds is None and "beyond 2 standard errors" in found.measured
+
+
+def test_only_learned_hops_of_looped_runs_are_judged(study, keep):
+    nothing, once = run(1, 5), run(3, 1)
+    for member in (nothing, once):
+        keep[member.run_id] = rules(lambda k: 2, lambda k: k)
+    assert all(claim.holds is None for claim in judge(study, nothing, once).values())
+    two = run(2, 5)
+    keep[two.run_id] = rules(lambda k: 1, lambda k: k)
+    found = judge(study, two)
+    assert found["accurate"].holds is True
+    assert found["grows"].holds is None
+
+
+def test_figures_and_table(study, keep):
+    members = [run(3, 2), run(5, 5)]
+    for member in members:
+        keep[member.run_id] = rules(lambda k: 2, lambda k: k)
+    made = study.figures(members)
+    assert list(made) == ["by_hops", "pareto"]
+    loops, accuracy = made["by_hops"].axes[1], made["by_hops"].axes[3]
+    assert loops.lines[2].get_ydata().tolist() == list(range(2, 10))
+    assert accuracy.lines[1].get_ydata().tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(study.table(members))
+    assert "5.0 / 1.00" in capture.get()
+    other = run(2, 4)
+    assert study.figures([other]) == {}
+    assert study.table([other]).title.startswith("Hops learned")

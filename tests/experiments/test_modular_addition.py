@@ -1,0 +1,283 @@
+"""Every claim holds, fails and waits on runs that were made up for it."""
+
+import numpy as np
+import pytest
+
+from experiments.modular_addition import cells, claims, study
+from rdt_jax import config as configs
+from rdt_jax.analysis import fourier, laws, statistics
+from rdt_jax.training import loop
+from tests import fake_runs
+from tests.conftest import ROOT
+
+BASE = configs.load(f"{ROOT}/{study.CONFIG}:cpu")
+SEEDS = range(5)
+MODULUS = 31
+CHANCE = np.log(MODULUS)
+STEPS = np.arange(0, 231, 10)
+ORDER = (
+    "late", "data", "never", "law", "memorizes", "norm", "first", "excluded", "few",
+    "network",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def fewer_draws(monkeypatch):
+    """Intervals and tests of planted effects need no more."""
+    monkeypatch.setattr(laws, "BOOTSTRAPS", 100)
+    monkeypatch.setattr(statistics, "DRAWS", 499)
+
+
+def run(seed, generalized, *, memorized=20, decay=1.0, fraction=0.6, **options):
+    """Returns a run that completes its phases 20 updates after the given ones."""
+    norm = options.pop("norm", (14.0, 17.0, 12.0))
+    made = fake_runs.make(
+        jumps={"train": memorized, "id": generalized},
+        loops=options.pop("loops", 1),
+        decay=decay,
+        seed=seed,
+        base=BASE,
+        task__kwargs__train_fraction=fraction,
+        **options,
+    )
+    for row in made.metrics:  # It rises to the middle and falls.
+        row["model/weight_norm"] = float(np.interp(row["step"], (0, 60, 230), norm))
+    return made
+
+
+def base(generalized=100, **options):
+    return [run(seed, generalized, snapshot_steps=(0, 10), **options) for seed in SEEDS]
+
+
+def by_decay(exponent=1.0, memorized=20):
+    """Returns runs whose time goes with decay by the exponent: 120 at 1."""
+    found = []
+    for decay in (0.6, 2.0):
+        at = 120 * decay**-exponent - 20
+        found += [
+            run(seed, round(at + 10 * (seed % 2), -1), decay=decay, memorized=memorized)
+            for seed in SEEDS
+        ]
+    return found
+
+
+def by_fraction(*times):
+    return [
+        run(seed, at, fraction=fraction)
+        for fraction, at in zip((0.4, 0.5, 0.8), times, strict=True)
+        for seed in SEEDS
+    ]
+
+
+def without_decay(at=None, **options):
+    return [run(seed, at, decay=0.0, **options) for seed in SEEDS]
+
+
+def good_runs():
+    return [
+        *base(), *by_decay(), *by_fraction(200, 150, 50), *without_decay(),
+    ]  # fmt: skip
+
+
+def progress(restricted=80, whole=110, excluded=(1.0, 3.0), gini=(0.2, 0.6), ends=None):
+    """Returns measures: losses that fall at given steps, others that go evenly."""
+    alone, without = ends or (0.1, 4.0)
+    shape = (STEPS.size, 1, len(fourier.GROUPS))
+    loss = lambda at: np.where(STEPS < at, 5.0, alone)[:, None, None] + np.zeros(shape)
+    rising = np.interp(STEPS, (40, 120), excluded)[:, None, None] + np.zeros(shape)
+    rising[-1, -1, 0] = without
+    frequencies = np.zeros((STEPS.size, 1, MODULUS // 2))
+    return fourier.Progress(
+        step=STEPS,
+        is_key=np.arange(MODULUS // 2) < 3,
+        share=frequencies,
+        embedding_share=frequencies[:, 0],
+        gini=np.interp(STEPS, (40, 230), gini)[:, None],
+        embedding_gini=np.interp(STEPS, (40, 230), gini),
+        loss=loss(whole),
+        restricted_loss=loss(restricted),
+        excluded_loss=rising,
+        excluded_by_frequency=1.0 + frequencies,
+        accuracy=np.ones(shape),
+        sum_squared_weights=1.0 * STEPS,
+    )
+
+
+def judge(runs, **measures):
+    """Returns the claims by name; all runs of the base cell have these measures."""
+    inside = cells.followed(cells.base(runs), lambda *_: progress(**measures))
+    found = claims.judge_all(runs, inside)
+    return dict(zip(ORDER, found, strict=True))
+
+
+def test_all_hold_on_runs_that_are_as_published():
+    found = judge(good_runs())
+    assert {name: claim.holds for name, claim in found.items()} == dict.fromkeys(
+        ORDER, True
+    ), found
+    assert all(claim.seeds == 5 for claim in found.values())
+
+
+def test_nothing_is_judged_without_runs():
+    found = claims.judge_all([], [])
+    assert [claim.holds for claim in found] == [None] * len(ORDER)
+    assert all("missing: " in claim.measured for claim in found)
+
+
+def test_runs_that_still_train_leave_their_claims_open():
+    going = {"until": 100, "state": "running", "reason": None}
+    found = judge(base(None, **going) + by_decay() + without_decay(None, **going))
+    assert {name for name, claim in found.items() if claim.holds is None} == set(ORDER)
+
+
+REST = (by_decay, without_decay)
+BAD = {
+    "late": lambda: base(30),  # Soon after it memorized.
+    "data": lambda: [*base(), *by_fraction(50, 100, 100)],
+    "never": lambda: [*base(), *by_decay(), *without_decay(150)],
+    "law": lambda: [*base(), *by_decay(0.3)],
+    "memorizes": lambda: [
+        *base(memorized=60),
+        *[run(s, 180, memorized=10, decay=0.3) for s in SEEDS],
+        *[run(s, 180, memorized=150, decay=2.0) for s in SEEDS],
+    ],
+    "norm": lambda: base(norm=(14.0, 15.0, 16.0)),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_claim_on_times_fails_on_runs_that_contradict_it(name):
+    assert judge(BAD[name]())[name].holds is False
+
+
+def test_a_run_that_never_arrives_is_not_late():
+    assert judge(base(None))["late"].holds is False
+
+
+@pytest.mark.parametrize(
+    ("name", "measures"),
+    [
+        ("first", {"restricted": 110}),  # Together.
+        ("first", {"restricted": 130}),
+        ("first", {"restricted": 999}),  # Never.
+        ("excluded", {"excluded": (3.0, 1.0)}),
+        ("excluded", {"excluded": (2.0, 2.0)}),
+        ("few", {"gini": (0.6, 0.2)}),
+        ("network", {"ends": (3.0, 4.0)}),  # The keys are not enough,
+        ("network", {"ends": (0.1, 0.2)}),  # not needed.
+    ],
+)
+def test_a_claim_on_frequencies_fails_on_measures_that_contradict_it(name, measures):
+    assert judge(good_runs(), **measures)[name].holds is False
+
+
+def test_measures_that_are_not_stored_are_missed():
+    found = claims.judge_all(good_runs(), [])
+    assert [claim.holds for claim in found[-4:]] == [None] * 4
+    assert "stored progress measures" in found[-1].measured
+
+
+def test_too_wide_an_interval_decides_nothing():
+    rng = np.random.default_rng(0)
+    runs = [*base()]
+    for decay in (0.9, 1.1):
+        runs += [run(s, int(rng.integers(3, 18)) * 10, decay=decay) for s in SEEDS]
+    claim = judge(runs)["law"]
+    assert claim.holds is None and "narrower interval" in claim.measured
+
+
+def test_censored_runs_are_counted_and_not_dropped():
+    """Half of the slow cell never arrives: the law is as before, and says so."""
+    slow = [run(s, at, decay=0.6) for s, at in enumerate((170, 190, None, None, None))]
+    spread = [run(s, 80 + 10 * s, snapshot_steps=(0, 10)) for s in SEEDS]
+    runs = [*spread, *slow, *[run(s, 20 + 10 * s, decay=2.0) for s in SEEDS]]
+    claim = judge(runs)["law"]
+    assert claim.holds is True
+    assert "3 of 15 censored" in claim.measured
+    assert "0.6: beyond the budget (2/5)" in claim.measured
+
+
+def test_without_decay_a_budget_must_suffice_with_it():
+    never = [*base(None), *[run(s, None, decay=0.5) for s in SEEDS], *without_decay()]
+    claim = judge(never)["never"]
+    assert claim.holds is None and "a run with decay that" in claim.measured
+    found = judge([*base(), *without_decay(memorized=None)])["never"]
+    assert found.holds is None and "runs without decay that memorize" in found.measured
+
+
+@pytest.mark.parametrize("preset", study.SWEEPS)
+def test_a_sweep_is_valid_and_has_its_cells(preset):
+    trials = study.sweep(preset)
+    config = configs.load(f"{ROOT}/{study.CONFIG}:{preset}")
+    resolved = [configs.override(config, trial) for trial in trials]
+    assert len({configs.run_id(config) for config in resolved}) == len(trials)
+    for config in resolved[:: 1 if preset != "paper" else 17]:
+        loop.check(config)
+    followed = [config for config in resolved if config.snapshot_steps]
+    assert all(not config.stop_after_phases for config in followed)
+    assert 0 in followed[0].snapshot_steps
+    assert followed[0].snapshot_steps[-1] == followed[0].num_steps
+    others = [config for config in resolved if not config.snapshot_steps]
+    keys = [study.DECAY, study.FRACTION]
+    flat = lambda c: (c.optimizer.weight_decay, c.task.kwargs.train_fraction)
+    first = flat(followed[0])
+    for config in others:
+        assert config.recurrence.num_loops == 1
+        assert sum(a != b for a, b in zip(flat(config), first, strict=True)) == 1, keys
+
+
+def test_an_unknown_preset_lists_the_choices():
+    with pytest.raises(ValueError, match="Unknown preset 'big'; choose from cpu, pap"):
+        study.sweep("big")
+
+
+def test_cells_are_those_that_differ_in_one_number():
+    runs = good_runs() + base(loops=2)
+    assert set(cells.by_decay(runs)) == {0.0, 0.6, 1.0, 2.0}
+    assert set(cells.by_fraction(runs)) == {0.4, 0.5, 0.6, 0.8}
+    assert all(len(members) == 5 for members in cells.by_decay(runs).values())
+    assert len(cells.base(runs)) == len(cells.base(runs, 2)) == 5
+
+
+def test_the_table_has_a_row_for_each_cell():
+    table = study.table([*good_runs(), *base(loops=2)])
+    columns = {column.header: list(column.cells) for column in table.columns}
+    assert columns["R"] == ["1"] * 7 + ["2"]
+    row = columns["decay"].index("0")
+    assert columns["generalized"][row] == "> 230 0/5"
+    assert columns["memorized"][row] == "40 5/5"
+
+
+def test_the_figures_show_every_run(monkeypatch):
+    monkeypatch.setattr(cells, "followed", _followed)
+    runs = [*good_runs(), *base(loops=2)]
+    found = study.figures(runs)
+    assert set(found) == {"accuracy", "data_fraction", "weight_decay", "progress"}
+    (panel,) = found["data_fraction"].axes
+    drawn = [line for line in panel.lines if line.get_marker() in ("o", "^")]
+    assert sum(line.get_xdata().size for line in drawn) == 2 * 4 * 5
+    (panel,) = found["weight_decay"].axes
+    drawn = [line for line in panel.lines if line.get_marker() in ("o", "^")]
+    assert sum(line.get_xdata().size for line in drawn) == 2 * 3 * 5
+    assert len([line for line in panel.lines if line.get_linestyle() == "--"]) == 1
+    texts = " ".join(text.get_text() for text in found["weight_decay"].texts)
+    assert "At weight decay 0, not on this axis, 0 of 5 runs generalize" in texts
+    panels = found["progress"].axes
+    assert len(panels) == 5 * 2
+    assert len([t for t in panels[4].texts if t.get_text().startswith("k=")]) == 3
+
+
+def _followed(runs):
+    at = [
+        tuple(cells.completed(run, e) for e in (cells.MEMORIZED, cells.GENERALIZED))
+        for run in runs
+    ]
+    return [
+        cells.Inside(run, progress(), *times)
+        for run, times in zip(runs, at, strict=True)
+    ]
+
+
+def test_there_is_nothing_to_draw_without_the_base_cell():
+    with pytest.raises(ValueError, match="No run of the base cell yet"):
+        study.figures(by_decay())

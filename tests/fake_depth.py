@@ -1,0 +1,155 @@
+"""Runs of a curriculum that were never trained, and what would be measured of them."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rdt_jax import config as configs
+from rdt_jax.analysis import depth, halting
+from rdt_jax.analysis.runs import Run
+from tests.fake_runs import ROOT
+
+EVERY = 100
+BUDGET = 4_000
+HOPS = 6  # trained, stage by stage from 2
+ASKED = 9
+ROWS = 40  # of each number of hops
+LOOPS = 24
+ENTITIES = 10  # so chance is .1
+DYNAMIC = {
+    "recurrence.sampling": "poisson",
+    "recurrence.mean_loops": 4.0,
+    "recurrence.min_loops": 2,
+    "recurrence.max_loops": 8,
+}
+
+_BASE = configs.override(
+    configs.load(f"{ROOT}/configs/knowledge_depth.py:smoke"),
+    {
+        "num_steps": BUDGET,
+        "eval_every_steps": EVERY,
+        "checkpoint_every_steps": EVERY,
+        "task.kwargs.num_entities": ENTITIES,
+        "task.kwargs.max_hops": ASKED,
+        "task.kwargs.max_train_hops": HOPS,
+    },
+)
+
+
+def make(
+    *,
+    passed: Mapping[int, int],
+    loops: int,
+    seed: int = 0,
+    until: int = BUDGET,
+    folder: pathlib.Path | None = None,
+    state: str = "done",
+    reason: str | None = "budget",
+    **overrides: Any,
+) -> Run:
+    """Returns a run that learned hops at the given steps.
+
+    Args:
+      passed: hops -> step at which held-out rows of so many were learned.
+      loops: the training loop count R; with DYNAMIC, that of the evaluation.
+      seed: the run's seed.
+      until: last evaluated step.
+      folder: that holds run folders; None for one that does not exist.
+      state: of status.json.
+      reason: of status.json.
+      **overrides: further config keys, `__` standing for a dot.
+    """
+    changed = {key.replace("__", "."): value for key, value in overrides.items()}
+    config = configs.override(
+        _BASE, {"recurrence.num_loops": loops, "seed": seed, **changed}
+    )
+    metrics, events, stage = [], [], 2
+    for step in range(0, until + 1, EVERY):
+        score = {
+            k: float(k in passed and step >= passed[k]) for k in range(2, HOPS + 1)
+        }
+        names = {f"id/accuracy@{loops}[hops={k}]": v for k, v in score.items()}
+        mean = float(np.mean(list(score.values())))
+        metrics.append(
+            {
+                "step": step,
+                "curriculum/stage": stage,
+                f"id/accuracy@{loops}": mean,
+                **names,
+            }
+        )
+        for hops, at in passed.items():
+            if at == step:
+                row = {"event": "hop_learned", "hops": hops, "split": "id"}
+                events.append(row | {"step": step, "kind": "completed", "onset": step})
+        while stage < HOPS and passed.get(stage, until + 1) <= step:
+            stage += 1
+    name = configs.run_id(config)
+    return Run(
+        folder=pathlib.Path(name) if folder is None else folder / name,
+        config=config,
+        status={"state": state, "reason": reason, "step": until},
+        metrics=metrics,
+        events=events,
+    )
+
+
+def measured(
+    accuracy: Callable[[int, int], float],
+    margin: Callable[[int, int], float] | None = None,
+) -> depth.Depth:
+    """Returns a measurement with the accuracies that a function says.
+
+    Args:
+      accuracy: of (hops, loops), in [0, 1]; the rows that are right are spread evenly.
+      margin: of (hops, loops), the same for all rows; None for 1 or -1 by row.
+    """
+    levels, loops = np.arange(2, ASKED + 1), np.arange(1, LOOPS + 1)
+    hops = np.repeat(levels, ROWS)
+    # Of ROWS numbers in [0, 1), so many lie below an accuracy as it says; of each half
+    # as well, since neighbors are in different halves.
+    place = np.tile((np.arange(ROWS) + 0.5) / ROWS, levels.size)
+    right = np.array(
+        [[p < accuracy(k, r) for r in loops] for k, p in zip(hops, place, strict=True)]
+    )
+    margins = np.where(right, 1.0, -1.0)
+    if margin is not None:
+        margins = np.array([[margin(k, r) for r in loops] for k in hops])
+    return depth.assemble(
+        row=np.arange(hops.size),
+        hops=hops,
+        correct=right,
+        margin=margins.astype(np.float32),
+        change=np.full(right.shape, 0.1, np.float32),
+        flops=np.outer(1 + levels, loops) * 100,
+    )
+
+
+def stopped(
+    loops: Mapping[str, Callable[[int], int]],
+    accuracy: Callable[[int, int], float],
+) -> halting.Halting:
+    """Returns what rules make of a model with the given accuracies.
+
+    Args:
+      loops: `kl` and `kl_entropy` -> loops that rows of so many hops take by it, at
+        all thresholds.
+      accuracy: of (hops, loops), as for `measured`.
+    """
+    found = measured(accuracy)
+    settings = [s for s in halting.settings_of(2 * ENTITIES) if s[0] in loops]
+    every = found.loops
+    taken = [np.full(found.hops.size, count) for count in every]
+    taken += [np.array([loops[rule](k) for k in found.hops]) for rule, _ in settings]
+    return halting.assemble(
+        rule=[halting.FIXED] * every.size + [rule for rule, _ in settings],
+        thresholds=[(float(count),) for count in every]
+        + [tuple(thresholds.values()) for _, thresholds in settings],
+        row=found.row,
+        hops=found.hops,
+        loops=np.array(taken, np.int32),
+        right=found.correct,
+        flops=found.flops,
+    )

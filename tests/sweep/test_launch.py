@@ -1,0 +1,33 @@
+import shlex
+
+from rdt_jax.sweep import launch
+
+TPU = launch.Tpu("my-vm", "my-project", "my-zone", "v5litepod-16", "an-image")
+COMMAND = ["rdt", "train", "--config=configs/modular.py:paper"]
+
+
+def test_every_command_says_project_and_zone_and_nothing_of_its_own():
+    steps = launch.steps(TPU, COMMAND) + launch.afterwards(TPU)
+    for step in steps:
+        if step.words[0] == "gcloud":
+            assert "--project=my-project" in step.words
+            assert "--zone=my-zone" in step.words
+        assert tuple(shlex.split(step.line)) == step.words
+
+
+def test_a_slice_is_installed_and_started_on_every_host():
+    steps = {step.what: step.words for step in launch.steps(TPU, COMMAND)}
+    for what in ("bring it to every host", "install", "start"):
+        assert "--worker=all" in steps[what]
+    assert "rdt train --config=configs/modular.py:paper" in steps["start"][-1]
+
+
+def test_spot_is_asked_for_only_if_it_is_wanted():
+    wants = lambda tpu: "--spot" in launch.steps(tpu, COMMAND)[0].words
+    assert wants(TPU._replace(spot=True)) and not wants(TPU)
+
+
+def test_problems_name_the_flag():
+    found = launch.problems(TPU._replace(name="My_VM"), ["ls"])
+    assert [line.split()[0] for line in found] == ["NAME", "--run"]
+    assert not launch.problems(TPU, COMMAND)
