@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 
-from rdt_jax.cli import exits, figures
+from rdt_jax.cli import exits, figures, ranks, watch
 from rdt_jax.cli import options as shared
 
 _WATCH_SECONDS = 1.0
@@ -53,6 +53,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--memory", metavar="SIZE", help="of each worker's device; default: as it tells"
     )
     shared.add_transition_budget(sweep)
+    shared.add_mesh(sweep, "one device for each worker")
     _add_lease(sweep)
     sweep.add_argument(
         "--retry-failed", action="store_true", help="give failed trials another try"
@@ -89,7 +90,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
         help="with a workdir in a bucket: where to train; default: a temporary folder",
     )
     worker.add_argument("--parent", type=int, help="stop once this process is gone")
+    shared.add_mesh(worker, "one device")
     _add_lease(worker)
+    ranks.add(worker)
     worker.set_defaults(verb=_worker)
 
 
@@ -140,22 +143,35 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
         return exits.WELL
     console = Console(stderr=True)
     with exits.mistakes():
-        workers, settings = _settings(options)
+        workers, settings = _settings(options, plan)
     if options.dry_run:
         return _dry_run(options, plan, workers, settings)
     return _train(options, plan, workers, settings, console, copy)
 
 
-def _settings(options):
+def _settings(options, plan):
     """Returns the number of workers and the ledger's options; ValueError."""
+    from rdt_jax import config as configs
+    from rdt_jax import sharding, tasks
+    from rdt_jax.models import presets
     from rdt_jax.sweep import devices, ledger
+    from rdt_jax.sweep import pack as packs
 
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}.")
     _check_lease(options)
-    workers = options.workers or devices.default_workers()
+    axes = sharding.parse(options.mesh) if options.mesh else sharding.Axes()
+    workers = options.workers or (1 if options.mesh else devices.default_workers())
     memory = shared.size(options, "memory") or devices.worker_memory(workers)
     lanes = devices.default_lanes() if options.lanes is None else options.lanes
+    if devices.has_accelerator():
+        memory *= axes.trial  # Each device along it has its own lanes.
+    elif options.lanes is None:
+        lanes = axes.trial
+    signatures = {packs.signature(config): config for config in plan.configs}
+    for config in signatures.values():
+        model = presets.model_config(config, tasks.make_table(config))
+        configs.raise_problems(sharding.problems(axes, config, model))
     budget = shared.size(options, "transition_budget")
     return workers, ledger.Options(lanes, memory, options.exact, budget)
 
@@ -191,6 +207,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         options.lease,
         options.address,
         f"{options.url}/sweeps/{plan.name}" if copy else None,
+        options.mesh,
     )
     refresh = _refresher(copy, plan.name)
     broken = bool(ledger.open_packs(folder)) and not _run_engine(
@@ -348,20 +365,41 @@ def _announce(options, found, workers: int, memory: int, console) -> None:
 
 
 def _worker(options: argparse.Namespace) -> int:
+    with exits.mistakes():
+        job = ranks.job_of(options) if options.mesh else None
+        if options.mesh is None and options.coordinator is not None:
+            raise ValueError("Several processes of a worker need their --mesh.")
+    if job is not None and not watch.is_child():
+        return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
     if not shared.is_url(options.folder):
-        return _work(options, pathlib.Path(options.folder).resolve(), None)
+        shared.use_compile_cache(pathlib.Path(options.folder).resolve().parents[1])
+    elif options.scratch:
+        shared.use_compile_cache(options.scratch.resolve())
+    if options.mesh is None:
+        from rdt_jax.training import step
+
+        return _worker_here(options, step.build)
+
+    from rdt_jax import sharding
+
+    with exits.mistakes():
+        axes = sharding.parse(options.mesh)
+    return ranks.run(job, axes, lambda build: _worker_here(options, build))
+
+
+def _worker_here(options: argparse.Namespace, build) -> int:
+    if not shared.is_url(options.folder):
+        return _work(options, pathlib.Path(options.folder).resolve(), None, build)
     with contextlib.ExitStack() as stack:
         scratch = options.scratch or pathlib.Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="rdt-"))
         )
         url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
-        return _work(options, scratch.resolve() / "sweeps" / name, url)
+        return _work(options, scratch.resolve() / "sweeps" / name, url, build)
 
 
-def _work(options: argparse.Namespace, folder: pathlib.Path, url: str | None) -> int:
+def _work(options, folder: pathlib.Path, url: str | None, build) -> int:
     """Works on a sweep; with `url`, its folder is that of a copy of this workdir."""
-    shared.use_compile_cache(folder.parents[1])
-
     from rdt_jax.sweep import ledger, remote
 
     report = lambda message: print(message, file=sys.stderr, flush=True)
@@ -387,5 +425,6 @@ def _work(options: argparse.Namespace, folder: pathlib.Path, url: str | None) ->
             lease=options.lease,
             mirror=mirror,
             refresh=refresh,
+            build=build,
         )
     return exits.WELL

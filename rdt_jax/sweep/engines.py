@@ -32,6 +32,7 @@ class Order(NamedTuple):
       address: of a Ray cluster; None to start one here.
       target: what the workers are told to work on, if it is not the folder itself: the
         sweep in a bucket that the folder is a copy of.
+      mesh: of each worker, as `sharding.parse` reads it; None for one device.
     """
 
     folder: pathlib.Path
@@ -39,6 +40,7 @@ class Order(NamedTuple):
     lease: float = attempt.LEASE_SECONDS
     address: str | None = None
     target: str | None = None
+    mesh: str | None = None
 
 
 class Engine(NamedTuple):
@@ -228,7 +230,8 @@ def _command(order: Order) -> list[str]:
         "worker",
         order.target or str(order.folder),
     ]
-    return [*worker, f"--lease={order.lease}"]
+    mesh = [] if order.mesh is None else [f"--mesh={order.mesh}"]
+    return [*worker, f"--lease={order.lease}", *mesh]
 
 
 def _log(order: Order, index: int) -> pathlib.Path:

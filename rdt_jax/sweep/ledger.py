@@ -208,6 +208,7 @@ def work(
     lease: float = attempt.LEASE_SECONDS,
     mirror: shelf.Mirror | None = None,
     refresh: Callable[[], None] = lambda: None,
+    build: standing.Build = step.build,
 ) -> None:
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
@@ -221,10 +222,11 @@ def work(
         its pack.
       mirror: what the workdir is a copy of, if it is one.
       refresh: brings here what others have done, where it is.
+      build: makes the programs.
     """
     workdir = folder.parents[1]
     watch = attempt.Watch()
-    build = remembering(step.build)
+    built = remembering(build)
     stop = lambda: stop_requested() or is_stopped(folder)
     refused: set[str] = set()  # Packs that could not even be claimed.
     while not stop():
@@ -248,7 +250,7 @@ def work(
                 workdir,
                 exact=pack.exact,
                 max_pins=pack.max_pins,
-                build=build,
+                build=built,
                 lease=lease,
                 watch=watch,
                 mirror=mirror,
@@ -261,7 +263,7 @@ def work(
             pass  # Another worker was faster.
         except Exception:
             report(traceback.format_exc())
-            build = remembering(step.build)  # What it kept may be what was too much.
+            built = remembering(build)  # What it kept may be what was too much.
             if len(attempt.past(workdir, pack.name)) == attempts:
                 refused.add(pack.name)
 
