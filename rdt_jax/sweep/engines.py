@@ -230,7 +230,7 @@ def _command(order: Order) -> list[str]:
         "worker",
         order.target or str(order.folder),
     ]
-    mesh = [] if order.mesh is None else [f"--mesh={order.mesh}"]
+    mesh = [f"--mesh={order.mesh}", "--num-processes=1"] if order.mesh else []
     return [*worker, f"--lease={order.lease}", *mesh]
 
 
