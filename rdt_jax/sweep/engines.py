@@ -30,12 +30,17 @@ class Order(NamedTuple):
       num_workers: at a time; None for as many as the engine's devices can have.
       lease: seconds without a sign of life after which a worker loses its pack.
       address: of a Ray cluster; None to start one here.
+      target: what the workers are told to work on, if it is not the folder itself: the
+        sweep in a bucket that the folder is a copy of.
+      mesh: of each worker, as `sharding.parse` reads it; None for one device.
     """
 
     folder: pathlib.Path
     num_workers: int | None = None
     lease: float = attempt.LEASE_SECONDS
     address: str | None = None
+    target: str | None = None
+    mesh: str | None = None
 
 
 class Engine(NamedTuple):
@@ -218,8 +223,15 @@ ENGINES: Mapping[str, Callable[[Order], contextlib.AbstractContextManager[Engine
 
 
 def _command(order: Order) -> list[str]:
-    worker = [sys.executable, "-m", "rdt_jax", "worker", str(order.folder)]
-    return [*worker, f"--lease={order.lease}"]
+    worker = [
+        sys.executable,
+        "-m",
+        "rdt_jax",
+        "worker",
+        order.target or str(order.folder),
+    ]
+    mesh = [f"--mesh={order.mesh}", "--num-processes=1"] if order.mesh else []
+    return [*worker, f"--lease={order.lease}", *mesh]
 
 
 def _log(order: Order, index: int) -> pathlib.Path:
