@@ -133,7 +133,7 @@ def local(order: Order) -> Iterator[Engine]:
     variables = devices.variables(num_workers)
 
     def start(index: int) -> subprocess.Popen:
-        environment = variables[index] | os.environ  # The user's wins.
+        environment = os.environ | variables[index]
         return child.start(_command(order), environment, _log(order, index))
 
     yield Engine(
