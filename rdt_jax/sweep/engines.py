@@ -156,6 +156,8 @@ def on_ray(order: Order) -> Iterator[Engine]:
       ValueError: if Ray is not installed, or a worker would need more than a node has.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would let its tasks, and so our workers, wait for everything else on a node.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError:
