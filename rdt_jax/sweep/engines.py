@@ -133,7 +133,7 @@ def local(order: Order) -> Iterator[Engine]:
     variables = devices.variables(num_workers)
 
     def start(index: int) -> subprocess.Popen:
-        environment = variables[index] | os.environ  # The user's wins.
+        environment = os.environ | variables[index]
         return child.start(_command(order), environment, _log(order, index))
 
     yield Engine(
@@ -156,6 +156,8 @@ def on_ray(order: Order) -> Iterator[Engine]:
       ValueError: if Ray is not installed, or a worker would need more than a node has.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would let its tasks, and so our workers, wait for everything else on a node.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError:
