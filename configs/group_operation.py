@@ -3,8 +3,8 @@
 Presets:
   smoke       seconds; the whole path, no science
   cpu         symmetries of the 15-gon (30 elements) at width 64, one block looped
-              twice; 1.4 minutes on one core. At 4,000 updates train .99, id .90 (medians
-              of the last 5 evaluations, R = 2, one seed; chance .03). With S4
+              twice; 1.4 minutes on one core. At 4,000 updates train .99, id .90
+              (medians of the last 5 evaluations, R = 2, one seed; chance .03). With S4
               instead, id ended at .09 where .6 of the pairs were trained (5,000
               updates, rate 3e-3) and at .04 where .8 were (4,000 updates, rate 1e-3),
               train at .99 and 1.00
