@@ -61,7 +61,7 @@ def test_ranks_that_end_are_well(start):
     [
         (("abort .4", "kill .2", "abort .3"), r"rank 1 of 3 .* was killed by SIGKILL"),
         # That of rank 0, which the others find out by failing, one even before it.
-        (("kill .3", "exit_3 .2", "abort .3"), r"rank 0 of 3 .* was killed by SIGKILL"),
+        (("kill .8", "exit_3 .2", "abort .8"), r"rank 0 of 3 .* was killed by SIGKILL"),
         (
             ("stay", "stay", "fail .2"),
             r"rank 2 of 3 .* failed: ValueError: a bad table",
