@@ -167,12 +167,18 @@ def on_ray(order: Order) -> Iterator[Engine]:
     started: dict[str, Any] = {}
     if order.address is None:
         started = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-    ray.init(
-        order.address or "local",
-        log_to_driver=False,
-        logging_level="ERROR",
-        **started,
-    )
+    try:
+        ray.init(
+            order.address or "local",
+            log_to_driver=False,
+            logging_level="ERROR",
+            **started,
+        )
+    except Exception as error:  # Ray raises nothing narrower.
+        where = order.address or "here"
+        raise ValueError(f"Ray could not be started or joined {where}: {error}") from (
+            error
+        )
     try:
         total = ray.cluster_resources()
         kind = next((k for k in ("TPU", "GPU") if total.get(k)), "CPU")
