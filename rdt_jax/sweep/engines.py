@@ -6,6 +6,7 @@ is started again takes what it finds.
 """
 
 import contextlib
+import logging
 import os
 import pathlib
 import subprocess
@@ -171,7 +172,7 @@ def on_ray(order: Order) -> Iterator[Engine]:
         ray.init(
             order.address or "local",
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             **started,
         )
     except Exception as error:  # Ray raises nothing narrower.
