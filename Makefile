@@ -6,11 +6,7 @@ BIN := .venv/bin
 WORKDIR ?= runs
 PRESET ?= cpu
 
-<<<<<<< HEAD
-.PHONY: setup run test test-fast test-all chaos bench aot check format figures pins
-=======
-.PHONY: setup run test test-fast test-all chaos bench check format figures claims pins
->>>>>>> main
+.PHONY: setup run test test-fast test-all chaos bench aot check format figures claims pins
 
 setup: .venv/.installed
 

@@ -2,7 +2,9 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         height 2 to 4 along one path trained, 6 asked, at width 64
+  cpu         height 2 to 4 along one path trained, 6 asked, at width 64. Up to 1,400
+              of 2,000 updates, seen once, nothing is learned: train, id and depth at
+              the chance of .50 (R = 4, one seed)
   cpu_long    height of 7 asked, high words side by side, 40,000 updates
   paper       Jerad et al. (2026), arXiv:2601.01754, ask for recognition by looped
               transformers; heights, rows and model are our own

@@ -5,7 +5,7 @@ as for the paper's graph task.
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; the task of knowledge_composition.py:cpu
+  cpu         one block of width 64, on the task of knowledge_composition.py:cpu
   cpu_long    the same run to the end of its budget
   paper       the small model and optimizer of the paper, on the task of Kohli et al.
   paper_code  the same; no released code is known to differ

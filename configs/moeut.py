@@ -4,7 +4,8 @@ Reference: Csordas et al. (2024), arXiv:2405.16039.
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         minutes on 2 cores; the task of knowledge_composition.py:cpu
+  cpu         two blocks of width 64 looped twice, on the task of
+              knowledge_composition.py:cpu
   cpu_long    the same run to the end of its budget
   paper       the model of 44M parameters and its optimizer, on the task of Kohli et al.
   paper_code  the same; what is said of it here comes from the released code

@@ -7,6 +7,7 @@ batch needs one reduction. Matrices are cut over `model` by their path, and the 
 adds what that takes.
 """
 
+import functools
 import math
 import os
 import re
@@ -275,8 +276,8 @@ def read(tree: Any, mesh: Mesh | None, num_lanes: int) -> Any:
     if mesh is None:
         return tree
     if jax.process_count() == 1:
-        return jax.tree.map(lambda x: np.asarray(x)[: num_lanes if x.ndim else None],
-                            tree)  # fmt: skip
+        cut = lambda x: x[:num_lanes] if x.ndim else x
+        return jax.tree.map(lambda x: cut(np.asarray(x)), tree)
     pick = _picker(mesh)
     lanes = [jax.device_get(pick(tree, np.int32(i))) for i in range(num_lanes)]
     return jax.tree.map(
@@ -284,16 +285,12 @@ def read(tree: Any, mesh: Mesh | None, num_lanes: int) -> Any:
     )
 
 
-_pickers: dict[Mesh, Any] = {}
-
-
+@functools.cache
 def _picker(mesh: Mesh):
-    if mesh not in _pickers:
-        _pickers[mesh] = jax.jit(
-            lambda tree, index: jax.tree.map(lambda x: x[index] if x.ndim else x, tree),
-            out_shardings=NamedSharding(mesh, EVERYWHERE),
-        )
-    return _pickers[mesh]
+    return jax.jit(
+        lambda tree, index: jax.tree.map(lambda x: x[index] if x.ndim else x, tree),
+        out_shardings=NamedSharding(mesh, EVERYWHERE),
+    )
 
 
 def on_own_part(

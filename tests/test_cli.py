@@ -57,6 +57,7 @@ def _rdt(*arguments, cache):
         (),
         ("train",),
         ("sweep",),
+        ("worker",),
         ("figures",),
         ("claims",),
         ("analyze",),
@@ -108,6 +109,10 @@ def test_a_reader_that_leaves_early_is_told_nothing():
         (["--config.optimizer.name=adam"], "optimizer.name must be one of adamw"),
         (["--config.model.preset=gpt"], "model.preset must be one of rdt"),
         (["--config.batch_size=100000"], "batch_size must be in [1,"),
+        (["--mesh=rows=2"], "--mesh must give trial, data, model sizes"),
+        (["--mesh=trial=2"], "--mesh must have trial=1, since `rdt train` trains one"),
+        (["--mesh=model=3"], "num_heads (4) must be a multiple of the model axis of"),
+        (["--process-id=1"], "--coordinator, --num-processes is missing"),
     ],
 )
 def test_a_mistake_exits_2_with_one_clear_message(arguments, message, tmp_path, capsys):

@@ -173,7 +173,8 @@ def test_what_launch_prints_starts_a_command_on_every_host(tmp_path, capsys):
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    "section", ["A pod slice: one run on all chips", "Many machines: one sweep", "GPUs"]
+    "section",
+    ["A pod slice: all chips in one program", "Many machines: one sweep", "GPUs"],
 )
 def test_the_page_trains(section, tmp_path):
     run_blocks(SECTIONS[section], tmp_path, TRAINED)

@@ -282,8 +282,8 @@ def _most_loops_decide(runs: Sequence[Run]) -> Claim:
             "answer 19"
         ),
         measured=(
-            f"mean accuracy with the best loops on all hops beyond {common}, by the "
-            f"most loops of training: {listed or 'none'}"
+            f"mean accuracy with the best loops on all hops beyond {common or 1}, by "
+            f"the most loops of training: {listed or 'none'}"
         ),
         holds=holds,
         missing=missing,

@@ -197,7 +197,7 @@ def _no_target_without_loops(vanilla: Sequence[Run]) -> Claim:
         expected="never decodable in a model of 8 blocks",
         measured=f"at most {_median(reached)} of the rows, over {len(seen)} runs",
         holds=all(share < NEVER for share in reached),
-        missing=() if seen else ["runs without loops that are over, with their lens"],
+        missing=() if seen else ["runs without loops that are over and past ID"],
         runs=[s.run for s in seen],
     )
 
@@ -329,7 +329,12 @@ def _generalized(looped: Sequence[Run], what: str) -> list[stages.Seen]:
 
 
 def _over(vanilla: Sequence[Run], what: str) -> list[stages.Seen]:
-    return [s for s in stages.look(vanilla, what, "end") if s.run.outcome == "over"]
+    """Those that are over, and have learned what they can be expected to: ID."""
+    return [
+        s
+        for s in stages.look(vanilla, what, "end")
+        if s.run.outcome == "over" and stages.checkpoint_of(s.run, "id") is not None
+    ]
 
 
 def _missing_generalized(seen: Sequence[stages.Seen]) -> list[str]:

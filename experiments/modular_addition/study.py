@@ -103,12 +103,12 @@ def _trials(
 
 
 _CPU: Mapping[str, Any] = {
-    "base": (0.6, 1.0),
+    "base": (0.6, 0.3),
     "loops": (1, 2),
-    "decays": (0.0, 0.3, 0.5, 1.0, 2.0),
+    "decays": (0.0, 0.15, 0.3, 0.6, 1.2),
     "fractions": (0.4, 0.5, 0.6, 0.7, 0.8),
-    "snapshots": _spread(2_000, 20, 28),
-    "num_steps": 2_000,
+    "snapshots": _spread(3_000, 20, 30),
+    "num_steps": 3_000,
 }
 SWEEPS: Mapping[str, list[dict[str, Any]]] = {
     "smoke": _trials(
@@ -261,8 +261,8 @@ def _draw_progress(runs: Sequence[Run]) -> Figure | None:
         notes=(
             "After the last loop, of the seed of the median rank by updates to ID; key "
             "frequencies k are those at its end.",
-            "Dotted: memorized and ID generalized. Each point is a snapshot of the "
-            "parameters.",
+            "Without k: train loss without one key frequency. Gini: of the Fourier "
+            "norms. Sum of squares: of all weights. Dotted: memorized, ID generalized.",
         ),
         chance=float(np.log(run_folders.shared_value(runs, "task.kwargs.modulus"))),
     )

@@ -5,7 +5,7 @@ backward: at each update those of a batch of rows as long as the longest of the
 curriculum's stage, at the mean of the loop counts that are drawn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,7 +84,7 @@ def curve(run: Run, group: str) -> Curve:
 
 
 def best_by_budget(
-    cells: dict[Any, Sequence[Curve]], budgets: Sequence[float]
+    cells: Mapping[Any, Sequence[Curve]], budgets: Sequence[float]
 ) -> list[Budget]:
     """Returns which cell does best within each budget.
 

@@ -25,9 +25,25 @@ def add_study(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="cpu", help="default: cpu")
 
 
-def add_workdir(parser: argparse.ArgumentParser) -> None:
-    """Adds --workdir, where the run folders are."""
-    parser.add_argument("--workdir", type=pathlib.Path, default=pathlib.Path("runs"))
+def is_url(text: object) -> bool:
+    """Says whether a workdir, or a sweep in one, is in a bucket."""
+    return "://" in str(text)
+
+
+def add_workdir(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
+    """Adds --workdir, where the run folders are; a str if it is in a bucket."""
+
+    def read(text: str) -> pathlib.Path | str:
+        if not is_url(text):
+            return pathlib.Path(text)
+        if buckets:
+            return text
+        raise argparse.ArgumentTypeError(
+            f"{text} is in a bucket, which `rdt sweep` and `rdt worker` alone work in; "
+            "copy it to a folder"
+        )
+
+    parser.add_argument("--workdir", type=read, default=pathlib.Path("runs"))
 
 
 def add_transition_budget(parser: argparse.ArgumentParser) -> None:

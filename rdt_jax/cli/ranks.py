@@ -5,13 +5,14 @@ import contextlib
 import glob
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from rdt_jax.cli import watch
+from rdt_jax.cli import exits, watch
 
 if TYPE_CHECKING:
-    from rdt_jax.training import team
+    from rdt_jax import sharding
+    from rdt_jax.training import standing, team
 
 _VARIABLES = {
     "coordinator": "JAX_COORDINATOR_ADDRESS",
@@ -103,6 +104,48 @@ def joined(job: Job) -> "Iterator[team.Rank]":
             tell_parent({"host": rank.coordinator, "port": int(port), "token": token})
         yield rank
         tell_parent({"ended": True})
+
+
+def run(
+    job: Job | None,
+    axes: "sharding.Axes | None",
+    lead: Callable[["standing.Build"], int],
+) -> int:
+    """Runs a verb in this process, or this process's part of it; returns the exit code.
+
+    Args:
+      job: of `job_of`.
+      axes: of the mesh; None for all devices, along `data`.
+      lead: takes what builds programs on the mesh; it is called in rank 0 alone.
+    """
+    from rdt_jax.training import team
+
+    def with_team(processes: int) -> int:
+        with exits.mistakes():
+            mesh = _mesh(axes, processes)
+        with team.lead(mesh) as build:
+            return lead(build)
+
+    if job is None:
+        return with_team(1)
+    with joined(job) as rank:
+        if rank.number == 0:
+            return with_team(rank.processes)
+        with exits.mistakes():
+            team.follow(_mesh(axes, rank.processes))
+    return exits.WELL
+
+
+def _mesh(axes, processes: int):
+    from rdt_jax import sharding
+    from rdt_jax.sweep import devices
+
+    on_cpu = not devices.has_accelerator()
+    if axes is None:
+        import jax
+
+        axes = sharding.Axes(data=processes if on_cpu else jax.device_count())
+    return sharding.make_mesh(axes, on_cpu, processes)
 
 
 def _on_tpu() -> bool:

@@ -5,12 +5,14 @@ import contextlib
 import os
 import pathlib
 import sys
+import tempfile
 import time
 
-from rdt_jax.cli import exits, figures
+from rdt_jax.cli import exits, figures, ranks, watch
 from rdt_jax.cli import options as shared
 
 _WATCH_SECONDS = 1.0
+_REFRESH_SECONDS = 10.0  # Between two looks into a bucket.
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -19,7 +21,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "sweep", help="train a study, or go on with it", epilog=shared.ANY_KEY
     )
     shared.add_study(sweep)
-    shared.add_workdir(sweep)
+    shared.add_workdir(sweep, buckets=True)
     sweep.add_argument(
         "--engine",
         default="local",
@@ -51,6 +53,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--memory", metavar="SIZE", help="of each worker's device; default: as it tells"
     )
     shared.add_transition_budget(sweep)
+    shared.add_mesh(sweep, "one device for each worker")
     _add_lease(sweep)
     sweep.add_argument(
         "--retry-failed", action="store_true", help="give failed trials another try"
@@ -60,6 +63,11 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "--dry-run",
         action="store_true",
         help="say what it will need and how long it will take; write nothing",
+    )
+    instead.add_argument(
+        "--plan",
+        action="store_true",
+        help="write the plan and start no worker; `rdt worker` does, anywhere",
     )
     instead.add_argument("--status", action="store_true", help="say how far it is")
     instead.add_argument(
@@ -75,9 +83,16 @@ def add(verbs: argparse._SubParsersAction) -> None:
     worker = verbs.add_parser(
         "worker", help="train what a sweep has left to do, beside other workers"
     )
-    worker.add_argument("folder", type=pathlib.Path, metavar="WORKDIR/sweeps/NAME")
+    worker.add_argument("folder", metavar="WORKDIR/sweeps/NAME")
+    worker.add_argument(
+        "--scratch",
+        type=pathlib.Path,
+        help="with a workdir in a bucket: where to train; default: a temporary folder",
+    )
     worker.add_argument("--parent", type=int, help="stop once this process is gone")
+    shared.add_mesh(worker, "one device")
     _add_lease(worker)
+    ranks.add(worker)
     worker.set_defaults(verb=_worker)
 
 
@@ -92,40 +107,71 @@ def _add_lease(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from rich.console import Console
+    from rdt_jax.sweep import remote
 
-    from rdt_jax.sweep import ledger
-
-    plan = shared.plan(options)
-    folder = options.workdir / "sweeps" / plan.name
     if options.watch and not options.status:
         raise exits.Mistake("--watch goes with --status.")
+    plan = shared.plan(options)
+    if not shared.is_url(options.workdir):
+        return _of_plan(options, plan, None)
+    with tempfile.TemporaryDirectory(prefix="rdt-") as scratch:
+        with exits.mistakes():
+            copy = remote.connect(options.workdir, pathlib.Path(scratch))
+            options.url, options.workdir = options.workdir, copy.workdir
+            remote.pull_runs(copy, plan.run_ids)
+            if remote.has_sweep(copy, plan.name):
+                remote.pull_sweep(copy, plan.name)
+        return _of_plan(options, plan, copy)
+
+
+def _of_plan(options: argparse.Namespace, plan, copy) -> int:
+    """Does what is asked with a plan; `copy` is of a workdir in a bucket, or None."""
+    from rich.console import Console
+
+    from rdt_jax.sweep import ledger, remote
+
+    folder = options.workdir / "sweeps" / plan.name
     if options.status:
-        return _status(options, plan, folder)
+        return _status(options, plan, folder, copy)
     if options.stop:
         with exits.mistakes():
             ledger.read_plan(folder)
         ledger.request_stop(folder)
-        print(f"The workers of {folder} checkpoint and end; `rdt sweep` goes on.")
+        if copy:
+            remote.request_stop(copy, plan.name)
+        print(f"The workers of {plan.name} checkpoint and end; `rdt sweep` goes on.")
         return exits.WELL
     console = Console(stderr=True)
     with exits.mistakes():
-        workers, settings = _settings(options)
+        workers, settings = _settings(options, plan)
     if options.dry_run:
         return _dry_run(options, plan, workers, settings)
-    return _train(options, plan, workers, settings, console)
+    return _train(options, plan, workers, settings, console, copy)
 
 
-def _settings(options):
+def _settings(options, plan):
     """Returns the number of workers and the ledger's options; ValueError."""
+    from rdt_jax import config as configs
+    from rdt_jax import sharding, tasks
+    from rdt_jax.models import presets
     from rdt_jax.sweep import devices, ledger
+    from rdt_jax.sweep import pack as packs
 
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}.")
     _check_lease(options)
-    workers = options.workers or devices.default_workers()
+    axes = sharding.parse(options.mesh) if options.mesh else sharding.Axes()
+    workers = options.workers or (1 if options.mesh else devices.default_workers())
     memory = shared.size(options, "memory") or devices.worker_memory(workers)
     lanes = devices.default_lanes() if options.lanes is None else options.lanes
+    if devices.has_accelerator():
+        memory *= axes.trial  # Each device along it has its own lanes.
+    elif options.lanes is None:
+        lanes = axes.trial
+    signatures = {packs.signature(config): config for config in plan.configs}
+    for config in signatures.values():
+        model = presets.model_config(config, tasks.make_table(config))
+        configs.raise_problems(sharding.problems(axes, config, model))
     budget = shared.size(options, "transition_budget")
     return workers, ledger.Options(lanes, memory, options.exact, budget)
 
@@ -135,11 +181,10 @@ def _check_lease(options) -> None:
         raise ValueError(f"--lease must be at least 1 second, got {options.lease:g}.")
 
 
-def _train(options, plan, workers: int, settings, console) -> int:
+def _train(options, plan, workers: int, settings, console, copy) -> int:
     import jax
-    from rich.live import Live
 
-    from rdt_jax.sweep import engines, forecast, ledger, progress
+    from rdt_jax.sweep import engines, forecast, ledger, remote
 
     # This process plans and watches; the workers alone may hold an accelerator.
     jax.config.update("jax_platforms", "cpu")
@@ -150,12 +195,48 @@ def _train(options, plan, workers: int, settings, console) -> int:
         folder = ledger.write_plan(
             options.workdir, plan, settings, options.retry_failed
         )
+    if copy:
+        remote.push_plan(copy, plan.name)
+    if options.plan:
+        print(f"{options.url}/sweeps/{plan.name}" if copy else folder)
+        return exits.WELL
     trials = list(zip(plan.run_ids, plan.overrides, strict=True))
+    order = engines.Order(
+        folder.resolve(),
+        options.workers,
+        options.lease,
+        options.address,
+        f"{options.url}/sweeps/{plan.name}" if copy else None,
+        options.mesh,
+    )
+    refresh = _refresher(copy, plan.name)
+    broken = bool(ledger.open_packs(folder)) and not _run_engine(
+        options, order, trials, refresh, console
+    )
+    if copy:
+        remote.pull_sweep(copy, plan.name)
+        console.print(f"The runs are in {options.url}; `rdt figures` needs a copy.")
+        return _conclude(options, folder, console, broken)
+    metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
+    if any(path.stat().st_size for path in metrics):
+        figures.show(options, plan)
+    return _conclude(options, folder, console, broken)
+
+
+def _run_engine(options, order, trials, refresh, console) -> bool:
+    """Starts workers and waits for them; says whether they could work."""
+    from rich.live import Live
+
+    from rdt_jax.sweep import engines, progress
+
     monitor = progress.Monitor(options.workdir, trials, console)
     terminal = console.is_terminal
-    order = engines.Order(
-        folder.resolve(), options.workers, options.lease, options.address
-    )
+
+    def watch() -> None:
+        refresh()
+        if not terminal:
+            monitor.log()
+
     with contextlib.ExitStack() as stack:
         with exits.mistakes():
             engine = stack.enter_context(engines.ENGINES[options.engine](order))
@@ -165,20 +246,33 @@ def _train(options, plan, workers: int, settings, console) -> int:
         try:
             engines.run(
                 engine,
-                folder,
+                order.folder,
                 stop_requested=stop,
-                watch=(lambda: None) if terminal else monitor.log,
+                watch=watch,
                 report=console.print,
             )
         except RuntimeError as error:
             print(f"rdt: {error}", file=sys.stderr)
-    metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
-    if any(path.stat().st_size for path in metrics):
-        figures.show(options, plan)
-    return _conclude(options, folder, console)
+            return False
+    return True
 
 
-def _conclude(options, folder, console) -> int:
+def _refresher(copy, name: str):
+    """Returns a function that brings a sweep here from its bucket now and then."""
+    from rdt_jax.sweep import remote
+
+    at = time.monotonic()
+
+    def refresh() -> None:
+        nonlocal at
+        if copy and time.monotonic() - at > _REFRESH_SECONDS:
+            remote.pull_sweep(copy, name)
+            at = time.monotonic()
+
+    return refresh
+
+
+def _conclude(options, folder, console, broken: bool = False) -> int:
     """Says what is unfinished, and what failed and why; returns the exit code."""
     from rdt_jax.figures import failures
     from rdt_jax.sweep import ledger
@@ -192,10 +286,10 @@ def _conclude(options, folder, console) -> int:
         console.print(f"{left} trials are unfinished; the same command goes on.")
     if failed := ledger.failures(folder):
         console.print(failures.table(failed))
-    return exits.FAILED if failed else exits.WELL
+    return exits.FAILED if failed or broken else exits.WELL
 
 
-def _status(options, plan, folder) -> int:
+def _status(options, plan, folder, copy) -> int:
     from rich.console import Console
     from rich.live import Live
 
@@ -216,7 +310,9 @@ def _status(options, plan, folder) -> int:
             shared.stop_on_signal() as stop,
             live if terminal else contextlib.nullcontext(),
         ):
+            refresh = _refresher(copy, plan.name)
             while not over() and not stop():
+                refresh()
                 if not terminal:
                     monitor.log()
                 time.sleep(_WATCH_SECONDS)
@@ -269,23 +365,66 @@ def _announce(options, found, workers: int, memory: int, console) -> None:
 
 
 def _worker(options: argparse.Namespace) -> int:
-    shared.use_compile_cache(options.folder.resolve().parents[1])
+    with exits.mistakes():
+        job = ranks.job_of(options) if options.mesh else None
+        if options.mesh is None and options.coordinator is not None:
+            raise ValueError("Several processes of a worker need their --mesh.")
+    if job is not None and not watch.is_child():
+        return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
+    if not shared.is_url(options.folder):
+        shared.use_compile_cache(pathlib.Path(options.folder).resolve().parents[1])
+    elif options.scratch:
+        shared.use_compile_cache(options.scratch.resolve())
+    if options.mesh is None:
+        from rdt_jax.training import step
 
-    from rdt_jax.sweep import ledger
+        return _worker_here(options, step.build)
+
+    from rdt_jax import sharding
+
+    with exits.mistakes():
+        axes = sharding.parse(options.mesh)
+    return ranks.run(job, axes, lambda build: _worker_here(options, build))
+
+
+def _worker_here(options: argparse.Namespace, build) -> int:
+    if not shared.is_url(options.folder):
+        return _work(options, pathlib.Path(options.folder).resolve(), None, build)
+    with contextlib.ExitStack() as stack:
+        scratch = options.scratch or pathlib.Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="rdt-"))
+        )
+        url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
+        return _work(options, scratch.resolve() / "sweeps" / name, url, build)
+
+
+def _work(options, folder: pathlib.Path, url: str | None, build) -> int:
+    """Works on a sweep; with `url`, its folder is that of a copy of this workdir."""
+    from rdt_jax.sweep import ledger, remote
 
     report = lambda message: print(message, file=sys.stderr, flush=True)
+    refresh, mirror, stopped = lambda: None, None, lambda: False
     with exits.mistakes():
         _check_lease(options)
-        ledger.read_plan(options.folder)
-    if ledger.is_stopped(options.folder):
+        if url is not None:
+            copy = remote.connect(url, folder.parents[1])
+            refresh = lambda: remote.pull_sweep(copy, folder.name)
+            mirror = remote.mirror(copy)
+            stopped = remote.stop_requested(copy, folder.name)
+            refresh()
+        ledger.read_plan(folder)
+    if ledger.is_stopped(folder) or stopped():
         report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
         return exits.WELL
     orphaned = lambda: options.parent not in (None, os.getppid())
     with shared.stop_on_signal() as stop:
         ledger.work(
-            options.folder.resolve(),
-            stop_requested=lambda: stop() or orphaned(),
+            folder,
+            stop_requested=lambda: stop() or orphaned() or stopped(),
             report=report,
             lease=options.lease,
+            mirror=mirror,
+            refresh=refresh,
+            build=build,
         )
     return exits.WELL

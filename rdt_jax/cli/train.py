@@ -34,32 +34,20 @@ def _train(options: argparse.Namespace) -> int:
     with exits.mistakes():
         config = shared.config(options)
         axes = _axes(options.mesh, config, job)
-    if job is None:
-        return _train_here(options, config, axes, 1)
-    with ranks.joined(job) as rank:
-        if rank.number == 0:
-            return _train_here(options, config, axes, rank.processes)
-
-        from rdt_jax.training import team
-
-        with exits.mistakes():
-            team.follow(_mesh(axes, rank.processes))
-    return exits.WELL
+    return ranks.run(job, axes, lambda build: _train_here(options, config, build))
 
 
-def _train_here(options: argparse.Namespace, config, axes, processes: int) -> int:
-    """Trains, and leads the other processes if there are any."""
+def _train_here(options: argparse.Namespace, config, build) -> int:
     from rich.console import Console
     from rich.live import Live
 
     from rdt_jax import config as configs
     from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import loop, records, team
+    from rdt_jax.training import loop, records
 
     with exits.mistakes():
         budget = shared.size(options, "transition_budget")
-        mesh = _mesh(axes, processes)
         name = configs.run_id(config)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
@@ -69,7 +57,7 @@ def _train_here(options: argparse.Namespace, config, axes, processes: int) -> in
             max_pins = packs.max_pins(config, budget, params)
     console = Console(stderr=True)
     monitor = progress.Monitor(options.workdir, [(name, {"run": name})], console)
-    with shared.stop_on_signal() as stop, team.lead(mesh) as build:
+    with shared.stop_on_signal() as stop:
         train = lambda: loop.train(
             [config],
             options.workdir,
@@ -109,15 +97,3 @@ def _axes(text: str | None, config, job: ranks.Job | None):
     model = presets.model_config(config, tasks.make_table(config))
     configs.raise_problems(sharding.problems(axes, config, model))
     return axes
-
-
-def _mesh(axes, processes: int):
-    from rdt_jax import sharding
-    from rdt_jax.sweep.devices import has_accelerator
-
-    on_cpu = not has_accelerator()
-    if axes is None:
-        import jax
-
-        axes = sharding.Axes(data=processes if on_cpu else jax.device_count())
-    return sharding.make_mesh(axes, on_cpu, processes)

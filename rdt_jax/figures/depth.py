@@ -15,7 +15,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from rdt_jax.analysis import grokking
-from rdt_jax.analysis.compute import Curve
+from rdt_jax.analysis.compute import Budget, Curve
 from rdt_jax.analysis.curriculum import Progress
 from rdt_jax.analysis.depth import Depth
 from rdt_jax.figures import page
@@ -49,7 +49,9 @@ class Panel(NamedTuple):
     learned: int | None
 
 
-def hops_by_loops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]):
+def hops_by_loops(
+    panels: Sequence[Panel], *, title: str, notes: Sequence[str]
+) -> Figure:
     """Draws accuracy by hops and loops at inference as heat maps.
 
     Args:
@@ -248,14 +250,16 @@ def ratios(
 
 def accuracy_by_compute(
     curves: Mapping[str, Sequence[Curve]],
+    best: Sequence[Budget],
     *,
     title: str,
     notes: Sequence[str],
 ) -> Figure:
-    """Draws accuracy over the operations of training.
+    """Draws accuracy over the operations of training, and who is best with so many.
 
     Args:
       curves: name of a group -> the curve of each run.
+      best: by budget, drawn as a strip above the curves.
       title: one line.
       notes: lines below it.
 
@@ -264,8 +268,8 @@ def accuracy_by_compute(
     """
     _check([curve for members in curves.values() for curve in members])
     handles = [
-        lines.Line2D([], [], lw=1.8, color=color, label=name)
-        for name, color, _ in _styles(curves)
+        lines.Line2D([], [], lw=1.8, color=color, marker=mark, ms=4, label=name)
+        for name, color, mark in _styles(curves)
     ]
     label = "operations of training (forward and backward, at the least)"
     figure, ((panel,),) = page.make(
@@ -274,9 +278,15 @@ def accuracy_by_compute(
     for (_, color, _), members in zip(_styles(curves), curves.values(), strict=True):
         for curve in members:
             panel.plot(curve.flops, curve.accuracy, color=color, lw=1.5)
+    style = {name: (color, mark) for name, color, mark in _styles(curves)}
+    for budget in best:
+        color, mark = style[budget.best]
+        panel.plot(budget.flops, 1.1, mark, color=color, ms=4)
     panel.set_ylabel("accuracy", fontsize=page.TEXT)
-    panel.set_ylim(-0.03, 1.03)
+    panel.set_ylim(-0.03, 1.16)
+    panel.set_yticks([0, 0.25, 0.5, 0.75, 1, 1.1], ["0", "", "0.5", "", "1", "best"])
     panel.set_xlim(left=0)
+    panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     _rule(panel)
     return figure
 

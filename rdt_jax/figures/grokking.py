@@ -68,7 +68,7 @@ def accuracy(members: Sequence[Run]) -> Figure:
     figure, panels = page.make(
         len(decays),
         len(depths),
-        title=f"Accuracy during training: {_task(members)}",
+        title=f"Accuracy during training: {task_name(members)}",
         notes=(_seeds_note(cells, events[-1]), _phases_note(members, events)),
         handles=handles,
         label=page.STEP_LABEL,
@@ -112,7 +112,7 @@ def ood_by_depth(
     cells = runs.group(members, (WEIGHT_DECAY, LOOPS))
     decays = runs.values_of(members, WEIGHT_DECAY)
     depths = runs.values_of(members, LOOPS)
-    shades = _depth_colors(depths)
+    shades = depth_colors(depths)
     handles = [
         lines.Line2D([], [], color=shades[depth], lw=2.2, label=_loops_name(depth))
         for depth in depths
@@ -123,7 +123,7 @@ def ood_by_depth(
     figure, panels = page.make(
         -(-len(decays) // columns),
         columns,
-        title=f"{name} accuracy by loop depth: {_task(members)}",
+        title=f"{name} accuracy by loop depth: {task_name(members)}",
         notes=(_seeds_note(cells, event), _phases_note(members, [event])),
         handles=handles,
         label=page.STEP_LABEL,
@@ -160,7 +160,7 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
       ValueError: if there is no run, or if runs differ in more than loop depth, weight
         decay and seed where a cell or the title needs them equal.
     """
-    title = f"Updates to each phase: {_task(members)}"
+    title = f"Updates to each phase: {task_name(members)}"
     cells = grokking.cells(members, (LOOPS, WEIGHT_DECAY))
     grid = {tuple(cell.values.values()): cell for cell in cells}
     events = grokking.watched_events(members)
@@ -348,8 +348,8 @@ def _palette() -> colors.Colormap:
     return colors.ListedColormap(viridis(np.linspace(0.04, 0.92, 256)))
 
 
-def _depth_colors(depths: Sequence[int]) -> dict[int, str]:
-    """One loop is gray; deeper is darker."""
+def depth_colors(depths: Sequence[int]) -> dict[int, str]:
+    """Returns a color per loop count: one loop is gray; deeper is darker."""
     looped = [depth for depth in depths if depth > 1]
     shades = matplotlib.colormaps["viridis_r"](np.linspace(0.28, 0.95, len(looped)))
     return {1: _VANILLA} | dict(zip(looped, map(colors.to_hex, shades), strict=True))
@@ -391,5 +391,6 @@ def _loops_name(depth: int) -> str:
     return "R = 1 (no loop)" if depth == 1 else f"R = {depth} loops"
 
 
-def _task(members: Sequence[Run]) -> str:
+def task_name(members: Sequence[Run]) -> str:
+    """Returns the task of all runs in words; ValueError if they do not share one."""
     return runs.shared_value(members, "task.name").replace("_", " ")

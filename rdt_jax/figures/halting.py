@@ -163,7 +163,7 @@ def pareto(clouds: Sequence[Cloud], *, title: str, notes: Sequence[str]) -> Figu
             )
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(lambda flops, _: f"{flops / 1e6:.3g}M")
+        panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         panel.xaxis.set_minor_formatter(ticker.NullFormatter())
         panel.set_ylim(-0.03, 1.03)
         panel.set_title(cloud.title, fontsize=page.TEXT)

@@ -174,10 +174,10 @@ def patching(members: Sequence[Run]) -> Figure:
         title=f"Which states bring the answer back: {_task(members)}",
         notes=(
             "h and r1 are replaced, then one state of the clean pass is restored. "
-            "Color: share with the clean answer again (median over seeds). Dotted: "
-            "between loops.",
+            "Color: share with the clean answer again (median over seeds).",
             "Only questions that the clean pass answers and the corrupted does not; "
             "n: seeds, and questions of the seed with the fewest.",
+            "Dotted: between two loops.",
         ),
         handles=[patches.Patch(fc="#f0f0f0", ec=page.RULE, label="no such question")],
         label="effective depth of the restored state (blocks run before it)",

@@ -21,7 +21,7 @@ RESTRICTED, EXCLUDED = "#009e73", "#e69f00"
 
 _TRAIN, _ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
 _DASHED = (0, (4, 2))
-_ROWS = ("accuracy", "loss, nats", "excluded loss\nper key, nats", "Gini", "squared L2")
+_ROWS = ("accuracy", "loss, nats", "without k, nats", "Gini", "sum of squares")
 
 
 class Followed(NamedTuple):
@@ -168,12 +168,17 @@ def progress(
         label=page.STEP_LABEL,
         height=1.15,
         gap=0.3,
+        right=0.6,
     )
     for row, name in zip(panels, _ROWS, strict=True):
         row[0].set_ylabel(name, fontsize=page.SMALL)
     for column, run in enumerate(followed):
         is_last = column == len(followed) - 1
         _draw_column([row[column] for row in panels], run, chance, is_last)
+    for row in panels:  # Only the first of a row has tick labels.
+        limits = np.array([panel.get_ylim() for panel in row])
+        for panel in row:
+            panel.set_ylim(limits[:, 0].min(), limits[:, 1].max())
     return figure
 
 

@@ -41,9 +41,12 @@ def default_lanes() -> int | None:
 
 
 def worker_threads(num_workers: int) -> dict[str, str]:
-    """Returns the environment that gives a worker its share of the cores."""
+    """Returns the environment that gives a worker its share of the cores.
+
+    NPROC of this process, if it is set, holds for each worker.
+    """
     threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
-    return {"NPROC": str(threads)}
+    return {"NPROC": os.environ.get("NPROC", str(threads))}
 
 
 def variables(num_workers: int) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ is started again takes what it finds.
 """
 
 import contextlib
+import logging
 import os
 import pathlib
 import subprocess
@@ -30,12 +31,17 @@ class Order(NamedTuple):
       num_workers: at a time; None for as many as the engine's devices can have.
       lease: seconds without a sign of life after which a worker loses its pack.
       address: of a Ray cluster; None to start one here.
+      target: what the workers are told to work on, if it is not the folder itself: the
+        sweep in a bucket that the folder is a copy of.
+      mesh: of each worker, as `sharding.parse` reads it; None for one device.
     """
 
     folder: pathlib.Path
     num_workers: int | None = None
     lease: float = attempt.LEASE_SECONDS
     address: str | None = None
+    target: str | None = None
+    mesh: str | None = None
 
 
 class Engine(NamedTuple):
@@ -128,7 +134,7 @@ def local(order: Order) -> Iterator[Engine]:
     variables = devices.variables(num_workers)
 
     def start(index: int) -> subprocess.Popen:
-        environment = variables[index] | os.environ  # The user's wins.
+        environment = os.environ | variables[index]
         return child.start(_command(order), environment, _log(order, index))
 
     yield Engine(
@@ -151,6 +157,8 @@ def on_ray(order: Order) -> Iterator[Engine]:
       ValueError: if Ray is not installed, or a worker would need more than a node has.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would let its tasks, and so our workers, wait for everything else on a node.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError:
@@ -160,12 +168,18 @@ def on_ray(order: Order) -> Iterator[Engine]:
     started: dict[str, Any] = {}
     if order.address is None:
         started = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-    ray.init(
-        order.address or "local",
-        log_to_driver=False,
-        logging_level="ERROR",
-        **started,
-    )
+    try:
+        ray.init(
+            order.address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **started,
+        )
+    except Exception as error:  # Ray raises nothing narrower.
+        where = order.address or "here"
+        raise ValueError(f"Ray could not be started or joined {where}: {error}") from (
+            error
+        )
     try:
         total = ray.cluster_resources()
         kind = next((k for k in ("TPU", "GPU") if total.get(k)), "CPU")
@@ -218,8 +232,15 @@ ENGINES: Mapping[str, Callable[[Order], contextlib.AbstractContextManager[Engine
 
 
 def _command(order: Order) -> list[str]:
-    worker = [sys.executable, "-m", "rdt_jax", "worker", str(order.folder)]
-    return [*worker, f"--lease={order.lease}"]
+    worker = [
+        sys.executable,
+        "-m",
+        "rdt_jax",
+        "worker",
+        order.target or str(order.folder),
+    ]
+    mesh = [f"--mesh={order.mesh}", "--num-processes=1"] if order.mesh else []
+    return [*worker, f"--lease={order.lease}", *mesh]
 
 
 def _log(order: Order, index: int) -> pathlib.Path:

@@ -85,7 +85,7 @@ def measure(pack: packs.Pack, exact: bool, num_workers: int) -> float:
     command = [sys.executable, "-m", "rdt_jax.training.throughput"]
     with contextlib.ExitStack() as stack:
         started = [
-            stack.enter_context(turns.start(command, {**variables, **os.environ}))
+            stack.enter_context(turns.start(command, {**os.environ, **variables}))
             for variables in devices.variables(num_workers)
         ]
         facts = turns.ask(started, json.dumps(order))[0]

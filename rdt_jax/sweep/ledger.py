@@ -20,7 +20,7 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.sweep import pack as packs
 from rdt_jax.sweep import spec
-from rdt_jax.training import attempt, loop, memory, records, standing, step
+from rdt_jax.training import attempt, loop, memory, records, shelf, standing, step
 
 # How often each class of failure is tried again. A NaN would repeat. A pack that needs
 # too much memory is split in two until it is one lane. `preempted` counts attempts in a
@@ -206,6 +206,9 @@ def work(
     stop_requested: Callable[[], bool],
     report: Callable[[str], None],
     lease: float = attempt.LEASE_SECONDS,
+    mirror: shelf.Mirror | None = None,
+    refresh: Callable[[], None] = lambda: None,
+    build: standing.Build = step.build,
 ) -> None:
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
@@ -217,14 +220,20 @@ def work(
       report: takes what the user should know.
       lease: seconds without a sign of life of this worker after which others may take
         its pack.
+      mirror: what the workdir is a copy of, if it is one.
+      refresh: brings here what others have done, where it is.
+      build: makes the programs.
     """
     workdir = folder.parents[1]
     watch = attempt.Watch()
-    build = remembering(step.build)
+    built = remembering(build)
     stop = lambda: stop_requested() or is_stopped(folder)
     refused: set[str] = set()  # Packs that could not even be claimed.
     while not stop():
-        settle(folder, watch)
+        refresh()
+        failed = settle(folder, watch)
+        if mirror and failed:
+            mirror.tell(failed)
         left = [pack for pack in open_packs(folder) if pack.name not in refused]
         if not left:
             return
@@ -241,9 +250,10 @@ def work(
                 workdir,
                 exact=pack.exact,
                 max_pins=pack.max_pins,
-                build=build,
+                build=built,
                 lease=lease,
                 watch=watch,
+                mirror=mirror,
                 stop_requested=stop,
                 report=report,
             )
@@ -253,7 +263,7 @@ def work(
             pass  # Another worker was faster.
         except Exception:
             report(traceback.format_exc())
-            build = remembering(step.build)  # What it kept may be what was too much.
+            built = remembering(build)  # What it kept may be what was too much.
             if len(attempt.past(workdir, pack.name)) == attempts:
                 refused.add(pack.name)
 

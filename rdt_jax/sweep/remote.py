@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rdt_jax import config as configs
-from rdt_jax.training import checkpoint, loop, records
+from rdt_jax.training import checkpoint, records
 from rdt_jax.training import shelf as shelves
 
 _RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
@@ -41,11 +41,6 @@ class Remote(NamedTuple):
     fs: Any
     root: str
     workdir: pathlib.Path
-
-
-def is_url(text: str) -> bool:
-    """Says whether a workdir is in a bucket."""
-    return "://" in text
 
 
 def connect(url: str, workdir: pathlib.Path) -> Remote:
@@ -87,6 +82,7 @@ def mirror(remote: Remote) -> shelves.Mirror:
         restore=lambda pack, runs: restore(remote, pack, runs),
         commit=lambda *arguments: commit(remote, *arguments),
         publish=lambda runs, check: publish(remote, runs, check),
+        tell=lambda runs: _tell(remote, runs),
     )
 
 
@@ -165,6 +161,9 @@ def restore(
                 empty = "{}" if name.endswith(".json") else ""
                 _write(remote.workdir / run / name, empty.encode())
     for run in runs:
+        if _exists(remote, f"{run}/status.json"):
+            status = _get(remote, f"{run}/status.json")
+            _write(remote.workdir / run / "status.json", status)
         folder = f"{remote.root}/{run}/transitions"
         with contextlib.suppress(FileNotFoundError):
             for path in remote.fs.find(folder):
@@ -188,30 +187,26 @@ def publish(remote: Remote, runs: Sequence[str], check: Callable[[], None]) -> N
         for name in _RECORDS:
             _put(remote, f"{run}/{name}", (folder / name).read_bytes())
     check()
-    for run in runs:
-        _put(
-            remote,
-            f"{run}/status.json",
-            (remote.workdir / run / "status.json").read_bytes(),
-        )
+    _tell(remote, runs)
 
 
 def push_plan(remote: Remote, name: str) -> None:
-    """Uploads the plan of a sweep, and the run folders that are not there."""
+    """Uploads the plan of a sweep and the run folders that are not there.
+
+    Statuses that the plan has changed, of runs that nobody trains, go with it.
+    """
     folder = remote.workdir / "sweeps" / name
-    for run in json.loads((folder / "plan.json").read_text())["runs"]:
-        run_id = run["run_id"]
-        if not _exists(remote, f"{run_id}/config.json"):
-            publish(remote, [run_id], lambda: None)
-            config = (remote.workdir / run_id / "config.json").read_bytes()
-            _put(remote, f"{run_id}/config.json", config)
-        elif (status := remote.workdir / run_id / "status.json").exists():
-            _put(remote, f"{run_id}/status.json", status.read_bytes())
+    for run in _runs_of(folder):
+        if not _exists(remote, f"{run}/config.json"):
+            publish(remote, [run], lambda: None)
+            config = (remote.workdir / run / "config.json").read_bytes()
+            _put(remote, f"{run}/config.json", config)
+        elif json.loads(_get(remote, f"{run}/status.json"))["state"] != "running":
+            _tell(remote, [run])
     for part in ("state/packs.json", "plan.json"):
         _put(remote, f"sweeps/{name}/{part}", (folder / part).read_bytes())
-    if not (folder / "state" / "stop").exists():
-        with contextlib.suppress(FileNotFoundError):
-            remote.fs.rm_file(f"{remote.root}/sweeps/{name}/state/stop")
+    if _exists(remote, f"sweeps/{name}/state/stop"):
+        remote.fs.rm_file(f"{remote.root}/sweeps/{name}/state/stop")
 
 
 def pull_sweep(remote: Remote, name: str) -> None:
@@ -227,22 +222,44 @@ def pull_sweep(remote: Remote, name: str) -> None:
         )
     for part in ("plan.json", "state/packs.json"):
         _write(remote.workdir / folder / part, _get(remote, f"{folder}/{part}"))
-    stop = remote.workdir / folder / "state" / "stop"
-    if _exists(remote, f"{folder}/state/stop"):
-        stop.touch()
-    else:
-        stop.unlink(missing_ok=True)
-    packed = json.loads((remote.workdir / folder / "state" / "packs.json").read_text())
-    planned = json.loads((remote.workdir / folder / "plan.json").read_text())["runs"]
-    runs = {run for entry in packed for run in entry["runs"]}
-    for run in sorted(runs | {each["run_id"] for each in planned}):
-        if not (remote.workdir / run / "config.json").exists():
-            config = configs.from_json(_get(remote, f"{run}/config.json").decode())
-            records.create(remote.workdir / run, config)
-        elif loop.is_final(records.read_status(remote.workdir / run)):
-            continue
-        _write(remote.workdir / run / "status.json", _get(remote, f"{run}/status.json"))
+    pull_runs(remote, _runs_of(remote.workdir / folder))
     _shelf(remote).refresh()
+
+
+def pull_runs(remote: Remote, runs: Sequence[str]) -> None:
+    """Brings the configs and statuses of those runs here that the bucket has."""
+    for run in runs:
+        folder = remote.workdir / run
+        if not (folder / "config.json").exists():
+            if not _exists(remote, f"{run}/config.json"):
+                continue
+            text = _get(remote, f"{run}/config.json").decode()
+            records.create(folder, configs.from_json(text))
+        _write(folder / "status.json", _get(remote, f"{run}/status.json"))
+
+
+def has_sweep(remote: Remote, name: str) -> bool:
+    """Says whether the bucket has a sweep's plan."""
+    return _exists(remote, f"sweeps/{name}/plan.json")
+
+
+def request_stop(remote: Remote, name: str) -> None:
+    """Asks all workers of a sweep to checkpoint and end."""
+    _put(remote, f"sweeps/{name}/state/stop", b"")
+
+
+def _runs_of(folder: pathlib.Path) -> list[str]:
+    """Returns the runs of a sweep's plan and of its packs."""
+    planned = records.read_json(folder / "plan.json")["runs"]
+    packed = records.read_json(folder / "state" / "packs.json")
+    runs = {run for entry in packed for run in entry["runs"]}
+    return sorted(runs | {each["run_id"] for each in planned})
+
+
+def _tell(remote: Remote, runs: Sequence[str]) -> None:
+    for run in runs:
+        status = (remote.workdir / run / "status.json").read_bytes()
+        _put(remote, f"{run}/status.json", status)
 
 
 def stop_requested(remote: Remote, name: str) -> Callable[[], bool]:

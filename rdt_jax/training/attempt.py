@@ -38,7 +38,7 @@ class Past(NamedTuple):
     Attributes:
       number: from 1.
       step: of the newest checkpoint when it began; -1 without one.
-      outcome: done, stopped (asked to), oom, error, or LOST.
+      outcome: done, stopped (asked to), over (nothing was left), oom, error, or LOST.
       message: of the error, if any.
       unfinished: run ids that were not over when it ended.
     """

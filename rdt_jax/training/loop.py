@@ -122,7 +122,7 @@ def train(
         if mirror:
             mirror.restore(name, names)
         if statuses := _over(workdir, names, name):  # Since we looked.
-            held.end("done", "", [])
+            held.end("over", "", [])
             return statuses
         view = held.view
         readable = lambda message: message.replace(str(view), str(workdir))

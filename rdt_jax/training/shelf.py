@@ -113,6 +113,7 @@ class Mirror(NamedTuple):
         checkpoint of a step there, its records before it; `check` raises if the attempt
         is not the newest.
       publish: (runs, check) -> None; brings the run folders there, as they are.
+      tell: runs -> None; brings their statuses there.
     """
 
     shelf: Shelf
@@ -120,3 +121,4 @@ class Mirror(NamedTuple):
     restore: Callable[[str, Sequence[str]], None]
     commit: Callable[[int, str, Sequence[str], int, Callable[[], None]], None]
     publish: Callable[[Sequence[str], Callable[[], None]], None]
+    tell: Callable[[Sequence[str]], None]

@@ -201,19 +201,9 @@ def build(
         return tokens[:, :length], positions, targets
 
     def update_lane(
-        params,
-        opt_state,
-        seed,
-        hyper: Hyper,
-        stage,
-        stage_start,
-        *,
-        data,
-        step,
-        length,
-        num_loops,
-        is_last,
-    ):
+        params, opt_state, seed, hyper: Hyper, stage, stage_start, *, data, step,
+        length, num_loops, is_last,
+    ):  # fmt: skip
         _, data_key, noise_key = _lane_keys(seed)
         batch = draw_batch(data, data_key, step, stage, stage_start, length)
         noise = None

@@ -143,11 +143,11 @@ def wrap(moments: Moments) -> Callable[..., step.Program]:
             with moments.inside("training"):
                 return jax.block_until_ready(program.train_chunk(*inputs, **more))
 
-        def evaluate(*inputs):
+        def observe(*inputs):
             with moments.inside("evaluating"):
-                return jax.block_until_ready(program.evaluate(*inputs))
+                return program.observe(*inputs)
 
-        return program._replace(train_chunk=train_chunk, evaluate=evaluate)
+        return program._replace(train_chunk=train_chunk, observe=observe)
 
     checkpoint.save = save_or_pin
     around(checkpoint, "save_rotating", "saving")

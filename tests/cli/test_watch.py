@@ -61,7 +61,7 @@ def test_ranks_that_end_are_well(start):
     [
         (("abort .4", "kill .2", "abort .3"), r"rank 1 of 3 .* was killed by SIGKILL"),
         # That of rank 0, which the others find out by failing, one even before it.
-        (("kill .3", "exit_3 .2", "abort .3"), r"rank 0 of 3 .* was killed by SIGKILL"),
+        (("kill .8", "exit_3 .2", "abort .8"), r"rank 0 of 3 .* was killed by SIGKILL"),
         (
             ("stay", "stay", "fail .2"),
             r"rank 2 of 3 .* failed: ValueError: a bad table",
@@ -83,8 +83,8 @@ def test_a_parent_that_is_gone_is_named_by_the_others(start, tmp_path, gone):
     for number in range(3):
         wait_for(tmp_path / f"stays-{number}")
     time.sleep(0.3)  # They get to know each other.
-    parents.pop(gone).kill()
-    codes, said = ends(parents)
+    parents[gone].kill()
+    codes, said = ends([p for number, p in enumerate(parents) if number != gone])
     assert codes == [1, 1]
     for words in said:
         assert f"rank {gone} of 3" in words

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from rdt_jax import config as configs
-from rdt_jax.analysis import curriculum, stored
+from rdt_jax.analysis import stored
 from rdt_jax.training import loop
 from tests import fake_depth
 from tests.fake_depth import DYNAMIC
@@ -170,6 +170,9 @@ def test_more_loops_answer_more_hops(study, keep):
     assert judge(study, deep)["scaling"].holds is False
     keep(deep, 3, up_to(5))  # Answered without more loops: nothing is gained.
     assert judge(study, deep)["scaling"].holds is False
+    fewer = fake_depth.measured(lambda k, r: 1.0 if k <= 3 else 0.7 * (r == 4))
+    keep(deep, 3, fewer)  # Gained by less loops than in training.
+    assert judge(study, deep)["scaling"].holds is False
     shallow = run(3, 4)
     keep(shallow, 3, needs_loops(3, 0.7))
     assert judge(study, shallow)["scaling"].holds is None
@@ -233,6 +236,9 @@ def test_many_hops_extend(study, keep):
     assert found.holds is True and "1.20" in found.measured
     keep(deep, 5, up_to(5))
     assert judge(study, deep)["many_extend"].holds is False
+    few = drawn(3, seed=1)
+    keep(few, 3, up_to(6))
+    assert judge(study, few)["many_extend"].holds is None
     assert judge(study, run(5, 5))["many_extend"].holds is None
 
 
@@ -264,4 +270,3 @@ def test_runs_that_learned_nothing_are_drawn_as_far_as_they_go(study, keep):
 def test_analyses_are_of_the_parameters_that_runs_keep(study):
     kinds = study.ANALYSES["depth"]
     assert kinds[0] == "hop_learned_2-after" and kinds[-1] == "final"
-    assert curriculum.progress(run(6, 2)).learned == 6

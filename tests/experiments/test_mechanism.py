@@ -267,6 +267,11 @@ def test_an_unfinished_control_decides_nothing(study, world):
         run.status["state"] = "running"
     found = study.claims(runs)
     assert found[NO_TARGET].holds is None and found[LATER].holds is None
+    for run in runs[2:]:  # Over, but without having learned ID.
+        run.status["state"] = "done"
+        del analyses[run.run_id][GENERALIZED]
+    found = study.claims(runs)
+    assert found[NO_TARGET].holds is None and found[LATER].holds is None
 
 
 def test_a_run_that_generalized_before_it_memorized_says_nothing_of_growth(

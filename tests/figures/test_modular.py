@@ -129,5 +129,7 @@ def test_a_run_without_keys_says_so_and_columns_are_runs():
     assert [panel.get_title() for panel in figure.axes[:2]] == ["R = 1", "R = 2"]
     texts = [text.get_text() for text in figure.axes[5].texts]
     assert texts == ["no key frequency at the end"]
+    for left, right in zip(figure.axes[::2], figure.axes[1::2], strict=True):
+        assert left.get_ylim() == right.get_ylim()
     with pytest.raises(ValueError, match="At least one run is followed"):
         modular.progress([], title="t", notes=(), chance=1.0)

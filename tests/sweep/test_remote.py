@@ -3,13 +3,14 @@
 import contextlib
 import hashlib
 import json
-import pathlib
 
 import fsspec
 import pytest
 
-from rdt_jax.sweep import remote
-from rdt_jax.training import attempt, checkpoint, records
+from rdt_jax import config as configs
+from rdt_jax.sweep import ledger, remote, spec
+from rdt_jax.training import attempt, checkpoint, loop, records
+from tests.training import bits
 
 RUNS = ["one", "two"]
 PACK = "pack"
@@ -214,6 +215,36 @@ def test_an_unknown_protocol_is_refused(tmp_path):
         remote.connect("bucket://x", tmp_path / "copy")
 
 
-def test_a_workdir_is_a_url_or_a_path():
-    assert remote.is_url("gs://bucket/runs")
-    assert not remote.is_url(str(pathlib.Path("runs").absolute()))
+@pytest.mark.exhaustive
+def test_a_sweep_in_a_bucket_ends_like_one_on_a_disk(bucket, tiny_config, tmp_path):
+    """Its worker is stopped twice; each time a machine with an empty disk goes on."""
+    shorter = {"num_steps": 24, "eval_every_steps": 4, "stop_after_phases": False}
+    config = configs.override(tiny_config, shorter)
+    plan = spec.Plan("study-toy", None, [{}], [config])
+    alone = tmp_path / "alone"
+    folder = ledger.write_plan(alone, plan, ledger.Options())
+    ledger.work(folder, stop_requested=lambda: False, report=pytest.fail)
+
+    planning = remote.connect(bucket, tmp_path / "planning")
+    ledger.write_plan(planning.workdir, plan, ledger.Options())
+    remote.push_plan(planning, plan.name)
+    for number, calls in enumerate((5, 5, 99)):
+        copy = remote.connect(bucket, tmp_path / f"machine-{number}")
+        remote.pull_sweep(copy, plan.name)
+        asked = iter(range(99))
+        ledger.work(
+            copy.workdir / "sweeps" / plan.name,
+            stop_requested=lambda asked=asked, calls=calls: next(asked) >= calls,
+            report=pytest.fail,
+            mirror=remote.mirror(copy),
+            refresh=lambda copy=copy: remote.pull_sweep(copy, plan.name),
+        )
+    (name,) = plan.run_ids
+    for record in ("metrics.jsonl", "events.jsonl"):
+        there = remote._get(planning, f"{name}/{record}")
+        assert there == (alone / name / record).read_bytes()
+    bits.assert_same_run(copy.workdir / name, alone / name)
+    (_, last) = remote._commits(copy, loop.pack_of([name]))[-1]
+    assert last == 24
+    outcomes = [p.outcome for p in attempt.past(copy.workdir, loop.pack_of([name]))]
+    assert outcomes == ["stopped", "stopped", "done"]

@@ -193,3 +193,19 @@ def test_a_run_that_trains_in_a_pack_cannot_be_trained_alone(toy, root, tmp_path
         with pytest.raises(BlockingIOError, match=message):
             loop.train(pack[:1], tmp_path)
     assert {path: os.stat(path).st_mtime_ns for path in before} == before
+
+
+def test_two_packs_that_share_a_run_and_begin_at_once_exclude_each_other(
+    tmp_path, monkeypatch
+):
+    """The other claim comes after the first look and before our own claim."""
+    past = attempt.past
+
+    def past_and_plant(workdir, pack):
+        claim_of_another_machine(workdir, "b", ["two", "one"])
+        return past(workdir, pack)
+
+    monkeypatch.setattr(attempt, "past", past_and_plant)
+    with pytest.raises(BlockingIOError, match="is training run one"):
+        attempt.hold(tmp_path, "a", ["one"]).__enter__()
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["b.1.json"]

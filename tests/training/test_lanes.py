@@ -110,3 +110,12 @@ def test_pins_of_one_evaluation_count_after_those_before(watch, before, max_pins
         if event[side] is not None
     ]  # fmt: skip
     assert told == wanted[:left]
+
+
+def test_a_snapshot_is_kept_at_its_step_whatever_the_budget_of_pins(watch):
+    awaited = watch({"snapshot_steps": (8,)}, max_pins=0)
+    lane = lanes.new_lane(awaited)
+    for at, pins in ((4, []), (8, [lanes.Pin("snapshot", "at", 8)]), (12, [])):
+        seen = lanes.observe(awaited, lane, at, 4, measured(at=at))
+        assert seen.pins == pins
+        assert seen.lane["pins"] == 0

@@ -1,0 +1,1 @@
+"""When train, ID and OOD accuracy arrive, by loop depth."""

@@ -1,0 +1,197 @@
+"""The stages of grokking by loop depth, and what each depth pays to reach the last.
+
+The first figure is the counterpart of Figure 3 of Kohli et al. (2026),
+arXiv:2604.07822. Bold lines are runs, those of the median rank, and not averages.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import axes, lines, ticker
+from matplotlib.figure import Figure
+
+from rdt_jax.analysis import grokking, runs
+from rdt_jax.analysis.runs import Run
+from rdt_jax.analysis.survival import Survival
+from rdt_jax.figures import grokking as drawing
+from rdt_jax.figures import page
+from rdt_jax.training import phases
+
+EVENT = "ood_generalized"
+
+
+def stages(
+    members: Mapping[int, Sequence[Run]],
+    spent: Mapping[str, np.ndarray],
+    *,
+    shown: int,
+    chance: float,
+    cost_label: str,
+) -> Figure:
+    """Draws OOD accuracy by updates and by cost, and all three splits at one depth.
+
+    Args:
+      members: training loop count -> its runs, which differ in their seed only.
+      spent: run id -> [E], what training had cost up to each evaluation.
+      shown: loop count whose stages are drawn on the right.
+      chance: accuracy of a uniform guess on OOD.
+      cost_label: what the cost is, with its unit.
+
+    Raises:
+      ValueError: if there is no run, or none of `shown`.
+    """
+    if not members.get(shown):
+        raise ValueError(f"There is no run of R = {shown} whose stages can be drawn.")
+    colors = drawing.depth_colors(list(members))
+    every = [run for group in members.values() for run in group]
+    handles: list[Any] = [
+        lines.Line2D([], [], color=colors[depth], lw=2.2, label=f"R = {depth}")
+        for depth in members
+    ]
+    for split, name in drawing.SPLIT_NAMES.items():
+        color = drawing.SPLIT_COLORS[split]
+        handles.append(
+            lines.Line2D([], [], color=color, lw=2.2, label=f"right: {name}")
+        )
+    completed: dict[str, Any] = {"marker": "o", "ls": "", "color": page.INK, "ms": 5}
+    handles.append(lines.Line2D([], [], **completed, label="completed"))
+    figure, ((left, middle, right),) = page.make(
+        1,
+        3,
+        title=f"Stages by loop depth R: {drawing.task_name(every)}",
+        notes=(
+            "Left, middle: OOD accuracy at the training loop count. Right: "
+            f"R = {shown}, log scale; dashed: train, ID, OOD completed. Bold: the seed",
+            "of the median rank by updates to OOD; thin: the other seeds.",
+            "Completed: median of the last "
+            f"{phases.SMOOTHING} evaluations at or above "
+            f"{drawing.thresholds(every, list(grokking.watched_events(every)))}.",
+        ),
+        handles=handles,
+        label="",
+        height=2.3,
+        gap=0.36,
+        right=0.55,
+    )
+    for panel in (left, middle, right):
+        panel.set_ylim(-0.03, 1.03)
+        panel.grid(True, color="#ececec", lw=0.6)
+        panel.set_axisbelow(True)
+    by_step = lambda run: np.array([row["step"] for row in run.metrics], float)
+    _draw_depths(left, members, colors, by_step)
+    _draw_depths(middle, members, colors, lambda run: spent[run.run_id])
+    left.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+    left.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
+    middle.xaxis.set_major_locator(ticker.MaxNLocator(4))
+    middle.xaxis.set_major_formatter(lambda cost, _: f"{cost:g}")
+    _draw_splits(right, members[shown])
+    for panel, label in (
+        (left, "optimizer updates"),
+        (middle, cost_label),
+        (right, f"updates (log), R = {shown}"),
+    ):
+        panel.set_xlim(left=panel.get_xlim()[0] if panel is right else 0)
+        panel.set_xlabel(label, fontsize=page.TEXT)
+    left.set_ylabel("accuracy", fontsize=page.TEXT)
+    for panel, text in ((left, "OOD"), (middle, "OOD"), (right, "train, ID, OOD")):
+        panel.set_title(text, fontsize=page.TEXT)
+        panel.axhline(chance, color=page.FAINT, lw=0.9, ls=(0, (1, 2)), zorder=2)
+    page.draw_level(right, runs.shared_value(every, f"phases.{EVENT}"), "OOD\nlevel")
+    right.annotate(
+        "chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(5, 0),
+        textcoords="offset points", fontsize=page.SMALL, color=page.FAINT, va="center",
+    )  # fmt: skip
+    return figure
+
+
+def arrivals(
+    curves: Mapping[int, Survival], *, budget: float, title: str, notes: Sequence[str]
+) -> Figure:
+    """Draws the share of runs that OOD has not reached yet, one curve per loop depth.
+
+    Args:
+      curves: training loop count -> its survival curve.
+      budget: updates up to which a curve is drawn.
+      title: one line; of which task.
+      notes: lines below it; how it was measured.
+
+    Raises:
+      ValueError: if there is no curve.
+    """
+    if not curves:
+        raise ValueError("At least one survival curve is drawn, got none.")
+    colors = drawing.depth_colors(list(curves))
+    handles: list[Any] = [
+        lines.Line2D([], [], color=colors[depth], lw=2.2, label=f"R = {depth}")
+        for depth in curves
+    ]
+    tick: dict[str, Any] = {"ls": "", "marker": "|", "color": page.INK, "ms": 8}
+    handles.append(lines.Line2D([], [], mew=1.5, **tick, label="censored"))
+    figure, ((panel,),) = page.make(
+        1, 1, title=title, notes=notes, handles=handles, label="optimizer updates",
+        height=2.2,
+    )  # fmt: skip
+    for depth, curve in curves.items():
+        color = colors[depth]
+        ends = np.append(curve.steps[1:], max(budget, curve.steps[-1]))
+        steps = np.stack([curve.steps, ends], axis=1).ravel()
+        flat = lambda values: np.repeat(values, 2)
+        panel.plot(steps, flat(curve.share), color=color, lw=2.0)
+        panel.fill_between(
+            steps, flat(curve.low), flat(curve.high), color=color, alpha=0.13, lw=0
+        )
+        at = np.searchsorted(curve.steps, curve.censored, side="right") - 1
+        panel.plot(curve.censored, curve.share[at], "|", color=color, ms=8, mew=1.5)
+    panel.set_xlim(0, budget * 1.02)
+    panel.set_ylim(-0.03, 1.06)
+    panel.set_ylabel("share of runs without OOD", fontsize=page.TEXT)
+    panel.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
+    panel.grid(True, color="#ececec", lw=0.6)
+    panel.set_axisbelow(True)
+    return figure
+
+
+def _draw_depths(
+    panel: axes.Axes,
+    members: Mapping[int, Sequence[Run]],
+    colors: Mapping[int, str],
+    across: Callable[[Run], np.ndarray],
+) -> None:
+    """OOD accuracy over `across`, [E] of each run."""
+    for depth, group in members.items():
+        median = grokking.median_run(group, EVENT)
+        for run in group:
+            if not runs.has_group(run, "ood"):
+                continue
+            bold = run is median
+            width, alpha, size = (2.0, 1.0, 6.0) if bold else (0.9, 0.5, 3.5)
+            values = runs.accuracy(run, "ood").values
+            x = across(run)
+            style: dict[str, Any] = {"color": colors[depth], "zorder": 3 + bold}
+            panel.plot(x, values, lw=width, alpha=alpha, **style)
+            done = grokking.grok_times(run).phases[EVENT].completed
+            if done is not None:
+                at = [row["step"] for row in run.metrics].index(done)
+                panel.plot(x[at], values[at], "o", ms=size, mec="white", **style)
+
+
+def _draw_splits(panel: axes.Axes, group: Sequence[Run]) -> None:
+    first = min(run.config.eval_every_steps for run in group)
+    page.use_steps(panel, first, max(run.last_step or first for run in group))
+    median = grokking.median_run(group, EVENT)
+    for run in group:
+        bold = run is median
+        for event, times in grokking.grok_times(run).phases.items():
+            split = phases.EVENTS[event]
+            color = drawing.SPLIT_COLORS[split]
+            if runs.has_group(run, split):
+                steps, values = runs.accuracy(run, split)
+                width, alpha = (2.0, 1.0) if bold else (0.9, 0.5)
+                kept = steps > 0
+                panel.plot(
+                    steps[kept], values[kept], color=color, lw=width, alpha=alpha,
+                    zorder=3 + bold,
+                )  # fmt: skip
+            if bold and times.completed is not None:
+                panel.axvline(times.completed, color=color, lw=1.2, ls=(0, (4, 3)))

@@ -1,0 +1,201 @@
+"""The study of stages: its runs are those of depth_by_decay, and claims can fail."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from experiments.grokking_stages import study
+from rdt_jax import config as configs
+from rdt_jax.training import loop, records
+from tests import fake_runs
+
+(VANILLA, LOOPED, TRAIN_ID, ID_OOD, EARLY, LATE, PLATEAU, UPDATES, OPERATIONS,
+ SECONDS) = range(10)  # fmt: skip
+
+
+def run(loops, ood, seed=0, train=20, id=60, **options):
+    jumps = {"train": train, "id": id, "ood": ood}
+    return fake_runs.make(jumps=jumps, loops=loops, seed=seed, **options)
+
+
+def judged(*members):
+    return [claim.holds for claim in study.claims(members)]
+
+
+def with_ood(made, values):
+    """The run with other OOD accuracies, the last one repeated to its end."""
+    metrics = []
+    for index, row in enumerate(made.metrics):
+        value = values[min(index, len(values) - 1)]
+        metrics.append(row | {f"ood/accuracy@{made.num_loops}": value})
+    return dataclasses.replace(made, metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("preset", "depths", "seeds"),
+    [("smoke", 2, 1), ("cpu", 3, 3), ("cpu_long", 3, 5), ("paper", 3, 3)],
+)
+def test_the_sweep(root, preset, depths, seeds):
+    base = configs.load(f"{root / study.CONFIG}:{preset}")
+    trials = [configs.override(base, trial) for trial in study.sweep(preset)]
+    assert len({configs.run_id(trial) for trial in trials}) == depths * seeds
+    if preset == "smoke":
+        for trial in trials:
+            loop.check(trial)
+
+
+def test_an_unknown_preset_lists_the_choices():
+    with pytest.raises(ValueError, match="Unknown preset 'big'; choose from cpu, cpu_"):
+        study.sweep("big")
+
+
+def test_runs_are_shared_with_depth_by_decay(root):
+    other = configs.load_module(
+        root / "experiments" / "depth_by_decay" / "study.py", "study"
+    )
+    base = configs.load(f"{root / study.CONFIG}:cpu")
+    assert other.CONFIG == study.CONFIG
+    theirs, ours = (
+        {configs.run_id(configs.override(base, trial)) for trial in each.sweep("cpu")}
+        for each in (other, study)
+    )
+    assert len(theirs & ours) == 3
+
+
+def test_without_runs_nothing_is_tested():
+    found = study.claims([])
+    assert {claim.holds for claim in found} == {None}
+    assert all("missing: " in claim.measured for claim in found)
+    assert {claim.seeds for claim in found} == {0}
+    assert all("arXiv:2604.07822" in claim.source for claim in found)
+
+
+def test_without_loops_ood_stays_near_zero():
+    assert judged(run(1, None))[VANILLA] is True
+    assert judged(run(1, None), run(1, 150, seed=1))[VANILLA] is False
+    waiting = run(1, None, until=90, state="running", reason=None)
+    assert judged(waiting)[VANILLA] is None
+    assert judged(with_ood(run(1, None), [0.0] * 9 + [0.09]))[VANILLA] is True
+    assert judged(with_ood(run(1, None), [0.0] * 9 + [0.11]))[VANILLA] is False
+
+
+def test_with_loops_ood_leaves_zero_in_every_run():
+    assert judged(run(2, 150), run(4, 60))[LOOPED] is True
+    assert judged(run(2, 150), run(4, None))[LOOPED] is False
+    waiting = run(4, None, until=90, state="running", reason=None)
+    assert judged(run(2, 150), waiting)[LOOPED] is None
+    assert judged(run(2, None), waiting)[LOOPED] is False
+
+
+@pytest.mark.parametrize(
+    ("train", "id", "ood", "train_id", "id_ood"),
+    [
+        (20, 60, 150, True, True),
+        (60, 20, 150, False, True),
+        (None, 60, 150, False, True),
+        (20, 150, 60, True, False),
+        (20, None, 60, None, False),
+        (60, 60, 60, None, None),  # Of equal ones none is first.
+        (20, 60, None, True, None),
+    ],
+)
+def test_stages_have_an_order(train, id, ood, train_id, id_ood):
+    found = judged(run(2, ood, train=train, id=id))
+    assert (found[TRAIN_ID], found[ID_OOD]) == (train_id, id_ood)
+
+
+def test_one_run_out_of_order_is_enough_and_vanilla_runs_do_not_count():
+    good = [run(2, 150), run(1, 60, id=150)]
+    assert judged(*good)[ID_OOD] is True
+    assert judged(*good, run(4, 60, id=150))[ID_OOD] is False
+
+
+def test_ood_starts_before_id_is_done():
+    assert judged(run(2, 60, id=150))[EARLY] is True
+    assert judged(run(2, 150, id=60))[EARLY] is False
+    assert judged(run(2, None, id=60))[EARLY] is None
+
+
+def test_ood_comes_long_after_memorization():
+    # Memorized at 20, OOD at 200 and at 100.
+    assert judged(run(2, 180, train=10))[LATE] is True
+    assert judged(run(2, 80, train=10))[LATE] is False
+    # Not within 230 updates: at least 11 times 20, and 5 times 40.
+    assert judged(run(2, None, train=10))[LATE] is True
+    assert judged(run(2, None, train=20))[LATE] is None
+
+
+def plateau(level, **options):
+    options = {"stop_after_phases": False, "top": {"ood": level}} | options
+    return run(2, 60, **options)
+
+
+def test_ood_settles_below_one():
+    assert judged(plateau(0.75))[PLATEAU] is True
+    assert judged(plateau(0.95))[PLATEAU] is False
+    assert judged(plateau(0.6))[PLATEAU] is False
+    assert judged(plateau(0.75, stop_after_phases=True))[PLATEAU] is None
+    rising = with_ood(plateau(0.75), [0.0] * 8 + list(np.linspace(0.6, 0.84, 16)))
+    assert judged(rising)[PLATEAU] is None
+    assert judged(plateau(0.75), rising)[PLATEAU] is None  # Not of most runs.
+
+
+def test_more_loops_need_fewer_updates_and_operations():
+    soon = judged(run(2, 180), run(4, 20))
+    assert (soon[UPDATES], soon[OPERATIONS]) == (True, True)
+    slightly = judged(run(2, 180), run(4, 150))  # An update costs nearly twice.
+    assert (slightly[UPDATES], slightly[OPERATIONS]) == (True, False)
+    late = judged(run(2, 60), run(4, 150))
+    assert (late[UPDATES], late[OPERATIONS]) == (False, False)
+    assert judged(run(2, 60), run(4, None))[UPDATES] is False
+    assert judged(run(2, None), run(4, None))[UPDATES] is None
+    assert judged(run(4, 60))[UPDATES] is None
+
+
+def test_a_bound_in_updates_may_not_decide_operations():
+    # R = 2 ends after 230 cheap updates, before what R = 4 had spent at 220.
+    found = judged(run(2, None), run(4, 200))
+    assert (found[UPDATES], found[OPERATIONS]) == (True, None)
+
+
+def test_more_loops_need_less_time(tmp_path):
+    def timed(made, seconds, lanes=1):
+        folder = fake_runs.write(made, tmp_path)
+        records.write_json(folder / "environment.json", {"lanes": lanes})
+        for row in made.metrics:
+            timing = {"step": row["step"], "train_seconds": seconds}
+            records.append(folder / "timing.jsonl", timing)
+        return dataclasses.replace(made, folder=folder)
+
+    assert judged(run(2, 180), run(4, 60))[SECONDS] is None  # No record of it.
+    shallow = timed(run(2, 180), 1.0)
+    assert judged(shallow, timed(run(4, 60), 2.0))[SECONDS] is True
+    assert judged(shallow, timed(run(4, 61, seed=1), 9.0))[SECONDS] is False
+    assert judged(shallow, timed(run(4, 62, seed=2), 2.0, lanes=3))[SECONDS] is None
+
+
+def test_the_figures():
+    members = [
+        run(loops, ood, seed)
+        for loops, times in ((1, (None, None)), (2, (150, None)), (4, (60, 90)))
+        for seed, ood in enumerate(times)
+    ]
+    made = study.figures(members)
+    assert list(made) == ["stages", "arrivals"]
+    left, middle, right = made["stages"].axes
+    # Six runs, a dot for each that completed OOD, and the level of chance.
+    assert len(left.lines) == len(middle.lines) == 6 + 3 + 1
+    cost = [max(line.get_xdata()) for line in middle.lines if len(line.get_xdata()) > 9]
+    assert np.unique(np.round(cost, 12)).size == 3  # One for each depth.
+    assert cost[0] < cost[2] < cost[4] < 2 * cost[2]
+    assert right.get_xscale() == "log" and "R = 4" in right.get_xlabel()
+    (panel,) = made["arrivals"].axes
+    ends = [line.get_ydata()[-1] for line in panel.lines if line.get_marker() == "None"]
+    assert ends == [1.0, 0.5, 0.0]
+    assert study.table(members).row_count == 3
+
+
+def test_only_runs_of_one_kind_are_drawn_together():
+    with pytest.raises(ValueError, match="differ in optimizer.weight_decay"):
+        study.figures([run(2, 60), run(2, 60, seed=1, decay=0.3)])

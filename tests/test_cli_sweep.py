@@ -1,0 +1,110 @@
+"""What `rdt sweep` does beside training: plan, forecast, status, stop, refuse."""
+
+import pathlib
+
+import fsspec
+import pytest
+
+from rdt_jax import cli
+from rdt_jax.sweep import forecast, ledger
+from rdt_jax.training import records
+
+STUDY = str(pathlib.Path(__file__).parents[1] / "experiments" / "depth_by_decay")
+SWEEP = [
+    "sweep", STUDY, "--preset=smoke", "--workers=1", "--memory=8GB",
+    "--config.model.width=8", "--config.model.core_blocks=1",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    """A worker names a compile cache to its children; later tests have their own."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A workdir with the plan of a sweep, and the folder of the sweep."""
+    workdir = tmp_path_factory.mktemp("planned")
+    assert cli.main([*SWEEP, f"--workdir={workdir}", "--plan"]) == 0
+    return workdir, workdir / "sweeps" / "depth_by_decay-smoke"
+
+
+def test_a_plan_is_written_and_no_worker_started(planned):
+    _, folder = planned
+    trials = ledger.read_plan(folder)
+    assert len(ledger.open_packs(folder)) == len(trials) >= 2
+    assert not list(folder.glob("state/worker-*.log"))
+
+
+def test_a_dry_run_writes_nothing_and_says_all(planned, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(forecast, "measure", lambda pack, exact, workers: 1e9)
+    workdir = tmp_path / "runs"
+    assert cli.main([*SWEEP, f"--workdir={workdir}", "--dry-run"]) == 0
+    assert not workdir.exists()
+    said = capsys.readouterr().out
+    for word in ("trials", "packs", "compilations", "FLOPs", "memory", "disk", "hours"):
+        assert f"\n{word}" in f"\n{said}"
+
+
+def test_what_was_stopped_is_refused_by_workers(planned, capsys):
+    workdir, folder = planned
+    where = f"--workdir={workdir}"
+    assert cli.main([*SWEEP, where, "--stop"]) == 0
+    assert ledger.is_stopped(folder)
+    assert cli.main(["worker", str(folder)]) == 0
+    assert "was stopped; `rdt sweep` goes on" in capsys.readouterr().err
+    assert cli.main([*SWEEP, where, "--plan"]) == 0
+    assert not ledger.is_stopped(folder)
+
+
+def test_the_status_ends_with_what_failed_and_why(planned, capsys):
+    workdir, folder = planned
+    (name, _), *_ = ledger.read_plan(folder)
+    path = workdir / name / "status.json"
+    before = records.read_json(path)
+    failed = {"state": "failed", "reason": "oom", "message": "RESOURCE_EXHAUSTED: big"}
+    records.write_json(path, before | failed)
+    assert cli.main([*SWEEP, f"--workdir={workdir}", "--status"]) == 1
+    out = capsys.readouterr().out
+    assert "1 trials failed" in out and "oom" in out and "RESOURCE_EXHAUSTED" in out
+    records.write_json(path, before)
+    assert cli.main([*SWEEP, f"--workdir={workdir}", "--status"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--watch"], "--watch goes with --status"),
+        (["--mesh=model=3"], "num_heads (4) must be a multiple of the model axis of"),
+        (["--lease=0.5"], "--lease must be at least 1 second, got 0.5"),
+        (["--workdir=bucket://x"], "--workdir=bucket://x cannot be opened"),
+        (["--workdir=file:///x", "--plan"], "two workers could take one pack"),
+    ],
+)
+def test_a_mistake_exits_2(arguments, message, tmp_path, capsys):
+    assert cli.main([*SWEEP, f"--workdir={tmp_path}", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_only_sweeps_work_in_buckets(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["train", "--config=x.py:cpu", "--workdir=gs://bucket/runs"])
+    assert "is in a bucket, which `rdt sweep` and" in capsys.readouterr().err
+
+
+def test_a_plan_in_a_bucket(tmp_path, capsys):
+    url = f"memory://{tmp_path.name}/runs"
+    assert cli.main([*SWEEP, f"--workdir={url}", "--plan"]) == 0
+    assert f"{url}/sweeps/depth_by_decay-smoke" in capsys.readouterr().out
+    fs = fsspec.filesystem("memory")
+    there = {path.rpartition("/runs/")[2] for path in fs.find(f"/{tmp_path.name}")}
+    assert "sweeps/depth_by_decay-smoke/plan.json" in there
+    assert sum(path.endswith("/config.json") for path in there) >= 2
+    assert cli.main([*SWEEP, f"--workdir={url}", "--stop"]) == 0
+    assert cli.main(["worker", f"{url}/sweeps/depth_by_decay-smoke"]) == 0
+    assert "was stopped" in capsys.readouterr().err
+    assert cli.main(["worker", f"{url}/sweeps/none"]) == 2
+    assert "has no plan.json" in capsys.readouterr().err
+    fs.rm(f"/{tmp_path.name}", recursive=True)
