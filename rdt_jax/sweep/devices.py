@@ -24,8 +24,8 @@ def has_accelerator() -> bool:
 def default_workers(devices_each: int = 1) -> int:
     """Returns one worker per accelerator, or per core of a machine without one.
 
-    A worker whose mesh has several devices takes the place of as many, and there is one
-    at the least. At width 64 two workers with a core each make 1.8 to 1.9 times the updates of one
+    A worker whose mesh has several devices stands for as many; there is at least one.
+    At width 64 two workers with a core each make 1.8 to 1.9 times the updates of one
     worker with both cores: such small products leave the second core idle.
     """
     if has_accelerator():
