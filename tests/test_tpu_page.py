@@ -184,9 +184,6 @@ def test_the_page_trains(section, tmp_path):
     is_done = lambda path: '"done"' in path.read_text()
     runs = list((tmp_path / "work" / "runs").glob("*/status.json"))
     assert runs and all(map(is_done, runs))
-    there = list((tmp_path / "hosts" / "bucket" / "runs").glob("*/status.json"))
-    assert bool(there) == ("slice" in section)
-    late = time.monotonic() + 300  # What was launched goes on by itself.
-    while not all(map(is_done, there)) and time.monotonic() < late:
-        time.sleep(0.5)
-    assert all(map(is_done, there))
+    # What `rdt launch` would start is printed only; the plan for it is there.
+    planned = (tmp_path / "hosts" / "bucket").glob("runs/sweeps/*/plan.json")
+    assert bool(list(planned)) == ("slice" in section)
