@@ -312,7 +312,8 @@ def _dry_run(options, plan, workers: int, settings) -> int:
 
     with exits.mistakes():
         found = forecast.forecast(options.workdir, plan, settings)
-    rate, code = None, exits.WELL
+    code = exits.WELL
+    rate: float | None = None
     fits = found.needs.memory <= settings.memory_bytes
     if options.mesh is not None:
         print("With --mesh no rate is measured.", file=sys.stderr)
