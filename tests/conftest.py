@@ -23,6 +23,17 @@ jax.config.update("jax_disable_most_optimizations", True)  # Halves compile time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Frees what a module compiled.
+
+    Each program maps memory several times, and a process that keeps those of all
+    tests runs into the limit of the system (`vm.max_map_count`): LLVM then crashes.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def root() -> pathlib.Path:
     """The repository."""

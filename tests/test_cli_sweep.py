@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from rdt_jax import cli
-from rdt_jax.sweep import forecast, ledger
+from rdt_jax.sweep import engines, forecast, ledger
 from rdt_jax.training import records
 
 STUDY = str(pathlib.Path(__file__).parents[1] / "experiments" / "depth_by_decay")
@@ -78,6 +78,7 @@ def test_the_status_ends_with_what_failed_and_why(planned, capsys):
     [
         (["--watch"], "--watch goes with --status"),
         (["--mesh=model=3"], "num_heads (4) must be a multiple of the model axis of"),
+        (["--address=auto"], "--address goes with --engine=ray"),
         (["--lease=0.5"], "--lease must be at least 1 second, got 0.5"),
         (["--workdir=bucket://x"], "--workdir=bucket://x cannot be opened"),
         (["--workdir=file:///x", "--plan"], "two workers could take one pack"),
@@ -86,6 +87,41 @@ def test_the_status_ends_with_what_failed_and_why(planned, capsys):
 def test_a_mistake_exits_2(arguments, message, tmp_path, capsys):
     assert cli.main([*SWEEP, f"--workdir={tmp_path}", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["/"], "is WORKDIR/sweeps/NAME, as `rdt sweep --plan` prints it, got '/'"),
+        (["memory://runs"], "is WORKDIR/sweeps/NAME"),
+        (["runs/sweeps/none"], "has no plan.json"),
+        (["runs/sweeps/none", "--scratch=x"], "--scratch goes with a workdir in a"),
+        (["runs/sweeps/none", "--process-id=1"], "of a worker need their --mesh"),
+        (["runs/sweeps/none", "--lease=inf"], "must be at least 1 second, got inf"),
+    ],
+)
+def test_a_mistake_of_a_worker_exits_2(arguments, message, capsys):
+    assert cli.main(["worker", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_rate_that_cannot_be_measured_is_said(tmp_path, monkeypatch, capsys):
+    def measure(pack, exact, workers):
+        raise RuntimeError("A process ended with exit code -9")
+
+    monkeypatch.setattr(forecast, "measure", measure)
+    assert cli.main([*SWEEP, f"--workdir={tmp_path}", "--dry-run"]) == 1
+    said = capsys.readouterr()
+    assert "could not be measured: A process ended with exit code -9" in said.err
+    assert "not measured" in said.out
+
+
+def test_workers_that_leave_something_undone_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(engines, "run", lambda *arguments, **named: None)
+    assert cli.main([*SWEEP, f"--workdir={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert "the workers ended before the sweep" in said and "worker-*.log" in said
+    assert "2 trials are unfinished" in said
 
 
 def test_only_sweeps_work_in_buckets(capsys):

@@ -1,9 +1,10 @@
 """The commands of docs/tpu.md, run with stand-ins for what is rented.
 
 `gcloud`, `sbatch`, `ray`, `git` and the Python of a host are scripts that write down
-how they were called; a host is a folder, and what is sent to it runs there. `rdt` is
-the real one with the small presets; in `make test` its words are only parsed and the
-configs they name resolved, in `make test-all` it trains.
+how they were called; a host is a folder, and what is sent to it runs there; a bucket is
+a folder that all of them see. `rdt` is the real one with the small presets; in `make
+test` its words are only parsed and the configs they name resolved, in `make test-all`
+it trains.
 """
 
 import json
@@ -91,7 +92,9 @@ import os, sys
 small = [w.replace(":paper", ":smoke").replace("-paper", "-smoke")
          for w in sys.argv[1:]]
 small = [w if w != "--preset=paper" else "--preset=smoke" for w in small]
-small = [w.replace("data=16", "data=2") for w in small]
+small = [w.replace("data=16", "data=2").replace("trial=4,data=4", "trial=2")
+         for w in small]
+small = [w.replace("gs://my-bucket", os.environ["HOSTS"] + "/bucket") for w in small]
 os.environ["PYTHONPATH"] = os.environ["ROOT"]
 python = os.environ["REAL_PYTHON"]
 os.execv(python, [python, "-m", "rdt_jax", *small])
@@ -178,5 +181,9 @@ def test_what_launch_prints_starts_a_command_on_every_host(tmp_path, capsys):
 )
 def test_the_page_trains(section, tmp_path):
     run_blocks(SECTIONS[section], tmp_path, TRAINED)
+    is_done = lambda path: '"done"' in path.read_text()
     runs = list((tmp_path / "work" / "runs").glob("*/status.json"))
-    assert runs and all('"done"' in path.read_text() for path in runs)
+    assert runs and all(map(is_done, runs))
+    # What `rdt launch` would start is printed only; the plan for it is there.
+    planned = (tmp_path / "hosts" / "bucket").glob("runs/sweeps/*/plan.json")
+    assert bool(list(planned)) == ("slice" in section)

@@ -1,7 +1,7 @@
 """Judges what is claimed of depth extrapolation on the runs of the study.
 
 Loop counts that serve best are chosen on every other row and scored on the rest
-(analysis/depth.py). Above chance and gained mean by four standard errors of the rows;
+(analysis/scaling.py). Above chance and gained mean by four standard errors of the rows;
 runs of different seeds are counted, never pooled.
 """
 

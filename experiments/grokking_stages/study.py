@@ -257,6 +257,9 @@ def _comes_long_after_memorization(runs: Sequence[Run]) -> Claim:
         holds = median.steps >= LONG
         if median.beyond and not holds:
             missing.append("a longer budget")
+        # What never comes is not late.
+        if holds and all(wait.beyond for wait in waits):
+            missing.append("a run with R >= 2 that completes OOD")
     else:
         missing.append("a run with R >= 2 that memorizes")
     return judging.judge(
@@ -338,7 +341,7 @@ def _more_loops_need_less(runs: Sequence[Run], unit: str) -> Claim:
 
 
 def _spent(runs: Sequence[Run], unit: str) -> list[Bound] | None:
-    """What each evaluated run had spent at OOD; None if any does not know."""
+    """What each run had spent at OOD, or by now; None if any does not know."""
     count: Mapping[str, Callable[[Run], np.ndarray | None]] = {
         "updates": lambda run: np.array([row["step"] for row in run.metrics], float),
         "operations": compute.training_flops,
@@ -349,8 +352,7 @@ def _spent(runs: Sequence[Run], unit: str) -> list[Bound] | None:
         spent = count[unit](run)
         if spent is None:
             return None
-        if spent.size:
-            found.append(transitions.spent_at(run, OOD, spent))
+        found.append(transitions.spent_at(run, OOD, spent))
     return found
 
 

@@ -164,8 +164,7 @@ def _entropy_loops_more_for_more_hops(runs: Sequence[Run]) -> Claim:
             found.loops[both][found.hops == level]
             for level in found.levels[learned][[0, -1]]
         )
-        error = np.sqrt(few.var(ddof=1) / few.size + many.var(ddof=1) / many.size)
-        grown += bool(many.mean() - few.mean() > ERRORS * error)
+        grown += _exceeds(many, few)
         parts.append(
             f"{_name(run)} {few.mean():.1f} on 2 hops, {many.mean():.1f} on "
             f"{found.levels[learned][-1]}"
@@ -191,7 +190,10 @@ def _entropy_grows_more(runs: Sequence[Run]) -> Claim:
         growth = [
             found.mean_loops[k, last] - found.mean_loops[k, first] for k in _pair(found)
         ]
-        more += bool(growth[1] > growth[0])
+        kl, both = _pair(found)
+        longer = found.loops[both] - found.loops[kl]  # of each row
+        few, many = (longer[found.hops == found.levels[k]] for k in (first, last))
+        more += _exceeds(many, few)
         parts.append(f"{_name(run)} {growth[1]:.1f} against {growth[0]:.1f}")
     return judging.judge(
         "The loops taken grow more with the hops by KL and entropy than by KL.",
@@ -216,6 +218,12 @@ def _measured(runs: Sequence[Run]) -> list[tuple[Run, Halting, np.ndarray]]:
         if found is not None and learned and run.num_loops > 1:
             members.append((run, found, found.levels <= learned))
     return members
+
+
+def _exceeds(many: np.ndarray, few: np.ndarray) -> bool:
+    """Says whether the mean of some rows exceeds that of others beyond their errors."""
+    error = np.sqrt(few.var(ddof=1) / few.size + many.var(ddof=1) / many.size)
+    return bool(many.mean() - few.mean() > ERRORS * error)
 
 
 def _pair(found: Halting) -> tuple[int, int]:

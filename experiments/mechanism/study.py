@@ -37,6 +37,7 @@ ANALYSES = {what: stages.KINDS for what in ("lens", "patching", "binding", "geom
 
 DECODED = 0.5  # of the rows: what counts as decodable, or as recovered
 NEVER = 0.1  # of the rows: what counts as not decodable at all; chance is .02
+ATTENDED = 0.5  # of the way from even weights to all of it: what counts as attended to
 TRAIN, OOD = (questions.GROUPS.index(name) for name in ("train", "ood"))
 
 
@@ -99,7 +100,9 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def _memorized_without_bridge(looped: Sequence[Run]) -> Claim:
-    seen = stages.look(looped, "lens", "memorized")
+    # Where one-hop rows are answered at r1, the facts alone bring the bridge there.
+    apart = [run for run in looped if run.config.task.kwargs.answer_at != "last"]
+    seen = stages.look(apart, "lens", "memorized")
     targets = [lens.target_at_answer(s.result)[TRAIN, -1] for s in seen]
     bridges = [lens.bridge_at_r1(s.result)[TRAIN].max() for s in seen]
     without = [t >= DECODED > b for t, b in zip(targets, bridges, strict=True)]
@@ -113,7 +116,12 @@ def _memorized_without_bridge(looped: Sequence[Run]) -> Claim:
             f"target {_median(targets)}"
         ),
         holds=all(without),
-        missing=() if seen else ["looped runs that have memorized, with their lens"],
+        missing=()
+        if seen
+        else [
+            "looped runs that have memorized, with their lens, of rows that are not "
+            "answered at their last word (task.kwargs.answer_at)"
+        ],
         runs=[s.run for s in seen],
     )
 
@@ -264,18 +272,27 @@ def _hops_attend_in_turn(looped: Sequence[Run]) -> Claim:
     first, second = [], []
     for s in seen:
         to_head, to_first = binding.retrieval(s.result)
-        first.append(to_head[OOD, s.result.loop == 1].max())
-        second.append(to_first[OOD, s.result.loop > 1].max())
-    both = [min(pair) >= DECODED for pair in zip(first, second, strict=True)]
+        # A query sees itself and what stands before it.
+        even = 1 / (1 + np.array([questions.FIRST, int(s.result.answer_position)]))
+        weights = np.array(
+            [
+                to_head[OOD, s.result.loop == 1].max(),
+                to_first[OOD, s.result.loop > 1].max(),
+            ]
+        )
+        to_h, to_r1 = (weights - even) / (1 - even)
+        first.append(to_h)
+        second.append(to_r1)
+    both = [min(pair) >= ATTENDED for pair in zip(first, second, strict=True)]
     return judging.judge(
         "In a looped model that combines OOD facts, a head at r1 attends to h in the "
         "first loop, and a head where the answer is read to r1 in a later one "
-        f"(at least {DECODED:g} of the weight).",
+        f"(at least {ATTENDED:g} of the way from even weights to all of it).",
         source=f"{WANG}, Figure 4, its circuit, looped",
         expected="the bridge is stored at r1 and read from there for the second hop",
         measured=(
-            f"so in {sum(both)} of {len(seen)} runs; weight on h {_median(first)}, on "
-            f"r1 {_median(second)}"
+            f"so in {sum(both)} of {len(seen)} runs; of the way to all weight on h "
+            f"{_median(first)}, on r1 {_median(second)}"
         ),
         holds=all(both),
         missing=_missing_generalized(seen),

@@ -122,7 +122,8 @@ def _margin_declines(runs: Sequence[Run]) -> Claim:
     counts, used, declined = [], [], 0
     for run, found, learned in _measured(runs):
         over = scaling.overthinking(found)
-        falls = (over.drop > ERRORS * over.error) & (over.peak > 0) & learned
+        falls = (over.drop > ERRORS * over.error) & (over.peak > 0)
+        falls &= (over.peak_loop > 1) & learned  # It had risen.
         used.append(run)
         declined += bool(2 * falls.sum() > learned.sum())
         at = ", ".join(map(str, over.peak_loop[learned]))

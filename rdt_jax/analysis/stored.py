@@ -3,8 +3,9 @@
 `<run>/analysis/<what>-<checkpoint>.npz` has the arrays of one measure at one checkpoint
 and the `.json` beside it says where they come from. The JSON is written last and holds
 the hash of the arrays, so a pair that a kill has torn is not read. An analysis is
-*current* while the parameters, the file that holds the measure, and the measure's
-arguments are those that it was made from; what is not current is computed again.
+*current* while the parameters, the code that the measure runs (sources.py), and the
+measure's arguments are those that it was made from; what is not current is computed
+again.
 """
 
 import hashlib
@@ -29,6 +30,7 @@ from rdt_jax.analysis import (
     halting,
     lens,
     patching,
+    sources,
     stability,
     weights,
 )
@@ -258,14 +260,22 @@ def is_current(run: Run, what: str, checkpoint: str) -> bool:
     return same and found["arrays"] == _hash(arrays)
 
 
-def summarize(what: str, result: Any) -> dict[str, float]:
-    """Returns the numbers of a result that are worth a line."""
+def summarize(what: str, result: Any) -> dict[str, float | None]:
+    """Returns the numbers of a result that are worth a line, a JSON value.
+
+    What is no number, such as a mean over no rows, is None.
+    """
     if what in SUMMARIES:
-        return {key: float(value) for key, value in SUMMARIES[what](result).items()}
+        found = SUMMARIES[what](result)
+    else:
+        found = {
+            key: value
+            for key, value in result._asdict().items()
+            if np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.number)
+        }
     return {
-        key: float(value)
-        for key, value in result._asdict().items()
-        if np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.number)
+        key: float(value) if np.isfinite(value) else None
+        for key, value in found.items()
     }
 
 
@@ -298,7 +308,7 @@ def _origin(run: Run, what: str, checkpoint: str) -> dict[str, Any]:
     }
     return {
         "params": [_hash(path / "manifest.json") for path in paths],
-        "code": _hash(source),
+        "code": sources.fingerprint(source),
         "arguments": json.loads(json.dumps(arguments)),
     }
 

@@ -113,7 +113,7 @@ def spent_at(run: Run, event: str, spent: np.ndarray) -> Bound:
     """Returns what had been spent when an event completed, or a lower bound of it.
 
     Args:
-      run: which has been evaluated.
+      run: where; before its first evaluation the bound is 0.
       event: of `phases.EVENTS`.
       spent: [E], up to each evaluation: seconds, operations.
     """

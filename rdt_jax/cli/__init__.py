@@ -22,12 +22,14 @@ from rdt_jax.cli import (
     sweep,
     tasks,
     train,
+    worker,
 )
 
 # In the order of `rdt --help`.
 VERBS = (
     train,
     sweep,
+    worker,
     figures,
     claims,
     analyze,

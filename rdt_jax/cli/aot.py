@@ -17,11 +17,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--topology", required=True, metavar="CHIP:SIDES", help="such as v5e:4x4"
     )
-    parser.add_argument(
-        "--mesh",
-        metavar="AXIS=SIZE,..",
-        help="trial, data, model; default: all chips along trial",
-    )
+    shared.add_mesh(parser, "all chips along trial")
     parser.add_argument(
         "--lanes", type=int, help="of the pack; default: one per part of axis trial"
     )
@@ -36,8 +32,9 @@ def _aot(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rdt_jax import config as configs
-    from rdt_jax import sharding
+    from rdt_jax import sharding, tasks
     from rdt_jax.figures import aot as tables
+    from rdt_jax.models import presets
     from rdt_jax.training import aot, chips
 
     with exits.mistakes():
@@ -47,6 +44,8 @@ def _aot(options: argparse.Namespace) -> int:
             axes = sharding.Axes(trial=len(aot.devices_of(options.topology)))
         else:
             axes = sharding.parse(options.mesh)
+        model = presets.model_config(config, tasks.make_table(config))
+        configs.raise_problems(sharding.problems(axes, config, model))
         lanes = axes.trial if options.lanes is None else options.lanes
         if lanes < 1 or lanes % axes.trial:
             raise ValueError(

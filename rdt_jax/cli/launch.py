@@ -38,7 +38,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _launch(options: argparse.Namespace) -> int:
     from rdt_jax.sweep import launch
 
-    command = shlex.split(options.run)
+    try:
+        command = shlex.split(options.run)
+    except ValueError as error:
+        raise exits.Mistake(
+            f"--run must be a command of rdt, got {options.run!r}: {error}."
+        ) from error
     tpu = launch.Tpu(
         name=options.name,
         project=options.project,

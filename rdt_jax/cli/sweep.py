@@ -1,14 +1,14 @@
-"""`rdt sweep` and `rdt worker`: a study, trained or gone on with."""
+"""`rdt sweep`: a study, trained or gone on with."""
 
 import argparse
 import contextlib
-import os
+import math
 import pathlib
 import sys
 import tempfile
 import time
 
-from rdt_jax.cli import exits, figures, ranks, watch
+from rdt_jax.cli import exits, figures, worker
 from rdt_jax.cli import options as shared
 
 _WATCH_SECONDS = 1.0
@@ -16,7 +16,7 @@ _REFRESH_SECONDS = 10.0  # Between two looks into a bucket.
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt sweep` and `rdt worker`."""
+    """Registers `rdt sweep`."""
     sweep = verbs.add_parser(
         "sweep", help="train a study, or go on with it", epilog=shared.ANY_KEY
     )
@@ -54,7 +54,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     shared.add_transition_budget(sweep)
     shared.add_mesh(sweep, "one device for each worker")
-    _add_lease(sweep)
+    worker.add_lease(sweep)
     sweep.add_argument(
         "--retry-failed", action="store_true", help="give failed trials another try"
     )
@@ -80,37 +80,14 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     sweep.set_defaults(verb=_sweep, takes_overrides=True)
 
-    worker = verbs.add_parser(
-        "worker", help="train what a sweep has left to do, beside other workers"
-    )
-    worker.add_argument("folder", metavar="WORKDIR/sweeps/NAME")
-    worker.add_argument(
-        "--scratch",
-        type=pathlib.Path,
-        help="with a workdir in a bucket: where to train; default: a temporary folder",
-    )
-    worker.add_argument("--parent", type=int, help="stop once this process is gone")
-    shared.add_mesh(worker, "one device")
-    _add_lease(worker)
-    ranks.add(worker)
-    worker.set_defaults(verb=_worker)
-
-
-def _add_lease(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--lease",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help="without a sign of life after which a worker loses its pack; default: 60",
-    )
-
 
 def _sweep(options: argparse.Namespace) -> int:
     from rdt_jax.sweep import remote
 
     if options.watch and not options.status:
         raise exits.Mistake("--watch goes with --status.")
+    if options.address is not None and options.engine != "ray":
+        raise exits.Mistake("--address goes with --engine=ray.")
     plan = shared.plan(options)
     if not shared.is_url(options.workdir):
         return _of_plan(options, plan, None)
@@ -159,10 +136,12 @@ def _settings(options, plan):
 
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}.")
-    _check_lease(options)
+    worker.check_lease(options)
     axes = sharding.parse(options.mesh) if options.mesh else sharding.Axes()
-    workers = options.workers or (1 if options.mesh else devices.default_workers())
-    memory = shared.size(options, "memory") or devices.worker_memory(workers)
+    workers = options.workers or devices.default_workers(math.prod(axes))
+    memory = shared.size(options, "memory")
+    if memory is None:
+        memory = devices.worker_memory(workers)
     lanes = devices.default_lanes() if options.lanes is None else options.lanes
     if devices.has_accelerator():
         memory *= axes.trial  # Each device along it has its own lanes.
@@ -174,11 +153,6 @@ def _settings(options, plan):
         configs.raise_problems(sharding.problems(axes, config, model))
     budget = shared.size(options, "transition_budget")
     return workers, ledger.Options(lanes, memory, options.exact, budget)
-
-
-def _check_lease(options) -> None:
-    if options.lease < 1:
-        raise ValueError(f"--lease must be at least 1 second, got {options.lease:g}.")
 
 
 def _train(options, plan, workers: int, settings, console, copy) -> int:
@@ -214,7 +188,6 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         options, order, trials, refresh, console
     )
     if copy:
-        remote.pull_sweep(copy, plan.name)
         console.print(f"The runs are in {options.url}; `rdt figures` needs a copy.")
         return _conclude(options, folder, console, broken)
     metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
@@ -227,7 +200,7 @@ def _run_engine(options, order, trials, refresh, console) -> bool:
     """Starts workers and waits for them; says whether they could work."""
     from rich.live import Live
 
-    from rdt_jax.sweep import engines, progress
+    from rdt_jax.sweep import engines, ledger, progress
 
     monitor = progress.Monitor(options.workdir, trials, console)
     terminal = console.is_terminal
@@ -254,18 +227,27 @@ def _run_engine(options, order, trials, refresh, console) -> bool:
         except RuntimeError as error:
             print(f"rdt: {error}", file=sys.stderr)
             return False
+        # A worker leaves what it cannot even begin, and says why in its log.
+        asked = stop() or ledger.is_stopped(order.folder)
+    refresh(now=True)
+    if not asked and ledger.open_packs(order.folder):
+        logs = order.folder / "state" / "worker-*.log"
+        print(
+            f"rdt: the workers ended before the sweep; {logs} say why.", file=sys.stderr
+        )
+        return False
     return True
 
 
 def _refresher(copy, name: str):
-    """Returns a function that brings a sweep here from its bucket now and then."""
+    """Returns what brings a sweep here from its bucket, now or now and then."""
     from rdt_jax.sweep import remote
 
     at = time.monotonic()
 
-    def refresh() -> None:
+    def refresh(now: bool = False) -> None:
         nonlocal at
-        if copy and time.monotonic() - at > _REFRESH_SECONDS:
+        if copy and (now or time.monotonic() - at > _REFRESH_SECONDS):
             remote.pull_sweep(copy, name)
             at = time.monotonic()
 
@@ -330,11 +312,20 @@ def _dry_run(options, plan, workers: int, settings) -> int:
 
     with exits.mistakes():
         found = forecast.forecast(options.workdir, plan, settings)
-    rate = None
-    if found.largest is not None and found.needs.memory <= settings.memory_bytes:
-        rate = forecast.measure(found.largest, settings.exact, workers)
+    code = exits.WELL
+    rate: float | None = None
+    fits = found.needs.memory <= settings.memory_bytes
+    if options.mesh is not None:
+        print("With --mesh no rate is measured.", file=sys.stderr)
+    elif found.largest is not None and fits:
+        try:
+            with exits.mistakes():
+                rate = forecast.measure(found.largest, settings.exact, workers)
+        except RuntimeError as error:
+            print(f"rdt: the rate could not be measured: {error}", file=sys.stderr)
+            code = exits.FAILED
     Console().print(tables.table(found, workers, settings.memory_bytes, rate))
-    return exits.WELL
+    return code
 
 
 def _announce(options, found, workers: int, memory: int, console) -> None:
@@ -362,69 +353,3 @@ def _announce(options, found, workers: int, memory: int, console) -> None:
         )
     if needs.memory > memory:
         console.print("One lane may not fit in memory; model.remat = full needs least.")
-
-
-def _worker(options: argparse.Namespace) -> int:
-    with exits.mistakes():
-        job = ranks.job_of(options) if options.mesh else None
-        if options.mesh is None and options.coordinator is not None:
-            raise ValueError("Several processes of a worker need their --mesh.")
-    if job is not None and not watch.is_child():
-        return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
-    if not shared.is_url(options.folder):
-        shared.use_compile_cache(pathlib.Path(options.folder).resolve().parents[1])
-    elif options.scratch:
-        shared.use_compile_cache(options.scratch.resolve())
-    if options.mesh is None:
-        from rdt_jax.training import step
-
-        return _worker_here(options, step.build)
-
-    from rdt_jax import sharding
-
-    with exits.mistakes():
-        axes = sharding.parse(options.mesh)
-    return ranks.run(job, axes, lambda build: _worker_here(options, build))
-
-
-def _worker_here(options: argparse.Namespace, build) -> int:
-    if not shared.is_url(options.folder):
-        return _work(options, pathlib.Path(options.folder).resolve(), None, build)
-    with contextlib.ExitStack() as stack:
-        scratch = options.scratch or pathlib.Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="rdt-"))
-        )
-        url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
-        return _work(options, scratch.resolve() / "sweeps" / name, url, build)
-
-
-def _work(options, folder: pathlib.Path, url: str | None, build) -> int:
-    """Works on a sweep; with `url`, its folder is that of a copy of this workdir."""
-    from rdt_jax.sweep import ledger, remote
-
-    report = lambda message: print(message, file=sys.stderr, flush=True)
-    refresh, mirror, stopped = lambda: None, None, lambda: False
-    with exits.mistakes():
-        _check_lease(options)
-        if url is not None:
-            copy = remote.connect(url, folder.parents[1])
-            refresh = lambda: remote.pull_sweep(copy, folder.name)
-            mirror = remote.mirror(copy)
-            stopped = remote.stop_requested(copy, folder.name)
-            refresh()
-        ledger.read_plan(folder)
-    if ledger.is_stopped(folder) or stopped():
-        report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
-        return exits.WELL
-    orphaned = lambda: options.parent not in (None, os.getppid())
-    with shared.stop_on_signal() as stop:
-        ledger.work(
-            folder,
-            stop_requested=lambda: stop() or orphaned() or stopped(),
-            report=report,
-            lease=options.lease,
-            mirror=mirror,
-            refresh=refresh,
-            build=build,
-        )
-    return exits.WELL

@@ -32,7 +32,7 @@ def table(
         seconds = found.flops / flops_per_second
         rows.append(("hours", f"{seconds / 3600:.3g} at {flops_per_second:.3g} FLOP/s"))
     elif found.packs:
-        rows.append(("hours", "not measured: the largest pack may not fit in memory"))
+        rows.append(("hours", "not measured"))
     for name, value in rows:
         built.add_row(name, value)
     built.caption = Text(

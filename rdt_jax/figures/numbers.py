@@ -15,7 +15,10 @@ TOLERANCE = 1e-6  # relative, and of 1 where numbers are small
 
 
 def of(figure: Figure) -> dict[str, Any]:
-    """Returns the numbers and words of a figure as a JSON value."""
+    """Returns the numbers and words of a figure as a JSON value.
+
+    What is not drawn, being no number or infinite, is None.
+    """
     return {
         "texts": [text.get_text() for text in figure.texts],
         "legends": [
@@ -40,8 +43,6 @@ def difference(stored: Any, drawn: Any, where: str = "") -> str | None:
             for index, each in enumerate(zip(stored, drawn, strict=True))
         ]
     elif _is_number(stored) and _is_number(drawn):
-        if stored == drawn or (math.isnan(stored) and math.isnan(drawn)):
-            return None
         close = math.isclose(stored, drawn, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
         return None if close else _differs(where, stored, drawn)
     else:
@@ -79,7 +80,8 @@ def _of_panel(panel: axes.Axes) -> dict[str, Any]:
 def _list(values: Any) -> Any:
     if hasattr(values, "get_matrix"):  # A transform.
         values = values.get_matrix()
-    return np.ma.filled(np.ma.asarray(values, float), np.nan).tolist()
+    numbers = np.ma.filled(np.ma.asarray(values, float), np.nan)
+    return np.where(np.isfinite(numbers), numbers.astype(object), None).tolist()
 
 
 def _is_number(value: Any) -> bool:

@@ -40,6 +40,11 @@ def _table(run: Run, what: Sequence[str], transition: stored.Transition) -> Tabl
             continue
         for key, value in before["summary"].items():
             now = after["summary"][key]
-            change = now - value
-            table.add_row(name, key, f"{value:.4g}", f"{now:.4g}", f"{change:+.4g}")
+            known = value is not None and now is not None
+            change = f"{now - value:+.4g}" if known else "-"
+            table.add_row(name, key, _number(value), _number(now), change)
     return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -19,6 +19,7 @@ def start(
       environment: all of its variables.
       log: a file that takes what it says, behind what it has.
     """
+    log.parent.mkdir(parents=True, exist_ok=True)  # A copy of a bucket has it not yet.
     with log.open("a") as file:
         return subprocess.Popen(
             [*command, f"--parent={os.getpid()}"],

@@ -7,6 +7,7 @@ is started again takes what it finds.
 
 import contextlib
 import logging
+import math
 import os
 import pathlib
 import subprocess
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from rdt_jax import sharding
 from rdt_jax.sweep import child, devices, ledger
 from rdt_jax.training import attempt
 
@@ -87,8 +89,13 @@ def run(
     """
     seen = attempt.Watch()
     slots = min(engine.slots(), len(ledger.open_packs(folder)))
-    workers = {index: engine.start(index) for index in range(slots)}
-    stopping, vain, attempts = False, 0, ledger.num_attempts(folder)
+    stopping, vain, started_at = False, 0, dict[int, int]()
+
+    def start(index: int) -> Any:
+        started_at[index] = ledger.num_attempts(folder)
+        return engine.start(index)
+
+    workers = {index: start(index) for index in range(slots)}
     over_since: float | None = None
     while workers:
         watch()
@@ -107,8 +114,8 @@ def run(
             report(f"Worker {index} ended with exit code {code}.")
             for name in ledger.settle(folder, seen):
                 report(f"Run {name} failed.")
-            before, attempts = attempts, ledger.num_attempts(folder)
-            vain = vain + 1 if attempts == before else 0
+            claimed = ledger.num_attempts(folder) > started_at[index]
+            vain = 0 if claimed else vain + 1
             if vain == _VAIN_STARTS:
                 log = folder / "state" / f"worker-{index}.log"
                 raise RuntimeError(
@@ -116,7 +123,7 @@ def run(
                     "says why."
                 )
             if not stopping and ledger.open_packs(folder):
-                workers[index] = engine.start(index)
+                workers[index] = start(index)
         if ledger.open_packs(folder):
             over_since = None
         elif over_since is None:
@@ -130,7 +137,7 @@ def run(
 @contextlib.contextmanager
 def local(order: Order) -> Iterator[Engine]:
     """Subprocesses of this one, which share the devices of this machine."""
-    num_workers = order.num_workers or devices.default_workers()
+    num_workers = order.num_workers or devices.default_workers(_devices_each(order))
     variables = devices.variables(num_workers)
 
     def start(index: int) -> subprocess.Popen:
@@ -183,11 +190,12 @@ def on_ray(order: Order) -> Iterator[Engine]:
     try:
         total = ray.cluster_resources()
         kind = next((k for k in ("TPU", "GPU") if total.get(k)), "CPU")
-        slots = order.num_workers or int(total[kind])
-        share = int(total[kind]) // slots
+        number = int(total.get(kind, 0))
+        slots = order.num_workers or max(1, number // _devices_each(order))
+        share = number // slots
         if share < 1:
             raise ValueError(
-                f"--workers must be at most the {int(total[kind])} {kind}s of the Ray "
+                f"--workers must be at most the {number} {kind}s of the Ray "
                 f"cluster, got {slots}."
             )
         of_kind: dict[str, dict[str, Any]] = {
@@ -229,6 +237,10 @@ ENGINES: Mapping[str, Callable[[Order], contextlib.AbstractContextManager[Engine
     "local": local,
     "ray": on_ray,
 }
+
+
+def _devices_each(order: Order) -> int:
+    return math.prod(sharding.parse(order.mesh)) if order.mesh else 1
 
 
 def _command(order: Order) -> list[str]:

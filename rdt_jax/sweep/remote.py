@@ -79,7 +79,7 @@ def mirror(remote: Remote) -> shelves.Mirror:
         newest=lambda pack: max(
             (s for _, s in _commits(remote, pack)[-1:]), default=-1
         ),
-        restore=lambda pack, runs: restore(remote, pack, runs),
+        restore=lambda *arguments: restore(remote, *arguments),
         commit=lambda *arguments: commit(remote, *arguments),
         publish=lambda runs, check: publish(remote, runs, check),
         tell=lambda runs: _tell(remote, runs),
@@ -135,11 +135,12 @@ def restore(
     remote: Remote,
     pack: str,
     runs: Sequence[str],
-    report: Callable[[str], None] = lambda message: None,
+    report: Callable[[str], None],
 ) -> None:
     """Makes the copy of a pack what its newest whole commit says.
 
-    Without one the records here are emptied: the pack begins.
+    Without one the records here are emptied: the pack begins. A commit that cannot be
+    used is reported.
     """
     local = remote.workdir / "packs" / pack / "checkpoints"
     shutil.rmtree(local, ignore_errors=True)
@@ -172,7 +173,7 @@ def restore(
 
 
 def publish(remote: Remote, runs: Sequence[str], check: Callable[[], None]) -> None:
-    """Uploads run folders; pins and TensorBoard files that are there are left out."""
+    """Uploads run folders; pins that are there are left out."""
     for run in runs:
         folder = remote.workdir / run
         for pin in sorted((folder / "transitions").iterdir()):
@@ -193,7 +194,8 @@ def publish(remote: Remote, runs: Sequence[str], check: Callable[[], None]) -> N
 def push_plan(remote: Remote, name: str) -> None:
     """Uploads the plan of a sweep and the run folders that are not there.
 
-    Statuses that the plan has changed, of runs that nobody trains, go with it.
+    Statuses, which the plan may have changed, go with it, but of runs that are done or
+    that somebody trains by now.
     """
     folder = remote.workdir / "sweeps" / name
     for run in _runs_of(folder):
@@ -201,7 +203,9 @@ def push_plan(remote: Remote, name: str) -> None:
             publish(remote, [run], lambda: None)
             config = (remote.workdir / run / "config.json").read_bytes()
             _put(remote, f"{run}/config.json", config)
-        elif json.loads(_get(remote, f"{run}/status.json"))["state"] != "running":
+            continue
+        status = json.loads(_get(remote, f"{run}/status.json"))
+        if status["state"] not in ("running", "done"):
             _tell(remote, [run])
     for part in ("state/packs.json", "plan.json"):
         _put(remote, f"sweeps/{name}/{part}", (folder / part).read_bytes())
@@ -318,6 +322,7 @@ def _creates_exclusively(fs: Any) -> bool:
 
 def _commits(remote: Remote, pack: str) -> list[tuple[int, int]]:
     """Returns the (attempt, step) of the commits of a pack, the newest last."""
+    remote.fs.invalidate_cache()  # Of all the folders that the stars stand for.
     paths = remote.fs.glob(f"{remote.root}/packs/{pack}/checkpoints/*/*/commit.json")
     parts = [path.split("/")[-3:-1] for path in paths]
     return sorted((int(number), int(step)) for number, step in parts)

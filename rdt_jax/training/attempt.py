@@ -183,13 +183,16 @@ def hold(
     shelf = mirror.shelf if mirror else shelves.own(workdir / "state")
     (workdir / "state").mkdir(parents=True, exist_ok=True)
     records.tidy(workdir / "state")
-    shelf.refresh()
-    while other := holder(under_way(workdir, watch), pack, runs):
+    while True:
+        shelf.refresh()
+        # Before the look: a claim that it misses has this number, and is in the way.
+        number = 1 + len(past(workdir, pack))
+        other = holder(under_way(workdir, watch), pack, runs)
+        if other is None:
+            break
         if other.look == "alive":
             raise _refusal(other, pack, runs)
         time.sleep(lease / _BEATS / 2)
-        shelf.refresh()
-    number = 1 + len(past(workdir, pack))
     claim, ending, next_ = (
         path.name
         for path in (
@@ -264,7 +267,8 @@ def _beating(rewrite: shelves.Rewrite, content: dict[str, Any]) -> Iterator[None
         number = 0
         while not stop.wait(content["lease"] / _BEATS):
             number += 1
-            with contextlib.suppress(OSError):  # If it lasts, the lease runs out.
+            # File systems of buckets raise what they like; if it lasts, the lease ends.
+            with contextlib.suppress(Exception):
                 rewrite(_beat(content, number))
 
     thread = threading.Thread(target=beat, daemon=True)

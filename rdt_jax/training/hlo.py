@@ -118,7 +118,9 @@ def _of_instruction(
         branches = [name for key in keys for name in called(key)]
         found = (_of_computation(name, computations) for name in branches)
         return min(found, key=lambda traffic: traffic.bytes)
-    if opcode == "call" or (opcode == "async-start" and "calls=" in instruction[4]):
+    if opcode == "call" or (
+        opcode == "async-start" and "calls=" in instruction.attributes
+    ):
         key = "to_apply" if "to_apply=" in instruction.attributes else "calls"
         return _of_computation(called(key)[0], computations)
     if opcode in _FREE or opcode.endswith(("-done", "-update")):

@@ -120,7 +120,7 @@ def train(
         workdir, name, names, lease=lease, watch=watch, mirror=mirror
     ) as held:
         if mirror:
-            mirror.restore(name, names)
+            mirror.restore(name, names, report)
         if statuses := _over(workdir, names, name):  # Since we looked.
             held.end("over", "", [])
             return statuses

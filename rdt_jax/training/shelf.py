@@ -108,7 +108,8 @@ class Mirror(NamedTuple):
     Attributes:
       shelf: of the claims.
       newest: pack -> step of its newest checkpoint there; -1 without one.
-      restore: (pack, runs) -> None; brings that checkpoint here with its records.
+      restore: (pack, runs, report) -> None; brings that checkpoint here with its
+        records; `report` takes what is wrong with others.
       commit: (number of the attempt, pack, runs, step, check) -> None; brings the
         checkpoint of a step there, its records before it; `check` raises if the attempt
         is not the newest.
@@ -118,7 +119,7 @@ class Mirror(NamedTuple):
 
     shelf: Shelf
     newest: Callable[[str], int]
-    restore: Callable[[str, Sequence[str]], None]
+    restore: Callable[[str, Sequence[str], Callable[[str], None]], None]
     commit: Callable[[int, str, Sequence[str], int, Callable[[], None]], None]
     publish: Callable[[Sequence[str], Callable[[], None]], None]
     tell: Callable[[Sequence[str]], None]

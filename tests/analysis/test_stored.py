@@ -216,6 +216,22 @@ def test_a_summary_is_of_numbers_without_axes_or_as_the_measure_says(monkeypatch
         stored.SUMMARIES, "sizes", lambda found: {"most": found.loops.max()}
     )
     assert stored.summarize("sizes", result) == {"most": 2.0}
+    monkeypatch.setitem(
+        stored.SUMMARIES, "sizes", lambda _: {"mean": np.nan, "depth": np.inf}
+    )
+    assert stored.summarize("sizes", result) == {"mean": None, "depth": None}
+
+
+def test_numbers_that_are_unknown_before_a_transition_have_no_change(
+    run, capsys, monkeypatch
+):
+    unknown_at_first = lambda found: {"share": np.nan if len(CALLS) == 1 else 0.25}
+    monkeypatch.setitem(stored.SUMMARIES, "sizes", unknown_at_first)
+    assert cli.main(["analyze", str(run.folder), "--what=sizes", "--transition"]) == 0
+    rows = [x.split()[2:] for x in capsys.readouterr().out.splitlines() if "share" in x]
+    assert rows == [["-", "0.25", "-"], ["0.25", "0.25", "+0"]]
+    text = stored.path_of(run, "sizes", "memorized-before-4").with_suffix(".json")
+    assert json.loads(text.read_text())["summary"] == {"share": None}
 
 
 def test_the_command_computes_and_prints_paths(run, capsys):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -70,6 +71,19 @@ def test_loops_may_grow_less_than_by_kl(study, keep):
     found = judge(study, member)
     assert found["grows"].holds is True
     assert found["grows_more"].holds is False
+
+
+def test_loops_that_grow_within_their_errors_do_not_count(study, keep):
+    member = run(5, 5)
+    found = rules(lambda k: 2, lambda k: 4)
+    both = found.rule == "kl_entropy"
+    loops = found.loops.copy()
+    loops[np.ix_(both, np.flatnonzero(found.hops == 5)[:1])] += 1  # Of a single row.
+    means = np.stack([loops[:, found.hops == k].mean(1) for k in found.levels], axis=1)
+    keep[member.run_id] = found._replace(loops=loops, mean_loops=means)
+    judged = judge(study, member)
+    assert judged["grows"].holds is False
+    assert judged["grows_more"].holds is False
 
 
 def test_rules_that_answer_alike_decide_nothing(study, keep):

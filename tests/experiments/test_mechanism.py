@@ -140,6 +140,7 @@ def world(monkeypatch):
             loops=loops,
             seed=seed,
             model__core_blocks=blocks,
+            task__kwargs__answer_at="pad",
         )
         runs.append(run)
         analyses[run.run_id] = looped_model() if loops == 2 else vanilla_model()
@@ -211,6 +212,9 @@ BREAKING = [
     (FIRST_LOOP, 0, PASSED, {"patching": patching_of([0, 0.8, 0.9, 0.7])}),
     (FIRST_LOOP, 1, PASSED, {"patching": patching_of([0.9, 0.2, 0.3, 0.1])}),
     (IN_TURN, 0, PASSED, {"binding": binding_of(4 * [0.3], 4 * [0.9])}),
+    # r1 sees h and itself: that is not attending to h.
+    (IN_TURN, 1, PASSED, {"binding": binding_of(4 * [0.6], 4 * [0.9])}),
+    (IN_TURN, 0, PASSED, {"binding": binding_of(4 * [0.9], 4 * [0.6])}),
     (IN_TURN, 1, PASSED, {"binding": binding_of(4 * [0.9], [0.9, 0.9, 0.2, 0.2])}),
     (ALIGNS, 0, PASSED, {"geometry": geometry_of(5 * [0.05])}),
 ]
@@ -259,6 +263,16 @@ def test_what_no_run_decides_is_not_tested(study, world):
         for stored in analyses[run.run_id].values():
             stored.clear()
     assert of(runs) == 9 * [None]
+
+
+def test_where_facts_are_answered_at_r1_they_alone_bring_the_bridge_there(study, world):
+    runs, _ = world
+    for run in runs:
+        run.config.task.kwargs.answer_at = "last"
+    found = study.claims(runs)
+    assert found[WITHOUT_BRIDGE].holds is None
+    assert "task.kwargs.answer_at" in found[WITHOUT_BRIDGE].measured
+    assert all(claim.holds for claim in found[WITHOUT_BRIDGE + 1 :])
 
 
 def test_an_unfinished_control_decides_nothing(study, world):

@@ -68,6 +68,14 @@ def test_a_margin_that_falls_from_its_peak(study, keep):
     assert judge(study, member)["declines"].holds is False
 
 
+def test_a_margin_that_only_falls_has_no_peak_that_it_rose_to(study, keep):
+    member = run(4, 5)
+    keep[member.run_id] = fake_depth.measured(
+        lambda k, r: 1.0, lambda k, r: 8.0 - 0.1 * r
+    )
+    assert judge(study, member)["declines"].holds is False
+
+
 def test_nothing_is_judged_of_runs_that_learned_nothing(study, keep):
     member = run(1, 5)
     keep[member.run_id] = hill(0.2)

@@ -32,6 +32,14 @@ def test_equal_figures_have_equal_numbers():
     assert numbers.difference(of(), of()) is None
 
 
+def test_what_is_no_number_is_null():
+    gap = of(line=((0, 1), (np.nan, np.inf)))
+    assert gap["panels"][0]["lines"] == [[[0, None], [1, None]]]
+    assert "NaN" not in json.dumps(gap) and "Infinity" not in json.dumps(gap)
+    assert numbers.difference(gap, gap) is None
+    assert "None stored, 2.0 drawn" in (numbers.difference(gap, of()) or "")
+
+
 @pytest.mark.parametrize(
     ("change", "where"),
     [

@@ -27,6 +27,7 @@ def test_workers_of_a_cpu_share_its_cores(machine):
     assert devices.default_workers() == cores
     assert devices.variables(cores) == [{"NPROC": "1"}] * cores
     assert devices.variables(1) == [{"NPROC": str(cores)}]
+    assert devices.default_workers(cores) == devices.default_workers(cores + 1) == 1
     assert devices.default_lanes() == 1
 
 
@@ -83,3 +84,18 @@ def test_a_worker_sees_its_share_of_what_the_user_gave(machine, monkeypatch, tmp
     assert [e["CUDA_VISIBLE_DEVICES"] for e in started] == ["2", "5"]
     assert [e["NPROC"] for e in started] == ["3", "3"]
     assert all(e["PATH"] == os.environ["PATH"] for e in started)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "shown"),
+    [("trial=4", [""]), ("trial=2", ["0,1", "2,3"]), (None, ["0", "1", "2", "3"])],
+)
+def test_a_worker_has_the_devices_of_its_mesh(
+    machine, monkeypatch, tmp_path, mesh, shown
+):
+    """Without variables libtpu finds all four chips."""
+    machine("libtpu", *(f"accel{i}" for i in range(4)))
+    seen = lambda command, variables, log: variables.get("TPU_VISIBLE_CHIPS", "")
+    monkeypatch.setattr(child, "start", seen)
+    with engines.local(engines.Order(tmp_path, mesh=mesh)) as engine:
+        assert [engine.start(slot) for slot in range(engine.slots())] == shown

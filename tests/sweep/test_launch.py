@@ -1,5 +1,6 @@
 import shlex
 
+from rdt_jax import cli
 from rdt_jax.sweep import launch
 
 TPU = launch.Tpu("my-vm", "my-project", "my-zone", "v5litepod-16", "an-image")
@@ -31,3 +32,9 @@ def test_problems_name_the_flag():
     found = launch.problems(TPU._replace(name="My_VM"), ["ls"])
     assert [line.split()[0] for line in found] == ["NAME", "--run"]
     assert not launch.problems(TPU, COMMAND)
+
+
+def test_a_command_with_a_quote_too_few_exits_2(capsys):
+    words = "launch tpu my-vm --project=p --zone=z --type=t --version=v".split()
+    assert cli.main([*words, "--run=rdt train 'x"]) == 2
+    assert "--run must be a command of rdt, got" in capsys.readouterr().err

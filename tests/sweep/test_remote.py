@@ -177,9 +177,27 @@ def test_a_damaged_commit_is_passed_over(machine):
     (path,) = one.fs.glob(f"{one.root}/packs/{PACK}/checkpoints/1/8/checkpoint/extra*")
     one.fs.pipe_file(path, b"{}")
     said = []
-    remote.restore(one, PACK, RUNS, said.append)
+    remote.mirror(one).restore(PACK, RUNS, said.append)
     assert len(said) == 1 and "extra.json is not what commit.json says" in said[0]
     assert go_on(machine("two")) == 4
+
+
+def test_a_plan_changes_no_run_that_was_finished_meanwhile(machine):
+    planning = machine("planning")
+    folder = planning.workdir / "sweeps" / "plan"
+    (folder / "state").mkdir(parents=True)
+    records.write_json(folder / "plan.json", {"runs": [{"run_id": r} for r in RUNS]})
+    records.write_json(folder / "state" / "packs.json", [])
+    states = {"one": "done", "two": "failed"}
+    for run, state in states.items():
+        (planning.workdir / run).mkdir()
+        records.write_json(planning.workdir / run / "status.json", {"state": "pending"})
+        status = json.dumps({"state": state}).encode()
+        remote._put(planning, f"{run}/config.json", b"{}")
+        remote._put(planning, f"{run}/status.json", status)
+    remote.push_plan(planning, "plan")
+    told = [json.loads(remote._get(planning, f"{r}/status.json")) for r in RUNS]
+    assert [status["state"] for status in told] == ["done", "pending"]
 
 
 def test_claims_are_created_in_the_bucket(machine, monkeypatch):

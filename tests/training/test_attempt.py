@@ -54,6 +54,37 @@ def test_one_process_holds_a_pack_and_its_runs_until_it_ends(root, tmp_path):
     assert attempt.past(tmp_path, "b") == []
 
 
+def test_who_claims_between_two_looks_of_another_keeps_its_pack(tmp_path, monkeypatch):
+    under_way, rivals = attempt.under_way, contextlib.ExitStack()
+
+    def look_then_rival(workdir, watch):
+        found = under_way(workdir, watch)
+        monkeypatch.setattr(attempt, "under_way", under_way)
+        rivals.enter_context(attempt.hold(tmp_path, "a", ["one"]))
+        return found
+
+    monkeypatch.setattr(attempt, "under_way", look_then_rival)
+    with rivals:
+        with pytest.raises(BlockingIOError, match="process is training pack a"):
+            attempt.hold(tmp_path, "a", ["one"]).__enter__()
+        assert len(attempt.past(tmp_path, "a")) == 1
+
+
+def test_a_heartbeat_outlives_an_error_of_any_kind():
+    beats = []
+
+    def rewrite(content):
+        beats.append(content)
+        if len(beats) == 1:
+            raise RuntimeError("the bucket is not well")
+
+    with attempt._beating(rewrite, {"lease": 0.1}):
+        late = time.monotonic() + 20
+        while len(beats) < 3 and time.monotonic() < late:
+            time.sleep(0.01)
+    assert len(beats) >= 3
+
+
 def claim_of_another_machine(workdir, pack, runs, lease=60.0, beat=0):
     state = workdir / "state"
     state.mkdir(exist_ok=True)
@@ -199,13 +230,14 @@ def test_two_packs_that_share_a_run_and_begin_at_once_exclude_each_other(
     tmp_path, monkeypatch
 ):
     """The other claim comes after the first look and before our own claim."""
-    past = attempt.past
+    under_way = attempt.under_way
 
-    def past_and_plant(workdir, pack):
+    def look_and_plant(workdir, watch):
+        found = under_way(workdir, watch)
         claim_of_another_machine(workdir, "b", ["two", "one"])
-        return past(workdir, pack)
+        return found
 
-    monkeypatch.setattr(attempt, "past", past_and_plant)
+    monkeypatch.setattr(attempt, "under_way", look_and_plant)
     with pytest.raises(BlockingIOError, match="is training run one"):
         attempt.hold(tmp_path, "a", ["one"]).__enter__()
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["b.1.json"]

@@ -144,7 +144,7 @@ def test_a_run_goes_on_exactly_and_on_another_number(toy, train, on, tmp_path):
 @pytest.mark.parametrize(
     "shapes",
     [
-        ["2,2,2"],
+        pytest.param(["2,2,2"], marks=pytest.mark.exhaustive),
         pytest.param(list(eight.SHAPES), marks=pytest.mark.exhaustive),
         pytest.param(["--model=moeut", "2,2,2"], marks=pytest.mark.exhaustive),
         pytest.param(["--model=huginn", "2,2,2"], marks=pytest.mark.exhaustive),

@@ -1,0 +1,131 @@
+"""`rdt worker`: what a sweep has left to do, beside other workers."""
+
+import argparse
+import contextlib
+import math
+import os
+import pathlib
+import sys
+import tempfile
+
+from rdt_jax.cli import exits, ranks, watch
+from rdt_jax.cli import options as shared
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Registers `rdt worker`."""
+    worker = verbs.add_parser(
+        "worker", help="train what a sweep has left to do, beside other workers"
+    )
+    worker.add_argument("folder", metavar="WORKDIR/sweeps/NAME")
+    worker.add_argument(
+        "--scratch",
+        type=pathlib.Path,
+        help="with a workdir in a bucket: where to train; default: a temporary folder",
+    )
+    worker.add_argument("--parent", type=int, help="stop once this process is gone")
+    shared.add_mesh(worker, "one device")
+    add_lease(worker)
+    ranks.add(worker)
+    worker.set_defaults(verb=_worker)
+
+
+def add_lease(parser: argparse.ArgumentParser) -> None:
+    """Adds --lease, for `check_lease`."""
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="without a sign of life after which a worker loses its pack; default: 60",
+    )
+
+
+def check_lease(options: argparse.Namespace) -> None:
+    """Raises ValueError if --lease is out of range."""
+    if not 1 <= options.lease < math.inf:
+        raise ValueError(f"--lease must be at least 1 second, got {options.lease:g}.")
+
+
+def _worker(options: argparse.Namespace) -> int:
+    with exits.mistakes():
+        _check_folder(options)
+        told = (options.coordinator, options.num_processes, options.process_id)
+        if options.mesh is None and any(value is not None for value in told):
+            raise ValueError("Several processes of a worker need their --mesh.")
+        job = None if options.mesh is None else ranks.job_of(options)
+    if job is not None and not watch.is_child():
+        return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
+    if not shared.is_url(options.folder):
+        shared.use_compile_cache(pathlib.Path(options.folder).resolve().parents[1])
+    elif options.scratch:
+        shared.use_compile_cache(options.scratch.resolve())
+    if options.mesh is None:
+        from rdt_jax.training import step
+
+        return _worker_here(options, step.build)
+
+    from rdt_jax import sharding
+
+    with exits.mistakes():
+        axes = sharding.parse(options.mesh)
+    return ranks.run(job, axes, lambda build: _worker_here(options, build))
+
+
+def _check_folder(options: argparse.Namespace) -> None:
+    """Raises ValueError if the folder is none of a sweep, as far as its name tells."""
+    in_bucket = shared.is_url(options.folder)
+    if in_bucket:
+        parts = options.folder.rstrip("/").split("/")
+    else:
+        parts = pathlib.Path(options.folder).resolve().parts
+    if "sweeps" not in parts[-2:-1]:
+        raise ValueError(
+            "The folder of a sweep is WORKDIR/sweeps/NAME, as `rdt sweep --plan` "
+            f"prints it, got {options.folder!r}."
+        )
+    if options.scratch is not None and not in_bucket:
+        raise ValueError("--scratch goes with a workdir in a bucket.")
+
+
+def _worker_here(options: argparse.Namespace, build) -> int:
+    if not shared.is_url(options.folder):
+        return _work(options, pathlib.Path(options.folder).resolve(), None, build)
+    with contextlib.ExitStack() as stack:
+        scratch = options.scratch or pathlib.Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="rdt-"))
+        )
+        url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
+        return _work(options, scratch.resolve() / "sweeps" / name, url, build)
+
+
+def _work(options, folder: pathlib.Path, url: str | None, build) -> int:
+    """Works on a sweep; with `url`, its folder is that of a copy of this workdir."""
+    from rdt_jax.sweep import ledger, remote
+
+    report = lambda message: print(message, file=sys.stderr, flush=True)
+    refresh, mirror, stopped = lambda: None, None, lambda: False
+    with exits.mistakes():
+        check_lease(options)
+        if url is not None:
+            copy = remote.connect(url, folder.parents[1])
+            refresh = lambda: remote.pull_sweep(copy, folder.name)
+            mirror = remote.mirror(copy)
+            stopped = remote.stop_requested(copy, folder.name)
+            refresh()
+        ledger.read_plan(folder)
+    if ledger.is_stopped(folder) or stopped():
+        report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
+        return exits.WELL
+    orphaned = lambda: options.parent not in (None, os.getppid())
+    with shared.stop_on_signal() as stop:
+        ledger.work(
+            folder,
+            stop_requested=lambda: stop() or orphaned() or stopped(),
+            report=report,
+            lease=options.lease,
+            mirror=mirror,
+            refresh=refresh,
+            build=build,
+        )
+    return exits.WELL

@@ -1,0 +1,65 @@
+"""How an engine's workers are watched over, with workers that only end."""
+
+import pytest
+
+from rdt_jax.sweep import engines, ledger
+
+
+class Planted:
+    """Workers of which each ends with exit code 1, some after they claimed a pack."""
+
+    def __init__(self, claims):
+        self.claims, self.started, self.attempts = iter(claims), 0, 0
+
+    def engine(self, slots):
+        return engines.Engine(
+            slots=lambda: slots,
+            start=self.start,
+            exit_code=self.exit_code,
+            stop=lambda worker: None,
+            kill=lambda worker: None,
+        )
+
+    def start(self, index):
+        self.started += 1
+        return next(self.claims, None)
+
+    def exit_code(self, claims):
+        return 0 if claims is None else 1  # Nothing is planned for it any more.
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs workers that claim a pack, or not, as the values say; returns them."""
+
+    def run(slots, claims):
+        planted = Planted(claims)
+        # All that were started first have claimed before any of them ends.
+        watch = lambda: setattr(planted, "attempts", sum(claims[: planted.started]))
+        for name, value in {
+            "open_packs": lambda folder: range(9),
+            "num_attempts": lambda folder: planted.attempts,
+            "settle": lambda folder, watch: [],
+            "is_stopped": lambda folder: False,
+        }.items():
+            monkeypatch.setattr(ledger, name, value)
+        monkeypatch.setattr(engines, "_POLL_SECONDS", 0.0)
+        engines.run(
+            planted.engine(slots),
+            tmp_path,
+            stop_requested=lambda: False,
+            watch=watch,
+            report=lambda message: None,
+        )
+        return planted
+
+    return run
+
+
+def test_workers_that_had_claimed_and_are_killed_at_once_are_replaced(run):
+    assert run(5, [True] * 5).started == 10
+
+
+def test_workers_that_end_before_they_claim_anything_end_the_sweep(run):
+    with pytest.raises(RuntimeError, match="3 workers in a row ended before they"):
+        run(2, [False] * 9)
