@@ -145,14 +145,18 @@ def test_p_values_are_those_of_holm():
     )
     tests = study.compare(study.best_cells(members))
     assert list(tests) == ["muon", "stablemax"]
-    # All 924 ways to choose six of twelve; two are as far apart. Two tests.
-    assert tests["muon"].p_value == pytest.approx(2 * 2 / 924)
+    # All 924 ways to choose six of twelve; two are as far apart. Six tests, of which
+    # those that are missing may yet come out better.
+    assert tests["muon"].p_value == pytest.approx(6 * 2 / 924)
     assert (tests["muon"].later, tests["stablemax"].later) == (0, 0.5)
     # Recipes without a claim are corrected among themselves.
     members += runs_of("lion", SOON)
     tests = study.compare(study.best_cells(members))
-    assert tests["muon"].p_value == pytest.approx(2 * 2 / 924)
-    assert tests["lion"].p_value == pytest.approx(2 / 924)
+    assert tests["muon"].p_value == pytest.approx(6 * 2 / 924)
+    assert tests["lion"].p_value == pytest.approx(7 * 2 / 924)
+    members += runs_of("constant_norm", SOON[:5])
+    members += [run("constant_norm", None, 7, state="running")]
+    assert study.compare(study.best_cells(members)) == tests
 
 
 def judged(members):
@@ -192,7 +196,7 @@ def test_a_claim_gives_its_numbers():
     members = runs_of("adamw", LATE) + runs_of("muon", SOON)
     found = next(c for c in study.claims(members) if c.text.startswith("muon"))
     assert found.measured == (
-        "later than AdamW in 0.00 of the pairs (0.50: neither), p = 0.002 after Holm, "
+        "later than AdamW in 0.00 of the pairs (0.50: neither), p = 0.013 after Holm, "
         "6 against 6 seeds."
     )
     assert found.source == "Tveit et al. 2025, arXiv:2504.16041"
@@ -206,7 +210,7 @@ def test_the_table_has_a_row_for_each_recipe():
     assert columns["median"] == ["165", "65"]
     assert columns["interval"] == ["140 - >230", "50 - 80"]
     assert columns["n/N"] == ["5/6", "6/6"]
-    assert columns["p"] == ["", "0.002"]
+    assert columns["p"] == ["", "0.013"]
 
 
 def test_the_table_leaves_open_what_unfinished_runs_may_change():
@@ -227,5 +231,5 @@ def test_the_figure_has_a_row_for_each_recipe():
             line.get_xdata().size if line.get_marker() != "|" else 1
         )
     assert drawn == {"o": 11, ">": 1, "|": 2}
-    with pytest.raises(ValueError, match="No cell has a run of the seeds that choose"):
-        study.figures([run("adamw", 50, 5)])
+    with pytest.raises(ValueError, match="No recipe has all of its runs"):
+        study.figures([run("adamw", None, 5, state="running")])
