@@ -172,8 +172,9 @@ def test_truncation_removes_what_killed_writers_left(folder):
         for path in (*left, elsewhere):
             path.write_text('{"sta')
         (folder / "transitions" / "memorized-after-8.tmp" / "state").mkdir(parents=True)
-        (folder / "transitions" / "memorized-after-4").mkdir()
-        records.truncate(folder, 0)
+        for pin in ("memorized-after-4", "id_generalized-after-8"):
+            (folder / "transitions" / pin).mkdir()
+        records.truncate(folder, 4)
         alive.kill()
     # Those of living processes, or of another machine's, may still be renamed.
     assert set(folder.glob(".*")) == {*left[2:], elsewhere}
