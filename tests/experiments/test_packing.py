@@ -235,7 +235,8 @@ def test_the_command_prints_and_draws(workdirs, tmp_path, capsys):
     assert compare.main([*map(str, workdirs), f"--figure={target}"]) == compare.WELL
     printed = capsys.readouterr().out.splitlines()
     assert printed[:6] == compare.lines(compared(workdirs))
-    assert printed[6:] == [str(target), str(target.with_suffix(".pdf"))]
+    suffixes = (".png", ".pdf", ".json")
+    assert printed[6:] == [str(target.with_suffix(suffix)) for suffix in suffixes]
     names = sorted(path.parent.name for path in workdirs[0].glob("*/config.json"))
     assert sorted(set(save.read_provenance(target)["runs"])) == names
 
