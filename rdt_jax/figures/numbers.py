@@ -80,8 +80,10 @@ def _of_panel(panel: axes.Axes) -> dict[str, Any]:
 def _list(values: Any) -> Any:
     if hasattr(values, "get_matrix"):  # A transform.
         values = values.get_matrix()
-    numbers = np.ma.filled(np.ma.asarray(values, float), np.nan)
-    return np.where(np.isfinite(numbers), numbers.astype(object), None).tolist()
+    numbers: np.ndarray = np.ma.filled(np.ma.asarray(values, float), np.nan)
+    found = numbers.astype(object)
+    found[~np.isfinite(numbers)] = None  # JSON has no NaN.
+    return found.tolist()
 
 
 def _is_number(value: Any) -> bool:
