@@ -172,7 +172,7 @@ def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
     environment = records.read_json(path)
     assert set(environment) == {
         "versions", "devices", "threads", "commit", "pack", "lane", "lanes", "shapes",
-        "exact",
+        "exact", "mesh", "processes",
     }  # fmt: skip
     elsewhere = environment | {"threads": 999, "devices": ["TPU v9"]}
     records.write_json(path, elsewhere)
