@@ -31,6 +31,8 @@ def table(
     if flops_per_second is not None:
         seconds = found.flops / flops_per_second
         rows.append(("hours", f"{seconds / 3600:.3g} at {flops_per_second:.3g} FLOP/s"))
+    elif needs.memory > memory:
+        rows.append(("hours", "not measured: the largest pack may not fit"))
     elif found.packs:
         rows.append(("hours", "not measured"))
     for name, value in rows:
