@@ -31,10 +31,11 @@ def _cpu() -> ml_collections.ConfigDict:
     config.task.kwargs = {
         "family": "symmetric",
         "degree": 4,  # points permuted
-        "max_length": 8,  # elements
+        "min_length": 3,  # elements; of two there are only 576 words
+        "max_length": 6,
         "max_train_length": 4,
-        "train_per_length": 500,  # of the 576 words of two elements
-        "heldout_per_length": 76,
+        "train_per_length": 10_000,  # of the 13,824 words of three
+        "heldout_per_length": 500,
     }
     config.model.position = "none"
     config.recurrence.num_loops = 4
@@ -49,6 +50,7 @@ def _cpu() -> ml_collections.ConfigDict:
 def _cpu_long() -> ml_collections.ConfigDict:
     config = _cpu()
     config.task.kwargs.degree = 5
+    config.task.kwargs.min_length = 2
     config.task.kwargs.max_length = 16
     config.task.kwargs.max_train_length = 8
     config.task.kwargs.train_per_length = 12_000
@@ -64,6 +66,7 @@ def _smoke() -> ml_collections.ConfigDict:
     config = _cpu()
     config.task.kwargs.family = "cyclic"
     config.task.kwargs.degree = 5
+    config.task.kwargs.min_length = 2
     config.task.kwargs.max_length = 4
     config.task.kwargs.max_train_length = 3
     config.task.kwargs.train_per_length = 20
@@ -80,6 +83,7 @@ def _smoke() -> ml_collections.ConfigDict:
 def _paper() -> ml_collections.ConfigDict:
     config = _cpu()
     config.task.kwargs.degree = 5
+    config.task.kwargs.min_length = 2
     config.task.kwargs.max_length = 32
     config.task.kwargs.max_train_length = 16
     config.task.kwargs.train_per_length = 13_000  # of the 14,400 words of two

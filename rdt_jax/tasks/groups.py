@@ -33,6 +33,7 @@ def group_composition(
     seed: int,
     family: str,
     degree: int,
+    min_length: int,
     max_length: int,
     max_train_length: int,
     train_per_length: int,
@@ -40,7 +41,7 @@ def group_composition(
 ) -> base.Table:
     """Depth: multiply longer words than training ever did.
 
-    A row `g1 ... gk =` is a uniform word of k >= 2 elements, and its product is read at
+    A row `g1 ... gk =` is a uniform word of k elements, and its product is read at
     the `=` token. Held-out words are `id` where words of their length are trained, else
     `depth`; an atom is an element, wherever in the word it stands. A held-out word with
     an element that no training word has is `unused`.
@@ -50,8 +51,10 @@ def group_composition(
       family: a name of FAMILIES: all permutations, the even ones, the symmetries of a
         regular polygon, residues under addition.
       degree: number of points permuted, of corners, or of residues.
+      min_length: elements of the shortest words, at least 2.
       max_length: elements of the longest words.
-      max_train_length: elements of the longest train words, in [2, max_length].
+      max_train_length: elements of the longest train words, in [min_length,
+        max_length].
       train_per_length: train words of each length.
       heldout_per_length: held-out words of each length.
 
@@ -59,21 +62,22 @@ def group_composition(
       A table with A = 1 and the tag `length`.
 
     Raises:
-      ValueError: if an argument is out of range, there are not so many words of two
-        elements, or training is too small for any held-out word.
+      ValueError: if an argument is out of range, there are not so many shortest
+        words, or training is too small for any held-out word.
     """
     elements, times = _group(family, degree)
     _check_words(
-        len(elements), max_length, max_train_length, train_per_length,
+        len(elements), min_length, max_length, max_train_length, train_per_length,
         heldout_per_length,
     )  # fmt: skip
     rng = np.random.default_rng(seed)
     lengths, is_train = splits.rows_by_length(
-        range(2, max_length + 1), max_train_length, train_per_length, heldout_per_length
-    )
+        range(min_length, max_length + 1), max_train_length, train_per_length,
+        heldout_per_length,
+    )  # fmt: skip
     tokens = np.zeros((lengths.size, max_length + 1), np.int32)
     targets = np.zeros((lengths.size, 1), np.int32)
-    for length in range(2, max_length + 1):
+    for length in range(min_length, max_length + 1):
         rows = np.flatnonzero(lengths == length)
         drawn = splits.draw_distinct(rng, length * [len(elements)], rows.size)
         product = drawn[:, 0]
@@ -97,8 +101,8 @@ def group_composition(
         repeats,
         atoms=atoms,
         held_out=(
-            f"{heldout_per_length} words of each length from 2 to {max_length}; "
-            f"training has words of up to {max_train_length} elements."
+            f"{heldout_per_length} words of each length from {min_length} to "
+            f"{max_length}; training has words of up to {max_train_length} elements."
         ),
         shortcuts={
             "first_element": tokens[:, 0],
@@ -200,22 +204,25 @@ def _permutations(degree, even_only) -> tuple[list[str], np.ndarray]:
     return ["".join(map(str, image)) for image in images], times
 
 
-def _check_words(order, max_length, max_train_length, train, heldout):
-    if max_length < 2:
+def _check_words(order, shortest, longest, longest_train, train, heldout):
+    if shortest < 2:
+        raise ValueError(f"task.kwargs.min_length must be at least 2, got {shortest}.")
+    if longest < shortest:
         raise ValueError(
-            f"task.kwargs.max_length must be at least 2, got {max_length}."
+            "task.kwargs.max_length must be at least min_length = "
+            f"{shortest}, got {longest}."
         )
-    if not 2 <= max_train_length <= max_length:
+    if not shortest <= longest_train <= longest:
         raise ValueError(
-            "task.kwargs.max_train_length must be in "
-            f"[2, max_length = {max_length}], got {max_train_length}."
+            "task.kwargs.max_train_length must be in [min_length, max_length] = "
+            f"[{shortest}, {longest}], got {longest_train}."
         )
     for name, rows in (("train_per_length", train), ("heldout_per_length", heldout)):
         if rows < 1:
             raise ValueError(f"task.kwargs.{name} must be at least 1, got {rows}.")
-    if train + heldout > order**2:  # Each element multiplies the words.
+    if train + heldout > order**shortest:  # Each element multiplies the words.
         raise ValueError(
             "task.kwargs.train_per_length + task.kwargs.heldout_per_length must be at "
-            f"most {order**2}, the number of words of two elements, "
+            f"most {order**shortest}, the number of words of {shortest} elements, "
             f"got {train} + {heldout}."
         )

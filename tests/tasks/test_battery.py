@@ -65,6 +65,7 @@ _COMPARISON = {
     "max_heldout_pairs": None,
 }
 _WORDS = {
+    "min_length": 2,
     "max_length": 5,
     "max_train_length": 3,
     "train_per_length": 23,

@@ -12,6 +12,7 @@ from tests.tasks.reading import read
 WORDS = {
     "family": "symmetric",
     "degree": 4,
+    "min_length": 2,
     "max_length": 5,
     "max_train_length": 3,
     "train_per_length": 211,
@@ -144,6 +145,13 @@ def test_each_split_holds_its_lengths():
     assert table.certificate.impure == {"id": 0, "ood": 0, "depth": 0}
 
 
+def test_the_shortest_words_may_be_longer_than_two():
+    table = _make(min_length=3, train_per_length=700)
+    found = {(len(q) - 1, split) for q, _, split in read(table)}
+    assert found == {(3, "train"), (3, "id"), (4, "depth"), (5, "depth")}
+    assert [a for _, a, _ in read(table)] == [a for a, *_ in restate_composition(table)]
+
+
 def test_words_are_drawn_uniformly():
     # Chi-squared with 23 degrees of freedom: above 58 in 1 of 10,000 cases.
     table = _make(train_per_length=500)
@@ -185,21 +193,24 @@ def test_the_seed_draws_the_words_and_not_the_group():
         ),
         ({"family": "dihedral", "degree": 501}, r"degree must .*, got 501\."),
         ({"family": "cyclic", "degree": 1}, r"degree must be at least 2 .*, got 1\."),
-        ({"max_length": 1}, r"max_length must be at least 2, got 1\."),
+        ({"min_length": 1}, r"min_length must be at least 2, got 1\."),
+        ({"max_length": 1}, r"max_length must be at least min_length = 2, got 1\."),
         (
             {"max_train_length": 6},
-            r"max_train_length must be in \[2, max_length = 5\], got 6\.",
+            r"max_train_length must be in \[min_length, max_length\] = \[2, 5\], "
+            r"got 6\.",
         ),
         (
             {"max_train_length": 1},
-            r"max_train_length must be in \[2, max_length = 5\], got 1\.",
+            r"max_train_length must be in \[min_length, max_length\] = \[2, 5\], "
+            r"got 1\.",
         ),
         ({"train_per_length": 0}, r"train_per_length must be at least 1, got 0\."),
         ({"heldout_per_length": 0}, r"heldout_per_length must be at least 1, got 0\."),
         (
             {"train_per_length": 546},
             r"train_per_length \+ task\.kwargs\.heldout_per_length must be at most "
-            r"576, the number of words of two elements, got 546 \+ 31\.",
+            r"576, the number of words of 2 elements, got 546 \+ 31\.",
         ),
         (
             {"train_per_length": 1, "heldout_per_length": 1},
