@@ -37,13 +37,15 @@ def _cpu() -> ml_collections.ConfigDict:
         "heldout_per_depth": 300,
     }
     config.model.position = "none"  # Deeper rows are longer.
+    config.model.remat = "none"  # Of so few loops all is kept: a tenth faster.
     config.recurrence.num_loops = 4
+    config.optimizer.name = "muon"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 200
     config.batch_size = 64
     config.num_steps = 3_000
-    config.eval_every_steps = 200
-    config.checkpoint_every_steps = 1_000
+    config.eval_every_steps = 250
+    config.checkpoint_every_steps = 500
     return config
 
 
@@ -85,7 +87,9 @@ def _paper() -> ml_collections.ConfigDict:
     config.model.width = 256
     config.model.num_heads = 8
     config.model.dropout = 0.1
+    config.model.remat = "full"
     config.recurrence.num_loops = 8
+    config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 3e-4
     config.optimizer.weight_decay = 0.01
     config.batch_size = 128
