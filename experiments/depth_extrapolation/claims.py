@@ -63,6 +63,8 @@ def _more_loops_learn_more(runs: Sequence[Run]) -> Claim:
     capped = [name for name in groups if _is_capped(groups[name])]
     if not missing and values[0] == values[-1] and len(capped) == len(groups):
         missing.append("more hops: all loop counts passed the last stage")
+    if not missing and max(values) < 2:
+        missing.append("a run that learns two hops")
     return judging.judge(
         "More loops of training learn more hops in a curriculum.",
         source=f"{SOURCE}, Figure 5",
@@ -89,6 +91,8 @@ def _drawn_loops_learn_most(runs: Sequence[Run]) -> Claim:
     capped = [name for name in groups if _is_capped(groups[name])]
     if not missing and best_fixed == best_drawn and capped:
         missing.append("more hops: the last stage was passed by both")
+    if not missing and max(best_fixed, best_drawn) < 2:
+        missing.append("a run that learns two hops")
     learned = {name: _learned(members) for name, members in groups.items()}
     return judging.judge(
         "Loops that are drawn anew at every update learn more hops than any fixed R.",

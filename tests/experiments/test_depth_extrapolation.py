@@ -93,8 +93,8 @@ def test_without_runs_that_pass_anything_no_claim_is_tested(study, keep):
     tested = {
         name: claim.holds for name, claim in found.items() if claim.holds is not None
     }
-    # That no depth grows with R is a result; all else needs a passed stage.
-    assert tested == {"learn_more": False, "drawn": False}
+    # No run got as far as what would tell them apart.
+    assert tested == {}
     assert all("missing" in c.measured for c in found.values() if c.holds is None)
 
 
