@@ -2,7 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         nesting up to 2 trained, 4 asked, width 64
+  cpu         nesting up to 2 trained, 4 asked, width 64. By 2,000 updates id .96,
+              ood .46 and depth .00 (R = 2, one seed), in 8 minutes on one CPU core
   cpu_long    hours; more sentences, to the end of its budget
   paper       the numbers of sentences of Kim and Linzen (2020), arXiv:2010.05465:
               24,000 and those of the cases to train, 3,000 held out, 1,000 of each of

@@ -4,7 +4,10 @@ A guess among the successors of the source is right once in `num_paths` times.
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         10 edges, up to 2 hops trained, 4 asked, at width 64
+  cpu         7 edges, up to 2 hops trained, 3 asked, at width 64. By 2,000 updates
+              (R = 4, one seed) one hop is right, which is to repeat the target, and two
+              hops in .5, a guess among the successors: id .76, depth .25; 5 minutes
+              on one CPU core. 15,000 updates of twice the batch are no better (.76)
   cpu_long    16 edges, up to 3 hops trained, 6 asked, 40,000 updates
   paper       Bachmann and Nagarajan (2024), arXiv:2403.06963, ask for the whole way in
               such graphs; sizes are our own, with the model of Chen (2026),

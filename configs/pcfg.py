@@ -2,7 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         untrained pairs of functions, width 64
+  cpu         untrained pairs of functions, width 64. By 2,250 updates id .63, ood .59
+              and mixed .45 (R = 4, one seed; whole answers), in 9 minutes on one core
   cpu_long    hours; the same with more functions, to the end of its budget
   paper       the functions and the split by productivity (train up to 8 functions) of
               Hupkes et al. (2020), arXiv:1908.08351; rows, numbers of rows and symbols

@@ -2,7 +2,8 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         `jump` in company, width 64
+  cpu         `jump` in company, width 64. By 2,000 updates train .77 and ood .00, as
+              published models do (R = 2, one seed), in 7 minutes on one CPU core
   cpu_long    hours; the same to the end of its budget
   paper       the published rows of Lake and Baroni (2018), arXiv:1711.00350, who train
               recurrent networks: the model and optimizer are those of Kohli et al.

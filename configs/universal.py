@@ -6,7 +6,8 @@ position are recurrence.num_loops. The final norm of the skeleton stays.
 Presets:
   smoke       seconds; the whole path, no science
   cpu         one block of width 64 looped up to 6 times, on the task of
-              knowledge_composition.py:cpu
+              knowledge_composition.py:cpu. By 9,000 updates id 1.00 and ood .53 (up to
+              6 loops, one seed), in 4 minutes on one CPU core
   cpu_long    the same run to the end of its budget
   paper       the base model of the paper, on the task of Kohli et al.
   paper_code  the same: halting bias, threshold and ponder weight are tensor2tensor's
