@@ -52,13 +52,15 @@ def _cpu() -> ml_collections.ConfigDict:
     config = _shared()
     config.task.kwargs.answer_at = "last"
     config.model.remat = "none"  # Of so few loops all is kept: a tenth faster.
+    config.model.position = "learned"
     config.recurrence.num_loops = 5
-    config.optimizer.learning_rate = 1e-3
-    config.optimizer.weight_decay = 0.5
+    # AdamW at 1e-3 had not learned two hops in 16,000 updates.
+    config.optimizer.name = "muon"
+    config.optimizer.learning_rate = 2e-3
     config.evaluation.train_rows = 512
-    config.num_steps = 16_000
-    config.eval_every_steps = 250
-    config.checkpoint_every_steps = 2_000
+    config.num_steps = 6_000
+    config.eval_every_steps = 100  # A stage takes five evaluations or more.
+    config.checkpoint_every_steps = 1_000
     return config
 
 
