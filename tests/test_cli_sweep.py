@@ -77,6 +77,7 @@ def test_the_status_ends_with_what_failed_and_why(planned, capsys):
     ("arguments", "message"),
     [
         (["--watch"], "--watch goes with --status"),
+        (["--status", "--retry-failed"], "--retry-failed goes with what trains"),
         (["--mesh=model=3"], "num_heads (4) must be a multiple of the model axis of"),
         (["--address=auto"], "--address goes with --engine=ray"),
         (["--lease=0.5"], "--lease must be at least 1 second, got 0.5"),

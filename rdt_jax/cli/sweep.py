@@ -86,6 +86,8 @@ def _sweep(options: argparse.Namespace) -> int:
 
     if options.watch and not options.status:
         raise exits.Mistake("--watch goes with --status.")
+    if options.retry_failed and (options.status or options.stop):
+        raise exits.Mistake("--retry-failed goes with what trains.")
     if options.address is not None and options.engine != "ray":
         raise exits.Mistake("--address goes with --engine=ray.")
     plan = shared.plan(options)

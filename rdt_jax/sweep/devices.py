@@ -17,7 +17,7 @@ _FIRST_PORT = 8476  # libtpu's own
 
 
 def has_accelerator() -> bool:
-    """Says whether JAX has a plugin for one, without starting any."""
+    """Says whether JAX would use one, without starting any."""
     return _has_plugin("libtpu") or _has_cuda()
 
 
@@ -125,6 +125,8 @@ def _has_cuda() -> bool:
 
 
 def _has_plugin(name: str) -> bool:
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
     return importlib.util.find_spec(name) is not None
 
 

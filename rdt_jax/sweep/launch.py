@@ -68,6 +68,8 @@ def problems(tpu: Tpu, command: Sequence[str]) -> list[str]:
 def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
     """Returns what creates the VM, brings this commit there and starts a command.
 
+    What can fail for nothing comes first: a VM costs from its creation on.
+
     The command goes on when the connection ends; a slice starts it on every host.
 
     Args:
@@ -92,11 +94,11 @@ def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
     )
     remote = lambda what: (*vm, "ssh", *everywhere, f"--command={what}")
     return [
-        Step("create the VM", (*create, *(["--spot"] if tpu.spot else []))),
         Step(
             "pack this commit",
             ("git", "archive", "--format=tar.gz", f"--output={_ARCHIVE}", "HEAD"),
         ),
+        Step("create the VM", (*create, *(["--spot"] if tpu.spot else []))),
         Step(
             "bring it to every host",
             (*vm, "scp", _ARCHIVE, f"{tpu.name}:{_ARCHIVE}", *everywhere[1:]),

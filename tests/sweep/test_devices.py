@@ -1,3 +1,4 @@
+import importlib.util
 import os
 
 import pytest
@@ -29,6 +30,15 @@ def test_workers_of_a_cpu_share_its_cores(machine):
     assert devices.variables(1) == [{"NPROC": str(cores)}]
     assert devices.default_workers(cores) == devices.default_workers(cores + 1) == 1
     assert devices.default_lanes() == 1
+
+
+def test_what_jax_is_told_not_to_use_does_not_count(monkeypatch):
+    found = importlib.util.find_spec("json")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    assert devices.has_accelerator()
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert not devices.has_accelerator()
 
 
 def test_each_gpu_has_a_worker_or_several_share_one(machine, monkeypatch):

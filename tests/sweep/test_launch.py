@@ -23,8 +23,13 @@ def test_a_slice_is_installed_and_started_on_every_host():
     assert "rdt train --config=configs/modular.py:paper" in steps["start"][-1]
 
 
+def test_a_vm_is_created_only_once_there_is_something_to_bring():
+    made = [step.what for step in launch.steps(TPU, COMMAND)]
+    assert made[:2] == ["pack this commit", "create the VM"]
+
+
 def test_spot_is_asked_for_only_if_it_is_wanted():
-    wants = lambda tpu: "--spot" in launch.steps(tpu, COMMAND)[0].words
+    wants = lambda tpu: "--spot" in launch.steps(tpu, COMMAND)[1].words
     assert wants(TPU._replace(spot=True)) and not wants(TPU)
 
 
