@@ -223,8 +223,8 @@ def _draw_times(
         fitted = laws.fit_power(*cells.pool(found, GENERALIZED), budget)
         law = {GENERALIZED: fitted}
         notes.append(
-            f"Updates to ID generalization ~ decay ** -{fitted.exponent:.2f} (95 % "
-            f"interval over seeds {fitted.low:.2f} to {fitted.high:.2f}); "
+            f"Updates to ID generalization ~ decay ** -x, x = {fitted.exponent:.2f} "
+            f"(95 % interval over seeds {fitted.low:.2f} to {fitted.high:.2f}); "
             f"{fitted.censored} of {fitted.runs} runs censored."
         )
     if without and 0.0 in without:

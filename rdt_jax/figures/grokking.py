@@ -371,7 +371,8 @@ def _seeds_note(cells: Mapping[tuple, Sequence[Run]], event: str) -> str:
         return note + "One seed."
     name = SPLIT_NAMES[phases.EVENTS[event]]
     return (
-        f"{note}Bold: the seed of the median rank by updates to {name}; thin: the rest."
+        f"{note}Bold: the seed of the median rank by updates to {name}; thin, and bars "
+        "above: the rest."
     )
 
 

@@ -28,7 +28,7 @@ from rdt_jax.figures.grokking import SPLIT_COLORS, SPLIT_NAMES
 DEPTH = "effective depth (blocks run so far)"
 BAND = (
     "Median over seeds; band: lowest to highest seed; n: seeds with this checkpoint. "
-    "Dotted: between two loops."
+    "Dotted: between loops. Rows: loops x blocks."
 )
 STYLES = ("-", (0, (4, 2)))  # of the two quantities in a panel
 
@@ -76,7 +76,7 @@ def lens(members: Sequence[Run]) -> Figure:
             BAND,
         ),
         handles=handles,
-        ylabel="accuracy",
+        ylabel="share of rows",
     )
 
 
@@ -177,7 +177,7 @@ def patching(members: Sequence[Run]) -> Figure:
             "Color: share with the clean answer again (median over seeds).",
             "Only questions that the clean pass answers and the corrupted does not; "
             "n: seeds, and questions of the seed with the fewest.",
-            "Dotted: between two loops.",
+            "Dotted: between two loops. Rows: loops x blocks.",
         ),
         handles=[patches.Patch(fc="#f0f0f0", ec=page.RULE, label="no such question")],
         label="effective depth of the restored state (blocks run before it)",
@@ -274,6 +274,7 @@ def _by_stage(
         label=label,
         titled=True,
         height=1.2,
+        gap=0.24,
     )
     for row, ((loops, blocks), runs) in zip(panels, models.items(), strict=True):
         for panel, stage in zip(row, stages.STAGES, strict=True):
@@ -295,8 +296,8 @@ def _by_stage(
                 continue
             draw(panel, seen)
             panel.text(
-                0.02, 0.93, f"n = {len(seen)}", transform=panel.transAxes, va="top",
-                fontsize=page.SMALL, color=page.FAINT,
+                1, 1.03, f"n = {len(seen)}", transform=panel.transAxes, va="bottom",
+                ha="right", fontsize=page.SMALL, color=page.FAINT,
             )  # fmt: skip
         row[0].set_ylabel(ylabel, fontsize=page.TEXT)
         page.label_row(row[-1], stages.model_name(loops, blocks))

@@ -50,8 +50,8 @@ def times_by_value(
 ) -> Figure:
     """Draws updates to phases against a number, a dot per run.
 
-    A censored run is an open triangle at the budget; the bar of a value is the median
-    of its runs, and is left out where that is censored.
+    Censored runs are an open triangle at the budget, with their number; the bar of a
+    value is the median of its runs, and is left out where that is censored.
 
     Args:
       times: event -> value -> [N], updates; inf where censored.
@@ -78,7 +78,9 @@ def times_by_value(
     mark: dict[str, Any] = {"ls": "", "color": page.INK}
     handles += [
         lines.Line2D([], [], marker="_", mew=2, ms=12, **mark, label="median"),
-        lines.Line2D([], [], marker="^", mfc="white", **mark, label="not in budget"),
+        lines.Line2D(
+            [], [], marker="^", mfc="white", **mark, label="not in budget: runs"
+        ),
     ]
     if laws:
         handles.append(
@@ -104,6 +106,10 @@ def times_by_value(
             late = found.size - known.size
             if late:
                 panel.plot([at] * late, [budget] * late, "^", mfc="white", **style)
+                panel.annotate(
+                    str(late), (at, budget), xytext=(6, 0), textcoords="offset points",
+                    fontsize=page.SMALL, color=color_of(event), va="center",
+                )  # fmt: skip
             if np.isfinite(np.median(found)):
                 panel.plot([at], [np.median(found)], "_", **style | {"ms": 15}, mew=2)
         law = laws.get(event)
@@ -216,8 +222,9 @@ def _draw_column(
     for index in np.flatnonzero(found.is_key):
         values = last(found.excluded_by_frequency)[:, index]
         draw(per_key, values, EXCLUDED, alpha=0.7)
-        _name_end(per_key, values[-1], f"k={index + 1}")
-    if not found.is_key.any():
+    if found.is_key.any():
+        _name_keys(per_key, np.flatnonzero(found.is_key) + 1)
+    else:
         page.write_in(per_key, "no key frequency at the end")
     draw(gini, found.embedding_gini[shown], page.INK)
     draw(gini, last(found.gini), page.INK, linestyle=_DASHED)
@@ -225,15 +232,15 @@ def _draw_column(
     draw(weights, found.sum_squared_weights[shown], page.INK)
 
 
-def _name_end(panel: axes.Axes, value: float, text: str) -> None:
-    """Writes the name of a line at its end, inside the panel."""
-    panel.annotate(
-        text,
-        (1, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2, 2),
-        textcoords="offset points",
-        fontsize=6.5,
+def _name_keys(panel: axes.Axes, keys: np.ndarray) -> None:
+    """Lists the key frequencies; their lines lie too close to be named one by one."""
+    panel.text(
+        0.98,
+        0.9,
+        f"k = {', '.join(map(str, keys))}",
+        transform=panel.transAxes,
+        fontsize=page.SMALL,
         color=page.FAINT,
         ha="right",
+        va="top",
     )

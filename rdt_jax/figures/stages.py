@@ -132,17 +132,23 @@ def arrivals(
         1, 1, title=title, notes=notes, handles=handles, label="optimizer updates",
         height=2.2,
     )  # fmt: skip
-    for depth, curve in curves.items():
+    for index, (depth, curve) in enumerate(curves.items()):
         color = colors[depth]
+        # Curves lie on each other until a run arrives: the later, the narrower.
+        width = 2.0 + 1.6 * (len(curves) - 1 - index)
         ends = np.append(curve.steps[1:], max(budget, curve.steps[-1]))
         steps = np.stack([curve.steps, ends], axis=1).ravel()
         flat = lambda values: np.repeat(values, 2)
-        panel.plot(steps, flat(curve.share), color=color, lw=2.0)
+        panel.plot(
+            steps, flat(curve.share), color=color, lw=width, solid_capstyle="butt"
+        )
         panel.fill_between(
             steps, flat(curve.low), flat(curve.high), color=color, alpha=0.13, lw=0
         )
         at = np.searchsorted(curve.steps, curve.censored, side="right") - 1
-        panel.plot(curve.censored, curve.share[at], "|", color=color, ms=8, mew=1.5)
+        panel.plot(
+            curve.censored, curve.share[at], "|", color=color, ms=6 + width, mew=1.5
+        )
     panel.set_xlim(0, budget * 1.02)
     panel.set_ylim(-0.03, 1.06)
     panel.set_ylabel("share of runs without OOD", fontsize=page.TEXT)

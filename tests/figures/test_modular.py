@@ -41,6 +41,7 @@ def test_every_run_is_a_dot_or_a_triangle_at_the_budget(is_log):
     figure = draw(is_log=is_log)
     assert dots(figure, "o") == [40, 40, 50, 60, 300, 500, 800]
     assert dots(figure, "^") == [900, 900]
+    assert sum(int(text.get_text()) for text in figure.axes[0].texts) == 2
     # A median that is censored has no bar.
     assert dots(figure, "_") == [45, 50, 400]
     assert figure.axes[0].get_xscale() == ("log" if is_log else "linear")
@@ -116,7 +117,7 @@ def test_all_rows_are_those_after_the_last_loop():
         np.testing.assert_array_equal(drawn, values)
         assert panel.lines[0].get_xdata() == [10, 10]
         assert curve(panel, 1) == values[0].tolist()
-    assert [text.get_text() for text in per_key.texts] == ["k=1", "k=2"]
+    assert [text.get_text() for text in per_key.texts] == ["k = 1, 2"]
 
 
 def test_a_run_without_keys_says_so_and_columns_are_runs():
