@@ -4,7 +4,9 @@ Presets:
   smoke       seconds; the whole path, no science
   cpu         modulo 7 along one path, nesting 2 to 4 trained, 6 asked, at width 64.
               By 5,000 updates id .44, of nesting 2 most, and depth .16 (R = 4, one
-              seed, on an H200; chance .14); after 15,000 id .51 with train at .95
+              seed, on an H200; chance .14, the outermost operator alone .21); after
+              15,000 id .51 with train at .95. Deeper rows are longer than any trained:
+              of their last positions nothing was learned
   cpu_long    nesting of 7 asked, deeper arguments on both sides, 40,000 updates
   paper       modulo 5 with + - *, Deletang et al. (2022), arXiv:2207.02098; depths,
               rows and model are our own, since theirs is no looped transformer
@@ -45,7 +47,7 @@ def _cpu() -> ml_collections.ConfigDict:
     config.batch_size = 128
     config.num_steps = 5_000
     config.eval_every_steps = 500
-    config.checkpoint_every_steps = 1000
+    config.checkpoint_every_steps = 1_000
     return config
 
 

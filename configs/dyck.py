@@ -4,9 +4,9 @@ Presets:
   smoke       seconds; the whole path, no science
   cpu         height 2 or 3 along one path trained, 4 asked, at width 64. By 2,000
               updates id 1.00 and depth .98 (R = 4, one seed, on an H200; chance .50);
-              on one CPU core 1,500 took 6 minutes, with id .62. At the rate 1e-3
-              6,000 updates stayed at chance; with learned positions and Muon id was
-              1.00 after 1,000, and depth .51
+              on one CPU core 1,500 took 6 minutes, with id .62, so all take 10. At
+              the rate 1e-3 6,000 updates stayed at chance; with learned positions and
+              Muon id was 1.00 after 1,000, and depth .51
   cpu_long    height 2 to 4 trained, 7 asked, high words side by side, 40,000 updates
   paper       Jerad et al. (2026), arXiv:2601.01754, ask for recognition by looped
               transformers; heights, rows and model are our own

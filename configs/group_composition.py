@@ -4,7 +4,7 @@ Presets:
   smoke       seconds; the whole path, no science
   cpu         words of 3 or 4 of the 24 elements of S4, asked up to 6, at width 64.
               By 8,000 updates id .78 and depth .14 (R = 4, one seed, on an H200;
-              chance .04); on one CPU core 4,250 took 6 minutes, with id .24
+              chance .04), in about 11 minutes on one CPU core, where 4,250 took 6
   cpu_long    hours; S5, words of up to 8 elements, asked up to 16
   paper       the same task at the size of Saunshi et al. (2025), arXiv:2502.17416,
               synthetic tasks: one block of width 256 looped. They prove that
@@ -46,7 +46,7 @@ def _cpu() -> ml_collections.ConfigDict:
     config.batch_size = 128
     config.num_steps = 8_000
     config.eval_every_steps = 500
-    config.checkpoint_every_steps = 1000
+    config.checkpoint_every_steps = 1_000
     return config
 
 

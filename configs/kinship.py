@@ -2,7 +2,11 @@
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         2 or 3 premises trained, up to 5 asked, at width 64
+  cpu         2 or 3 premises trained, up to 5 asked, at width 64; 5 minutes on one CPU
+              core. Nothing is learned: after 3,000 updates train, id and depth .50 (R =
+              4, one seed; chance .50), nor with Muon, 6 people and twice the batch, in
+              15,000 on an H200. With 24 people and a curriculum from one premise on,
+              one premise is learned by 5,000 (id .99), two are not (.53)
   cpu_long    2 to 4 premises trained, up to 7 asked, 40,000 updates
   paper       Chen (2026), arXiv:2603.21676, shuffled kinship chains, as far as known:
               trained on 2 to 5 premises, asked to 9; a fixed R = 8 instead of 1 to 12

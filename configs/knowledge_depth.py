@@ -52,7 +52,6 @@ def _cpu() -> ml_collections.ConfigDict:
     config = _shared()
     config.task.kwargs.answer_at = "last"
     config.model.remat = "none"  # Of so few loops all is kept: a tenth faster.
-    config.model.position = "learned"
     config.recurrence.num_loops = 5
     # AdamW at 1e-3 had not learned two hops in 16,000 updates.
     config.optimizer.name = "muon"
