@@ -158,7 +158,7 @@ def ltg_folder(
 def _read_json(path: pathlib.Path) -> list[Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # Neither JSON nor UTF-8.
+    except (ValueError, RecursionError) as error:  # Neither JSON nor UTF-8; too deep.
         raise ValueError(f"{path}: must be JSON in UTF-8, but {error}.") from error
     if not isinstance(content, list) or not content:
         raise ValueError(f"{path}: must be a list that is not empty.")
