@@ -53,6 +53,9 @@ def ltg_folder(
     train.json of many hops calls rows of k hops `<k - 2>hop_train`, and that of two
     hops gives no type at all.
 
+    Chance is 1 / the number of different answers of training. What the last relation
+    gives away, the shortcut `last_relation` says.
+
     Args:
       seed: plays no part; nothing is drawn.
       path: of the folder with vocab.json, train.json and the test file; an item has
