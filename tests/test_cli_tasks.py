@@ -1,11 +1,16 @@
 """`rdt tasks`: the list, one task, check, export; mistakes exit 2 with one message."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
 from rdt_jax import cli, tasks
 from rdt_jax.tasks import arguments, check
+from tests.conftest import ROOT
+from tests.tasks import ltg_folders
 
 SMALL = ["--set", "modulus=5", "operation=subtract", "train_fraction=0.5"]
 
@@ -146,3 +151,20 @@ def test_a_package_that_does_not_load_is_a_mistake(install, capsys):
     for words in (["tasks"], ["tasks", "modular"]):
         assert cli.main(words) == 2
         assert "Packages rdt_jax and toys both offer" in capsys.readouterr().err
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", tasks.BUILT_IN)
+def test_a_check_takes_at_most_30_cpu_seconds(name):
+    command = [sys.executable, "-m", "rdt_jax", "tasks", "check", name]
+    if name == "ltg_folder":  # The one argument without a default.
+        command += ["--set", f"path={ltg_folders.example('systematicity')}"]
+    before = _cpu_seconds_of_children()
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    assert _cpu_seconds_of_children() - before <= 30
+
+
+def _cpu_seconds_of_children():
+    """Returns the CPU seconds of ended children, and of theirs, all together."""
+    times = os.times()
+    return times.children_user + times.children_system

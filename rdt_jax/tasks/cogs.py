@@ -145,6 +145,10 @@ def cogs(
     words are practiced, so that a notion which counted them would leave no row to
     `ood`. A held-out row with another use that no training row has is `unused`.
 
+    An answer is right as a whole: chance is at most 1 / the number of different answers
+    of training, and hardly any held-out row has one of these answers (`chance`,
+    `majority` and `last_token` of the certificate).
+
     Args:
       seed: of the sentences.
       train_rows: random training sentences; those of the cases come on top.

@@ -35,9 +35,11 @@ def comparison(
     row with an ID fact that no training comparison uses is `unused`; mixed rows are
     kept and reported. Pairs beyond `max_heldout_pairs` are in no row at all.
 
-    `chance` guesses among all values and labels; who knows an attribute's labels but
-    neither value scores the shortcut `attribute`, and who knows the first value alone
-    scores `first_value`.
+    `chance` guesses among all values and labels: 1 / (num_values + 3 num_attributes).
+    Who knows an attribute's labels but neither value scores the shortcut `attribute`,
+    in a comparison about (num_values - 1) / (2 num_values) where there are 3 values or
+    more; and who knows the first value alone scores `first_value`, which comes near 3/4
+    with many values.
 
     Args:
       seed: of the facts and their splits.

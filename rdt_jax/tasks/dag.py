@@ -32,6 +32,10 @@ def dag_arithmetic(
     An atom is an operator with the values of its two arguments, or a copied value, in
     the equations that the asked node needs.
 
+    The answers are equally frequent at every depth, but for a remainder: chance is
+    1 / modulus. What the asked node's operators give away, the shortcut `operators`
+    says.
+
     References: Altabaa et al. (2025), arXiv:2510.14095 (random arithmetic graphs modulo
     23, shuffled equations, up to three arguments); Saunshi et al. (2025),
     arXiv:2502.17416 (i-GSM: depth 4, modulo 7). Differs from both: one node is asked,

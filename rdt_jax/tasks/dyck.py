@@ -36,6 +36,9 @@ def dyck(
 
     An atom is a bracket pair with the kind of the opening bracket around it, if any.
 
+    Yes and no are equally frequent at every depth: chance is 1/2, and neither the first
+    and the last bracket (`ends`) nor the numbers of brackets (`surplus`) give more.
+
     Args:
       seed: of the rows.
       num_kinds: kinds of brackets, from 2 to len(BRACKETS).

@@ -50,6 +50,9 @@ def arithmetic_expression(
     A row is like `( 3 * ( 4 - 1 ) ) =`, and its answer a residue. An atom is an
     operator with the values of its two arguments.
 
+    The answers are equally frequent at every depth, but for a remainder: chance is
+    1 / modulus. What the outermost brackets give away, the shortcut `outermost` says.
+
     References: Deletang et al. (2022), arXiv:2207.02098 (modular arithmetic with
     brackets); Csordas et al. (2022), arXiv:2110.07732 (simple arithmetic, split by
     depth). Differs from both: binary operations, all in brackets, no signs.
@@ -119,6 +122,10 @@ def boolean_expression(
 
     A row is like `( ( not F ) and T ) =`, and its answer T or F. An atom is an operator
     with the values of its arguments and the operator around it, if any.
+
+    T and F are equally frequent at every depth, but for a remainder: chance is 1/2.
+    What the outermost brackets give away, the shortcut `outermost` says: `F and` and
+    `T or` decide whatever is inside.
 
     Reference: Chen (2026), arXiv:2603.21676 (the nested Boolean expressions). Differs
     from the paper: the answer is read at the last token, and `xor` may be chosen.
@@ -200,6 +207,10 @@ def listops(
     A row is like `[MAX 2 [MIN 7 4 ] 0 ] =`, and its answer a digit. MED is the median
     rounded down, SUM_MOD the sum modulo 10. An atom is an operator with its number of
     arguments and the operator around it, if any.
+
+    The digits are equally frequent at every depth, but for a remainder: chance is 1/10.
+    What the outermost list gives away, which is much, the shortcut `outermost` says: of
+    depth 1 it is the whole row, and MAX and MIN are bounded by any of their arguments.
 
     References: Nangia and Bowman (2018), arXiv:1804.06028 (the operators); Csordas et
     al. (2022), arXiv:2110.07732 (a split by depth). Differs from both: the answers are

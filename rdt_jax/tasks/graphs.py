@@ -33,6 +33,9 @@ def graph_reachability(
 
     An atom is an edge (by the names of its nodes) that leaves a reached node.
 
+    Yes and no are equally frequent at every number of hops: chance is 1/2, and the
+    numbers of edges of source and target (`degree`) give no more.
+
     Reference: Chen (2026), arXiv:2603.21676 (directed reachability split by hops).
     Differs from the paper: the graph is given as tokens and not as an attention mask,
     and no rows of different answers are told apart by degrees.
@@ -109,7 +112,9 @@ def graph_next_step(
 
     A row is like `a > b c > d a > c b > e ? a d`; the answer is a successor of the
     source. `num_paths` paths of h edges leave the source, and nothing else does; the
-    target ends one. A guess among the successors is right once in `num_paths` times.
+    target ends one. Chance is 1 / num_nodes, and a guess among the successors is right
+    once in `num_paths` times, also where it takes the one listed first (`successor`) or
+    the one with the most edges (`degree`). In rows of one hop the target is the answer.
 
     An atom is an edge (by the names of its nodes) that leaves a reached node.
 

@@ -46,6 +46,10 @@ def group_composition(
     `depth`; an atom is an element, wherever in the word it stands. A held-out word with
     an element that no training word has is `unused`.
 
+    Chance is 1 / the number of elements of the group. A word without one of its
+    elements leaves all products equally likely, so that the shortcuts `first_element`
+    and `last_element` score as much but for the sampling of words.
+
     Args:
       seed: of the words.
       family: a name of FAMILIES: all permutations, the even ones, the symmetries of a
@@ -129,6 +133,10 @@ def group_operation(
 
     Every pair of elements is a row `a op b =`, split as `modular.modular` splits pairs
     of residues.
+
+    Chance is 1 / the number of elements of the group. The first operand alone leaves
+    all of them equally frequent, and so does the second in `ab`; what it gives away of
+    other operations, the shortcut `second_operand` says.
 
     Args:
       seed: of the split.

@@ -36,6 +36,9 @@ def composition(
     in no training composition is `unused`, so that `id` really asks for practiced
     parts; mixed rows are kept and reported.
 
+    Chance is 1 / num_entities. A relation has some tails more often than others; what
+    the last one gives away, the shortcut `last_relation` says.
+
     Args:
       seed: of the graph and its splits.
       num_entities: entities of the graph.
@@ -186,6 +189,10 @@ def depth(
 
     Differs from the paper: a held-out row with a fact that no training composition
     uses is `unused`.
+
+    Chance is 1 / num_entities, and all relations of a row without its entity leave all
+    entities equally likely: the shortcut `last_relation` scores as much but for the
+    sampling of rows.
 
     Args:
       seed: of the graph and the rows.

@@ -31,6 +31,9 @@ def kinship(
     An atom is a step: the generations so far, the word of the premise and the side it
     is read from; or the comparison of the sum with the claim.
 
+    Yes and no are equally frequent at every number of hops: chance is 1/2. The numbers
+    of the words, with the claim, give hardly more: the shortcut `words` says how much.
+
     Reference: Chen (2026), arXiv:2603.21676 (shuffled kinship chains of signed parent
     and child steps, negatives of matched parity). Differs from the paper: each premise
     is written from a random side, words are single tokens, and negatives are the twins
@@ -150,6 +153,9 @@ def transitive_inference(
     each stands in two premises; every row has the same number of premises.
 
     An atom is a premise (by the names of the upper and the lower item) between the two.
+
+    Yes and no are equally frequent at every number of hops: chance is 1/2, and how many
+    items stand next to either item (`degree`) gives no more.
 
     Reference: Geerts et al. (2025), arXiv:2506.04289 (transitive inference in
     transformers). Our own sampling: premises are given in the row, and the split is by

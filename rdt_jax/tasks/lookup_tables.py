@@ -37,6 +37,9 @@ def lookup_tables(
     atom that no training composition has, and a `mixed` row without one that some has,
     is `unused`, which takes very few trained compositions.
 
+    Chance is 1/8, and a guess from the functions without the symbol gives no more,
+    since every composition stands in its split with all eight symbols.
+
     Args:
       seed: of the functions and the compositions.
       num_functions: functions, a multiple of `num_groups` with two or more in each.

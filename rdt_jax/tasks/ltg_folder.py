@@ -53,6 +53,9 @@ def ltg_folder(
     train.json of many hops calls rows of k hops `<k - 2>hop_train`, and that of two
     hops gives no type at all.
 
+    Chance is 1 / the number of different answers of training. What the last relation
+    gives away, the shortcut `last_relation` says.
+
     Args:
       seed: plays no part; nothing is drawn.
       path: of the folder with vocab.json, train.json and the test file; an item has
@@ -158,7 +161,7 @@ def ltg_folder(
 def _read_json(path: pathlib.Path) -> list[Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # Neither JSON nor UTF-8.
+    except (ValueError, RecursionError) as error:  # Neither JSON nor UTF-8; too deep.
         raise ValueError(f"{path}: must be JSON in UTF-8, but {error}.") from error
     if not isinstance(content, list) or not content:
         raise ValueError(f"{path}: must be a list that is not empty.")

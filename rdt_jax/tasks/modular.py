@@ -40,6 +40,10 @@ def modular(
     Differs from the paper: an untrained row with an operand that no training row has
     in that position is `unused`, so that `id` really asks for practiced parts.
 
+    Chance is 1 / modulus. One operand of a sum or a difference leaves all residues
+    equally frequent; what it gives away of other operations, the shortcuts
+    `first_operand` and `second_operand` say.
+
     Args:
       seed: of the split.
       operation: a name of OPERATIONS: sums, quotients, or a polynomial by its terms

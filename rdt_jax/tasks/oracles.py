@@ -1,8 +1,7 @@
 """Answers worked out a second time, from the words of the rows, for `rdt tasks check`.
 
 An oracle takes a table and some of its rows and returns the answer of each as words. It
-uses no code of its task, and another way where there is one. Tasks without an oracle
-here: cogs, whose sentences are parsed in its tests only.
+uses no code of its task, and another way where there is one.
 """
 
 import re
@@ -178,6 +177,62 @@ def rewrite_command(question: list[str]) -> list[str]:
     return ["I_" + part.upper().replace(" ", "_") for part in parts]
 
 
+def translate_sentence(finite: Mapping[str, str], question: list[str]) -> list[str]:
+    """Rewrites a sentence of COGS: nouns, what modifies them, clauses from the last.
+
+    Args:
+      finite: past tense of each verb -> its stem and `!`.
+      question: the words of the sentence; a word alone means itself.
+    """
+    if len(question) == 1:
+        return question
+    noun, verb = "<([^<>]+)>", r"(\w+)!"  # `<` and `>` enclose what has been read.
+    theme_alone = "(burn|collapse|crack|float|melt|roll|shatter)!"
+    text = " ".join(finite.get(word, word) for word in question)
+    for pattern, meaning in (
+        (r"\bthe (\w+)", r"<*_\1>"),
+        (r"\ba (\w+)", r"<\1>"),
+        (r"\b([A-Z]\w*)", r"<\1>"),
+    ):
+        text = re.sub(pattern, meaning, text)
+    count = 1
+    while count:  # The last noun of a chain is read first.
+        chain = f"{noun} (on|in|beside) {noun}(?! (?:on|in|beside) )"
+        text, count = re.subn(chain, r"<\1_(_\2_=_\3_)>", text)
+    rules = (
+        (f"{noun} {theme_alone}", r"\2 ( theme = \1 )"),
+        (f"{noun} {verb}", r"\2 ( agent = \1 )"),
+        (f"{noun} {verb} {noun}", r"\2 ( agent = \1 , theme = \3 )"),
+        (f"{noun} was {verb} by {noun}", r"\2 ( agent = \3 , theme = \1 )"),
+        (
+            f"{noun} {verb} {noun} to {noun}",
+            r"\2 ( agent = \1 , theme = \3 , recipient = \4 )",
+        ),
+        (
+            f"{noun} {verb} {noun} {noun}",
+            r"\2 ( agent = \1 , theme = \4 , recipient = \3 )",
+        ),
+        (
+            rf"{noun} {verb} to (\w+)",
+            r"\2 ( agent = \1 , action = \3 ( agent = \1 ) )",
+        ),
+        (f"{noun} {verb} that {noun}", r"\2 ( agent = \1 , content = \3 )"),
+    )
+    read = ""
+    for clause in reversed(text.split(" that ")):
+        clause += f" that <{read}>" if read else ""
+        matches = ((re.fullmatch(words, clause), meaning) for words, meaning in rules)
+        found = (match.expand(meaning) for match, meaning in matches if match)
+        read = next(found, UNKNOWN).replace(" ", "_")
+    return read.split("_")
+
+
+def _translate(table: Table, chosen: Sequence[int]) -> list[list[str]]:
+    stems = {stem + ending: stem for stem in table.vocab for ending in ("d", "ed")}
+    finite = {word: f"{stems[word]}!" for word in table.vocab if word in stems}
+    return [translate_sentence(finite, rows.decode(table, row)[0]) for row in chosen]
+
+
 def _facts(table: Table) -> dict[tuple[str, str], str]:
     facts = {}
     for row in range(len(table.tokens)):
@@ -206,6 +261,7 @@ def _each_modulo(answer: Callable[[int, list[str]], list[str]]) -> Oracle:
 BUILT_IN: Mapping[str, Oracle] = {
     "arithmetic_expression": _each_modulo(oracles_by_depth.reduce_arithmetic),
     "boolean_expression": _each(oracles_by_depth.reduce_formula),
+    "cogs": _translate,
     "dag_arithmetic": _each_modulo(oracles_by_depth.solve_equations),
     "dyck": _each(oracles_by_depth.match_brackets),
     "graph_next_step": _each(oracles_by_depth.step_towards),

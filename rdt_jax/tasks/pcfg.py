@@ -77,6 +77,10 @@ def pcfg(
     happens to be in no training row, and a `mixed` row of such pairs alone, is
     `unused`.
 
+    An answer is right as a whole: chance is at most 1 / the number of different answers
+    of training. What the most frequent one gives, alone or by the last token of the
+    question, `majority` and `last_token` of the certificate say.
+
     Args:
       seed: of everything that is drawn.
       splitting: a name of SPLITTINGS.

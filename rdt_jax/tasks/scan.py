@@ -112,6 +112,10 @@ def scan(*, seed: int, variant: str) -> base.Table:
     sentence that it stands in. The other half of such a command is practiced, so that
     a notion which counted it would leave no command to `ood`.
 
+    An answer is right as a whole: chance is at most 1 / the number of different answers
+    of training, and the most frequent one, alone or by the last token of the question,
+    is right in less than 1 % of any split (`majority` and `last_token`).
+
     Args:
       seed: of the sample of `simple`; elsewhere it plays no part.
       variant: one of VARIANT_CHOICES.

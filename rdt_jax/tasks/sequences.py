@@ -34,6 +34,11 @@ def nary_addition(
 
     Differs from the paper: a fixed table of rows instead of fresh ones at every update.
 
+    A sum is right as a whole, so that chance is 1 / the number of different sums in
+    training, and less where sums are asked that are not among them. Sums near the
+    middle are more frequent; the shortcuts `number_of_operands` and `first_digit` say
+    what that gives away.
+
     Args:
       seed: of the rows.
       num_digits: digits of an operand, in [1, MAX_DIGITS].
@@ -152,6 +157,9 @@ def p_hop_induction(
     Differs from the papers: hops are counted out in the row, so that one model can be
     asked for other numbers of them than it was trained on; a fixed table of rows
     instead of fresh ones at every update.
+
+    Chance is 1 / alphabet_size. Who makes the first hop only scores the shortcut
+    `one_hop`, and has all that rows of one hop ask for.
 
     Args:
       seed: of the rows.

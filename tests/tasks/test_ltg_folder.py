@@ -231,6 +231,8 @@ def test_a_fact_that_is_not_stated_is_named(tmp_path):
     ("name", "content", "message"),
     [
         ("vocab.json", "[1", r"must be JSON in UTF-8, but .*"),
+        ("vocab.json", 9_999 * "[", r"must be JSON in UTF-8, but maximum recursion .*"),
+        ("train.json", 9_999 * '[{"a":', r"must be JSON in UTF-8, but .* depth .*"),
         ("vocab.json", "{}", r"must be a list that is not empty\."),
         ("train.json", "[]", r"must be a list that is not empty\."),
         ("vocab.json", '["<e_0>", "r"]', r"item 1 must be a <word>, got 'r'\."),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import tasks
-from rdt_jax.tasks import oracles, rows
+from rdt_jax.tasks import oracles, oracles_by_depth, rows
 from tests.tasks import test_battery
 
 CASES = [
@@ -17,8 +17,8 @@ CASES = [
 ]
 
 
-def test_tasks_without_an_oracle_are_known():
-    assert set(tasks.BUILT_IN) - set(oracles.BUILT_IN) == {"cogs"}
+def test_every_task_has_an_oracle():
+    assert set(oracles.BUILT_IN) == set(tasks.BUILT_IN)
 
 
 @pytest.mark.parametrize(("name", "kwargs"), CASES, ids=[name for name, _ in CASES])
@@ -42,3 +42,21 @@ def test_an_oracle_does_not_copy_the_answers(name):
     (answer,) = oracles.BUILT_IN[name](table, [row])
     assert oracles.BUILT_IN[name](wrong, [row])[0][:1] == answer[:1]
     assert rows.decode(wrong, row)[1] != answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Anna help Bruno",
+        "helped Bruno Anna",
+        "the cat helped that Anna",
+        "Anna claimed that",
+        "Anna claimed that the cat Bruno",
+        "a cat on helped Anna",
+        "a pear was cook by Anna",
+    ],
+)
+def test_what_is_no_sentence_is_not_translated(text):
+    verbs = {"helped": "help!", "claimed": "claim!", "cooked": "cook!"}
+    words = oracles.translate_sentence(verbs, text.split())
+    assert oracles_by_depth.UNKNOWN in words
