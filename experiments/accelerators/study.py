@@ -249,7 +249,7 @@ def table(runs: Sequence[Run]) -> Table:
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("recipe", "rate", "decay", "chosen at", "median", "interval",
+    for heading in ("recipe", "rate", "decay", "chosen", "median", "interval",
                     "n/N", "later", "p"):  # fmt: skip
         found.add_column(heading, justify="left" if heading == "recipe" else "right")
     for name, cell in best.items():
@@ -402,7 +402,7 @@ def _caption(runs: Sequence[Run], budget: int) -> str:
     scaled = ", ".join(f"{name} {scale:g}" for name, scale in SCALE.items())
     return (
         f"One grid for all: rate {values(RATE)}, decay {values(DECAY)} (rates times, "
-        f"decays over: {scaled}). Seeds {_list(SELECT)} chose the cell (chosen at: "
+        f"decays over: {scaled}). Seeds {_list(SELECT)} chose the cell (chosen: "
         "their median; *: in these runs they choose another); median, 95% interval, "
         "n/N that arrived, and the rank-sum test against AdamW are those of the other "
         "seeds. later: share of pairs in which the recipe is the later one (0.50: "
