@@ -394,4 +394,8 @@ def _loops_name(depth: int) -> str:
 
 def task_name(members: Sequence[Run]) -> str:
     """Returns the task of all runs in words; ValueError if they do not share one."""
-    return runs.shared_value(members, "task.name").replace("_", " ")
+    name = runs.shared_value(members, "task.name").replace("_", " ")
+    if name != "modular":
+        return name
+    of = lambda key: runs.shared_value(members, f"task.kwargs.{key}")
+    return f"modular ({of('operation')}, p = {of('modulus')})"

@@ -31,6 +31,8 @@ BAND = (
     "Dotted: between loops. Rows: loops x blocks."
 )
 STYLES = ("-", (0, (4, 2)))  # of the two quantities in a panel
+# Train and ID often coincide: the line below shows at both sides of the one above.
+_WIDTHS = {"train": 4.2, "id": 1.6, "ood": 1.6}
 
 # Rows of questions in a map of patching: (stage, group).
 MAPS = (("id", "id"), ("end", "id"), ("end", "ood"))
@@ -63,7 +65,7 @@ def lens(members: Sequence[Run]) -> Figure:
                 STYLES, (lenses.bridge_at_r1, lenses.target_at_answer), strict=True
             ):
                 curves = [read(s.result)[group] for s in seen]
-                _draw_band(panel, curves, SPLIT_COLORS[name], style)
+                _draw_band(panel, curves, SPLIT_COLORS[name], style, _WIDTHS[name])
 
     return _by_stage(
         members,
@@ -138,7 +140,7 @@ def geometry(members: Sequence[Run]) -> Figure:
     def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
         for group, name in enumerate(questions.GROUPS):
             curves = [geometries.alignment(s.result)[group] for s in seen]
-            _draw_band(panel, curves, SPLIT_COLORS[name], STYLES[0])
+            _draw_band(panel, curves, SPLIT_COLORS[name], STYLES[0], _WIDTHS[name])
 
     return _by_stage(
         members,
@@ -305,7 +307,12 @@ def _by_stage(
 
 
 def _draw_band(
-    panel: axes.Axes, curves: Sequence[np.ndarray], color: str, style: Any, first=0
+    panel: axes.Axes,
+    curves: Sequence[np.ndarray],
+    color: str,
+    style: Any,
+    width: float = 1.6,
+    first: int = 0,
 ) -> None:
     known = [curve for curve in curves if np.isfinite(curve).all()]
     if not known:
@@ -314,7 +321,7 @@ def _draw_band(
     low, high = np.min(known, axis=0), np.max(known, axis=0)
     panel.fill_between(depth, low, high, color=color, alpha=0.15, lw=0, zorder=2)
     middle = np.median(known, axis=0)
-    panel.plot(depth, middle, color=color, ls=style, lw=1.6, marker=".", zorder=3)
+    panel.plot(depth, middle, color=color, ls=style, lw=width, marker=".", zorder=3)
 
 
 def _draw_loops(panel: axes.Axes, loops: int, blocks: int, shift: float) -> None:

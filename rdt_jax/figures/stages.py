@@ -46,7 +46,9 @@ def stages(
     colors = drawing.depth_colors(list(members))
     every = [run for group in members.values() for run in group]
     handles: list[Any] = [
-        lines.Line2D([], [], color=colors[depth], lw=2.2, label=f"R = {depth}")
+        lines.Line2D(
+            [], [], color=colors[depth], lw=2.2, ls=_style(depth), label=f"R = {depth}"
+        )
         for depth in members
     ]
     for split, name in drawing.SPLIT_NAMES.items():
@@ -175,11 +177,16 @@ def _draw_depths(
             values = runs.accuracy(run, "ood").values
             x = across(run)
             style: dict[str, Any] = {"color": colors[depth], "zorder": 3 + bold}
-            panel.plot(x, values, lw=width, alpha=alpha, **style)
+            panel.plot(x, values, lw=width, alpha=alpha, ls=_style(depth), **style)
             done = grokking.grok_times(run).phases[EVENT].completed
             if done is not None:
                 at = [row["step"] for row in run.metrics].index(done)
                 panel.plot(x[at], values[at], "o", ms=size, mec="white", **style)
+
+
+def _style(depth: int) -> Any:
+    """One loop is gray, as train accuracy is beside it, and so dashed."""
+    return (0, (2, 1)) if depth == 1 else "-"
 
 
 def _draw_splits(panel: axes.Axes, group: Sequence[Run]) -> None:

@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -56,6 +56,7 @@ class OpenPack(NamedTuple):
       exact: as in Options.
       max_pins: transitions of each run that may keep their parameters.
       flops: of its whole budget, at the least.
+      program: names what it compiles, alike for packs that can share it.
       retry_from: attempts up to this number are forgiven.
     """
 
@@ -64,6 +65,7 @@ class OpenPack(NamedTuple):
     exact: bool
     max_pins: int
     flops: int
+    program: str
     retry_from: int = 0
 
     @property
@@ -229,6 +231,7 @@ def work(
     built = remembering(build)
     stop = lambda: stop_requested() or is_stopped(folder)
     refused: set[str] = set()  # Packs that could not even be claimed.
+    latest = None  # program
     while not stop():
         refresh()
         failed = settle(folder, watch)
@@ -242,7 +245,9 @@ def work(
         if not free:
             time.sleep(_WAIT_SECONDS)  # A holder may end without finishing its pack.
             continue
-        pack = free[0]
+        others = {pack.program for pack in left if pack not in free}
+        pack = choose(free, latest, others)
+        latest = pack.program
         attempts = len(attempt.past(workdir, pack.name))
         try:
             loop.train(
@@ -266,6 +271,23 @@ def work(
             built = remembering(build)  # What it kept may be what was too much.
             if len(attempt.past(workdir, pack.name)) == attempts:
                 refused.add(pack.name)
+
+
+def choose(
+    free: Sequence[OpenPack], latest: str | None, others: Collection[str]
+) -> OpenPack:
+    """Returns the pack to train next: a dearest one, of a program to be made least.
+
+    Among those as dear, that is one of the program `latest` that this worker used, else
+    one of a program that no other worker uses now.
+
+    Args:
+      free: packs that nobody trains, the most expensive first.
+      latest: None before the first.
+      others: programs that other workers use.
+    """
+    dearest = [pack for pack in free if pack.flops == free[0].flops]
+    return min(dearest, key=lambda p: (p.program != latest, p.program in others))
 
 
 def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
@@ -361,6 +383,7 @@ def _packs(folder: pathlib.Path) -> list[OpenPack]:
                     entry["exact"],
                     entry["max_pins"],
                     entry["flops"] * len(runs) // len(entry["runs"]),
+                    f"{entry['program']}-{len(runs)}",
                     entry["retry_from"].get(loop.pack_of(runs), 0),
                 )
             )
@@ -423,6 +446,7 @@ def _entry(pack: packs.Pack, options: Options, predict: packs.Predict):
         "exact": options.exact,
         "max_pins": packs.max_pins(pack[0], options.pin_bytes, params),
         "flops": packs.flops(pack),
+        "program": packs.program_id(pack[0]),
         "retry_from": {},
     }
 

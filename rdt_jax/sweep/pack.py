@@ -1,5 +1,6 @@
 """Which trials share one compiled program, and what their packs will need."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -28,6 +29,11 @@ def signature(config: ml_collections.ConfigDict) -> str:
         del parent[leaf]
     parts = sorted(optimizers.parts_of([config]))
     return json.dumps([static, parts], sort_keys=True)
+
+
+def program_id(config: ml_collections.ConfigDict) -> str:
+    """Returns a short name of its signature."""
+    return hashlib.sha256(signature(config).encode()).hexdigest()[:12]
 
 
 Predict = Callable[[ml_collections.ConfigDict], memory.Bytes]

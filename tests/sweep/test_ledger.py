@@ -72,6 +72,44 @@ def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
     assert _packs(folder) == [[cheap]]
 
 
+def _open_packs(*kinds):
+    """Packs of (FLOPs, program), named by their place."""
+    return [
+        ledger.OpenPack(pathlib.Path(), [str(place)], False, 0, flops, program)
+        for place, (flops, program) in enumerate(kinds)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("latest", "others", "place"),
+    [
+        (None, (), 0),
+        (None, ("a",), 1),  # Nobody works on b.
+        ("b", (), 1),
+        ("b", ("b",), 1),  # This worker has it all the same.
+        ("c", ("a", "b"), 0),  # c is cheaper: its turn comes later.
+    ],
+)
+def test_among_packs_as_dear_one_of_a_program_that_need_not_be_made_is_next(
+    latest, others, place
+):
+    free = _open_packs((2, "a"), (2, "b"), (2, "a"), (1, "c"))
+    assert ledger.choose(free, latest, others) == free[place]
+
+
+def test_packs_of_one_signature_and_size_share_a_program(tmp_path):
+    plan = _plan((0, 1, 2), loops=(1, 2))
+    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=2))
+    programs = {
+        tuple(pack.configs[0].recurrence.num_loops for _ in pack.runs): pack.program
+        for pack in ledger.open_packs(folder)
+    }
+    assert sorted(programs) == [(1,), (1, 1), (2,), (2, 2)]
+    assert len(set(programs.values())) == 4
+    folder = ledger.write_plan(tmp_path / "single", plan, ledger.Options(lanes=1))
+    assert len({pack.program for pack in ledger.open_packs(folder)}) == 2
+
+
 def _attempts(workdir, run_ids, *ended, step=-1, unfinished=None):
     """Writes attempts at the pack of these runs; one that ended None was lost."""
     pack = loop.pack_of(run_ids)
