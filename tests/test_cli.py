@@ -39,7 +39,11 @@ def cache(tmp_path_factory):
 
 
 def _environment(cache):
-    return os.environ | {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PLATFORMS": "cpu"}
+    return os.environ | {
+        "JAX_COMPILATION_CACHE_DIR": cache,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    }
 
 
 def _rdt(*arguments, cache):

@@ -106,3 +106,18 @@ def test_figures_are_checked_against_their_run_folders(workdir, capsys):
     assert printed.err.splitlines()[0].startswith("accuracy: panels[1] lines[")
     assert printed.out == "phase_diagram: every number comes out again.\n"
     assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_a_study_that_can_draw_nothing_says_why(workdir, tmp_path, capsys):
+    folder = tmp_path / "studies" / "depth_by_decay"
+    folder.mkdir(parents=True)
+    (folder / "study.py").write_text(
+        "from experiments.depth_by_decay.study import *\n"
+        "def figures(runs):\n"
+        "    raise ValueError('No figure of two runs.')\n"
+    )
+    arguments = ["figures", str(folder), "--preset=smoke", f"--workdir={workdir}"]
+    for more in ([], ["--check"]):
+        assert cli.main([*arguments, *BUDGET, *more]) == 2
+        error = capsys.readouterr().err
+        assert "No figure of two runs." in error and "Traceback" not in error

@@ -22,7 +22,7 @@ import numpy as np
 from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import import_ltg, presets, recurrent
-from rdt_jax.sweep import bench
+from rdt_jax.sweep import bench, bench_cases
 from rdt_jax.training import curriculum, losses, throughput
 
 CASES = pathlib.Path(__file__).with_name("cases.py")
@@ -35,9 +35,9 @@ def main() -> int:
     parser.add_argument("case", nargs="?", default="composition")
     parser.add_argument("--torch-python", required=True)
     options = parser.parse_args()
-    (case,) = bench.read_cases(CASES, [options.case]).values()
-    assert isinstance(case, bench.Updates), "a case of updates"
-    config = bench.resolve(case)
+    (case,) = bench_cases.read_cases(CASES, [options.case]).values()
+    assert isinstance(case, bench_cases.Updates), "a case of updates"
+    config = bench_cases.resolve(case)
     facts = throughput.compile_pack([config]).facts
     table = tasks.make_table(config)
     model = presets.model_config(config, table)

@@ -40,12 +40,12 @@ def _bench(options: argparse.Namespace) -> int:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from rdt_jax.figures import bench as tables
-    from rdt_jax.sweep import bench
+    from rdt_jax.sweep import bench, bench_cases
     from rdt_jax.training import records
 
     jax.config.update("jax_platforms", "cpu")
     with exits.mistakes():
-        cases = bench.read_cases(options.cases, options.names)
+        cases = bench_cases.read_cases(options.cases, options.names)
         out = options.out
         if out is not None and (not out.parent.is_dir() or out.is_dir()):
             raise ValueError(

@@ -48,7 +48,9 @@ def show(options: argparse.Namespace, plan) -> None:
         console.print(drawing.text(claim), markup=False, highlight=False)
     folder = _folder(options.workdir, plan)
     provenance = save.provenance(runs)
-    for name, figure in plan.study.figures(runs).items():
+    with exits.mistakes():  # There may be too few runs to draw any.
+        figures = plan.study.figures(runs)
+    for name, figure in figures.items():
         for path in save.save(figure, folder / name, provenance):
             print(path)
 
@@ -66,9 +68,10 @@ def _check(options: argparse.Namespace, plan) -> int:
 
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
+        figures = plan.study.figures(runs)
     folder = _folder(options.workdir, plan)
     failed = False
-    for name, figure in plan.study.figures(runs).items():
+    for name, figure in figures.items():
         path = save.path_of_numbers(folder / name)
         if not path.exists():
             problem = f"{path} does not exist: `rdt figures` without --check writes it"

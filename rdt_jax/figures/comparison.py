@@ -107,7 +107,8 @@ def times_by_group(
 ) -> Figure:
     """Draws one row per group: a dot per run, and a bar at the median.
 
-    A censored run is an open triangle at the budget, and a censored median has no bar.
+    Censored runs are an open triangle at the budget with their number, and a censored
+    median has no bar.
 
     Args:
       times: name -> [N], updates; inf where censored.
@@ -142,6 +143,11 @@ def times_by_group(
         panel.plot(known, np.full(known.size, row), "o", alpha=0.55, mew=0, **dot)
         late = np.full(values.size - known.size, float(budget))
         panel.plot(late, np.full(late.size, row), ">", mfc="white", **dot)
+        if late.size:
+            panel.annotate(
+                f"{late.size}", (budget, row), xytext=(6, 0), fontsize=page.SMALL,
+                textcoords="offset points", color=COLORS[0], va="center",
+            )  # fmt: skip
         if np.isfinite(np.median(values)):
             panel.plot([np.median(values)], [row], mew=2, **bar)
     panel.set_yticks(range(len(times)), list(times))

@@ -11,8 +11,9 @@ import numpy as np
 from rdt_jax.models import experts, inits, products
 from rdt_jax.models.architecture import ModelConfig, wide
 
-# Up to this length a sum over written-out pairs beats batched T x T products.
-_SHORT = 8
+# Up to this length a sum over written-out pairs beats batched T x T products; above,
+# compiling the pairs takes twice as long as well.
+_SHORT = 4
 _MASKED = -1e9  # Finite: a fully masked row keeps finite gradients.
 
 # Which of the dense projections have a bias; experts have none.

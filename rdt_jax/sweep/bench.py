@@ -1,4 +1,4 @@
-"""How fast training is here, beside PyTorch: the cases of `rdt bench`, measured.
+"""How fast training is here, beside PyTorch: measures the cases of `rdt bench`.
 
 Every program is compiled in a process of its own, without a compile cache. What is
 compared takes turns, one dispatch each, for some rounds, while the others are idle: a
@@ -24,113 +24,14 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import sharding
-from rdt_jax.sweep import turns
+from rdt_jax.sweep import bench_cases, turns
+from rdt_jax.sweep.bench_cases import Bound, Case, Loops, Overhead, Seeds, Updates
 from rdt_jax.sweep.devices import default_lanes, default_workers, worker_threads
-from rdt_jax.training import environment, estimate, loop, records
+from rdt_jax.training import environment, estimate, records
 from rdt_jax.training.throughput import Facts
 
 TORCH = "PyTorch"
 _COMPILES = 3  # of each loop count
-
-
-class Bound(NamedTuple):
-    """What a quantity of a case must reach.
-
-    Attributes:
-      quantity: its name among those of the case.
-      at_least: None for no such bound.
-      at_most: None for no such bound.
-      aim: a further value that is hoped for.
-    """
-
-    quantity: str
-    at_least: float | None = None
-    at_most: float | None = None
-    aim: float | None = None
-
-
-class Updates(NamedTuple):
-    """Updates of one run: their rate, `share of peak`, and `ratio` to PyTorch's.
-
-    Attributes:
-      config: FILE.py:PRESET, from the repository's root.
-      overrides: on top of it.
-      bounds: what must come out.
-      against_torch: whether PyTorch trains it as well.
-      torch_length: tokens to which PyTorch pads a row; None for no more than we do.
-      seconds: that a dispatch lasts, about.
-      rounds: dispatches of each.
-    """
-
-    config: str
-    overrides: Mapping[str, Any]
-    bounds: Sequence[Bound] = ()
-    against_torch: bool = False
-    torch_length: int | None = None
-    seconds: float = 2.0
-    rounds: int = 5
-
-
-class Seeds(NamedTuple):
-    """Seeds of one run, trained as `rdt sweep` would and in other packings.
-
-    A program is named by its processes and the lanes that each trains at a time. The
-    `ratio` is that of `rdt sweep` by default to PyTorch's runs one after another.
-
-    Attributes:
-      config: FILE.py:PRESET, from the repository's root.
-      overrides: on top of it.
-      bounds: what must come out.
-      num_seeds: trials.
-      seconds: that a dispatch lasts, about.
-      rounds: dispatches of each.
-    """
-
-    config: str
-    overrides: Mapping[str, Any]
-    bounds: Sequence[Bound] = ()
-    num_seeds: int = 8
-    seconds: float = 2.0
-    rounds: int = 5
-
-
-class Loops(NamedTuple):
-    """What more loops cost to compile and in temporary memory, with `remat` full.
-
-    `compile seconds` is the ratio of medians; `growth of memory` is relative to the
-    states of the loops that came to it (B T D numbers of four bytes each).
-
-    Attributes:
-      config: FILE.py:PRESET, from the repository's root.
-      overrides: on top of it.
-      bounds: what must come out.
-      loops: few and many.
-    """
-
-    config: str
-    overrides: Mapping[str, Any]
-    bounds: Sequence[Bound] = ()
-    loops: tuple[int, int] = (4, 32)
-
-
-class Overhead(NamedTuple):
-    """A whole `rdt train`: the `share of wall time` that is no training dispatch.
-
-    From the first evaluation (which compiles) to the run's last status, without the
-    compilation of the training chunk.
-
-    Attributes:
-      config: FILE.py:PRESET, from the repository's root.
-      overrides: on top of it.
-      bounds: what must come out.
-    """
-
-    config: str
-    overrides: Mapping[str, Any]
-    bounds: Sequence[Bound] = ()
-
-
-Case = Updates | Seeds | Loops | Overhead
 
 
 class Row(NamedTuple):
@@ -199,33 +100,6 @@ Report = Callable[[str], None]
 _Found = tuple[list[Row], dict[str, float | None]]
 
 
-def read_cases(path: pathlib.Path, names: Sequence[str] = ()) -> dict[str, Case]:
-    """Returns the cases of a file, CASES, or the named ones among them, checked.
-
-    Raises:
-      ValueError: if the file or a case does not exist, or a config is wrong.
-    """
-    module = configs.load_module(path, "cases")
-    cases = getattr(module, "CASES", None)
-    if not cases:
-        raise ValueError(f"{path} must define CASES, a table of cases.")
-    if unknown := [name for name in names if name not in cases]:
-        raise ValueError(
-            f"Unknown case {', '.join(unknown)}; choose from {', '.join(cases)}."
-        )
-    chosen = {name: cases[name] for name in names or cases}
-    for case in chosen.values():
-        loop.check(resolve(case))
-    return chosen
-
-
-def resolve(case: Case) -> ml_collections.ConfigDict:
-    """Returns the config of a case; ValueError if it cannot be made."""
-    path, _, preset = case.config.partition(":")
-    config = configs.load(f"{_root() / path}:{preset}")
-    return configs.override(config, dict(case.overrides))
-
-
 def check_torch(python: str) -> None:
     """Raises ValueError if `python` is no Python with torch and transformers."""
     probe = [python, "-c", "import torch, transformers"]
@@ -255,7 +129,7 @@ def measure(
       RuntimeError: if a process of it fails; the message has what it said last.
     """
     begin = time.perf_counter()
-    config = resolve(case)
+    config = bench_cases.resolve(case)
     if isinstance(case, Updates):
         rows, quantities = _measure_updates(case, config, torch_python, report)
     elif isinstance(case, Seeds):
@@ -270,7 +144,7 @@ def measure(
 
 def reference() -> pathlib.Path:
     """Returns the script that trains with PyTorch."""
-    return _root() / "experiments" / "throughput" / "torch_reference.py"
+    return bench_cases.ROOT / "experiments" / "throughput" / "torch_reference.py"
 
 
 def torch_case(
@@ -306,20 +180,20 @@ def torch_case(
 
 def as_json(found: Mapping[str, Measured], failed: Mapping[str, str]) -> dict[str, Any]:
     """Returns measured and failed cases, by name, as plain values, and where it was."""
-    cases = {}
+    told = {}
     for name, measured in found.items():
         rows = [row._asdict() | {"facts": dict(row.facts)} for row in measured.rows]
         verdicts = [
             v.bound._asdict() | {"value": v.value, "holds": v.holds}
             for v in measured.verdicts
         ]
-        cases[name] = {
+        told[name] = {
             "rows": rows,
             "quantities": dict(measured.quantities),
             "verdicts": verdicts,
             "seconds": measured.seconds,
         }
-    return {"environment": _machine(), "cases": cases, "failed": dict(failed)}
+    return {"environment": _machine(), "cases": told, "failed": dict(failed)}
 
 
 class _Entrant(NamedTuple):
@@ -404,7 +278,7 @@ def _measure_overhead(case: Overhead, config, report: Report) -> _Found:
     with tempfile.TemporaryDirectory() as workdir:
         path, _, preset = case.config.partition(":")
         command = [sys.executable, "-m", "rdt_jax", "train", f"--workdir={workdir}"]
-        command += [f"--config={_root() / path}:{preset}"]
+        command += [f"--config={bench_cases.ROOT / path}:{preset}"]
         command += [f"--config.{key}={value}" for key, value in case.overrides.items()]
         done = subprocess.run(command, env=_variables(), capture_output=True, text=True)
         if done.returncode:
@@ -537,7 +411,3 @@ def _machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "commit": environment.commit(),
     }
-
-
-def _root() -> pathlib.Path:
-    return pathlib.Path(__file__).resolve().parents[2]

@@ -20,7 +20,16 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.sweep import pack as packs
 from rdt_jax.sweep import spec
-from rdt_jax.training import attempt, loop, memory, records, shelf, standing, step
+from rdt_jax.training import (
+    attempt,
+    loop,
+    membership,
+    memory,
+    records,
+    shelf,
+    standing,
+    step,
+)
 
 # How often each class of failure is tried again. A NaN would repeat. A pack that needs
 # too much memory is split in two until it is one lane. `preempted` counts attempts in a
@@ -71,7 +80,7 @@ class OpenPack(NamedTuple):
     @property
     def name(self) -> str:
         """The name of the pack."""
-        return loop.pack_of(self.runs)
+        return membership.pack_of(self.runs)
 
     @property
     def configs(self) -> packs.Pack:
@@ -106,7 +115,7 @@ def write_plan(
         records.create(workdir / name, config)
         records.check(workdir / name)
         status = records.read_status(workdir / name)
-        if loop.is_final(status) and records.is_torn(workdir / name):
+        if membership.is_final(status) and records.is_torn(workdir / name):
             _set_status(workdir / name, state="preempted", reason=None)
     path = folder / "state" / "packs.json"
     formed = form_packs(workdir, plan, options)
@@ -144,9 +153,9 @@ def form_packs(
     predict = predictor()
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         status = records.read_status(workdir / name)
-        if name in known or loop.is_final(status):
+        if name in known or membership.is_final(status):
             continue
-        if began := loop.began_in(workdir, status):
+        if began := membership.began_in(workdir, status):
             runs = [configs.read_run(workdir / other) for other in began]
             formed.append(_entry(runs, options, predict))
             known |= set(began)
@@ -303,7 +312,7 @@ def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
     claims = attempt.under_way(workdir, watch)
     for pack in _packs(folder):
         statuses = {name: records.read_status(workdir / name) for name in pack.runs}
-        open_ = {n: s for n, s in statuses.items() if not loop.is_final(s)}
+        open_ = {n: s for n, s in statuses.items() if not membership.is_final(s)}
         if not open_ or attempt.holder(claims, pack.name, pack.runs) is not None:
             continue
         spent = _spent(pack)
@@ -384,7 +393,7 @@ def _packs(folder: pathlib.Path) -> list[OpenPack]:
                     entry["max_pins"],
                     entry["flops"] * len(runs) // len(entry["runs"]),
                     f"{entry['program']}-{len(runs)}",
-                    entry["retry_from"].get(loop.pack_of(runs), 0),
+                    entry["retry_from"].get(membership.pack_of(runs), 0),
                 )
             )
     return sorted(found, key=lambda pack: pack.flops, reverse=True)
@@ -392,7 +401,7 @@ def _packs(folder: pathlib.Path) -> list[OpenPack]:
 
 def _split(workdir: pathlib.Path, runs: Sequence[str]) -> list[Sequence[str]]:
     """Returns the packs that a pack has become: two halves if it needed too much."""
-    past = attempt.past(workdir, loop.pack_of(runs)) if len(runs) > 1 else []
+    past = attempt.past(workdir, membership.pack_of(runs)) if len(runs) > 1 else []
     if not past or past[-1].outcome != "oom":
         return [runs]
     left = past[-1].unfinished
@@ -428,13 +437,13 @@ def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) 
     retried = set()
     for name in run_ids:
         status = records.read_status(workdir / name)
-        if status["state"] == "failed" and not loop.is_final(status):
+        if status["state"] == "failed" and not membership.is_final(status):
             retried.add(name)
             _set_status(workdir / name, state="pending", reason=None)
     for entry in formed:
         for runs in _split(workdir, entry["runs"]):
             if retried & set(runs):
-                pack = loop.pack_of(runs)
+                pack = membership.pack_of(runs)
                 entry["retry_from"][pack] = len(attempt.past(workdir, pack))
     records.write_json(path, formed)
 

@@ -6,7 +6,6 @@ on resume, so a run that was killed ends bit-identical to one that was not.
 """
 
 import contextlib
-import hashlib
 import pathlib
 import sys
 import time
@@ -30,6 +29,7 @@ from rdt_jax.training import (
     gradients,
     lanes,
     losses,
+    membership,
     optimizers,
     phases,
     records,
@@ -57,16 +57,6 @@ def check(config: ml_collections.ConfigDict) -> None:
         found += batches.problems(config, table)
         found += curriculum.problems(config, table)
     configs.raise_problems(found)
-
-
-def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:
-    """Names a pack by its runs, in any order."""
-    return pack_of([configs.run_id(config) for config in configs_of_pack])
-
-
-def pack_of(run_ids: Sequence[str]) -> str:
-    """Names the pack of these runs, in any order."""
-    return hashlib.sha256(",".join(sorted(run_ids)).encode()).hexdigest()[:12]
 
 
 def train(
@@ -113,15 +103,15 @@ def train(
     folders = [workdir / name for name in names]
     for folder, config in zip(folders, pack, strict=True):
         records.create(folder, config)
-    name = pack_id(pack)
-    if statuses := _over(workdir, names, name):
+    name = membership.pack_id(pack)
+    if statuses := membership.if_over(workdir, names, name):
         return statuses
     with attempt.hold(
         workdir, name, names, lease=lease, watch=watch, mirror=mirror
     ) as held:
         if mirror:
             mirror.restore(name, names, report)
-        if statuses := _over(workdir, names, name):  # Since we looked.
+        if statuses := membership.if_over(workdir, names, name):  # Since we looked.
             held.end("over", "", [])
             return statuses
         view = held.view
@@ -156,24 +146,13 @@ def train(
                     mirror.publish(names, held.check)
                 held.end(reason, message, unfinished)
             raise
-        left = [n for n, s in zip(names, statuses, strict=True) if not is_final(s)]
+        left = [
+            n
+            for n, s in zip(names, statuses, strict=True)
+            if not membership.is_final(s)
+        ]
         held.end("stopped" if left else "done", "", left)
         return statuses
-
-
-def _over(workdir: pathlib.Path, names: Sequence[str], pack: str):
-    """Returns the statuses of a pack with nothing to do; None if there is something.
-
-    Raises:
-      ValueError: if one of its runs was trained in another pack.
-    """
-    statuses = [records.read_status(workdir / name) for name in names]
-    torn = any(records.is_torn(workdir / name) for name in names)
-    if all(is_final(status) for status in statuses) and not torn:
-        return statuses
-    for name, status in zip(names, statuses, strict=True):
-        _check_pack(workdir, name, status, pack)
-    return None
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -185,50 +164,11 @@ def _fail(view: pathlib.Path, names, reason: str, message: str) -> list[str]:
     unfinished = []
     for name in names:
         status = records.read_status(view / name)
-        if not is_final(status):
+        if not membership.is_final(status):
             unfinished.append(name)
             failed = {"state": "failed", "reason": reason, "message": message}
             records.write_json(view / name / "status.json", status | failed)
     return unfinished
-
-
-def is_final(status: dict[str, Any]) -> bool:
-    """Says whether a run is over: done, or failed in a way that would repeat."""
-    return status["state"] == "done" or status.get("reason") == "nan"
-
-
-def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
-    """Returns the run ids of the pack that an unfinished run must go on in.
-
-    It is empty for a run that may go anywhere: it was never checkpointed, or in a pack
-    that needed more memory than there is and had several runs.
-    """
-    if status["pack"] is None:
-        return []
-    folder = workdir / "packs" / status["pack"]
-    if not checkpoint.steps_in(folder / "checkpoints"):
-        return []
-    runs = records.read_json(folder / "runs.json")
-    past = attempt.past(workdir, status["pack"])
-    if len(runs) > 1 and past and past[-1].outcome == "oom":
-        return []
-    return runs
-
-
-def _check_pack(workdir, run: str, status: dict[str, Any], pack: str) -> None:
-    if status["pack"] in (None, pack):
-        return
-    if is_final(status):
-        raise ValueError(
-            f"Run {run} is {status['state']}; a pack with other runs, unfinished, "
-            "would train it again and replace its records."
-        )
-    if others := began_in(workdir, status):
-        raise ValueError(
-            f"Run {run} began in pack {status['pack']} with {len(others)} runs and is "
-            f"at step {status['step']}; in another pack it would begin anew and replace"
-            " its records. `rdt sweep` goes on with the pack as it is."
-        )
 
 
 def _train_held(
@@ -245,7 +185,7 @@ def _train_held(
     setup = standing.Setup(
         pack=pack,
         folders=folders,
-        pack_folder=view / "packs" / pack_id(pack),
+        pack_folder=view / "packs" / membership.pack_id(pack),
         table=table,
         exact=exact,
         build=build,

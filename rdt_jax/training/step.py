@@ -165,18 +165,19 @@ def build(
         jnp.asarray(x) for x in (table.tokens, table.answer_positions, table.targets)
     )
 
-    def init_lane(seed: jax.Array, hyper: Hyper):
+    def draw_lane(seed: jax.Array, scale: jax.Array):
         init_key, _, _ = _lane_keys(seed)
-        params = recurrent.init(init_key, model)
-        params = jax.tree.map(lambda x: hyper.init_scale * x, params)
-        return params, make_optimizer(hyper).init(params)
+        return jax.tree.map(lambda x: scale * x, recurrent.init(init_key, model))
 
-    def init_part(lanes: Lanes) -> TrainState:
-        params, opt_state = over_lanes(init_lane)(lanes.seed, lanes.hyper)
+    def draw_part(lanes: Lanes):
+        return over_lanes(draw_lane)(lanes.seed, lanes.hyper.init_scale)
+
+    def begin_part(params, lanes: Lanes) -> TrainState:
+        start = lambda params, hyper: make_optimizer(hyper).init(params)
         return TrainState(
             step=jnp.int32(0),
             params=params,
-            opt_state=opt_state,
+            opt_state=over_lanes(start)(params, lanes.hyper),
             loss_sum=jnp.zeros(lanes.seed.size),
             gradient_norm=jnp.zeros(lanes.seed.size),
             update_ratio=jnp.zeros(lanes.seed.size),
@@ -297,9 +298,16 @@ def build(
     on_parts = functools.partial(sharding.on_own_part, mesh=mesh)
     fill = functools.partial(sharding.fill, mesh=mesh)
 
-    def init(lanes: Lanes) -> TrainState:
-        spread = on_parts(init_part, in_specs=(by_lane,), out_specs=of_state)
+    def draw(lanes: Lanes):
+        spread = on_parts(draw_part, in_specs=(by_lane,), out_specs=by_lane)
         return spread(fill(lanes))
+
+    def begin(params, lanes: Lanes) -> TrainState:
+        spread = on_parts(begin_part, in_specs=(by_lane, by_lane), out_specs=of_state)
+        return spread(params, fill(lanes))
+
+    def shapes(lanes: Lanes) -> TrainState:
+        return jax.eval_shape(lambda lanes: begin(draw(lanes), lanes), lanes)
 
     def train_chunk(
         data, state: TrainState, lanes: Lanes, n: jax.Array, length: int
@@ -331,13 +339,21 @@ def build(
         return jax.tree.map(lambda x: x[index] if x.ndim else x, state)
 
     home: Any = jax.devices()[0]
-    jit = jax.jit
+    jit, params_home = jax.jit, None
     if mesh is not None:
-        home = sharding.layout(jax.eval_shape(init, make_lanes(configs)), mesh)
-        jit = functools.partial(jax.jit, out_shardings=home)
+        home = sharding.layout(shapes(make_lanes(configs)), mesh)
+        jit, params_home = functools.partial(jax.jit, out_shardings=home), home.params
     chunk: Any = jit(train_chunk, donate_argnums=1, static_argnames="length")
     measure = functools.partial(jax.jit(evaluate), evaluated)
-    begin = jit(init)
+    # A program of its own, which a compile cache has for every other optimizer.
+    drawn = jax.jit(draw, out_shardings=params_home)
+    begun = jit(begin, donate_argnums=0)
+
+    def init(lanes: Lanes) -> TrainState:
+        state = begun(drawn(lanes), lanes)
+        # Placed like a restored state, so that both run the same compiled program.
+        return state if mesh else jax.device_put(state, home)
+
     read = lambda tree: sharding.read(tree, mesh, len(configs))
 
     def observe(state: TrainState) -> dict[str, Any]:
@@ -349,9 +365,8 @@ def build(
         return jax.device_get(found)
 
     return Program(
-        # Placed like a restored state, so that both run the same compiled program.
-        init=lambda lanes: begin(lanes) if mesh else jax.device_put(begin(lanes), home),
-        shapes=functools.partial(jax.eval_shape, init),
+        init=init,
+        shapes=shapes,
         train_chunk=functools.partial(
             chunk, sharding.spread((epoch, rows), mesh), length=table.tokens.shape[1]
         ),

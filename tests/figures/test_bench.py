@@ -5,7 +5,8 @@ import io
 from rich.console import Console
 
 from rdt_jax.figures import bench as drawing
-from rdt_jax.sweep.bench import Bound, Measured, Row, Verdict
+from rdt_jax.sweep.bench import Measured, Row, Verdict
+from rdt_jax.sweep.bench_cases import Bound
 
 
 def printed(found):

@@ -134,6 +134,7 @@ def test_a_row_of_dots_for_each_group_and_a_bar_at_a_known_median():
     }
     assert points["o"] == [(100, 0), (200, 1), (300, 0), (500, 0)]
     assert points[">"] == [(900, 1), (900, 1)]
+    assert [(text.get_text(), text.xy) for text in panel.texts] == [("2", (900, 1))]
     assert points["|"] == [(300, 0)]  # The other's median lies beyond the budget.
     assert panel.get_ylim() == (1.5, -0.5)  # The first group stands above.
     with pytest.raises(ValueError, match="At least one group of times is drawn, got"):

@@ -15,13 +15,13 @@ import pytest
 from rdt_jax import cli, tasks
 from rdt_jax import config as configs
 from rdt_jax.models import presets
-from rdt_jax.sweep import bench
+from rdt_jax.sweep import bench, bench_cases
 from rdt_jax.training import records
 from rdt_jax.training.throughput import Facts
 
 SMOKE = "configs/knowledge_composition.py:smoke"
 FILE = f"""
-from rdt_jax.sweep.bench import Bound, Updates
+from rdt_jax.sweep.bench_cases import Bound, Updates
 tiny = {{"model.width": 8, "model.core_blocks": 1, "batch_size": 16}}
 bounds = (Bound("ratio", at_least=1e9), Bound("share of peak", at_most=1.0))
 CASES = {{
@@ -59,7 +59,7 @@ def test_a_case_beside_pytorch_from_the_command_to_the_file(
 ):
     for name in ("torch", "transformers"):
         (tmp_path / f"{name}.py").touch()
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{bench._root()}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{bench_cases.ROOT}")
     theirs = tmp_path / "theirs.py"
     theirs.write_text(THEIRS)
     monkeypatch.setattr(bench, "reference", lambda: theirs)
@@ -87,7 +87,7 @@ def test_a_case_beside_pytorch_from_the_command_to_the_file(
     assert other["share_of_peak"] == pytest.approx(2 * needed / 1e9)
     assert case["quantities"]["ratio"] == mine["ratio"]
     ratio, share = case["verdicts"]
-    assert set(ratio) == {*bench.Bound._fields, "value", "holds"}
+    assert set(ratio) == {*bench_cases.Bound._fields, "value", "holds"}
     assert (ratio["holds"], share["holds"]) == (False, True)
 
     settings = json.loads((tmp_path / "theirs.py.json").read_text())
@@ -100,10 +100,10 @@ def test_more_loops_need_no_more_compiled_memory_than_their_states(monkeypatch):
     small = {"model.core_blocks": 1, "batch_size": 128, "model.width": 32}
     # The time to compile is bounded here as well, but wide: it is no exact number.
     bounds = (
-        bench.Bound("growth of memory", at_least=0.5, at_most=1.3),
-        bench.Bound("compile seconds", at_most=3.0),
+        bench_cases.Bound("growth of memory", at_least=0.5, at_most=1.3),
+        bench_cases.Bound("compile seconds", at_most=3.0),
     )
-    measured = bench.measure(bench.Loops(SMOKE, small, bounds, (4, 32)))
+    measured = bench.measure(bench_cases.Loops(SMOKE, small, bounds, (4, 32)))
     assert [v.holds for v in measured.verdicts] == [True, True], measured.quantities
     assert [row.name for row in measured.rows] == ["R = 4", "R = 32"]
 
@@ -134,7 +134,7 @@ def test_a_race_is_decided_round_by_round_and_by_the_slowest_process(monkeypatch
         bench._Entrant("ours", ["ours"] * 2, [told] * 2, lanes=4),
         bench._Entrant(bench.TORCH, [bench.TORCH], [{}], lanes=1),
     ]
-    case = bench.Updates(SMOKE, {}, rounds=3)
+    case = bench_cases.Updates(SMOKE, {}, rounds=3)
     ours, theirs = bench._race(entrants, case, lambda _: None)
     assert (ours.slowest, ours.fastest) == (64 / 8, 64 / 2)
     assert (theirs.slowest, theirs.fastest) == (0.5, 1)
@@ -156,7 +156,7 @@ def test_a_race_is_decided_round_by_round_and_by_the_slowest_process(monkeypatch
     ],
 )
 def test_a_bound_is_judged_on_both_sides_and_not_without_a_value(bound, value, holds):
-    bound = bench.Bound("ratio", **bound)
+    bound = bench_cases.Bound("ratio", **bound)
     assert bench._judge(bound, value) == bench.Verdict(bound, value, holds)
 
 
@@ -173,7 +173,9 @@ def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
     monkeypatch.setattr(bench, "_race", rows)
     monkeypatch.setattr(bench, "default_workers", lambda: 2)
     monkeypatch.setattr(bench, "default_lanes", lambda: 1)
-    case = bench.Seeds(SMOKE, {}, [bench.Bound("ratio", at_least=3)], num_seeds=8)
+    case = bench_cases.Seeds(
+        SMOKE, {}, [bench_cases.Bound("ratio", at_least=3)], num_seeds=8
+    )
     measured = bench.measure(case)
     assert entered == [
         (2, 1, False), (2, 4, False), (1, 8, False), (1, 8, True), (1, 1, False),
@@ -207,8 +209,8 @@ def test_a_worker_among_several_has_its_share_of_the_cores(monkeypatch):
 
 
 def test_the_overhead_is_what_a_run_does_beside_its_dispatches(monkeypatch):
-    case = bench.Overhead(SMOKE, {"num_steps": 100})
-    name = configs.run_id(bench.resolve(case))
+    case = bench_cases.Overhead(SMOKE, {"num_steps": 100})
+    name = configs.run_id(bench_cases.resolve(case))
 
     def run(command, **options):
         assert command[2:4] == ["rdt_jax", "train"]
@@ -287,10 +289,10 @@ def test_a_mistake_exits_2_with_one_clear_message(
 
 
 def test_the_cases_of_the_study_have_the_sizes_that_must_be_reached(root):
-    cases = bench.read_cases(root / "experiments" / "throughput" / "cases.py")
+    cases = bench_cases.read_cases(root / "experiments" / "throughput" / "cases.py")
     sizes = {}
     for name in ("small", "composition", "two_hops"):
-        config = bench.resolve(cases[name])
+        config = bench_cases.resolve(cases[name])
         vocab = len(tasks.make_table(config).vocab)
         model = config.model
         rates = (model.dropout, model.embedding_dropout)
@@ -308,15 +310,17 @@ def test_the_cases_of_the_study_have_the_sizes_that_must_be_reached(root):
     for case in cases.values():
         assert case.bounds  # Each of a quantity that is measured:
         names = {
-            bench.Updates: {"ratio", "share of peak"},
-            bench.Seeds: {"ratio"},
-            bench.Loops: {"compile seconds", "growth of memory"},
-            bench.Overhead: {"share of wall time"},
+            bench_cases.Updates: {"ratio", "share of peak"},
+            bench_cases.Seeds: {"ratio"},
+            bench_cases.Loops: {"compile seconds", "growth of memory"},
+            bench_cases.Overhead: {"share of wall time"},
         }
         assert {bound.quantity for bound in case.bounds} <= names[type(case)]
 
 
 def test_pytorch_is_told_all_that_it_reads(root):
     source = bench.reference().read_text()
-    told = bench.torch_case(bench.resolve(bench.Updates(SMOKE, {})), facts())
+    told = bench.torch_case(
+        bench_cases.resolve(bench_cases.Updates(SMOKE, {})), facts()
+    )
     assert set(re.findall(r'case\["(\w+)"\]', source)) == set(told) - {"name"}

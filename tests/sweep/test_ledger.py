@@ -4,7 +4,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import attempt, loop, records, shelf, step
+from rdt_jax.training import attempt, loop, membership, records, shelf, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -112,7 +112,7 @@ def test_packs_of_one_signature_and_size_share_a_program(tmp_path):
 
 def _attempts(workdir, run_ids, *ended, step=-1, unfinished=None):
     """Writes attempts at the pack of these runs; one that ended None was lost."""
-    pack = loop.pack_of(run_ids)
+    pack = membership.pack_of(run_ids)
     state = workdir / "state"
     state.mkdir(exist_ok=True)
     begin = len(attempt.past(workdir, pack)) + 1
@@ -218,7 +218,7 @@ def test_a_run_that_is_being_trained_stays_running(tmp_path):
     held, dead = plan.run_ids
     for name in (held, dead):
         _set_status(tmp_path, name, state="running")
-    with attempt.hold(tmp_path, loop.pack_of([held]), [held]):
+    with attempt.hold(tmp_path, membership.pack_of([held]), [held]):
         ledger.settle(folder, attempt.Watch())
     states = [records.read_status(tmp_path / n)["state"] for n in plan.run_ids]
     assert states == ["running", "preempted"]
@@ -241,7 +241,7 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
-    with attempt.hold(tmp_path, loop.pack_of([held]), [held]):
+    with attempt.hold(tmp_path, membership.pack_of([held]), [held]):
         ledger.work(folder, stop_requested=lambda: next(stop), report=said.append)
     assert trained == [good]
     assert len(said) == 1 and "planted" in said[0]
@@ -268,7 +268,7 @@ def test_a_run_goes_on_in_the_pack_that_it_began_in(tmp_path):
     other = plan._replace(name="other-smoke")
     folder = ledger.write_plan(tmp_path, other, ledger.Options(lanes=2))
     began = max(_packs(folder), key=len)
-    pack = loop.pack_id([configs.read_run(tmp_path / name) for name in began])
+    pack = membership.pack_id([configs.read_run(tmp_path / name) for name in began])
     records.write_json(_made(tmp_path / "packs" / pack) / "runs.json", began)
     _made(tmp_path / "packs" / pack / "checkpoints" / "100")
     for name in began:

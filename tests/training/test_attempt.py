@@ -11,7 +11,7 @@ import time
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import attempt, loop, records, shelf
+from rdt_jax.training import attempt, loop, membership, records, shelf
 
 _HOLD = """
 import pathlib, sys, time
@@ -220,7 +220,7 @@ def test_a_run_that_trains_in_a_pack_cannot_be_trained_alone(toy, root, tmp_path
         records.create(tmp_path / name, config)
     before = {path: os.stat(path).st_mtime_ns for path in tmp_path.glob("*/*")}
     message = f"training run {names[0]}; wait for it, or stop it"
-    with held_elsewhere(root, tmp_path, loop.pack_id(pack), names):
+    with held_elsewhere(root, tmp_path, membership.pack_id(pack), names):
         with pytest.raises(BlockingIOError, match=message):
             loop.train(pack[:1], tmp_path)
     assert {path: os.stat(path).st_mtime_ns for path in before} == before

@@ -9,7 +9,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.training import loop, phases, records, step
+from rdt_jax.training import loop, membership, phases, records, step
 from tests.training import bits
 
 STEPS = list(range(0, 57, 4))
@@ -113,7 +113,7 @@ def test_the_folder_holds_every_file_of_the_contract(undisturbed, folder, toy):
     }  # fmt: skip
     assert configs.read_run(folder) == toy()
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
-    pack = undisturbed / "packs" / loop.pack_id([toy()])
+    pack = undisturbed / "packs" / membership.pack_id([toy()])
     kept = {path.name for path in (pack / "checkpoints").iterdir()}
     assert kept == {"48", "56"}
 
@@ -261,7 +261,7 @@ def test_snapshots_are_kept_beside_the_transitions(
 
 
 def test_the_last_checkpoint_holds_the_state_at_the_end(undisturbed, program, toy):
-    path = undisturbed / "packs" / loop.pack_id([toy()]) / "checkpoints" / "56"
+    path = undisturbed / "packs" / membership.pack_id([toy()]) / "checkpoints" / "56"
     tree, extra = bits.read_checkpoint(path)
     found, expected = tree["state"], state_at(program, toy(), 56)
     bits.assert_same(found["params"], expected.params)
@@ -347,7 +347,7 @@ def test_a_pack_gives_each_lane_its_own_folder(train, toy, tmp_path, folder):
     broken, done = (by_id[configs.run_id(config)] for config in pack)
     assert (broken["state"], broken["reason"]) == ("failed", "nan")
     assert (done["state"], done["reason"], done["step"]) == ("done", "budget", 56)
-    assert broken["pack"] == done["pack"] == loop.pack_id(pack)
+    assert broken["pack"] == done["pack"] == membership.pack_id(pack)
     assert [status["lane"] for status in statuses] == [0, 1]
     broken_folder, done_folder = (tmp_path / configs.run_id(c) for c in pack)
     assert configs.read_run(done_folder) == pack[1]
@@ -367,8 +367,10 @@ def test_a_pack_gives_each_lane_its_own_folder(train, toy, tmp_path, folder):
 
 def test_the_order_of_a_pack_does_not_change_its_name(toy):
     a, b, c = (toy({"seed": seed}) for seed in (1, 2, 3))
-    assert loop.pack_id([a, b]) == loop.pack_id([b, a])
-    assert len({loop.pack_id(pack) for pack in ([a], [b], [a, b], [a, b, c])}) == 4
+    assert membership.pack_id([a, b]) == membership.pack_id([b, a])
+    assert (
+        len({membership.pack_id(pack) for pack in ([a], [b], [a, b], [a, b, c])}) == 4
+    )
 
 
 @pytest.mark.filterwarnings("ignore:NaN or Inf")
@@ -393,7 +395,7 @@ def test_an_exception_is_raised_and_recorded(train, toy, tmp_path, message, reas
         train([toy()], tmp_path, stop_requested=stop_requested)
     status = records.read_status(tmp_path / configs.run_id(toy()))
     assert (status["state"], status["reason"]) == ("failed", reason)
-    assert not loop.is_final(status)  # It may be tried again.
+    assert not membership.is_final(status)  # It may be tried again.
 
 
 def test_every_record_is_strict_json(folder):

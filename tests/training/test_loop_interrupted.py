@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import checkpoint, loop, records
+from rdt_jax.training import checkpoint, membership, records
 from tests.training import bits
 
 
@@ -25,7 +25,7 @@ def run_folder(workdir, toy):
 
 
 def checkpoints(workdir, toy):
-    return workdir / "packs" / loop.pack_id([toy()]) / "checkpoints"
+    return workdir / "packs" / membership.pack_id([toy()]) / "checkpoints"
 
 
 def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):

@@ -10,7 +10,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import sharding, tasks
-from rdt_jax.training import loop, records, standing, step
+from rdt_jax.training import membership, records, standing, step
 from tests.training import bits
 from tests.training.test_loop import NAN
 from tests.training.test_loop_interrupted import stop_at_call
@@ -45,7 +45,7 @@ def test_a_pack_goes_on_with_its_unfinished_half(shrunk, pack):
         environment = records.read_json(folder / "environment.json")
         assert environment["shapes"] == [[0, 4], [at, 2]]
         assert environment["lanes"] == 4
-    checkpoint = shrunk / "packs" / loop.pack_id(pack) / "checkpoints" / "56"
+    checkpoint = shrunk / "packs" / membership.pack_id(pack) / "checkpoints" / "56"
     tree, extra = bits.read_checkpoint(checkpoint)
     assert tree["state"]["params"]["embedding"].shape[0] == 2
     assert tree["ring"]["embedding"].shape[:2] == (9, 2)
@@ -217,7 +217,7 @@ def test_a_run_that_began_in_a_pack_goes_on_in_no_other(train, toy, tmp_path):
             train(other, tmp_path)
     assert (folder / "metrics.jsonl").read_bytes() == before
     status = records.read_status(folder)
-    assert loop.began_in(tmp_path, status) == sorted(map(configs.run_id, pack))
+    assert membership.began_in(tmp_path, status) == sorted(map(configs.run_id, pack))
     train(pack, tmp_path)
     assert records.read_status(folder)["state"] == "done"
 
@@ -229,13 +229,22 @@ def test_a_run_without_a_checkpoint_may_go_anywhere(train, toy, tmp_path):
     pack = [toy({"seed": seed}) for seed in (1, 2)]
     with pytest.raises(KeyboardInterrupt):
         train(pack, tmp_path, stop_requested=die)
-    assert records.read_status(folders(tmp_path, pack)[0])["pack"] == loop.pack_id(pack)
+    assert records.read_status(folders(tmp_path, pack)[0])[
+        "pack"
+    ] == membership.pack_id(pack)
     train([pack[0]], tmp_path)
     assert records.read_status(folders(tmp_path, pack)[0])["state"] == "done"
 
 
 def test_what_a_checkpoint_says_is_json(shrunk, pack):
-    path = shrunk / "packs" / loop.pack_id(pack) / "checkpoints" / "56" / "extra.json"
+    path = (
+        shrunk
+        / "packs"
+        / membership.pack_id(pack)
+        / "checkpoints"
+        / "56"
+        / "extra.json"
+    )
     extra = json.loads(path.read_text())
     assert set(extra) == {
         "evaluated", "ring_steps", "members", "shapes", "lanes", "lines",

@@ -1,0 +1,79 @@
+"""Whether a run is over, and in which pack one that is not must go on.
+
+Runs train in packs, and what a run needs to go on is in a checkpoint of its pack: once
+there is one, it belongs to that pack.
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from rdt_jax import config as configs
+from rdt_jax.training import attempt, checkpoint, records
+
+
+def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:
+    """Names a pack by its runs, in any order."""
+    return pack_of([configs.run_id(config) for config in configs_of_pack])
+
+
+def pack_of(run_ids: Sequence[str]) -> str:
+    """Names the pack of these runs, in any order."""
+    return hashlib.sha256(",".join(sorted(run_ids)).encode()).hexdigest()[:12]
+
+
+def if_over(workdir: pathlib.Path, names: Sequence[str], pack: str):
+    """Returns the statuses of a pack with nothing to do; None if there is something.
+
+    Raises:
+      ValueError: if one of its runs was trained in another pack.
+    """
+    statuses = [records.read_status(workdir / name) for name in names]
+    torn = any(records.is_torn(workdir / name) for name in names)
+    if all(is_final(status) for status in statuses) and not torn:
+        return statuses
+    for name, status in zip(names, statuses, strict=True):
+        _check(workdir, name, status, pack)
+    return None
+
+
+def is_final(status: dict[str, Any]) -> bool:
+    """Says whether a run is over: done, or failed in a way that would repeat."""
+    return status["state"] == "done" or status.get("reason") == "nan"
+
+
+def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
+    """Returns the run ids of the pack that an unfinished run must go on in.
+
+    It is empty for a run that may go anywhere: it was never checkpointed, or in a pack
+    that needed more memory than there is and had several runs.
+    """
+    if status["pack"] is None:
+        return []
+    folder = workdir / "packs" / status["pack"]
+    if not checkpoint.steps_in(folder / "checkpoints"):
+        return []
+    runs = records.read_json(folder / "runs.json")
+    past = attempt.past(workdir, status["pack"])
+    if len(runs) > 1 and past and past[-1].outcome == "oom":
+        return []
+    return runs
+
+
+def _check(workdir, run: str, status: dict[str, Any], pack: str) -> None:
+    if status["pack"] in (None, pack):
+        return
+    if is_final(status):
+        raise ValueError(
+            f"Run {run} is {status['state']}; a pack with other runs, unfinished, "
+            "would train it again and replace its records."
+        )
+    if others := began_in(workdir, status):
+        raise ValueError(
+            f"Run {run} began in pack {status['pack']} with {len(others)} runs and is "
+            f"at step {status['step']}; in another pack it would begin anew and replace"
+            " its records. `rdt sweep` goes on with the pack as it is."
+        )
