@@ -9,12 +9,10 @@ reaches, read off the tag `hops`.
 
 Presets:
   smoke       seconds; the whole path, no science
-  cpu         up to 8 hops trained, 10 asked, at width 64. By 6,000 updates 6 hops are
-              learned, id .95 of 6 hops (R = 5, one seed), in 20 minutes on one CPU core
-              of a machine with other work. Questions with more hops than trained are
-              read at positions that were not trained: without positions (the paper's)
-              5 are learned by 2,900, and .81 of 6 hops answered after 8 loops
-  cpu_long    hours; up to 14 hops trained, 20 asked, and twice the budget
+  cpu         up to 8 hops trained, 10 asked, at width 64. By 2,800 updates 5 hops are
+              learned, id .95 of 5 hops (R = 5, two seeds), and .97 and .82 of 6 hops,
+              never trained, are answered after 6 loops; 7 minutes on one CPU core
+  cpu_long    hours; up to 14 hops trained, 20 asked, and 30,000 updates
   paper       Kohli et al. (2026), arXiv:2604.07822, Section 6, Appendix C, as written
   paper_code  the defaults of the authors' released code, which are those of `paper`:
               their decay of the rate over 100,001 epochs is constant in effect
