@@ -211,8 +211,10 @@ def hold(
         "runs": list(runs),
     }
 
+    taken = lambda: shelf.exists(next_)
+
     def check() -> None:
-        if shelf.exists(next_):
+        if taken():
             raise TakenOver(
                 f"Another process has taken over pack {pack}: this one gave no sign of "
                 f"life for {lease:g} s."
@@ -227,7 +229,7 @@ def hold(
             rewrite = stack.enter_context(shelf.create(claim, _beat(content, 0)))
         except FileExistsError:
             raise _refusal(Claim(pack, runs, "alive"), pack, runs) from None
-        stack.enter_context(_beating(rewrite, content))
+        stack.enter_context(_beating(rewrite, content, taken))
         shelf.refresh()
         # Whoever shares a run and looked before this claim was there is seen now.
         others = [c for c in under_way(workdir, watch) if c.pack != pack]
@@ -259,8 +261,10 @@ def _make_view(workdir: pathlib.Path, pack: str, number: int, runs) -> pathlib.P
 
 
 @contextlib.contextmanager
-def _beating(rewrite: shelves.Rewrite, content: dict[str, Any]) -> Iterator[None]:
-    """Rewrites a claim several times per lease, from a thread."""
+def _beating(
+    rewrite: shelves.Rewrite, content: dict[str, Any], taken: Callable[[], bool]
+) -> Iterator[None]:
+    """Rewrites a claim several times per lease, from a thread, until it is taken."""
     stop = threading.Event()
 
     def beat() -> None:
@@ -269,6 +273,8 @@ def _beating(rewrite: shelves.Rewrite, content: dict[str, Any]) -> Iterator[None
             number += 1
             # File systems of buckets raise what they like; if it lasts, the lease ends.
             with contextlib.suppress(Exception):
+                if taken():
+                    return
                 rewrite(_beat(content, number))
 
     thread = threading.Thread(target=beat, daemon=True)

@@ -194,7 +194,7 @@ def test_a_worker_that_stands_still_beyond_its_lease(
     with driver(engine, sweep, environment, workers=2, lease=15.0) as driving:
         stopped = wait(lambda: at_work(sweep))
         os.kill(stopped, signal.SIGSTOP)
-        wait(lambda: not ledger.open_packs(sweep))
+        wait(lambda: len(list(sweep.parents[1].glob("state/*.end.json"))) == 2)
         before = {p: p.read_bytes() for p in sweep.parents[1].glob("*/*.json*")}
         os.kill(stopped, signal.SIGCONT)
         assert driving.wait(LIMIT) == 0
@@ -243,7 +243,7 @@ def test_an_engine_that_is_gone(engine, sweep, undisturbed, environment):
     """All its processes are killed at once, as when a machine goes down."""
     with driver(engine, sweep, environment, workers=2) as driving:
         wait(lambda: at_work(sweep))
-        for number in descendants(driving.pid):
+        for number in descendants(driving.pid):  # It first: else it starts others.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
         driving.wait(LIMIT)
@@ -253,18 +253,20 @@ def test_an_engine_that_is_gone(engine, sweep, undisturbed, environment):
         for each in attempt.past(sweep.parents[1], pack.name)
     )
     assert lost >= 1
-    ledger.settle(sweep, attempt.Watch())
-    states = [
-        records.read_status(p.parent) for p in sweep.parents[1].glob("*/status.json")
-    ]
-    assert "running" not in {status["state"] for status in states}
+
+    def settled():
+        ledger.settle(sweep, attempt.Watch())
+        statuses = map(records.read_json, sweep.parents[1].glob("*/status.json"))
+        return "running" not in {status["state"] for status in statuses}
+
+    wait(settled)  # A process with many threads takes a moment to die.
     with driver(engine, sweep, environment, workers=2) as driving:
         assert driving.wait(LIMIT) == 0
     assert_whole(sweep, undisturbed, lost=lost)
 
 
 def descendants(number):
-    """Returns a process and all that it has started, itself last."""
+    """Returns a process and all that it has started, itself first."""
     children = {}
     for path in pathlib.Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -272,4 +274,4 @@ def descendants(number):
     found = [number]
     for each in found:
         found += children.get(each, [])
-    return found[::-1]
+    return found
