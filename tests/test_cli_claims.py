@@ -113,6 +113,7 @@ def test_a_study_that_can_draw_nothing_says_why(workdir, tmp_path, capsys):
     folder.mkdir(parents=True)
     (folder / "study.py").write_text(
         "from experiments.depth_by_decay.study import *\n"
+        f"CONFIG = {str(ROOT / 'configs/knowledge_composition.py')!r}\n"
         "def figures(runs):\n"
         "    raise ValueError('No figure of two runs.')\n"
     )

@@ -78,11 +78,18 @@ def test_a_heartbeat_outlives_an_error_of_any_kind():
         if len(beats) == 1:
             raise RuntimeError("the bucket is not well")
 
-    with attempt._beating(rewrite, {"lease": 0.1}):
+    with attempt._beating(rewrite, {"lease": 0.1}, lambda: False):
         late = time.monotonic() + 20
         while len(beats) < 3 and time.monotonic() < late:
             time.sleep(0.01)
     assert len(beats) >= 3
+
+
+def test_a_heart_stops_once_its_attempt_is_taken_over():
+    beats = []
+    with attempt._beating(beats.append, {"lease": 0.1}, lambda: len(beats) >= 3):
+        time.sleep(0.5)
+    assert len(beats) == 3
 
 
 def claim_of_another_machine(workdir, pack, runs, lease=60.0, beat=0):
