@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from matplotlib import colors
 
+from rdt_jax import config as configs
 from rdt_jax.figures import grokking as drawing
 from tests import fake_runs
 
@@ -232,3 +233,10 @@ def test_runs_with_different_thresholds_are_not_drawn_together():
     other = run(4, phases__ood_generalized=0.8)
     with pytest.raises(ValueError, match=r"share one phases\.ood_generalized"):
         drawing.ood_by_depth([run(2), other])
+
+
+def test_the_name_of_modular_arithmetic_says_which(sweep, root):
+    assert drawing.task_name(sweep) == "knowledge composition"
+    base = configs.load(f"{root}/configs/modular.py:cpu")
+    one = fake_runs.make(jumps={"train": 20, "id": 40}, base=base)
+    assert drawing.task_name([one]) == "modular (add, p = 31)"
