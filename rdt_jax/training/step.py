@@ -172,12 +172,15 @@ def build(
     def draw_part(lanes: Lanes):
         return over_lanes(draw_lane)(lanes.seed, lanes.hyper.init_scale)
 
-    def begin_part(params, lanes: Lanes) -> TrainState:
+    def fresh_optimizer(params, lanes: Lanes):
         start = lambda params, hyper: make_optimizer(hyper).init(params)
+        return over_lanes(start)(params, lanes.hyper)
+
+    def begin_part(params, lanes: Lanes) -> TrainState:
         return TrainState(
             step=jnp.int32(0),
             params=params,
-            opt_state=over_lanes(start)(params, lanes.hyper),
+            opt_state=fresh_optimizer(params, lanes),
             loss_sum=jnp.zeros(lanes.seed.size),
             gradient_norm=jnp.zeros(lanes.seed.size),
             update_ratio=jnp.zeros(lanes.seed.size),
@@ -263,11 +266,9 @@ def build(
         begins = stage != state.stage
         opt_state = state.opt_state
         if config.curriculum.reset_optimizer:
-            make = lambda params, hyper: make_optimizer(hyper).init(params)
-            fresh = over_lanes(make)(state.params, lanes.hyper)
             opt_state = jax.tree.map(
                 lambda new, old: jnp.where(_like(begins, old), new, old),
-                fresh,
+                fresh_optimizer(state.params, lanes),
                 opt_state,
             )
         return dataclasses.replace(
