@@ -1,8 +1,8 @@
 """The commands of docs/tpu.md, run with stand-ins for what is rented.
 
-`gcloud`, `sbatch`, `ray`, `git` and the Python of a host are scripts that write down
-how they were called; a host is a folder, and what is sent to it runs there; a bucket is
-a folder that all of them see. `rdt` is the real one with the small presets; in `make
+`gcloud`, `sbatch`, `srun`, `ray`, `git` and the Python of a host are scripts that write
+down how they were called; a host is a folder, and what is sent to it runs there; a
+bucket is a folder that all of them see. `rdt` is the real one with the small presets; in `make
 test` its words are only parsed and the configs they name resolved, in `make test-all`
 it trains.
 """
@@ -78,6 +78,10 @@ assert sys.argv[1] == "install" and pathlib.Path("constraints.txt").exists()
 import os, subprocess, sys
 wrap = next(w for w in sys.argv if w.startswith("--wrap=")).partition("=")[2]
 subprocess.run(["bash", "-c", wrap], check=True)
+""",
+    "srun": """
+import os, sys
+os.execvp(sys.argv[1], sys.argv[1:])
 """,
     "ray": "",
 }

@@ -100,6 +100,7 @@ def _sweep(options: argparse.Namespace) -> int:
             remote.pull_runs(copy, plan.run_ids)
             if remote.has_sweep(copy, plan.name):
                 remote.pull_sweep(copy, plan.name)
+            remote.pull_begun(copy, plan.run_ids)
         return _of_plan(options, plan, copy)
 
 

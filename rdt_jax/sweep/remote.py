@@ -165,6 +165,7 @@ def restore(
         if _exists(remote, f"{run}/status.json"):
             status = _get(remote, f"{run}/status.json")
             _write(remote.workdir / run / "status.json", status)
+            _pull_begun(remote, run, besides=pack)
         folder = f"{remote.root}/{run}/transitions"
         with contextlib.suppress(FileNotFoundError):
             for path in remote.fs.find(folder):
@@ -240,6 +241,36 @@ def pull_runs(remote: Remote, runs: Sequence[str]) -> None:
             text = _get(remote, f"{run}/config.json").decode()
             records.create(folder, configs.from_json(text))
         _write(folder / "status.json", _get(remote, f"{run}/status.json"))
+
+
+def pull_begun(remote: Remote, runs: Sequence[str]) -> None:
+    """Brings here what `membership.began_in` asks of unfinished runs.
+
+    Args:
+      remote: where from.
+      runs: whose statuses are here.
+    """
+    _shelf(remote).refresh()
+    for run in runs:
+        _pull_begun(remote, run, besides=None)
+
+
+def _pull_begun(remote: Remote, run: str, *, besides: str | None) -> None:
+    """Marks the pack that an unfinished run has a commit in, with all of its runs."""
+    status = records.read_status(remote.workdir / run)
+    pack = status["pack"]
+    if pack in (None, besides) or status["state"] == "done":
+        return
+    folder = remote.workdir / "packs" / pack
+    if not folder.exists() and (commits := _commits(remote, pack)):
+        number, step = commits[-1]
+        where = f"packs/{pack}/checkpoints/{number}/{step}/commit.json"
+        parts = [name.split("/") for name in json.loads(_get(remote, where))]
+        names = sorted({part[1] for part in parts if part[0] == "runs"})
+        pull_runs(remote, names)
+        # The step says enough: whoever goes on with the pack brings what is in it.
+        (folder / "checkpoints" / str(step)).mkdir(parents=True)
+        records.write_json(folder / "runs.json", names)
 
 
 def has_sweep(remote: Remote, name: str) -> bool:

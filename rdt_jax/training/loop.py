@@ -111,7 +111,12 @@ def train(
     ) as held:
         if mirror:
             mirror.restore(name, names, report)
-        if statuses := membership.if_over(workdir, names, name):  # Since we looked.
+        try:
+            statuses = membership.if_over(workdir, names, name)  # Since we looked.
+        except ValueError as error:
+            held.end("error", str(error), names)
+            raise
+        if statuses:
             held.end("over", "", [])
             return statuses
         view = held.view

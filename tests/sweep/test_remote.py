@@ -42,7 +42,8 @@ def train(copy, step):
             ]
             (folder / name).write_text("".join(rows))
         records.write_json(folder / "environment.json", {"run": run})
-        records.write_json(folder / "status.json", {"state": "running", "step": step})
+        status = {"state": "running", "step": step, "pack": PACK}
+        records.write_json(folder / "status.json", status)
     folder = copy.workdir / "packs" / PACK / "checkpoints" / str(step)
     (folder / "state").mkdir(parents=True)
     (folder / "state" / "arrays").write_bytes(bytes(range(step)))
@@ -268,3 +269,48 @@ def test_a_sweep_in_a_bucket_ends_like_one_on_a_disk(bucket, tiny_config, tmp_pa
         p.outcome for p in attempt.past(copy.workdir, membership.pack_of([name]))
     ]
     assert outcomes == ["stopped", "stopped", "done"]
+
+
+def test_a_run_goes_on_in_the_pack_that_it_began_in(bucket, tiny_config, tmp_path):
+    """Though another sweep has it alone, planned elsewhere, before or after."""
+    shorter = {"num_steps": 24, "eval_every_steps": 4, "stop_after_phases": False}
+    pair = [configs.override(tiny_config, shorter | {"seed": seed}) for seed in (0, 1)]
+    both = spec.Plan("study-both", None, [{}, {}], pair)
+    single = spec.Plan("study-single", None, [{}], pair[:1])
+    names = sorted(both.run_ids)
+
+    def plan_it(plan, where):
+        planning = remote.connect(bucket, tmp_path / where)
+        remote.pull_runs(planning, plan.run_ids)
+        remote.pull_begun(planning, plan.run_ids)
+        folder = ledger.write_plan(planning.workdir, plan, ledger.Options(lanes=2))
+        remote.push_plan(planning, plan.name)
+        packs = records.read_json(folder / "state" / "packs.json")
+        return [sorted(entry["runs"]) for entry in packs]
+
+    def work_on(plan, where, calls, report):
+        copy = remote.connect(bucket, tmp_path / where)
+        remote.pull_sweep(copy, plan.name)
+        asked = iter(range(999))
+        ledger.work(
+            copy.workdir / "sweeps" / plan.name,
+            stop_requested=lambda: next(asked) >= calls,
+            report=report,
+            mirror=remote.mirror(copy),
+            refresh=lambda: remote.pull_sweep(copy, plan.name),
+        )
+
+    assert plan_it(both, "planning") == [names]
+    assert plan_it(single, "too-early") == [single.run_ids]
+    work_on(both, "one", 5, pytest.fail)
+    step = remote.mirror(remote.connect(bucket, tmp_path / "look")).newest
+    begun = step(membership.pack_of(names))
+    assert 0 < begun < 24
+    reports = []
+    work_on(single, "two", 30, reports.append)
+    assert any("began in pack" in report for report in reports)
+    assert step(membership.pack_of(single.run_ids)) == -1
+    later = single._replace(name="study-later")
+    assert plan_it(later, "later") == [names]
+    work_on(later, "three", 999, pytest.fail)
+    assert step(membership.pack_of(names)) == 24
