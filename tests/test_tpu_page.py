@@ -2,9 +2,9 @@
 
 `gcloud`, `sbatch`, `srun`, `ray`, `git` and the Python of a host are scripts that write
 down how they were called; a host is a folder, and what is sent to it runs there; a
-bucket is a folder that all of them see. `rdt` is the real one with the small presets; in `make
-test` its words are only parsed and the configs they name resolved, in `make test-all`
-it trains.
+bucket is a folder that all of them see. `rdt` is the real one with the small presets;
+in `make test` its words are only parsed and the configs they name resolved, in `make
+test-all` it trains.
 """
 
 import json

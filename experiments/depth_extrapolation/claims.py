@@ -242,15 +242,14 @@ def _few_loops_lose(runs: Sequence[Run]) -> Claim:
 
 
 def _most_loops_decide(runs: Sequence[Run]) -> Claim:
-    able = [run for run in runs if curriculum.progress(run).learned is not None]
-    common = curriculum.common_depth(able)
+    hops, able = curriculum.common_stage(runs) or (1, [])
     scores: dict[int, list[np.ndarray]] = {}
     for run in able:
-        found = stages_of(run).get(common or 0)
-        if found is None or common is None or common >= found.levels[-1]:
+        found = stages_of(run).get(hops)
+        if found is None or hops >= found.levels[-1]:
             continue
         scaled = scaling.scaled(found, 1)
-        deeper = found.levels > common
+        deeper = found.levels > hops
         scores.setdefault(depth.most_loops(run.config), []).append(
             np.array(
                 [
@@ -286,7 +285,7 @@ def _most_loops_decide(runs: Sequence[Run]) -> Claim:
             "answer 19"
         ),
         measured=(
-            f"mean accuracy with the best loops on all hops beyond {common or 1}, by "
+            f"mean accuracy with the best loops on all hops beyond {hops}, by "
             f"the most loops of training: {listed or 'none'}"
         ),
         holds=holds,

@@ -56,10 +56,7 @@ _PAPER = ([*fixed(*range(1, 9)), *drawn(4.0, 8)], spec.grid("seed", 0))
 SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
     "smoke": ([*fixed(2), *drawn(2.0, 3)], spec.grid("seed", 0)),
     "cpu": ([*fixed(2, 5), *drawn(4.0, 8)], spec.grid("seed", 0, 1)),
-    "cpu_long": (
-        [*fixed(1, 2, 4, 6, 8), *drawn(4.0, 8)],
-        spec.grid("seed", 0, 1),
-    ),
+    "cpu_long": ([*fixed(2, 4, 6, 8), *drawn(4.0, 8)], spec.grid("seed", 0, 1, 2)),
     "paper": _PAPER,
     "paper_code": _PAPER,
 }
@@ -123,13 +120,13 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
                 "Parameters when the last stage was passed, or at the end if none was.",
             ),
         )
-    common = curriculum.common_depth(runs)
-    matched = [panel_of(run, common) for run in chosen] if common else []
+    hops, able = curriculum.common_stage(runs) or (1, [])
+    matched = [panel_of(run, hops) for run in chosen if run in able]
     if matched and None not in matched:
         made["matched"] = drawing.hops_by_loops(
             [panel for panel in matched if panel is not None],
-            title=f"Accuracy after the same {common} hops of training: {task}",
-            notes=(rows + median, f"Parameters when {common} hops were learned."),
+            title=f"Accuracy after the same {hops} hops of training: {task}",
+            notes=(rows + median, f"Parameters when {hops} hops were learned."),
         )
     ratios = {name: _ratios(members) for name, members in groups.items()}
     if any(ratios.values()):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rdt_jax.analysis import depth
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import loop
@@ -82,15 +83,27 @@ def progress(run: Run) -> Progress:
     )
 
 
-def common_depth(runs: Sequence[Run]) -> int | None:
-    """Returns the most hops that all of the runs passed; None if there are none.
+def common_stage(runs: Sequence[Run]) -> tuple[int, list[Run]] | None:
+    """Returns the deepest stage at which runs of two loop counts can be compared.
 
-    Their parameters when they passed it have been trained on the same rows, so what
-    they do with more hops can be compared (Kohli et al., Figure 7).
+    It is one that recurrences of different largest loop counts passed in all of their
+    runs. Their parameters have then been trained on the same rows, so what they do with
+    more hops can be compared (Kohli et al., Figure 7).
+
+    Returns:
+      Its hops, and all runs of the recurrences that passed it; None if there is none.
     """
-    learned = [progress(run).learned for run in runs]
-    known = [hops for hops in learned if hops is not None]
-    return min(known) if known and len(known) == len(learned) else None
+    groups = list(by_recurrence(runs).values())
+    passed = [min(progress(run).learned or 0 for run in members) for members in groups]
+    for hops in sorted({least for least in passed if least}, reverse=True):
+        able = [
+            members
+            for members, least in zip(groups, passed, strict=True)
+            if least >= hops
+        ]
+        if len({depth.most_loops(members[0].config) for members in able}) > 1:
+            return hops, [run for members in able for run in members]
+    return None
 
 
 def by_recurrence(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -144,8 +157,7 @@ def median_run(runs: Sequence[Run]) -> Run:
 
 
 def _rank(run: Run) -> tuple[bool, int, int]:
-    most = loop.loop_distribution(run.config.recurrence).size - 1
-    return not is_fixed(run), most, run.num_loops
+    return not is_fixed(run), depth.most_loops(run.config), run.num_loops
 
 
 def _stages(run: Run) -> list[int]:

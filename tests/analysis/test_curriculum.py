@@ -38,13 +38,18 @@ def test_only_first_completions_count():
     assert dict(curriculum.progress(run).passed) == {2: 500, 3: 800}
 
 
-def test_common_depth_is_the_least_that_all_runs_learned():
-    deep = fake_depth.make(passed={2: 500, 3: 600, 4: 700}, loops=4)
-    shallow = fake_depth.make(passed={2: 500, 3: 600}, loops=2)
-    assert curriculum.common_depth([deep, shallow]) == 3
+def test_the_common_stage_is_the_deepest_that_two_loop_counts_passed_in_all_runs():
+    four = fake_depth.make(passed={2: 500, 3: 600, 4: 700}, loops=4)
+    five = fake_depth.make(passed={2: 500, 3: 600}, loops=5)
+    two = fake_depth.make(passed={2: 500}, loops=2)
     never = fake_depth.make(passed={}, loops=1)
-    assert curriculum.common_depth([deep, never]) is None
-    assert curriculum.common_depth([]) is None
+    assert curriculum.common_stage([two, four, five, never]) == (3, [four, five])
+    # A seed that passed less takes its loop count with it.
+    late = fake_depth.make(passed={2: 500}, loops=5, seed=1)
+    hops, runs = curriculum.common_stage([two, four, five, late])
+    assert hops == 2 and len(runs) == 4
+    assert curriculum.common_stage([four, never]) is None
+    assert curriculum.common_stage([]) is None
 
 
 def test_a_run_without_a_curriculum_is_refused():
