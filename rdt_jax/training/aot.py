@@ -67,7 +67,7 @@ def devices_of(topology: str) -> Sequence[Any]:
     Raises:
       ValueError: if libtpu is not installed, or knows no such topology.
     """
-    chips.of_topology(topology)
+    chip = chips.of_topology(topology)
     if importlib.util.find_spec("libtpu") is None:
         raise ValueError(
             "The TPU compiler is not installed; `pip install -e '.[tpu]' -c "
@@ -83,8 +83,13 @@ def devices_of(topology: str) -> Sequence[Any]:
         ("TF_CPP_MIN_LOG_LEVEL", "3"),
     ):
         os.environ.setdefault(name, value)
+    asked: dict[str, Any] = {"topology_name": topology}
+    if chip.config is not None:
+        asked["chip_config_name"] = chip.config
+    if chips.is_single(topology):  # By default a host has four chips.
+        asked["chips_per_host_bounds"] = (1, 1, 1)
     try:
-        described = topologies.get_topology_desc(platform="tpu", topology_name=topology)
+        described = topologies.get_topology_desc(platform="tpu", **asked)
     except Exception as error:
         raise ValueError(
             f"--topology {topology} is none that the TPU compiler knows: {error}"

@@ -17,6 +17,8 @@ class Chip(NamedTuple):
       links: bytes per second over all its links to other chips, both directions
         together.
       source: where the numbers stand.
+      config: what libtpu calls the chip whose cores are one device, where it has to be
+        told.
     """
 
     flops: float
@@ -24,6 +26,7 @@ class Chip(NamedTuple):
     bandwidth: float
     links: float
     source: str
+    config: str | None = None
 
 
 _DOCS = "docs.cloud.google.com/tpu/docs"
@@ -32,6 +35,7 @@ CHIPS = {
         275e12, 32 * 2**30, 1200e9, 600e9,
         f"{_DOCS}/v4; links: Jouppi et al. (2023), arXiv:2304.01433, six of 50 GB/s "
         "in each direction",
+        config="megacore",
     ),
     "v5e": Chip(197e12, 16 * 10**9, 819e9, 400e9, f"{_DOCS}/v5e"),
     "v5p": Chip(459e12, 95 * 2**30, 2765e9, 1200e9, f"{_DOCS}/v5p-training"),
@@ -51,3 +55,8 @@ def of_topology(name: str) -> Chip:
             f"{name!r}."
         )
     return registry.lookup("chip of --topology", CHIPS, name.partition(":")[0])
+
+
+def is_single(topology: str) -> bool:
+    """Says whether a topology that `of_topology` accepts is a chip alone."""
+    return set(topology.partition(":")[2].split("x")) == {"1"}

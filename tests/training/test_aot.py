@@ -62,6 +62,21 @@ def test_what_is_moved_grows_with_the_loops():
 
 @pytest.mark.tpu
 @pytest.mark.parametrize(
+    "topology, number",
+    [
+        ("v4:2x2x1", 4),
+        ("v5e:1x1", 1),
+        ("v5e:4x4", 16),
+        ("v5p:2x2x1", 4),
+        ("v6e:1x1", 1),
+    ],
+)
+def test_a_topology_has_one_device_per_chip(topology, number):
+    assert len(aot.devices_of(topology)) == number
+
+
+@pytest.mark.tpu
+@pytest.mark.parametrize(
     "arguments, message",
     [
         (["--topology=v5e:2x2", "--mesh=trial=8"], "needs 8 chips.*v5e:2x2 has 4"),
