@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,18 @@ def load(spec: str) -> ml_collections.ConfigDict:
             f"{path} must define get_config(preset); a named config such as "
             "configs/knowledge_composition.py does."
         )
-    return build(preset).lock()
+    try:
+        found = build(preset)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"get_config({preset!r}) of {path} failed: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(found, ml_collections.ConfigDict):
+        raise ValueError(
+            f"get_config of {path} must return an ml_collections.ConfigDict, got "
+            f"{type(found).__name__}."
+        )
+    return found.lock()
 
 
 def load_module(path: pathlib.Path, kind: str) -> Any:
@@ -48,7 +60,8 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     A file outside of the repository may import the repository's `configs`.
 
     Raises:
-      ValueError: if the file does not exist; the message lists its siblings.
+      ValueError: if the file does not exist, and the message lists its siblings; if it
+        cannot be imported.
     """
     path = path.resolve()
     if not path.is_file():
@@ -66,9 +79,21 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     sys.path[:] = [root, *before, str(pathlib.Path(__file__).resolve().parents[1])]
     try:
         spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(
+            f"The {kind} file {path} cannot be imported: "
+            f"{_where(error, path)}{type(error).__name__}: {error}"
+        ) from error
     finally:
         sys.path[:] = before
     return module
+
+
+def _where(error: Exception, path: pathlib.Path) -> str:
+    """Returns the line of a file that an error came from, if it did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if pathlib.Path(f.filename) == path]
+    return f"line {lines[-1]}: " if lines else ""
 
 
 def named_configs() -> dict[str, pathlib.Path]:

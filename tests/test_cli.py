@@ -117,6 +117,7 @@ def test_a_reader_that_leaves_early_is_told_nothing():
         (["--mesh=trial=2"], "--mesh must have trial=1, since `rdt train` trains one"),
         (["--mesh=model=3"], "num_heads (4) must be a multiple of the model axis of"),
         (["--process-id=1"], "--coordinator, --num-processes is missing"),
+        (["--transition-budget=inf"], "--transition-budget must be a size such as"),
     ],
 )
 def test_a_mistake_exits_2_with_one_clear_message(arguments, message, tmp_path, capsys):
@@ -142,6 +143,38 @@ def test_unknown_preset_file_and_study(tmp_path, capsys):
     ]:
         assert cli.main(arguments) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_workdir_below_a_file_exits_2_and_names_it(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for workdir in (tmp_path / "file", tmp_path / "file" / "runs"):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(["train", f"--config={CONFIG}", f"--workdir={workdir}"])
+        assert f"since {tmp_path / 'file'} is a file" in capsys.readouterr().err
+
+
+def test_a_run_that_began_in_a_pack_of_a_sweep_is_not_begun_alone(tmp_path, capsys):
+    config = configs.load(CONFIG)
+    run = configs.run_id(config)
+    records.create(tmp_path / run, config)
+    (tmp_path / "packs" / "abc" / "checkpoints" / "100").mkdir(parents=True)
+    records.write_json(tmp_path / "packs" / "abc" / "runs.json", [run, "other"])
+    status = {"state": "preempted", "reason": None, "step": 100, "pack": "abc"}
+    records.write_json(tmp_path / run / "status.json", status)
+    assert cli.main(["train", f"--config={CONFIG}", f"--workdir={tmp_path}"]) == 2
+    assert "began in pack abc with 2 runs" in capsys.readouterr().err
+
+
+def test_a_study_that_is_wrong_itself_exits_2(tmp_path, capsys):
+    for content, message in [
+        ("CONFIG = 'x'", "it lacks sweep, table, figures, claims"),
+        ("x = 1\nimport nothing_of_this_name", "line 2: ModuleNotFoundError"),
+        ("def (", "SyntaxError"),
+    ]:
+        (tmp_path / "study.py").write_text(content)
+        assert cli.main(["sweep", str(tmp_path), f"--workdir={tmp_path}"]) == 2
+        error = capsys.readouterr().err
+        assert message in error and "Traceback" not in error
 
 
 def test_an_argument_that_no_verb_takes_exits_2(capsys):

@@ -71,6 +71,12 @@ def test_without_runs_it_is_a_mistake(tmp_path, capsys):
     assert "No study 'experiments/none'" in capsys.readouterr().err
 
 
+def test_a_preset_that_was_not_swept_is_named_with_those_that_were(workdir, capsys):
+    assert cli.main(["claims", "--preset=typo", f"--workdir={workdir}"]) == 2
+    error = capsys.readouterr().err
+    assert "'typo'" in error and "depth_by_decay-smoke" in error
+
+
 def test_a_study_that_cannot_be_judged_is_reported(workdir, capsys):
     (run,) = [member(2, 60, seed=9)]
     write(workdir, "packing-cpu", [run])

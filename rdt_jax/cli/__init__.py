@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exits.FAILED
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Reads the words after `rdt`; SystemExit with code 2 if they are none of it."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     unknown = [a for a in rest if not a.startswith("--config.")]
@@ -63,6 +64,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
     options.overrides = rest
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return options
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options = parse(arguments)
     try:
         return options.verb(options)
     except exits.Mistake as mistake:

@@ -56,6 +56,14 @@ def _claims(options: argparse.Namespace) -> int:
                 dataclasses.replace(claim, preset=preset) for claim in found
             )
     if not any(scores.values()) and not failed:
+        begun = sorted(
+            p.parent.name for p in options.workdir.glob("sweeps/*/plan.json")
+        )
+        if options.preset is not None and begun:
+            raise exits.Mistake(
+                f"--preset: no sweep of {options.preset!r} with an evaluated run in "
+                f"{options.workdir}; there are {', '.join(begun)}."
+            )
         raise exits.Mistake(
             f"No run of these studies in {options.workdir} has been evaluated yet; "
             "`rdt sweep` trains them."

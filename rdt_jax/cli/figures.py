@@ -42,9 +42,10 @@ def show(options: argparse.Namespace, plan) -> None:
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
         analyze_missing(plan.study, runs)
+        table, claims = plan.study.table(runs), plan.study.claims(runs)
     console = Console()
-    console.print(plan.study.table(runs))
-    for claim in plan.study.claims(runs):
+    console.print(table)
+    for claim in claims:
         console.print(drawing.text(claim), markup=False, highlight=False)
     folder = _folder(options.workdir, plan)
     provenance = save.provenance(runs)

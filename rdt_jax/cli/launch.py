@@ -36,6 +36,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _launch(options: argparse.Namespace) -> int:
+    from rdt_jax import cli
     from rdt_jax.sweep import launch
 
     try:
@@ -55,6 +56,7 @@ def _launch(options: argparse.Namespace) -> int:
     )
     if problems := launch.problems(tpu, command):
         raise exits.Mistake("\n  ".join(["nothing was launched:", *problems]))
+    cli.parse(command[1:])  # A VM that cannot run its command costs as well.
     for step in launch.steps(tpu, command):
         print(f"# {step.what}\n{step.line}", flush=True)
         if not options.yes:

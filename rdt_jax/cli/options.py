@@ -35,7 +35,13 @@ def add_workdir(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
 
     def read(text: str) -> pathlib.Path | str:
         if not is_url(text):
-            return pathlib.Path(text)
+            path = pathlib.Path(text)
+            there = next(p for p in (path, *path.absolute().parents) if p.exists())
+            if not there.is_dir():
+                raise argparse.ArgumentTypeError(
+                    f"{text} cannot be a folder, since {there} is a file"
+                )
+            return path
         if buckets:
             return text
         raise argparse.ArgumentTypeError(
@@ -97,7 +103,7 @@ def size(options: argparse.Namespace, name: str) -> int | None:
     unit = next((u for u in units if text.upper().endswith(u)), "")
     try:
         count = int(float(text[: len(text) - len(unit)]) * units.get(unit, 1))
-    except ValueError:
+    except (ValueError, OverflowError):  # The second of `inf`.
         count = -1
     if count < 0:
         flag = name.replace("_", "-")

@@ -149,5 +149,7 @@ def _mesh(axes, processes: int):
 
 
 def _on_tpu() -> bool:
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
     has_chips = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
     return bool(has_chips) and importlib.util.find_spec("libtpu") is not None

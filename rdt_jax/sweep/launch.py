@@ -57,6 +57,12 @@ def problems(tpu: Tpu, command: Sequence[str]) -> list[str]:
             "NAME must be lower-case letters, digits and dashes, a letter first, got "
             f"{tpu.name!r}."
         )
+    for flag, value in (
+        ("project", tpu.project), ("zone", tpu.zone), ("type", tpu.accelerator_type),
+        ("version", tpu.version), ("python", tpu.python),
+    ):  # fmt: skip
+        if not value.strip():
+            found.append(f"--{flag} must not be empty, got {value!r}.")
     if not command or command[0] != "rdt":
         found.append(
             "--run must be a command of rdt, such as 'rdt train "

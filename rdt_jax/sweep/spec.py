@@ -11,6 +11,8 @@ from rdt_jax import config as configs
 
 Overrides = dict[str, Any]  # dotted config key -> value
 
+_INTERFACE = ("CONFIG", "sweep", "table", "figures", "claims")  # of a study
+
 
 class Plan(NamedTuple):
     """What a sweep trains.
@@ -98,7 +100,8 @@ def read_study(folder: pathlib.Path) -> Any:
     """Imports `study.py` of a study's folder.
 
     Raises:
-      ValueError: if there is no such study; the message lists its siblings.
+      ValueError: if there is no such study, and the message lists its siblings; if it
+        lacks something that a study has.
     """
     if not (folder / "study.py").is_file():
         studies = sorted(p.parent.name for p in folder.parent.glob("*/study.py"))
@@ -106,7 +109,14 @@ def read_study(folder: pathlib.Path) -> Any:
             f"No study {str(folder)!r} (a folder with study.py); "
             f"choose from {', '.join(studies) or 'none here'}."
         )
-    return configs.load_module(folder / "study.py", "study")
+    study = configs.load_module(folder / "study.py", "study")
+    missing = [name for name in _INTERFACE if not hasattr(study, name)]
+    if missing:
+        raise ValueError(
+            f"{folder / 'study.py'} must define {', '.join(_INTERFACE)}; it lacks "
+            f"{', '.join(missing)}."
+        )
+    return study
 
 
 def make_plan(

@@ -145,7 +145,8 @@ def test_lanes_of_a_sweep_train_on_several_processes(job, tmp_path, processes):
     study.mkdir()
     values = {k: v for k, v in TINY.items() if k != "recurrence.eval_loops"}
     (study / "study.py").write_text(
-        f"CONFIG = {CONFIG.rpartition(':')[0]!r}\n\n\ndef sweep(preset):\n"
+        f"CONFIG = {CONFIG.rpartition(':')[0]!r}\n"
+        "table = figures = claims = None\n\n\ndef sweep(preset):\n"
         f"    common = {values | {'recurrence.eval_loops': (1,)}!r}\n"
         "    return [common | {'seed': seed} for seed in range(3)]\n"
     )
@@ -182,6 +183,15 @@ def test_a_process_alone_is_no_job(monkeypatch):
     monkeypatch.setattr(ranks, "_on_tpu", lambda: True)
     assert ranks.job_of(options()) == ranks.Job()
     assert ranks.job_of(options(num_processes=1)) is None
+
+
+def test_on_the_cpu_of_a_tpu_vm_a_process_is_alone(monkeypatch):
+    monkeypatch.setattr(ranks.glob, "glob", lambda pattern: ["/dev/accel0"])
+    monkeypatch.setattr(ranks.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert ranks.job_of(options()) is None
+    monkeypatch.delenv("JAX_PLATFORMS")
+    assert ranks.job_of(options()) == ranks.Job()
 
 
 def test_variables_tell_a_process_its_job(monkeypatch):

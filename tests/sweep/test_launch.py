@@ -1,5 +1,7 @@
 import shlex
 
+import pytest
+
 from rdt_jax import cli
 from rdt_jax.sweep import launch
 
@@ -36,7 +38,17 @@ def test_spot_is_asked_for_only_if_it_is_wanted():
 def test_problems_name_the_flag():
     found = launch.problems(TPU._replace(name="My_VM"), ["ls"])
     assert [line.split()[0] for line in found] == ["NAME", "--run"]
+    found = launch.problems(TPU._replace(zone="", version=" "), COMMAND)
+    assert [line.split()[0] for line in found] == ["--zone", "--version"]
     assert not launch.problems(TPU, COMMAND)
+
+
+def test_a_command_that_rdt_does_not_know_is_not_launched(capsys):
+    words = "launch tpu my-vm --project=p --zone=z --type=t --version=v".split()
+    for command in ("rdt trian", "rdt train --confg=x", "rdt tasks --config.a=1"):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([*words, f"--run={command}"])
+        assert not capsys.readouterr().out
 
 
 def test_a_command_with_a_quote_too_few_exits_2(capsys):

@@ -43,7 +43,9 @@ def test_lanes_on_chips_of_their_own_need_no_collective():
         [{}, 1, "trial=1"], [{}, 4, "trial=4"], [{}, 1, "data=2"]
     )
     assert four["chips"] == 4 and not four["collectives"]
-    assert four["flops"] == one["flops"] and four["moved_bytes"] <= one["moved_bytes"]
+    assert four["flops"] == one["flops"]
+    # The seeds and rates of all four lanes are on every chip.
+    assert four["moved_bytes"] == pytest.approx(one["moved_bytes"], rel=0.001)
     assert shared["collectives"] and shared["collective_bytes"] > 0
     assert shared["flops"] == one["flops"] / 2
 
