@@ -77,7 +77,8 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws the study; nothing where nothing was measured."""
     panels, clouds = [], []
-    for members in curriculum.by_recurrence(runs).values():
+    groups = curriculum.by_recurrence(runs)
+    for members in groups.values():
         run = curriculum.median_run(members)
         found = stored.load(run, "halting", "final")
         if found is None:
@@ -85,7 +86,9 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
         title = f"{curriculum.name_of(run)}, seed {run.config.seed}"
         learned = curriculum.progress(run).learned
         shown = list(_settings(run, found).values())
-        panels.append(drawing.Panel(title, found, shown, learned))
+        # The stage in a row is the one that its updates trained.
+        trained = run.metrics[-1]["curriculum/stage"]
+        panels.append(drawing.Panel(title, found, shown, learned, trained))
         rows = found.hops <= (learned or found.levels[0])
         spent = _flops_of_rows(found)[:, rows].mean(axis=1)
         accuracy = found.correct[:, rows].mean(axis=1)
@@ -93,11 +96,13 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
         clouds.append(drawing.Cloud(title, found.rule, spent, accuracy, front))
     if not panels:
         return {}
+    chosen = _chosen_note(max(map(len, groups.values())))
     return {
         "by_hops": drawing.by_hops(
             panels,
             title=f"Loops that rows take, and what these answer: {_task(runs)}",
             notes=(
+                chosen,
                 "Held-out rows, parameters at the end of the run. Gray: the loop count "
                 "R of the evaluation for all rows.",
                 _thresholds_note(),
@@ -107,6 +112,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             clouds,
             title=f"Accuracy by the cost of inference: {_task(runs)}",
             notes=(
+                f"{chosen} Parameters at its end.",
                 "Held-out rows of all hops that were learned (of two hops, if none "
                 "were); a point for each threshold, gray for each fixed loop count.",
             ),
@@ -248,6 +254,13 @@ def _thresholds_note() -> str:
         f"KL: below {halting.KL} nats; entropy: below {halting.ENTROPY_SHARE:.2f} of "
         f"that of a uniform guess; from loop {halting.MIN_LOOPS} on."
     )
+
+
+def _chosen_note(seeds: int) -> str:
+    if seeds == 1:
+        return "One seed."
+    which = "" if seeds % 2 else ", of the middle two the higher"
+    return f"Each panel: the median run of {seeds} seeds by hops learned{which}."
 
 
 def _name(run: Run) -> str:

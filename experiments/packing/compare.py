@@ -27,7 +27,7 @@ from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, save
-from rdt_jax.figures.grokking import EVENT_NAMES
+from rdt_jax.figures.grokking import EVENT_NAMES, task_name
 from rdt_jax.training import phases, records
 
 WELL, MISTAKE = 0, 2
@@ -153,7 +153,7 @@ def lines(report: Report) -> list[str]:
 
 def draw(report: Report) -> Figure:
     """Draws both distributions, and the pairs."""
-    config = report.runs["solo"][0].config
+    runs = report.runs["solo"]
     notes = [
         f"{key.capitalize()} test ({name}): p = {report.tests[key].p_value:.2g}; would "
         f"have seen {_shift(report, key)} with power {POWER:g} at level {LEVEL:g}."
@@ -161,8 +161,8 @@ def draw(report: Report) -> Figure:
     ]
     return comparison.paired_times(
         report.times,
-        budget=config.num_steps,
-        title=f"Runs trained alone and in packs: {config.task.name.replace('_', ' ')}",
+        budget=runs[0].config.num_steps,
+        title=f"Runs trained alone and in packs: {task_name(runs)}",
         notes=notes,
         event=EVENT_NAMES[report.event],
     )

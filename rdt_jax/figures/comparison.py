@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 from rdt_jax.analysis import grokking
 from rdt_jax.figures import page
 
-# Apart for every common color vision, and in gray.
-COLORS = ("#0072b2", "#d55e00")
+COLORS = page.COLORS[:2]
 
 _MARGIN = 0.06  # of the range of times, on either side
+# Of a pair, by which of its times is censored: the first, the second, both.
+_ACROSS, _UP, _BOTH = ">", "^", "D"
 
 
 def paired_times(
@@ -28,8 +29,8 @@ def paired_times(
 
     On the left the share of runs that have arrived, by update, a thin line over a thick
     one; on the right one dot per pair, equal times on the diagonal. Where a run is
-    censored, the axes reach to the budget: its curve stays below 1, and its dot is a
-    triangle there.
+    censored, the axes reach beyond the budget: its curve stays below 1, and its dot is
+    an open mark there, a triangle that points along the axis on which it is censored.
 
     Args:
       times: two names -> [N], updates, of the same runs in the same order; inf where
@@ -45,22 +46,28 @@ def paired_times(
     sizes = [values.size for values in times.values()]
     if len(sizes) != 2 or sizes[0] != sizes[1] or not sizes[0]:
         raise ValueError(f"Two groups of one size are drawn, got sizes {sizes}.")
-    first, second = times.values()
+    names, (first, second) = list(times), times.values()
     pooled = np.concatenate([first, second])
     shown = np.where(np.isinf(pooled), budget, pooled)
     margin = _MARGIN * max(1.0, np.ptp(shown))
-    limits = shown.min() - margin, shown.max() + margin
+    is_censored = bool(np.isinf(pooled).any())
+    limits = shown.min() - margin, shown.max() + (1 + is_censored) * margin
     handles: list[Any] = [
         lines.Line2D([], [], lw=2, color=color, label=name)
         for name, color in zip(times, COLORS, strict=True)
     ]
     dot: dict[str, Any] = {"ls": "", "color": page.INK, "ms": 4.5}
     handles.append(lines.Line2D([], [], marker="o", **dot, label="a pair"))
-    if np.isinf(pooled).any():
-        label = "not within the budget"
-        handles.append(
-            lines.Line2D([], [], marker=">", mfc="white", **dot, label=label)
-        )
+    late = [np.isinf(values) for values in (first, second)]
+    for mark, which, label in (
+        (_ACROSS, late[0] & ~late[1], f"{names[0]} not in budget"),
+        (_UP, late[1] & ~late[0], f"{names[1]} not in budget"),
+        (_BOTH, late[0] & late[1], "neither in budget"),
+    ):
+        if which.any():
+            handles.append(
+                lines.Line2D([], [], marker=mark, mfc="white", **dot, label=label)
+            )
     figure, ((left, right),) = page.make(
         1,
         2,
@@ -72,12 +79,17 @@ def paired_times(
         gap=0.75,
         right=0.2,
     )
+    last = budget if is_censored else limits[1]
     for panel in (left, right):
-        _use_updates(panel.xaxis)
+        _use_updates(panel.xaxis, limits[0], last)
         panel.set_xlim(limits)
         panel.grid(True, color="#ececec", lw=0.6)
         panel.set_axisbelow(True)
         panel.tick_params(labelleft=True)
+        if is_censored:
+            panel.axvspan(budget, limits[1], color=page.ASIDE, lw=0, zorder=0)
+    if is_censored:
+        right.axhspan(budget, limits[1], color=page.ASIDE, lw=0, zorder=0)
     beyond = 2 * limits[1]
     for values, color, width in zip(times.values(), COLORS, (3.4, 1.5), strict=True):
         # Censored times lie beyond what is shown; the last point, of no weight, too,
@@ -88,12 +100,11 @@ def paired_times(
     left.set_ylim(-0.03, 1.03)
     left.set_xlabel(f"updates to {event}", fontsize=page.TEXT)
     left.set_ylabel("share of runs", fontsize=page.TEXT)
-    _draw_pairs(right, first, second, budget)
-    _use_updates(right.yaxis)
+    _draw_pairs(right, first, second, budget + margin)
+    _use_updates(right.yaxis, limits[0], last)
     right.set_ylim(limits)
-    across, up = times
-    right.set_xlabel(f"updates, {across}", fontsize=page.TEXT)
-    right.set_ylabel(f"updates, {up}", fontsize=page.TEXT)
+    right.set_xlabel(f"updates, {names[0]}", fontsize=page.TEXT)
+    right.set_ylabel(f"updates, {names[1]}", fontsize=page.TEXT)
     return figure
 
 
@@ -105,10 +116,10 @@ def times_by_group(
     notes: Sequence[str],
     event: str,
 ) -> Figure:
-    """Draws one row per group: a dot per run, and a bar at the median.
+    """Draws one row per group: a dot per run, a bar at the median, the number of runs.
 
-    Censored runs are an open triangle at the budget with their number, and a censored
-    median has no bar.
+    Censored runs are an open triangle beyond the budget with their number, and a
+    censored median has no bar.
 
     Args:
       times: name -> [N], updates; inf where censored.
@@ -124,10 +135,13 @@ def times_by_group(
         raise ValueError("At least one group of times is drawn, got none.")
     dot: dict[str, Any] = {"ls": "", "color": COLORS[0], "ms": 5}
     bar: dict[str, Any] = {"ls": "", "marker": "|", "color": page.INK, "ms": 15}
+    label = "median"
+    if any(np.isinf(np.median(values)) for values in times.values()):
+        label = "median (no bar: not within budget)"
     handles = [
         lines.Line2D([], [], marker="o", alpha=0.55, mew=0, **dot, label="a run"),
         lines.Line2D([], [], marker=">", mfc="white", **dot, label="not within budget"),
-        lines.Line2D([], [], mew=2, **bar, label="median"),
+        lines.Line2D([], [], mew=2, **bar, label=label),
     ]
     figure, ((panel,),) = page.make(
         1,
@@ -135,25 +149,30 @@ def times_by_group(
         title=title,
         notes=notes,
         handles=handles,
-        label=f"updates to {event}",
+        label="",
         height=0.32 * len(times) + 0.2,
+        right=0.6,
     )
+    beyond = budget * (1 + _MARGIN)
     for row, values in enumerate(times.values()):
         known = values[np.isfinite(values)]
         panel.plot(known, np.full(known.size, row), "o", alpha=0.55, mew=0, **dot)
-        late = np.full(values.size - known.size, float(budget))
+        late = np.full(values.size - known.size, beyond)
         panel.plot(late, np.full(late.size, row), ">", mfc="white", **dot)
         if late.size:
             panel.annotate(
-                f"{late.size}", (budget, row), xytext=(6, 0), fontsize=page.SMALL,
+                f"{late.size}", (beyond, row), xytext=(6, 0), fontsize=page.SMALL,
                 textcoords="offset points", color=COLORS[0], va="center",
             )  # fmt: skip
         if np.isfinite(np.median(values)):
             panel.plot([np.median(values)], [row], mew=2, **bar)
+        page.name_level(panel, row, f"n = {values.size}")
     panel.set_yticks(range(len(times)), list(times))
     panel.set_ylim(len(times) - 0.5, -0.5)
-    panel.set_xlim(0, budget * (1 + _MARGIN))
-    _use_updates(panel.xaxis)
+    panel.set_xlabel(f"updates to {event}", fontsize=page.TEXT)
+    panel.set_xlim(0, budget * (1 + 2 * _MARGIN))
+    panel.axvspan(budget, panel.get_xlim()[1], color=page.ASIDE, lw=0, zorder=0)
+    _use_updates(panel.xaxis, 0, budget)
     panel.grid(True, axis="x", color="#ececec", lw=0.6)
     panel.set_axisbelow(True)
     names = 0.075 * max(map(len, times)) / page.WIDTH  # Room for them.
@@ -162,18 +181,25 @@ def times_by_group(
     return figure
 
 
-def _use_updates(axis: Any) -> None:
-    axis.set_major_locator(ticker.MaxNLocator(5, integer=True))
+def _use_updates(axis: Any, first: float, last: float) -> None:
+    """Puts ticks at round numbers of updates, none beyond the last."""
+    ticks = ticker.MaxNLocator(5, integer=True).tick_values(first, last)
+    inside = [tick for tick in ticks if first <= tick <= last]
+    axis.set_major_locator(ticker.FixedLocator(inside))
     axis.set_major_formatter(lambda step, _: grokking.format_steps(step))
 
 
 def _draw_pairs(
-    panel: axes.Axes, first: np.ndarray, second: np.ndarray, budget: float
+    panel: axes.Axes, first: np.ndarray, second: np.ndarray, beyond: float
 ) -> None:
     panel.axline((0, 0), slope=1, color=page.FAINT, lw=0.9, ls=(0, (4, 3)))
     known = np.isfinite(first) & np.isfinite(second)
     style: dict[str, Any] = {"ls": "", "color": page.INK, "zorder": 3}
     # Pairs that coincide, as they do on a grid of evaluations, are darker.
     panel.plot(first[known], second[known], "o", ms=5, alpha=0.55, mew=0, **style)
-    at = [np.where(np.isinf(values), budget, values) for values in (first, second)]
-    panel.plot(*(v[~known] for v in at), marker=">", mfc="white", ms=5, **style)
+    at = [np.where(np.isinf(values), beyond, values) for values in (first, second)]
+    for mark, across, up in (
+        (_ACROSS, True, False), (_UP, False, True), (_BOTH, True, True),
+    ):  # fmt: skip
+        here = (np.isinf(first) == across) & (np.isinf(second) == up)
+        panel.plot(*(v[here] for v in at), marker=mark, mfc="white", ms=5, **style)

@@ -20,10 +20,6 @@ from rdt_jax.analysis.curriculum import Progress
 from rdt_jax.analysis.depth import Depth
 from rdt_jax.figures import page
 
-# Apart for every common color vision, and in gray by their marks.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
-
 LABELS = {
     "mean_margin": "mean logit margin",
     "mean_change": "mean change / norm of the state",
@@ -31,6 +27,13 @@ LABELS = {
 
 _TRAINED, _LEARNED = "#d55e00", "#222222"
 _COLUMNS = 3
+_APART = 0.1  # hops between the lines of two groups
+_SPREAD = 0.5  # hops between the first and the last of them, at most
+_UNTRAINED = (0, (1, 1.2))
+_FIRST_HIT = (
+    "First hit: the first loop at which a row is right, mean over the rows that are "
+    "right at any."
+)
 
 
 class Panel(NamedTuple):
@@ -41,12 +44,14 @@ class Panel(NamedTuple):
       found: of `analysis.depth.measure`.
       trained: R, or the most loops of training.
       learned: hops that were learned when it was measured; None for none.
+      stage: most hops that had been trained by then; None where it is not to be said.
     """
 
     title: str
     found: Depth
     trained: int
     learned: int | None
+    stage: int | None = None
 
 
 def hops_by_loops(
@@ -85,6 +90,7 @@ def hops_by_loops(
         )
         panel.axhline(shown.trained, color=_TRAINED, lw=1.8)
         if shown.learned is not None:
+            panel.axvline(shown.learned, color="white", lw=3.0)  # On dark cells.
             panel.axvline(shown.learned, color=_LEARNED, lw=1.8, ls=":")
         panel.set_title(shown.title, fontsize=page.TEXT)
         panel.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
@@ -109,44 +115,50 @@ def updates_to_hops(
 ) -> Figure:
     """Draws the hops that have been learned over the updates of training.
 
+    A line begins when the first stage is passed, and a run that passed none is at the
+    level `none`. Lines of several groups are a little above each other.
+
     Args:
       progress: name of a group -> its runs.
       title: one line.
-      notes: lines below it.
+      notes: lines below it. A further one says that lines are moved.
 
     Raises:
       ValueError: if there is no run.
     """
     _check([run for members in progress.values() for run in members])
-    handles: list[Any] = [
-        lines.Line2D([], [], marker=mark, color=color, ms=4.5, label=name)
-        for name, color, mark in _styles(progress)
-    ]
+    handles = _handles(progress, ms=4.5, lw=1.5)
     style: dict[str, Any] = {"ls": "", "marker": ">", "mfc": "white", "ms": 5}
     handles.append(
         lines.Line2D([], [], color=page.INK, **style, label="end of the run")
     )
     label = "optimizer updates, from the start of the curriculum"
+    if len(progress) > 1:
+        notes = (*notes, "Lines are moved up or down by group, so that none is hidden.")
     figure, ((panel,),) = page.make(
         1, 1, title=title, notes=notes, handles=handles, label=label, height=2.6
     )
-    for (_, color, mark), members in zip(
-        _styles(progress), progress.values(), strict=True
+    runs = [run for members in progress.values() for run in members]
+    none = min((hops for run in runs for hops in run.passed), default=2) - 1
+    for (color, dash, mark), shift, members in zip(
+        _styles(progress), _shifts(len(progress)), progress.values(), strict=True
     ):
         for run in members:
-            hops = [1, *run.passed]
-            steps = [0, *run.passed.values()]
+            hops = [count + shift for count in run.passed] or [none + shift]
+            steps = [*run.passed.values()]
             panel.step(
                 [*steps, run.last_step],
-                [*hops, hops[-1]],
+                [*hops[: len(steps)], hops[-1]],
                 where="post",
                 color=color,
+                ls=dash,
                 lw=1.5,
             )
-            panel.plot(steps[1:], hops[1:], mark, color=color, ms=4.5)
+            panel.plot(steps, hops[: len(steps)], mark, color=color, ms=4.5)
             panel.plot(run.last_step, hops[-1], color=color, **style)
     panel.set_ylabel("most hops learned", fontsize=page.TEXT)
     panel.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    panel.yaxis.set_major_formatter(lambda k, _: "none" if k == none else f"{k:g}")
     panel.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     panel.set_xlim(left=0)
     _rule(panel)
@@ -164,14 +176,14 @@ def by_loop(
     """Draws a mean by loop, a line for each number of hops.
 
     Hops that had been learned are bold, with a dashed line at the mean of the first
-    loops at which they are right.
+    loops at which they are right; hops that had not been trained are dotted.
 
     Args:
       panels: at least one.
       levels: numbers of hops to draw.
       quantity: of `Depth`, a key of LABELS.
       title: one line.
-      notes: lines below it.
+      notes: lines below it. A further one defines the first hit.
 
     Raises:
       ValueError: if there is no panel.
@@ -186,7 +198,12 @@ def by_loop(
         lines.Line2D([], [], color=page.INK, lw=1, ls="--", label="first hit"),
         lines.Line2D([], [], color=_TRAINED, lw=1.2, label="most loops of training"),
     ]
-    figure, flat = _grid(len(panels), title, notes, handles, "loop", 2.1, 0.2)
+    explained = _FIRST_HIT
+    if any(shown.stage is not None for shown in panels):
+        explained += " Dotted: hops that were not trained."
+    figure, flat = _grid(
+        len(panels), title, (*notes, explained), handles, "loop", 2.1, 0.2
+    )
     for panel, shown in zip(flat, panels, strict=True):
         found = shown.found
         panel.axhline(0, color=page.FAINT, lw=0.8)
@@ -195,12 +212,15 @@ def by_loop(
             index = int(np.searchsorted(found.levels, level))
             learned = shown.learned is not None and level <= shown.learned
             values = getattr(found, quantity)[index]
-            panel.plot(found.loops, values, color=shade, lw=1.9 if learned else 0.9)
+            style: dict[str, Any] = {"color": shade, "lw": 1.9 if learned else 0.9}
+            if shown.stage is not None and level > shown.stage:
+                style |= {"ls": _UNTRAINED, "lw": 1.3}
+            panel.plot(found.loops, values, **style)
             if learned and np.isfinite(found.first_hit[index]):
                 panel.axvline(found.first_hit[index], color=shade, lw=1, ls="--")
         panel.set_title(shown.title, fontsize=page.TEXT)
-        panel.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
-        panel.set_xlim(1, found.loops[-1])
+        panel.set_xlim(found.loops[0] - 0.5, found.loops[-1] + 0.5)
+        panel.set_xticks(_loop_ticks(int(found.loops[-1])))
         _rule(panel)
     low = min(panel.get_ylim()[0] for panel in flat)
     high = max(panel.get_ylim()[1] for panel in flat)
@@ -218,6 +238,9 @@ def ratios(
 ) -> Figure:
     """Draws the generalization ratio over the hops that had been learned.
 
+    Groups are moved apart at every number of hops; the legend says how many runs stand
+    behind a median.
+
     Args:
       found: name of a group -> hops learned -> the ratio of each run.
       title: one line.
@@ -227,21 +250,31 @@ def ratios(
       ValueError: if there is no ratio.
     """
     _check([value for each in found.values() for value in each])
-    handles = [
-        lines.Line2D([], [], marker=mark, color=color, ms=5, label=name)
-        for name, color, mark in _styles(found)
-    ]
+    handles = _handles(
+        {f"{name} ({_runs_of(ratio)})": ratio for name, ratio in found.items()},
+        ms=5,
+        lw=1.5,
+    )
     label = "hops learned when it was measured"
+    if len(found) > 1:
+        notes = (*notes, "Groups are moved to the sides, so that none is hidden.")
     figure, ((panel,),) = page.make(
         1, 1, title=title, notes=notes, handles=handles, label=label, height=2.2
     )
     panel.axhline(1, color=page.FAINT, lw=0.9, ls=(0, (4, 3)))
-    for (_, color, mark), ratio in zip(_styles(found), found.values(), strict=True):
+    for (color, dash, mark), shift, ratio in zip(
+        _styles(found), _shifts(len(found)), found.values(), strict=True
+    ):
         learned = sorted(ratio)
         medians = [np.median(ratio[hops]) for hops in learned]
-        panel.plot(learned, medians, color=color, lw=1.5)
-        for hops in learned:
-            panel.plot([hops] * len(ratio[hops]), ratio[hops], mark, color=color, ms=5)
+        across = [hops + shift for hops in learned]
+        panel.plot(across, medians, color=color, ls=dash, lw=1.5)
+        for at, hops in zip(across, learned, strict=True):
+            panel.plot([at] * len(ratio[hops]), ratio[hops], mark, color=color, ms=5)
+    stages = [hops for ratio in found.values() for hops in ratio]
+    panel.set_xlim(min(stages) - 0.5, max(stages) + 0.5)
+    # Where all ratios are 1, their noise is not what is to be seen.
+    panel.set_ylim(min(0.75, panel.get_ylim()[0]), max(1.5, panel.get_ylim()[1]))
     panel.set_ylabel("most hops answered / learned", fontsize=page.TEXT)
     panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     _rule(panel)
@@ -267,20 +300,19 @@ def accuracy_by_compute(
       ValueError: if there is no curve.
     """
     _check([curve for members in curves.values() for curve in members])
-    handles = [
-        lines.Line2D([], [], lw=1.8, color=color, marker=mark, ms=4, label=name)
-        for name, color, mark in _styles(curves)
-    ]
+    handles = _handles(curves, ms=4, lw=1.5)
     label = "operations of training (forward and backward, at the least)"
     figure, ((panel,),) = page.make(
         1, 1, title=title, notes=notes, handles=handles, label=label, height=2.4
     )
-    for (_, color, _), members in zip(_styles(curves), curves.values(), strict=True):
+    styles = dict(zip(curves, _styles(curves), strict=True))
+    for name, members in curves.items():
+        color, dash, mark = styles[name]
+        style: dict[str, Any] = {"color": color, "ls": dash, "marker": mark, "ms": 4}
         for curve in members:
-            panel.plot(curve.flops, curve.accuracy, color=color, lw=1.5)
-    style = {name: (color, mark) for name, color, mark in _styles(curves)}
+            panel.plot(curve.flops, curve.accuracy, lw=1.5, markevery=0.12, **style)
     for budget in best:
-        color, mark = style[budget.best]
+        color, _, mark = styles[budget.best]
         panel.plot(budget.flops, 1.1, mark, color=color, ms=4)
     panel.set_ylabel("accuracy", fontsize=page.TEXT)
     panel.set_ylim(-0.03, 1.16)
@@ -291,13 +323,32 @@ def accuracy_by_compute(
     return figure
 
 
-def style_of(index: int) -> tuple[str, str]:
-    """Returns the color and the mark of the group with an index."""
-    return COLORS[index % len(COLORS)], MARKS[index % len(MARKS)]
+def _styles(groups: Mapping[str, Any]) -> list[page.Style]:
+    return [page.style_of(index) for index in range(len(groups))]
 
 
-def _styles(groups: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    return [(name, *style_of(index)) for index, name in enumerate(groups)]
+def _handles(groups: Mapping[str, Any], **size: Any) -> list[Any]:
+    return [
+        lines.Line2D([], [], color=color, ls=dash, marker=mark, label=name, **size)
+        for name, (color, dash, mark) in zip(groups, _styles(groups), strict=True)
+    ]
+
+
+def _shifts(count: int) -> np.ndarray:
+    """Returns how far groups are moved so that none hides another, around 0."""
+    half = min(_APART * (count - 1), _SPREAD) / 2
+    return np.linspace(half, -half, count)
+
+
+def _runs_of(ratio: Mapping[int, Sequence[float]]) -> str:
+    counts = sorted({len(values) for values in ratio.values()})
+    return f"n = {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))}"
+
+
+def _loop_ticks(last: int) -> list[int]:
+    """Returns loops of the steep beginning, and every fifth or tenth from there on."""
+    ticks = [1, 2, 5, *range(10, last + 1, 5 if last <= 30 else 10)]
+    return [tick for tick in ticks if tick <= last]
 
 
 def _check(shown: Sequence[Any]) -> None:

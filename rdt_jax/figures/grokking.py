@@ -31,7 +31,6 @@ EVENT_NAMES = {
 # Apart for every common color vision, and in gray.
 SPLIT_COLORS = {"train": "#8f8f8f", "id": "#0072b2", "ood": "#d55e00"}
 
-_VANILLA = "#9a9a9a"
 _BARS = {"train": 1.33, "id": 1.23, "ood": 1.13}  # heights, above accuracy 1
 
 
@@ -65,11 +64,18 @@ def accuracy(members: Sequence[Run]) -> Figure:
     if any(run.outcome == "failed" for run in members):
         label = "loss not finite"
         handles.append(lines.Line2D([], [], ls="", marker="x", **mark, label=label))
+    several = _has_seeds(cells)
+    if several:
+        tick: dict[str, Any] = {"ls": "", "marker": "|", "mew": 1.1, **mark}
+        handles.append(lines.Line2D([], [], **tick, label="completed, other seeds"))
     figure, panels = page.make(
         len(decays),
         len(depths),
         title=f"Accuracy during training: {task_name(members)}",
-        notes=(_seeds_note(cells, events[-1]), _phases_note(members, events)),
+        notes=(
+            _seeds_note(several, events[-1], ", bars", ", ticks"),
+            phases_note(members, events),
+        ),
         handles=handles,
         label=page.STEP_LABEL,
     )
@@ -106,17 +112,18 @@ def ood_by_depth(
         decay and seed where a line or the title needs them equal.
     """
     name = SPLIT_NAMES[phases.EVENTS[event]]
-    levels = {"threshold": runs.shared_value(members, f"phases.{event}")}
-    if chance is not None:
-        levels["chance"] = chance
+    threshold = runs.shared_value(members, f"phases.{event}")
     cells = runs.group(members, (WEIGHT_DECAY, LOOPS))
     decays = runs.values_of(members, WEIGHT_DECAY)
     depths = runs.values_of(members, LOOPS)
-    shades = depth_colors(depths)
+    styles = page.loop_styles(depths)
     handles = [
-        lines.Line2D([], [], color=shades[depth], lw=2.2, label=_loops_name(depth))
+        lines.Line2D(
+            [], [], color=styles[depth].color, ls=styles[depth].dash, lw=2.2,
+            label=_loops_name(depth),
+        )
         for depth in depths
-    ]
+    ]  # fmt: skip
     dot: dict[str, Any] = {"marker": "o", "markersize": 5, "color": page.INK}
     handles.append(lines.Line2D([], [], ls="", **dot, label="completed"))
     columns = min(len(decays), 2)
@@ -124,7 +131,10 @@ def ood_by_depth(
         -(-len(decays) // columns),
         columns,
         title=f"{name} accuracy by loop depth: {task_name(members)}",
-        notes=(_seeds_note(cells, event), _phases_note(members, [event])),
+        notes=(
+            _seeds_note(_has_seeds(cells), event),
+            phases_note(members, [event]),
+        ),
         handles=handles,
         label=page.STEP_LABEL,
         height=2.1,
@@ -138,10 +148,11 @@ def ood_by_depth(
         panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         panel.set_title(f"weight decay {decay:g}", fontsize=page.TEXT)
         last = panel is flat[len(decays) - 1] or any(panel is row[-1] for row in panels)
-        for label, level in levels.items():
-            page.draw_level(panel, level, f"{label}\n{level:.2f}" if last else "")
+        page.draw_level(panel, threshold, f"threshold\n{threshold:.2f}" if last else "")
+        if chance is not None:
+            page.draw_chance(panel, chance, f"chance\n{chance:.2f}" if last else "")
         for depth in depths:
-            _draw_seeds(panel, cells.get((decay, depth), []), event, shades[depth])
+            _draw_seeds(panel, cells.get((decay, depth), []), event, styles[depth])
     for row in panels:
         row[0].set_ylabel(f"{name} accuracy", fontsize=page.TEXT)
     for index in range(len(decays), len(flat)):
@@ -177,7 +188,7 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
         notes=(
             f"{'Median over seeds' if several else 'One seed'}, at the training loop "
             "count R; n/N: runs in which the phase completed.",
-            _phases_note(members, events, ends=False),
+            phases_note(members, events, ends=False),
         ),
         handles=handles,
         label="weight decay",
@@ -216,6 +227,23 @@ def thresholds(members: Sequence[Run], events: Sequence[str]) -> str:
         f"({SPLIT_NAMES[phases.EVENTS[event]]})"
         for event in events
     )
+
+
+def phases_note(
+    members: Sequence[Run], events: Sequence[str], ends: bool = True
+) -> str:
+    """Says when a phase has completed, and, if `ends`, whether that ends a run.
+
+    Raises:
+      ValueError: if the runs do not share their thresholds.
+    """
+    note = (
+        f"Completed: median of the last {phases.SMOOTHING} evaluations at or above "
+        f"{thresholds(members, events)}."
+    )
+    if ends and all(run.config.stop_after_phases for run in members):
+        note += " A run ends once all phases have completed."
+    return note
 
 
 def _draw_accuracy(
@@ -267,7 +295,7 @@ def _draw_bar(
 
 
 def _draw_seeds(
-    panel: axes.Axes, members: Sequence[Run], event: str, color: str
+    panel: axes.Axes, members: Sequence[Run], event: str, style: page.Style
 ) -> None:
     split = phases.EVENTS[event]
     median = grokking.median_run(members, event)
@@ -277,11 +305,12 @@ def _draw_seeds(
         bold = run is median
         width, alpha, size = (2.0, 1.0, 6.0) if bold else (0.9, 0.5, 3.5)
         shown = _after_start(runs.accuracy(run, split))
-        panel.plot(*shown, color=color, lw=width, alpha=alpha, zorder=3 + bold)
+        line: dict[str, Any] = {"color": style.color, "ls": style.dash, "lw": width}
+        panel.plot(*shown, alpha=alpha, zorder=3 + bold, **line)
         completed = grokking.grok_times(run).phases[event].completed
         if completed is not None:
             at = shown.values[shown.steps == completed]
-            dot: dict[str, Any] = {"color": color, "mec": "white", "mew": 0.8}
+            dot: dict[str, Any] = {"color": style.color, "mec": "white", "mew": 0.8}
             panel.plot([completed] * at.size, at, "o", ms=size, zorder=5 + bold, **dot)
 
 
@@ -348,13 +377,6 @@ def _palette() -> colors.Colormap:
     return colors.ListedColormap(viridis(np.linspace(0.04, 0.92, 256)))
 
 
-def depth_colors(depths: Sequence[int]) -> dict[int, str]:
-    """Returns a color per loop count: one loop is gray; deeper is darker."""
-    looped = [depth for depth in depths if depth > 1]
-    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.28, 0.95, len(looped)))
-    return {1: _VANILLA} | dict(zip(looped, map(colors.to_hex, shades), strict=True))
-
-
 def _after_start(series: runs.Series) -> runs.Series:
     kept = series.steps > 0
     return runs.Series(series.steps[kept], series.values[kept])
@@ -365,27 +387,20 @@ def _step_range(members: Sequence[Run]) -> tuple[int, int]:
     return first, max(run.config.num_steps for run in members)
 
 
-def _seeds_note(cells: Mapping[tuple, Sequence[Run]], event: str) -> str:
+def _has_seeds(cells: Mapping[tuple, Sequence[Run]]) -> bool:
+    return max(map(len, cells.values()), default=0) > 1
+
+
+def _seeds_note(several: bool, event: str, bold: str = "", thin: str = "") -> str:
+    """Says which seeds are drawn how; `bold` and `thin` add to what they mark."""
     note = "Evaluated at the training loop count R. "
-    if max(map(len, cells.values())) == 1:
+    if not several:
         return note + "One seed."
     name = SPLIT_NAMES[phases.EVENTS[event]]
     return (
-        f"{note}Bold: the seed of the median rank by updates to {name}; thin, and bars "
-        "above: the rest."
+        f"{note}Bold{bold}: the seed of the median rank by updates to {name}; "
+        f"thin{thin}: the other seeds."
     )
-
-
-def _phases_note(
-    members: Sequence[Run], events: Sequence[str], ends: bool = True
-) -> str:
-    note = (
-        f"Completed: median of the last {phases.SMOOTHING} evaluations at or above "
-        f"{thresholds(members, events)}."
-    )
-    if ends and all(run.config.stop_after_phases for run in members):
-        note += " A run ends once all phases have completed."
-    return note
 
 
 def _loops_name(depth: int) -> str:

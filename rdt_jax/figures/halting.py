@@ -28,6 +28,17 @@ NAMES = {
     "state": "state",
     "confidence": "confidence",
 }
+# Rule -> once what holds a row stops by it; models/halting.py defines them.
+MEANINGS = {
+    "kl": "its output hardly moves",
+    "kl_entropy": "that output is decided too (low entropy)",
+    "state": "the state at its answers hardly moves (share of its norm)",
+    "confidence": "one answer is probable",
+}
+
+_TRAINED = (0, (6, 2))
+# Accuracies are drawn at -sqrt(1 - accuracy), which gives those near 1 more room.
+_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.99, 1)
 
 
 class Panel(NamedTuple):
@@ -38,12 +49,14 @@ class Panel(NamedTuple):
       found: of `analysis.halting.measure`.
       shown: indices of the settings that are drawn by hops.
       learned: hops that were learned when it was measured; None for none.
+      stage: most hops that had been trained by then.
     """
 
     title: str
     found: Halting
     shown: Sequence[int]
     learned: int | None
+    stage: int
 
 
 def by_hops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]) -> Figure:
@@ -65,9 +78,12 @@ def by_hops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]) -> Fig
         for rule in rules
         for color, mark in (STYLES[rule],)
     ]
-    handles.append(
-        lines.Line2D([], [], color=page.INK, lw=1.2, ls=":", label="hops learned")
-    )
+    learned: dict[str, Any] = {"color": page.INK, "lw": 1.2, "ls": ":"}
+    trained: dict[str, Any] = {"color": page.FAINT, "lw": 1.2, "ls": _TRAINED}
+    handles += [
+        lines.Line2D([], [], **learned, label="hops learned"),
+        lines.Line2D([], [], **trained, label="hops trained"),
+    ]
     figure, (above, below) = page.make(
         2,
         len(panels),
@@ -87,7 +103,8 @@ def by_hops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]) -> Fig
             bottom.plot(found.levels, found.accuracy[index], **style)
         for part in (top, bottom):
             if panel.learned is not None:
-                part.axvline(panel.learned, color=page.INK, lw=1.2, ls=":")
+                part.axvline(panel.learned, **learned)
+            part.axvline(panel.stage, **trained)
             part.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
             part.grid(True, color="#ececec", lw=0.6)
             part.set_axisbelow(True)
@@ -120,10 +137,12 @@ class Cloud(NamedTuple):
 def pareto(clouds: Sequence[Cloud], *, title: str, notes: Sequence[str]) -> Figure:
     """Draws accuracy over the operations of inference, a point for each setting.
 
+    Accuracies near 1 have more room, by the square root of the share of errors.
+
     Args:
       clouds: at least one, each a panel.
       title: one line.
-      notes: lines below it; which rows.
+      notes: lines below it; which rows. Further ones say when a row stops by each rule.
 
     Raises:
       ValueError: if there is no cloud.
@@ -141,7 +160,7 @@ def pareto(clouds: Sequence[Cloud], *, title: str, notes: Sequence[str]) -> Figu
         1,
         len(clouds),
         title=title,
-        notes=notes,
+        notes=(*notes, *_meanings(rules)),
         handles=handles,
         label="mean operations of the forward pass of a row, log scale",
         height=2.4,
@@ -158,16 +177,38 @@ def pareto(clouds: Sequence[Cloud], *, title: str, notes: Sequence[str]) -> Figu
         for rule in rules:
             color, mark = STYLES[rule]
             here = cloud.rule == rule
-            panel.plot(
-                cloud.flops[here], cloud.accuracy[here], mark, color=color, ms=4.5
-            )
+            style: dict[str, Any] = {"color": color, "ms": 4.5}
+            if mark != ".":  # Those that overlap are told apart by their edges.
+                style |= {"mec": "white", "mew": 0.5}
+            panel.plot(cloud.flops[here], cloud.accuracy[here], mark, **style)
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
         panel.xaxis.set_minor_formatter(ticker.NullFormatter())
-        panel.set_ylim(-0.03, 1.03)
+        panel.set_yscale("function", functions=(_spread, _narrow))
+        panel.set_ylim(-0.06, 1.003)
+        panel.set_yticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
         panel.set_title(cloud.title, fontsize=page.TEXT)
         panel.grid(True, color="#ececec", lw=0.6)
         panel.set_axisbelow(True)
-    panels[0].set_ylabel("accuracy", fontsize=page.TEXT)
+    label = "accuracy (square root of errors)"
+    panels[0].set_ylabel(label, fontsize=page.TEXT)
     return figure
+
+
+def _meanings(rules: Sequence[str]) -> list[str]:
+    """Says in lines when rows stop by the rules that are not fixed."""
+    said = [
+        f"by {NAMES[rule]} once {MEANINGS[rule]}" for rule in rules if rule in MEANINGS
+    ]
+    found = [", ".join(said[i : i + 2]) for i in range(0, len(said), 2)]
+    return [f"A row stops {line}." for line in found]
+
+
+def _spread(accuracy: np.ndarray) -> np.ndarray:
+    errors = 1 - accuracy
+    return -np.sign(errors) * np.sqrt(np.abs(errors))
+
+
+def _narrow(place: np.ndarray) -> np.ndarray:
+    return 1 + np.sign(place) * place**2

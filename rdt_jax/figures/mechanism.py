@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from rdt_jax.analysis import binding, questions, stages
+from rdt_jax.analysis import binding, grokking, questions, stages
 from rdt_jax.analysis import geometry as geometries
 from rdt_jax.analysis import lens as lenses
 from rdt_jax.analysis import runs as run_folders
@@ -27,8 +27,10 @@ from rdt_jax.figures.grokking import SPLIT_COLORS, SPLIT_NAMES
 
 DEPTH = "effective depth (blocks run so far)"
 BAND = (
-    "Median over seeds; band: lowest to highest seed; n: seeds with this checkpoint. "
-    "Dotted: between loops. Rows: loops x blocks."
+    "Median over seeds; band (hatched: of the dashed line): lowest to highest seed. "
+    "Dotted: between loops. Rows: loops x blocks.",
+    "Above a panel: its checkpoints, after how many updates (first to last seed), of n "
+    "seeds.",
 )
 STYLES = ("-", (0, (4, 2)))  # of the two quantities in a panel
 # Train and ID often coincide: the line below shows at both sides of the one above.
@@ -36,6 +38,8 @@ _WIDTHS = {"train": 4.2, "id": 1.6, "ood": 1.6}
 
 # Rows of questions in a map of patching: (stage, group).
 MAPS = (("id", "id"), ("end", "id"), ("end", "ood"))
+FEWEST = 20  # questions of a seed: its shares of fewer are not drawn
+_HATCHED: dict[str, Any] = {"fc": "#f0f0f0", "ec": "#c4c4c4", "hatch": "////"}
 
 Draw = Callable[[axes.Axes, Sequence[Seen]], None]
 
@@ -75,7 +79,7 @@ def lens(members: Sequence[Run]) -> Figure:
         notes=(
             "Share of two-hop questions h r1 r2 whose bridge, or target, ranks first "
             "among all words: final norm and output matrix on every state.",
-            BAND,
+            *BAND,
         ),
         handles=handles,
         ylabel="share of rows",
@@ -115,7 +119,7 @@ def attention(members: Sequence[Run]) -> Figure:
         notes=(
             "Mean attention weight of the head that gives the most, of every block in "
             "the order in which they run.",
-            BAND,
+            *BAND,
         ),
         handles=handles,
         ylabel="attention weight",
@@ -150,7 +154,7 @@ def geometry(members: Sequence[Run]) -> Figure:
         notes=(
             "Mean cosine of the state at r1 with the bridge's embedding, less that "
             "with all other entities; states and embeddings centered.",
-            BAND,
+            *BAND,
         ),
         handles=handles,
         ylabel="alignment (cosine)",
@@ -179,9 +183,12 @@ def patching(members: Sequence[Run]) -> Figure:
             "Color: share with the clean answer again (median over seeds).",
             "Only questions that the clean pass answers and the corrupted does not; "
             "n: seeds, and questions of the seed with the fewest.",
-            "Dotted: between two loops. Rows: loops x blocks.",
+            f"Seeds with fewer than {FEWEST} such questions are left out. Dotted: "
+            "between two loops. Rows: loops x blocks.",
         ),
-        handles=[patches.Patch(fc="#f0f0f0", ec=page.RULE, label="no such question")],
+        handles=[
+            patches.Patch(**_HATCHED, label=f"no seed with {FEWEST} such questions")
+        ],
         label="effective depth of the restored state (blocks run before it)",
         height=0.85,
         gap=0.22,
@@ -192,12 +199,16 @@ def patching(members: Sequence[Run]) -> Figure:
         for panel, (stage, group) in zip(row, MAPS, strict=True):
             seen = stages.look(runs, "patching", stage)
             index = questions.GROUPS.index(group)
-            title = f"{stages.NAMES[stage]}: {SPLIT_NAMES[group]}"
-            rows = [int(s.result.rows[index]) for s in seen if s.result.rows[index]]
-            if rows:
-                title += f"; n = {len(rows)}, {min(rows)}"
+            title = f"{_name(stage, seen)}: {SPLIT_NAMES[group]}"
+            asked = [int(s.result.rows[index]) for s in seen]
+            counted = [s for s in seen if s.result.rows[index] >= FEWEST]
+            if counted:
+                fewest = min(rows for rows in asked if rows >= FEWEST)
+                title += f"; n = {len(counted)}, {fewest}"
+            elif seen:
+                title += f"; at most {max(asked)}"
             panel.set_title(title, fontsize=page.SMALL)
-            _draw_map(panel, seen, index, loops, blocks)
+            _draw_map(panel, seen, counted, index, loops, blocks)
         page.label_row(row[-1], stages.model_name(loops, blocks))
     _draw_colorbar(figure, [row[-1] for row in panels])
     return figure
@@ -213,7 +224,8 @@ def table(members: Sequence[Run]) -> Table:
         title=f"OOD questions inside: {_task(members)}",
         caption=(
             "Medians over seeds, each the largest over effective depths, on OOD "
-            "questions; recovered: by a clean state at r1; - where no seed has it."
+            "questions; recovered: by a clean state at r1, of seeds with at least "
+            f"{FEWEST} that count; - where no seed has it."
         ),
         caption_justify="left",
         title_style="bold",
@@ -233,7 +245,11 @@ def table(members: Sequence[Run]) -> Table:
             lambda x: lenses.bridge_at_r1(x)[ood],
             lambda x: lenses.target_at_answer(x)[ood],
         ],
-        "patching": [lambda x: x.recovered[ood, 1:, first]],
+        "patching": [
+            lambda x: np.where(
+                x.rows[ood] >= FEWEST, x.recovered[ood, 1:, first], np.nan
+            )
+        ],
         "geometry": [lambda x: geometries.alignment(x)[ood]],
     }
     for index, ((loops, blocks), runs) in enumerate(stages.models(members).items()):
@@ -277,13 +293,13 @@ def _by_stage(
         titled=True,
         height=1.2,
         gap=0.24,
+        above=0.14,
     )
     for row, ((loops, blocks), runs) in zip(panels, models.items(), strict=True):
         for panel, stage in zip(row, stages.STAGES, strict=True):
             seen = stages.look(runs, what, stage)
-            panel.set_title(
-                stages.NAMES[stage] if row is panels[0] else "", fontsize=page.TEXT
-            )
+            name = stages.NAMES[stage] if row is panels[0] else ""
+            panel.set_title(name, fontsize=page.TEXT, pad=17)
             panel.set_ylim(bottom, 1.04)
             panel.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
             first = 1 if what == "binding" else 0
@@ -297,13 +313,43 @@ def _by_stage(
                 page.write_in(panel, "no run with this analysis")
                 continue
             draw(panel, seen)
-            panel.text(
-                1, 1.03, f"n = {len(seen)}", transform=panel.transAxes, va="bottom",
-                ha="right", fontsize=page.SMALL, color=page.FAINT,
-            )  # fmt: skip
+            for at, text, side in (
+                (0, _when(stage, seen), "left"), (1, f"n = {len(seen)}", "right"),
+            ):  # fmt: skip
+                panel.text(
+                    at, 1.03, text, transform=panel.transAxes, va="bottom", ha=side,
+                    fontsize=page.SMALL, color=page.FAINT,
+                )  # fmt: skip
         row[0].set_ylabel(ylabel, fontsize=page.TEXT)
         page.label_row(row[-1], stages.model_name(loops, blocks))
     return figure
+
+
+def _when(stage: str, seen: Sequence[Seen]) -> str:
+    """Says after how many updates checkpoints were kept; at the end, which they are."""
+    if stage != "end":
+        return _range(seen)
+    kinds = {"OOD": True, "end": False}
+    parts = {
+        name: [s for s in seen if s.generalized == done] for name, done in kinds.items()
+    }
+    known = {name: some for name, some in parts.items() if some}
+    counts = {name: f"{len(some)} " * (len(known) > 1) for name, some in known.items()}
+    return ", ".join(f"{counts[k]}{k} {_range(some)}" for k, some in known.items())
+
+
+def _range(seen: Sequence[Seen]) -> str:
+    steps = sorted(stages.step_of(s) for s in seen)
+    ends = dict.fromkeys(map(grokking.format_steps, (steps[0], steps[-1])))
+    return "-".join(ends)
+
+
+def _name(stage: str, seen: Sequence[Seen]) -> str:
+    """Names a stage by the checkpoints that stand for it."""
+    kinds = {s.generalized for s in seen}
+    if stage != "end" or len(kinds) != 1:
+        return stages.NAMES[stage]
+    return "OOD generalized" if kinds.pop() else "the end"
 
 
 def _draw_band(
@@ -319,7 +365,11 @@ def _draw_band(
         return
     depth = first + np.arange(len(known[0]))
     low, high = np.min(known, axis=0), np.max(known, axis=0)
-    panel.fill_between(depth, low, high, color=color, alpha=0.15, lw=0, zorder=2)
+    # The bands of both styles share a color, and often a place.
+    band: dict[str, Any] = {"color": color, "alpha": 0.15}
+    if style != STYLES[0]:
+        band = {"fc": "none", "ec": color, "alpha": 0.35, "hatch": "/////"}
+    panel.fill_between(depth, low, high, lw=0, zorder=2, **band)
     middle = np.median(known, axis=0)
     panel.plot(depth, middle, color=color, ls=style, lw=width, marker=".", zorder=3)
 
@@ -330,9 +380,14 @@ def _draw_loops(panel: axes.Axes, loops: int, blocks: int, shift: float) -> None
 
 
 def _draw_map(
-    panel: axes.Axes, seen: Sequence[Seen], group: int, loops: int, blocks: int
+    panel: axes.Axes,
+    seen: Sequence[Seen],
+    counted: Sequence[Seen],
+    group: int,
+    loops: int,
+    blocks: int,
 ) -> None:
-    counted = [s for s in seen if s.result.rows[group]]
+    """Draws the medians over the seeds that are counted, of those that were seen."""
     length = max((s.result.recovered.shape[2] for s in seen), default=3)
     names = questions.TOKENS[:length]
     panel.set_xlim(-0.5, loops * blocks - 0.5)
@@ -340,11 +395,12 @@ def _draw_map(
     panel.set_yticks(range(length), names)
     panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     panel.tick_params(length=0, labelbottom=True)
-    panel.set_facecolor("#f0f0f0")
+    if not seen:
+        page.write_in(panel, "no run with this analysis")
+        return
     if not counted:
-        page.write_in(
-            panel, "no such question" if seen else "no run with this analysis"
-        )
+        corner, width, height = (-0.5, -0.5), loops * blocks, length
+        panel.add_patch(patches.Rectangle(corner, width, height, lw=0, **_HATCHED))
         return
     shares = np.median([s.result.recovered[group] for s in counted], axis=0)  # [E, T]
     panel.imshow(shares.T, cmap=_palette(), vmin=0, vmax=1, aspect="auto")

@@ -21,6 +21,7 @@ RESTRICTED, EXCLUDED = "#009e73", "#e69f00"
 
 _TRAIN, _ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
 _DASHED = (0, (4, 2))
+_BEYOND = 1.15  # of the budget: where censored runs stand
 _ROWS = ("accuracy", "loss, nats", "without k, nats", "Gini", "sum of squares")
 
 
@@ -50,14 +51,15 @@ def times_by_value(
 ) -> Figure:
     """Draws updates to phases against a number, a dot per run.
 
-    Censored runs are an open triangle at the budget, with their number; the bar of a
-    value is the median of its runs, and is left out where that is censored.
+    Censored runs are an open triangle beyond the budget, with their number; the bar of
+    a value is the median of its runs, and is left out where that is censored.
 
     Args:
       times: event -> value -> [N], updates; inf where censored.
       budget: updates after which a time is censored.
       title: one line; what is measured, on which task.
-      notes: lines below it; how it was measured.
+      notes: lines below it; how it was measured. A further one says so where a law
+        goes on beyond the budget.
       label: of the number, with its unit.
       is_log: whether its axis is logarithmic.
       laws: event -> power law to be drawn as a line.
@@ -79,16 +81,25 @@ def times_by_value(
     handles += [
         lines.Line2D([], [], marker="_", mew=2, ms=12, **mark, label="median"),
         lines.Line2D(
-            [], [], marker="^", mfc="white", **mark, label="not in budget: runs"
+            [], [], marker="^", mfc="white", **mark, label="not in budget (runs)"
         ),
     ]
     if laws:
         handles.append(
             lines.Line2D([], [], color=page.INK, lw=1.2, ls="--", label="power law")
         )
+    curves = {
+        event: _follow(law, values)
+        for event, law in laws.items()
+        if np.isfinite(law.scale)
+    }
+    if any((y > budget).any() for _, y in curves.values()):
+        notes = (*notes, "The power law is drawn up to the budget.")
     figure, ((panel,),) = page.make(
-        1, 1, title=title, notes=notes, handles=handles, label="", height=2.9
-    )
+        1, 1, title=title, notes=notes, handles=handles, label="", height=2.9,
+        right=0.6,
+    )  # fmt: skip
+    beyond = budget * _BEYOND
     panel.set_yscale("log")
     if is_log:
         panel.set_xscale("log")
@@ -105,25 +116,30 @@ def times_by_value(
             panel.plot(np.full(known.size, at), known, "o", alpha=0.55, mew=0, **style)
             late = found.size - known.size
             if late:
-                panel.plot([at] * late, [budget] * late, "^", mfc="white", **style)
+                panel.plot([at] * late, [beyond] * late, "^", mfc="white", **style)
+                side = -1 if offset < 0 else 1  # away from the other event's
                 panel.annotate(
-                    str(late), (at, budget), xytext=(6, 0), textcoords="offset points",
-                    fontsize=page.SMALL, color=color_of(event), va="center",
+                    str(late), (at, beyond), xytext=(6 * side, 0), va="center",
+                    textcoords="offset points", ha="right" if side < 0 else "left",
+                    fontsize=page.SMALL, color=color_of(event),
                 )  # fmt: skip
             if np.isfinite(np.median(found)):
                 panel.plot([at], [np.median(found)], "_", **style | {"ms": 15}, mew=2)
-        law = laws.get(event)
-        if law is not None and np.isfinite(law.scale):
-            x = np.geomspace(values[0], values[-1], 50)
-            y = law.scale * x**-law.exponent
+        if event in curves:
+            x, y = curves[event]
             shown = y <= budget
             panel.plot(x[shown], y[shown], "--", lw=1.2, color=color_of(event))
+    panel.set_ylim(top=budget * _BEYOND**2)
+    panel.axhspan(budget, budget * _BEYOND**2, color=page.ASIDE, lw=0, zorder=0)
     panel.axhline(budget, color=page.RULE, lw=0.8, zorder=0)
+    page.name_level(panel, budget, f"budget\n{grokking.format_steps(budget)}")
     panel.set_xlim(beside(values[0], -0.06), beside(values[-1], 0.06))
     panel.xaxis.set_major_locator(ticker.FixedLocator(values))
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     panel.xaxis.set_minor_locator(ticker.NullLocator())
-    panel.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    steps = ticker.LogLocator(subs=(1, 2, 5)).tick_values(panel.get_ylim()[0], budget)
+    inside = [step for step in steps if step <= budget]
+    panel.yaxis.set_major_locator(ticker.FixedLocator(inside))
     panel.yaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     panel.yaxis.set_minor_formatter(ticker.NullFormatter())
     panel.grid(True, color="#ececec", lw=0.6)
@@ -162,8 +178,8 @@ def progress(
         )
     ]
     handles += [
-        lines.Line2D([], [], lw=1.4, color=page.INK, label="embedding"),
-        lines.Line2D([], [], lw=1.4, color=page.INK, ls=_DASHED, label="logits"),
+        lines.Line2D([], [], lw=1.4, color=page.INK, label="Gini: embedding"),
+        lines.Line2D([], [], lw=1.4, color=page.INK, ls=_DASHED, label="Gini: logits"),
     ]
     figure, panels = page.make(
         len(_ROWS),
@@ -186,6 +202,12 @@ def progress(
         for panel in row:
             panel.set_ylim(limits[:, 0].min(), limits[:, 1].max())
     return figure
+
+
+def _follow(law: PowerLaw, values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns values from the first to the last, and the updates that a law expects."""
+    x = np.geomspace(values[0], values[-1], 200)
+    return x, law.scale * x**-law.exponent
 
 
 def _draw_column(
@@ -234,13 +256,8 @@ def _draw_column(
 
 def _name_keys(panel: axes.Axes, keys: np.ndarray) -> None:
     """Lists the key frequencies; their lines lie too close to be named one by one."""
+    each = ", a line each" if keys.size > 1 else ""
     panel.text(
-        0.98,
-        0.9,
-        f"k = {', '.join(map(str, keys))}",
-        transform=panel.transAxes,
-        fontsize=page.SMALL,
-        color=page.FAINT,
-        ha="right",
-        va="top",
-    )
+        1, 1.03, f"k = {', '.join(map(str, keys))}{each}", transform=panel.transAxes,
+        fontsize=page.SMALL, color=page.FAINT, ha="right", va="bottom",
+    )  # fmt: skip

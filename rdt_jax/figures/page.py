@@ -1,12 +1,13 @@
-"""The page a figure is drawn on: header, notes, legend, a grid of panels, colors.
+"""The page a figure is drawn on: header, notes, legend, panels, and styles of lines.
 
 Everything is laid out in inches, so that text keeps its size however many panels there
 are. Only matplotlib's object-oriented interface is used: no global state is touched.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib import axes, colors, ticker
 from matplotlib.figure import Figure
@@ -16,10 +17,52 @@ from rdt_jax.analysis import grokking
 WIDTH = 8.2  # inches; a README shows about 110 pixels for each
 TEXT, SMALL = 9.0, 8.0  # points
 INK, FAINT, RULE = "#222222", "#606060", "#d4d4d4"
+ASIDE = "#f4f4f4"  # what a part of a panel off its scale is drawn on
+# Of groups, by their place. Colors are apart for every common color vision; in gray
+# some are alike, and the dash or the mark tells.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+# In units of the line's width.
+DASHES = ("-", (0, (4, 1)), (0, (4, 1, 1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 STEP_LABEL = "step (optimizer updates), log scale; step 0 is not shown"
 
 _LEFT, _BOTTOM = 0.62, 0.47  # inches
 _LINE = 0.17
+_ONE_LOOP = "#707070", (0, (1, 0.8))
+
+
+class Style(NamedTuple):
+    """How the lines of a group are drawn, so that gray tells them apart as well.
+
+    Attributes:
+      color: of lines and marks.
+      dash: a line style of matplotlib.
+      mark: a marker of matplotlib.
+    """
+
+    color: str
+    dash: Any
+    mark: str
+
+
+def style_of(index: int) -> Style:
+    """Returns the style of the group with an index."""
+    return Style(
+        COLORS[index % len(COLORS)],
+        DASHES[index % len(DASHES)],
+        MARKS[index % len(MARKS)],
+    )
+
+
+def loop_styles(depths: Sequence[int]) -> dict[int, Style]:
+    """Returns a style per loop count: one loop is gray; deeper is darker."""
+    looped = [depth for depth in depths if depth > 1]
+    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.28, 0.95, len(looped)))
+    styles = {1: Style(*_ONE_LOOP, MARKS[0])}
+    for index, (depth, shade) in enumerate(zip(looped, shades, strict=True)):
+        _, dash, mark = style_of(index)
+        styles[depth] = Style(colors.to_hex(shade), dash, mark)
+    return styles
 
 
 def make(
@@ -34,6 +77,7 @@ def make(
     gap: float = 0.14,
     right: float = 0.35,
     titled: bool = False,
+    above: float = 0.0,
 ) -> tuple[Figure, list[list[axes.Axes]]]:
     """Makes a figure with a header and empty panels.
 
@@ -48,13 +92,14 @@ def make(
       gap: between panels, in inches.
       right: margin for what stands to the right of the panels, in inches.
       titled: whether each panel has a title, and not only those of the first row.
+      above: further room over the first row of panels, in inches.
 
     Returns:
       The figure and its panels by row; only the outer ones carry tick labels.
     """
     between = gap + 0.2 * titled
     head = 0.36 + _LINE * len(notes)  # where the legend begins
-    total = head + 0.58 + num_rows * height + (num_rows - 1) * between + _BOTTOM
+    total = head + 0.58 + above + num_rows * height + (num_rows - 1) * between + _BOTTOM
     width = (WIDTH - _LEFT - right - (num_columns - 1) * gap) / num_columns
     figure = Figure(figsize=(WIDTH, total))
 
@@ -130,6 +175,17 @@ def label_row(panel: axes.Axes, text: str) -> None:
 def draw_level(panel: axes.Axes, level: float, label: str) -> None:
     """Draws a dashed line, its name to the right of the panel (empty: none)."""
     panel.axhline(level, color=FAINT, lw=0.9, ls=(0, (4, 3)), zorder=2)
+    name_level(panel, level, label)
+
+
+def draw_chance(panel: axes.Axes, level: float, label: str) -> None:
+    """Draws a light line behind all others, on which a run that fails lies."""
+    panel.axhline(level, color=RULE, lw=1.6, zorder=1)
+    name_level(panel, level, label)
+
+
+def name_level(panel: axes.Axes, level: float, label: str) -> None:
+    """Writes a name to the right of the panel, at a level."""
     panel.annotate(
         label,
         (1, level),

@@ -20,6 +20,11 @@ from rdt_jax.training import phases
 
 EVENT = "ood_generalized"
 
+_NO_INTERVAL = (
+    "Where the share is 1 or 0 no interval is known, which does not make it certain: "
+    "see the numbers of runs."
+)
+
 
 def stages(
     members: Mapping[int, Sequence[Run]],
@@ -43,13 +48,12 @@ def stages(
     """
     if not members.get(shown):
         raise ValueError(f"There is no run of R = {shown} whose stages can be drawn.")
-    colors = drawing.depth_colors(list(members))
+    styles = page.loop_styles(list(members))
     every = [run for group in members.values() for run in group]
     handles: list[Any] = [
-        lines.Line2D(
-            [], [], color=colors[depth], lw=2.2, ls=_style(depth), label=f"R = {depth}"
-        )
+        lines.Line2D([], [], color=color, lw=2.2, ls=dash, label=f"R = {depth}")
         for depth in members
+        for color, dash, _ in (styles[depth],)
     ]
     for split, name in drawing.SPLIT_NAMES.items():
         color = drawing.SPLIT_COLORS[split]
@@ -64,11 +68,10 @@ def stages(
         title=f"Stages by loop depth R: {drawing.task_name(every)}",
         notes=(
             "Left, middle: OOD accuracy at the training loop count. Right: "
-            f"R = {shown}, log scale; dashed: train, ID, OOD completed. Bold: the seed",
-            "of the median rank by updates to OOD; thin: the other seeds.",
-            "Completed: median of the last "
-            f"{phases.SMOOTHING} evaluations at or above "
-            f"{drawing.thresholds(every, list(grokking.watched_events(every)))}.",
+            f"R = {shown}, log scale; upright lines: train, ID, OOD completed.",
+            "Bold: the seed of the median rank by updates to OOD; thin: the other "
+            "seeds.",
+            drawing.phases_note(every, grokking.watched_events(every)),
         ),
         handles=handles,
         label="",
@@ -81,8 +84,8 @@ def stages(
         panel.grid(True, color="#ececec", lw=0.6)
         panel.set_axisbelow(True)
     by_step = lambda run: np.array([row["step"] for row in run.metrics], float)
-    _draw_depths(left, members, colors, by_step)
-    _draw_depths(middle, members, colors, lambda run: spent[run.run_id])
+    _draw_depths(left, members, styles, by_step)
+    _draw_depths(middle, members, styles, lambda run: spent[run.run_id])
     left.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
     left.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     middle.xaxis.set_major_locator(ticker.MaxNLocator(4))
@@ -98,12 +101,8 @@ def stages(
     left.set_ylabel("accuracy", fontsize=page.TEXT)
     for panel, text in ((left, "OOD"), (middle, "OOD"), (right, "train, ID, OOD")):
         panel.set_title(text, fontsize=page.TEXT)
-        panel.axhline(chance, color=page.FAINT, lw=0.9, ls=(0, (1, 2)), zorder=2)
+        page.draw_chance(panel, chance, "chance" if panel is right else "")
     page.draw_level(right, runs.shared_value(every, f"phases.{EVENT}"), "OOD\nlevel")
-    right.annotate(
-        "chance", (1, chance), xycoords=("axes fraction", "data"), xytext=(5, 0),
-        textcoords="offset points", fontsize=page.SMALL, color=page.FAINT, va="center",
-    )  # fmt: skip
     return figure
 
 
@@ -116,34 +115,39 @@ def arrivals(
       curves: training loop count -> its survival curve.
       budget: updates up to which a curve is drawn.
       title: one line; of which task.
-      notes: lines below it; how it was measured.
+      notes: lines below it; how it was measured. A further one says where there is no
+        interval.
 
     Raises:
       ValueError: if there is no curve.
     """
     if not curves:
         raise ValueError("At least one survival curve is drawn, got none.")
-    colors = drawing.depth_colors(list(curves))
+    styles = page.loop_styles(list(curves))
     handles: list[Any] = [
-        lines.Line2D([], [], color=colors[depth], lw=2.2, label=f"R = {depth}")
-        for depth in curves
-    ]
+        lines.Line2D(
+            [], [], color=color, lw=2.2, ls=dash,
+            label=f"R = {depth}: {curve.waiting[0] - curve.censored.size} of "
+            f"{curve.waiting[0]} arrived",
+        )
+        for depth, curve in curves.items()
+        for color, dash, _ in (styles[depth],)
+    ]  # fmt: skip
     tick: dict[str, Any] = {"ls": "", "marker": "|", "color": page.INK, "ms": 8}
     handles.append(lines.Line2D([], [], mew=1.5, **tick, label="censored"))
     figure, ((panel,),) = page.make(
-        1, 1, title=title, notes=notes, handles=handles, label="optimizer updates",
-        height=2.2,
+        1, 1, title=title, notes=(*notes, _NO_INTERVAL), handles=handles,
+        label="optimizer updates", height=2.2,
     )  # fmt: skip
     for index, (depth, curve) in enumerate(curves.items()):
-        color = colors[depth]
+        color, dash, _ = styles[depth]
         # Curves lie on each other until a run arrives: the later, the narrower.
         width = 2.0 + 1.6 * (len(curves) - 1 - index)
         ends = np.append(curve.steps[1:], max(budget, curve.steps[-1]))
         steps = np.stack([curve.steps, ends], axis=1).ravel()
         flat = lambda values: np.repeat(values, 2)
-        panel.plot(
-            steps, flat(curve.share), color=color, lw=width, solid_capstyle="butt"
-        )
+        line: dict[str, Any] = {"color": color, "lw": width, "ls": dash}
+        panel.plot(steps, flat(curve.share), solid_capstyle="butt", **line)
         panel.fill_between(
             steps, flat(curve.low), flat(curve.high), color=color, alpha=0.13, lw=0
         )
@@ -163,7 +167,7 @@ def arrivals(
 def _draw_depths(
     panel: axes.Axes,
     members: Mapping[int, Sequence[Run]],
-    colors: Mapping[int, str],
+    styles: Mapping[int, page.Style],
     across: Callable[[Run], np.ndarray],
 ) -> None:
     """OOD accuracy over `across`, [E] of each run."""
@@ -176,17 +180,13 @@ def _draw_depths(
             width, alpha, size = (2.0, 1.0, 6.0) if bold else (0.9, 0.5, 3.5)
             values = runs.accuracy(run, "ood").values
             x = across(run)
-            style: dict[str, Any] = {"color": colors[depth], "zorder": 3 + bold}
-            panel.plot(x, values, lw=width, alpha=alpha, ls=_style(depth), **style)
+            color, dash, _ = styles[depth]
+            style: dict[str, Any] = {"color": color, "zorder": 3 + bold}
+            panel.plot(x, values, lw=width, alpha=alpha, ls=dash, **style)
             done = grokking.grok_times(run).phases[EVENT].completed
             if done is not None:
                 at = [row["step"] for row in run.metrics].index(done)
                 panel.plot(x[at], values[at], "o", ms=size, mec="white", **style)
-
-
-def _style(depth: int) -> Any:
-    """One loop is gray, as train accuracy is beside it, and so dashed."""
-    return (0, (2, 1)) if depth == 1 else "-"
 
 
 def _draw_splits(panel: axes.Axes, group: Sequence[Run]) -> None:
@@ -207,4 +207,4 @@ def _draw_splits(panel: axes.Axes, group: Sequence[Run]) -> None:
                     zorder=3 + bold,
                 )  # fmt: skip
             if bold and times.completed is not None:
-                panel.axvline(times.completed, color=color, lw=1.2, ls=(0, (4, 3)))
+                panel.axvline(times.completed, color=color, lw=1.0)

@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
 
+from experiments.packing import compare
+from rdt_jax import config as configs
+from rdt_jax.analysis import statistics
 from rdt_jax.figures import comparison
+from tests import fake_runs
 
 INF = np.inf
 SOLO = np.array([100.0, 140, 140, 200, 300])
@@ -59,26 +63,55 @@ def test_a_dot_per_pair_and_equal_times_on_the_diagonal():
     assert legend(figure) == ["solo", "packed", "a pair"]
 
 
-def test_censored_runs_stay_below_one_and_reach_the_budget():
+def beyond(figure, budget):
+    """Strips of each panel that lie beyond the budget, (across, up)."""
+    found = []
+    for panel in figure.axes:
+        boxes = [patch.get_extents().transformed(panel.transData.inverted())
+                 for patch in panel.patches]  # fmt: skip
+        found.append((
+            sum(np.isclose(box.x0, budget) for box in boxes),
+            sum(np.isclose(box.y0, budget) for box in boxes),
+        ))  # fmt: skip
+    return found
+
+
+def test_censored_runs_stay_below_one_and_lie_beyond_the_budget():
     figure = draw([100, 200, INF, INF], [120, INF, 300, INF])
     low, high = figure.axes[0].get_xlim()
     assert low < 100 < 900 < high < 1000
+    assert beyond(figure, 900) == [(1, 0), (1, 1)]
+    assert max(figure.axes[0].get_xticks()) <= 900
     for times, shares in curves(figure):
         # Constant where the axis ends, at the share that has arrived.
         assert shares[times <= high].max() == pytest.approx(0.5)
         assert times.max() > high
     assert dots(figure, "o") == [(100, 120)]
-    assert dots(figure, ">") == [(200, 900), (900, 300), (900, 900)]
-    assert legend(figure)[-1] == "not within the budget"
+    # Each points to where the time lies that is not known.
+    ((known, late),) = dots(figure, "^")
+    assert known == 200 and 900 < late < high
+    assert dots(figure, ">") == [(late, 300)]
+    assert dots(figure, "D") == [(late, late)]
+    assert legend(figure)[3:] == [
+        "solo not in budget", "packed not in budget", "neither in budget",
+    ]  # fmt: skip
+
+
+def test_an_arrival_at_the_budget_is_not_covered_by_a_censored_run():
+    figure = draw([100, 200, 900], [120, INF, 900])
+    assert dots(figure, "o") == [(100, 120), (900, 900)]
+    assert dots(figure, "^")[0][1] > 900
+    assert legend(figure)[3:] == ["packed not in budget"]
 
 
 def test_without_censoring_the_budget_is_not_shown():
     assert draw(budget=9e6).axes[1].get_xlim()[1] < 400
+    assert beyond(draw(budget=9e6), 9e6) == [(0, 0), (0, 0)]
 
 
 def test_nobody_arrives_or_all_at_once():
     figure = draw([INF, INF], [INF, INF], budget=500)
-    assert dots(figure, ">") == [(500, 500)] * 2
+    assert len(dots(figure, "D")) == 2
     low, high = draw([50, 50], [50, 50]).axes[0].get_xlim()
     assert low < 50 < high
 
@@ -120,9 +153,10 @@ def test_only_two_groups_of_one_size_are_drawn(times, sizes):
 
 
 def test_a_row_of_dots_for_each_group_and_a_bar_at_a_known_median():
-    times = {"one": np.array([100.0, 300, 500]), "other": np.array([200.0, INF, INF])}
+    times = {"one": np.array([100.0, 300, 500]), "other": np.array([900.0, INF, INF])}
     options = {"budget": 900, "title": "t", "notes": ("n",), "event": "ID"}
-    (panel,) = comparison.times_by_group(times, **options).axes
+    figure = comparison.times_by_group(times, **options)
+    (panel,) = figure.axes
     points = {
         marker: sorted(
             (float(x), float(y))
@@ -132,10 +166,35 @@ def test_a_row_of_dots_for_each_group_and_a_bar_at_a_known_median():
         )
         for marker in ("o", ">", "|")
     }
-    assert points["o"] == [(100, 0), (200, 1), (300, 0), (500, 0)]
-    assert points[">"] == [(900, 1), (900, 1)]
-    assert [(text.get_text(), text.xy) for text in panel.texts] == [("2", (900, 1))]
+    assert points["o"] == [(100, 0), (300, 0), (500, 0), (900, 1)]
+    ((at, row), _) = points[">"]
+    assert 900 < at < panel.get_xlim()[1] and row == 1
+    assert max(panel.get_xticks()) <= 900
+    assert beyond(figure, 900) == [(1, 0)]
+    assert [(text.get_text(), text.xy) for text in panel.texts] == [
+        ("n = 3", (1, 0)), ("2", (at, 1)), ("n = 3", (1, 1)),
+    ]  # fmt: skip
+    assert legend(figure)[-1] == "median (no bar: not within budget)"
+    known = comparison.times_by_group({"one": times["one"]}, **options)
+    assert legend(known)[-1] == "median"
     assert points["|"] == [(300, 0)]  # The other's median lies beyond the budget.
     assert panel.get_ylim() == (1.5, -0.5)  # The first group stands above.
     with pytest.raises(ValueError, match="At least one group of times is drawn, got"):
         comparison.times_by_group({}, **options)
+
+
+def test_the_comparison_of_packs_names_its_task_as_other_figures_do(root):
+    base = configs.load(f"{root}/configs/modular.py:cpu")
+    one = fake_runs.make(jumps={"train": 20, "id": 40}, base=base)
+    test = statistics.Comparison(0.5, 1.0)
+    shift = statistics.VisibleShift(np.inf, 0.0)
+    report = compare.Report(
+        event="id_generalized",
+        runs={"solo": [one], "packed": [one]},
+        times={"solo": np.array([60.0]), "packed": np.array([60.0])},
+        tests=dict.fromkeys(compare.TESTS, test),
+        visible=dict.fromkeys(compare.TESTS, shift),
+        left_out=0,
+    )
+    title = compare.draw(report).texts[0].get_text()
+    assert title.startswith("Runs trained alone and in packs: modular (add, p = ")

@@ -4,17 +4,25 @@ from matplotlib import colors
 
 from rdt_jax.analysis import curriculum
 from rdt_jax.analysis.compute import Budget, Curve
-from rdt_jax.figures import depth
+from rdt_jax.figures import depth, page
 from tests import fake_depth
 
 WORDS = {"title": "Accuracy: knowledge depth", "notes": ("One seed.",)}
 
 
-def panel(learned=3, trained=5):
+def panel(learned=3, trained=5, stage=None):
     found = fake_depth.measured(
         lambda k, r: float(k <= 3 and r >= k), lambda k, r: float(10 * k + r)
     )
-    return depth.Panel("R = 5", found, trained, learned)
+    return depth.Panel("R = 5", found, trained, learned, stage)
+
+
+def texts(thing):
+    return [text.get_text() for text in thing.texts]
+
+
+def legend(figure):
+    return texts(figure.legends[0])
 
 
 def test_a_heat_map_has_hops_across_and_loops_up():
@@ -24,8 +32,12 @@ def test_a_heat_map_has_hops_across_and_loops_up():
     np.testing.assert_array_equal(shown, panel().found.accuracy.T)
     assert axes.images[0].origin == "lower"
     assert axes.get_xlim() == (1.5, 9.5) and axes.get_ylim() == (0.5, 24.5)
-    training, learned = axes.lines
+    training, ground, learned = axes.lines
     assert training.get_ydata()[0] == 5 and learned.get_xdata()[0] == 3
+    # What is under a dark line on dark cells is light, and wider.
+    assert ground.get_xdata()[0] == 3 and colors.same_color(ground.get_color(), "w")
+    assert ground.get_linewidth() > learned.get_linewidth()
+    assert ground.get_linestyle() == "-" and learned.get_linestyle() == ":"
     assert axes.images[0].norm.vmin == 0 and axes.images[0].norm.vmax == 1
 
 
@@ -46,9 +58,50 @@ def test_steps_rise_when_hops_are_learned_and_go_on_to_the_end_of_the_run():
     figure = depth.updates_to_hops({"R = 2": [curriculum.progress(run)]}, **WORDS)
     steps, _, end = figure.axes[0].lines
     assert steps.get_drawstyle() == "steps-post"
-    assert list(steps.get_xdata()) == [0, 500, 900, fake_depth.BUDGET]
-    assert list(steps.get_ydata()) == [1, 2, 3, 3]
+    # Nobody knows whether one hop was learned before two were.
+    assert list(steps.get_xdata()) == [500, 900, fake_depth.BUDGET]
+    assert list(steps.get_ydata()) == [2, 3, 3]
     assert (end.get_xdata()[0], end.get_ydata()[0]) == (fake_depth.BUDGET, 3)
+
+
+def heights(figure):
+    return [
+        line.get_ydata()[-1]
+        for line in figure.axes[0].lines
+        if line.get_drawstyle() == "steps-post"
+    ]
+
+
+def test_groups_that_learn_alike_are_drawn_beside_each_other():
+    alike = [
+        curriculum.progress(fake_depth.make(passed={2: 500, 3: 900}, loops=loops))
+        for loops in (2, 5, 8)
+    ]
+    groups = {f"R = {count}": [run] for count, run in enumerate(alike)}
+    figure = depth.updates_to_hops(groups, **WORDS)
+    first, second, third = heights(figure)
+    assert first - second == second - third == pytest.approx(0.1)
+    assert second == 3
+    assert any("moved up or down" in text for text in texts(figure))
+    alone = depth.updates_to_hops({"R = 2": alike[:1]}, **WORDS)
+    assert heights(alone) == [3]
+    assert not any("moved" in text for text in texts(alone))
+    many = heights(
+        depth.updates_to_hops(dict.fromkeys("abcdefghi", alike[:1]), **WORDS)
+    )
+    assert len(set(many)) == 9 and max(many) - min(many) < 0.6
+
+
+def test_a_run_that_passed_no_stage_stands_at_none():
+    members = [
+        curriculum.progress(fake_depth.make(passed=passed, loops=2, seed=seed))
+        for seed, passed in enumerate([{2: 500, 3: 900}, {}])
+    ]
+    figure = depth.updates_to_hops({"R = 2": members}, **WORDS)
+    assert heights(figure) == [3, 1]
+    figure.draw_without_rendering()
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert "none" in labels and "1" not in labels and "3" in labels
 
 
 def test_lines_by_loop_are_bold_where_hops_were_learned():
@@ -60,13 +113,53 @@ def test_lines_by_loop_are_bold_where_hops_were_learned():
     dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
     assert [line.get_xdata()[0] for line in dashed] == [2.0]
     assert colors.same_color(dashed[0].get_color(), curves[0].get_color())
+    assert any(
+        text.startswith("First hit: the first loop at which a row is right, mean")
+        for text in texts(figure)
+    )
+    assert not any("trained" in text for text in texts(figure))
+
+
+def test_hops_that_were_not_trained_are_dotted():
+    figure = depth.by_loop(
+        [panel(learned=3, stage=4)],
+        levels=[2, 4, 5],
+        quantity="mean_margin",
+        **WORDS,
+    )
+    curves = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 24]
+    assert [line.is_dashed() for line in curves] == [False, False, True]
+    widths = [line.get_linewidth() for line in curves]
+    assert widths[0] > max(widths[1:])
+    assert any("Dotted: hops that were not trained." in text for text in texts(figure))
+
+
+def test_the_axis_of_loops_shows_the_first_ones_within_the_frame():
+    figure = depth.by_loop([panel()], levels=[2], quantity="mean_margin", **WORDS)
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    assert low < 1 and high > 24
+    assert list(axes.get_xticks()) == [1, 2, 5, 10, 15, 20]
 
 
 def test_ratios_have_a_dot_per_run_and_a_line_of_medians():
     figure = depth.ratios({"R = 5": {2: [1.0, 1.0, 2.5], 4: [1.25]}}, **WORDS)
+    assert legend(figure) == ["R = 5 (n = 1 to 3)"]
+    assert figure.axes[0].get_ylim()[1] > 2.5
     medians, *dots = figure.axes[0].lines[1:]
     assert list(medians.get_ydata()) == [1.0, 1.25]
     assert [list(line.get_ydata()) for line in dots] == [[1.0, 1.0, 2.5], [1.25]]
+
+
+def test_ratios_of_equal_groups_are_seen_and_are_1():
+    groups = {"R = 2": {2: [1.0, 1.0]}, "R = 5": {2: [1.0, 1.0]}}
+    figure = depth.ratios(groups, **WORDS)
+    (axes,) = figure.axes
+    dots = [line for line in axes.lines[1:] if len(line.get_xdata()) == 2]
+    one, other = (line.get_xdata()[0] for line in dots)
+    assert abs(one - other) == pytest.approx(0.1) and (one + other) / 2 == 2
+    assert legend(figure) == ["R = 2 (n = 2)", "R = 5 (n = 2)"]
+    assert axes.get_ylim() == (0.75, 1.5)
 
 
 def test_curves_by_cost_and_who_is_best():
@@ -78,7 +171,13 @@ def test_curves_by_cost_and_who_is_best():
     drawn = figure.axes[0].lines
     assert list(drawn[1].get_ydata()) == [0.1, 0.7]
     assert [line.get_xdata()[0] for line in drawn[2:]] == [1e9, 2e9]
-    assert [line.get_color() for line in drawn[2:]] == list(depth.COLORS[:2])
+    assert [line.get_color() for line in drawn[2:]] == list(page.COLORS[:2])
+    # The marks that the legend shows.
+    handles = figure.legends[0].legend_handles
+    for curve, handle in zip(drawn, handles, strict=False):
+        assert curve.get_marker() == handle.get_marker() != "None"
+        assert curve.get_linestyle() == handle.get_linestyle()
+    assert drawn[0].get_linestyle() != drawn[1].get_linestyle()
 
 
 @pytest.mark.parametrize(

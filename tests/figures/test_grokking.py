@@ -4,6 +4,7 @@ from matplotlib import colors
 
 from rdt_jax import config as configs
 from rdt_jax.figures import grokking as drawing
+from rdt_jax.figures import page
 from tests import fake_runs
 
 OOD = "ood_generalized"
@@ -100,6 +101,30 @@ def test_accuracy_draws_the_median_seed_bold_with_its_phases():
     assert {JUMP[2] + fake_runs.DELAY, JUMP[2] + 20 + fake_runs.DELAY} <= ticks
 
 
+def test_the_legend_explains_bars_and_ticks_where_there_are_several_seeds(sweep):
+    several = drawing.accuracy(sweep)
+    assert texts(several.legends[0])[-1] == "completed, other seeds"
+    assert any(
+        "Bold, bars: the seed of the median rank by updates to OOD; thin, ticks: the "
+        "other seeds." in text
+        for text in texts(several)
+    )
+    alone = drawing.accuracy([run(2)])
+    assert "completed, other seeds" not in texts(alone.legends[0])
+    header = " ".join(texts(alone))
+    assert "One seed." in header and "Bold" not in header
+    # There are no bars.
+    assert any("Bold: the seed" in text for text in texts(drawing.ood_by_depth(sweep)))
+
+
+def test_the_longest_legend_stays_on_the_page(sweep):
+    broken = run(4, 0.3, seed=3, until=100, state="failed", reason="nan")
+    figure = drawing.accuracy([*sweep, broken])
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x1 < figure.bbox.x1
+
+
 def test_accuracy_marks_an_onset_that_did_not_complete():
     half = fake_runs.make(
         jumps={"train": 0, "id": 30, "ood": 100}, top={"ood": 0.3}, until=170
@@ -139,9 +164,23 @@ def test_ood_has_one_color_per_depth_in_every_panel(sweep):
             assert arrived == [loops > 1] * 3
 
 
+def test_depths_of_one_gray_have_dashes_of_their_own(sweep):
+    figure = drawing.ood_by_depth(sweep)
+    styles = page.loop_styles([1, 2, 4])
+    drawn = {}
+    for depth in (1, 2, 4):
+        curves = lines_of(figure.axes[0], styles[depth].color)
+        (drawn[depth],) = {str(line._unscaled_dash_pattern) for line in curves}
+    assert len(set(drawn.values())) == 3
+    handles = figure.legends[0].legend_handles[:3]
+    assert [str(each._unscaled_dash_pattern) for each in handles] == [*drawn.values()]
+
+
 def test_ood_names_the_threshold_and_chance(sweep):
     levels = lambda panel: sorted(
-        line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == "--"
+        line.get_ydata()[0]
+        for line in panel.lines
+        if len(line.get_xdata()) == 2 and line.get_xdata()[1] == 1
     )
     figure = drawing.ood_by_depth(sweep, chance=0.04)
     assert levels(figure.axes[0]) == [0.04, 0.5]

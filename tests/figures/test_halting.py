@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from experiments.halting import study
 from rdt_jax.analysis import halting as analysis
+from rdt_jax.analysis import stored
 from rdt_jax.figures import halting
 from tests import fake_depth
 
@@ -13,15 +15,21 @@ def test_loops_stand_above_accuracy():
         {"kl": lambda k: 2, "kl_entropy": lambda k: k}, lambda k, r: float(r >= k)
     )
     shown = [analysis.published(found, rule) for rule in ("kl", "kl_entropy")]
-    panels = [halting.Panel("R = 5", found, shown, learned) for learned in (4, None)]
+    panels = [
+        halting.Panel("R = 5", found, shown, learned, stage)
+        for learned, stage in ((4, 5), (None, 2))
+    ]
     figure = halting.by_hops(panels, **WORDS)
     loops, other, accuracy, _ = figure.axes
     assert [list(line.get_ydata())[:2] for line in loops.lines[:2]] == [[2, 2], [2, 3]]
     assert list(accuracy.lines[1].get_ydata()) == [1.0] * 8
-    assert loops.lines[2].get_xdata()[0] == 4
-    assert len(other.lines) == 2
+    assert [line.get_xdata()[0] for line in loops.lines[2:]] == [4, 5]
+    assert [line.get_xdata()[0] for line in accuracy.lines[2:]] == [4, 5]
+    assert [line.get_xdata()[0] for line in other.lines[2:]] == [2]
+    learned, trained = (line.get_linestyle() for line in loops.lines[2:])
+    assert learned != trained
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["KL", "KL and entropy", "hops learned"]
+    assert labels == ["KL", "KL and entropy", "hops learned", "hops trained"]
 
 
 def test_the_front_goes_through_its_settings():
@@ -38,6 +46,51 @@ def test_the_front_goes_through_its_settings():
     assert list(fixed.get_ydata()) == [0.2, 0.8]
     assert list(kl.get_xdata()) == [2e6]
     assert figure.axes[0].get_xscale() == "log"
+
+
+def test_accuracies_near_1_have_room_and_rules_are_explained():
+    cloud = halting.Cloud(
+        "R = 5",
+        rule=np.array(["fixed", "state", "confidence"]),
+        flops=np.array([1e6, 2e6, 3e6]),
+        accuracy=np.array([0.0, 0.9, 1.0]),
+        front=np.array([0, 1, 2]),
+    )
+    figure = halting.pareto([cloud], **WORDS)
+    figure.draw_without_rendering()
+    (panel,) = figure.axes
+    place = lambda value: panel.transData.transform((1e6, value))[1]
+    low, high = (panel.transAxes.transform((0, at))[1] for at in (0, 1))
+    assert low < place(0) < place(0.9) < place(1) < high
+    assert 0.25 < (place(1) - place(0.9)) / (high - low) < 0.5
+    labels = [label.get_text() for label in panel.get_yticklabels()]
+    assert labels == ["0", "0.5", "0.8", "0.9", "0.95", "0.99", "1"]
+    notes = " ".join(text.get_text() for text in figure.texts)
+    assert "by state once the state at its answers hardly moves" in notes
+    assert "by confidence once one answer is probable" in notes
+    assert "KL" not in notes
+
+
+def test_the_study_says_what_was_trained_and_whose_run_is_drawn(monkeypatch):
+    """Each run ends within the stage after the last one that it passed."""
+    members = [
+        fake_depth.make(passed=dict.fromkeys(range(2, most + 1), 500), loops=5, seed=s)
+        for s, most in enumerate((2, 3, 4))
+    ]
+    found = fake_depth.stopped(
+        {"kl": lambda k: 2, "kl_entropy": lambda k: k}, lambda k, r: float(r >= k)
+    )
+    monkeypatch.setattr(stored, "load", lambda run, what, name: found)
+    made = study.figures(members)
+    loops = made["by_hops"].axes[0]
+    assert [line.get_xdata()[0] for line in loops.lines[3:]] == [3, 4]
+    for figure in made.values():
+        notes = " ".join(text.get_text() for text in figure.texts)
+        assert "the median run of 3 seeds by hops learned." in notes
+    notes = " ".join(t.get_text() for t in study.figures(members[:2])["pareto"].texts)
+    assert "2 seeds by hops learned, of the middle two the higher." in notes
+    alone = study.figures(members[:1])["by_hops"]
+    assert "One seed." in [text.get_text() for text in alone.texts]
 
 
 @pytest.mark.parametrize("draw", [halting.by_hops, halting.pareto])

@@ -37,11 +37,16 @@ def dots(figure, marker):
 
 
 @pytest.mark.parametrize("is_log", [True, False])
-def test_every_run_is_a_dot_or_a_triangle_at_the_budget(is_log):
+def test_every_run_is_a_dot_or_a_triangle_beyond_the_budget(is_log):
     figure = draw(is_log=is_log)
+    (panel,) = figure.axes
     assert dots(figure, "o") == [40, 40, 50, 60, 300, 500, 800]
-    assert dots(figure, "^") == [900, 900]
-    assert sum(int(text.get_text()) for text in figure.axes[0].texts) == 2
+    late, same = dots(figure, "^")
+    assert 900 < late == same < panel.get_ylim()[1]
+    (count, budget) = (text for text in panel.texts)
+    assert (count.get_text(), count.xy[1]) == ("2", late)
+    assert (budget.get_text(), budget.xy[1]) == ("budget\n900", 900)
+    assert max(panel.get_yticks()) <= 900
     # A median that is censored has no bar.
     assert dots(figure, "_") == [45, 50, 400]
     assert figure.axes[0].get_xscale() == ("log" if is_log else "linear")
@@ -59,6 +64,18 @@ def test_a_law_is_a_line_through_its_scale():
     unknown = LAW._replace(scale=np.nan)
     drawn = draw(laws={"id_generalized": unknown}).axes[0].lines
     assert not [line for line in drawn if line.get_linestyle() == "--"]
+
+
+def test_a_law_ends_at_the_budget_and_the_figure_says_so():
+    note = "The power law is drawn up to the budget."
+    notes = lambda figure: [text.get_text() for text in figure.texts]
+    assert note not in notes(draw(laws={"id_generalized": LAW}))
+    figure = draw(laws={"id_generalized": LAW._replace(scale=600.0)})
+    (line,) = [each for each in figure.axes[0].lines if each.get_linestyle() == "--"]
+    x, y = line.get_data()
+    assert y[0] == pytest.approx(900, rel=0.01) and y.max() <= 900
+    assert x[-1] == pytest.approx(1.0)
+    assert note in notes(figure)
 
 
 def test_there_must_be_a_time():
@@ -117,7 +134,12 @@ def test_all_rows_are_those_after_the_last_loop():
         np.testing.assert_array_equal(drawn, values)
         assert panel.lines[0].get_xdata() == [10, 10]
         assert curve(panel, 1) == values[0].tolist()
-    assert [text.get_text() for text in per_key.texts] == ["k = 1, 2"]
+    # Outside of the panel, where no line is crossed.
+    (keys,) = per_key.texts
+    assert keys.get_text() == "k = 1, 2, a line each"
+    assert keys.get_position()[1] > 1 and keys.get_verticalalignment() == "bottom"
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[-2:] == ["Gini: embedding", "Gini: logits"]
 
 
 def test_a_run_without_keys_says_so_and_columns_are_runs():

@@ -65,6 +65,40 @@ def test_steps_have_few_round_ticks_within_the_axis(first, last):
     assert leading <= {1.0, 2.0, 3.0, 5.0}
 
 
+def test_room_above_moves_the_header_and_not_the_panels():
+    (low, ((one,),)), (high, ((other,),)) = make(1, 1), make(1, 1, above=0.3)
+    assert high.get_figheight() - low.get_figheight() == pytest.approx(0.3)
+    for figure, panel in ((low, one), (high, other)):
+        box = panel.get_position()
+        assert box.y0 * figure.get_figheight() == pytest.approx(0.47)
+
+
+def test_groups_and_loop_counts_are_told_apart_without_color():
+    told = lambda style: (str(style.dash), style.mark)
+    groups = [page.style_of(index) for index in range(9)]
+    assert len({told(style) for style in groups}) == 9
+    for one, other in zip(groups, groups[1:], strict=False):
+        assert one.dash != other.dash and one.mark != other.mark
+    for depths in ([1, 2, 4], [1, 2, 4, 8], [2, 4, 6, 8]):
+        styles = page.loop_styles(depths)
+        assert len({str(styles[depth].dash) for depth in depths}) == len(depths)
+        light = [sum(colors.to_rgb(styles[depth].color)) for depth in depths[1:]]
+        assert light == sorted(light, reverse=True)  # Deeper is darker.
+    assert page.loop_styles([2])[1] == page.loop_styles([1, 2, 4])[1]
+
+
+def test_chance_is_lighter_than_a_run_that_lies_on_it():
+    _, ((panel,),) = make(1, 1)
+    page.draw_chance(panel, 0.04, "chance")
+    (line,) = panel.lines
+    run = page.loop_styles([1])[1]
+    assert sum(colors.to_rgb(line.get_color())) > 0.5 + sum(colors.to_rgb(run.color))
+    assert line.get_zorder() < 2  # That of a curve.
+    assert [(text.get_text(), text.xy) for text in panel.texts] == [
+        ("chance", (1, 0.04))
+    ]
+
+
 def test_text_reads_on_every_color():
     def luminance(color):
         channels = np.array(colors.to_rgb(color))

@@ -1,0 +1,98 @@
+"""The stages by loop depth, and the share of runs that have not arrived."""
+
+import numpy as np
+import pytest
+
+from rdt_jax.analysis.grokking import Bound
+from rdt_jax.analysis.survival import survival
+from rdt_jax.figures import page, stages
+from tests import fake_runs
+
+TIMES = {
+    1: [Bound(230, True)] * 3,
+    2: [Bound(90, False), Bound(150, False), Bound(230, True)],
+    4: [Bound(60, False)] * 3,
+}
+
+
+def run(loops, ood, seed=0, **options):
+    jumps = {"train": 20, "id": 40, "ood": ood}
+    return fake_runs.make(jumps=jumps, loops=loops, seed=seed, **options)
+
+
+def texts(thing):
+    return [text.get_text() for text in thing.texts]
+
+
+def draw(**options):
+    members = {1: [run(1, None, **options)], 2: [run(2, 150, **options)]}
+    spent = {
+        each.run_id: np.array([row["step"] for row in each.metrics], float)
+        for group in members.values()
+        for each in group
+    }
+    return stages.stages(members, spent, shown=2, chance=0.03, cost_label="cost")
+
+
+def arrivals():
+    curves = {depth: survival(times) for depth, times in TIMES.items()}
+    return stages.arrivals(curves, budget=230, title="t", notes=("n",))
+
+
+def dash(line):
+    return line._unscaled_dash_pattern
+
+
+def test_curves_that_stop_early_are_explained_where_runs_do():
+    note = "A run ends once all phases have completed."
+    said = lambda figure: any(note in text for text in texts(figure))
+    assert said(draw(stop_after_phases=True))
+    assert not said(draw(stop_after_phases=False))
+
+
+def test_the_level_is_the_only_dashed_line_of_its_panel():
+    figure = draw()
+    right = figure.axes[2]
+    (level,) = [line for line in right.lines if line.is_dashed()]
+    assert level.get_ydata()[0] == pytest.approx(0.5)
+    assert texts(right) == ["chance", "OOD\nlevel"]
+    upright = [
+        line.get_xdata()[0] for line in right.lines if list(line.get_ydata()) == [0, 1]
+    ]
+    assert upright == [40, 60, 170]
+
+
+def test_one_loop_lies_above_the_line_of_chance_and_is_dashed():
+    left = draw().axes[0]
+    (chance,) = [line for line in left.lines if list(line.get_ydata()) == [0.03] * 2]
+    shown = page.loop_styles([1, 2])
+    (one,) = [line for line in left.lines if line.get_color() == shown[1].color]
+    (two, *_) = [line for line in left.lines if line.get_color() == shown[2].color]
+    assert one.get_zorder() > chance.get_zorder()
+    assert one.is_dashed() and not two.is_dashed() and not chance.is_dashed()
+
+
+def test_arrivals_are_counted_and_their_lines_are_told_apart():
+    figure = arrivals()
+    assert texts(figure.legends[0]) == [
+        "R = 1: 0 of 3 arrived",
+        "R = 2: 2 of 3 arrived",
+        "R = 4: 3 of 3 arrived",
+        "censored",
+    ]
+    (panel,) = figure.axes
+    curves = [line for line in panel.lines if line.get_marker() == "None"]
+    assert len({str(dash(line)) for line in curves}) == 3
+    handles = figure.legends[0].legend_handles[:3]
+    assert [dash(handle) for handle in handles] == [dash(line) for line in curves]
+
+
+def test_a_share_of_1_is_not_shown_as_certain():
+    figure = arrivals()
+    assert any(
+        text.startswith("Where the share is 1 or 0 no interval is known")
+        for text in texts(figure)
+    )
+    one, two, _ = figure.axes[0].collections
+    assert not any(path.vertices.size for path in one.get_paths())
+    assert any(path.vertices.size for path in two.get_paths())
