@@ -47,6 +47,8 @@ def make(
     folder: pathlib.Path | None = None,
     state: str = "done",
     reason: str | None = "budget",
+    hops: int = HOPS,
+    partly: Mapping[int, Callable[[int], float]] | None = None,
     **overrides: Any,
 ) -> Run:
     """Returns a run that learned hops at the given steps.
@@ -59,17 +61,27 @@ def make(
       folder: that holds run folders; None for one that does not exist.
       state: of status.json.
       reason: of status.json.
+      hops: most that are trained, stage by stage from 2.
+      partly: hops -> accuracy in [0, 1] on them by step, where it is not 0 before they
+        are learned and 1 after.
       **overrides: further config keys, `__` standing for a dot.
     """
     changed = {key.replace("__", "."): value for key, value in overrides.items()}
     config = configs.override(
-        _BASE, {"recurrence.num_loops": loops, "seed": seed, **changed}
+        _BASE,
+        {
+            "recurrence.num_loops": loops,
+            "seed": seed,
+            "task.kwargs.max_train_hops": hops,
+            **changed,
+        },
     )
     metrics, events, stage = [], [], 2
     for step in range(0, until + 1, EVERY):
         score = {
-            k: float(k in passed and step >= passed[k]) for k in range(2, HOPS + 1)
+            k: float(k in passed and step >= passed[k]) for k in range(2, hops + 1)
         }
+        score |= {k: accuracy(step) for k, accuracy in (partly or {}).items()}
         names = {f"id/accuracy@{loops}[hops={k}]": v for k, v in score.items()}
         mean = float(np.mean(list(score.values())))
         metrics.append(
@@ -80,11 +92,11 @@ def make(
                 **names,
             }
         )
-        for hops, at in passed.items():
+        for learned, at in passed.items():
             if at == step:
-                row = {"event": "hop_learned", "hops": hops, "split": "id"}
+                row = {"event": "hop_learned", "hops": learned, "split": "id"}
                 events.append(row | {"step": step, "kind": "completed", "onset": step})
-        while stage < HOPS and passed.get(stage, until + 1) <= step:
+        while stage < hops and passed.get(stage, until + 1) <= step:
             stage += 1
     name = configs.run_id(config)
     return Run(

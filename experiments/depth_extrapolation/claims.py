@@ -1,12 +1,21 @@
 """Judges what is claimed of depth extrapolation on the runs of the study.
 
 Loop counts that serve best are chosen on every other row and scored on the rest
-(analysis/scaling.py). Above chance and gained mean by four standard errors of the rows;
-runs of different seeds are counted, never pooled.
+(analysis/scaling.py). Above chance, gained, lost and certainly mean by four standard
+errors of the rows; runs of different seeds are counted, never pooled.
+
+A run that is not finished may still speak for a claim: it is missing, unless those that
+are finished decide against the claim whatever it does. Hops that were learned within a
+budget are a lower bound: they decide against a claim only where the run could have
+learned no more, being neither cut short (analysis/curriculum.py) nor at the last stage.
 """
 
+import itertools
+import math
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +29,54 @@ from rdt_jax.analysis.runs import Run
 
 SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
 ERRORS = 4  # standard errors that a gain or a loss must have
+APART = 2  # standard errors that must lie between the fewest and the most loops
 SMALL_R = 4  # up to so many loops of training the paper sees no gain from more
+KEPT = 0.05  # loss of accuracy below which learned hops are kept
+SLOW = 4  # hops up to which the paper sees a long phase, and quick ones after it
+FURTHER = 6  # hops that a run must learn for the quick phase to be seen
+RATIO = 1.2  # of hops answered to hops learned that the paper sees from 4 hops on
+
+
+class _Sample(NamedTuple):
+    """What was measured of the runs that a claim is about.
+
+    Attributes:
+      wanted: what such a run is, in words.
+      measured: run, hops of its stage, and what was measured when it was passed.
+      lacking: what a measurement needs -> finished runs that are without it.
+      unfinished: runs that may still come to be measured.
+    """
+
+    wanted: str
+    measured: list[tuple[Run, int, Depth]]
+    lacking: Counter[str]
+    unfinished: int
+
+
+class _Learned(NamedTuple):
+    """The median of the hops that runs learn.
+
+    Attributes:
+      least: within their budgets.
+      most: with any budget and further stages; inf where that is not known.
+    """
+
+    least: float
+    most: float
+
+
+class _Score(NamedTuple):
+    """What runs of one recurrence answer of hops that were never trained.
+
+    Attributes:
+      loops: the most that an update of training takes.
+      median: over runs, of the mean accuracy over these hops.
+      error: of one run, over rows; the largest of any.
+    """
+
+    loops: int
+    median: float
+    error: float
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
@@ -28,7 +84,7 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
     return [
         _more_loops_learn_more(runs),
         _drawn_loops_learn_most(runs),
-        _two_hops_take_most(runs),
+        _first_hops_take_most(runs),
         _nothing_beyond_at_training_loops(runs),
         _more_loops_answer_more(runs),
         _few_loops_lose(runs),
@@ -39,9 +95,16 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def stages_of(run: Run) -> dict[int, Depth]:
-    """Returns what was measured when each stage was passed, by its hops."""
+    """Returns what was measured when each stage was passed, by its hops.
+
+    Of hops that were learned before they were trained no parameters of their stage are
+    kept.
+    """
     measured = {}
-    for hops in curriculum.progress(run).passed:
+    progress = curriculum.progress(run)
+    for hops in progress.passed:
+        if hops in progress.untrained:
+            continue
         for name in stored.of_kind(run, f"hop_learned_{hops}-after"):
             found = stored.load(run, "depth", name)
             if found is not None:
@@ -51,20 +114,19 @@ def stages_of(run: Run) -> dict[int, Depth]:
 
 def _more_loops_learn_more(runs: Sequence[Run]) -> Claim:
     groups = _groups(runs, fixed=True)
-    learned = {name: _learned(members) for name, members in groups.items()}
-    values = list(learned.values())
-    pairs = list(zip(values, values[1:], strict=False))
-    shallower = sum(deep < shallow for shallow, deep in pairs)
-    missing = []
+    members = [run for group in groups.values() for run in group]
+    learned = {name: _learned(group) for name, group in groups.items()}
+    least = [each.least for each in learned.values()]
+    behind = _too_few(least, least)
+    lost = bool(_too_few([each.most for each in learned.values()], least))
+    missing, names = [], list(groups)
     if len(groups) < 2:
         missing.append("two fixed loop counts")
-    members = [run for group in groups.values() for run in group]
-    missing += _unfinished(members)
-    capped = [name for name in groups if _is_capped(groups[name])]
-    if not missing and values[0] == values[-1] and len(capped) == len(groups):
-        missing.append("more hops: all loop counts passed the last stage")
-    if not missing and max(values) < 2:
+    elif max(least) < 2:
         missing.append("a run that learns two hops")
+    if not lost:
+        missing += _ends_of(_count_unfinished(members))
+        missing += _more_of({names[k]: groups[names[k]] for k in behind})
     return judging.judge(
         "More loops of training learn more hops in a curriculum.",
         source=f"{SOURCE}, Figure 5",
@@ -72,106 +134,125 @@ def _more_loops_learn_more(runs: Sequence[Run]) -> Claim:
             "2, 6, 9, 10, 12, 13, 16 and 16 hops with R = 1 to 8, none learning fewer "
             "than the one before it"
         ),
-        measured=f"median hops learned: {_list(learned)}{_capped_note(capped)}",
-        holds=bool(values) and not shallower and values[-1] > values[0],
+        measured=_hops_learned(groups),
+        holds=not behind,
         missing=missing,
         runs=members,
     )
 
 
+def _too_few(hops: Sequence[float], least: Sequence[float]) -> list[int]:
+    """Returns the loop counts that learn too few hops for more loops to learn more.
+
+    Args:
+      hops: that each learns, by ascending loop count.
+      least: that each learns within the budget.
+
+    Returns:
+      Indices of those with less than any before it has, and of the last one unless it
+      has more than the first.
+    """
+    last = len(hops) - 1
+    return [
+        k
+        for k, each in enumerate(hops)
+        if each < max(least[:k], default=0) or (k == last and each <= least[0])
+    ]
+
+
 def _drawn_loops_learn_most(runs: Sequence[Run]) -> Claim:
     fixed, drawn = _groups(runs, fixed=True), _groups(runs, fixed=False)
-    best_fixed = max((_learned(m) for m in fixed.values()), default=0)
-    best_drawn = max((_learned(m) for m in drawn.values()), default=0)
+    of_drawn = [_learned(members) for members in drawn.values()]
+    best_fixed = max((_learned(m).least for m in fixed.values()), default=0)
+    best_drawn = max((each.least for each in of_drawn), default=0)
+    holds = best_drawn > best_fixed
     missing = []
     if not fixed or not drawn:
         missing.append("runs with fixed and with drawn loops")
-    missing += _unfinished(runs)
-    groups = fixed | drawn
-    capped = [name for name in groups if _is_capped(groups[name])]
-    if not missing and best_fixed == best_drawn and capped:
-        missing.append("more hops: the last stage was passed by both")
-    if not missing and max(best_fixed, best_drawn) < 2:
+    elif max(best_fixed, best_drawn) < 2:
         missing.append("a run that learns two hops")
-    learned = {name: _learned(members) for name, members in groups.items()}
+    if max((each.most for each in of_drawn), default=0) > best_fixed:
+        missing += _ends_of(_count_unfinished(runs))
+        missing += [] if holds else _more_of(drawn)
     return judging.judge(
         "Loops that are drawn anew at every update learn more hops than any fixed R.",
         source=f"{SOURCE}, Figure 5",
         expected="22 hops, against 16 with R = 7 and R = 8",
-        measured=f"median hops learned: {_list(learned)}{_capped_note(capped)}",
-        holds=best_drawn > best_fixed,
+        measured=_hops_learned(fixed | drawn),
+        holds=holds,
         missing=missing,
         runs=runs,
     )
 
 
-def _two_hops_take_most(runs: Sequence[Run]) -> Claim:
-    least = 4
-    shares, parts, used = [], [], []
+def _first_hops_take_most(runs: Sequence[Run]) -> Claim:
+    parts, used, slow = [], [], 0
     for run in runs:
         found = curriculum.progress(run)
-        if found.learned is None or found.learned < least:
+        learned = found.learned or 0
+        if found.outcome == "unfinished" or learned < FURTHER:
             continue
-        whole = found.passed[found.learned]
-        first = min(found.passed)
-        shares.append(found.passed[first] / whole)
         used.append(run)
+        # A stage that did not end came after, too, and would have taken still more.
+        whole = found.last_step if found.is_bounded else found.passed[learned]
+        slow += 2 * found.passed[SLOW] > whole
         parts.append(
-            f"{_name(run)} {format_steps(found.passed[first])} of "
-            f"{format_steps(whole)} for {found.learned} hops"
+            f"{_name(run)} {format_steps(found.passed[SLOW])} of "
+            f"{format_steps(whole)} for {learned} hops"
+            + (" and a stage that did not end" if found.is_bounded else "")
         )
-    missing = [] if shares else [f"a run that learns {least} hops"]
+    missing = [] if used else [f"a run that learns {FURTHER} hops"]
+    left = _count_unfinished(runs)
+    if 2 * (slow + left) > len(used) + left:
+        missing += _ends_of(left)
     return judging.judge(
-        "Learning two hops takes more updates than all further hops together.",
+        f"Learning up to {SLOW} hops takes more updates than all further hops "
+        "together.",
         source=f"{SOURCE}, Figure 6",
         expected=(
-            "a long first phase and a fast one: 1.33 M updates up to 4 hops, of 1.45 M "
-            "up to 19"
+            "1.33 M updates up to 4 hops, .12 M more up to 19 and .82 M more up to 22"
         ),
-        measured=f"updates to two hops: {', '.join(parts) or 'none'}",
-        holds=bool(shares) and statistics.median(shares) > 0.5,
+        measured=f"updates to {SLOW} hops: {', '.join(parts) or 'none'}",
+        holds=2 * slow > len(used),
         missing=missing,
         runs=used,
     )
 
 
 def _nothing_beyond_at_training_loops(runs: Sequence[Run]) -> Claim:
-    parts, beyond, used = [], 0, []
-    for run in runs:
-        hops, found = _last(run)
-        if found is None or not curriculum.is_fixed(run) or hops >= found.levels[-1]:
-            continue
-        used.append(run)
+    sample = _sample(
+        [run for run in runs if curriculum.is_fixed(run)],
+        "a fixed R that passes a stage",
+    )
+    parts, beyond = [], 0
+    for run, hops, found in sample.measured:
         accuracy = found.accuracy[:, run.num_loops - 1]
         beyond += scaling.reach(found, accuracy) > hops
         parts.append(
             f"{_name(run)} {_at(found, accuracy, hops + 1)} on {hops + 1} hops"
         )
-    return judging.judge(
+    return _judge(
         "With the loops of training nothing deeper than trained is answered "
         f"(accuracy {scaling.ANSWERED}).",
-        source=f"{SOURCE}, Figure 5, rows r = R",
+        sample,
+        figure="Figure 5, rows r = R",
         expected="nothing beyond the hops learned at r = R, for R = 1 to 8",
         measured=f"one hop more than learned: {', '.join(parts) or 'not measured'}",
         holds=not beyond,
-        missing=[] if used else ["a fixed R that passes a stage, with deeper rows"],
-        runs=used,
+        lost=beyond > 0,
     )
 
 
 def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
-    gained: list[str] = []
-    other: list[str] = []
-    used: list[Run] = []
-    for run in runs:
-        hops, found = _last(run)
-        # With two hops alone the paper sees no extension either: a claim of its own.
-        if found is None or hops < 3 or hops >= found.levels[-1]:
-            continue
-        most = depth.most_loops(run.config)
-        if most <= SMALL_R:
-            continue
-        used.append(run)
+    # With two hops alone the paper sees no extension either: a claim of its own.
+    least = 3
+    sample = _sample(
+        [run for run in runs if depth.most_loops(run.config) > SMALL_R],
+        f"a run with R > {SMALL_R} that learns {least} hops",
+        least=least,
+    )
+    notes: dict[str, list[str]] = {"gained": [], "did not": []}
+    for run, hops, found in sample.measured:
         scaled = scaling.scaled(found, run.num_loops)
         deeper = found.levels > hops
         works = (
@@ -181,163 +262,278 @@ def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
             & (scaled.gain > ERRORS * scaled.error)
         )
         best = int(np.flatnonzero(deeper)[scaled.accuracy[deeper].argmax()])
-        note = (
+        notes["gained" if works.any() else "did not"].append(
             f"{_name(run)} {scaled.accuracy[best]:.2f} on {found.levels[best]} hops "
             f"after {scaled.loops[best]} loops, "
             f"{scaled.accuracy[best] - scaled.gain[best]:.2f} after {run.num_loops}"
         )
-        (gained if works.any() else other).append(note)
-    parts = [
-        f"{label}: {', '.join(notes)}"
-        for label, notes in (("gained", gained), ("did not", other))
-        if notes
-    ]
-    return judging.judge(
+    gained, other = map(len, notes.values())
+    return _judge(
         f"With R > {SMALL_R}, more loops at inference than in training answer hops "
         "above chance that were never trained.",
-        source=f"{SOURCE}, Figure 5",
+        sample,
+        figure="Figure 5",
         expected="R = 6 answers 17 hops after learning 13, R = 8 answers 24 after 16",
-        measured="; ".join(parts) or "not measured",
-        holds=len(gained) > len(other),
-        missing=[] if used else [f"a run with R > {SMALL_R} that learns 3 hops"],
-        runs=used,
+        measured=_by_outcome(notes),
+        holds=gained > other,
+        lost=gained + sample.unfinished <= other,
     )
 
 
 def _few_loops_lose(runs: Sequence[Run]) -> Claim:
-    lost: list[str] = []
-    kept: list[str] = []
-    used: list[Run] = []
-    for run in runs:
-        hops, found = _last(run)
-        if found is None or not curriculum.is_fixed(run):
-            continue
-        if not 2 <= run.num_loops <= SMALL_R:
-            continue
-        used.append(run)
+    few = [r for r in runs if curriculum.is_fixed(r) and 2 <= r.num_loops <= SMALL_R]
+    sample = _sample(
+        few,
+        f"a run with R = 2 to {SMALL_R} that passes a stage",
+        asked=lambda hops: hops,
+    )
+    notes: dict[str, list[str]] = {"lost": [], "kept": [], "open": []}
+    for run, hops, found in sample.measured:
         twice = 2 * run.num_loops
         rows = found.correct[found.hops <= hops].astype(float)
-        loss = rows[:, run.num_loops - 1] - rows[:, twice - 1]
-        error = loss.std(ddof=1) / np.sqrt(loss.size)
-        note = (
-            f"{_name(run)} {rows[:, run.num_loops - 1].mean():.2f} after "
-            f"{run.num_loops} loops, {rows[:, twice - 1].mean():.2f} after {twice}"
+        before, after = rows[:, run.num_loops - 1], rows[:, twice - 1]
+        notes[_outcome(before - after)].append(
+            f"{_name(run)} {before.mean():.2f} after {run.num_loops} loops, "
+            f"{after.mean():.2f} after {twice}"
         )
-        (lost if loss.mean() > ERRORS * error else kept).append(note)
-    parts = [
-        f"{label}: {', '.join(notes)}"
-        for label, notes in (("lost", lost), ("kept", kept))
-        if notes
-    ]
-    return judging.judge(
+    kept = bool(notes["kept"])
+    open_ends = []
+    if notes["open"] and not kept:
+        open_ends.append(f"more rows of {len(notes['open'])} runs")
+    return _judge(
         f"With R = 2 to {SMALL_R}, twice the loops of training lose accuracy on the "
         "hops that were learned.",
-        source=f"{SOURCE}, Figure 5",
+        sample,
+        figure="Figure 5",
         expected="R = 2 to 4 lose accuracy on learned hops at r > R",
-        measured="; ".join(parts) or "not measured",
-        holds=bool(lost) and not kept,
-        missing=[] if used else [f"a run with R = 2 to {SMALL_R} that passes a stage"],
-        runs=used,
+        measured=_by_outcome(notes),
+        holds=not kept,
+        lost=kept,
+        open_ends=open_ends,
     )
 
 
+def _outcome(loss: np.ndarray) -> str:
+    """Says what became of rows by their loss, [n] in {-1, 0, 1}."""
+    error = ERRORS * loss.std(ddof=1) / np.sqrt(loss.size)
+    if loss.mean() > error:
+        return "lost"
+    return "kept" if loss.mean() + error < KEPT else "open"
+
+
 def _most_loops_decide(runs: Sequence[Run]) -> Claim:
-    hops, able = curriculum.common_stage(runs) or (1, [])
-    scores: dict[int, list[np.ndarray]] = {}
-    for run in able:
-        found = stages_of(run).get(hops)
-        if found is None or hops >= found.levels[-1]:
-            continue
-        scaled = scaling.scaled(found, 1)
-        deeper = found.levels > hops
-        scores.setdefault(depth.most_loops(run.config), []).append(
-            np.array(
-                [
-                    scaled.accuracy[deeper].mean(),
-                    # Rows of different hops are different rows.
-                    (scaled.accuracy * (1 - scaled.accuracy) / scaled.num_rows)[
-                        deeper
-                    ].sum()
-                    / deeper.sum() ** 2,
-                ]
-            )
+    finished = [
+        run
+        for members in curriculum.by_recurrence(runs).values()
+        if not _count_unfinished(members)
+        for run in members
+    ]
+    hops, able = curriculum.common_stage(finished) or (1, [])
+    wanted = "two loop counts that pass a common stage"
+    sample = _sample(able, wanted, least=hops, stage=hops)
+    sample = sample._replace(unfinished=_count_unfinished(runs))
+    scores = _scores(sample.measured)
+    loops = {score.loops for score in scores.values()}
+    pairs = [
+        (few, many)
+        for few, many in itertools.permutations(scores.values(), 2)
+        if few.loops < many.loops
+    ]
+    extremes = [
+        p for p in pairs if (p[0].loops, p[1].loops) == (min(loops), max(loops))
+    ]
+    lost = any(_falls(pair, APART) for pair in extremes)
+    lost |= any(_falls(pair, ERRORS) for pair in pairs)
+    holds = all(few.median < many.median for few, many in pairs)
+    open_ends = []
+    if sample.measured and not pairs:
+        open_ends.append(wanted)
+    elif not all(_falls(p, APART) or _falls(p[::-1], APART) for p in extremes):
+        open_ends.append(
+            f"a difference beyond {APART} standard errors of the rows between the "
+            "fewest and the most loops"
         )
-    missing = []
-    holds = False
-    if len(scores) < 2:
-        missing.append("two loop counts that pass a common stage, with deeper rows")
-    else:
-        few, many = np.mean(scores[min(scores)], 0), np.mean(scores[max(scores)], 0)
-        error = np.sqrt(
-            few[1] / len(scores[min(scores)]) + many[1] / len(scores[max(scores)])
-        )
-        holds = bool(many[0] > few[0])
-        if abs(many[0] - few[0]) <= 2 * error:
-            missing.append("a difference beyond two standard errors of the rows")
-    means = {f"{most} loops": np.mean(s, 0)[0] for most, s in sorted(scores.items())}
-    listed = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-    return judging.judge(
+    elif not holds:
+        open_ends.append("an order of the loop counts between these that is certain")
+    listed = ", ".join(f"{name}: {score.median:.3f}" for name, score in scores.items())
+    return _judge(
         "After the same training data, the most loops of training decide how deep "
         "more loops at inference reach.",
-        source=f"{SOURCE}, Figure 7",
+        sample,
+        figure="Figure 7",
         expected=(
             "trained up to 12 hops: R = 6 answers 14, R = 8 and loops drawn up to 8 "
             "answer 19"
         ),
         measured=(
-            f"mean accuracy with the best loops on all hops beyond {hops}, by "
-            f"the most loops of training: {listed or 'none'}"
+            f"median over runs of the mean accuracy with the best loops on all hops "
+            f"beyond {hops}: {listed or 'none'}"
         ),
         holds=holds,
-        missing=missing,
-        runs=able,
+        lost=lost,
+        open_ends=[] if lost else open_ends,
     )
 
 
-def _two_hops_alone_do_not_extend(runs: Sequence[Run]) -> Claim:
-    parts, used, beyond = [], [], 0
-    for run in runs:
-        found = stages_of(run).get(2)
-        if found is None or found.levels[-1] <= 2:
-            continue
-        used.append(run)
+def _scores(
+    measured: Sequence[tuple[Run, int, Depth]],
+) -> dict[str, _Score]:
+    """Scores each recurrence on all hops that are deeper than the stage."""
+    means: dict[str, list[float]] = {}
+    errors: dict[str, list[float]] = {}
+    loops: dict[str, int] = {}
+    for run, hops, found in measured:
+        name, deeper = curriculum.name_of(run), found.levels > hops
         scaled = scaling.scaled(found, 1)
-        beyond += scaling.generalization_ratio(found, 2) > 1
-        parts.append(f"{_name(run)} {_at(found, scaled.accuracy, 3)}")
-    return judging.judge(
+        accuracy, rows = scaled.accuracy[deeper], scaled.num_rows[deeper]
+        # Rows of different hops are different rows.
+        variance = (accuracy * (1 - accuracy) / rows).sum() / accuracy.size**2
+        means.setdefault(name, []).append(float(accuracy.mean()))
+        errors.setdefault(name, []).append(float(np.sqrt(variance)))
+        loops[name] = depth.most_loops(run.config)
+    return {
+        name: _Score(loops[name], statistics.median(means[name]), max(errors[name]))
+        for name in means
+    }
+
+
+def _falls(pair: tuple[_Score, _Score], errors: float) -> bool:
+    """Says whether the second is below the first by so many standard errors."""
+    one, other = pair
+    return one.median - other.median > errors * math.hypot(one.error, other.error)
+
+
+def _two_hops_alone_do_not_extend(runs: Sequence[Run]) -> Claim:
+    sample = _sample(runs, "a run that passes two hops", stage=2)
+    parts, beyond = [], 0
+    for run, hops, found in sample.measured:
+        scaled = scaling.scaled(found, 1)
+        beyond += scaling.generalization_ratio(found, hops) > 1
+        parts.append(f"{_name(run)} {_at(found, scaled.accuracy, hops + 1)}")
+    return _judge(
         "A model that has learned two hops only answers no deeper ones "
         f"(accuracy {scaling.ANSWERED}), whatever its loops at inference.",
-        source=f"{SOURCE}, Appendix J",
+        sample,
+        figure="Appendix J",
         expected="a generalization ratio of 1 where two hops were learned",
         measured=f"three hops with the best loops: {', '.join(parts) or 'none'}",
         holds=not beyond,
-        missing=[] if used else ["a run that passes two hops"],
-        runs=used,
+        lost=beyond > 0,
     )
 
 
 def _many_hops_extend(runs: Sequence[Run]) -> Claim:
     least, most = 4, 8
-    ratios, used = {}, []
-    for run in runs:
-        hops, found = _last(run)
-        if found is None or hops < least or depth.most_loops(run.config) < most:
-            continue
-        if hops >= found.levels[-1]:
-            continue
-        used.append(run)
-        ratios[_name(run)] = scaling.generalization_ratio(found, hops)
+    sample = _sample(
+        [run for run in runs if depth.most_loops(run.config) >= most],
+        f"a run with {most} loops or more that learns {least} hops",
+        least=least,
+        asked=lambda hops: RATIO * hops,
+    )
+    ratios = {
+        _name(run): scaling.generalization_ratio(found, hops)
+        for run, hops, found in sample.measured
+    }
+    best = [*ratios.values(), *[math.inf] * sample.unfinished]
     listed = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
-    return judging.judge(
-        f"Models with up to {most} loops of training that learned {least} hops or more "
-        "answer at least 1.2 times as many with the best loops.",
-        source=f"{SOURCE}, Appendix J",
+    return _judge(
+        f"Models with {most} loops of training or more (drawn: at the most) that "
+        f"learned {least} hops or more answer at least {RATIO} times as many with the "
+        "best loops.",
+        sample,
+        figure="Appendix J",
         expected="a generalization ratio of about 1.25 at 4 hops, 1.2 to 1.8 beyond",
         measured=f"generalization ratio: {listed or 'none'}",
-        holds=bool(ratios) and statistics.median(ratios.values()) >= 1.2,
-        missing=[] if used else [f"a run with {most} loops that learns {least} hops"],
-        runs=used,
+        holds=bool(ratios) and statistics.median(ratios.values()) >= RATIO,
+        lost=bool(best) and statistics.median(best) < RATIO,
     )
+
+
+def _sample(
+    runs: Sequence[Run],
+    wanted: str,
+    *,
+    least: int = 2,
+    asked: Callable[[int], float] = lambda hops: hops + 1,
+    stage: int | None = None,
+) -> _Sample:
+    """Collects what was measured of finished runs when they passed a stage.
+
+    Args:
+      runs: that the claim is about by their configs.
+      wanted: as of _Sample.
+      least: hops that a run must have learned.
+      asked: of the hops of the stage; so many, or more, must have been asked.
+      stage: its hops, and whatever a run did later; None for the last one of a run.
+    """
+    learned = {run: curriculum.progress(run).learned or 0 for run in runs}
+    over = [
+        run
+        for run in runs
+        if run.outcome != "unfinished" or learned[run] >= (stage or math.inf)
+    ]
+    sample = _Sample(wanted, [], Counter(), len(runs) - len(over))
+    for run in over:
+        if learned[run] < least:
+            continue
+        stages = stages_of(run)
+        hops = max(stages, default=0) if stage is None else stage
+        if hops < least or hops not in stages:
+            sample.lacking["an analysis"] += 1
+        elif stages[hops].levels[-1] < asked(hops):
+            sample.lacking["deeper rows"] += 1
+        else:
+            sample.measured.append((run, hops, stages[hops]))
+    return sample
+
+
+def _judge(
+    text: str,
+    sample: _Sample,
+    *,
+    figure: str,
+    expected: str,
+    measured: str,
+    holds: bool,
+    lost: bool,
+    open_ends: Sequence[str] = (),
+) -> Claim:
+    """Judges a claim on a sample.
+
+    Args:
+      text: as of Claim.
+      sample: that `measured` is about.
+      figure: of the source.
+      expected: as of Claim.
+      measured: as of `judging.judge`.
+      holds: as of `judging.judge`.
+      lost: whether the claim fails whatever becomes of unfinished runs.
+      open_ends: what is missing besides runs.
+    """
+    count, lacking = len(sample.measured), sample.lacking
+    if lacking:
+        without = ", ".join(f"{n} without {what}" for what, n in lacking.items())
+        measured += f"; {count} of {count + lacking.total()} runs measured ({without})"
+    missing = list(open_ends)
+    if not count:
+        missing += [f"{what} of {n} runs" for what, n in lacking.items()]
+        missing += [] if lacking else [sample.wanted]
+    if not lost:
+        missing += _ends_of(sample.unfinished)
+    return judging.judge(
+        text,
+        source=f"{SOURCE}, {figure}",
+        expected=expected,
+        measured=measured,
+        holds=holds,
+        missing=missing,
+        runs=[run for run, _, _ in sample.measured],
+    )
+
+
+def _by_outcome(notes: Mapping[str, Sequence[str]]) -> str:
+    parts = [f"{outcome}: {', '.join(each)}" for outcome, each in notes.items() if each]
+    return "; ".join(parts) or "not measured"
 
 
 def _groups(runs: Sequence[Run], *, fixed: bool) -> dict[str, list[Run]]:
@@ -348,31 +544,66 @@ def _groups(runs: Sequence[Run], *, fixed: bool) -> dict[str, list[Run]]:
     }
 
 
-def _learned(members: Sequence[Run]) -> float:
-    """Returns the median of hops learned; one hop where no stage was passed."""
-    return statistics.median(curriculum.progress(run).learned or 1 for run in members)
+def _learned(members: Sequence[Run]) -> _Learned:
+    """Bounds the median of hops learned; one hop where no stage was passed."""
+    least = [curriculum.progress(run).learned or 1 for run in members]
+    most = [
+        math.inf
+        if run.outcome == "unfinished"
+        or _is_capped(run)
+        or curriculum.is_cut_short(run)
+        else hops
+        for run, hops in zip(members, least, strict=True)
+    ]
+    return _Learned(statistics.median(least), statistics.median(most))
 
 
-def _is_capped(members: Sequence[Run]) -> bool:
-    """Says whether half of the runs or more could have learned more hops."""
-    capped = sum(not curriculum.progress(run).is_bounded for run in members)
-    return 2 * capped >= len(members)
+def _hops_learned(groups: Mapping[str, Sequence[Run]]) -> str:
+    """Says what groups learned within their budget, and which could learn more."""
+    budget = max((r.config.num_steps for m in groups.values() for r in m), default=0)
+    listed = ", ".join(f"{name}: {_learned(m).least:g}" for name, m in groups.items())
+    return "; ".join(
+        [
+            f"median hops learned within {format_steps(budget)} updates: "
+            f"{listed or 'none'}",
+            *(
+                f"{what}: {', '.join(names)}"
+                for what, names in (
+                    (
+                        "still learning at the end",
+                        _any(groups, curriculum.is_cut_short),
+                    ),
+                    ("the last stage there is was passed", _any(groups, _is_capped)),
+                )
+                if names
+            ),
+        ]
+    )
 
 
-def _capped_note(capped: Sequence[str]) -> str:
-    return f" (the last stage there is: {', '.join(capped)})" if capped else ""
+def _more_of(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Says what would tell how many more hops groups can learn."""
+    cut_short = _any(groups, curriculum.is_cut_short)
+    capped = _any(groups, _is_capped)
+    missing = [f"a longer budget for {', '.join(cut_short)}"] if cut_short else []
+    return missing + ([f"more hops for {', '.join(capped)}"] if capped else [])
 
 
-def _unfinished(runs: Sequence[Run]) -> list[str]:
-    count = sum(run.outcome == "unfinished" for run in runs)
-    return [f"the end of {count} runs"] if count else []
+def _any(groups: Mapping[str, Sequence[Run]], test: Callable[[Run], bool]) -> list[str]:
+    return [name for name, members in groups.items() if any(map(test, members))]
 
 
-def _last(run: Run) -> tuple[int, Depth | None]:
-    stages = stages_of(run)
-    if not stages:
-        return 0, None
-    return max(stages), stages[max(stages)]
+def _is_capped(run: Run) -> bool:
+    """Says whether a run passed the last stage, and could have learned more hops."""
+    return not curriculum.progress(run).is_bounded
+
+
+def _count_unfinished(runs: Sequence[Run]) -> int:
+    return sum(run.outcome == "unfinished" for run in runs)
+
+
+def _ends_of(unfinished: int) -> list[str]:
+    return [f"the end of {unfinished} runs"] if unfinished else []
 
 
 def _chance(run: Run) -> float:
@@ -386,7 +617,3 @@ def _at(found: Depth, accuracy: np.ndarray, hops: int) -> str:
 
 def _name(run: Run) -> str:
     return f"{curriculum.name_of(run)} (seed {run.config.seed})"
-
-
-def _list(learned: dict[str, float]) -> str:
-    return ", ".join(f"{name}: {hops:g}" for name, hops in learned.items()) or "none"

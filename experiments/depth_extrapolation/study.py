@@ -4,9 +4,10 @@ Question: how many hops does a model learn in a curriculum, by the loops of trai
 and how many more does it answer with more loops at inference?
 
 Prediction (Kohli et al. 2026, arXiv:2604.07822, Figures 5 to 7): more loops of training
-learn more hops, and loops drawn anew at every update learn the most; two hops take most
-of the updates; more loops at inference answer more hops than were trained, but only
-where training had more than four; if only two hops were learned, nothing does.
+learn more hops, and loops drawn anew at every update learn the most; the first four
+hops take most of the updates; more loops at inference answer more hops than were
+trained, but only where training had more than four; if only two hops were learned,
+nothing does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -204,9 +205,10 @@ def _ratios(members: Sequence[Run]) -> dict[int, list[float]]:
     ratios: dict[int, list[float]] = {}
     for run in members:
         for hops, found in judging.stages_of(run).items():
-            ratios.setdefault(hops, []).append(
-                scaling.generalization_ratio(found, hops)
-            )
+            # Where no more hops were asked, no ratio but 1 could be seen.
+            if hops < found.levels[-1]:
+                ratio = scaling.generalization_ratio(found, hops)
+                ratios.setdefault(hops, []).append(ratio)
     return ratios
 
 

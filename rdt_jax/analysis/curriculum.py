@@ -2,14 +2,20 @@
 
 Reference: Kohli et al. (2026), arXiv:2604.07822, Section 6.1: the most hops that a run
 passes are its learnable recursion depth.
+
+All numbers of hops are watched from the start (training/phases.py), so that some may be
+answered before any row of theirs was trained. Such hops are not learned in the sense of
+the paper; they are passed once they have been trained and are learned then.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.analysis import depth
+from rdt_jax.analysis import depth, grokking
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import loop
@@ -20,6 +26,10 @@ RECURRENCE = tuple(
     f"recurrence.{key}" for key in ("sampling", "num_loops", "max_loops")
 )
 
+# What says of a stage that is not over that it may be passed with more updates:
+UNDER_WAY = 0.5  # accuracy above chance, or
+RISE = 0.05  # how much it grew over the last quarter of the stage
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -27,8 +37,10 @@ class Progress:
 
     Attributes:
       run_id: of the run.
-      passed: hops -> updates after which their stage was over, ascending; a stage that
-        was learned before it began is over when the one before it is.
+      passed: hops -> updates after which they, and all fewer, had been trained and were
+        learned, ascending.
+      untrained: hops -> updates after which they were learned first, by training of
+        fewer hops alone, ascending by hops. Parameters kept then are of no stage.
       deepest: hops of the last stage that there is.
       last_step: updates at the last evaluation; what has not passed had not by then.
       outcome: as `Run.outcome`.
@@ -36,6 +48,7 @@ class Progress:
 
     run_id: str
     passed: Mapping[int, int]
+    untrained: Mapping[int, int]
     deepest: int
     last_step: int
     outcome: run_folders.Outcome
@@ -62,25 +75,63 @@ def progress(run: Run) -> Progress:
             f"Run {run.run_id} has no curriculum (curriculum.by is none), so there "
             "are no stages that it could pass."
         )
-    completed: dict[int, int] = {}
-    for row in run.events:
-        if row["event"] == phases.HOP_LEARNED and row["kind"] == "completed":
-            completed.setdefault(row["hops"], row["step"])
-    stages = _stages(run)
+    stages, spells = _stages(run), _spells(run)
+    trained = _trained(run, stages)
     passed: dict[int, int] = {}
     step = 0
     for hops in stages:
-        if hops not in completed:
+        held = [spell for spell in spells[hops] if spell.end > trained[hops]]
+        if not held:
             break
-        step = max(step, completed[hops])
+        step = max(step, int(trained[hops]), held[0].start)
         passed[hops] = step
+    untrained = {
+        hops: spells[hops][0].start
+        for hops in stages
+        if spells[hops] and spells[hops][0].start < trained[hops]
+    }
     return Progress(
         run_id=run.run_id,
         passed=passed,
+        untrained=untrained,
         deepest=stages[-1],
         last_step=run.last_step or 0,
         outcome=run.outcome,
     )
+
+
+def open_accuracy(run: Run) -> np.ndarray:
+    """Returns the smoothed accuracy on the hops of the stage that did not end.
+
+    Returns:
+      float64 [E], in [0, 1], at the evaluations whose updates trained these hops; empty
+      if there was none, or if all stages were passed.
+    """
+    found = progress(run)
+    left = [hops for hops in _stages(run) if hops not in found.passed]
+    if not left:
+        return np.zeros(0)
+    series = run_folders.accuracy(run, f"id[{run.config.curriculum.by}={left[0]}]")
+    begun = _trained(run, left)[left[0]]
+    return grokking.smooth(series.values)[series.steps >= begun]
+
+
+def is_cut_short(run: Run) -> bool:
+    """Says whether the budget of a run ended while it was learning its stage.
+
+    It was where the smoothed accuracy on the hops of that stage exceeded chance by
+    UNDER_WAY, or had risen by RISE over the last quarter of the stage, or where the
+    stage had been evaluated fewer times than accuracies are smoothed over. More updates
+    may then have passed it.
+    """
+    if run.outcome != "over" or not progress(run).is_bounded:
+        return False
+    accuracy = open_accuracy(run)
+    if accuracy.size < phases.SMOOTHING:
+        return True
+    rise = accuracy[-1] - accuracy[-1 - accuracy.size // 4]
+    above = accuracy[-1] - run_folders.chance(run, "id")
+    return bool(above >= UNDER_WAY or rise >= RISE)
 
 
 def common_stage(runs: Sequence[Run]) -> tuple[int, list[Run]] | None:
@@ -158,6 +209,40 @@ def median_run(runs: Sequence[Run]) -> Run:
 
 def _rank(run: Run) -> tuple[bool, int, int]:
     return not is_fixed(run), depth.most_loops(run.config), run.num_loops
+
+
+class _Spell(NamedTuple):
+    start: int  # evaluation at which hops were learned
+    end: float  # evaluation at which they were lost again; inf if they were not
+
+
+def _spells(run: Run) -> dict[int, list[_Spell]]:
+    """Returns during which updates each number of hops was learned, ascending."""
+    found: dict[int, list[_Spell]] = {hops: [] for hops in _stages(run)}
+    for row in run.events:
+        if row["event"] != phases.HOP_LEARNED:
+            continue
+        spells = found.setdefault(row["hops"], [])
+        if row["kind"] == "completed":
+            spells.append(_Spell(row["step"], math.inf))
+        elif row["kind"] == "lost":
+            spells[-1] = spells[-1]._replace(end=row["step"])
+    return found
+
+
+def _trained(run: Run, stages: Sequence[int]) -> dict[int, float]:
+    """Returns hops -> the first evaluation whose updates trained rows of so many.
+
+    It is inf where none did.
+    """
+    found = dict.fromkeys(stages, math.inf)
+    for row in run.metrics:
+        # The stage in a row is the one that its updates trained, of which 0 has none.
+        if row["step"] > 0:
+            for hops in stages:
+                if hops <= row["curriculum/stage"]:
+                    found[hops] = min(found[hops], row["step"])
+    return found
 
 
 def _stages(run: Run) -> list[int]:
