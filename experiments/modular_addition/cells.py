@@ -1,4 +1,4 @@
-"""Which runs of the study stand beside each other, and when they passed phases."""
+"""Which runs stand beside each other, when they passed phases, and what most did."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -13,6 +13,7 @@ LOOPS = "recurrence.num_loops"
 DECAY = "optimizer.weight_decay"
 FRACTION = "task.kwargs.train_fraction"
 MEMORIZED, GENERALIZED = "memorized", "id_generalized"
+LATE = 2  # times the updates to memorize, after which generalization is a late one
 
 
 class Inside(NamedTuple):
@@ -58,11 +59,51 @@ def completed(run: Run, event: str) -> int | None:
 
 def pool(
     cells: Mapping[float, Sequence[Run]], event: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the value of every run and its updates to an event, [N] each."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns each run's value, its updates to an event and its seed, [N] each."""
     values = [value for value, members in cells.items() for _ in members]
-    found = [times(members, event) for members in cells.values()]
-    return np.array(values, float), np.concatenate([*found, np.zeros(0)])
+    runs = [run for members in cells.values() for run in members]
+    seeds = np.array([run.config.seed for run in runs], int)
+    return np.array(values, float), times(runs, event), seeds
+
+
+def is_late(memorized: np.ndarray, generalized: np.ndarray) -> np.ndarray:
+    """Says which runs generalized after more than LATE times the updates to memorize.
+
+    Args:
+      memorized: [N], updates; inf where censored.
+      generalized: [N], likewise.
+
+    Returns:
+      bool [N]; a run that has not generalized is not late.
+    """
+    return np.isfinite(generalized) & (generalized > LATE * memorized)
+
+
+def majority(right: np.ndarray, undecided: int = 0) -> bool | None:
+    """Says whether more than half of the runs are right.
+
+    Args:
+      right: bool [N], of the runs that are known.
+      undecided: runs that may turn out either way, or not to count at all.
+
+    Returns:
+      None if the undecided could turn it, or if there is no run.
+    """
+    lead = int(right.sum()) - int((~right).sum())
+    if lead > undecided:
+        return True
+    return False if right.size and lead + undecided <= 0 else None
+
+
+def share(right: np.ndarray) -> str:
+    """Says how many runs are right: `3 of 5`."""
+    return f"{right.sum():g} of {right.size}"
+
+
+def ends(training: int) -> list[str]:
+    """Says that a verdict waits for runs that still train, if there are any."""
+    return [f"the end of {training} runs"] if training else []
 
 
 def followed(

@@ -1,29 +1,32 @@
 """The published claims on grokking modular addition, judged on what has been run.
 
 Every claim is about runs at R = 1, the models of the papers. A majority is more than
-half of the runs; a censored run counts against a claim about arriving, never for it.
+half of the runs. A censored run counts against a claim about arriving, never for it,
+and leaves it open where a longer budget could turn the majority. So do runs that still
+train and runs that could not be measured, as long as they could.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from scipy import stats
 
-from experiments.modular_addition import cells
+from experiments.modular_addition import cells, frequencies
 from experiments.modular_addition.cells import GENERALIZED, MEMORIZED, Inside
 from rdt_jax.analysis import claims as judging
-from rdt_jax.analysis import fourier, grokking, laws
+from rdt_jax.analysis import grokking, laws
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 
-LEVEL = 0.05  # of the test for a trend
+LEVEL = 0.05  # of a test
 LEVEL_EXPONENT = 0.25  # a time with an exponent closer to 0 does not depend on decay
+# Between these the time goes with 1 / decay, and neither with the root nor the square.
+INVERSE = (0.5, 2.0)
+LEAST_FALL = 0.1  # of the norm, as a share of its rise from the start to its peak
 
 POWER = "Power et al. (2022), arXiv:2201.02177"
-NANDA = "Nanda et al. (2023), arXiv:2301.05217"
 OMNIGROK = "Liu et al. (2022), arXiv:2210.01117"
-
-_TRAIN, _ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
 
 
 def judge_all(runs: Sequence[Run], inside: Sequence[Inside]) -> list[Claim]:
@@ -41,28 +44,33 @@ def judge_all(runs: Sequence[Run], inside: Sequence[Inside]) -> list[Claim]:
         _never_without_decay(by_decay),
         _inverse_to_decay(decaying),
         _memorizes_alike(decaying),
-        _norm_falls(cells.base(runs)),
-        _keys_come_first(runs, inside),
-        _excluded_rises(runs, inside),
-        _frequencies_get_few(runs, inside),
-        _keys_are_the_network(runs, inside),
+        _norm_falls(cells.by_fraction(runs)),
+        *frequencies.judge_all(runs, inside),
     ]
 
 
 def _generalizes_late(runs: Sequence[Run]) -> Claim:
     memorized = cells.times(runs, MEMORIZED)
     generalized = cells.times(runs, GENERALIZED)
-    late = (generalized > 2 * memorized) & np.isfinite(generalized)
+    late = cells.is_late(memorized, generalized)
+    memorized_only, training = _memorized_only(runs), _still_training(runs)
+    undecided = memorized_only | training
+    missing: list[str] = []
+    holds = cells.majority(late[~undecided], undecided.sum())
+    if holds is None:
+        missing += cells.ends(training.sum()) if runs else ["the runs"]
+        missing += ["a longer budget"] if memorized_only.any() else []
     return judging.judge(
-        "A run generalizes, and only after twice the updates that it memorized in.",
+        f"A run generalizes, and only after {cells.LATE} times the updates that it "
+        "memorized in.",
         source=f"{POWER}, Figure 1",
         expected="train accuracy near 1 before 1e3 updates, validation after 1e5",
         measured=(
-            f"{_share(late)} runs; medians {_median(memorized)} and "
-            f"{_median(generalized)} updates"
+            f"{cells.share(late)} runs, {memorized_only.sum()} memorize only; medians "
+            f"{_median(memorized)} and {_median(generalized)} updates"
         ),
-        holds=_most(late),
-        missing=_unfinished(runs),
+        holds=holds,
+        missing=missing,
         runs=runs,
     )
 
@@ -72,7 +80,8 @@ def _more_data_is_sooner(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
     missing = _unfinished(runs) or _too_few(by_fraction, "shares of data")
     measured, holds = _medians(by_fraction, GENERALIZED), None
     if not missing:
-        test = laws.trend(*cells.pool(by_fraction, GENERALIZED))
+        values, times, _ = cells.pool(by_fraction, GENERALIZED)
+        test = laws.trend(values, times)
         measured += (
             f"; in {test.later:.2f} of the pairs more data is later, p = "
             f"{test.p_value:.3f}"
@@ -100,14 +109,14 @@ def _never_without_decay(by_decay: Mapping[float, Sequence[Run]]) -> Claim:
         missing.append("runs without decay that memorize")
     if not with_decay.any():
         missing.append("a run with decay that generalizes in the same budget")
-    measured = f"without decay {_share(arrived)} runs generalize"
+    measured = f"without decay {cells.share(arrived)} runs generalize"
     if without:
         measured += f" in {grokking.format_steps(without[0].config.num_steps)} updates"
     return judging.judge(
         "Without weight decay no run generalizes in a budget that suffices with it.",
-        source=f"{NANDA}, appendix",
+        source=f"{frequencies.NANDA}, appendix",
         expected="no grokking at weight decay 0",
-        measured=f"{measured}; with decay {_share(with_decay)}",
+        measured=f"{measured}; with decay {cells.share(with_decay)}",
         holds=not arrived.any(),
         missing=[] if arrived.any() else missing,
         runs=[*without, *others],
@@ -116,14 +125,15 @@ def _never_without_decay(by_decay: Mapping[float, Sequence[Run]]) -> Claim:
 
 def _inverse_to_decay(decaying: Mapping[float, Sequence[Run]]) -> Claim:
     law, measured, missing = _law(decaying, GENERALIZED)
+    low, high = INVERSE
     holds = None
     if law is not None:
-        has_one, has_none = (law.low <= x <= law.high for x in (1, 0))
-        holds = has_one
-        if has_one and has_none:
-            missing.append("a narrower interval: it holds 0 as well as 1")
+        holds = law.low <= 1 <= law.high
+        if holds and not (low < law.low and law.high < high):
+            missing.append(f"a narrower interval, between {low:g} and {high:g}")
     return judging.judge(
-        "The time to generalize is inversely proportional to weight decay.",
+        "The time to generalize is inversely proportional to weight decay (exponent 1, "
+        f"not {low:g} or {high:g}).",
         source=OMNIGROK,
         expected="updates ~ decay ** -1",
         measured=measured,
@@ -138,7 +148,7 @@ def _memorizes_alike(decaying: Mapping[float, Sequence[Run]]) -> Claim:
     holds = None
     if law is not None:
         holds = -LEVEL_EXPONENT <= law.low and law.high <= LEVEL_EXPONENT
-        if not holds and law.low <= 0 <= law.high:
+        if not holds and law.low <= LEVEL_EXPONENT and law.high >= -LEVEL_EXPONENT:
             missing.append("a narrower interval")
     return judging.judge(
         "The time to memorize does not depend on weight decay (exponent within "
@@ -152,152 +162,60 @@ def _memorizes_alike(decaying: Mapping[float, Sequence[Run]]) -> Claim:
     )
 
 
-def _norm_falls(runs: Sequence[Run]) -> Claim:
-    arrived = [run for run in runs if cells.completed(run, GENERALIZED) is not None]
-    changes, falls = [], []
-    for run in arrived:
-        norm = run_folders.series(run, "model/weight_norm")
-        at = cells.completed(run, GENERALIZED)
-        now, before = norm.values[norm.steps == at], norm.values[norm.steps < at]
-        changes.append(float(now[0] / before.max()) if before.size else 1.0)
-        falls.append(changes[-1] < 1)
-    missing = _unfinished(runs)
-    if not arrived:
-        missing.append("a run that generalizes")
-    median = f"{np.median(changes):.2f}" if changes else "unknown"
+def _norm_falls(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
+    """Judges late runs beside those that memorize only, of all shares of data.
+
+    A norm that fluctuates is below its peak at almost any time, so a fall has a least
+    size, and it is told from one that has nothing to do with generalization.
+    """
+    runs = [run for members in by_fraction.values() for run in members]
+    late = cells.is_late(*(cells.times(runs, e) for e in (MEMORIZED, GENERALIZED)))
+    fallen = np.array([_fall(run) for run in runs], float)
+    falls, stays = fallen >= LEAST_FALL, _memorized_only(runs)
+    training = _still_training(runs).sum()
+    missing: list[str] = []
+    holds = cells.majority(falls[late], training)
+    said = [cells.share(falls[group]) for group in (late, stays)]
+    lost = [_middle(fallen[group]) for group in (late, stays)]
+    if holds is not False:
+        holds, missing = _contrast(falls[late], falls[stays])
+        missing += cells.ends(training) if runs else ["the runs"]
     return judging.judge(
-        "When a run generalizes, the norm of its weights has fallen from its peak.",
+        f"When a run generalizes late, the norm of its weights has lost {LEAST_FALL:g} "
+        "or more of its rise to a peak, unlike that of runs that memorize only.",
         source=OMNIGROK,
         expected="the norm rises while memorizing and falls until generalization",
-        measured=f"{_share(np.array(falls))} runs; norm / peak: median {median}",
-        holds=_most(np.array(falls)),
-        missing=missing,
-        runs=arrived,
-    )
-
-
-def _keys_come_first(runs: Sequence[Run], inside: Sequence[Inside]) -> Claim:
-    chance = _chance(runs)
-
-    def first(one: Inside) -> tuple[float, float]:
-        """Updates at which each loss is below half of a guess's."""
-        losses = (one.progress.restricted_loss, one.progress.loss)
-        restricted, whole = (_first_below(one, x, chance / 2) for x in losses)
-        return restricted, whole
-
-    return _of_inside(
-        "The loss of the key frequencies alone falls before that of the whole network "
-        "(held-out pairs, to half of a guess's).",
-        source=NANDA,
-        expected="restricted loss declines before test loss",
-        runs=runs,
-        inside=[one for one in inside if one.generalized is not None],
-        measure=first,
-        unit="updates: keys alone and whole",
-        holds=lambda restricted, whole: restricted < whole,
-    )
-
-
-def _excluded_rises(runs: Sequence[Run], inside: Sequence[Inside]) -> Claim:
-    def between(one: Inside) -> tuple[float, float]:
-        """Excluded loss at the ends of the time from memorized to generalized."""
-        step = one.progress.step
-        times = np.flatnonzero((step >= one.memorized) & (step <= one.generalized))
-        values = one.progress.excluded_loss[times, -1, _TRAIN]
-        return float(values[0]), float(values[-1])
-
-    def has_time(one: Inside) -> bool:
-        if one.memorized is None or one.generalized is None:
-            return False
-        step = one.progress.step
-        return ((step >= one.memorized) & (step <= one.generalized)).sum() > 1
-
-    return _of_inside(
-        "Between memorization and generalization the train loss without the key "
-        "frequencies rises, though train accuracy stays.",
-        source=NANDA,
-        expected="excluded loss rises during circuit formation",
-        runs=runs,
-        inside=[one for one in inside if has_time(one)],
-        measure=between,
-        unit="nats: first and last",
-        holds=lambda first, last: last > first,
-    )
-
-
-def _frequencies_get_few(runs: Sequence[Run], inside: Sequence[Inside]) -> Claim:
-    def ends(one: Inside) -> tuple[float, float]:
-        at = np.flatnonzero(one.progress.step >= one.memorized)[0]
-        gini = one.progress.embedding_gini
-        return float(gini[at]), float(gini[-1])
-
-    return _of_inside(
-        "From memorization to the end the embedding comes to use few frequencies: its "
-        "Gini coefficient rises.",
-        source=NANDA,
-        expected="the Gini coefficient of the embedding's Fourier norms rises",
-        runs=runs,
-        inside=[
-            one
-            for one in inside
-            if one.generalized is not None and one.memorized is not None
-        ],
-        measure=ends,
-        unit="Gini at memorization and at the end",
-        holds=lambda first, last: last > first,
-    )
-
-
-def _keys_are_the_network(runs: Sequence[Run], inside: Sequence[Inside]) -> Claim:
-    chance = _chance(runs)
-    last = lambda x: float(x[-1, -1, 0])  # At the end, after the last loop, all pairs.
-    return _of_inside(
-        "In the end the key frequencies are enough and are needed: alone their loss is "
-        "below half of a guess's, without them it is above.",
-        source=NANDA,
-        expected="ablating the key frequencies breaks the network, keeping only them "
-        "does not",
-        runs=runs,
-        inside=[one for one in inside if one.generalized is not None],
-        measure=lambda one: (
-            last(one.progress.restricted_loss),
-            last(one.progress.excluded_loss),
+        measured=(
+            f"{said[0]} late runs, {said[1]} that memorize only; median shares lost "
+            f"{lost[0]} and {lost[1]}"
         ),
-        unit="nats: alone and without",
-        holds=lambda alone, without: alone < chance / 2 < without,
-    )
-
-
-def _of_inside(
-    text: str,
-    *,
-    source: str,
-    expected: str,
-    runs: Sequence[Run],
-    inside: Sequence[Inside],
-    measure: Callable[[Inside], tuple[float, float]],
-    unit: str,
-    holds: Callable[[float, float], bool],
-) -> Claim:
-    """Judges a claim about two numbers of each run, by the majority."""
-    pairs = [measure(one) for one in inside]
-    right = np.array([holds(*pair) for pair in pairs], bool)
-    reference = cells.base(runs)
-    missing = _unfinished(reference)
-    if reference and not pairs:
-        missing.append("a run that generalizes late, and its stored progress measures")
-    medians = (
-        " and ".join(f"{x:.3g}" for x in np.median(pairs, axis=0)) if pairs else "?"
-    )
-    return judging.judge(
-        text,
-        source=source,
-        expected=expected,
-        measured=f"{_share(right)} runs; medians ({unit}) {medians}",
-        holds=_most(right),
+        holds=holds,
         missing=missing,
-        runs=[one.run for one in inside],
+        runs=[run for run, counts in zip(runs, late | stays, strict=True) if counts],
     )
+
+
+def _fall(run: Run) -> float:
+    """Share of its rise that the norm has lost at generalization, else at the end.
+
+    The norm is smoothed as accuracies are; one that never rose has nothing to lose.
+    """
+    norm = run_folders.series(run, "model/weight_norm")
+    end = cells.completed(run, GENERALIZED)
+    until = np.inf if end is None else end
+    smoothed = grokking.smooth(norm.values[norm.steps <= until])
+    rise = smoothed.max() - smoothed[0] if smoothed.size else 0.0
+    return float((smoothed.max() - smoothed[-1]) / rise) if rise > 0 else 0.0
+
+
+def _contrast(falls: np.ndarray, others: np.ndarray) -> tuple[bool, list[str]]:
+    """Says whether a larger share falls than of the others, and what that lacks."""
+    if not falls.size or not others.size:
+        return False, ["a run that generalizes late and one that memorizes only"]
+    counts = [[group.sum(), (~group).sum()] for group in (falls, others)]
+    is_clear = stats.fisher_exact(counts, alternative="greater").pvalue <= LEVEL
+    more = bool(falls.mean() > others.mean())
+    return more, ["more runs: others fall as well"] if more and not is_clear else []
 
 
 def _law(
@@ -320,37 +238,27 @@ def _law(
     return law, measured, []
 
 
-def _first_below(one: Inside, losses: np.ndarray, level: float) -> float:
-    """Updates at the first snapshot at which a held-out loss is low; inf for never."""
-    below = np.flatnonzero(losses[:, -1, _ID] < level)
-    return float(one.progress.step[below[0]]) if below.size else float("inf")
-
-
-def _chance(runs: Sequence[Run]) -> float:
-    """Loss of a guess among the residues, nats; NaN without a run."""
-    reference = cells.base(runs)
-    if not reference:
-        return float("nan")
-    return float(np.log(run_folders.shared_value(reference, "task.kwargs.modulus")))
-
-
 def _unfinished(runs: Sequence[Run]) -> list[str]:
     if not runs:
         return ["the runs"]
-    left = len(runs) - len(cells.over(runs))
-    return [f"the end of {left} runs"] if left else []
+    return cells.ends(len(runs) - len(cells.over(runs)))
+
+
+def _still_training(runs: Sequence[Run]) -> np.ndarray:
+    """Runs that may yet generalize in their budget, bool [N]."""
+    waits = np.array([run.outcome == "unfinished" for run in runs], bool)
+    return waits & np.isinf(cells.times(runs, GENERALIZED))
+
+
+def _memorized_only(runs: Sequence[Run]) -> np.ndarray:
+    """Runs that spent their budget between memorizing and generalizing, bool [N]."""
+    is_over = np.array([run.outcome == "over" for run in runs], bool)
+    arrived = [np.isfinite(cells.times(runs, e)) for e in (MEMORIZED, GENERALIZED)]
+    return is_over & arrived[0] & ~arrived[1]
 
 
 def _too_few(found: Mapping[float, Sequence[Run]], what: str) -> list[str]:
     return [] if len(found) >= 3 else [f"runs at three {what}"]
-
-
-def _most(right: np.ndarray) -> bool:
-    return bool(2 * right.sum() > right.size)
-
-
-def _share(right: np.ndarray) -> str:
-    return f"{right.sum():g} of {right.size}"
 
 
 def _median(times: np.ndarray) -> str:
@@ -358,6 +266,10 @@ def _median(times: np.ndarray) -> str:
         return "unknown"
     median = float(np.median(times))
     return grokking.format_steps(median) if np.isfinite(median) else "beyond the budget"
+
+
+def _middle(shares: np.ndarray) -> str:
+    return f"{np.median(shares):.2f}" if shares.size else "unknown"
 
 
 def _medians(found: Mapping[float, Sequence[Run]], event: str) -> str:

@@ -6,6 +6,7 @@ known: a censored run is known to be later than any time within its budget, and 
 is known of two censored ones.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ class PowerLaw(NamedTuple):
 def fit_power(
     values: np.ndarray,
     times: np.ndarray,
+    blocks: np.ndarray,
     budget: float,
     *,
     seed: int = 0,
@@ -53,7 +55,10 @@ def fit_power(
     distribution is assumed, and no censored run is dropped or given a time.
 
     The interval holds the middle `confidence` of the exponents of BOOTSTRAPS samples,
-    each with as many runs of every value, drawn with replacement.
+    each with as many runs of every value. What is drawn, with replacement, are blocks:
+    runs of one seed at several values have their initial weights in common, so they are
+    in a sample together or not at all. A block takes the place of one that stands at
+    the same values.
 
     Reference: Akritas, Murphy and LaValley (1995), Journal of the American Statistical
     Association 90.
@@ -61,18 +66,26 @@ def fit_power(
     Args:
       values: [N], above 0.
       times: [N], updates above 0; inf where censored.
+      blocks: [N], a number that runs share if they are not drawn apart, their seed.
       budget: updates after which a time is censored, the same for all.
       seed: of the samples.
       confidence: in (0, 1).
 
     Raises:
-      ValueError: if a value or a time is out of range, or all values are equal.
+      ValueError: if a value or a time is out of range, a time is in no block, or all
+        values are equal.
     """
     values, times = np.asarray(values, float), np.asarray(times, float)
+    blocks = np.asarray(blocks)
     if values.shape != times.shape or not (values > 0).all() or not (times > 0).all():
         raise ValueError(
             "A power law needs as many values as times, all of them above 0, got "
             f"{values.tolist()} and {times.tolist()}."
+        )
+    if blocks.shape != times.shape:
+        raise ValueError(
+            f"Every time must be in a block, got {times.size} times and blocks "
+            f"{blocks.tolist()}."
         )
     known = times[np.isfinite(times)]
     if known.size and known.max() > budget:
@@ -87,11 +100,10 @@ def fit_power(
     x, y = np.log(values), np.log(np.where(seen, times, budget))
     exponent = _slope(x, y, seen)
     generator = np.random.default_rng(seed)
-    groups = [np.flatnonzero(values == value) for value in np.unique(values)]
-    drawn = []
-    for _ in range(BOOTSTRAPS):
-        rows = np.concatenate([generator.choice(group, group.size) for group in groups])
-        drawn.append(_slope(x[rows], y[rows], seen[rows]))
+    drawn = [
+        _slope(x[rows], y[rows], seen[rows])
+        for rows in _samples(values, blocks, generator)
+    ]
     low, high = np.nan, np.nan
     if not np.isnan(drawn).any():  # Whole samples may be censored.
         ends = ((1 - confidence) / 2, (1 + confidence) / 2)
@@ -153,6 +165,23 @@ def trend(
         later=float(0.5 + test.statistic / (2 * first.size)),
         p_value=float(test.pvalue),
     )
+
+
+def _samples(
+    values: np.ndarray, blocks: np.ndarray, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yields the rows of BOOTSTRAPS samples: blocks that stand at the same values."""
+    alike: dict[tuple[float, ...], list[np.ndarray]] = {}
+    for block in np.unique(blocks):
+        rows = np.flatnonzero(blocks == block)
+        alike.setdefault(tuple(np.sort(values[rows])), []).append(rows)
+    for _ in range(BOOTSTRAPS):
+        drawn = [
+            members[index]
+            for members in alike.values()
+            for index in generator.integers(len(members), size=len(members))
+        ]
+        yield np.concatenate(drawn)
 
 
 def _slope(x: np.ndarray, y: np.ndarray, seen: np.ndarray) -> float:

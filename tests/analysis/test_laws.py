@@ -9,6 +9,8 @@ import pytest
 from rdt_jax.analysis import laws
 
 VALUES = np.repeat([0.25, 0.5, 1.0, 2.0], 5)
+APART = np.arange(VALUES.size)  # No two runs have anything in common,
+SEEDS = np.tile(np.arange(5), 4)  # or one seed stands at every value.
 
 
 def draw(exponent, seed=0, spread=0.2, scale=400.0):
@@ -22,7 +24,7 @@ def censor(times, budget):
 
 @pytest.mark.parametrize("exponent", [1.0, 0.0, -0.5])
 def test_the_planted_exponent_lies_in_the_interval(exponent):
-    law = laws.fit_power(VALUES, draw(exponent), budget=1e6)
+    law = laws.fit_power(VALUES, draw(exponent), APART, budget=1e6)
     assert law.low < exponent < law.high
     assert law.exponent == pytest.approx(exponent, abs=0.15)
     assert law.scale == pytest.approx(400, rel=0.15)
@@ -30,7 +32,7 @@ def test_the_planted_exponent_lies_in_the_interval(exponent):
 
 
 def test_without_noise_it_is_exact():
-    law = laws.fit_power(VALUES, draw(0.7, spread=0.0), budget=1e6)
+    law = laws.fit_power(VALUES, draw(0.7, spread=0.0), APART, budget=1e6)
     assert law[:4] == pytest.approx((0.7, 0.7, 0.7, 400))
 
 
@@ -41,11 +43,12 @@ def test_censoring_does_not_bend_the_line():
         times = draw(1.0, seed, spread=0.35)
         late = censor(times, budget)
         assert np.isinf(late).sum() >= 3
-        law = laws.fit_power(VALUES, late, budget)
+        law = laws.fit_power(VALUES, late, APART, budget)
         assert law.censored == np.isinf(late).sum()
         assert law.low < 1 < law.high
         found.append(law.exponent)
-        clipped.append(laws.fit_power(VALUES, np.minimum(times, budget), 1e6).exponent)
+        short = np.minimum(times, budget)
+        clipped.append(laws.fit_power(VALUES, short, APART, 1e6).exponent)
     assert np.median(found) == pytest.approx(1, abs=0.1)
     assert np.median(clipped) < 0.9
 
@@ -70,7 +73,7 @@ def slow_score(values, times, budget, exponent):
 @pytest.mark.parametrize("seed", range(4))
 def test_the_score_changes_its_sign_at_the_exponent(seed):
     times = censor(draw(1.0, seed, spread=0.5), 900)
-    found = laws.fit_power(VALUES, times, 900).exponent
+    found = laws.fit_power(VALUES, times, APART, 900).exponent
     below, above = (slow_score(VALUES, times, 900, found + d) for d in (-1e-3, 1e-3))
     assert below <= 0 <= above
     assert slow_score(VALUES, times, 900, found - 0.3) < 0
@@ -79,19 +82,50 @@ def test_the_score_changes_its_sign_at_the_exponent(seed):
 
 def test_a_bound_on_one_side_is_told():
     values, times = [1.0, 1.0, 2.0, 2.0], [np.inf, np.inf, 90.0, 100.0]
-    law = laws.fit_power(values, times, 1000)
+    law = laws.fit_power(values, times, range(4), 1000)
     assert (law.exponent, law.high) == (np.inf, np.inf)
     assert law.low > math.log(10) / math.log(2) - 1e-6
     assert math.isnan(law.scale)
-    law = laws.fit_power(values, [np.inf] * 4, 1000)
+    law = laws.fit_power(values, [np.inf] * 4, range(4), 1000)
     assert math.isnan(law.exponent) and math.isnan(law.low)
 
 
 def test_the_same_seed_gives_the_same_interval():
     times = draw(1.0, spread=0.5)
-    one, again = (laws.fit_power(VALUES, times, 1e6, seed=3) for _ in range(2))
+    one, again = (laws.fit_power(VALUES, times, APART, 1e6, seed=3) for _ in range(2))
     assert one == again
-    assert laws.fit_power(VALUES, times, 1e6, seed=4)[1:3] != one[1:3]
+    assert laws.fit_power(VALUES, times, APART, 1e6, seed=4)[1:3] != one[1:3]
+
+
+def test_what_a_seed_does_at_every_value_does_not_widen_the_interval():
+    """Late and soon seeds: how late they are says nothing of the exponent."""
+    times = draw(1.0, spread=0.0) * np.tile([0.2, 0.5, 1.0, 2.0, 5.0], 4)
+    law = laws.fit_power(VALUES, times, SEEDS, 1e6)
+    assert law[:3] == pytest.approx((1, 1, 1))
+    apart = laws.fit_power(VALUES, times, APART, 1e6)
+    assert apart.low < 0.8 and apart.high > 1.2
+
+
+def test_seeds_with_laws_of_their_own_widen_the_interval():
+    """Drawn apart, runs of different seeds would average their exponents away."""
+    exponents = np.tile([0.0, 0.5, 1.0, 1.5, 2.0], 4)
+    times = 400.0 * VALUES**-exponents
+    together = laws.fit_power(VALUES, times, SEEDS, 1e6)
+    apart = laws.fit_power(VALUES, times, APART, 1e6)
+    width = lambda law: law.high - law.low
+    assert width(together) > 1.3 * width(apart) > 0
+
+
+def test_a_sample_has_as_many_runs_of_every_value():
+    """Also if some seeds stand at some values only."""
+    values = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 4.0])
+    blocks = np.array([0, 1, 2, 0, 1, 7])
+    generator = np.random.default_rng(0)
+    samples = [tuple(rows) for rows in laws._samples(values, blocks, generator)]
+    assert len(set(samples)) > 1
+    for rows in map(np.array, samples):
+        np.testing.assert_array_equal(np.sort(values[rows]), values)
+        assert (rows == 0).sum() == (rows == 3).sum()  # Seed 0 comes as a whole.
 
 
 @pytest.mark.parametrize(
@@ -105,7 +139,9 @@ def test_the_same_seed_gives_the_same_interval():
 )
 def test_what_cannot_be_fitted(values, times, message):
     with pytest.raises(ValueError, match=message):
-        laws.fit_power(values, times, 10)
+        laws.fit_power(values, times, range(len(times)), 10)
+    with pytest.raises(ValueError, match="must be in a block, got 2 times and blocks"):
+        laws.fit_power([1.0, 2.0], [5.0, 6.0], [0], 10)
 
 
 def test_a_trend_is_a_share_of_pairs():

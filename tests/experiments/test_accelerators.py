@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.accelerators import study
+from experiments.accelerators import cells, study
 from rdt_jax import config as configs
 from rdt_jax.training import loop
 from tests import fake_runs
@@ -14,7 +14,7 @@ GRID = ((5e-4, 0.1), (2e-3, 1.0))
 
 def run(recipe, at, seed, cell=GRID[0], train=20, **options):
     """Returns a run of a recipe whose ID accuracy jumps at a step, None for never."""
-    overrides = study.overrides_of(recipe) | {study.RATE: cell[0]}
+    overrides = cells.overrides_of(recipe) | {cells.RATE: cell[0]}
     return fake_runs.make(
         jumps={"train": train, "id": at},
         seed=seed,
@@ -38,8 +38,8 @@ SOON, LATE = (30, 40, 40, 50, 60, 60), (120, 130, 140, 150, 160, None)
 def recipe_of_trial(trial):
     (name,) = (
         name
-        for name in study.NAMES
-        if study.overrides_of(name).items() <= trial.items()
+        for name in cells.NAMES
+        if cells.overrides_of(name).items() <= trial.items()
     )
     return name
 
@@ -54,28 +54,28 @@ def test_a_sweep_gives_all_recipes_one_grid_and_is_valid(preset):
     for config, trial in zip(resolved, trials, strict=True):
         loop.check(config)
         name = recipe_of_trial(trial)
-        scale = study.SCALE.get(name, 1.0)
-        rate, decay = trial[study.RATE] / scale, trial[study.DECAY] * scale
+        scale = cells.SCALE.get(name, 1.0)
+        rate, decay = trial[cells.RATE] / scale, trial[cells.DECAY] * scale
         cell = (float(f"{rate:.6g}"), float(f"{decay:.6g}"))
-        if trial["seed"] in study.SELECT:
+        if trial["seed"] in cells.SELECT:
             grids.setdefault(name, set()).add((*cell, trial["seed"]))
         else:
             others.setdefault(name, {}).setdefault(cell, set()).add(trial["seed"])
-    assert all(grid == grids[study.BASELINE] for grid in grids.values())
-    assert len(grids[study.BASELINE]) == len(study.SELECT) * len(
-        {cell[:2] for cell in grids[study.BASELINE]}
+    assert all(grid == grids[cells.BASELINE] for grid in grids.values())
+    assert len(grids[cells.BASELINE]) == len(cells.SELECT) * len(
+        {cell[:2] for cell in grids[cells.BASELINE]}
     )
     assert others.keys() == grids.keys()
-    (first,) = others[study.BASELINE].values()
-    for cells in others.values():
-        (seeds,) = cells.values()  # One cell, the tuned one, compares.
+    (first,) = others[cells.BASELINE].values()
+    for seeds_of_cells in others.values():
+        (seeds,) = seeds_of_cells.values()  # One cell, the tuned one, compares.
         assert seeds <= first and len(seeds) >= 2
 
 
 def test_every_recipe_is_compared_at_cpu():
     names = {recipe_of_trial(trial) for trial in study.sweep("cpu")}
-    assert names == set(study.NAMES) and len(study.NAMES) == len(set(study.NAMES))
-    assert not set(study.COMPARED) & set(study.OTHERS)
+    assert names == set(cells.NAMES) and len(cells.NAMES) == len(set(cells.NAMES))
+    assert not set(cells.COMPARED) & set(cells.OTHERS)
 
 
 def test_an_unknown_preset_lists_the_choices():
@@ -84,29 +84,29 @@ def test_an_unknown_preset_lists_the_choices():
 
 
 def test_a_run_tells_its_recipe():
-    for name in study.NAMES:
-        assert study.recipe_of(run(name, 50, 0)) == name
+    for name in cells.NAMES:
+        assert cells.recipe_of(run(name, 50, 0)) == name
     other = run("muon", 50, 0, optimizer__warmup_steps=1)
-    assert study.recipe_of(other) == "muon"
+    assert cells.recipe_of(other) == "muon"
     two = fake_runs.make(
         jumps={"id": 50}, optimizer__name="muon", gradient__orthogonal=True
     )
     with pytest.raises(ValueError, match="has no recipe of experiments/accelerators"):
-        study.recipe_of(two)
+        cells.recipe_of(two)
 
 
 def test_a_scaled_cell_takes_the_same_share_of_a_weight():
-    for name in study.NAMES:
-        cell = study.cell_of(name, 2e-3, 0.1)
-        assert cell[study.RATE] == pytest.approx(2e-3 * study.SCALE.get(name, 1))
-        assert cell[study.RATE] * cell[study.DECAY] == pytest.approx(2e-4)
+    for name in cells.NAMES:
+        cell = cells.cell_of(name, 2e-3, 0.1)
+        assert cell[cells.RATE] == pytest.approx(2e-3 * cells.SCALE.get(name, 1))
+        assert cell[cells.RATE] * cell[cells.DECAY] == pytest.approx(2e-4)
 
 
 def test_the_seeds_that_choose_do_not_compare():
     """The cell that is best on the seeds that choose is worse on the others."""
     members = runs_of("adamw", SOON, chosen=(90, 110), cell=GRID[0])
     members += runs_of("adamw", LATE, chosen=(60, 80), cell=GRID[1])
-    best = study.best_cells(members)["adamw"]
+    best = cells.best_cells(members)["adamw"]
     assert (best.rate, best.decay) == GRID[1]
     np.testing.assert_array_equal(best.chosen, [80, 100])  # 20 after their jump.
     np.testing.assert_array_equal(best.times, [140, 150, 160, 170, 180, np.inf])
@@ -116,11 +116,11 @@ def test_the_seeds_that_choose_do_not_compare():
 def test_a_cell_without_other_seeds_is_not_compared_though_it_is_chosen():
     members = runs_of("adamw", SOON, chosen=(90, 110), cell=GRID[0])
     members += runs_of("adamw", (), chosen=(60, 80), cell=GRID[1])
-    best = study.best_cells(members)["adamw"]
+    best = cells.best_cells(members)["adamw"]
     assert (best.rate, best.decay) == GRID[0] and not best.again
     assert _column(study.table(members), "chosen") == ["120*"]
     members += runs_of("adamw", SOON, cell=GRID[1])[2:]
-    best = study.best_cells(members)["adamw"]
+    best = cells.best_cells(members)["adamw"]
     assert (best.rate, best.decay) == GRID[1] and best.again
     assert _column(study.table(members), "chosen") == ["90"]
 
@@ -133,17 +133,17 @@ def _column(table, header):
 def test_a_censored_run_counts_as_last_in_the_choice():
     members = runs_of("adamw", SOON, chosen=(20, None), cell=GRID[0])
     members += runs_of("adamw", SOON, chosen=(200, 190), cell=GRID[1])
-    assert study.best_cells(members)["adamw"].rate == GRID[1][0]
+    assert cells.best_cells(members)["adamw"].rate == GRID[1][0]
     members = runs_of("adamw", SOON, chosen=(None, None), cell=GRID[0])
     members += runs_of("adamw", SOON, chosen=(None, 180), cell=GRID[1])
-    assert study.best_cells(members)["adamw"].rate == GRID[1][0]
+    assert cells.best_cells(members)["adamw"].rate == GRID[1][0]
 
 
 def test_p_values_are_those_of_holm():
     members = (
         runs_of("adamw", LATE) + runs_of("muon", SOON) + runs_of("stablemax", LATE)
     )
-    tests = study.compare(study.best_cells(members))
+    tests = cells.compare(cells.best_cells(members))
     assert list(tests) == ["muon", "stablemax"]
     # All 924 ways to choose six of twelve; two are as far apart. Six tests, of which
     # those that are missing may yet come out better.
@@ -151,22 +151,26 @@ def test_p_values_are_those_of_holm():
     assert (tests["muon"].later, tests["stablemax"].later) == (0, 0.5)
     # Recipes without a claim are corrected among themselves.
     members += runs_of("lion", SOON)
-    tests = study.compare(study.best_cells(members))
+    tests = cells.compare(cells.best_cells(members))
     assert tests["muon"].p_value == pytest.approx(6 * 2 / 924)
     assert tests["lion"].p_value == pytest.approx(7 * 2 / 924)
     members += runs_of("constant_norm", SOON[:5])
     members += [run("constant_norm", None, 7, state="running")]
-    assert study.compare(study.best_cells(members)) == tests
+    assert cells.compare(cells.best_cells(members)) == tests
 
 
 def judged(members):
     return {claim.text.split()[0]: claim.holds for claim in study.claims(members)}
 
 
+def baseline(members):
+    return study.claims(members)[0]
+
+
 def test_claims_hold_fail_and_wait():
     members = runs_of("adamw", LATE, chosen=(150, 150))
     assert set(judged([]).values()) == {None}
-    for name in study.COMPARED:
+    for name in cells.COMPARED:
         assert judged(members + runs_of(name, SOON))[name] is True
         assert judged(members + runs_of(name, LATE))[name] is None
         assert judged(members)[name] is None
@@ -183,13 +187,27 @@ def test_too_few_seeds_decide_nothing():
 
 
 def test_the_baseline_must_generalize_late():
-    assert judged(runs_of("adamw", LATE))["Tuned"] is True
-    assert judged(runs_of("adamw", [None] * 6))["Tuned"] is False
-    assert judged(runs_of("adamw", SOON, train=70))["Tuned"] is False
-    assert judged(runs_of("adamw", [None] * 4))["Tuned"] is None  # Too few seeds.
-    assert judged(runs_of("adamw", SOON[:-1]) + [
-        run("adamw", None, 7, state="running")
-    ])["Tuned"] is None  # fmt: skip
+    """It memorizes in 40 updates, so it is late from 90 on."""
+    assert baseline(runs_of("adamw", LATE)).holds is True
+    assert baseline(runs_of("adamw", SOON, train=70)).holds is False
+    at_once = [20, 30, 40, 50, 60, 60]  # At the same evaluation, or a little later,
+    assert baseline(runs_of("adamw", at_once)).holds is False
+    assert baseline(runs_of("adamw", [60, 60, 60, 60, 70, 70])).holds is False
+    late = baseline(runs_of("adamw", [60, 60, 70, 70, 70, 70]))  # and after twice 40.
+    assert late.holds is True and "4 of 6 seeds, 0 memorize only" in late.measured
+    assert baseline(runs_of("adamw", [None] * 6, train=None)).holds is False
+    few = baseline(runs_of("adamw", LATE[:4]))
+    assert few.holds is None and "missing: more seeds" in few.measured
+    training = [*runs_of("adamw", LATE[:-1]), run("adamw", None, 7, state="running")]
+    assert baseline(training).holds is None
+
+
+def test_a_longer_budget_is_missed_where_it_could_make_most_seeds_late():
+    found = baseline(runs_of("adamw", [150, 150, None, None, 30, 30]))
+    assert found.holds is None
+    assert "2 of 6 seeds, 2 memorize only; missing: a longer budget" in found.measured
+    assert baseline(runs_of("adamw", [150] * 4 + [None, 30])).holds is True
+    assert baseline(runs_of("adamw", [150, None, None, 30, 30, 30])).holds is False
 
 
 def test_a_claim_gives_its_numbers():

@@ -3,7 +3,7 @@ import pytest
 from rich.console import Console
 
 from rdt_jax import config as configs
-from rdt_jax.analysis import stored
+from rdt_jax.analysis import depth, stored
 from tests import fake_depth
 from tests.fake_depth import DYNAMIC
 
@@ -31,15 +31,30 @@ def run(learned, loops, **options):
     return fake_depth.make(passed=passed, loops=loops, **options)
 
 
-def drawn(learned):
-    return run(learned, 8, **{k.replace(".", "__"): v for k, v in DYNAMIC.items()})
+def drawn(learned, **options):
+    dynamic = {k.replace(".", "__"): v for k, v in DYNAMIC.items()}
+    return run(learned, 8, **dynamic | options)
 
 
-def hill(slope, later=1):
-    """A margin that peaks at 8 after so many loops per hop, and falls by `slope`."""
-    return fake_depth.measured(
+def hill(slope, later=1, noise=0.0):
+    """A margin that peaks at 8 after so many loops per hop, and falls by `slope`.
+
+    Args:
+      slope: of the fall, or a function of the hops.
+      later: loops per hop until the peak.
+      noise: standard deviation over rows of the slope, as a share of it.
+    """
+    of = slope if callable(slope) else lambda k: slope
+    found = fake_depth.measured(
         lambda k, r: float(r >= later * k),
-        lambda k, r: 8.0 - (2.0 if r < later * k else slope) * abs(r - later * k),
+        lambda k, r: 8.0 - (2.0 if r < later * k else of(k)) * abs(r - later * k),
+    )
+    factor = 1 + noise * np.random.default_rng(0).normal(size=(found.hops.size, 1))
+    falls = found.loops >= later * found.hops[:, None]
+    margin = np.where(falls, 8.0 - factor * (8.0 - found.margin), found.margin)
+    return depth.assemble(
+        margin=margin.astype(np.float32),
+        **{k: getattr(found, k) for k in ("row", "hops", "correct", "change", "flops")},
     )
 
 
@@ -68,6 +83,17 @@ def test_a_margin_that_falls_from_its_peak(study, keep):
     assert judge(study, member)["declines"].holds is False
 
 
+def test_a_decline_is_no_tiny_one_however_sure_it_is(study, keep):
+    member = run(4, 5)
+    keep[member.run_id] = hill(0.015)  # .33 of 8 from loop 2 on, without any noise.
+    claim = judge(study, member)["declines"]
+    assert claim.holds is False and "falls for 0 of 3" in claim.measured
+    keep[member.run_id] = hill(0.03)
+    assert judge(study, member)["declines"].holds is True
+    keep[member.run_id] = hill(0.03, noise=5.0)  # It is as large, but for the rows.
+    assert judge(study, member)["declines"].holds is False
+
+
 def test_a_margin_that_only_falls_has_no_peak_that_it_rose_to(study, keep):
     member = run(4, 5)
     keep[member.run_id] = fake_depth.measured(
@@ -89,26 +115,98 @@ def test_drawn_loops_decline_less(study, keep):
     keep[random.run_id] = hill(0.1)
     found = judge(study, shallow, deep, random)["drawn_less"]
     assert found.holds is True
-    assert "R = 5: 0.79, R drawn from 2 to 8: 0.26" in found.measured
-    keep[random.run_id] = hill(0.4)
-    assert judge(study, shallow, deep, random)["drawn_less"].holds is False
+    assert "R drawn from 2 to 8, seed 0, 2 to 4 hops: 0.26 and 0.79" in found.measured
+    for slope in (0.4, 0.3, 0.29):  # More, as much, and hardly less.
+        keep[random.run_id] = hill(slope)
+        assert judge(study, shallow, deep, random)["drawn_less"].holds is False
     assert judge(study, shallow, deep)["drawn_less"].holds is None
 
 
+def test_drawn_and_fixed_loops_are_compared_on_hops_that_both_learned(study, keep):
+    """Two hops fall alike; fixed loops learned more, and these fall the most."""
+    deep, random = run(5, 5), drawn(2)
+    keep[deep.run_id] = hill(lambda hops: 0.1 if hops == 2 else 0.4)
+    keep[random.run_id] = hill(0.1)
+    found = judge(study, deep, random)["drawn_less"]
+    assert found.holds is False
+    assert "seed 0, 2 hops: 0.28 and 0.28, apart 0.00" in found.measured
+    keep[random.run_id] = hill(lambda hops: 0.02 if hops == 2 else 0.4)
+    assert judge(study, deep, random)["drawn_less"].holds is True
+
+
+def test_noise_over_rows_does_not_make_drawn_loops_better(study, keep):
+    deep, random = run(3, 5), drawn(3)
+    keep[random.run_id] = hill(0.1)
+    keep[deep.run_id] = hill(0.2, noise=2.0)
+    found = judge(study, deep, random)["drawn_less"]
+    assert found.holds is None and "less than 3 errors apart" in found.measured
+    keep[deep.run_id] = hill(0.2, noise=0.2)
+    assert judge(study, deep, random)["drawn_less"].holds is True
+
+
+def test_drawn_and_fixed_loops_are_compared_seed_by_seed(study, keep):
+    members = [run(3, 5, seed=seed) for seed in range(3)]
+    members += [drawn(3, seed=seed) for seed in range(3)]
+    slopes = (0.1, 0.2, 0.3, 0.05, 0.15, 0.35)
+    for member, slope in zip(members, slopes, strict=True):
+        keep[member.run_id] = hill(slope)
+    assert judge(study, *members)["drawn_less"].holds is True  # 2 of 3
+    keep[members[4].run_id] = hill(0.25)
+    assert judge(study, *members)["drawn_less"].holds is False
+    other = [members[0], members[4]]
+    found = judge(study, *other)["drawn_less"]
+    assert found.holds is None and "that share seed and hops" in found.measured
+
+
+def test_every_way_to_draw_loops_must_decline_less(study, keep):
+    """One that declines more is not hidden by one that declines less."""
+    deep, slow, fast = run(3, 5), drawn(3), drawn(3, recurrence__max_loops=6)
+    keep[deep.run_id] = hill(0.2)
+    keep[slow.run_id] = hill(0.1)
+    keep[fast.run_id] = hill(0.3)
+    assert judge(study, deep, slow, fast)["drawn_less"].holds is False
+    assert judge(study, deep, slow)["drawn_less"].holds is True
+    keep[fast.run_id] = hill(0.15)
+    assert judge(study, deep, slow, fast)["drawn_less"].holds is True
+    alone = drawn(3, seed=1, recurrence__max_loops=6)  # Without a run to compare with.
+    keep[alone.run_id] = hill(0.1)
+    assert judge(study, deep, slow, alone)["drawn_less"].holds is None
+
+
 def test_peaks_and_first_hits_come_later_for_more_hops(study, keep):
-    member = run(4, 5)
+    member = run(5, 5)
     keep[member.run_id] = hill(0.2)
     found = judge(study, member)
     assert found["peaks_later"].holds is True
     assert found["hit_later"].holds is True
-    assert "2.0, 3.0, 4.0" in found["hit_later"].measured
+    assert "2.0, 3.0, 4.0, 5.0" in found["hit_later"].measured
     keep[member.run_id] = hill(0.2, later=0)
     found = judge(study, member)
     assert found["peaks_later"].holds is False
     assert found["hit_later"].holds is False
-    short = run(3, 5)
+    short = run(4, 5)
     keep[short.run_id] = hill(0.2)
-    assert judge(study, short)["peaks_later"].holds is None
+    found = judge(study, short)["peaks_later"]
+    assert found.holds is None and "that learns 5 hops" in found.measured
+
+
+def test_an_order_that_is_hardly_one_decides_nothing(study, keep):
+    """Hops 2 to 5 have their peaks at loops of another order."""
+    member = run(5, 5)
+    for loops, holds in (
+        ((3, 5, 2, 4), False),  # Rank correlation 0
+        ((2, 5, 3, 4), None),  # .4
+        ((3, 2, 4, 5), True),  # .8
+        ((5, 3, 4, 2), False),
+    ):
+        at = dict(zip(range(2, 6), loops, strict=True))
+        keep[member.run_id] = fake_depth.measured(
+            lambda k, r, at=at: float(r >= at.get(k, 6)),
+            lambda k, r, at=at: 8.0 - abs(r - at.get(k, 6)),
+        )
+        found = judge(study, member)
+        assert found["peaks_later"].holds is holds, loops
+        assert found["hit_later"].holds is holds, loops
 
 
 def test_figures_and_table(study, keep):

@@ -1,0 +1,179 @@
+"""Recipes, their best cells of one grid, and how these compare with AdamW's.
+
+The seeds SELECT train every cell of the grid and choose the best one of a recipe; other
+seeds train that cell only and compare it with AdamW's: the best of several cells looks
+better than it is on the seeds that chose it.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rdt_jax.analysis import grokking, statistics
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.runs import Run
+from rdt_jax.training import recipes
+
+RATE, DECAY = "optimizer.learning_rate", "optimizer.weight_decay"
+MEMORIZED, GENERALIZED = "memorized", "id_generalized"
+SELECT = (0, 1)  # seeds that choose the cell; all others compare
+
+BASELINE = "adamw"
+# What every trial says, so that a run tells its recipe.
+OFF: Mapping[str, Any] = {
+    "optimizer.name": "adamw",
+    "gradient.filter": "none",
+    "gradient.orthogonal": False,
+    "loss.function": "softmax",
+    "optimizer.constant_norm": False,
+    "gradient.filter_strength": 2.0,
+    "gradient.clip_norm": None,
+    "loss.dtype": "float32",
+    "loss.label_smoothing": 0.0,
+    "loss.deep_supervision": 0.0,
+    "model.dropout": 0.0,
+}
+# Recipes with a published claim on when models generalize -> what the source reports.
+COMPARED: Mapping[str, str] = {
+    "muon": "95% of validation after 103 epochs instead of 153, means over tasks",
+    "grokfast_ema": "95% of validation after 910 iterations instead of 39,890",
+    "grokfast_ma": "95% of validation after 790 iterations instead of 39,890",
+    "orthogonal": "generalization without the delay",
+    "stablemax": "generalization without weight decay, where softmax shows none",
+    "constant_norm": "train and test curves that nearly coincide",
+}
+# Recipes without one, compared all the same.
+OTHERS = ("lion", "sgd", "clip", "float64_loss", "label_smoothing", "dropout",
+          "deep_supervision")  # fmt: skip
+NAMES = (BASELINE, *COMPARED, *OTHERS)
+
+# An optimizer whose directions are larger or smaller than AdamW's needs rates to match:
+# its rates are multiplied by this and its decays divided, so that the share of a weight
+# that an update takes away, rate times decay, is on one grid for all.
+SCALE: Mapping[str, float] = {"lion": 0.25, "sgd": 25.0}
+
+
+def overrides_of(recipe: str) -> dict[str, Any]:
+    """Returns all keys that make a recipe of this study, and no other."""
+    on = {} if recipe == BASELINE else recipes.RECIPES[recipe].overrides
+    return {**OFF, **on}
+
+
+def cell_of(recipe: str, rate: float, decay: float) -> dict[str, float]:
+    """Returns the keys of a cell of the grid, given in AdamW's numbers."""
+    scale = SCALE.get(recipe, 1.0)
+    return {RATE: rate * scale, DECAY: decay / scale}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Best:
+    """The best cell of a recipe, and how it did on the seeds that did not choose it.
+
+    Attributes:
+      recipe: its name.
+      rate: learning rate of the cell.
+      decay: weight decay of the cell.
+      chosen: [N], updates to GENERALIZED of the seeds that chose it; inf where
+        censored.
+      times: [M], likewise of the other seeds.
+      memorized: [M], their updates to MEMORIZED.
+      again: whether the seeds SELECT of these runs choose it among all cells.
+      unfinished: number of the recipe's runs, in all cells, that may still train.
+    """
+
+    recipe: str
+    rate: float
+    decay: float
+    chosen: np.ndarray
+    times: np.ndarray
+    memorized: np.ndarray
+    again: bool
+    unfinished: int
+
+
+def recipe_of(run: Run) -> str:
+    """Names the recipe of a run; ValueError if it has none of this study."""
+    for name in NAMES:
+        keys = overrides_of(name).items()
+        if all(run_folders.value_of(run, key) == value for key, value in keys):
+            return name
+    raise ValueError(f"Run {run.run_id} has no recipe of experiments/accelerators.")
+
+
+def best_cells(runs: Sequence[Run]) -> dict[str, Best]:
+    """Chooses the cell of each recipe that has runs, in the order of the study.
+
+    The best cell has the least median over the seeds SELECT, censored runs counting as
+    last; cells without a median are ranked by how many seeds arrived, then by their
+    mean final accuracy, then by the order of the grid. Where other seeds have been
+    trained in some cells only, it is one of these.
+    """
+    found = {}
+    for recipe in NAMES:
+        members = [run for run in runs if recipe_of(run) == recipe]
+        cells = run_folders.group(members, (RATE, DECAY))
+        cells = {key: cell for key, cell in cells.items() if seeds(cell, True)}
+        if not cells:
+            continue
+        ranks = {key: _rank(seeds(cell, True)) for key, cell in cells.items()}
+        compared = [key for key, cell in cells.items() if seeds(cell, False)]
+        rate, decay = min(compared or cells, key=ranks.__getitem__)
+        others = seeds(cells[rate, decay], False)
+        found[recipe] = Best(
+            recipe=recipe,
+            rate=rate,
+            decay=decay,
+            chosen=_times(seeds(cells[rate, decay], True), GENERALIZED),
+            times=_times(others, GENERALIZED),
+            memorized=_times(others, MEMORIZED),
+            again=(rate, decay) == min(cells, key=ranks.__getitem__),
+            unfinished=sum(run.outcome == "unfinished" for run in members),
+        )
+    return found
+
+
+def compare(best: Mapping[str, Best]) -> dict[str, statistics.Comparison]:
+    """Compares every recipe's best cell with AdamW's.
+
+    p-values are after Holm, those of COMPARED and those of OTHERS apart: the second are
+    no claims, and their number is not to hide one. Recipes that have unfinished runs or
+    lack two seeds to compare are left out, and counted as tests with p = 1, since what
+    is missing must not make a verdict easier.
+    """
+    ready = {n for n, b in best.items() if b.times.size >= 2 and not b.unfinished}
+    if BASELINE not in ready:
+        return {}
+    first = best[BASELINE].times
+    found = {}
+    for family in (COMPARED, OTHERS):
+        names = [name for name in family if name in ready]
+        tests = [statistics.rank_sum(first, best[n].times, seed=0) for n in names]
+        left = [1.0] * (len(family) - len(names))
+        raised = statistics.holm([*(test.p_value for test in tests), *left])
+        for name, test, p_value in zip(names, tests, raised, strict=False):
+            found[name] = test._replace(p_value=p_value)
+    return found
+
+
+def seeds(cell: Sequence[Run], choosing: bool) -> list[Run]:
+    """Returns the runs whose seeds choose a cell, or those that compare."""
+    return [run for run in cell if (run.config.seed in SELECT) == choosing]
+
+
+def _times(runs: Sequence[Run], event: str) -> np.ndarray:
+    found = [grokking.grok_times(run).phases for run in runs]
+    steps = [times[event].completed if event in times else None for times in found]
+    return np.array([np.inf if step is None else step for step in steps], float)
+
+
+def _rank(runs: Sequence[Run]) -> tuple[float, int, float]:
+    times = _times(runs, GENERALIZED)
+    final = [
+        float(grokking.smooth(run_folders.accuracy(run, "id").values)[-1])
+        for run in runs
+        if run_folders.has_group(run, "id")
+    ]
+    accuracy = float(np.mean(final)) if final else 0.0
+    return float(np.median(times)), int(np.isinf(times).sum()), -accuracy
