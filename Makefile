@@ -67,7 +67,8 @@ format: setup
 fig-%: setup
 	$(BIN)/rdt figures experiments/$* --preset=$(PRESET) --workdir=$(WORKDIR)
 
-figures: $(patsubst experiments/%/study.py,fig-%,$(wildcard experiments/*/study.py))
+# Those of all studies that have runs of the preset.
+figures: $(patsubst $(WORKDIR)/sweeps/%-$(PRESET)/plan.json,fig-%,$(wildcard $(WORKDIR)/sweeps/*-$(PRESET)/plan.json))
 
 # The scorecard of the published claims, over all studies that have runs.
 claims: setup

@@ -88,8 +88,10 @@ def test_in_a_file_of_your_own(tmp_path):
     site = tmp_path / "site-packages"
     _apply(OWN, tmp_path)
     _venv(tmp_path, [site, ROOT])
+    active = f"{tmp_path / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     # The page's pip, without the network, into a folder that the test throws away.
     pip = {
+        "PATH": active,
         "PIP_TARGET": str(site),
         "PIP_NO_INDEX": "1",
         "PIP_NO_DEPS": "1",

@@ -323,7 +323,9 @@ def _dry_run(options, plan, workers: int, settings) -> int:
     elif found.largest is not None and fits:
         try:
             with exits.mistakes():
-                rate = forecast.measure(found.largest, settings.exact, workers)
+                # As many as a sweep would start.
+                busy = min(workers, found.packs)
+                rate = forecast.measure(found.largest, settings.exact, busy)
         except RuntimeError as error:
             print(f"rdt: the rate could not be measured: {error}", file=sys.stderr)
             code = exits.FAILED

@@ -54,7 +54,7 @@ def table(found: PerChip, chip: Chip, title: str) -> Table:
 
 
 def _time(seconds: float) -> str:
-    for unit, size in (("h", 3600.0), ("s", 1.0), ("ms", 1e-3)):
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds * 1e6:.3g} us"
