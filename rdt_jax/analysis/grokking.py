@@ -138,6 +138,30 @@ def completion(times: GrokTimes, event: str) -> Bound:
     return Bound(found, False)
 
 
+def arrived(runs: Sequence[Run], event: str) -> list[Run]:
+    """Returns the runs in which an event has completed."""
+    return [run for run in runs if not completion(grok_times(run), event).beyond]
+
+
+def awaited(runs: Sequence[Run], event: str) -> list[Run]:
+    """Returns the unfinished runs in which an event may still complete."""
+    return [
+        run
+        for run in runs
+        if run.outcome == "unfinished" and completion(grok_times(run), event).beyond
+    ]
+
+
+def ends_of(runs: Sequence[Run], which: str = "") -> list[str]:
+    """Says what a claim is missing while it awaits runs; nothing if it awaits none.
+
+    Args:
+      runs: that are awaited.
+      which: what they have in common, such as `with R = 1`.
+    """
+    return [f"the end of {len(runs)} runs {which}".rstrip()] if runs else []
+
+
 def median(times: Sequence[Bound]) -> Bound:
     """Returns the median of times; of an even number the mean of the middle two.
 

@@ -4,10 +4,10 @@ Reference: Kohli et al. (2026), arXiv:2604.07822, Figure 4: one checkpoint when 
 is memorized, one when ID generalizes, one when OOD does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from rdt_jax.analysis import stored
+from rdt_jax.analysis import grokking, stored
 from rdt_jax.analysis.runs import Run
 
 # stage -> the kinds of checkpoint that stand for it, the first that a run has.
@@ -20,6 +20,12 @@ NAMES = {
     "memorized": "memorized",
     "id": "ID generalized",
     "end": "OOD, or the end",
+}
+# stage -> the event whose completion brings a run there.
+EVENTS = {
+    "memorized": "memorized",
+    "id": "id_generalized",
+    "end": "ood_generalized",
 }
 KINDS = tuple(dict.fromkeys(kind for kinds in STAGES.values() for kind in kinds))
 
@@ -41,6 +47,27 @@ class Seen(NamedTuple):
     def generalized(self) -> bool:
         """Whether the checkpoint is one at which OOD had completed."""
         return self.checkpoint.startswith("ood_generalized-after")
+
+
+class Sample(NamedTuple):
+    """The runs that a statement is about, and the analyses that there are of them.
+
+    Attributes:
+      what: of `stored.MEASURES`.
+      seen: of each run of `due` that has one.
+      due: the runs that came to where the statement looks, analyzed or not.
+      awaited: unfinished runs that may still come there.
+    """
+
+    what: str
+    seen: list[Seen]
+    due: list[Run]
+    awaited: list[Run]
+
+    @property
+    def unknown(self) -> int:
+        """Number of runs that the statement is or may be about, without an analysis."""
+        return len(self.due) + len(self.awaited) - len(self.seen)
 
 
 def checkpoint_of(run: Run, stage: str) -> str | None:
@@ -69,6 +96,54 @@ def look(runs: Sequence[Run], what: str, stage: str) -> list[Seen]:
         if result is not None:
             found.append(Seen(run, checkpoint, result))
     return found
+
+
+def sample(runs: Sequence[Run], what: str, stage: str) -> Sample:
+    """Returns the runs in which the event of a stage completed, as they were then.
+
+    Args:
+      runs: of a study.
+      what: of `stored.MEASURES`.
+      stage: of STAGES; a run that only came to its end is not at `end` here.
+    """
+    due = grokking.arrived(runs, EVENTS[stage])
+    then = STAGES[stage][0]
+    return Sample(
+        what=what,
+        seen=[s for s in look(due, what, stage) if s.checkpoint.startswith(then)],
+        due=due,
+        awaited=grokking.awaited(runs, EVENTS[stage]),
+    )
+
+
+def of_runs(found: Sample, is_one: Callable[[Run], bool]) -> Sample:
+    """Returns the part of a sample whose runs pass a test."""
+    return found._replace(
+        seen=[s for s in found.seen if is_one(s.run)],
+        due=[run for run in found.due if is_one(run)],
+        awaited=[run for run in found.awaited if is_one(run)],
+    )
+
+
+def note(*samples: Sample) -> str:
+    """Writes how many runs were measured, to follow other numbers; empty if all."""
+    unknown = sum(each.unknown for each in samples)
+    seen = sum(len(each.seen) for each in samples)
+    return f"; {seen} of {seen + unknown} runs measured" if unknown else ""
+
+
+def missing(found: Sample, otherwise: str, which: str = "") -> list[str]:
+    """Lists what a verdict on all runs of a sample waits for.
+
+    Args:
+      found: the sample.
+      otherwise: what there is to wait for if no run came or may come there.
+      which: what the runs have in common, such as `without loops`.
+    """
+    lacking = len(found.due) - len(found.seen)
+    named = [f"the {found.what} of {lacking} runs {which}".rstrip()] if lacking else []
+    named += grokking.ends_of(found.awaited, which)
+    return named if found.seen or named else [otherwise]
 
 
 def models(runs: Sequence[Run]) -> dict[tuple[int, int], list[Run]]:

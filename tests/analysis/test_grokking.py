@@ -71,6 +71,23 @@ def test_what_is_known_of_a_run_that_did_not_arrive(options, censored_at):
     assert grokking.grok_times(run(0, None, **options)).censored_at == censored_at
 
 
+def test_runs_arrive_or_are_awaited_or_neither():
+    waiting = {"until": 70, "state": "running", "reason": None}
+    here, early = run(0, 50), run(1, 10, **waiting)
+    later, never = run(2, None, **waiting), run(3, None)
+    broken = run(4, None, until=70, state="failed", reason="nan")
+    every = [here, early, later, never, broken]
+    assert grokking.arrived(every, EVENT) == [here, early]
+    assert grokking.awaited(every, EVENT) == [later]
+
+
+def test_a_claim_that_awaits_runs_says_how_many():
+    assert grokking.ends_of([]) == []
+    assert grokking.ends_of([run(0, None)]) == ["the end of 1 runs"]
+    two = [run(0, None), run(1, None)]
+    assert grokking.ends_of(two, "with R = 2") == ["the end of 2 runs with R = 2"]
+
+
 def test_odd_number_of_runs_has_its_middle_as_the_median():
     found = times(run(0, 150), run(1, 50), run(2, 70))
     assert found.median == exactly(70 + fake_runs.DELAY)

@@ -32,6 +32,11 @@ def with_ood(made, values):
     return dataclasses.replace(made, metrics=metrics)
 
 
+def waiting(loops, ood=None, **options):
+    """A run that has been evaluated up to update 90 and still trains."""
+    return run(loops, ood, until=90, state="running", reason=None, **options)
+
+
 @pytest.mark.parametrize(
     ("preset", "depths", "seeds"),
     [("smoke", 2, 1), ("cpu", 3, 3), ("cpu_long", 3, 5), ("paper", 3, 3)],
@@ -74,8 +79,7 @@ def test_without_runs_nothing_is_tested():
 def test_without_loops_ood_stays_near_zero():
     assert judged(run(1, None))[VANILLA] is True
     assert judged(run(1, None), run(1, 150, seed=1))[VANILLA] is False
-    waiting = run(1, None, until=90, state="running", reason=None)
-    assert judged(waiting)[VANILLA] is None
+    assert judged(waiting(1))[VANILLA] is None
     assert judged(with_ood(run(1, None), [0.0] * 9 + [0.09]))[VANILLA] is True
     assert judged(with_ood(run(1, None), [0.0] * 9 + [0.11]))[VANILLA] is False
 
@@ -83,9 +87,8 @@ def test_without_loops_ood_stays_near_zero():
 def test_with_loops_ood_leaves_zero_in_every_run():
     assert judged(run(2, 150), run(4, 60))[LOOPED] is True
     assert judged(run(2, 150), run(4, None))[LOOPED] is False
-    waiting = run(4, None, until=90, state="running", reason=None)
-    assert judged(run(2, 150), waiting)[LOOPED] is None
-    assert judged(run(2, None), waiting)[LOOPED] is False
+    assert judged(run(2, 150), waiting(4))[LOOPED] is None
+    assert judged(run(2, None), waiting(4))[LOOPED] is False
 
 
 @pytest.mark.parametrize(
@@ -111,6 +114,30 @@ def test_one_run_out_of_order_is_enough_and_vanilla_runs_do_not_count():
     assert judged(*good, run(4, 60, id=150))[ID_OOD] is False
 
 
+def test_an_order_counts_ties_and_says_so():
+    found = study.claims([run(2, 150, train=60), run(4, 150, train=20)])[TRAIN_ID]
+    assert found.holds is True
+    assert "before ID, or at the same evaluation, in every run" in found.text
+    assert "1 complete train before, 1 both at one evaluation, 0 in" in found.measured
+
+
+@pytest.mark.parametrize(
+    ("claim", "good", "bad"),
+    [
+        (TRAIN_ID, {}, {"train": 60, "id": 20}),
+        (ID_OOD, {}, {"id": 180}),
+        (EARLY, {"ood": 60, "id": 150}, {}),
+    ],
+)
+def test_a_run_that_still_trains_may_break_what_all_runs_do(claim, good, bad):
+    of = lambda options, seed: run(2, seed=seed, **{"ood": 150} | options)
+    later = waiting(2, seed=2, id=None)
+    assert judged(of(good, 0))[claim] is True
+    found = study.claims([of(good, 0), later])[claim]
+    assert found.holds is None and "the end of 1 runs" in found.measured
+    assert judged(of(good, 0), of(bad, 1), later)[claim] is False
+
+
 def test_ood_starts_before_id_is_done():
     assert judged(run(2, 60, id=150))[EARLY] is True
     assert judged(run(2, 150, id=60))[EARLY] is False
@@ -128,6 +155,32 @@ def test_ood_comes_long_after_memorization():
     assert judged(run(2, None, train=20))[LATE] is None
 
 
+def test_runs_without_ood_decide_its_wait_where_their_rank_does():
+    # 3, 4 and 7 times, and beyond 2.9 times: whatever these are, 7 at the most.
+    known = [run(2, ood, seed, train=10) for seed, ood in enumerate((40, 60, 120))]
+    never = [run(4, None, seed, train=60) for seed in range(2)]
+    found = study.claims([*known, *never])[LATE]
+    assert found.holds is False
+    assert "median 3 to 7 times, over 5 of 5 runs" in found.measured
+    found = study.claims([*known[:2], *never])[LATE]
+    assert found.holds is None and "missing: a longer budget" in found.measured
+    found = study.claims([*known, *never, waiting(4, seed=5, train=None)])[LATE]
+    assert found.holds is None and "missing: the end of 1 runs" in found.measured
+
+
+def test_ood_without_memorization_is_not_late():
+    late, not_late = run(2, 180, train=10), run(4, 60, train=None)
+    assert judged(late)[LATE] is True
+    found = study.claims([late, not_late, run(4, 60, seed=1, train=None)])[LATE]
+    assert found.holds is False
+    assert "over 3 of 3 runs with R >= 2, 3 of which completed OOD" in found.measured
+    # What came to neither says nothing of the ratio.
+    neither = run(4, None, train=None)
+    found = study.claims([late, neither])[LATE]
+    assert found.holds is True and "over 1 of 2 runs" in found.measured
+    assert judged(late, waiting(4, train=None))[LATE] is None
+
+
 def plateau(level, **options):
     options = {"stop_after_phases": False, "top": {"ood": level}} | options
     return run(2, 60, **options)
@@ -143,6 +196,15 @@ def test_ood_settles_below_one():
     assert judged(plateau(0.75), rising)[PLATEAU] is None  # Not of most runs.
 
 
+def test_a_run_that_still_trains_may_settle_elsewhere():
+    low = [plateau(0.6, seed=seed) for seed in range(3)]
+    fine = [plateau(0.75, seed=seed) for seed in range(2)]
+    later = waiting(2, seed=7, stop_after_phases=False)
+    assert judged(*fine)[PLATEAU] is True
+    assert judged(*fine, later)[PLATEAU] is None
+    assert judged(*low, later)[PLATEAU] is False  # Of four, two or three are low.
+
+
 def test_more_loops_need_fewer_updates_and_operations():
     soon = judged(run(2, 180), run(4, 20))
     assert (soon[UPDATES], soon[OPERATIONS]) == (True, True)
@@ -155,11 +217,25 @@ def test_more_loops_need_fewer_updates_and_operations():
     assert judged(run(4, 60))[UPDATES] is None
 
 
+def test_a_bound_for_want_of_an_arrival_is_called_one():
+    updates, operations, _ = study.claims([run(2, 60), run(4, None)])[UPDATES:]
+    for found in (updates, operations):
+        assert found.holds is False
+        assert "no run with R = 4 completes OOD: a bound" in found.measured
+    assert "the verdict is that of updates again" in operations.measured
+    assert "updates again" not in updates.measured
+    found = study.claims([run(2, None), run(4, 60)])[OPERATIONS]
+    assert found.holds is True
+    assert "no run with R = 2 completes OOD: a bound" in found.measured
+    assert "updates again" not in found.measured
+    assert "bound" not in study.claims([run(2, 180), run(4, 60)])[UPDATES].measured
+
+
 def test_a_run_without_an_evaluation_may_move_a_median():
     pair = run(2, 180), run(4, 20)
-    waiting = run(4, None, seed=1, until=-1, state="pending", reason=None)
+    pending = run(4, None, seed=1, until=-1, state="pending", reason=None)
     assert judged(*pair)[UPDATES] is True
-    assert judged(*pair, waiting)[UPDATES] is None
+    assert judged(*pair, pending)[UPDATES] is None
 
 
 def test_a_bound_in_updates_may_not_decide_operations():

@@ -54,6 +54,7 @@ def lens_of(bridge, target, loops=2):
 
 
 def patching_of(at_r1, rows=(50, 50, 50), loops=2):
+    """A Patching whose shares and effects are all `at_r1`, by depth."""
     depth = len(at_r1)
     shares = np.zeros((3, depth, 3))
     shares[:, :, FIRST] = at_r1
@@ -207,6 +208,8 @@ BREAKING = [
     (WITHOUT_BRIDGE, 1, MEMORIZED, with_lens({TRAIN: LOW}, {TRAIN: LOW})),
     (BRIDGE_FIRST, 0, PASSED, with_lens({OOD: LATE}, {OOD: LATE})),
     (BRIDGE_FIRST, 1, PASSED, with_lens({OOD: LOW}, {OOD: LATE})),
+    # A target that is never decodable comes after nothing.
+    (BRIDGE_FIRST, 0, PASSED, with_lens({OOD: HIGH}, {OOD: LOW})),
     (IN_FIRST_LOOP, 1, PASSED, with_lens({OOD: LATE}, {OOD: [0, 0, 0, 0, 0.9]})),
     (NO_TARGET, 2, FINAL, with_lens({OOD: LOW}, {OOD: [0, 0, 0, 0.2, 0]}, 1)),
     (FIRST_LOOP, 0, PASSED, {"patching": patching_of([0, 0.8, 0.9, 0.7])}),
@@ -254,15 +257,142 @@ def test_what_no_run_decides_is_not_tested(study, world):
         assert holds is (True if known else None)
     for index, holds in enumerate(of(runs[2:])):  # Controls alone.
         assert holds is (True if index in (NO_TARGET, GROWS) else None)
-    for run in runs[:2]:  # Looped runs that never combine OOD facts.
-        del analyses[run.run_id][PASSED]
-    waiting = (BRIDGE_FIRST, IN_FIRST_LOOP, LATER, FIRST_LOOP, IN_TURN, ALIGNS)
-    found = of(runs)
-    assert all(found[index] is None for index in waiting)
     for run in runs:
         for stored in analyses[run.run_id].values():
             stored.clear()
     assert of(runs) == 9 * [None]
+
+
+def test_looped_runs_that_never_combine_are_not_what_is_asked_about(study, world):
+    runs, analyses = world
+    for run in runs[:2]:
+        forget(run, "ood_generalized")
+        del analyses[run.run_id][PASSED]
+    found = study.claims(runs)
+    for index in COMBINING:
+        assert found[index].holds is None
+        assert "runs measured" not in found[index].measured
+    for index in (BRIDGE_FIRST, IN_FIRST_LOOP, FIRST_LOOP, IN_TURN):
+        assert found[index].measured.endswith(
+            "missing: a looped run that completes OOD."
+        )
+
+
+# The claims about looped models that combine OOD facts.
+COMBINING = (BRIDGE_FIRST, IN_FIRST_LOOP, LATER, FIRST_LOOP, IN_TURN, ALIGNS)
+
+
+def forget(run, event):
+    """Takes an event out of a run, which then never came to it."""
+    run.events[:] = [row for row in run.events if row["event"] != event]
+
+
+@pytest.mark.parametrize("claim", [WITHOUT_BRIDGE, *COMBINING, GROWS])
+def test_a_looped_run_without_its_analysis_is_counted_and_waited_for(
+    study, world, claim
+):
+    runs, analyses = world
+    for stored in analyses[runs[0].run_id].values():
+        stored.clear()
+    found = study.claims(runs)[claim]
+    assert found.holds is None
+    count = {LATER: "3 of 4", ALIGNS: "3 of 4", GROWS: "3 of 4"}.get(claim, "1 of 2")
+    assert f"; {count} runs measured; missing: the " in found.measured
+    assert " of 1 runs" in found.measured.partition("missing: ")[2]
+
+
+@pytest.mark.parametrize("claim", COMBINING)
+def test_a_looped_run_that_still_trains_is_waited_for(study, world, claim):
+    runs, analyses = world
+    forget(runs[0], "ood_generalized")
+    runs[0].status["state"] = "running"
+    del analyses[runs[0].run_id][PASSED], analyses[runs[0].run_id][FINAL]
+    found = study.claims(runs)[claim]
+    assert found.holds is None
+    assert "missing: the end of 1 runs" in found.measured
+    # It has come to what the others are asked about.
+    early = study.claims(runs)[WITHOUT_BRIDGE]
+    assert early.holds is True and "measured" not in early.measured
+
+
+@pytest.mark.parametrize(
+    ("claim", "checkpoint", "instead"),
+    [(claim, at, what) for claim, index, at, what in BREAKING if index == 1],
+)
+def test_what_one_run_decides_against_waits_for_no_other(
+    study, world, claim, checkpoint, instead
+):
+    runs, analyses = world
+    analyses[runs[1].run_id][checkpoint] |= instead
+    for stored in analyses[runs[0].run_id].values():
+        stored.clear()
+    found = study.claims(runs)[claim]
+    assert found.holds is False
+    assert "1 of 2 runs measured." in found.measured
+
+
+def test_a_median_waits_for_runs_that_may_move_it_only(study, world):
+    runs, analyses = world
+    later = runs[3]
+    later.status["state"] = "running"
+    at_once = with_lens({OOD: HIGH}, {OOD: LOW}, 1)
+    analyses[runs[2].run_id][FINAL] |= at_once
+    assert study.claims(runs)[LATER].holds is None  # It may come at none.
+    analyses[runs[0].run_id][PASSED] |= with_lens({OOD: LOW}, {OOD: LATE})
+    analyses[runs[1].run_id][PASSED] |= with_lens({OOD: LOW}, {OOD: LATE})
+    assert study.claims(runs)[LATER].holds is False  # At none, with loops.
+    analyses[runs[2].run_id][FINAL] |= {"geometry": geometry_of(5 * [0.9], 1)}
+    found = study.claims(runs)[ALIGNS]
+    assert found.holds is None and "1 runs without loops" in found.measured
+    analyses[runs[0].run_id][PASSED] |= {"geometry": geometry_of(5 * [0.05])}
+    assert study.claims(runs)[ALIGNS].holds is False  # One falls.
+
+
+def test_controls_alone_decide_no_comparison(study, world):
+    runs, analyses = world
+    for run in runs[:2]:
+        forget(run, "ood_generalized")
+        run.status["state"] = "running"
+    for run in runs[2:]:
+        analyses[run.run_id][FINAL] |= with_lens({OOD: 5 * [0.9]}, {OOD: LOW}, 1)
+    found = study.claims(runs)[LATER]
+    assert found.holds is None
+    assert "missing: the end of 2 runs with loops." in found.measured
+
+
+def test_a_model_of_another_depth_is_not_waited_for(study, world):
+    runs, _ = world
+    other = fake_runs.make(
+        jumps={"train": 20, "id": 40, "ood": None},
+        loops=1,
+        until=50,
+        state="running",
+        model__core_blocks=8,
+    )
+    world[1][other.run_id] = {}
+    found = study.claims([*runs, other])
+    assert found[LATER].holds is True and "measured" not in found[LATER].measured
+    assert found[NO_TARGET].holds is None
+
+
+def test_patching_says_what_it_lacks(study, world):
+    runs, analyses = world
+    without = {"patching": patching_of([0, 0.8, 0.9, 0.1], rows=(50, 50, 0))}
+    analyses[runs[0].run_id][PASSED] |= without
+    found = study.claims(runs)[FIRST_LOOP]
+    assert found.holds is True
+    assert "; 1 runs without a question that counts" in found.measured
+    analyses[runs[1].run_id][PASSED] |= without
+    found = study.claims(runs)[FIRST_LOOP]
+    assert found.holds is None
+    assert "missing: questions that count, answered by the clean" in found.measured
+    for run in runs[:2]:
+        run.config.model.core_blocks = 1
+    found = study.claims(runs)[FIRST_LOOP]
+    assert found.holds is None
+    assert found.measured.endswith(
+        "missing: a looped run that completes OOD, of two or more blocks."
+    )
 
 
 def test_where_facts_are_answered_at_r1_they_alone_bring_the_bridge_there(study, world):
@@ -281,8 +411,10 @@ def test_an_unfinished_control_decides_nothing(study, world):
         run.status["state"] = "running"
     found = study.claims(runs)
     assert found[NO_TARGET].holds is None and found[LATER].holds is None
+    assert "the end of 2 runs" in found[NO_TARGET].measured
     for run in runs[2:]:  # Over, but without having learned ID.
         run.status["state"] = "done"
+        forget(run, "id_generalized")
         del analyses[run.run_id][GENERALIZED]
     found = study.claims(runs)
     assert found[NO_TARGET].holds is None and found[LATER].holds is None
@@ -293,9 +425,66 @@ def test_a_run_that_generalized_before_it_memorized_says_nothing_of_growth(
 ):
     runs, analyses = world
     for run in runs:
+        for row in run.events:
+            if row["event"] == "memorized":
+                row["step"] = 80
         stored = analyses[run.run_id]
-        stored["memorized-after-60"] = stored.pop(MEMORIZED)
-    assert study.claims(runs)[GROWS].holds is None
+        stored["memorized-after-80"] = stored.pop(MEMORIZED)
+    found = study.claims(runs)[GROWS]
+    assert found.holds is None
+    assert "runs that memorize before they generalize to ID" in found.measured
+
+
+def grows(study, world, pairs):
+    """The claim that the cause grows, of runs that begin and end at given effects."""
+    runs, analyses = world
+    for run, (before, after) in zip(runs, pairs, strict=True):
+        for checkpoint, effect in ((MEMORIZED, before), (GENERALIZED, after)):
+            stored = analyses[run.run_id][checkpoint] = {
+                **analyses[run.run_id][checkpoint]
+            }
+            stored["patching"] = patching_of([0, effect, 0, 0])
+    return study.claims(runs)[GROWS]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "holds"),
+    [
+        (4 * [(0.4, 0.8)], True),
+        (4 * [(0.4, 0.45)], False),  # Less than counts as growth.
+        (4 * [(0.97, 0.98)], None),  # At the ceiling.
+        (3 * [(0.97, 0.98)] + [(0.4, 0.8)], True),
+        (3 * [(0.97, 0.98)] + [(0.4, 0.41)], False),
+        (3 * [(0.4, 0.8)] + [(0.8, 0.4)], True),
+    ],
+)
+def test_a_cause_grows_by_some_and_from_below_the_ceiling(study, world, pairs, holds):
+    found = grows(study, world, pairs)
+    assert found.holds is holds
+    full = sum(before > 0.9 for before, _ in pairs)
+    assert ("; 3 with 0.9 or more at memorization" in found.measured) is (full == 3)
+    if holds is None:
+        assert "then have an effect below 0.9" in found.measured
+
+
+def test_growth_waits_for_what_may_still_memorize_first(study, world):
+    runs, _ = world
+    runs[0].status["state"] = "running"
+    forget(runs[0], "id_generalized")
+    found = grows(study, world, 4 * [(0.4, 0.8)])
+    assert found.holds is None
+    assert "; 3 of 4 runs measured; missing: the end of 1 runs." in found.measured
+    assert grows(study, world, 4 * [(0.4, 0.41)]).holds is False
+
+
+def test_growth_is_not_read_off_patching_without_questions(study, world):
+    runs, analyses = world
+    for run in runs[1:]:
+        empty = patching_of([0, 0.2, 0.3, 0.1], rows=(0, 0, 0))
+        analyses[run.run_id][MEMORIZED] |= {"patching": empty}
+    found = study.claims(runs)[GROWS]
+    assert found.holds is True
+    assert "; 3 runs without a question that counts" in found.measured
 
 
 def test_the_figures_draw_what_is_stored(study, world):
