@@ -5,9 +5,7 @@ Loop counts that serve best are chosen on every other row and scored on the rest
 errors of the rows; runs of different seeds are counted, never pooled.
 
 A run that is not finished may still speak for a claim: it is missing, unless those that
-are finished decide against the claim whatever it does. Hops that were learned within a
-budget are a lower bound: they decide against a claim only where the run could have
-learned no more, being neither cut short (analysis/curriculum.py) nor at the last stage.
+are finished decide against the claim whatever it does.
 """
 
 import itertools
@@ -19,21 +17,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments.depth_extrapolation import learning
+from experiments.depth_extrapolation.learning import SOURCE, name_of
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import curriculum, depth, scaling, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.depth import Depth
-from rdt_jax.analysis.grokking import format_steps
 from rdt_jax.analysis.runs import Run
 
-SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
 ERRORS = 4  # standard errors that a gain or a loss must have
 APART = 2  # standard errors that must lie between the fewest and the most loops
 SMALL_R = 4  # up to so many loops of training the paper sees no gain from more
 KEPT = 0.05  # loss of accuracy below which learned hops are kept
-SLOW = 4  # hops up to which the paper sees a long phase, and quick ones after it
-FURTHER = 6  # hops that a run must learn for the quick phase to be seen
 RATIO = 1.2  # of hops answered to hops learned that the paper sees from 4 hops on
 
 
@@ -53,18 +49,6 @@ class _Sample(NamedTuple):
     unfinished: int
 
 
-class _Learned(NamedTuple):
-    """The median of the hops that runs learn.
-
-    Attributes:
-      least: within their budgets.
-      most: with any budget and further stages; inf where that is not known.
-    """
-
-    least: float
-    most: float
-
-
 class _Score(NamedTuple):
     """What runs of one recurrence answer of hops that were never trained.
 
@@ -82,9 +66,7 @@ class _Score(NamedTuple):
 def claims(runs: Sequence[Run]) -> list[Claim]:
     """Judges the claims on what has been run so far."""
     return [
-        _more_loops_learn_more(runs),
-        _drawn_loops_learn_most(runs),
-        _first_hops_take_most(runs),
+        *learning.claims(runs),
         _nothing_beyond_at_training_loops(runs),
         _more_loops_answer_more(runs),
         _few_loops_lose(runs),
@@ -112,113 +94,6 @@ def stages_of(run: Run) -> dict[int, Depth]:
     return measured
 
 
-def _more_loops_learn_more(runs: Sequence[Run]) -> Claim:
-    groups = _groups(runs, fixed=True)
-    members = [run for group in groups.values() for run in group]
-    learned = {name: _learned(group) for name, group in groups.items()}
-    least = [each.least for each in learned.values()]
-    behind = _too_few(least, least)
-    lost = bool(_too_few([each.most for each in learned.values()], least))
-    missing, names = [], list(groups)
-    if len(groups) < 2:
-        missing.append("two fixed loop counts")
-    elif max(least) < 2:
-        missing.append("a run that learns two hops")
-    if not lost:
-        missing += _ends_of(_count_unfinished(members))
-        missing += _more_of({names[k]: groups[names[k]] for k in behind})
-    return judging.judge(
-        "More loops of training learn more hops in a curriculum.",
-        source=f"{SOURCE}, Figure 5",
-        expected=(
-            "2, 6, 9, 10, 12, 13, 16 and 16 hops with R = 1 to 8, none learning fewer "
-            "than the one before it"
-        ),
-        measured=_hops_learned(groups),
-        holds=not behind,
-        missing=missing,
-        runs=members,
-    )
-
-
-def _too_few(hops: Sequence[float], least: Sequence[float]) -> list[int]:
-    """Returns the loop counts that learn too few hops for more loops to learn more.
-
-    Args:
-      hops: that each learns, by ascending loop count.
-      least: that each learns within the budget.
-
-    Returns:
-      Indices of those with less than any before it has, and of the last one unless it
-      has more than the first.
-    """
-    last = len(hops) - 1
-    return [
-        k
-        for k, each in enumerate(hops)
-        if each < max(least[:k], default=0) or (k == last and each <= least[0])
-    ]
-
-
-def _drawn_loops_learn_most(runs: Sequence[Run]) -> Claim:
-    fixed, drawn = _groups(runs, fixed=True), _groups(runs, fixed=False)
-    of_drawn = [_learned(members) for members in drawn.values()]
-    best_fixed = max((_learned(m).least for m in fixed.values()), default=0)
-    best_drawn = max((each.least for each in of_drawn), default=0)
-    holds = best_drawn > best_fixed
-    missing = []
-    if not fixed or not drawn:
-        missing.append("runs with fixed and with drawn loops")
-    elif max(best_fixed, best_drawn) < 2:
-        missing.append("a run that learns two hops")
-    if max((each.most for each in of_drawn), default=0) > best_fixed:
-        missing += _ends_of(_count_unfinished(runs))
-        missing += [] if holds else _more_of(drawn)
-    return judging.judge(
-        "Loops that are drawn anew at every update learn more hops than any fixed R.",
-        source=f"{SOURCE}, Figure 5",
-        expected="22 hops, against 16 with R = 7 and R = 8",
-        measured=_hops_learned(fixed | drawn),
-        holds=holds,
-        missing=missing,
-        runs=runs,
-    )
-
-
-def _first_hops_take_most(runs: Sequence[Run]) -> Claim:
-    parts, used, slow = [], [], 0
-    for run in runs:
-        found = curriculum.progress(run)
-        learned = found.learned or 0
-        if found.outcome == "unfinished" or learned < FURTHER:
-            continue
-        used.append(run)
-        # A stage that did not end came after, too, and would have taken still more.
-        whole = found.last_step if found.is_bounded else found.passed[learned]
-        slow += 2 * found.passed[SLOW] > whole
-        parts.append(
-            f"{_name(run)} {format_steps(found.passed[SLOW])} of "
-            f"{format_steps(whole)} for {learned} hops"
-            + (" and a stage that did not end" if found.is_bounded else "")
-        )
-    missing = [] if used else [f"a run that learns {FURTHER} hops"]
-    left = _count_unfinished(runs)
-    if 2 * (slow + left) > len(used) + left:
-        missing += _ends_of(left)
-    return judging.judge(
-        f"Learning up to {SLOW} hops takes more updates than all further hops "
-        "together.",
-        source=f"{SOURCE}, Figure 6",
-        expected=(
-            "1.33 M updates up to 4 hops, .12 M more up to 19 and .82 M more up to 22"
-        ),
-        measured=f"updates to {SLOW} hops: {', '.join(parts) or 'none'}",
-        holds=2 * slow > len(used),
-        missing=missing,
-        runs=used,
-    )
-
-
 def _nothing_beyond_at_training_loops(runs: Sequence[Run]) -> Claim:
     sample = _sample(
         [run for run in runs if curriculum.is_fixed(run)],
@@ -229,7 +104,7 @@ def _nothing_beyond_at_training_loops(runs: Sequence[Run]) -> Claim:
         accuracy = found.accuracy[:, run.num_loops - 1]
         beyond += scaling.reach(found, accuracy) > hops
         parts.append(
-            f"{_name(run)} {_at(found, accuracy, hops + 1)} on {hops + 1} hops"
+            f"{name_of(run)} {_at(found, accuracy, hops + 1)} on {hops + 1} hops"
         )
     return _judge(
         "With the loops of training nothing deeper than trained is answered "
@@ -263,7 +138,7 @@ def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
         )
         best = int(np.flatnonzero(deeper)[scaled.accuracy[deeper].argmax()])
         notes["gained" if works.any() else "did not"].append(
-            f"{_name(run)} {scaled.accuracy[best]:.2f} on {found.levels[best]} hops "
+            f"{name_of(run)} {scaled.accuracy[best]:.2f} on {found.levels[best]} hops "
             f"after {scaled.loops[best]} loops, "
             f"{scaled.accuracy[best] - scaled.gain[best]:.2f} after {run.num_loops}"
         )
@@ -293,7 +168,7 @@ def _few_loops_lose(runs: Sequence[Run]) -> Claim:
         rows = found.correct[found.hops <= hops].astype(float)
         before, after = rows[:, run.num_loops - 1], rows[:, twice - 1]
         notes[_outcome(before - after)].append(
-            f"{_name(run)} {before.mean():.2f} after {run.num_loops} loops, "
+            f"{name_of(run)} {before.mean():.2f} after {run.num_loops} loops, "
             f"{after.mean():.2f} after {twice}"
         )
     kept = bool(notes["kept"])
@@ -325,13 +200,13 @@ def _most_loops_decide(runs: Sequence[Run]) -> Claim:
     finished = [
         run
         for members in curriculum.by_recurrence(runs).values()
-        if not _count_unfinished(members)
+        if not learning.count_unfinished(members)
         for run in members
     ]
     hops, able = curriculum.common_stage(finished) or (1, [])
     wanted = "two loop counts that pass a common stage"
     sample = _sample(able, wanted, least=hops, stage=hops)
-    sample = sample._replace(unfinished=_count_unfinished(runs))
+    sample = sample._replace(unfinished=learning.count_unfinished(runs))
     scores = _scores(sample.measured)
     loops = {score.loops for score in scores.values()}
     pairs = [
@@ -409,7 +284,7 @@ def _two_hops_alone_do_not_extend(runs: Sequence[Run]) -> Claim:
     for run, hops, found in sample.measured:
         scaled = scaling.scaled(found, 1)
         beyond += scaling.generalization_ratio(found, hops) > 1
-        parts.append(f"{_name(run)} {_at(found, scaled.accuracy, hops + 1)}")
+        parts.append(f"{name_of(run)} {_at(found, scaled.accuracy, hops + 1)}")
     return _judge(
         "A model that has learned two hops only answers no deeper ones "
         f"(accuracy {scaling.ANSWERED}), whatever its loops at inference.",
@@ -431,7 +306,7 @@ def _many_hops_extend(runs: Sequence[Run]) -> Claim:
         asked=lambda hops: RATIO * hops,
     )
     ratios = {
-        _name(run): scaling.generalization_ratio(found, hops)
+        name_of(run): scaling.generalization_ratio(found, hops)
         for run, hops, found in sample.measured
     }
     best = [*ratios.values(), *[math.inf] * sample.unfinished]
@@ -519,7 +394,7 @@ def _judge(
         missing += [f"{what} of {n} runs" for what, n in lacking.items()]
         missing += [] if lacking else [sample.wanted]
     if not lost:
-        missing += _ends_of(sample.unfinished)
+        missing += learning.ends_of(sample.unfinished)
     return judging.judge(
         text,
         source=f"{SOURCE}, {figure}",
@@ -536,76 +411,6 @@ def _by_outcome(notes: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(parts) or "not measured"
 
 
-def _groups(runs: Sequence[Run], *, fixed: bool) -> dict[str, list[Run]]:
-    return {
-        name: members
-        for name, members in curriculum.by_recurrence(runs).items()
-        if curriculum.is_fixed(members[0]) == fixed
-    }
-
-
-def _learned(members: Sequence[Run]) -> _Learned:
-    """Bounds the median of hops learned; one hop where no stage was passed."""
-    least = [curriculum.progress(run).learned or 1 for run in members]
-    most = [
-        math.inf
-        if run.outcome == "unfinished"
-        or _is_capped(run)
-        or curriculum.is_cut_short(run)
-        else hops
-        for run, hops in zip(members, least, strict=True)
-    ]
-    return _Learned(statistics.median(least), statistics.median(most))
-
-
-def _hops_learned(groups: Mapping[str, Sequence[Run]]) -> str:
-    """Says what groups learned within their budget, and which could learn more."""
-    budget = max((r.config.num_steps for m in groups.values() for r in m), default=0)
-    listed = ", ".join(f"{name}: {_learned(m).least:g}" for name, m in groups.items())
-    return "; ".join(
-        [
-            f"median hops learned within {format_steps(budget)} updates: "
-            f"{listed or 'none'}",
-            *(
-                f"{what}: {', '.join(names)}"
-                for what, names in (
-                    (
-                        "still learning at the end",
-                        _any(groups, curriculum.is_cut_short),
-                    ),
-                    ("the last stage there is was passed", _any(groups, _is_capped)),
-                )
-                if names
-            ),
-        ]
-    )
-
-
-def _more_of(groups: Mapping[str, Sequence[Run]]) -> list[str]:
-    """Says what would tell how many more hops groups can learn."""
-    cut_short = _any(groups, curriculum.is_cut_short)
-    capped = _any(groups, _is_capped)
-    missing = [f"a longer budget for {', '.join(cut_short)}"] if cut_short else []
-    return missing + ([f"more hops for {', '.join(capped)}"] if capped else [])
-
-
-def _any(groups: Mapping[str, Sequence[Run]], test: Callable[[Run], bool]) -> list[str]:
-    return [name for name, members in groups.items() if any(map(test, members))]
-
-
-def _is_capped(run: Run) -> bool:
-    """Says whether a run passed the last stage, and could have learned more hops."""
-    return not curriculum.progress(run).is_bounded
-
-
-def _count_unfinished(runs: Sequence[Run]) -> int:
-    return sum(run.outcome == "unfinished" for run in runs)
-
-
-def _ends_of(unfinished: int) -> list[str]:
-    return [f"the end of {unfinished} runs"] if unfinished else []
-
-
 def _chance(run: Run) -> float:
     return run_folders.chance(run, "id")
 
@@ -613,7 +418,3 @@ def _chance(run: Run) -> float:
 def _at(found: Depth, accuracy: np.ndarray, hops: int) -> str:
     (index,) = np.flatnonzero(found.levels == hops)
     return f"{accuracy[index]:.2f}"
-
-
-def _name(run: Run) -> str:
-    return f"{curriculum.name_of(run)} (seed {run.config.seed})"

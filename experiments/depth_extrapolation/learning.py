@@ -1,0 +1,226 @@
+"""Judges what is claimed of how many hops a curriculum teaches, and when.
+
+Hops that were learned within a budget are a lower bound: they decide against a claim
+only where the run could have learned no more, being neither cut short
+(analysis/curriculum.py) nor at the last stage.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from rdt_jax.analysis import claims as judging
+from rdt_jax.analysis import curriculum
+from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.grokking import format_steps
+from rdt_jax.analysis.runs import Run
+
+SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
+SLOW = 4  # hops up to which the paper sees a long phase, and quick ones after it
+FURTHER = 6  # hops that a run must learn for the quick phase to be seen
+
+
+class _Learned(NamedTuple):
+    """The median of the hops that runs learn.
+
+    Attributes:
+      least: within their budgets.
+      most: with any budget and further stages; inf where that is not known.
+    """
+
+    least: float
+    most: float
+
+
+def claims(runs: Sequence[Run]) -> list[Claim]:
+    """Judges the claims on what has been run so far."""
+    return [
+        _more_loops_learn_more(runs),
+        _drawn_loops_learn_most(runs),
+        _first_hops_take_most(runs),
+    ]
+
+
+def _more_loops_learn_more(runs: Sequence[Run]) -> Claim:
+    groups = _groups(runs, fixed=True)
+    members = [run for group in groups.values() for run in group]
+    learned = {name: _learned(group) for name, group in groups.items()}
+    least = [each.least for each in learned.values()]
+    behind = _too_few(least, least)
+    lost = bool(_too_few([each.most for each in learned.values()], least))
+    missing, names = [], list(groups)
+    if len(groups) < 2:
+        missing.append("two fixed loop counts")
+    elif max(least) < 2:
+        missing.append("a run that learns two hops")
+    if not lost:
+        missing += ends_of(count_unfinished(members))
+        missing += _more_of({names[k]: groups[names[k]] for k in behind})
+    return judging.judge(
+        "More loops of training learn more hops in a curriculum.",
+        source=f"{SOURCE}, Figure 5",
+        expected=(
+            "2, 6, 9, 10, 12, 13, 16 and 16 hops with R = 1 to 8, none learning fewer "
+            "than the one before it"
+        ),
+        measured=_hops_learned(groups),
+        holds=not behind,
+        missing=missing,
+        runs=members,
+    )
+
+
+def _too_few(hops: Sequence[float], least: Sequence[float]) -> list[int]:
+    """Returns the loop counts that learn too few hops for more loops to learn more.
+
+    Args:
+      hops: that each learns, by ascending loop count.
+      least: that each learns within the budget.
+
+    Returns:
+      Indices of those with less than any before it has, and of the last one unless it
+      has more than the first.
+    """
+    last = len(hops) - 1
+    return [
+        k
+        for k, each in enumerate(hops)
+        if each < max(least[:k], default=0) or (k == last and each <= least[0])
+    ]
+
+
+def _drawn_loops_learn_most(runs: Sequence[Run]) -> Claim:
+    fixed, drawn = _groups(runs, fixed=True), _groups(runs, fixed=False)
+    of_drawn = [_learned(members) for members in drawn.values()]
+    best_fixed = max((_learned(m).least for m in fixed.values()), default=0)
+    best_drawn = max((each.least for each in of_drawn), default=0)
+    holds = best_drawn > best_fixed
+    missing = []
+    if not fixed or not drawn:
+        missing.append("runs with fixed and with drawn loops")
+    elif max(best_fixed, best_drawn) < 2:
+        missing.append("a run that learns two hops")
+    if max((each.most for each in of_drawn), default=0) > best_fixed:
+        missing += ends_of(count_unfinished(runs))
+        missing += [] if holds else _more_of(drawn)
+    return judging.judge(
+        "Loops that are drawn anew at every update learn more hops than any fixed R.",
+        source=f"{SOURCE}, Figure 5",
+        expected="22 hops, against 16 with R = 7 and R = 8",
+        measured=_hops_learned(fixed | drawn),
+        holds=holds,
+        missing=missing,
+        runs=runs,
+    )
+
+
+def _first_hops_take_most(runs: Sequence[Run]) -> Claim:
+    parts, used, slow = [], [], 0
+    for run in runs:
+        found = curriculum.progress(run)
+        learned = found.learned or 0
+        if found.outcome == "unfinished" or learned < FURTHER:
+            continue
+        used.append(run)
+        # A stage that did not end came after, too, and would have taken still more.
+        whole = found.last_step if found.is_bounded else found.passed[learned]
+        slow += 2 * found.passed[SLOW] > whole
+        parts.append(
+            f"{name_of(run)} {format_steps(found.passed[SLOW])} of "
+            f"{format_steps(whole)} for {learned} hops"
+            + (" and a stage that did not end" if found.is_bounded else "")
+        )
+    missing = [] if used else [f"a run that learns {FURTHER} hops"]
+    left = count_unfinished(runs)
+    if 2 * (slow + left) > len(used) + left:
+        missing += ends_of(left)
+    return judging.judge(
+        f"Learning up to {SLOW} hops takes more updates than all further hops "
+        "together.",
+        source=f"{SOURCE}, Figure 6",
+        expected=(
+            "1.33 M updates up to 4 hops, .12 M more up to 19 and .82 M more up to 22"
+        ),
+        measured=f"updates to {SLOW} hops: {', '.join(parts) or 'none'}",
+        holds=2 * slow > len(used),
+        missing=missing,
+        runs=used,
+    )
+
+
+def _groups(runs: Sequence[Run], *, fixed: bool) -> dict[str, list[Run]]:
+    return {
+        name: members
+        for name, members in curriculum.by_recurrence(runs).items()
+        if curriculum.is_fixed(members[0]) == fixed
+    }
+
+
+def _learned(members: Sequence[Run]) -> _Learned:
+    """Bounds the median of hops learned; one hop where no stage was passed."""
+    least = [curriculum.progress(run).learned or 1 for run in members]
+    most = [
+        math.inf
+        if run.outcome == "unfinished"
+        or _is_capped(run)
+        or curriculum.is_cut_short(run)
+        else hops
+        for run, hops in zip(members, least, strict=True)
+    ]
+    return _Learned(statistics.median(least), statistics.median(most))
+
+
+def _hops_learned(groups: Mapping[str, Sequence[Run]]) -> str:
+    """Says what groups learned within their budget, and which could learn more."""
+    budget = max((r.config.num_steps for m in groups.values() for r in m), default=0)
+    listed = ", ".join(f"{name}: {_learned(m).least:g}" for name, m in groups.items())
+    return "; ".join(
+        [
+            f"median hops learned within {format_steps(budget)} updates: "
+            f"{listed or 'none'}",
+            *(
+                f"{what}: {', '.join(names)}"
+                for what, names in (
+                    (
+                        "still learning at the end",
+                        _any(groups, curriculum.is_cut_short),
+                    ),
+                    ("the last stage there is was passed", _any(groups, _is_capped)),
+                )
+                if names
+            ),
+        ]
+    )
+
+
+def _more_of(groups: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Says what would tell how many more hops groups can learn."""
+    cut_short = _any(groups, curriculum.is_cut_short)
+    capped = _any(groups, _is_capped)
+    missing = [f"a longer budget for {', '.join(cut_short)}"] if cut_short else []
+    return missing + ([f"more hops for {', '.join(capped)}"] if capped else [])
+
+
+def _any(groups: Mapping[str, Sequence[Run]], test: Callable[[Run], bool]) -> list[str]:
+    return [name for name, members in groups.items() if any(map(test, members))]
+
+
+def _is_capped(run: Run) -> bool:
+    """Says whether a run passed the last stage, and could have learned more hops."""
+    return not curriculum.progress(run).is_bounded
+
+
+def count_unfinished(runs: Sequence[Run]) -> int:
+    """Counts the runs that still train."""
+    return sum(run.outcome == "unfinished" for run in runs)
+
+
+def ends_of(unfinished: int) -> list[str]:
+    """Names what is missing while so many runs train."""
+    return [f"the end of {unfinished} runs"] if unfinished else []
+
+
+def name_of(run: Run) -> str:
+    """Names a run by its loops and its seed."""
+    return f"{curriculum.name_of(run)} (seed {run.config.seed})"
