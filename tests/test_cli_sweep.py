@@ -81,7 +81,7 @@ def test_the_status_ends_with_what_failed_and_why(planned, capsys):
         (["--mesh=model=3"], "num_heads (4) must be a multiple of the model axis of"),
         (["--address=auto"], "--address goes with --engine=ray"),
         (["--lease=0.5"], "--lease must be at least 1 second, got 0.5"),
-        (["--workdir=bucket://x"], "--workdir=bucket://x cannot be opened"),
+        (["--workdir=bucket://x"], "The workdir bucket://x cannot be opened"),
         (["--workdir=file:///x", "--plan"], "two workers could take one pack"),
     ],
 )

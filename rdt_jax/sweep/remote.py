@@ -51,21 +51,24 @@ def connect(url: str, workdir: pathlib.Path) -> Remote:
       workdir: an own folder of this process.
 
     Raises:
-      ValueError: if fsspec does not know the protocol, or its file system cannot
-        create a file unless it is there.
+      ValueError: if fsspec cannot open it, or its file system cannot create a file only
+        if it is not there.
     """
     import fsspec
 
     try:
         fs, root = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
+    # File systems raise what they like: no credentials, no such protocol, no library.
+    except Exception as error:
+        hint = " Buckets of Google need the extra gcs." * isinstance(error, ImportError)
+        kind = type(error).__name__
         raise ValueError(
-            f"--workdir={url} cannot be opened: {error}. Buckets need the extra gcs."
+            f"The workdir {url} cannot be opened: {error} ({kind}).{hint}"
         ) from error
     if not _creates_exclusively(fs):
         raise ValueError(
-            f"--workdir={url}: fsspec's {type(fs).__name__} cannot create a file only "
-            "if it is not there, so two workers could take one pack. Use a bucket "
+            f"The workdir {url}: fsspec's {type(fs).__name__} cannot create a file "
+            "only if it is not there, so two workers could take one pack. Use a bucket "
             "(gs://, s3://) or a folder that all machines mount."
         )
     (workdir / "state").mkdir(parents=True, exist_ok=True)

@@ -230,8 +230,20 @@ def test_a_file_system_that_creates_no_file_exclusively_is_refused(tmp_path, pro
 
 
 def test_an_unknown_protocol_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="--workdir=bucket://x cannot be opened"):
+    with pytest.raises(ValueError, match="The workdir bucket://x cannot be opened"):
         remote.connect("bucket://x", tmp_path / "copy")
+
+
+def test_whatever_a_file_system_raises_is_a_mistake_to_put_right(tmp_path, monkeypatch):
+    class NoCredentials(Exception):
+        pass
+
+    def refuse(url):
+        raise NoCredentials("who are you?")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", refuse)
+    with pytest.raises(ValueError, match=r"who are you\? \(NoCredentials\)"):
+        remote.connect("gs://x/runs", tmp_path / "copy")
 
 
 @pytest.mark.exhaustive
