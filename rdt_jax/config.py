@@ -191,11 +191,11 @@ def override(
     return result.lock()
 
 
-def raise_problems(problems: Sequence[str]) -> None:
+def raise_problems(problems: Sequence[str], of: str = "config") -> None:
     """Raises one ValueError that lists all `problems`; does nothing without any."""
     if problems:
         unique = dict.fromkeys(problems)
-        raise ValueError("Invalid config:\n" + "\n".join(f"  {p}" for p in unique))
+        raise ValueError(f"Invalid {of}:\n" + "\n".join(f"  {p}" for p in unique))
 
 
 def run_id(config: ml_collections.ConfigDict) -> str:

@@ -97,7 +97,7 @@ def test_a_mistake_exits_2(arguments, message, tmp_path, capsys):
         (["memory://runs"], "is WORKDIR/sweeps/NAME"),
         (["runs/sweeps/none"], "has no plan.json"),
         (["runs/sweeps/none", "--scratch=x"], "--scratch goes with a workdir in a"),
-        (["runs/sweeps/none", "--process-id=1"], "of a worker need their --mesh"),
+        (["runs/sweeps/none", "--process-id=1"], "data=2,model=2; got none"),
         (["runs/sweeps/none", "--lease=inf"], "must be at least 1 second, got inf"),
     ],
 )

@@ -76,6 +76,10 @@ def job_of(options: argparse.Namespace) -> Job | None:
             "Several processes need --coordinator, --num-processes and --process-id, "
             f"or their variables; {', '.join(missing)} is missing."
         )
+    if found["num_processes"] < 1:
+        raise ValueError(
+            f"--num-processes must be at least 1, got {job.num_processes}."
+        )
     if not 0 <= found["process_id"] < found["num_processes"]:
         raise ValueError(
             f"--process-id must be in [0, --num-processes = {job.num_processes}), got "

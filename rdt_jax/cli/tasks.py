@@ -91,7 +91,7 @@ def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
     problems = arguments.problems(function, rest)
     if type(kwargs["seed"]) is not int or kwargs["seed"] < 0:
         problems.append(f"seed must be an int of at least 0, got {kwargs['seed']!r}.")
-    configs.raise_problems(problems)
+    configs.raise_problems(problems, f"arguments of {name}")
     return kwargs
 
 

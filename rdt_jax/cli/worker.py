@@ -52,7 +52,10 @@ def _worker(options: argparse.Namespace) -> int:
         _check_folder(options)
         told = (options.coordinator, options.num_processes, options.process_id)
         if options.mesh is None and any(value is not None for value in told):
-            raise ValueError("Several processes of a worker need their --mesh.")
+            raise ValueError(
+                "Several processes of a worker need their --mesh, as in "
+                "--mesh=data=2,model=2; got none."
+            )
         job = None if options.mesh is None else ranks.job_of(options)
     if job is not None and not watch.is_child():
         return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])

@@ -26,6 +26,7 @@ OPERATIONS: Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = 
     "a3_ab2_b": lambda a, b, modulus: a**3 + a * b**2 + b,
 }
 DIVIDING = ("divide", "divide_if_odd_else_subtract")
+MOST_RESIDUES = 4_096  # 16.8 M rows
 
 
 def modular(
@@ -143,8 +144,11 @@ def _check(operation, modulus):
             f"task.kwargs.operation must be one of {', '.join(OPERATIONS)}, "
             f"got {operation!r}."
         )
-    if modulus < 2:
-        raise ValueError(f"task.kwargs.modulus must be at least 2, got {modulus}.")
+    if not 2 <= modulus <= MOST_RESIDUES:
+        raise ValueError(
+            f"task.kwargs.modulus must be in [2, {MOST_RESIDUES}], since all pairs of "
+            f"residues are rows; got {modulus}."
+        )
     divisors = range(2, int(modulus**0.5) + 1)
     if operation in DIVIDING and any(modulus % d == 0 for d in divisors):
         raise ValueError(

@@ -215,6 +215,10 @@ def test_variables_tell_a_process_its_job(monkeypatch):
             r"--process-id must be in \[0, --num-processes = 2\), got 2",
         ),
         (
+            {"coordinator": "one:99", "num_processes": 0, "process_id": 0},
+            "--num-processes must be at least 1, got 0",
+        ),
+        (
             {"coordinator": "one", "num_processes": 2, "process_id": 1},
             "--coordinator must be HOST:PORT, got 'one'",
         ),

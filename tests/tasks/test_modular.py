@@ -124,7 +124,8 @@ def test_the_table_depends_on_the_seed_and_the_share_only():
             {"operation": "plus"},
             r"operation must be one of add, subtract, divide, .*, got 'plus'\.",
         ),
-        ({"modulus": 1}, r"modulus must be at least 2, got 1\."),
+        ({"modulus": 1}, r"modulus must be in \[2, 4096\], .* got 1\."),
+        ({"modulus": 4_097}, r"modulus must be in \[2, 4096\], .* got 4097\."),
         (
             {"operation": "divide", "modulus": 9},
             r"modulus must be a prime for 'divide', got 9\.",
