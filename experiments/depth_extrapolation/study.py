@@ -57,7 +57,7 @@ _PAPER = ([*fixed(*range(1, 9)), *drawn(4.0, 8)], spec.grid("seed", 0))
 SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
     "smoke": ([*fixed(2), *drawn(2.0, 3)], spec.grid("seed", 0)),
     "cpu": ([*fixed(2, 5), *drawn(4.0, 8)], spec.grid("seed", 0, 1)),
-    "cpu_long": ([*fixed(2, 4, 6, 8), *drawn(4.0, 8)], spec.grid("seed", 0, 1, 2)),
+    "cpu_long": ([*fixed(2, 4, 8), *drawn(4.0, 8)], spec.grid("seed", 0, 1, 2)),
     "paper": _PAPER,
     "paper_code": _PAPER,
 }

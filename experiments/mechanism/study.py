@@ -32,8 +32,8 @@ WEIGHT_DECAY = "optimizer.weight_decay"
 ANALYSES = {what: stages.KINDS for what in ("lens", "patching", "binding", "geometry")}
 
 
-def _models(*models: tuple[int, int]) -> list[dict[str, Any]]:
-    return [{LOOPS: loops, BLOCKS: blocks} for loops, blocks in models]
+def _models(*models: tuple[int, int], **fixed: Any) -> list[dict[str, Any]]:
+    return [{LOOPS: loops, BLOCKS: blocks} | fixed for loops, blocks in models]
 
 
 _DECAY = spec.grid(WEIGHT_DECAY, 0.1)
@@ -44,7 +44,11 @@ SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
         _models((2, 2), (4, 2), (1, 2), (1, 4)), _DECAY, spec.grid("seed", 0, 1, 2),
     ),
     "cpu_long": (
-        _models((2, 2), (4, 2), (1, 2), (1, 4), (1, 8)),
+        # The first three are runs of grokking_stages as well.
+        [
+            *_models((2, 2), (4, 2), (1, 2), num_steps=20_000),
+            *_models((1, 4), (1, 8), num_steps=8_000),
+        ],
         _DECAY,
         spec.grid("seed", 0, 1, 2, 3, 4),
     ),
