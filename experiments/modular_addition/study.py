@@ -110,6 +110,15 @@ _CPU: Mapping[str, Any] = {
     "snapshots": _spread(3_000, 20, 30),
     "num_steps": 3_000,
 }
+_CPU_LONG: Mapping[str, Any] = {
+    "base": (0.3, 1.0),
+    "loops": (1, 2),
+    "decays": (0.0, 0.25, 0.5, 1.0, 2.0),
+    "fractions": (0.2, 0.25, 0.3, 0.35, 0.4),
+    "snapshots": _spread(4_000, 50, 40),
+    "num_steps": 4_000,
+    "eval_every_steps": 50,
+}
 SWEEPS: Mapping[str, list[dict[str, Any]]] = {
     "smoke": _trials(
         base=(0.6, 1.0),
@@ -120,6 +129,7 @@ SWEEPS: Mapping[str, list[dict[str, Any]]] = {
         snapshots=_spread(300, 20, 6),
     ),
     "cpu": _trials(**_CPU, seeds=range(5)),
+    "cpu_long": _trials(**_CPU_LONG, seeds=range(5)),
     "paper": _trials(
         base=(0.3, 1.0),
         loops=(1, 2, 4),

@@ -177,17 +177,23 @@ def test_an_unknown_preset_lists_the_choices(study):
         study.sweep("big")
 
 
-def test_runs_are_shared_with_the_study_of_depth_by_decay(study, root):
-    path = root / "experiments" / "depth_by_decay" / "study.py"
-    other = configs.load_module(path, "study")
+@pytest.mark.parametrize(
+    ("name", "preset", "count"),
+    [
+        ("depth_by_decay", "cpu", 3),  # 2 x 2, 4 x 2 and 1 x 2, of one seed
+        ("grokking_stages", "cpu", 9),
+        ("grokking_stages", "cpu_long", 15),
+    ],
+)
+def test_runs_are_shared_with_other_studies(study, root, name, preset, count):
+    other = configs.load_module(root / "experiments" / name / "study.py", "study")
+    base = configs.load(f"{root / study.CONFIG}:{preset}")
     ids = [
-        {
-            configs.run_id(configs.override(configs.load(f"{root}/{s.CONFIG}:cpu"), t))
-            for t in s.sweep("cpu")
-        }
+        {configs.run_id(configs.override(base, t)) for t in s.sweep(preset)}
         for s in (study, other)
     ]
-    assert len(ids[0] & ids[1]) == 3  # One, two and four loops of two blocks, seed 0.
+    assert other.CONFIG == study.CONFIG
+    assert len(ids[0] & ids[1]) == count
 
 
 def test_where_it_is_as_published_every_claim_holds(study, world):
