@@ -366,7 +366,7 @@ def _grid(
     right: float,
 ) -> tuple[Figure, list[axes.Axes]]:
     """Makes a figure of `count` panels, row by row."""
-    columns = min(count, _COLUMNS)
+    columns = _columns(count)
     rows = -(-count // columns)
     figure, panels = page.make(
         rows,
@@ -386,8 +386,12 @@ def _grid(
     return figure, flat[:count]
 
 
+def _columns(count: int) -> int:
+    return 2 if count == 4 else min(count, _COLUMNS)
+
+
 def _label_rows(panels: Sequence[axes.Axes], label: str) -> None:
-    for panel in panels[::_COLUMNS]:
+    for panel in panels[:: _columns(len(panels))]:
         panel.set_ylabel(label, fontsize=page.TEXT)
 
 

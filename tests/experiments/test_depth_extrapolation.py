@@ -251,6 +251,11 @@ def test_more_loops_answer_more_hops(study, keep):
     two = run(2, 5)
     keep(two, 2, needs_loops(2, 0.7))
     assert judge(study, two)["scaling"].holds is None
+    most = drawn(3)  # To 8, at a mean of 4: no fixed R.
+    keep(most, 3, up_to(3))
+    keep(deep, 3, needs_loops(3, 0.7))
+    assert judge(study, most)["scaling"].holds is None
+    assert judge(study, deep, most)["scaling"].holds is True
 
 
 def test_a_tie_of_runs_does_not_hold(study, keep):
