@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rdt_jax import config as configs
-from rdt_jax.analysis import depth, halting
+from rdt_jax.analysis import curriculum, depth, halting, stored
 from rdt_jax.analysis.runs import Run
 from tests.fake_runs import ROOT
 
@@ -24,6 +24,26 @@ DYNAMIC = {
     "recurrence.min_loops": 2,
     "recurrence.max_loops": 8,
 }
+
+
+def keep_deepest(monkeypatch) -> dict[str, Any]:
+    """Has runs keep parameters when they pass a stage, or at their end if they do not.
+
+    Returns:
+      run_id -> what was measured of the last of these, to be filled; of earlier ones
+      nothing was.
+    """
+    kept: dict[str, Any] = {}
+
+    def load(run, what, name):
+        hops = curriculum.progress(run).learned
+        last = "final" if hops is None else f"hop_learned_{hops}-after-1"
+        return kept.get(run.run_id) if name == last else None
+
+    monkeypatch.setattr(stored, "of_kind", lambda run, kind: [f"{kind}-1"])
+    monkeypatch.setattr(stored, "load", load)
+    return kept
+
 
 _BASE = configs.override(
     configs.load(f"{ROOT}/configs/knowledge_depth.py:smoke"),

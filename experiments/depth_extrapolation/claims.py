@@ -77,20 +77,12 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def stages_of(run: Run) -> dict[int, Depth]:
-    """Returns what was measured when each stage was passed, by its hops.
-
-    Of hops that were learned before they were trained no parameters of their stage are
-    kept.
-    """
+    """Returns what was measured when each stage was passed, by its hops."""
     measured = {}
-    progress = curriculum.progress(run)
-    for hops in progress.passed:
-        if hops in progress.untrained:
-            continue
-        for name in stored.of_kind(run, f"hop_learned_{hops}-after"):
-            found = stored.load(run, "depth", name)
-            if found is not None:
-                measured[hops] = found
+    for hops, name in curriculum.kept_stages(run).items():
+        found = stored.load(run, "depth", name)
+        if found is not None:
+            measured[hops] = found
     return measured
 
 

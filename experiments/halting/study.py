@@ -27,7 +27,7 @@ from rdt_jax.figures import depth_tables
 from rdt_jax.figures import halting as drawing
 
 CONFIG = extrapolation.CONFIG
-ANALYSES = {"halting": ("final",)}
+ANALYSES = {"halting": extrapolation.ANALYSES["depth"]}
 SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
 ERRORS = 2  # standard errors that a difference must have
 
@@ -41,7 +41,8 @@ def table(runs: Sequence[Run]) -> Table:
     rows = []
     for name, members in curriculum.by_recurrence(runs).items():
         for run in members:
-            found = stored.load(run, "halting", "final")
+            _, checkpoint = curriculum.deepest(run)
+            found = stored.load(run, "halting", checkpoint)
             if found is None:
                 continue
             chosen = _settings(run, found)
@@ -80,14 +81,14 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     groups = curriculum.by_recurrence(runs)
     for members in groups.values():
         run = curriculum.median_run(members)
-        found = stored.load(run, "halting", "final")
+        learned, checkpoint = curriculum.deepest(run)
+        found = stored.load(run, "halting", checkpoint)
         if found is None:
             continue
         title = f"{curriculum.name_of(run)}, seed {run.config.seed}"
-        learned = curriculum.progress(run).learned
         shown = list(_settings(run, found).values())
         # The stage in a row is the one that its updates trained.
-        trained = run.metrics[-1]["curriculum/stage"]
+        trained = learned or run.metrics[-1]["curriculum/stage"]
         panels.append(drawing.Panel(title, found, shown, learned, trained))
         rows = found.hops <= (learned or found.levels[0])
         spent = _flops_of_rows(found)[:, rows].mean(axis=1)
@@ -103,8 +104,9 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             title=f"Loops that rows take, and what these answer: {_task(runs)}",
             notes=(
                 chosen,
-                "Held-out rows, parameters at the end of the run. Gray: the loop count "
-                "R of the evaluation for all rows.",
+                "Held-out rows, parameters when the last stage was passed, or at the "
+                "end if none was.",
+                "Gray: the loop count R of the evaluation for all rows.",
                 _thresholds_note(),
             ),
         ),
@@ -112,7 +114,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             clouds,
             title=f"Accuracy by the cost of inference: {_task(runs)}",
             notes=(
-                f"{chosen} Parameters at its end.",
+                f"{chosen} Parameters when it passed its last stage, or at its end.",
                 "Held-out rows of all hops that were learned (of two hops, if none "
                 "were); a point for each threshold, gray for each fixed loop count.",
             ),
@@ -219,8 +221,8 @@ def _measured(runs: Sequence[Run]) -> list[tuple[Run, Halting, np.ndarray]]:
     """Returns looped runs that learned hops, and which hops these are, bool [H]."""
     members = []
     for run in runs:
-        found = stored.load(run, "halting", "final")
-        learned = curriculum.progress(run).learned
+        learned, checkpoint = curriculum.deepest(run)
+        found = stored.load(run, "halting", checkpoint)
         if found is not None and learned and run.num_loops > 1:
             members.append((run, found, found.levels <= learned))
     return members

@@ -30,7 +30,7 @@ from rdt_jax.figures import depth as drawing
 from rdt_jax.figures import depth_tables
 
 CONFIG = extrapolation.CONFIG
-ANALYSES = {"depth": ("final",)}
+ANALYSES = extrapolation.ANALYSES
 SOURCE = "Kohli et al. (2026), arXiv:2604.07822, Figure 8"
 ERRORS = 3  # standard errors over rows from which a difference is none of the rows
 LEAST_LOST = 0.05  # of a peak: less is no decline, and no difference of declines
@@ -86,7 +86,8 @@ def table(runs: Sequence[Run]) -> Table:
     rows, last = [], 0
     for name, members in curriculum.by_recurrence(runs).items():
         for run in members:
-            found = stored.load(run, "depth", "final")
+            learned, checkpoint = curriculum.deepest(run)
+            found = stored.load(run, "depth", checkpoint)
             if found is None:
                 continue
             last = int(found.loops[-1])
@@ -103,7 +104,7 @@ def table(runs: Sequence[Run]) -> Table:
                     error=float(declined.error[index]),
                 )
                 for index, level in enumerate(found.levels)
-                if level <= max(2, curriculum.progress(run).learned or 0)
+                if level <= max(2, learned or 0)
             ]
     if not rows:
         return extrapolation.table(runs)
@@ -126,16 +127,17 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     groups = curriculum.by_recurrence(runs)
     for members in groups.values():
         run = curriculum.median_run(members)
-        found = stored.load(run, "depth", "final")
+        learned, checkpoint = curriculum.deepest(run)
+        found = stored.load(run, "depth", checkpoint)
         if found is not None:
             panels.append(
                 drawing.Panel(
                     title=f"{curriculum.name_of(run)}, seed {run.config.seed}",
                     found=found,
                     trained=depth.most_loops(run.config),
-                    learned=curriculum.progress(run).learned,
+                    learned=learned,
                     # The stage in a row is the one that its updates trained.
-                    stage=run.metrics[-1]["curriculum/stage"],
+                    stage=learned or run.metrics[-1]["curriculum/stage"],
                 )
             )
     if not panels:
@@ -147,8 +149,9 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     median = f"Each panel: the median run of {seeds} seeds by hops learned{which}."
     notes = (
         "One seed." if seeds == 1 else median,
-        "Held-out rows, parameters at the end of the run. Bold: hops that were learned,"
-        " with the loop at which they are first right.",
+        "Held-out rows, parameters when the last stage was passed, or at the end if "
+        "none was.",
+        "Bold: hops that were learned, with the loop at which they are first right.",
     )
     return {
         "margins": drawing.by_loop(
@@ -328,8 +331,8 @@ def _later(
 def _measured(runs: Sequence[Run]) -> list[Measured]:
     members = []
     for run in runs:
-        found = stored.load(run, "depth", "final")
-        learned = curriculum.progress(run).learned
+        learned, checkpoint = curriculum.deepest(run)
+        found = stored.load(run, "depth", checkpoint)
         if found is not None and learned and depth.most_loops(run.config) > 1:
             members.append(Measured(run, found, found.levels <= learned))
     return members

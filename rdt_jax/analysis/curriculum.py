@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.analysis import depth, grokking
+from rdt_jax.analysis import depth, grokking, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import loop
@@ -132,6 +132,30 @@ def is_cut_short(run: Run) -> bool:
     rise = accuracy[-1] - accuracy[-1 - accuracy.size // 4]
     above = accuracy[-1] - run_folders.chance(run, "id")
     return bool(above >= UNDER_WAY or rise >= RISE)
+
+
+def kept_stages(run: Run) -> dict[int, str]:
+    """Returns the checkpoints at which a run passed stages, by their hops, ascending.
+
+    Of hops that were learned before they were trained no parameters of their stage are
+    kept.
+    """
+    found = progress(run)
+    return {
+        hops: name
+        for hops in found.passed
+        if hops not in found.untrained
+        for name in stored.of_kind(run, f"hop_learned_{hops}-after")
+    }
+
+
+def deepest(run: Run) -> tuple[int | None, str]:
+    """Returns the hops and the checkpoint of the last stage that kept parameters.
+
+    Returns:
+      None and `final` if a run passed no stage and kept its parameters there.
+    """
+    return max(kept_stages(run).items(), default=(None, "final"))
 
 
 def common_stage(runs: Sequence[Run]) -> tuple[int, list[Run]] | None:

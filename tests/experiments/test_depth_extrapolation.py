@@ -76,7 +76,7 @@ def up_to(hops, before=1.0, beyond=0.0):
     [
         ("smoke", (2,), 3, 1),
         ("cpu", (2, 5), 8, 2),
-        ("cpu_long", (2, 4, 6, 8), 8, 3),
+        ("cpu_long", (2, 4, 8), 8, 3),
         ("paper", tuple(range(1, 9)), 8, 1),
         ("paper_code", tuple(range(1, 9)), 8, 1),
     ],

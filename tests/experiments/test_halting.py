@@ -3,7 +3,6 @@ import pytest
 from rich.console import Console
 
 from rdt_jax import config as configs
-from rdt_jax.analysis import stored
 from tests import fake_depth
 
 CLAIMS = ("accurate", "grows", "grows_more")
@@ -16,9 +15,7 @@ def study(root):
 
 @pytest.fixture
 def keep(monkeypatch):
-    kept = {}
-    monkeypatch.setattr(stored, "load", lambda run, what, name: kept.get(run.run_id))
-    return kept
+    return fake_depth.keep_deepest(monkeypatch)
 
 
 def run(learned, loops, **options):

@@ -3,7 +3,7 @@ import pytest
 from rich.console import Console
 
 from rdt_jax import config as configs
-from rdt_jax.analysis import depth, stored
+from rdt_jax.analysis import depth
 from tests import fake_depth
 from tests.fake_depth import DYNAMIC
 
@@ -17,13 +17,7 @@ def study(root):
 
 @pytest.fixture
 def keep(monkeypatch):
-    kept = {}
-    monkeypatch.setattr(
-        stored,
-        "load",
-        lambda run, what, name: kept.get(run.run_id) if name == "final" else None,
-    )
-    return kept
+    return fake_depth.keep_deepest(monkeypatch)
 
 
 def run(learned, loops, **options):
