@@ -1,6 +1,6 @@
 import pytest
 
-from rdt_jax.analysis import curriculum
+from rdt_jax.analysis import curriculum, stored
 from tests import fake_depth, fake_runs
 
 
@@ -123,3 +123,19 @@ def test_the_common_stage_is_the_deepest_that_two_loop_counts_passed_in_all_runs
 def test_a_run_without_a_curriculum_is_refused():
     with pytest.raises(ValueError, match="has no curriculum"):
         curriculum.progress(fake_runs.make(jumps={"train": 0, "id": 30, "ood": None}))
+
+
+def test_the_deepest_stage_is_the_last_that_kept_its_own_parameters(monkeypatch):
+    """Those of four hops were kept before four hops were trained."""
+    kept = ["hop_learned_2-after-500", "hop_learned_4-after-700", "final"]
+    monkeypatch.setattr(
+        stored,
+        "of_kind",
+        lambda run, kind: [n for n in kept if n.rpartition("-")[0] == kind],
+    )
+    run = fake_depth.make(passed={2: 500, 3: 900, 4: 700}, loops=2)
+    assert curriculum.progress(run).learned == 4
+    assert curriculum.kept_stages(run) == {2: "hop_learned_2-after-500"}
+    assert curriculum.deepest(run) == (2, "hop_learned_2-after-500")
+    nothing = fake_depth.make(passed={}, loops=2)
+    assert curriculum.deepest(nothing) == (None, "final")
