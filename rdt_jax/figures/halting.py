@@ -80,10 +80,9 @@ def by_hops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]) -> Fig
     ]
     learned: dict[str, Any] = {"color": page.INK, "lw": 1.2, "ls": ":"}
     trained: dict[str, Any] = {"color": page.FAINT, "lw": 1.2, "ls": _TRAINED}
-    handles += [
-        lines.Line2D([], [], **learned, label="hops learned"),
-        lines.Line2D([], [], **trained, label="hops trained"),
-    ]
+    handles.append(lines.Line2D([], [], **learned, label="hops learned"))
+    if any(panel.stage != panel.learned for panel in panels):
+        handles.append(lines.Line2D([], [], **trained, label="hops trained"))
     figure, (above, below) = page.make(
         2,
         len(panels),
@@ -104,7 +103,8 @@ def by_hops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]) -> Fig
         for part in (top, bottom):
             if panel.learned is not None:
                 part.axvline(panel.learned, **learned)
-            part.axvline(panel.stage, **trained)
+            if panel.stage != panel.learned:
+                part.axvline(panel.stage, **trained)
             part.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
             part.grid(True, color="#ececec", lw=0.6)
             part.set_axisbelow(True)

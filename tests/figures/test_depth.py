@@ -46,11 +46,15 @@ def test_nothing_learned_has_no_line():
     assert len(figure.axes[0].lines) == 1
 
 
-def test_four_panels_take_two_rows():
-    figure = depth.hops_by_loops([panel()] * 4, **WORDS)
+@pytest.mark.parametrize(("count", "columns"), [(3, 3), (4, 2), (5, 3)])
+def test_panels_take_rows_of_three_and_four_of_them_a_square(count, columns):
+    figure = depth.hops_by_loops([panel()] * count, **WORDS)
     drawn = [axes for axes in figure.axes if axes.images]
     tops = [round(axes.get_position().y1, 6) for axes in drawn]
-    assert len(set(tops[:3])) == 1 and tops[3] < tops[0]
+    assert len(set(tops[:columns])) == 1
+    assert all(top < tops[0] for top in tops[columns:])
+    labelled = [bool(axes.get_ylabel()) for axes in drawn]
+    assert labelled == [k % columns == 0 for k in range(count)]
 
 
 def test_steps_rise_when_hops_are_learned_and_go_on_to_the_end_of_the_run():

@@ -3,7 +3,6 @@ import pytest
 
 from experiments.halting import study
 from rdt_jax.analysis import halting as analysis
-from rdt_jax.analysis import stored
 from rdt_jax.figures import halting
 from tests import fake_depth
 
@@ -72,18 +71,23 @@ def test_accuracies_near_1_have_room_and_rules_are_explained():
 
 
 def test_the_study_says_what_was_trained_and_whose_run_is_drawn(monkeypatch):
-    """Each run ends within the stage after the last one that it passed."""
+    """Where a stage was passed no more hops had been trained than were learned."""
     members = [
-        fake_depth.make(passed=dict.fromkeys(range(2, most + 1), 500), loops=5, seed=s)
+        fake_depth.make(
+            passed={k: 500 * k for k in range(2, most + 1)}, loops=5, seed=s
+        )
         for s, most in enumerate((2, 3, 4))
     ]
     found = fake_depth.stopped(
         {"kl": lambda k: 2, "kl_entropy": lambda k: k}, lambda k, r: float(r >= k)
     )
-    monkeypatch.setattr(stored, "load", lambda run, what, name: found)
+    kept = fake_depth.keep_deepest(monkeypatch)
+    kept |= {run.run_id: found for run in members}
     made = study.figures(members)
     loops = made["by_hops"].axes[0]
-    assert [line.get_xdata()[0] for line in loops.lines[3:]] == [3, 4]
+    assert [line.get_xdata()[0] for line in loops.lines[3:]] == [3]
+    labels = [text.get_text() for text in made["by_hops"].legends[0].get_texts()]
+    assert labels[-1] == "hops learned"
     for figure in made.values():
         notes = " ".join(text.get_text() for text in figure.texts)
         assert "the median run of 3 seeds by hops learned." in notes
@@ -91,6 +95,10 @@ def test_the_study_says_what_was_trained_and_whose_run_is_drawn(monkeypatch):
     assert "2 seeds by hops learned, of the middle two the higher." in notes
     alone = study.figures(members[:1])["by_hops"]
     assert "One seed." in [text.get_text() for text in alone.texts]
+    none = fake_depth.make(passed={}, loops=5)
+    kept[none.run_id] = found
+    loops = study.figures([none])["by_hops"].axes[0]
+    assert [line.get_xdata()[0] for line in loops.lines[3:]] == [2]
 
 
 @pytest.mark.parametrize("draw", [halting.by_hops, halting.pareto])
