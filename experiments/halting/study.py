@@ -218,9 +218,11 @@ def _entropy_grows_more(runs: Sequence[Run]) -> Claim:
 
 
 def _measured(runs: Sequence[Run]) -> list[tuple[Run, Halting, np.ndarray]]:
-    """Returns looped runs that learned hops, and which hops these are, bool [H]."""
+    """Returns looped runs that are over and learned hops, and which, bool [H]."""
     members = []
     for run in runs:
+        if run.outcome == "unfinished":
+            continue  # It may pass a further stage.
         learned, checkpoint = curriculum.deepest(run)
         found = stored.load(run, "halting", checkpoint)
         if found is not None and learned and run.num_loops > 1:

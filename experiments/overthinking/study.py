@@ -329,8 +329,11 @@ def _later(
 
 
 def _measured(runs: Sequence[Run]) -> list[Measured]:
+    """Returns the looped runs that are over and learned hops, and which."""
     members = []
     for run in runs:
+        if run.outcome == "unfinished":
+            continue  # It may pass a further stage.
         learned, checkpoint = curriculum.deepest(run)
         found = stored.load(run, "depth", checkpoint)
         if found is not None and learned and depth.most_loops(run.config) > 1:

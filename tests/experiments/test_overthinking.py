@@ -220,3 +220,9 @@ def test_figures_and_table(study, keep):
     other = run(2, 4)
     assert study.figures([other]) == {}
     assert study.table([other]).title.startswith("Hops learned")
+
+
+def test_a_run_that_still_trains_is_not_judged(study, keep):
+    member = run(5, 5, state="running", reason=None)
+    keep[member.run_id] = hill(0.2)
+    assert {claim.holds for claim in judge(study, member).values()} == {None}
