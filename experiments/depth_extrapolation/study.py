@@ -109,7 +109,9 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     }
     chosen = [curriculum.median_run(members) for members in groups.values()]
     panels = [
-        panel for run in chosen if (panel := panel_of(run, deepest(run))) is not None
+        panel
+        for run in chosen
+        if (panel := panel_of(run, _last_measured(run))) is not None
     ]
     rows = "Held-out rows of each number of hops. "
     if panels:
@@ -143,10 +145,9 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     return made
 
 
-def deepest(run: Run) -> int | None:
-    """Returns the last stage that a run passed and kept parameters of."""
-    kept = judging.stages_of(run)
-    return max(kept, default=None)
+def _last_measured(run: Run) -> int | None:
+    """Returns the last stage at which a run was measured; None if at none."""
+    return max(judging.stages_of(run), default=None)
 
 
 def panel_of(run: Run, hops: int | None) -> drawing.Panel | None:
@@ -194,7 +195,7 @@ def _by_compute(groups: Mapping[str, Sequence[Run]], task: str) -> Figure:
 
 
 def _reach(run: Run) -> int | None:
-    last = deepest(run)
+    last = _last_measured(run)
     if last is None:
         return None
     found = judging.stages_of(run)[last]
