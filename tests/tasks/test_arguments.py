@@ -3,6 +3,7 @@
 import pytest
 
 from rdt_jax import config as configs
+from rdt_jax import tasks
 from rdt_jax.tasks import arguments
 from tests.conftest import ROOT
 
@@ -108,3 +109,37 @@ def test_the_arguments_of_presets():
     assert presets["paper"] == {"seed": 0} | section.kwargs.to_dict()
     assert presets["paper"]["modulus"] == 97
     assert arguments.of_presets("nothing") == {}
+
+
+# The `task` section of a config.
+
+
+def test_a_good_section_has_no_problems(tiny_config):
+    assert tasks.problems(tiny_config) == []
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "problem"),
+    [
+        ({"phy": 1.0}, r"task.kwargs.phy is no argument of the task; choose from num_"),
+        ({"phi": None}, "task.kwargs.phi is missing."),
+        ({"phi": "7"}, "task.kwargs.phi must be float, got '7'."),
+        ({"num_entities": 7.0}, "task.kwargs.num_entities must be int, got 7.0."),
+        ({"max_heldout": 1.5}, "max_heldout must be int or NoneType, got 1.5."),
+        ({"atomic_repeats": True}, "atomic_repeats must be int, got True."),
+    ],
+)
+def test_arguments_are_checked_against_the_signature(kwargs, problem):
+    config = configs.load(f"{ROOT}/configs/knowledge_composition.py:smoke").unlock()
+    section = config.task.kwargs.to_dict() | kwargs
+    if section["phi"] is None:
+        del section["phi"]
+    config.task.kwargs = section
+    (found,) = tasks.problems(config)
+    assert problem in found
+
+
+def test_an_int_will_do_for_a_float(tiny_config):
+    config = configs.override(tiny_config, {}).unlock()
+    config.task.kwargs = config.task.kwargs.to_dict() | {"phi": 2}
+    assert tasks.problems(config) == []

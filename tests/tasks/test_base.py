@@ -1,0 +1,175 @@
+"""Certificates that can fail, the hash of a row, and what a table refuses."""
+
+import numpy as np
+import pytest
+
+from rdt_jax import tasks
+from rdt_jax.tasks import base
+
+TOKENS = [[1, 3], [2, 3], [1, 4], [2, 4], [4, 4]]
+SPLIT = ["train", "train", "id", "id", "ood"]
+ATOMS = [[0, 1], [0, 2], [1, 2], [2, 1], [3, 4]]
+
+
+def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1), **more):
+    return base.certify(
+        np.array(tokens, np.int32),
+        np.array([[1], [2], [1], [1], [2]], np.int32),
+        np.array([tasks.SPLITS.index(name) for name in split], np.int8),
+        np.array(repeats, np.int32),
+        np.array(atoms),
+        "nothing.",
+        **more,
+    )
+
+
+def test_a_clean_certificate():
+    certificate = _certify(TOKENS, SPLIT, ATOMS)
+    assert certificate.rows == {"train": 2, "id": 2, "ood": 1, "train_epoch": 3}
+    assert certificate.overlap == {"train/id": 0, "train/ood": 0, "id/ood": 0}
+    assert certificate.impure == {"id": 0, "ood": 0}
+    assert certificate.atoms == {"all": 5, "practiced": 3, "never_composed": 2}
+    assert certificate.chance == {"train": 0.5, "id": 0.5, "ood": 0.5}
+    # Token 4 ends no training row, so the majority answers: 2, which stands twice.
+    assert certificate.last_token == {"train": 0.5, "id": 0.0, "ood": 1.0}
+
+
+def test_a_row_in_two_splits_is_counted():
+    leaking = [*TOKENS[:4], TOKENS[0]]
+    assert _certify(leaking, SPLIT, ATOMS).overlap["train/ood"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "atoms", "impure"),
+    [
+        (2, [1, 3], {"id": 1, "ood": 0}),  # Fact 3 is in no training composition.
+        (4, [3, 0], {"id": 0, "ood": 1}),  # Fact 0 is in one.
+        (4, [0, -1], {"id": 0, "ood": 0}),  # One part composes nothing.
+    ],
+)
+def test_an_impure_row_is_counted(row, atoms, impure):
+    changed = [*ATOMS[:row], atoms, *ATOMS[row + 1 :]]
+    assert _certify(TOKENS, SPLIT, changed).impure == impure
+
+
+@pytest.mark.parametrize(
+    ("atoms", "impure"),
+    [
+        ([0, 1, 0], 0),  # A part that is needed twice counts twice.
+        ([0, 1, -1], 1),  # No longer than a train row.
+        ([0, 1, 3], 1),  # Fact 3 is in no training composition.
+    ],
+)
+def test_an_impure_depth_row_is_counted(atoms, impure):
+    others = [[*row, -1] for row in ATOMS[:4]]
+    certificate = _certify(TOKENS, [*SPLIT[:4], "depth"], [*others, atoms])
+    assert certificate.impure == {"id": 0, "ood": 0, "depth": impure}
+
+
+@pytest.mark.parametrize(
+    ("atoms", "impure"),
+    [
+        ([1, 3], 0),
+        ([1, 2], 1),  # Both practiced.
+        ([3, 4], 1),  # Neither.
+    ],
+)
+def test_an_impure_mixed_row_is_counted(atoms, impure):
+    certificate = _certify(TOKENS, [*SPLIT[:4], "mixed"], [*ATOMS[:4], atoms])
+    assert certificate.impure == {"id": 0, "ood": 0, "mixed": impure}
+
+
+def test_a_question_ends_where_its_answer_is_read():
+    positions = np.zeros((5, 1), np.int32)
+    certificate = _certify(TOKENS, SPLIT, ATOMS, answer_positions=positions)
+    # 1 is answered by 1, and 2 by 2; no question of training ends in 4.
+    assert certificate.last_token == {"train": 1.0, "id": 0.5, "ood": 1.0}
+
+
+def test_what_a_feature_gives_away():
+    feature = np.array([9, -7, -7, 9, 8])
+    certificate = _certify(TOKENS, SPLIT, ATOMS, shortcuts={"sign": feature})
+    # Training answers 9 by 1 and -7 by 2; to 8 the majority is 2.
+    assert certificate.shortcuts == {"sign": {"train": 1.0, "id": 0.5, "ood": 1.0}}
+
+
+@pytest.mark.parametrize(("length", "impure"), [(3, 0), (2, 1), (1, 1)])
+def test_a_depth_row_is_measured_by_its_length_where_there_is_one(length, impure):
+    # Two atoms in each row, side by side in the last one or not.
+    atoms = [*ATOMS[:4], [0, 1]]
+    lengths = np.array([1, 2, 9, 9, length])
+    split = [*SPLIT[:4], "depth"]
+    certificate = _certify(TOKENS, split, atoms, lengths=lengths)
+    assert certificate.impure["depth"] == impure
+    assert _certify(TOKENS, split, atoms).impure["depth"] == 1
+
+
+def test_a_shortcut_answers_by_what_it_sees():
+    # Training: 5 -> 1 once, 5 -> 2 twice a epoch. Unseen: the majority, 2.
+    seen = {"same": np.full(5, 5), "own": np.array([5, 6, 5, 6, 7])}
+    shortcuts = _certify(TOKENS, SPLIT, ATOMS, shortcuts=seen).shortcuts
+    assert shortcuts == {
+        "same": {"train": 0.5, "id": 0.0, "ood": 1.0},
+        "own": {"train": 1.0, "id": 0.5, "ood": 1.0},
+    }
+    # A tie goes to the smaller answer.
+    tied = _certify(TOKENS, SPLIT, ATOMS, repeats=(1, 1, 1, 1, 1), shortcuts=seen)
+    assert tied.shortcuts["same"] == {"train": 0.5, "id": 1.0, "ood": 0.0}
+    assert _certify(TOKENS, SPLIT, ATOMS).shortcuts == {}
+
+
+def test_row_hashes_ignore_padding_and_nothing_else():
+    rows = np.array([[1, 2, 0], [2, 1, 0], [1, 2, 1], [1, 0, 2], [0, 1, 2]], np.int32)
+    hashes = base.row_hashes(rows)
+    assert len(set(hashes.tolist())) == 5
+    np.testing.assert_array_equal(
+        base.row_hashes(np.pad(rows, [(0, 0), (0, 3)])), hashes
+    )
+
+
+def test_several_answers_need_their_positions():
+    targets = np.array([[1, 2], [2, 1]], np.int32)
+    with pytest.raises(ValueError, match="certify needs answer_positions where A > 1"):
+        base.certify(
+            np.array([[1, 1], [2, 2]], np.int32),
+            targets,
+            np.zeros(2, np.int8),
+            np.ones(2, np.int32),
+            np.zeros((2, 1), int),
+            "nothing.",
+        )
+
+
+def test_an_answer_that_training_never_gives_is_below_chance():
+    split = ["train", "id", "train", "train", "ood"]  # Training answers 1 alone.
+    certificate = _certify(TOKENS, split, ATOMS)
+    assert certificate.chance == {"train": 1.0, "id": 0.0, "ood": 0.0}
+    assert certificate.majority == {"train": 1.0, "id": 0.0, "ood": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("targets", np.ones((5, 1), np.int32), r"must be \[N, A\]"),
+        ("split", np.zeros((1,), np.int8), r"split must be \[N\]"),
+        ("repeats", np.ones((2, 1), np.int32), r"repeats must be \[N\]"),
+        ("vocab", ("<pad>", "a"), "tokens must lie in the vocabulary"),
+        ("tokens", np.array([[-1, 1, 1]] * 2, np.int32), "lie in the vocabulary"),
+        ("answer_positions", np.full((2, 1), 3, np.int32), "must lie in the row"),
+    ],
+)
+def test_a_table_refuses_arrays_that_do_not_fit(field, value, message):
+    fields = {
+        "tokens": np.array([[1, 2, 0], [2, 1, 1]], np.int32),
+        "answer_positions": np.zeros((2, 1), np.int32),
+        "targets": np.ones((2, 1), np.int32),
+        "split": np.zeros(2, np.int8),
+        "repeats": np.ones(2, np.int32),
+        "tags": {},
+        "tag_names": {},
+        "vocab": ("<pad>", "a", "b"),
+        "certificate": _certify(TOKENS, SPLIT, ATOMS),
+    }
+    tasks.Table(**fields)
+    with pytest.raises(ValueError, match=message):
+        tasks.Table(**fields | {field: value})
