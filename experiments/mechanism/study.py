@@ -44,11 +44,8 @@ SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
         _models((2, 2), (4, 2), (1, 2), (1, 4)), _DECAY, spec.grid("seed", 0, 1, 2),
     ),
     "cpu_long": (
-        # The first three are runs of grokking_stages as well.
-        [
-            *_models((2, 2), (4, 2), (1, 2), num_steps=20_000),
-            *_models((1, 4), (1, 8), num_steps=8_000),
-        ],
+        # Those of two blocks are runs of grokking_stages as well.
+        _models((2, 2), (4, 2), (1, 2), (1, 4), (1, 8), num_steps=20_000),
         _DECAY,
         spec.grid("seed", 0, 1, 2, 3, 4),
     ),
