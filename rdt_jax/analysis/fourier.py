@@ -29,7 +29,9 @@ from rdt_jax.models import presets, recurrent
 from rdt_jax.tasks import Table
 
 OPERATIONS = ("add", "subtract")  # Their answers are equally often every residue.
-GROUPS = ("all", "train", "id")  # Pairs that a loss is over; `all` has the unused too.
+# Pairs that a loss is over. `all` has the unused too; a pair of `id` is mirrored if
+# (b, a) is trained: to know that order does not matter is enough to answer it.
+GROUPS = ("all", "train", "id", "mirrored", "unmirrored")
 
 # A frequency is a key if it explains at least this share of the logits' variance, and
 # this many times the mean over frequencies: memorized answers alone raise all of them
@@ -63,6 +65,8 @@ class Logits(NamedTuple):
 
 class Fourier(NamedTuple):
     """Fourier measures of one set of parameters; G stands for GROUPS.
+
+    Means over a group without pairs are NaN.
 
     Attributes:
       frequency: int64 [F], 1 .. F: cycles around the p residues.
@@ -172,7 +176,7 @@ def measure(
         restricted_loss=stack("restricted_loss"),
         excluded_loss=stack("excluded_loss"),
         excluded_by_frequency=stack("excluded_by_frequency"),
-        accuracy=np.stack([right[:, rows].mean(-1) for rows in pairs.groups], axis=-1),
+        accuracy=np.stack([_mean(right[:, rows]) for rows in pairs.groups], axis=-1),
         sum_squared_weights=np.array(
             sum(np.square(x, dtype=np.float64).sum() for x in jax.tree.leaves(params))
         ),
@@ -227,9 +231,14 @@ def pairs_of(config: ml_collections.ConfigDict, table: Table) -> Pairs:
             f"got {arguments.modulus}."
         )
     rows = np.arange(len(table.tokens))
+    train, held_out = table.rows_of("train"), table.rows_of("id")
+    first, second = table.tokens[:, 0], table.tokens[:, 2]
+    is_trained = np.zeros((len(table.vocab),) * 2, bool)
+    is_trained[first[train], second[train]] = True
+    is_mirrored = is_trained[second[held_out], first[held_out]]
     return Pairs(
         answers=table.targets[:, 0].astype(np.int64) - 1,
-        groups=(rows, *(table.rows_of(split) for split in GROUPS[1:])),
+        groups=(rows, train, held_out, held_out[is_mirrored], held_out[~is_mirrored]),
     )
 
 
@@ -334,7 +343,13 @@ def _loss(logits: np.ndarray, answers: np.ndarray) -> float:
     """Mean cross-entropy in float64: a confident model's loss is below float32's."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     total = np.log(np.exp(shifted).sum(axis=1))
-    return float((total - shifted[np.arange(answers.size), answers]).mean())
+    return float(_mean(total - shifted[np.arange(answers.size), answers]))
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis; NaN if nothing is along it."""
+    nothing = np.full(values.shape[:-1], np.nan)
+    return values.mean(-1) if values.shape[-1] else nothing
 
 
 def _logits(params, config: ml_collections.ConfigDict, table: Table) -> np.ndarray:

@@ -19,8 +19,10 @@ from rdt_jax.training import phases
 # Apart from the splits' colors for every common color vision, and in gray.
 RESTRICTED, EXCLUDED = "#009e73", "#e69f00"
 
-_TRAIN, _ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
-_DASHED = (0, (4, 2))
+_TRAIN, _ID, _MIRRORED, _UNMIRRORED = (
+    fourier.GROUPS.index(name) for name in ("train", "id", "mirrored", "unmirrored")
+)
+_DASHED, _DOTTED = (0, (4, 2)), (0, (1, 1.5))
 _BEYOND = 1.15  # of the budget: where censored runs stand
 _ROWS = ("accuracy", "loss, nats", "without k, nats", "Gini", "sum of squares")
 
@@ -178,6 +180,10 @@ def progress(
         )
     ]
     handles += [
+        lines.Line2D([], [], lw=1.4, color=id_, ls=style, label=f"ID, (b, a) {which}")
+        for style, which in ((_DASHED, "trained"), (_DOTTED, "not trained"))
+    ]
+    handles += [
         lines.Line2D([], [], lw=1.4, color=page.INK, label="Gini: embedding"),
         lines.Line2D([], [], lw=1.4, color=page.INK, ls=_DASHED, label="Gini: logits"),
     ]
@@ -234,6 +240,8 @@ def _draw_column(
     train, id_ = SPLIT_COLORS["train"], SPLIT_COLORS["id"]
     draw(accuracy, last(found.accuracy)[:, _TRAIN], train)
     draw(accuracy, last(found.accuracy)[:, _ID], id_)
+    for group, style in ((_MIRRORED, _DASHED), (_UNMIRRORED, _DOTTED)):
+        draw(accuracy, last(found.accuracy)[:, group], id_, linestyle=style)
     accuracy.set_ylim(-0.05, 1.05)
     draw(loss, last(found.loss)[:, _TRAIN], train)
     draw(loss, last(found.loss)[:, _ID], id_)
@@ -244,6 +252,7 @@ def _draw_column(
     for index in np.flatnonzero(found.is_key):
         values = last(found.excluded_by_frequency)[:, index]
         draw(per_key, values, EXCLUDED, alpha=0.7)
+    per_key.set_yscale("log")
     if found.is_key.any():
         _name_keys(per_key, np.flatnonzero(found.is_key) + 1)
     else:

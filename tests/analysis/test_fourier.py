@@ -50,7 +50,8 @@ def pairs():
     """All pairs mod 17 with the answer a + b; every third one is trained."""
     a, b = np.divmod(np.arange(MODULUS**2), MODULUS)
     rows = np.arange(MODULUS**2)
-    groups = (rows, rows[rows % 3 == 0], rows[rows % 3 != 0])
+    held_out = rows[rows % 3 != 0]
+    groups = (rows, rows[rows % 3 == 0], held_out, held_out[::2], held_out[1::2])
     return fourier.Pairs((a + b) % MODULUS, groups)
 
 
@@ -174,9 +175,23 @@ def test_the_answers_are_those_of_the_operation(config, operation):
     sign = 1 if operation == "add" else -1
     np.testing.assert_array_equal(found.answers, (a + sign * b) % 7)
     assert np.bincount(found.answers).tolist() == [7] * 7
-    for name, rows in zip(fourier.GROUPS[1:], found.groups[1:], strict=True):
-        np.testing.assert_array_equal(rows, table.rows_of(name))
-    assert found.groups[0].size == 49
+    groups = dict(zip(fourier.GROUPS, found.groups, strict=True))
+    assert groups["all"].size == 49
+    for name in ("train", "id"):
+        np.testing.assert_array_equal(groups[name], table.rows_of(name))
+    pairs = lambda name: list(zip(a[groups[name]], b[groups[name]], strict=True))
+    trained = set(pairs("train"))
+    mirrored = [(a, b) for a, b in pairs("id") if (b, a) in trained]
+    unmirrored = [(a, b) for a, b in pairs("id") if (b, a) not in trained]
+    assert pairs("mirrored") == mirrored and mirrored
+    assert pairs("unmirrored") == unmirrored and unmirrored
+
+
+def test_the_mean_over_a_group_without_pairs_is_no_number(pairs):
+    none = np.zeros(MODULUS // 2, bool)
+    empty = pairs._replace(groups=(*pairs.groups[:-1], pairs.groups[0][:0]))
+    found = fourier.of_logits(wave(pairs.answers, 5), empty, none)
+    assert np.isnan(found.loss).tolist() == [False] * 4 + [True]
 
 
 def test_every_loop_is_read_out(params, config, measured):

@@ -115,10 +115,10 @@ def test_all_rows_are_those_after_the_last_loop():
     accuracy, loss, per_key, gini, weights = figure.axes
     curve = lambda panel, index: panel.lines[index].get_ydata().tolist()
     is_curve = lambda line: line.get_marker() == "."
-    train, id_ = (fourier.GROUPS.index(name) for name in ("train", "id"))
+    train, id_, *images = map(fourier.GROUPS.index, fourier.GROUPS[1:])
     # Step 0 is not on a logarithmic axis; the first line marks when it memorized.
     expected = {
-        accuracy: (found.accuracy[1:, 1, train], found.accuracy[1:, 1, id_]),
+        accuracy: tuple(found.accuracy[1:, 1, [train, id_, *images]].T),
         loss: (
             found.loss[1:, 1, train],
             found.loss[1:, 1, id_],
@@ -134,6 +134,7 @@ def test_all_rows_are_those_after_the_last_loop():
         np.testing.assert_array_equal(drawn, values)
         assert panel.lines[0].get_xdata() == [10, 10]
         assert curve(panel, 1) == values[0].tolist()
+    assert loss.get_yscale() == per_key.get_yscale() == "log"
     # Outside of the panel, where no line is crossed.
     (keys,) = per_key.texts
     assert keys.get_text() == "k = 1, 2, a line each"
