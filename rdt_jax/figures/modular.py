@@ -22,8 +22,12 @@ RESTRICTED, EXCLUDED = "#009e73", "#e69f00"
 _TRAIN, _ID, _MIRRORED, _UNMIRRORED = (
     fourier.GROUPS.index(name) for name in ("train", "id", "mirrored", "unmirrored")
 )
-_DASHED, _DOTTED = (0, (4, 2)), (0, (1, 1.5))
+_DASHED, _DOTTED = (0, (4, 2)), ":"
 _BEYOND = 1.15  # of the budget: where censored runs stand
+_IMAGES = (
+    "ID: held-out pairs (a, b); dashed, those whose mirror image (b, a) is trained; "
+    "dotted, the others."
+)
 _ROWS = ("accuracy", "loss, nats", "without k, nats", "Gini", "sum of squares")
 
 
@@ -161,7 +165,8 @@ def progress(
     Args:
       followed: the runs, all read out after the last loop.
       title: one line; on which task.
-      notes: lines below it; how it was measured.
+      notes: lines below it; how it was measured. A further one says which pairs of ID
+        are drawn apart.
       chance: loss of a uniform guess, nats, drawn as a line.
 
     Raises:
@@ -180,10 +185,6 @@ def progress(
         )
     ]
     handles += [
-        lines.Line2D([], [], lw=1.4, color=id_, ls=style, label=f"ID, (b, a) {which}")
-        for style, which in ((_DASHED, "trained"), (_DOTTED, "not trained"))
-    ]
-    handles += [
         lines.Line2D([], [], lw=1.4, color=page.INK, label="Gini: embedding"),
         lines.Line2D([], [], lw=1.4, color=page.INK, ls=_DASHED, label="Gini: logits"),
     ]
@@ -191,7 +192,7 @@ def progress(
         len(_ROWS),
         len(followed),
         title=title,
-        notes=notes,
+        notes=(*notes, _IMAGES),
         handles=handles,
         label=page.STEP_LABEL,
         height=1.15,

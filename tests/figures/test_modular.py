@@ -139,6 +139,10 @@ def test_all_rows_are_those_after_the_last_loop():
     (keys,) = per_key.texts
     assert keys.get_text() == "k = 1, 2, a line each"
     assert keys.get_position()[1] > 1 and keys.get_verticalalignment() == "bottom"
+    styles = [line.get_linestyle() for line in accuracy.lines if is_curve(line)]
+    assert styles == ["-", "-", "--", ":"]
+    (note,) = [t.get_text() for t in figure.texts if "mirror" in t.get_text()]
+    assert "dashed, those whose mirror image (b, a) is trained; dotted," in note
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[-2:] == ["Gini: embedding", "Gini: logits"]
 
