@@ -84,7 +84,7 @@ def _more_data_is_sooner(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
         test = laws.trend(values, times)
         measured += (
             f"; in {test.later:.2f} of the pairs more data is later, p = "
-            f"{test.p_value:.3f}"
+            f"{test.p_value:.2g}"
         )
         holds = test.later < 0.5 and test.p_value <= LEVEL
     return judging.judge(
