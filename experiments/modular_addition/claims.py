@@ -83,8 +83,8 @@ def _more_data_is_sooner(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
         values, times, _ = cells.pool(by_fraction, GENERALIZED)
         test = laws.trend(values, times)
         measured += (
-            f"; in {test.later:.2f} of the pairs more data is later, p = "
-            f"{test.p_value:.2g}"
+            f"; in {test.later:.2f} of the pairs of runs the one with more data is "
+            f"later, p = {test.p_value:.2g}"
         )
         holds = test.later < 0.5 and test.p_value <= LEVEL
     return judging.judge(

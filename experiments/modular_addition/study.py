@@ -272,7 +272,8 @@ def _draw_progress(runs: Sequence[Run]) -> Figure | None:
             "After the last loop, of the seed of the median rank by updates to ID; key "
             "frequencies k are those at its end.",
             "Without k: train loss without one key frequency. Gini: of the Fourier "
-            "norms. Sum of squares: of all weights. Dotted: memorized, ID generalized.",
+            "norms. Sum of squares: of all weights. Vertical: memorized, "
+            "ID generalized.",
         ),
         chance=float(np.log(run_folders.shared_value(runs, "task.kwargs.modulus"))),
     )

@@ -29,8 +29,9 @@ from rdt_jax.models import presets, recurrent
 from rdt_jax.tasks import Table
 
 OPERATIONS = ("add", "subtract")  # Their answers are equally often every residue.
-# Pairs that a loss is over. `all` has the unused too; a pair of `id` is mirrored if
-# (b, a) is trained: to know that order does not matter is enough to answer it.
+# Pairs that a loss is over. `all` has the unused too. A pair (a, b) of `id` is mirrored
+# if (b, a) is trained: if it is added, to know that order does not matter is enough to
+# answer it. A held-out (a, a) never is.
 GROUPS = ("all", "train", "id", "mirrored", "unmirrored")
 
 # A frequency is a key if it explains at least this share of the logits' variance, and

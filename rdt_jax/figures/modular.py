@@ -25,8 +25,8 @@ _TRAIN, _ID, _MIRRORED, _UNMIRRORED = (
 _DASHED, _DOTTED = (0, (4, 2)), ":"
 _BEYOND = 1.15  # of the budget: where censored runs stand
 _IMAGES = (
-    "ID: held-out pairs (a, b); dashed, those whose mirror image (b, a) is trained; "
-    "dotted, the others."
+    "Top, ID: all held-out pairs (a, b); dashed, those whose mirror image (b, a) is "
+    "trained; dotted, the others."
 )
 _ROWS = ("accuracy", "loss, nats", "without k, nats", "Gini", "sum of squares")
 

@@ -1,5 +1,6 @@
 """Planted frequencies against slow oracles that know nothing of means by answer."""
 
+import dataclasses
 import functools
 import math
 
@@ -191,7 +192,18 @@ def test_the_mean_over_a_group_without_pairs_is_no_number(pairs):
     none = np.zeros(MODULUS // 2, bool)
     empty = pairs._replace(groups=(*pairs.groups[:-1], pairs.groups[0][:0]))
     found = fourier.of_logits(wave(pairs.answers, 5), empty, none)
-    assert np.isnan(found.loss).tolist() == [False] * 4 + [True]
+    for losses in (found.loss, found.restricted_loss, found.excluded_loss):
+        assert np.isnan(losses).tolist() == [False] * 4 + [True]
+
+
+def test_where_no_pair_is_mirrored_its_accuracy_is_no_number(params, config):
+    table = tasks.make_table(config)
+    is_trained = table.tokens[:, [0, 2]].sum(1) % 3 == 0  # With (a, b) also (b, a).
+    train, held_out = map(tasks.SPLITS.index, ("train", "id"))
+    split = np.where(is_trained, train, held_out).astype(np.int8)
+    found = fourier.measure(params, config, dataclasses.replace(table, split=split))
+    assert np.isnan(found.accuracy[:, 3]).all()
+    assert np.isfinite(np.delete(found.accuracy, 3, axis=1)).all()
 
 
 def test_every_loop_is_read_out(params, config, measured):
