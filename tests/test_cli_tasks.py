@@ -119,7 +119,7 @@ def test_settings_may_be_given_one_by_one(tmp_path):
         (["modular", "--set", "modulus"], "--set takes KEY=VALUE, got 'modulus'"),
         (["modular", "--set", "modulus=x"], "task.kwargs.modulus must be int, got 'x'"),
         (["modular", "--set", "modulus=1"], "task.kwargs.modulus must be in [2, 4096]"),
-        (["check", "modular", "--set", "modulus=1"], "rows; got 1."),
+        (["check", "modular", "--set", "modulus=1"], "rows, got 1."),
         (["modular", "--set", "seed=-1"], "seed must be an int of at least 0, got -1"),
         (["modular", "--set", "seed=a"], "arguments of modular:\n  seed must be an"),
         (["modular", "--preset", "big"], "Unknown preset 'big'; choose from cpu,"),

@@ -146,8 +146,8 @@ def _check(operation, modulus):
         )
     if not 2 <= modulus <= MOST_RESIDUES:
         raise ValueError(
-            f"task.kwargs.modulus must be in [2, {MOST_RESIDUES}], got {modulus}: "
-            "all pairs of residues are rows."
+            f"task.kwargs.modulus must be in [2, {MOST_RESIDUES}], since all pairs of "
+            f"residues are rows, got {modulus}."
         )
     divisors = range(2, int(modulus**0.5) + 1)
     if operation in DIVIDING and any(modulus % d == 0 for d in divisors):
