@@ -180,8 +180,8 @@ def test_an_unknown_preset_lists_the_choices(study):
 @pytest.mark.parametrize(
     ("name", "preset", "count"),
     [
-        ("depth_by_decay", "cpu", 3),  # 2 x 2, 4 x 2 and 1 x 2, of one seed
-        ("grokking_stages", "cpu", 9),
+        ("depth_by_decay", "cpu", 2),  # 2 x 2 and 1 x 2, of one seed
+        ("grokking_stages", "cpu", 6),
         ("grokking_stages", "cpu_long", 15),
     ],
 )
