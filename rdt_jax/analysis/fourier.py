@@ -30,7 +30,7 @@ from rdt_jax.tasks import Table
 
 OPERATIONS = ("add", "subtract")  # Their answers are equally often every residue.
 # Pairs that a loss is over. `all` has the unused too. A pair (a, b) of `id` is mirrored
-# if (b, a) is trained: if it is added, to know that order does not matter is enough to
+# if (b, a) is trained: in addition, to know that order does not matter is enough to
 # answer it. A held-out (a, a) never is.
 GROUPS = ("all", "train", "id", "mirrored", "unmirrored")
 
