@@ -9,7 +9,6 @@ adds what that takes.
 
 import functools
 import math
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from rdt_jax import machine
 from rdt_jax.models.architecture import ModelConfig
 
 # Up to this width the cores of a CPU train one model faster with a part of the batch
@@ -126,7 +126,7 @@ def problems(
 
 def cores_for(config: ml_collections.ConfigDict) -> int:
     """Returns how many cores of this CPU should share the batches of a run."""
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.cores()
     divides = config.batch_size % (cores * config.gradient.micro_batches) == 0
     return cores if divides and config.model.width <= _NARROW else 1
 

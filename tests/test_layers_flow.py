@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 LAYERS = (
+    "machine",
     "registry",
     "config",
     "tasks",
@@ -41,7 +42,7 @@ EXCEPTIONS = {
         "tfds.core.GeneratorBasedBuilder",
     ],
 }
-WITHOUT_JAX = ("registry", "config", "tasks")
+WITHOUT_JAX = ("machine", "registry", "config", "tasks")
 
 
 def _layer(file: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from rdt_jax import config as configs
-from rdt_jax import sharding, tasks
+from rdt_jax import machine, sharding, tasks
 from rdt_jax.models import presets, recurrent
 
 Axes = sharding.Axes
@@ -162,7 +162,7 @@ def test_a_mesh_has_at_most_the_devices_there_are():
 
 
 def test_cores_share_the_batches_of_narrow_models_alone(tiny_config, monkeypatch):
-    monkeypatch.setattr(sharding.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    monkeypatch.setattr(machine, "cores", lambda: 4)
     cores = lambda **keys: sharding.cores_for(
         configs.override(
             tiny_config,

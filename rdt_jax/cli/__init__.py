@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from rdt_jax import machine
 from rdt_jax.cli import (
     analyze,
     aot,
@@ -70,12 +71,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(arguments: Sequence[str] | None) -> int:
     options = parse(arguments)
     try:
+        with exits.mistakes():
+            machine.check()
         return options.verb(options)
     except exits.Mistake as mistake:
         print(f"rdt: {mistake}", file=sys.stderr)
         return exits.MISTAKE
     except BrokenPipeError:
         raise
+    except RuntimeError as error:
+        if "Unable to initialize backend" not in str(error):
+            raise
+        print(f"rdt: {error}", file=sys.stderr)
+        return exits.MISTAKE
     except OSError as error:
         print(
             f"rdt: {error}. What was written so far is intact; run the same command "

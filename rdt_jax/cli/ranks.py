@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from rdt_jax import machine
 from rdt_jax.cli import exits, watch
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def run(
       lead: takes what builds programs on the mesh; it is called in rank 0 alone.
     """
     from rdt_jax.training import team
+
+    machine.tell_quota()
 
     def with_team(processes: int) -> int:
         with exits.mistakes():

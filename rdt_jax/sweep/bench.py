@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax import sharding
+from rdt_jax import machine, sharding
 from rdt_jax.sweep import bench_cases, turns
 from rdt_jax.sweep.bench_cases import Bound, Case, Loops, Overhead, Seeds, Updates
 from rdt_jax.sweep.devices import default_lanes, default_workers, worker_threads
@@ -173,7 +173,7 @@ def torch_case(
         "embedding_dropout": model.embedding_dropout,
         "embedding_std": model.embedding_std,
         "label_smoothing": config.loss.label_smoothing,
-        "threads": len(os.sched_getaffinity(0)),
+        "threads": machine.cores(),
         **{name: optimizer[name] for name in rates},
     }
 
@@ -379,9 +379,7 @@ def _enter(
         "devices": devices,
     }
     command = [sys.executable, "-m", "rdt_jax.training.throughput"]
-    variables = _variables()
-    if processes > 1:
-        variables = worker_threads(processes) | variables
+    variables = worker_threads(processes) | _variables()
     started = [
         stack.enter_context(turns.start(command, variables)) for _ in range(processes)
     ]
@@ -408,6 +406,6 @@ def _machine() -> dict[str, Any]:
     return {
         "versions": versions | {"python": platform.python_version()},
         "machine": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": machine.cores(),
         "commit": environment.commit(),
     }

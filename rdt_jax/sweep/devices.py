@@ -10,6 +10,8 @@ import pathlib
 import subprocess
 import sys
 
+from rdt_jax import machine
+
 # Chips of a worker -> how they lie on the board (x, y, z), as the documentation of
 # libtpu's variables has it; not tried on a TPU.
 _BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
@@ -31,7 +33,7 @@ def default_workers(devices_each: int = 1) -> int:
     if has_accelerator():
         count = len(_chips()) if _has_plugin("libtpu") else len(_gpus())
     else:
-        count = len(os.sched_getaffinity(0))
+        count = machine.cores()
     return max(1, count // devices_each)
 
 
@@ -48,8 +50,8 @@ def worker_threads(num_workers: int) -> dict[str, str]:
 
     NPROC of this process, if it is set, holds for each worker.
     """
-    threads = max(1, len(os.sched_getaffinity(0)) // num_workers)
-    return {"NPROC": os.environ.get("NPROC", str(threads))}
+    share = max(1, machine.cores() // num_workers)
+    return {"NPROC": os.environ.get("NPROC", str(share))}
 
 
 def variables(num_workers: int) -> list[dict[str, str]]:
@@ -96,15 +98,14 @@ def variables(num_workers: int) -> list[dict[str, str]]:
 def worker_memory(num_workers: int) -> int:
     """Returns the bytes that each worker's device has.
 
-    On a CPU the workers share the machine's memory. An accelerator is asked by a
+    On a CPU the workers share what this process may have. An accelerator is asked by a
     process of its own, since the one that starts workers must not hold it.
 
     Raises:
       ValueError: if the accelerator does not tell.
     """
     if not has_accelerator():
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return total // num_workers
+        return machine.memory() // num_workers
     ask = "import jax; print(jax.local_devices()[0].memory_stats()['bytes_limit'])"
     told = subprocess.run(
         [sys.executable, "-c", ask],

@@ -1,7 +1,6 @@
 """What a run ran on: versions, devices, threads, commit, its place in a pack."""
 
 import importlib.metadata
-import os
 import pathlib
 import platform
 import subprocess
@@ -10,6 +9,7 @@ from typing import Any
 
 import jax
 
+from rdt_jax import machine
 from rdt_jax.training import records
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rdt_jax")
@@ -37,7 +37,7 @@ def write(
         "versions": versions | {"python": platform.python_version()},
         "devices": [device.device_kind for device in jax.devices()],
         "processes": jax.process_count(),
-        "threads": int(os.environ.get("NPROC", len(os.sched_getaffinity(0)))),
+        "threads": machine.threads(),
         "commit": commit(),
         **packing,
         "lanes": packing["shapes"][0][1],

@@ -99,7 +99,9 @@ def is_locked(path: pathlib.Path) -> bool:
 def machine() -> str:
     """Names this machine since it was started: where a lock tells who is alive."""
     path = pathlib.Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else platform.node()
+    with contextlib.suppress(OSError):  # No Linux.
+        return path.read_text().strip()
+    return platform.node()
 
 
 class Mirror(NamedTuple):

@@ -12,7 +12,6 @@ import argparse
 import collections
 import concurrent.futures
 import itertools
-import os
 import pathlib
 import random
 import sys
@@ -23,6 +22,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
+from rdt_jax import machine
 from tests.chaos import cases, damage, harness
 
 
@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--case", choices=list(cases.CASES), help="default: all")
     parser.add_argument("--replay", metavar="KILLS", help="as a failure prints them")
     parser.add_argument(
-        "--processes", type=int, default=len(os.sched_getaffinity(0)), help="at a time"
+        "--processes", type=int, default=machine.cores(), help="at a time"
     )
     options = parser.parse_args()
     if options.replay and not options.case:

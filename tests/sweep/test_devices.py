@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from rdt_jax import machine as this_machine
 from rdt_jax.sweep import child, devices, engines
 
 
@@ -24,7 +25,7 @@ def machine(tmp_path, monkeypatch):
 
 def test_workers_of_a_cpu_share_its_cores(machine):
     machine(None, "nvidia0")  # A GPU that JAX has no plugin for.
-    cores = len(os.sched_getaffinity(0))
+    cores = this_machine.cores()
     assert devices.default_workers() == cores
     assert devices.variables(cores) == [{"NPROC": "1"}] * cores
     assert devices.variables(1) == [{"NPROC": str(cores)}]

@@ -1,0 +1,115 @@
+"""What this machine gives this process: cores, memory, and the platforms of JAX.
+
+A container with a quota shows every core and all memory of its host; its limits are in
+the files of its control groups (version 1 or 2).
+"""
+
+import importlib.util
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+
+_ROOT = pathlib.Path("/")
+_PLUGINS: Mapping[str, tuple[str, ...]] = {
+    "cuda": ("jax_cuda12_plugin", "jax_cuda13_plugin"),
+    "rocm": ("jax_rocm60_plugin", "jax_rocm7_plugin"),
+    "tpu": ("libtpu",),
+}
+
+
+def cores() -> int:
+    """Returns the cores that this process may keep busy: a quota counts, rounded down.
+
+    There is at least one.
+    """
+    return max(1, int(min([_schedulable(), *_quotas()])))
+
+
+def threads() -> int:
+    """Returns the threads that XLA computes with: NPROC, or one per core.
+
+    Raises:
+      ValueError: if NPROC is no number of threads.
+    """
+    text = os.environ.get("NPROC", str(cores()))
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"NPROC must be an int of at least 1, got {text!r}.")
+    return int(text)
+
+
+def tell_quota() -> None:
+    """Sets NPROC where a quota is lower than the cores, which are all that XLA sees."""
+    if cores() < _schedulable():
+        os.environ.setdefault("NPROC", str(cores()))
+
+
+def memory() -> int:
+    """Returns the bytes of memory that this process and its children may have."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for folder in _groups("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            limit = _words(folder / name)
+            if limit and limit[0] != "max":
+                total = min(total, int(limit[0]))
+    return total
+
+
+def check() -> None:
+    """Checks the variables that tell JAX about the machine.
+
+    Raises:
+      ValueError: if NPROC is no number, or JAX_PLATFORMS names a platform that JAX has
+        no plugin for.
+    """
+    threads()
+    for name in os.environ.get("JAX_PLATFORMS", "").split(","):
+        gpus = _PLUGINS["cuda"] + _PLUGINS["rocm"]
+        plugins = gpus if name == "gpu" else _PLUGINS.get(name, ())
+        if plugins and not any(map(importlib.util.find_spec, plugins)):
+            raise ValueError(
+                "JAX_PLATFORMS must name platforms that JAX is installed with, got "
+                f"{name!r} without {' or '.join(plugins)}; JAX_PLATFORMS=cpu trains "
+                "on the CPU."
+            )
+
+
+def _schedulable() -> int:
+    if hasattr(os, "sched_getaffinity"):  # macOS has none.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _quotas() -> Iterator[float]:
+    for folder in _groups("cpu"):
+        quota = _words(folder / "cpu.max")
+        if not quota:  # Version 1 has two files, and -1 for no quota.
+            for name in ("quota", "period"):
+                quota += _words(folder / f"cpu.cfs_{name}_us")
+        if len(quota) == 2 and quota[0] not in ("max", "-1"):
+            yield int(quota[0]) / int(quota[1])
+
+
+def _groups(controller: str) -> Iterator[pathlib.Path]:
+    """Yields the folders of the control groups that limit this process.
+
+    A container may see its own group at the mount's root although the kernel tells the
+    path that the host sees, so every folder from the path up to the root is looked at.
+    """
+    try:
+        lines = (_ROOT / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # No Linux.
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        mount = _ROOT / "sys/fs/cgroup" / controllers  # None in version 2.
+        group = mount / path.strip("/")
+        yield from (group, *group.parents[: len(group.parts) - len(mount.parts)])
+
+
+def _words(path: pathlib.Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:
+        return []
