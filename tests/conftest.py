@@ -5,7 +5,9 @@ settings.
 """
 
 import functools
+import os
 import pathlib
+import tempfile
 
 import jax
 import ml_collections
@@ -19,6 +21,12 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)  # Halves compile time.
+
+# One cache for all commands that tests start, and none in the tests' own processes.
+jax.config.update("jax_compilation_cache_dir", None)
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _COMPILED = tempfile.TemporaryDirectory(prefix="rdt-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

@@ -16,13 +16,6 @@ SWEEP = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def cache(monkeypatch, tmp_path):
-    """A worker names a compile cache to its children; later tests have their own."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
     """A workdir with the plan of a sweep, and the folder of the sweep."""

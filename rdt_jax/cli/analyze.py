@@ -39,7 +39,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> int:
-    shared.use_compile_cache(_workdir(options.folder))
+    shared.use_compile_cache()
 
     from rich.console import Console
 

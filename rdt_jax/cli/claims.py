@@ -28,7 +28,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _claims(options: argparse.Namespace) -> int:
-    shared.use_compile_cache(options.workdir)
+    shared.use_compile_cache()
 
     from rich.console import Console
 

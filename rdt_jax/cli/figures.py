@@ -24,7 +24,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _figures(options: argparse.Namespace) -> int:
-    shared.use_compile_cache(options.workdir)
+    shared.use_compile_cache()
     plan = shared.plan(options)
     if options.check:
         return _check(options, plan)

@@ -5,12 +5,14 @@ import contextlib
 import os
 import pathlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
 from rdt_jax.cli import exits
 
 ROOT = pathlib.Path(__file__).parents[2]
+CACHE_BYTES = 4e9  # Of compiled programs; one of a run on a CPU has 0.6 MB.
 ANY_KEY = "Any config key can be set: --config.model.width=128"
 
 
@@ -111,13 +113,52 @@ def size(options: argparse.Namespace, name: str) -> int | None:
     return count
 
 
-def use_compile_cache(workdir: pathlib.Path) -> None:
-    """Keeps compiled programs with the runs, unless the user has a cache already.
+def use_compile_cache() -> None:
+    """Keeps compiled programs in a folder of this user, unless JAX is told of another.
 
-    JAX reads these variables when it is imported, so this comes before.
+    JAX runs what it finds in the folder as it is. So a workdir, which may be somebody
+    else's, never holds it. JAX reads the variables that this sets when it is imported.
     """
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workdir / "compile_cache"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    told = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
+    if any(variable in os.environ for variable in told):
+        return
+    try:
+        above = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(above, "rdt_jax", "compile").absolute()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
+        if about.st_uid != os.getuid() or about.st_mode & 0o022:
+            raise PermissionError(f"others may write {folder}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f"{folder} is read-only")
+        _bound(folder)
+    except (OSError, RuntimeError) as error:  # The second where there is no home.
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # For children as well.
+        print(
+            f"rdt: compiled programs are not kept, since {error}; set "
+            "JAX_COMPILATION_CACHE_DIR to a folder that you alone may write.",
+            file=sys.stderr,
+        )
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+
+
+def _bound(folder: pathlib.Path) -> None:
+    """Halves a cache that is over its bound: what was read longest ago goes first."""
+    entries = []
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # Another process bounds it too.
+            about = path.stat()
+            entries.append((max(about.st_atime, about.st_mtime), about.st_size, path))
+    size = sum(each for _, each, _ in entries)
+    if size <= CACHE_BYTES:
+        return
+    for _, each, path in sorted(entries):
+        if size <= CACHE_BYTES / 2:
+            return
+        path.unlink(missing_ok=True)
+        size -= each
 
 
 @contextlib.contextmanager

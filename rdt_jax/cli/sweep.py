@@ -177,6 +177,8 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     if options.plan:
         print(f"{options.url}/sweeps/{plan.name}" if copy else folder)
         return exits.WELL
+    if options.engine == "local":  # Else on the machine of each worker.
+        shared.use_compile_cache()
     trials = list(zip(plan.run_ids, plan.overrides, strict=True))
     order = engines.Order(
         folder.resolve(),

@@ -27,9 +27,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _train(options: argparse.Namespace) -> int:
     with exits.mistakes():
         job = ranks.job_of(options)
+    shared.use_compile_cache()
     if job is not None and not watch.is_child():
         return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
-    shared.use_compile_cache(options.workdir)
 
     with exits.mistakes():
         config = shared.config(options)

@@ -57,12 +57,9 @@ def _worker(options: argparse.Namespace) -> int:
                 "--mesh=data=2,model=2; got none."
             )
         job = None if options.mesh is None else ranks.job_of(options)
+    shared.use_compile_cache()
     if job is not None and not watch.is_child():
         return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
-    if not shared.is_url(options.folder):
-        shared.use_compile_cache(pathlib.Path(options.folder).resolve().parents[1])
-    elif options.scratch:
-        shared.use_compile_cache(options.scratch.resolve())
     if options.mesh is None:
         from rdt_jax.training import step
 

@@ -1,0 +1,88 @@
+"""What several verbs share: where compiled programs are kept."""
+
+import os
+
+import pytest
+
+from rdt_jax.cli import options
+
+VARIABLES = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """An empty home of a user who has set nothing."""
+    for variable in (*VARIABLES, "XDG_CACHE_HOME"):
+        monkeypatch.setenv(variable, "")  # So that it is put back.
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def told():
+    return [os.environ.get(variable) for variable in VARIABLES]
+
+
+def test_compiled_programs_are_kept_where_this_user_alone_may_write(home):
+    options.use_compile_cache()
+    folder = home / ".cache" / "rdt_jax" / "compile"
+    assert told() == [str(folder), None]
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_users_own_folders_are_used(home, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
+    options.use_compile_cache()
+    assert told() == [str(home / "xdg" / "rdt_jax" / "compile"), None]
+    for variable, value in zip(VARIABLES, (str(home / "mine"), "false"), strict=True):
+        for each in VARIABLES:
+            monkeypatch.delenv(each, raising=False)
+        monkeypatch.setenv(variable, value)
+        before = told()
+        options.use_compile_cache()
+        assert told() == before
+    assert not (home / "mine").exists()
+
+
+def others_may_write(home):
+    folder = home / ".cache" / "rdt_jax" / "compile"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+
+
+def is_a_file(home):
+    (home / ".cache").touch()
+
+
+@pytest.mark.parametrize("spoil", [others_may_write, is_a_file])
+def test_without_a_folder_of_ones_own_nothing_is_kept_and_one_line_says_so(
+    home, spoil, capsys
+):
+    spoil(home)
+    options.use_compile_cache()
+    options.use_compile_cache()  # As a child does, which has the same environment.
+    assert told() == [None, "false"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "compiled programs are not kept" in line
+    assert str(home / ".cache") in line and "JAX_COMPILATION_CACHE_DIR" in line
+
+
+def test_what_was_read_longest_ago_goes_when_the_cache_is_full(home, monkeypatch):
+    folder = home / ".cache" / "rdt_jax" / "compile"
+    folder.mkdir(mode=0o700, parents=True)
+    for age in range(5):
+        path = folder / f"jit_{age}-cache"
+        path.write_bytes(bytes(10))
+        os.utime(path, (1e9 - age, 1e9 - age))
+    (folder / "notes").write_bytes(bytes(100))
+    monkeypatch.setattr(options, "CACHE_BYTES", 50)
+    options.use_compile_cache()
+    assert len(list(folder.iterdir())) == 6
+    monkeypatch.setattr(options, "CACHE_BYTES", 40)
+    options.use_compile_cache()
+    assert (
+        len(list(folder.iterdir())) == 6
+    )  # JAX is told already: nothing is looked at.
+    monkeypatch.delenv(VARIABLES[0])
+    options.use_compile_cache()
+    assert {p.name for p in folder.iterdir()} == {"jit_0-cache", "jit_1-cache", "notes"}
