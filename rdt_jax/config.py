@@ -4,10 +4,12 @@ import ast
 import copy
 import difflib
 import hashlib
+import importlib.machinery
 import importlib.util
 import inspect
 import json
 import math
+import os
 import pathlib
 import sys
 import traceback
@@ -16,6 +18,8 @@ from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 Overrides = Mapping[str, Any]  # dotted key -> value
 
@@ -30,8 +34,8 @@ def load(spec: str) -> ml_collections.ConfigDict:
       ValueError: if the file does not exist, has no `get_config`, or does not know
         the preset (its own error lists the choices).
     """
-    path, _, preset = spec.partition(":")
-    if not preset:
+    path, _, preset = spec.rpartition(":")  # A folder's name may hold colons.
+    if not path or not preset or "/" in preset:
         raise ValueError(f"--config must be FILE.py:PRESET, got {spec!r}.")
     module = load_module(pathlib.Path(path), "config")
     build = getattr(module, "get_config", None)
@@ -57,7 +61,8 @@ def load(spec: str) -> ml_collections.ConfigDict:
 def load_module(path: pathlib.Path, kind: str) -> Any:
     """Imports a Python file by path; it may import its siblings from their root.
 
-    A file outside of the repository may import the repository's `configs`.
+    A file outside of the repository may import the repository's `configs`, and a package
+    of that name beside it comes first.
 
     Raises:
       ValueError: if the file does not exist, and the message lists its siblings; if it
@@ -69,17 +74,21 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
         raise ValueError(
             f"No {kind} file {path}; the folder holds {', '.join(siblings) or 'none'}."
         )
-    root = next(
-        (str(p) for p in path.parents if (p / "configs").is_dir()), str(path.parent)
-    )
-    spec = importlib.util.spec_from_file_location(f"_{kind}_{path.stem}", path)
+    root = next((p for p in path.parents if (p / "configs").is_dir()), path.parent)
+    place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    name = f"_{kind}_{path.stem}_{place}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     before = [*sys.path]
-    sys.path[:] = [root, *before, str(pathlib.Path(__file__).resolve().parents[1])]
+    sys.path[:] = [str(root), *before, str(_ROOT)]
+    sys.modules[name] = module  # Where dataclasses look up what annotations name.
     try:
+        for package in ("configs", "experiments"):
+            _choose_package(package, root)
         spec.loader.exec_module(module)
     except Exception as error:
+        del sys.modules[name]
         raise ValueError(
             f"The {kind} file {path} cannot be imported: "
             f"{_where(error, path)}{type(error).__name__}: {error}"
@@ -87,6 +96,29 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     finally:
         sys.path[:] = before
     return module
+
+
+def _choose_package(name: str, root: pathlib.Path) -> None:
+    """Lets a package be the one of `root`, and the repository's in what that lacks."""
+    folders = [str(p) for p in (root / name, _ROOT / name) if p.is_dir()]
+    folders = list(dict.fromkeys(folders))
+    imported = sys.modules.get(name)
+    if [os.path.realpath(p) for p in getattr(imported, "__path__", [])] == folders:
+        return
+    for other in [n for n in sys.modules if f"{n}.".startswith(f"{name}.")]:
+        del sys.modules[other]
+    if len(folders) < 2:
+        return  # An import finds it.
+    spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    first = pathlib.Path(folders[0], "__init__.py")
+    if first.is_file():
+        found = importlib.util.spec_from_file_location(name, first)
+        assert found is not None
+        spec = found
+    spec.submodule_search_locations = folders
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    if spec.loader is not None:
+        spec.loader.exec_module(sys.modules[name])
 
 
 def _where(error: Exception, path: pathlib.Path) -> str:
@@ -98,7 +130,7 @@ def _where(error: Exception, path: pathlib.Path) -> str:
 
 def named_configs() -> dict[str, pathlib.Path]:
     """Returns the repository's configs by name; none if installed without them."""
-    folder = pathlib.Path(__file__).resolve().parents[1] / "configs"
+    folder = _ROOT / "configs"
     if not (folder / "base.py").is_file():
         return {}
     paths = sorted(folder.glob("*.py"))

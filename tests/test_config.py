@@ -105,6 +105,66 @@ def test_a_config_file_that_is_wrong_itself_is_named(content, message, tmp_path)
     assert str(tmp_path) in str(found.value)
 
 
+@pytest.mark.parametrize("folder", ["2026-11-29T10:00", "my runs", "a:b c"])
+def test_a_path_may_hold_colons_and_spaces(folder, tmp_path):
+    (tmp_path / folder).mkdir()
+    path = _write(tmp_path / folder, PRESETS_FILE)
+    assert configs.load(f"{path}:tiny").preset == "tiny"
+    with pytest.raises(ValueError, match="--config must be FILE.py:PRESET, got"):
+        configs.load(str(path))
+
+
+DATACLASS_FILE = """
+from __future__ import annotations
+import dataclasses
+import ml_collections
+@dataclasses.dataclass
+class Settings:
+    preset: str
+    sizes: dataclasses.InitVar[tuple[int, ...]] = ()
+def get_config(preset):
+    return ml_collections.ConfigDict(dataclasses.asdict(Settings(preset)))
+"""
+
+
+def test_a_file_may_postpone_the_annotations_of_its_dataclasses(tmp_path):
+    for folder in ("a", "b"):  # Of the same name.
+        (tmp_path / folder).mkdir()
+        path = _write(tmp_path / folder, DATACLASS_FILE)
+        assert configs.load(f"{path}:{folder}").preset == folder
+    other = _write(tmp_path / "a", f"{DATACLASS_FILE}1 / 0\n")
+    with pytest.raises(ValueError, match="ZeroDivisionError"):
+        configs.load(f"{other}:a")
+    assert not [m for n, m in sys.modules.items() if n.startswith("_") and
+                getattr(m, "__file__", None) == str(other)]  # fmt: skip
+
+
+@pytest.mark.parametrize("init", [None, "WIDTH = 7"])
+def test_a_users_own_package_called_configs_wins_for_their_file_alone(
+    init, root, tmp_path
+):
+    (tmp_path / "configs").mkdir()
+    if init is not None:
+        _write(tmp_path / "configs", init, "__init__.py")
+    _write(tmp_path / "configs", "VALUE = 'theirs'", "modular.py")
+    text = """
+import configs
+from configs import base, modular
+def get_config(preset):
+    config = base.get_config().unlock()
+    config.task.name = modular.VALUE
+    config.seed = getattr(configs, "WIDTH", 0)
+    return config
+"""
+    theirs = configs.load(f"{_write(tmp_path / 'configs', text, 'mine.py')}:smoke")
+    assert theirs.task.name == "theirs" and theirs.seed == (7 if init else 0)
+    ours = configs.load(f"{root}/configs/modular.py:smoke")
+    assert ours.task.name == "modular"
+    import configs.modular as again
+
+    assert again.__file__ == f"{root}/configs/modular.py"
+
+
 # Overriding.
 
 

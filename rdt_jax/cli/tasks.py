@@ -40,7 +40,9 @@ def _tasks(options: argparse.Namespace) -> int:
             functions = tasks.TASKS
         for name, function in functions.items():
             print(page.title(name, function))
-            for parameter in inspect.signature(function).parameters.values():
+            for parameter in inspect.signature(
+                function, eval_str=True
+            ).parameters.values():
                 if parameter.name != "seed":
                     print(f"  {parameter}")
         return exits.WELL

@@ -276,9 +276,8 @@ def _measure_loops(case: Loops, config, report: Report) -> _Found:
 def _measure_overhead(case: Overhead, config, report: Report) -> _Found:
     report("training a whole run")
     with tempfile.TemporaryDirectory() as workdir:
-        path, _, preset = case.config.partition(":")
         command = [sys.executable, "-m", "rdt_jax", "train", f"--workdir={workdir}"]
-        command += [f"--config={bench_cases.ROOT / path}:{preset}"]
+        command += [f"--config={bench_cases.ROOT / case.config}"]
         command += [f"--config.{key}={value}" for key, value in case.overrides.items()]
         done = subprocess.run(command, env=_variables(), capture_output=True, text=True)
         if done.returncode:

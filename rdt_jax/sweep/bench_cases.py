@@ -134,6 +134,5 @@ def read_cases(path: pathlib.Path, names: Sequence[str] = ()) -> dict[str, Case]
 
 def resolve(case: Case) -> ml_collections.ConfigDict:
     """Returns the config of a case; ValueError if it cannot be made."""
-    path, _, preset = case.config.partition(":")
-    config = configs.load(f"{ROOT / path}:{preset}")
+    config = configs.load(str(ROOT / case.config))
     return configs.override(config, dict(case.overrides))

@@ -30,7 +30,7 @@ def describe(
     yield title(name, function)
     yield ""
     yield "arguments"
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
         bare = parameter.replace(default=inspect.Parameter.empty)
         yield f"  {bare} = {kwargs[parameter.name]!r}"
     for split in SPLITS:
