@@ -61,8 +61,8 @@ def load(spec: str) -> ml_collections.ConfigDict:
 def load_module(path: pathlib.Path, kind: str) -> Any:
     """Imports a Python file by path; it may import its siblings from their root.
 
-    A file outside of the repository may import the repository's `configs`, and a package
-    of that name beside it comes first.
+    A file outside of the repository may import the repository's `configs`; a package of
+    that name beside it comes first.
 
     Raises:
       ValueError: if the file does not exist, and the message lists its siblings; if it
