@@ -2,10 +2,15 @@
 
 import json
 import pathlib
+import shutil
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from rdt_jax import cli
+from rdt_jax.figures import save
 from rdt_jax.training import records
 from tests import fake_runs
 
@@ -23,7 +28,10 @@ def member(loops, ood, **options):
 def write(workdir, sweep, members):
     folder = workdir / "sweeps" / sweep
     folder.mkdir(parents=True)
-    runs = [{"run_id": run.run_id, "overrides": {}} for run in members]
+    runs = [
+        {"run_id": run.run_id, "overrides": {}, "config": run.config.to_dict()}
+        for run in members
+    ]
     records.write_json(folder / "plan.json", {"name": sweep, "runs": runs})
     for run in members:
         fake_runs.write(run, workdir)
@@ -128,3 +136,51 @@ def test_a_study_that_can_draw_nothing_says_why(workdir, tmp_path, capsys):
         assert cli.main([*arguments, *BUDGET, *more]) == 2
         error = capsys.readouterr().err
         assert "No figure of two runs." in error and "Traceback" not in error
+
+
+def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
+    lost = member(1, None)
+    note = f"1 of 2 planned runs missing, counted as not arrived: {lost.run_id}"
+    shutil.rmtree(workdir / lost.run_id)
+    sweep = workdir / "sweeps" / "depth_by_decay-smoke"
+    where = f"--workdir={workdir}"
+    arguments = [str(STUDY), "--preset=smoke", where, *BUDGET]
+    assert cli.main(["claims", where]) == 1
+    assert f"depth_by_decay-smoke: {note}" in capsys.readouterr().err
+    claims = json.loads((workdir / "claims.json").read_text())
+    # What a run without loops may still contradict is open.
+    assert [claim["holds"] for claim in claims] == [None, None, None]
+    assert all(claim["measured"].endswith(f"{note}.") for claim in claims)
+
+    assert cli.main(["figures", *arguments]) == 1
+    printed = capsys.readouterr()
+    assert note in printed.err and str(workdir / lost.run_id) in printed.err
+    assert "... marks 1 of 2 runs" in " ".join(printed.out.split())
+    for path in (sweep / "figures").glob("*.json"):
+        stored = json.loads(path.read_text())
+        assert note in stored["numbers"]["texts"]
+        assert stored["provenance"]["lost"] == {lost.run_id: "missing"}
+        assert lost.run_id in stored["provenance"]["runs"]
+    assert cli.main(["figures", *arguments, "--check"]) == 1
+    assert note in capsys.readouterr().err
+
+    assert cli.main(["analyze", str(sweep), "--what=lens"]) == 1
+    assert note in capsys.readouterr().err
+    assert cli.main(["sweep", *arguments, "--status"]) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "missing: no run folder" in printed and "1 done, 1 missing" in printed
+    assert "1 trials are unfinished" in printed
+
+
+def test_a_figure_without_lost_runs_has_no_room_for_a_warning(tmp_path):
+    sizes = []
+    for warning in ("", "1 of 2 planned runs missing"):
+        figure = Figure(figsize=(2, 1))
+        save.mark(figure, warning)
+        path, *_ = save.save(figure, tmp_path / f"figure{len(sizes)}", {})
+        with Image.open(path) as image:
+            sizes.append(image.size)
+            assert np.asarray(image.convert("RGB"))[0].min() == 255
+    (width, height), marked = sizes
+    assert (width, height) == (400, 200)
+    assert marked[0] == width and marked[1] > height

@@ -90,7 +90,7 @@ def compare(
     runs = {}
     for name, workdir in workdirs.items():
         (runs[name],) = run_folders.group(
-            run_folders.read_runs(workdir, common), ()
+            [run_folders.read_run(workdir / name) for name in common], ()
         ).values()
     _check_lanes(runs)
     times = {name: _times(members, event) for name, members in runs.items()}

@@ -22,7 +22,8 @@ class Run:
     Attributes:
       folder: where it was read; its name is the run id.
       config: resolved.
-      status: of status.json.
+      status: of status.json; with the state `missing` or `unreadable` and a message if
+        a plan names the run and its folder is not there, or cannot be read.
       metrics: one row per evaluation, by ascending step; empty before the first.
       events: one row per phase change, in the order in which they were declared.
     """
@@ -54,11 +55,17 @@ class Run:
 
         `over`: the run spent its budget or passed its phases. `failed`: its loss was
         not finite, which would repeat. `unfinished`: it may still get there (pending,
-        running, preempted, or stopped by an error that can be resumed).
+        running, preempted, or stopped by an error that can be resumed), or nobody can
+        tell whether it did (missing, unreadable).
         """
         if self.status["state"] == "done":
             return "over"
         return "failed" if self.status.get("reason") == "nan" else "unfinished"
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the run was planned, and its folder is missing or unreadable."""
+        return self.status.get("state") in records.LOST
 
 
 class Series(NamedTuple):
@@ -84,16 +91,54 @@ def read_run(folder: pathlib.Path) -> Run:
     )
 
 
-def read_runs(workdir: pathlib.Path, run_ids: Sequence[str]) -> list[Run]:
-    """Reads those of the runs that have a folder, in the order of `run_ids`.
+def read_runs(
+    workdir: pathlib.Path, planned: Mapping[str, ml_collections.ConfigDict | None]
+) -> list[Run]:
+    """Reads all runs of a plan, in its order.
 
-    A folder that is still being made (its config.json is written last) counts as none.
+    A run whose folder is missing or unreadable counts like any other: it has the config
+    of the plan, no evaluation, and a status that says what is wrong.
+
+    Args:
+      workdir: of the runs.
+      planned: run id -> config; None where the plan does not know it.
 
     Raises:
-      ValueError: as `read_run`.
+      ValueError: if a run of which the plan has no config is missing or unreadable.
     """
-    folders = [workdir / run_id for run_id in run_ids]
-    return [read_run(f) for f in folders if (f / "config.json").exists()]
+    return [_read_planned(workdir / name, config) for name, config in planned.items()]
+
+
+def _read_planned(
+    folder: pathlib.Path, config: ml_collections.ConfigDict | None
+) -> Run:
+    state = "missing"
+    message = f"{folder / 'config.json'} does not exist"
+    if (folder / "config.json").exists():
+        try:
+            return read_run(folder)
+        except (ValueError, OSError) as error:
+            state, message = "unreadable", str(error)
+    if config is None:
+        raise ValueError(
+            f"{message}. The plan, of an earlier version, does not tell what this run "
+            "was: plan the sweep again with `rdt sweep ... --plan`."
+        )
+    status = {"state": state, "reason": None, "message": message}
+    return Run(folder, config, status, metrics=[], events=[])
+
+
+def describe_lost(runs: Sequence[Run]) -> str:
+    """Says how many of the planned runs are missing or unreadable; empty if none is."""
+    lost = [run for run in runs if run.is_lost]
+    if not lost:
+        return ""
+    states = sorted({run.status["state"] for run in lost})
+    names = ", ".join(run.run_id for run in lost[:3]) + ", .." * (len(lost) > 3)
+    return (
+        f"{len(lost)} of {len(runs)} planned runs {' or '.join(states)}, counted as "
+        f"not arrived: {names}"
+    )
 
 
 def series(run: Run, name: str) -> Series:

@@ -91,6 +91,8 @@ def checkpoints(run: Run) -> dict[str, pathlib.Path]:
     Names are `<event>-before-<step>`, `<event>-after-<step>`, and `final` for those at
     the end of the run.
     """
+    if run.is_lost:  # What lies in its place may be another run's.
+        return {}
     folder = run.folder / "transitions"
     found = [path.parent for path in folder.glob("*/manifest.json")]
     whole = [path for path in found if path.name.rpartition("-")[2].isdigit()]
@@ -250,7 +252,8 @@ def is_current(run: Run, what: str, checkpoint: str) -> bool:
     Where the parameters were removed to save disk, they are taken to be the same.
     """
     arrays = path_of(run, what, checkpoint)
-    if not arrays.exists() or not arrays.with_suffix(".json").exists():
+    both = (arrays, arrays.with_suffix(".json"))
+    if run.is_lost or not all(path.exists() for path in both):
         return False
     found = records.read_json(arrays.with_suffix(".json"))
     origin = _origin(run, what, checkpoint)

@@ -50,8 +50,10 @@ def _analyze(options: argparse.Namespace) -> int:
         raise exits.Mistake("--transition says which parameters: give no --checkpoint.")
     what = options.what.split(",")
     with exits.mistakes():
-        runs = _runs(options.folder)
+        planned = _runs(options.folder)
         stored.jobs([], what, ())  # Reports an unknown name.
+    lost = exits.report_lost(planned, options.folder.resolve().name)
+    runs = [run for run in planned if not run.is_lost]
     kinds: dict[str, Sequence[str]] = {}
     for run in runs:
         if options.transition:
@@ -63,7 +65,7 @@ def _analyze(options: argparse.Namespace) -> int:
         if not any(stored.names_of(run, each, kinds[run.run_id]) for each in what):
             names = ", ".join(stored.checkpoints(run)) or "none"
             kept = f"{run.run_id} has no such parameters; it kept {names}."
-            if len(runs) == 1:
+            if len(planned) == 1:
                 raise exits.Mistake(kept)
             print(f"rdt: {kept}", file=sys.stderr)
     refused = compute({run: {n: kinds[run.run_id] for n in what} for run in runs})
@@ -78,9 +80,9 @@ def _analyze(options: argparse.Namespace) -> int:
             for name in stored.names_of(run, each, kinds[run.run_id]):
                 if stored.is_current(run, each, name):
                     print(stored.path_of(run, each, name))
-    if refused and len(runs) == 1:
+    if refused and len(planned) == 1:
         return exits.MISTAKE
-    return exits.WELL
+    return lost
 
 
 def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> int:
@@ -134,6 +136,6 @@ def _runs(folder: pathlib.Path) -> list[Any]:
     from rdt_jax.sweep import ledger
 
     if (folder / "plan.json").exists():
-        run_ids = [run_id for run_id, _ in ledger.read_plan(folder)]
-        return run_folders.read_runs(_workdir(folder), run_ids)
+        planned = ledger.planned_configs(folder)
+        return run_folders.read_runs(_workdir(folder), planned)
     return [run_folders.read_run(folder)]

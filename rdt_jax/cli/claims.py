@@ -47,11 +47,12 @@ def _claims(options: argparse.Namespace) -> int:
         name = folder.resolve().name
         for preset in _presets(options.workdir, name, options.preset):
             try:
-                found = _judged(options.workdir, study, f"{name}-{preset}")
+                found, lost = _judged(options.workdir, study, f"{name}-{preset}")
             except ValueError as error:
                 failed = True
                 print(f"rdt: {name}-{preset}: {error}", file=sys.stderr)
                 continue
+            failed |= bool(lost)
             scores.setdefault(name, []).extend(
                 dataclasses.replace(claim, preset=preset) for claim in found
             )
@@ -89,14 +90,17 @@ def _presets(workdir: pathlib.Path, study: str, preset: str | None) -> list[str]
     return [path.parent.name.removeprefix(f"{study}-") for path in paths]
 
 
-def _judged(workdir: pathlib.Path, study: Any, sweep: str) -> list[Any]:
-    """Returns the claims of a sweep; none before its first evaluation."""
+def _judged(workdir: pathlib.Path, study: Any, sweep: str) -> tuple[list[Any], int]:
+    """Returns the claims of a sweep and the exit code that its lost runs ask for.
+
+    There is no claim before the first evaluation.
+    """
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.sweep import ledger
 
-    plan = ledger.read_plan(workdir / "sweeps" / sweep)
-    runs = run_folders.read_runs(workdir, [run_id for run_id, _ in plan])
+    planned = ledger.planned_configs(workdir / "sweeps" / sweep)
+    runs = run_folders.read_runs(workdir, planned)
+    lost = exits.report_lost(runs, sweep)
     if not any(run.metrics for run in runs):
-        return []
-    figures.analyze_missing(study, runs)
-    return study.claims(runs)
+        return [], lost
+    return figures.judge(study, runs), lost

@@ -1,7 +1,9 @@
 """How the command ends: its exit codes, and the mistakes that a user can put right."""
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 # All is well; a run failed; the user made a mistake.
 WELL, FAILED, MISTAKE = 0, 1, 2
@@ -21,3 +23,17 @@ def mistakes(
         yield
     except kinds as error:
         raise Mistake(str(error)) from error
+
+
+def report_lost(runs: Sequence[Any], sweep: str) -> int:
+    """Says which runs of a sweep are missing or unreadable; returns the exit code."""
+    from rdt_jax.analysis import runs as run_folders
+
+    lost = run_folders.describe_lost(runs)
+    if not lost:
+        return WELL
+    print(f"rdt: {sweep}: {lost}", file=sys.stderr)
+    for run in runs:
+        if run.is_lost:
+            print(f"  {run.status['message']}", file=sys.stderr)
+    return FAILED

@@ -1,6 +1,7 @@
 """`rdt figures`: the table, the claims and the figures of a study."""
 
 import argparse
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -28,21 +29,24 @@ def _figures(options: argparse.Namespace) -> int:
     plan = shared.plan(options)
     if options.check:
         return _check(options, plan)
-    show(options, plan)
-    return exits.WELL
+    return show(options, plan)
 
 
-def show(options: argparse.Namespace, plan) -> None:
-    """Prints the table and the claims of a study and draws its figures."""
+def show(options: argparse.Namespace, plan) -> int:
+    """Prints the table and the claims of a study and draws its figures.
+
+    Returns:
+      The exit code: whether a run of the plan is missing or unreadable.
+    """
     from rich.console import Console
 
+    from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import save
 
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
-        analyze_missing(plan.study, runs)
-        table, claims = plan.study.table(runs), plan.study.claims(runs)
+        claims, table = judge(plan.study, runs), plan.study.table(runs)
     console = Console()
     console.print(table)
     for claim in claims:
@@ -52,27 +56,44 @@ def show(options: argparse.Namespace, plan) -> None:
     with exits.mistakes():  # There may be too few runs to draw any.
         figures = plan.study.figures(runs)
     for name, figure in figures.items():
+        save.mark(figure, run_folders.describe_lost(runs))
         for path in save.save(figure, folder / name, provenance):
             print(path)
+    return exits.report_lost(runs, plan.name)
 
 
-def analyze_missing(study: Any, runs: Sequence[Any]) -> None:
-    """Computes what a study's figures and claims read of its models."""
+def judge(study: Any, runs: Sequence[Any]) -> list[Any]:
+    """Returns the claims of a study, with what they and its figures read of its models.
+
+    What a claim measured ends with the runs that are missing or unreadable.
+    """
+    from rdt_jax.analysis import runs as run_folders
+
     analyses = getattr(study, "ANALYSES", {})
     if analyses:
         analyze.compute({run: analyses for run in runs})
+    claims, lost = study.claims(runs), run_folders.describe_lost(runs)
+    if not lost:
+        return claims
+    return [
+        dataclasses.replace(claim, measured=f"{claim.measured} {lost}.")
+        for claim in claims
+    ]
 
 
 def _check(options: argparse.Namespace, plan) -> int:
     """Compares the numbers of the figures that are drawn with those that are stored."""
+    from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import numbers, save
 
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
         figures = plan.study.figures(runs)
+    lost = run_folders.describe_lost(runs)
     folder = _folder(options.workdir, plan)
-    failed = False
+    failed = bool(exits.report_lost(runs, plan.name))
     for name, figure in figures.items():
+        save.mark(figure, lost)
         path = save.path_of_numbers(folder / name)
         if not path.exists():
             problem = f"{path} does not exist: `rdt figures` without --check writes it"
@@ -88,7 +109,7 @@ def _check(options: argparse.Namespace, plan) -> int:
 def _evaluated(workdir: pathlib.Path, plan) -> list[Any]:
     from rdt_jax.analysis import runs as run_folders
 
-    runs = run_folders.read_runs(workdir, plan.run_ids)
+    runs = run_folders.read_runs(workdir, plan.planned)
     if not any(run.metrics for run in runs):
         raise ValueError(
             f"No run of {plan.name} in {workdir} has been evaluated yet; "

@@ -7,6 +7,8 @@ import pathlib
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from rdt_jax.cli import exits, figures, worker
 from rdt_jax.cli import options as shared
@@ -179,7 +181,6 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         return exits.WELL
     if options.engine == "local":  # Else on the machine of each worker.
         shared.use_compile_cache()
-    trials = list(zip(plan.run_ids, plan.overrides, strict=True))
     order = engines.Order(
         folder.resolve(),
         options.workers,
@@ -190,15 +191,14 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     )
     refresh = _refresher(copy, plan.name)
     broken = bool(ledger.open_packs(folder)) and not _run_engine(
-        options, order, trials, refresh, console
+        options, order, plan.trials, refresh, console
     )
+    metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
     if copy:
         console.print(f"The runs are in {options.url}; `rdt figures` needs a copy.")
-        return _conclude(options, folder, console, broken)
-    metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
-    if any(path.stat().st_size for path in metrics):
+    elif any(path.exists() and path.stat().st_size for path in metrics):
         figures.show(options, plan)
-    return _conclude(options, folder, console, broken)
+    return _conclude(options, plan, console, broken)
 
 
 def _run_engine(options, order, trials, refresh, console) -> bool:
@@ -235,7 +235,7 @@ def _run_engine(options, order, trials, refresh, console) -> bool:
         # A worker leaves what it cannot even begin, and says why in its log.
         asked = stop() or ledger.is_stopped(order.folder)
     refresh(now=True)
-    if not asked and ledger.open_packs(order.folder):
+    if not asked and _unfinished(options.workdir, [name for name, _ in trials]):
         logs = order.folder / "state" / "worker-*.log"
         print(
             f"rdt: the workers ended before the sweep; {logs} say why.", file=sys.stderr
@@ -259,21 +259,31 @@ def _refresher(copy, name: str):
     return refresh
 
 
-def _conclude(options, folder, console, broken: bool = False) -> int:
-    """Says what is unfinished, and what failed and why; returns the exit code."""
+def _unfinished(workdir: pathlib.Path, run_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns the statuses of the planned runs that are neither done nor failed."""
+    from rdt_jax.training import records
+
+    statuses = [records.planned_status(workdir / name) for name in run_ids]
+    return [status for status in statuses if status["state"] not in ("done", "failed")]
+
+
+def _conclude(options, plan, console, broken: bool = False) -> int:
+    """Says what of a plan is unfinished, lost, or failed and why; the exit code."""
     from rdt_jax.figures import failures
     from rdt_jax.sweep import ledger
     from rdt_jax.training import records
 
-    states = [
-        records.read_status(options.workdir / name)["state"]
-        for name, _ in ledger.read_plan(folder)
-    ]
-    if left := sum(state not in ("done", "failed") for state in states):
-        console.print(f"{left} trials are unfinished; the same command goes on.")
-    if failed := ledger.failures(folder):
+    unfinished = _unfinished(options.workdir, plan.run_ids)
+    lost = [each for each in unfinished if each["state"] in records.LOST]
+    for status in lost:
+        console.print(f"{status['state']}: {status['message']}", soft_wrap=True)
+    if unfinished:
+        console.print(
+            f"{len(unfinished)} trials are unfinished; the same command goes on."
+        )
+    if failed := ledger.failures(options.workdir, plan.trials):
         console.print(failures.table(failed))
-    return exits.FAILED if failed or broken else exits.WELL
+    return exits.FAILED if failed or lost or broken else exits.WELL
 
 
 def _status(options, plan, folder, copy) -> int:
@@ -281,16 +291,12 @@ def _status(options, plan, folder, copy) -> int:
     from rich.live import Live
 
     from rdt_jax.sweep import progress
-    from rdt_jax.training import records
 
-    trials = list(zip(plan.run_ids, plan.overrides, strict=True))
     console = Console()
-    over = lambda: all(
-        records.read_status(options.workdir / name)["state"] in ("done", "failed")
-        for name in plan.run_ids
-    )
+    over = lambda: not _unfinished(options.workdir, plan.run_ids)
+    is_planned = (folder / "plan.json").exists()
     if options.watch and not over():
-        monitor = progress.Monitor(options.workdir, trials, console)
+        monitor = progress.Monitor(options.workdir, plan.trials, console)
         terminal = console.is_terminal
         live = Live(monitor, console=console, refresh_per_second=2, transient=True)
         with (
@@ -303,10 +309,8 @@ def _status(options, plan, folder, copy) -> int:
                 if not terminal:
                     monitor.log()
                 time.sleep(_WATCH_SECONDS)
-    console.print(progress.render(options.workdir, trials, None))
-    if not (folder / "plan.json").exists():
-        return exits.WELL
-    return _conclude(options, folder, console)
+    console.print(progress.render(options.workdir, plan.trials, None, is_planned))
+    return _conclude(options, plan, console) if is_planned else exits.WELL
 
 
 def _dry_run(options, plan, workers: int, settings) -> int:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from matplotlib import transforms
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,6 +15,7 @@ from rdt_jax.figures import numbers
 from rdt_jax.training import records
 
 _DOTS_PER_INCH = 200
+_WARNING, _ROOM = 8.0, 0.24  # points, inches
 _DRAWN_WITH = ("matplotlib", "numpy", "rdt_jax")
 
 
@@ -21,11 +23,12 @@ def provenance(runs: Sequence[Run]) -> dict[str, Any]:
     """Says where the numbers of a figure come from; a JSON value.
 
     Returns:
-      `runs`: the run ids, sorted. `commits`: those that trained them, sorted; none of a
-      run that has not started. `trained_with`: package -> the versions that trained
-      them, sorted. `drawn_with`: package -> the version that draws.
+      `runs`: the run ids, sorted. `lost`: those of them that are missing or unreadable,
+      and which of both. `commits`: those that trained them, sorted; none of a run that
+      has not started. `trained_with`: package -> the versions that trained them,
+      sorted. `drawn_with`: package -> the version that draws.
     """
-    environments = [_environment(run) for run in runs]
+    environments = [_environment(run) for run in runs if not run.is_lost]
     trained_with: dict[str, set[str]] = {}
     for environment in environments:
         for name, version in environment.get("versions", {}).items():
@@ -33,12 +36,21 @@ def provenance(runs: Sequence[Run]) -> dict[str, Any]:
     commits = {environment.get("commit") for environment in environments}
     return {
         "runs": sorted(run.run_id for run in runs),
+        "lost": {run.run_id: run.status["state"] for run in runs if run.is_lost},
         "commits": sorted(commit for commit in commits if commit),
         "trained_with": {
             name: sorted(versions) for name, versions in sorted(trained_with.items())
         },
         "drawn_with": {name: importlib.metadata.version(name) for name in _DRAWN_WITH},
     }
+
+
+def mark(figure: Figure, text: str) -> None:
+    """Writes a warning over a figure, on room that is added; nothing if it is empty."""
+    if text:
+        height = figure.get_figheight()
+        place = 0.1 / figure.get_figwidth(), 1 + 0.06 / height
+        figure.text(*place, text, va="bottom", fontsize=_WARNING, color="#b00000")
 
 
 def save(
@@ -73,7 +85,13 @@ def save(
     for suffix, entries in metadata.items():
         # Not `with_suffix`, which would cut a name such as `wd-0.1`.
         path = path_without_suffix.with_name(f"{path_without_suffix.name}.{suffix}")
-        figure.savefig(path, format=suffix, dpi=_DOTS_PER_INCH, metadata=entries)
+        figure.savefig(
+            path,
+            format=suffix,
+            dpi=_DOTS_PER_INCH,
+            metadata=entries,
+            bbox_inches=_page(figure),
+        )
         paths.append(path)
     path = path_of_numbers(path_without_suffix)
     content = {"provenance": provenance, "numbers": numbers.of(figure)}
@@ -102,6 +120,13 @@ def read_provenance(png_path: pathlib.Path) -> dict[str, Any]:
     if text is None:
         raise ValueError(f"{png_path} holds no provenance: rdt_jax did not write it.")
     return json.loads(text)
+
+
+def _page(figure: Figure) -> transforms.Bbox:
+    """Returns the figure in inches, with the room over it that `mark` wrote on."""
+    is_marked = any(text.get_position()[1] > 1 for text in figure.texts)
+    width, height = figure.get_size_inches()
+    return transforms.Bbox.from_bounds(0, 0, width, height + _ROOM * is_marked)
 
 
 def _environment(run: Run) -> dict[str, Any]:

@@ -126,8 +126,14 @@ def write_plan(
         {
             "name": plan.name,
             "runs": [
-                {"run_id": name, "overrides": overrides}
-                for name, overrides in zip(plan.run_ids, plan.overrides, strict=True)
+                {
+                    "run_id": name,
+                    "overrides": overrides,
+                    "config": config.to_dict(),
+                }
+                for name, overrides, config in zip(
+                    plan.run_ids, plan.overrides, plan.configs, strict=True
+                )
             ],
         },
     )
@@ -173,13 +179,43 @@ def read_plan(folder: pathlib.Path) -> list[tuple[str, spec.Overrides]]:
     Raises:
       ValueError: if `folder` has no plan.
     """
+    return [(run["run_id"], run["overrides"]) for run in stored_plan(folder)["runs"]]
+
+
+def planned_configs(
+    folder: pathlib.Path,
+) -> dict[str, ml_collections.ConfigDict | None]:
+    """Returns run id -> config of a sweep's trials, in their order.
+
+    The config is None in a plan of an earlier version, which does not hold it.
+
+    Raises:
+      ValueError: if `folder` has no plan, or if a config does not hash to its run id.
+    """
+    found = {}
+    for run in stored_plan(folder)["runs"]:
+        config = run.get("config")
+        if config is not None:
+            config = configs.from_json(json.dumps(config))
+            if configs.run_id(config) != run["run_id"]:
+                raise ValueError(
+                    f"{folder / 'plan.json'}: the config of {run['run_id']} hashes to "
+                    f"{configs.run_id(config)}: it was edited."
+                )
+        found[run["run_id"]] = config
+    return found
+
+
+def stored_plan(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the plan of a sweep as plan.json has it.
+
+    Raises:
+      ValueError: if `folder` has no plan.
+    """
     path = folder / "plan.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no plan.json; start it with `rdt sweep`.")
-    return [
-        (run["run_id"], run["overrides"])
-        for run in json.loads(path.read_text())["runs"]
-    ]
+    return records.read_json(path)
 
 
 def open_packs(folder: pathlib.Path) -> list[OpenPack]:
@@ -342,12 +378,13 @@ def num_attempts(folder: pathlib.Path) -> int:
     return sum(len(attempt.past(workdir, pack.name)) for pack in _packs(folder))
 
 
-def failures(folder: pathlib.Path) -> list[tuple[spec.Overrides, str, dict[str, Any]]]:
-    """Returns (overrides, run_id, status) of the trials that failed."""
-    workdir = folder.parents[1]
+def failures(
+    workdir: pathlib.Path, trials: Sequence[tuple[str, spec.Overrides]]
+) -> list[tuple[spec.Overrides, str, dict[str, Any]]]:
+    """Returns (overrides, run_id, status) of those of the trials that failed."""
     found = [
-        (overrides, name, records.read_status(workdir / name))
-        for name, overrides in read_plan(folder)
+        (overrides, name, records.planned_status(workdir / name))
+        for name, overrides in trials
     ]
     return [each for each in found if each[2]["state"] == "failed"]
 

@@ -22,6 +22,7 @@ _STYLES = {
     "failed": "red",
     "preempted": "yellow",
     "pending": "dim",
+    **dict.fromkeys(records.LOST, "bold red"),
 }
 _PLAIN_SECONDS = 30.0  # Between two reports where there is no terminal to redraw.
 
@@ -56,7 +57,10 @@ class Monitor:
 
 
 def render(
-    workdir: pathlib.Path, trials: Sequence[Trial], max_rows: int | None
+    workdir: pathlib.Path,
+    trials: Sequence[Trial],
+    max_rows: int | None,
+    is_planned: bool = True,
 ) -> RenderableType:
     """Draws the state of trials.
 
@@ -64,11 +68,12 @@ def render(
       workdir: of the run folders.
       trials: to show, in this order.
       max_rows: show at most so many, running ones first; None for all.
+      is_planned: whether a run without a folder is missing, and not merely pending.
     """
-    statuses = _statuses(workdir, trials)
+    statuses = _statuses(workdir, trials, is_planned)
     shown = statuses
     if max_rows is not None and len(statuses) > max_rows:
-        order = ("running", "failed", "preempted", "done", "pending")
+        order = ("running", *records.LOST, "failed", "preempted", "done", "pending")
         shown = sorted(statuses, key=lambda s: order.index(s[2]["state"]))
         shown = shown[: max(max_rows, 1)]
     table = Table(box=None, pad_edge=False)
@@ -83,11 +88,11 @@ def render(
     return Group(table, Text(_summary([status for _, _, status in statuses])))
 
 
-def _statuses(workdir, trials) -> list[tuple[str, spec.Overrides, dict[str, Any]]]:
-    return [
-        (name, overrides, records.read_status(workdir / name))
-        for name, overrides in trials
-    ]
+def _statuses(
+    workdir, trials, is_planned: bool = True
+) -> list[tuple[str, spec.Overrides, dict[str, Any]]]:
+    read = records.planned_status if is_planned else records.read_status
+    return [(name, overrides, read(workdir / name)) for name, overrides in trials]
 
 
 def _cells(status: dict[str, Any]) -> list[RenderableType]:
@@ -121,7 +126,8 @@ def _summary(statuses: Sequence[dict[str, Any]]) -> str:
         1.0 if s["state"] == "done" else s["step"] / s.get("num_steps", 1) if s["step"]
         else 0.0 for s in statuses
     )  # fmt: skip
-    states = ", ".join(f"{counts[s]} {s}" for s in records.STATES if counts[s])
+    known = (*records.STATES, *records.LOST)
+    states = ", ".join(f"{counts[s]} {s}" for s in known if counts[s])
     return f"{len(statuses)} trials: {states}; {done / len(statuses):.0%} of the budget"
 
 

@@ -34,6 +34,16 @@ class Plan(NamedTuple):
         """The names of the trials, in the order of the sweep."""
         return [configs.run_id(config) for config in self.configs]
 
+    @property
+    def trials(self) -> list[tuple[str, Overrides]]:
+        """The name of each trial, and what sets it apart."""
+        return list(zip(self.run_ids, self.overrides, strict=True))
+
+    @property
+    def planned(self) -> dict[str, ml_collections.ConfigDict]:
+        """The configs of the trials by their names."""
+        return dict(zip(self.run_ids, self.configs, strict=True))
+
 
 def grid(key: str, *values: Any) -> list[Overrides]:
     """Returns one override of `key` per value."""

@@ -21,6 +21,8 @@ import ml_collections
 from rdt_jax import config as configs
 
 STATES = ("pending", "running", "preempted", "done", "failed")
+# Of a planned run without a folder, or with one that cannot be read; never written.
+LOST = ("missing", "unreadable")
 REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "preempted", "error")
 
 _COUNTED = ("metrics.jsonl", "events.jsonl")
@@ -68,6 +70,16 @@ def read_status(folder: pathlib.Path) -> dict[str, Any]:
     """Returns status.json of a run folder; a run without one is pending."""
     path = folder / "status.json"
     return read_json(path) if path.exists() else dict(_PENDING)
+
+
+def planned_status(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns the status of a run that a plan names, one of LOST included."""
+    if not (folder / "config.json").exists():
+        return _PENDING | {"state": "missing", "message": f"no run folder {folder}"}
+    try:
+        return read_status(folder)
+    except (ValueError, OSError) as error:
+        return _PENDING | {"state": "unreadable", "message": f"{folder}: {error}"}
 
 
 def append(path: pathlib.Path, row: Mapping[str, Any]) -> None:

@@ -33,18 +33,47 @@ def test_an_edited_config_is_refused(tmp_path):
         runs.read_run(folder)
 
 
-def test_only_runs_with_a_folder_are_read_in_the_order_asked_for(tmp_path):
-    first = fake_runs.make(jumps=JUMPS, seed=1)
-    pending = fake_runs.make(jumps=JUMPS, seed=2, until=-1, state="pending")
-    for run in (first, pending):
+def test_every_planned_run_is_read_in_the_order_of_the_plan(tmp_path):
+    """Also one that is removed, renamed, replaced, edited, damaged or half made."""
+    members = [fake_runs.make(jumps=JUMPS, seed=seed) for seed in range(7)]
+    whole, removed, renamed, replaced, edited, damaged, half_made = members
+    pending = fake_runs.make(jumps=JUMPS, seed=9, until=-1, state="pending")
+    for run in (whole, renamed, edited, damaged, pending):
         fake_runs.write(run, tmp_path)
-    (tmp_path / "half-made").mkdir()
-    names = [pending.run_id, "half-made", "missing", first.run_id]
-    read = runs.read_runs(tmp_path, names)
-    assert [run.run_id for run in read] == [pending.run_id, first.run_id]
-    assert read[0].metrics == [] and read[0].last_step is None
-    reverse = runs.read_runs(tmp_path, names[::-1])
-    assert [run.run_id for run in reverse] == [first.run_id, pending.run_id]
+    (tmp_path / renamed.run_id).rename(tmp_path / "elsewhere")
+    stranger = fake_runs.write(fake_runs.make(jumps=JUMPS, seed=99), tmp_path)
+    stranger.rename(tmp_path / replaced.run_id)
+    path = tmp_path / edited.run_id / "config.json"
+    path.write_text(path.read_text().replace('"seed": 4', '"seed": 5', 1))
+    (tmp_path / damaged.run_id / "metrics.jsonl").write_text('{"st\n{"step": 9}\n')
+    (tmp_path / half_made.run_id).mkdir()
+    planned = {run.run_id: run.config for run in [*members, pending]}
+    found = runs.read_runs(tmp_path, planned)
+    assert [run.run_id for run in found] == list(planned)
+    assert [run.config for run in found] == list(planned.values())
+    states = {run.config.seed: run.status["state"] for run in found}
+    assert states == {
+        0: "done", 1: "missing", 2: "missing", 3: "unreadable", 4: "unreadable",
+        5: "unreadable", 6: "missing", 9: "pending",
+    }  # fmt: skip
+    assert [run.is_lost for run in found] == 1 * [False] + 6 * [True] + [False]
+    for run in found[1:]:
+        assert (run.metrics, run.events, run.outcome) == ([], [], "unfinished")
+    assert "hashes to" in found[3].status["message"]
+    assert "line 1 is damaged" in found[5].status["message"]
+    said = runs.describe_lost(found)
+    assert said.startswith("6 of 8 planned runs missing or unreadable, counted as")
+    assert removed.run_id in said and whole.run_id not in said
+    assert runs.describe_lost([found[0], found[7]]) == ""
+
+
+def test_a_lost_run_of_a_plan_without_configs_is_refused(tmp_path):
+    run = fake_runs.make(jumps=JUMPS)
+    with pytest.raises(ValueError, match="plan the sweep again with `rdt sweep"):
+        runs.read_runs(tmp_path, {run.run_id: None})
+    fake_runs.write(run, tmp_path)
+    (read,) = runs.read_runs(tmp_path, {run.run_id: None})
+    assert read.config == run.config
 
 
 @pytest.mark.parametrize(

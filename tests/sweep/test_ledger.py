@@ -143,7 +143,7 @@ def test_each_class_of_failure_has_its_retries(tmp_path, outcome, tries):
     if tries is None:
         return
     assert _packs(folder) == []
-    ((_, failed, status),) = ledger.failures(folder)
+    ((_, failed, status),) = ledger.failures(tmp_path, ledger.read_plan(folder))
     reason = outcome or "preempted"
     assert (failed, status["reason"]) == (name, reason)
     expected = f"{reason} {tries}" if outcome else "4 attempts in a row were lost"
@@ -152,7 +152,7 @@ def test_each_class_of_failure_has_its_retries(tmp_path, outcome, tries):
     assert _packs(folder) == [], "starting again is no new try"
     ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1), retry_failed=True)
     assert _packs(folder) == [[name]]
-    assert ledger.failures(folder) == []
+    assert ledger.failures(tmp_path, ledger.read_plan(folder)) == []
     _attempts(tmp_path, [name], outcome)  # The retries are whole again.
     ledger.settle(folder, attempt.Watch())
     assert _packs(folder) == ([[name]] if tries > 1 else [])
