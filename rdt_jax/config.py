@@ -23,6 +23,8 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 Overrides = Mapping[str, Any]  # dotted key -> value
 
+_SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # sizes of normal float32 numbers
+
 
 def load(spec: str) -> ml_collections.ConfigDict:
     """Builds the config that `file.py:preset` names.
@@ -32,7 +34,8 @@ def load(spec: str) -> ml_collections.ConfigDict:
 
     Raises:
       ValueError: if the file does not exist, has no `get_config`, or does not know
-        the preset (its own error lists the choices).
+        the preset (its own error lists the choices); if the config has not the keys
+        of configs/base.py, or a value that `override` would refuse.
     """
     path, _, preset = spec.rpartition(":")  # A folder's name may hold colons.
     if not path or not preset or "/" in preset:
@@ -55,6 +58,7 @@ def load(spec: str) -> ml_collections.ConfigDict:
             f"get_config of {path} must return an ml_collections.ConfigDict, got "
             f"{type(found).__name__}."
         )
+    raise_problems(_differences(found, _declared(pathlib.Path(path))), f"config {spec}")
     return found.lock()
 
 
@@ -191,8 +195,8 @@ def override(
     key; nothing else is converted.
 
     Raises:
-      ValueError: for an unknown key (with the nearest ones) or a value of another
-        type; all of them are reported at once.
+      ValueError: for an unknown key (with the nearest ones), a value of another type,
+        or a number that float32 cannot hold; all of them are reported at once.
     """
     result = copy.deepcopy(config).unlock()
     problems = []
@@ -203,24 +207,39 @@ def override(
             problems.append(str(error))
             continue
         if kind is float and type(value) is int:
-            value = float(value)
+            value = to_float(value)
         if kind is tuple and isinstance(value, int):
             value = (value,)
         if kind is tuple and isinstance(value, list):
             value = tuple(value)
-        if kind is float and isinstance(value, float) and not math.isfinite(value):
-            problems.append(f"{key} must be finite, got {value}.")
-            continue
-        if type(value) is not kind and not (optional and value is None):
-            problems.append(
-                f"{key} must be {_type_name(kind)}{' or none' if optional else ''}, "
-                f"got {value!r}."
-            )
+        if found := _value_problems(key, value, kind, optional):
+            problems += found
             continue
         section, _, name = key.rpartition(".")
         (result[section] if section else result)[name] = value
     raise_problems(problems)
     return result.lock()
+
+
+def to_float(value: int) -> float:
+    """Returns a number as a float, which is infinite where none is as large."""
+    return float(value) if abs(value) < 2**1023 else math.inf
+
+
+def number_problems(key: str, value: Any) -> list[str]:
+    """Lists the numbers of a value, or of a tuple of values, that float32 lacks."""
+    if isinstance(value, tuple | list):
+        return [problem for item in value for problem in number_problems(key, item)]
+    if not isinstance(value, float) or value == 0:
+        return []
+    if not math.isfinite(value):
+        return [f"{key} must be finite, got {value}."]
+    if not _SMALLEST <= abs(value) <= _LARGEST:
+        return [
+            f"{key} must be 0 or from {_SMALLEST:.3g} to {_LARGEST:.3g} in size, as "
+            f"float32 holds it, got {value}."
+        ]
+    return []
 
 
 def raise_problems(problems: Sequence[str], of: str = "config") -> None:
@@ -293,6 +312,57 @@ def _leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]
     # Optional keys are placeholders, and nothing else in a config is a reference.
     field = dict(parent.items(preserve_field_references=True))[name]
     return parent.get_type(name), isinstance(field, config_dict.FieldReference)
+
+
+def _declared(path: pathlib.Path) -> ml_collections.ConfigDict:
+    """Returns what declares the keys of a config file: the repository's base.py.
+
+    Where this package is installed without it, a copy beside the file stands for it.
+    """
+    folders = [_ROOT, *path.resolve().parents]
+    base = pathlib.Path("configs", "base.py")
+    found = next((f / base for f in folders if (f / base).is_file()), None)
+    if found is None:
+        raise ValueError(
+            f"{path} needs {base} of the repository of rdt_jax, which declares the "
+            "keys, in a folder above it; got none."
+        )
+    return load_module(found, "config").get_config()
+
+
+def _differences(
+    config: ml_collections.ConfigDict,
+    base: ml_collections.ConfigDict,
+    section: str = "",
+) -> list[str]:
+    """Lists how a section differs from its declaration in keys and types of values."""
+    if section == "task.kwargs.":
+        return []  # The task's function declares them.
+    here = base[section[:-1]] if section else base
+    found = [f"{section}{name} is missing." for name in here if name not in config]
+    for name, value in config.items():
+        key = section + name
+        declared = here[name] if name in here else None
+        if isinstance(declared, ml_collections.ConfigDict):
+            if isinstance(value, ml_collections.ConfigDict):
+                found += _differences(value, base, f"{key}.")
+            else:
+                found.append(f"{key} must be a section of keys, got {value!r}.")
+            continue
+        try:
+            kind, optional = _leaf_type(base, key)
+        except ValueError as error:
+            found.append(str(error))
+        else:
+            found += _value_problems(key, value, kind, optional)
+    return found
+
+
+def _value_problems(key: str, value: Any, kind: type, optional: bool) -> list[str]:
+    if type(value) is kind or (optional and value is None):
+        return number_problems(key, value)
+    wanted = _type_name(kind) + (" or none" if optional else "")
+    return [f"{key} must be {wanted}, got {value!r}."]
 
 
 def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:

@@ -46,15 +46,17 @@ def _write(tmp_path, text, name="some.py"):
 
 
 PRESETS_FILE = """
-import ml_collections
+from configs import base
 def get_config(preset):
-    return ml_collections.ConfigDict({"preset": preset})
+    config = base.get_config()
+    config.task.name = preset
+    return config
 """
 
 
 def test_load_passes_the_preset_and_locks_the_config(tmp_path):
     config = configs.load(f"{_write(tmp_path, PRESETS_FILE)}:tiny")
-    assert config.preset == "tiny"
+    assert config.task.name == "tiny"
     with pytest.raises(AttributeError, match="locked"):
         config.other = 1
 
@@ -65,7 +67,7 @@ def test_load_lets_a_config_import_its_siblings_and_leaves_the_path_alone(tmp_pa
     text = "from sibling_of_test import get_config\n"
     before = list(sys.path)
     path = _write(tmp_path / "configs", text)
-    assert configs.load(f"{path}:tiny").preset == "tiny"
+    assert configs.load(f"{path}:tiny").task.name == "tiny"
     assert sys.path == before
 
 
@@ -109,7 +111,7 @@ def test_a_config_file_that_is_wrong_itself_is_named(content, message, tmp_path)
 def test_a_path_may_hold_colons_and_spaces(folder, tmp_path):
     (tmp_path / folder).mkdir()
     path = _write(tmp_path / folder, PRESETS_FILE)
-    assert configs.load(f"{path}:tiny").preset == "tiny"
+    assert configs.load(f"{path}:tiny").task.name == "tiny"
     with pytest.raises(ValueError, match="--config must be FILE.py:PRESET, got"):
         configs.load(str(path))
 
@@ -117,13 +119,15 @@ def test_a_path_may_hold_colons_and_spaces(folder, tmp_path):
 DATACLASS_FILE = """
 from __future__ import annotations
 import dataclasses
-import ml_collections
+from configs import base
 @dataclasses.dataclass
 class Settings:
     preset: str
     sizes: dataclasses.InitVar[tuple[int, ...]] = ()
 def get_config(preset):
-    return ml_collections.ConfigDict(dataclasses.asdict(Settings(preset)))
+    config = base.get_config()
+    config.task.name = Settings(preset).preset
+    return config
 """
 
 
@@ -131,7 +135,7 @@ def test_a_file_may_postpone_the_annotations_of_its_dataclasses(tmp_path):
     for folder in ("a", "b"):  # Of the same name.
         (tmp_path / folder).mkdir()
         path = _write(tmp_path / folder, DATACLASS_FILE)
-        assert configs.load(f"{path}:{folder}").preset == folder
+        assert configs.load(f"{path}:{folder}").task.name == folder
     other = _write(tmp_path / "a", f"{DATACLASS_FILE}1 / 0\n")
     with pytest.raises(ValueError, match="ZeroDivisionError"):
         configs.load(f"{other}:a")
@@ -163,6 +167,56 @@ def get_config(preset):
     import configs.modular as again
 
     assert again.__file__ == f"{root}/configs/modular.py"
+
+
+FROM_SCRATCH = """
+import ml_collections
+from configs import base
+def get_config(preset):
+    keys = base.get_config().to_dict()
+    {change}
+    return ml_collections.ConfigDict(keys)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "keys['optimizer']['weight_decy'] = .1",
+            r"'optimizer\.weight_decy'; did you mean optimizer\.weight_decay",
+        ),
+        ("keys['optimiser'] = {'b1': .1}", r"Unknown config key 'optimiser'; "),
+        ("keys['sed'] = 1", r"Unknown config key 'sed'; did you mean seed"),
+        (
+            "keys['optimizer']['b2'] = float('nan')",
+            r"optimizer\.b2 must be finite, got",
+        ),
+        ("keys['optimizer']['b2'] = '1e-3'", r"optimizer\.b2 must be a float, got '1e"),
+        ("keys['optimizer']['b2'] = None", r"optimizer\.b2 must be a float, got None"),
+        (
+            "keys['optimizer']['epsilon'] = 1e-320",
+            r"optimizer\.epsilon must be 0 or from 1\.18e-38 to 3\.4e\+38 in size, as",
+        ),
+        ("keys['seed'] = True", r"seed must be an int, got True"),
+        (
+            "keys['task']['kwargs'] = 3",
+            r"task\.kwargs must be a section of keys, got 3",
+        ),
+        (
+            "del keys['seed'], keys['task']['kwargs']",
+            r"seed is missing\.\n.*kwargs is m",
+        ),
+    ],
+)
+def test_a_config_file_is_checked_as_overrides_are(change, message, tmp_path):
+    """Whatever it is built from; a key that nothing reads would train the default."""
+    text = FROM_SCRATCH.replace("{change}", "keys['seed'] = 7")
+    assert configs.load(f"{_write(tmp_path, text)}:cpu").seed == 7
+    text = FROM_SCRATCH.replace("{change}", change)
+    with pytest.raises(ValueError, match=message) as found:
+        configs.load(f"{_write(tmp_path, text)}:cpu")
+    assert str(found.value).startswith(f"Invalid config {tmp_path}/some.py:cpu:\n")
 
 
 # Overriding.
@@ -216,6 +270,8 @@ def test_another_argument_is_refused(argument):
         ("count", 4, 4),
         ("rate", 1, 1.0),
         ("rate", 0.25, 0.25),
+        ("rate", -0.0, 0.0),
+        ("rate", 2.0**-126, 2.0**-126),
         ("flag", True, True),
         ("model.name", "x", "x"),
         ("model.loops", 5, (5,)),
@@ -246,6 +302,15 @@ def test_override_replaces_one_leaf_of_a_copy(key, value, stored):
         ("count", None, r"count must be an int, got None\."),
         ("rate", "fast", r"rate must be a float, got 'fast'\."),
         ("rate", False, r"rate must be a float, got False\."),
+        ("rate", float("nan"), r"rate must be finite, got nan\."),
+        ("rate", -1e300, r"rate must be 0 or from .* in size, as .*, got -1e\+300\."),
+        (
+            "rate",
+            1e-320,
+            r"rate must be 0 or from .* as float32 holds it, got 1e-320\.",
+        ),
+        ("rate", 10**400, r"rate must be finite, got inf\."),
+        ("model.loops", (1, float("nan")), r"model\.loops must be finite, got nan\."),
         ("flag", 1, r"flag must be true or false, got 1\."),
         ("model.name", 3, r"model\.name must be a string, got 3\."),
         ("model.depth", 1.0, r"model\.depth must be an int or none, got 1\.0\."),

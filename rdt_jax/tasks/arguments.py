@@ -34,6 +34,7 @@ def problems(function: Callable, kwargs: Mapping[str, Any]) -> list[str]:
         if type(value) not in kinds and not (float in kinds and type(value) is int):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             found.append(f"task.kwargs.{name} must be {wanted}, got {value!r}.")
+        found += configs.number_problems(f"task.kwargs.{name}", value)
     return found
 
 
@@ -68,7 +69,7 @@ def parse(function: Callable, settings: Sequence[str]) -> dict[str, Any]:
             except (ValueError, SyntaxError):
                 values[name] = text  # `problems` reports it with the expected type.
             if float in kinds and int not in kinds and type(values[name]) is int:
-                values[name] = float(values[name])
+                values[name] = configs.to_float(values[name])
     return values
 
 
