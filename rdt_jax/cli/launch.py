@@ -1,6 +1,7 @@
-"""`rdt launch`: the commands that start rdt on machines that are rented."""
+"""`rdt launch`: what starts rdt on machines that are rented or shared."""
 
 import argparse
+import pathlib
 import shlex
 import subprocess
 import sys
@@ -11,10 +12,17 @@ from rdt_jax.cli import exits
 def add(verbs: argparse._SubParsersAction) -> None:
     """Registers `rdt launch`."""
     parser = verbs.add_parser(
-        "launch",
-        help="print, or run, the commands that start rdt on Cloud TPU VMs",
+        "launch", help="what starts rdt on Cloud TPU VMs or in Slurm"
     )
-    parser.add_argument("kind", choices=("tpu",), help="of machine")
+    kinds = parser.add_subparsers(required=True, metavar="tpu|slurm")
+    _add_tpu(kinds)
+    _add_slurm(kinds)
+
+
+def _add_tpu(kinds: argparse._SubParsersAction) -> None:
+    parser = kinds.add_parser(
+        "tpu", help="print, or run, the commands that start rdt on Cloud TPU VMs"
+    )
     parser.add_argument("name", metavar="NAME", help="of the VM to create")
     # What it costs and who pays is never guessed.
     parser.add_argument("--project", required=True, help="of Google Cloud")
@@ -23,28 +31,86 @@ def add(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument("--version", required=True, help="of the VM's software")
     parser.add_argument("--spot", action="store_true", help="cheap, may be taken away")
     parser.add_argument(
+        "--queued",
+        action="store_true",
+        help="queue for the VM and wait until it is there",
+    )
+    parser.add_argument(
         "--python", default="python3", help="on the VM, 3.11 or newer; default: python3"
     )
     parser.add_argument("--yes", action="store_true", help="run them, not only print")
+    _add_run(parser, "rdt train --config=configs/modular.py:paper")
+    parser.set_defaults(verb=_tpu)
+
+
+def _add_slurm(kinds: argparse._SubParsersAction) -> None:
+    parser = kinds.add_parser("slurm", help="write a batch file for sbatch")
+    parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="to write")
+    parser.add_argument("--time", required=True, help="limit, such as 24:00:00")
+    parser.add_argument("--partition", help="default: the cluster's")
+    parser.add_argument("--account", help="that pays; default: yours")
     parser.add_argument(
-        "--run",
-        required=True,
-        metavar="COMMAND",
-        help="for the VM, such as 'rdt train --config=configs/modular.py:paper'",
+        "--array",
+        default="0",
+        help="indices of the jobs, such as 0-7; default: one job",
     )
-    parser.set_defaults(verb=_launch)
+    parser.add_argument(
+        "--gpus", type=int, default=1, help="of each job; default: 1; 0 for a CPU"
+    )
+    parser.add_argument(
+        "--workers-per-gpu",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes of each job, which share its GPU; default: 1",
+    )
+    parser.add_argument(
+        "--cpus-per-task",
+        type=int,
+        default=4,
+        metavar="N",
+        help="cores of each process; default: 4",
+    )
+    parser.add_argument(
+        "--container",
+        default="",
+        metavar="WORDS",
+        help="before the command, such as 'apptainer exec --nv rdt.sif'; default: "
+        "none, and the command is that of .venv",
+    )
+    _add_run(parser, "rdt worker runs/sweeps/depth_by_decay-paper")
+    parser.set_defaults(verb=_slurm)
 
 
-def _launch(options: argparse.Namespace) -> int:
-    from rdt_jax import cli
-    from rdt_jax.sweep import launch
+def _add_run(parser: argparse.ArgumentParser, example: str) -> None:
+    parser.add_argument(
+        "--run", required=True, metavar="COMMAND", help=f"such as '{example}'"
+    )
 
+
+def _command(options: argparse.Namespace) -> list[str]:
+    """Returns the words of --run."""
     try:
-        command = shlex.split(options.run)
+        return shlex.split(options.run)
     except ValueError as error:
         raise exits.Mistake(
             f"--run must be a command of rdt, got {options.run!r}: {error}."
         ) from error
+
+
+def _check(problems: list[str], command: list[str]) -> None:
+    """Refuses what a machine that costs could not run."""
+    from rdt_jax import cli
+
+    if problems:
+        raise exits.Mistake("\n  ".join(["nothing was launched:", *problems]))
+    cli.parse(command[1:])
+
+
+def _tpu(options: argparse.Namespace) -> int:
+    from rdt_jax.sweep import launch
+
+    command = _command(options)
     tpu = launch.Tpu(
         name=options.name,
         project=options.project,
@@ -52,11 +118,10 @@ def _launch(options: argparse.Namespace) -> int:
         accelerator_type=options.type,
         version=options.version,
         spot=options.spot,
+        queued=options.queued,
         python=options.python,
     )
-    if problems := launch.problems(tpu, command):
-        raise exits.Mistake("\n  ".join(["nothing was launched:", *problems]))
-    cli.parse(command[1:])  # A VM that cannot run its command costs as well.
+    _check(launch.tpu_problems(tpu, command), command)
     for step in launch.steps(tpu, command):
         print(f"# {step.what}\n{step.line}", flush=True)
         if not options.yes:
@@ -78,4 +143,31 @@ def _launch(options: argparse.Namespace) -> int:
     print("# afterwards")
     for step in launch.afterwards(tpu):
         print(f"# {step.what}\n#   {step.line}")
+    return exits.WELL
+
+
+def _slurm(options: argparse.Namespace) -> int:
+    from rdt_jax.sweep import launch
+
+    command = _command(options)
+    job = launch.Slurm(
+        name=f"rdt-{options.file.stem}",
+        time=options.time,
+        partition=options.partition,
+        account=options.account,
+        array=options.array,
+        gpus=options.gpus,
+        workers_per_gpu=options.workers_per_gpu,
+        cpus_per_task=options.cpus_per_task,
+        container=options.container,
+    )
+    _check(launch.slurm_problems(job, command), command)
+    try:
+        with options.file.open("x") as file:
+            file.write(launch.batch_file(job, command))
+    except FileExistsError as error:
+        raise exits.Mistake(
+            f"{options.file} exists; remove it, or name another file."
+        ) from error
+    print(f"sbatch {shlex.quote(str(options.file))}")
     return exits.WELL

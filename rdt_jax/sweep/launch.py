@@ -1,4 +1,7 @@
-"""The commands that start rdt on Cloud TPU VMs; nothing here runs them."""
+"""The commands that start rdt on Cloud TPU VMs, and the batch file for Slurm.
+
+Nothing here runs them.
+"""
 
 import re
 import shlex
@@ -8,6 +11,30 @@ from typing import NamedTuple
 _ARCHIVE = "rdt_jax.tar.gz"
 _FOLDER = "rdt_jax"
 LOG = "rdt.log"
+_VM = ("gcloud", "compute", "tpus", "tpu-vm")
+_QUEUE = ("gcloud", "compute", "tpus", "queued-resources")
+
+# States in which a queued resource never becomes active end the wait.
+_WAIT = """\
+while state=$({state}) && echo "$state" && [ "$state" != ACTIVE ]; do
+  case $state in FAILED|SUSPEND*|DELETING) exit 1;; esac
+  sleep 60
+done
+[ "$state" = ACTIVE ]"""
+
+# `wait` returns when a signal comes and when the step ends; only the second counts.
+_BATCH = """\
+
+again=
+trap 'again=1; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" {command} &
+step=$!
+while wait "$step"; code=$?; [ "$code" -gt 128 ] && kill -0 "$step" 2>/dev/null; do
+  :
+done
+[ -z "$again" ] || scontrol requeue "$SLURM_JOB_ID"
+exit "$code"
+"""
 
 
 class Tpu(NamedTuple):
@@ -20,6 +47,7 @@ class Tpu(NamedTuple):
       accelerator_type: such as v5litepod-16.
       version: of the VM's software.
       spot: may be taken away at any time, for less money.
+      queued: as a queued resource, which waits until there is one.
       python: on the VM, 3.11 or newer.
     """
 
@@ -29,7 +57,35 @@ class Tpu(NamedTuple):
     accelerator_type: str
     version: str
     spot: bool = False
+    queued: bool = False
     python: str = "python3"
+
+
+class Slurm(NamedTuple):
+    """A job array of Slurm whose jobs run one command each.
+
+    Attributes:
+      name: of the job.
+      time: limit of each job, as Slurm writes it: `24:00:00`, `2-00:00:00`, minutes.
+      partition: of the cluster; None for its default.
+      account: that pays; None for the user's default.
+      array: indices of the jobs, as Slurm writes them: `0-7`, `0-15%4`.
+      gpus: of each job; 0 for none.
+      workers_per_gpu: processes of each job, which share its GPU.
+      cpus_per_task: cores of each process.
+      container: words before the command, such as `apptainer exec --nv rdt.sif`; empty
+        for the repository's environment `.venv`.
+    """
+
+    name: str
+    time: str
+    partition: str | None = None
+    account: str | None = None
+    array: str = "0"
+    gpus: int = 1
+    workers_per_gpu: int = 1
+    cpus_per_task: int = 4
+    container: str = ""
 
 
 class Step(NamedTuple):
@@ -49,8 +105,8 @@ class Step(NamedTuple):
         return shlex.join(self.words)
 
 
-def problems(tpu: Tpu, command: Sequence[str]) -> list[str]:
-    """Lists what is wrong with a launch, by flag."""
+def tpu_problems(tpu: Tpu, command: Sequence[str]) -> list[str]:
+    """Lists what is wrong with a launch on TPUs, by flag."""
     found = []
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", tpu.name):
         found.append(
@@ -63,12 +119,42 @@ def problems(tpu: Tpu, command: Sequence[str]) -> list[str]:
     ):  # fmt: skip
         if not value.strip():
             found.append(f"--{flag} must not be empty, got {value!r}.")
-    if not command or command[0] != "rdt":
+    return found + _command_problems(command)
+
+
+def slurm_problems(job: Slurm, command: Sequence[str]) -> list[str]:
+    """Lists what is wrong with a job array, by flag."""
+    found = []
+    for flag, value, pattern, example in (
+        ("time", job.time, r"(\d+-)?\d+(:\d\d){0,2}", "24:00:00 or 2-00:00:00"),
+        ("array", job.array, r"\d+(-\d+)?(,\d+(-\d+)?)*(%\d+)?", "0-7 or 0-15%4"),
+        ("partition", job.partition, r"\S+", "gpu"),
+        ("account", job.account, r"\S+", "my-account"),
+    ):
+        if value is not None and not re.fullmatch(pattern, value):
+            found.append(f"--{flag} must be written as {example}, got {value!r}.")
+    for flag, count, least in (
+        ("gpus", job.gpus, 0),
+        ("workers-per-gpu", job.workers_per_gpu, 1),
+        ("cpus-per-task", job.cpus_per_task, 1),
+    ):
+        if count < least:
+            found.append(f"--{flag} must be at least {least}, got {count}.")
+    if job.workers_per_gpu > 1 and job.gpus != 1:
         found.append(
-            "--run must be a command of rdt, such as 'rdt train "
-            f"--config=configs/modular.py:paper', got {shlex.join(command)!r}."
+            "--workers-per-gpu goes with --gpus=1 (more GPUs are more jobs: --array), "
+            f"got --gpus={job.gpus}."
         )
-    return found
+    return found + _command_problems(command)
+
+
+def _command_problems(command: Sequence[str]) -> list[str]:
+    if command and command[0] == "rdt":
+        return []
+    return [
+        "--run must be a command of rdt, such as 'rdt train "
+        f"--config=configs/modular.py:paper', got {shlex.join(command)!r}."
+    ]
 
 
 def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
@@ -82,13 +168,8 @@ def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
       tpu: where.
       command: `rdt` and its arguments.
     """
-    place = (f"--project={tpu.project}", f"--zone={tpu.zone}")
-    vm = ("gcloud", "compute", "tpus", "tpu-vm")
+    place = _place(tpu)
     everywhere = (tpu.name, *place, "--worker=all")
-    create = (
-        *vm, "create", tpu.name, *place, f"--accelerator-type={tpu.accelerator_type}",
-        f"--version={tpu.version}",
-    )  # fmt: skip
     install = (
         f"mkdir -p {_FOLDER} && tar -xzf {_ARCHIVE} -C {_FOLDER} && cd {_FOLDER} && "
         f"{shlex.quote(tpu.python)} -m venv .venv && "
@@ -98,16 +179,16 @@ def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
         f"cd {_FOLDER} && nohup .venv/bin/{shlex.join(command)} > {LOG} 2>&1 "
         "< /dev/null &"
     )
-    remote = lambda what: (*vm, "ssh", *everywhere, f"--command={what}")
+    remote = lambda what: (*_VM, "ssh", *everywhere, f"--command={what}")
     return [
         Step(
             "pack this commit",
             ("git", "archive", "--format=tar.gz", f"--output={_ARCHIVE}", "HEAD"),
         ),
-        Step("create the VM", (*create, *(["--spot"] if tpu.spot else []))),
+        *_creation(tpu),
         Step(
             "bring it to every host",
-            (*vm, "scp", _ARCHIVE, f"{tpu.name}:{_ARCHIVE}", *everywhere[1:]),
+            (*_VM, "scp", _ARCHIVE, f"{tpu.name}:{_ARCHIVE}", *everywhere[1:]),
         ),
         Step("install", remote(install)),
         Step("start", remote(start)),
@@ -116,10 +197,77 @@ def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
 
 def afterwards(tpu: Tpu) -> list[Step]:
     """Returns what looks after a launch: it is only ever printed."""
-    place = (f"--project={tpu.project}", f"--zone={tpu.zone}")
-    vm = ("gcloud", "compute", "tpus", "tpu-vm")
+    place = _place(tpu)
     follow = f"--command=tail -n 20 -f {_FOLDER}/{LOG}"
+    delete = (*_VM, "delete", tpu.name, *place)
+    if tpu.queued:  # With its VM.
+        delete = (*_QUEUE, "delete", tpu.name, *place, "--force")
     return [
-        Step("follow it", (*vm, "ssh", tpu.name, *place, "--worker=0", follow)),
-        Step("give the VM back", (*vm, "delete", tpu.name, *place)),
+        Step("follow it", (*_VM, "ssh", tpu.name, *place, "--worker=0", follow)),
+        Step("give the VM back", delete),
+    ]
+
+
+def batch_file(job: Slurm, command: Sequence[str]) -> str:
+    """Returns the text of a file for `sbatch`, to be submitted in the repository.
+
+    Slurm signals the batch shell two minutes before the time limit. The shell then
+    asks the command to checkpoint and end, and queues the job again, so that a job
+    goes on until its command ends by itself.
+
+    Args:
+      job: what to ask Slurm for.
+      command: `rdt` and its arguments.
+    """
+    asked = {
+        "job-name": job.name,
+        "partition": job.partition,
+        "account": job.account,
+        "time": job.time,
+        "array": job.array,
+        "nodes": 1,
+        "ntasks": job.workers_per_gpu,
+        "cpus-per-task": job.cpus_per_task,
+        "gpus": job.gpus or None,
+        "output": "%x-%A_%a.log",
+        "open-mode": "append",  # A job that is queued again goes on with its log.
+        "requeue": "",
+        "signal": "B:USR1@120",
+    }
+    lines = ["#!/bin/bash"]
+    for name, value in asked.items():
+        if value is not None:
+            lines.append(f"#SBATCH --{name}" + (f"={value}" if value != "" else ""))
+    if job.workers_per_gpu > 1:
+        share = 0.9 / job.workers_per_gpu
+        lines.append(f"export XLA_PYTHON_CLIENT_MEM_FRACTION={share:.2f}")
+    words = [*shlex.split(job.container), *command]
+    if not job.container:
+        words[0] = f".venv/bin/{command[0]}"
+    return "\n".join([*lines, _BATCH.format(command=shlex.join(words))])
+
+
+def _place(tpu: Tpu) -> tuple[str, str]:
+    return (f"--project={tpu.project}", f"--zone={tpu.zone}")
+
+
+def _creation(tpu: Tpu) -> list[Step]:
+    """Returns what creates the VM, or queues for one and waits until it is there."""
+    kind = f"--accelerator-type={tpu.accelerator_type}"
+    spot = ("--spot",) if tpu.spot else ()
+    common = (tpu.name, *_place(tpu), kind)
+    if not tpu.queued:
+        create = (*_VM, "create", *common, f"--version={tpu.version}", *spot)
+        return [Step("create the VM", create)]
+    create = (
+        *_QUEUE, "create", *common, f"--node-id={tpu.name}",
+        f"--runtime-version={tpu.version}", *spot,
+    )  # fmt: skip
+    describe = (
+        *_QUEUE, "describe", tpu.name, *_place(tpu), "--format=value(state.state)",
+    )  # fmt: skip
+    wait = _WAIT.format(state=shlex.join(describe))
+    return [
+        Step("queue for the VM", create),
+        Step("wait until it is there", ("bash", "-c", wait)),
     ]

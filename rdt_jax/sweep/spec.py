@@ -138,7 +138,8 @@ def make_plan(
     """Resolves and checks every trial of a study at a preset.
 
     Args:
-      folder: of the study, `experiments/<study>`; CONFIG is relative to its root.
+      folder: of the study, such as `experiments/<study>`; CONFIG is a path from the
+        folder that holds `experiments`, else from the repository of this package.
       preset: of the study and of its config.
       arguments: `--config.KEY=VALUE` for all trials; a key of the sweep wins.
       check: raises ValueError with all that is wrong with a config.
@@ -147,8 +148,10 @@ def make_plan(
       ValueError: if the study, the preset, an override or a config is wrong.
     """
     study = read_study(folder)
-    root = folder.resolve().parents[1]
-    base = configs.load(f"{root / study.CONFIG}:{preset}")
+    roots = (folder.resolve().parents[1], pathlib.Path(__file__).resolve().parents[2])
+    paths = [root / study.CONFIG for root in roots]
+    path = next((path for path in paths if path.is_file()), paths[0])
+    base = configs.load(f"{path}:{preset}")
     base = configs.override(base, configs.parse_overrides(base, arguments))
     overrides = study.sweep(preset)
     trials = [configs.override(base, trial) for trial in overrides]
