@@ -36,11 +36,11 @@ def test_spot_is_asked_for_only_if_it_is_wanted():
 
 
 def test_problems_name_the_flag():
-    found = launch.problems(TPU._replace(name="My_VM"), ["ls"])
+    found = launch.tpu_problems(TPU._replace(name="My_VM"), ["ls"])
     assert [line.split()[0] for line in found] == ["NAME", "--run"]
-    found = launch.problems(TPU._replace(zone="", version=" "), COMMAND)
+    found = launch.tpu_problems(TPU._replace(zone="", version=" "), COMMAND)
     assert [line.split()[0] for line in found] == ["--zone", "--version"]
-    assert not launch.problems(TPU, COMMAND)
+    assert not launch.tpu_problems(TPU, COMMAND)
 
 
 def test_a_command_that_rdt_does_not_know_is_not_launched(capsys):
@@ -55,3 +55,42 @@ def test_a_command_with_a_quote_too_few_exits_2(capsys):
     words = "launch tpu my-vm --project=p --zone=z --type=t --version=v".split()
     assert cli.main([*words, "--run=rdt train 'x"]) == 2
     assert "--run must be a command of rdt, got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "option, flag",
+    [
+        ("--time=24h", "--time must be written as 24:00:00 or 2-00:00:00, got '24h'."),
+        ("--array=x", "--array must be written as 0-7 or 0-15%4, got 'x'."),
+        ("--gpus=-1", "--gpus must be at least 0, got -1."),
+        ("--workers-per-gpu=0", "--workers-per-gpu must be at least 1, got 0."),
+        ("--cpus-per-task=0", "--cpus-per-task must be at least 1, got 0."),
+        ("--partition=a b", "--partition must be written as gpu, got 'a b'."),
+        ("--run=ls", "--run must be a command of rdt"),
+    ],
+)
+def test_a_batch_file_that_slurm_would_refuse_is_not_written(
+    option, flag, tmp_path, capsys
+):
+    file = tmp_path / "job.sbatch"
+    words = ["launch", "slurm", str(file), "--time=1", "--run=rdt worker x", option]
+    assert cli.main(words) == 2
+    assert flag in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_a_batch_file_that_exists_stays_as_it_is(tmp_path, capsys):
+    file = tmp_path / "job.sbatch"
+    file.write_text("mine")
+    assert cli.main(["launch", "slurm", str(file), "--time=1", "--run=rdt tasks"]) == 2
+    assert "exists; remove it, or name another file" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
+def test_a_container_stands_before_the_command_of_its_own(tmp_path):
+    job = launch.Slurm("x", "1", container="apptainer exec --nv rdt.sif")
+    text = launch.batch_file(job, ["rdt", "worker", "a b"])
+    assert "apptainer exec --nv rdt.sif rdt worker 'a b' &" in text
+    assert ".venv/bin/rdt worker 'a b' &" in launch.batch_file(
+        job._replace(container=""), ["rdt", "worker", "a b"]
+    )

@@ -1,4 +1,4 @@
-"""The commands of docs/tpu.md, run with stand-ins for what is rented.
+"""The commands of docs/tpu.md and docs/sweeps.md, with stand-ins for what is rented.
 
 `gcloud`, `sbatch`, `srun`, `ray`, `git` and the Python of a host are scripts that write
 down how they were called; a host is a folder, and what is sent to it runs there; a
@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -24,10 +25,11 @@ from rdt_jax import config as configs
 from rdt_jax.sweep import spec
 from tests.conftest import ROOT
 
-PAGE = (ROOT / "docs" / "tpu.md").read_text()
+PAGES = [(ROOT / "docs" / name).read_text() for name in ("tpu.md", "sweeps.md")]
 SECTIONS = {
     section.splitlines()[0]: re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    for section in PAGE.split("\n## ")[1:]
+    for page in PAGES
+    for section in page.split("\n## ")
 }
 HOSTS = 2  # of every VM that is created
 
@@ -36,7 +38,18 @@ STANDINS = {
     "gcloud": """
 import os, pathlib, shutil, subprocess, sys
 words = sys.argv[1:]
-assert words[:3] == ["compute", "tpus", "tpu-vm"], words
+if words[:3] == ["compute", "tpus", "queued-resources"]:
+    # What is queued for is there at the second look.
+    asked = pathlib.Path(os.environ["HOSTS"]) / "asked"
+    if words[3] == "describe":
+        print("ACTIVE" if asked.exists() else "WAITING_FOR_RESOURCES")
+        asked.parent.mkdir(exist_ok=True)
+        asked.touch()
+        sys.exit()
+    words[2] = "tpu-vm"
+    words = [w.replace("--runtime-version", "--version") for w in words]
+if words[2:3] != ["tpu-vm"] or "--recurse" in words:
+    sys.exit()  # Nothing to stand in for.
 given = dict(w[2:].split("=", 1) for w in words if w.startswith("--") and "=" in w)
 assert given["project"] == "my-project" and given["zone"] == "my-zone", words
 hosts = pathlib.Path(os.environ["HOSTS"])
@@ -76,21 +89,29 @@ assert sys.argv[1] == "install" and pathlib.Path("constraints.txt").exists()
 """,
     "sbatch": """
 import os, subprocess, sys
-wrap = next(w for w in sys.argv if w.startswith("--wrap=")).partition("=")[2]
-subprocess.run(["bash", "-c", wrap], check=True)
+os.environ |= {"SLURM_CPUS_PER_TASK": "2", "SLURM_JOB_ID": "7"}
+subprocess.run(["bash", sys.argv[1]], check=True)
 """,
     "srun": """
 import os, sys
-os.execvp(sys.argv[1], sys.argv[1:])
+assert sys.argv[1].startswith("--cpus-per-task="), sys.argv
+os.execvp(sys.argv[2], sys.argv[2:])
 """,
     "ray": "",
+    "sleep": "",
 }
 RECORD = """#!{python}
 import json, os, sys
 with open(os.environ["RECORD"], "a") as file:
     file.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:]]) + "\\n")
 """
-ONLY_RECORDED = ""
+ONLY_RECORDED = """
+import os, sys
+if sys.argv[1:3] == ["launch", "slurm"]:  # It writes what the page submits.
+    os.environ["PYTHONPATH"] = os.environ["ROOT"]
+    python = os.environ["REAL_PYTHON"]
+    os.execv(python, [python, "-m", "rdt_jax", *sys.argv[1:]])
+"""
 TRAINED = """
 import os, sys
 small = [w.replace(":paper", ":smoke").replace("-paper", "-smoke")
@@ -165,23 +186,78 @@ def test_every_command_of_the_page_is_one(section, tmp_path):
         check_words(words)
 
 
-def test_what_launch_prints_starts_a_command_on_every_host(tmp_path, capsys):
-    launch = shlex.split(SECTIONS["One TPU VM"][0])
-    assert cli.main(launch[1:]) == 0
-    printed = [line for line in capsys.readouterr().out.splitlines() if line[0] != "#"]
-    record = run_blocks(["\n".join(printed)], tmp_path, ONLY_RECORDED)
+@pytest.mark.parametrize("options", [[], ["--queued"]])
+def test_what_launch_prints_starts_a_command_on_every_host(options, tmp_path, capsys):
+    (block,) = SECTIONS["# TPUs and GPUs"]
+    launch = shlex.split(block)
+    assert cli.main([*launch[1:], *options]) == 0
+    printed = re.sub(r"^#.*\n", "", capsys.readouterr().out, flags=re.MULTILINE)
+    record = run_blocks([printed], tmp_path, ONLY_RECORDED)
     asked = shlex.split(next(word for word in launch if word.startswith("--run="))[6:])
     late = time.monotonic() + 20  # What is started goes on behind the page's back.
     while len(calls_of(record, "rdt")) < HOSTS and time.monotonic() < late:
         time.sleep(0.05)
     assert calls_of(record, "rdt") == [asked[1:]] * HOSTS
     assert len(calls_of(record, "pip")) == HOSTS
+    assert len(calls_of(record, "sleep")) == len(options)
+
+
+def test_a_queue_that_never_ends_well_stops_the_launch(tmp_path, capsys):
+    (block,) = SECTIONS["# TPUs and GPUs"]
+    assert cli.main([*shlex.split(block)[1:], "--queued"]) == 0
+    printed = re.sub(r"^#.*\n", "", capsys.readouterr().out, flags=re.MULTILINE)
+    (wait,) = re.findall(r"^bash -c '.*?'$", printed, re.MULTILINE | re.DOTALL)
+    for state, code in (("FAILED", 1), ("SUSPENDED", 1), ("ACTIVE", 0)):
+        gcloud = f"gcloud() {{ echo {state}; }}; export -f gcloud; "
+        done = subprocess.run(["bash", "-c", gcloud + wait], capture_output=True)
+        assert done.returncode == code, state
+
+
+SRUN = """
+import os, signal, sys, time
+pathlib = __import__("pathlib")
+def stop(*_):
+    sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+pathlib.Path(os.environ["HOSTS"]).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+def test_a_slurm_job_near_its_limit_checkpoints_and_is_queued_again(tmp_path, capsys):
+    file = tmp_path / "job.sbatch"
+    words = ["launch", "slurm", str(file), "--time=1", "--workers-per-gpu=2"]
+    assert cli.main([*words, "--run=rdt worker runs/sweeps/x"]) == 0
+    assert capsys.readouterr().out == f"sbatch {file}\n"
+    text = file.read_text()
+    for line in ("time=1", "array=0", "ntasks=2", "gpus=1", "requeue"):
+        assert f"#SBATCH --{line}\n" in text
+    assert "MEM_FRACTION=0.45" in text and "--partition" not in text
+    (tmp_path / "srun").write_text(f"#!{sys.executable}{SRUN}")
+    (tmp_path / "scancel").write_text('#!/bin/sh\nkill -TERM "$(cat "$HOSTS")"\n')
+    (tmp_path / "scontrol").write_text('#!/bin/sh\necho "$@"\n')
+    for name in ("srun", "scancel", "scontrol"):
+        (tmp_path / name).chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "HOSTS": str(tmp_path / "pid"),
+        "SLURM_JOB_ID": "7",
+        "SLURM_CPUS_PER_TASK": "2",
+    }
+    job = subprocess.Popen(
+        ["bash", str(file)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        time.sleep(0.01)
+    job.send_signal(signal.SIGUSR1)
+    printed, _ = job.communicate(timeout=20)
+    assert (job.returncode, printed) == (0, "requeue 7\n")
 
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "section",
-    ["A pod slice: all chips in one program", "Many machines: one sweep", "GPUs"],
+    ["A pod slice: all chips in one program", "Slurm", "GPUs"],
 )
 def test_the_page_trains(section, tmp_path):
     run_blocks(SECTIONS[section], tmp_path, TRAINED)
