@@ -93,12 +93,10 @@ def checkpoints(run: Run) -> dict[str, pathlib.Path]:
     """
     if run.is_lost:  # What lies in its place may be another run's.
         return {}
-    folder = run.folder / "transitions"
-    found = [path.parent for path in folder.glob("*/manifest.json")]
-    whole = [path for path in found if path.name.rpartition("-")[2].isdigit()]
+    pins = records.pins(run.folder)
     return {
         "final" if path.name.startswith("final-after-") else path.name: path
-        for path in sorted(whole, key=lambda path: (_step_of(path), path.name))
+        for path in sorted(pins, key=lambda path: (pins[path], path.name))
     }
 
 

@@ -229,7 +229,8 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
 
         def _post_download_and_prepare_hook(self) -> None:
             folder = pathlib.Path(self.data_dir)
-            text = json.dumps(_hash_files(folder), indent=2)
+            hashes = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+            text = json.dumps(hashes, indent=2)
             (folder / MANIFEST).with_suffix(".part").write_text(text)
             (folder / MANIFEST).with_suffix(".part").rename(folder / MANIFEST)
 
@@ -243,21 +244,18 @@ def _in_order(examples: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[Any, byte
         yield key, proto.SerializeToString(deterministic=True)
 
 
-def _hash_files(folder: pathlib.Path) -> dict[str, str]:
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
-        if path.name != MANIFEST
-    }
+def _hash(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _damage(folder: pathlib.Path) -> str | None:
-    """Says what is wrong with a prepared table, if anything."""
+    """Says what is wrong with a prepared table; files of others do not matter."""
     try:
         proven = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        return f"{folder / MANIFEST} cannot be read ({error})."
-    if _hash_files(folder) != proven:
+        differs = [name for name in proven if _hash(folder / name) != proven[name]]
+    except (OSError, ValueError, TypeError) as error:
+        return f"{folder / MANIFEST} or a file that it names cannot be read ({error})."
+    if differs or not proven:
         return f"the files in {folder} are not those of {MANIFEST}."
     return None
 

@@ -180,7 +180,7 @@ def publish(remote: Remote, runs: Sequence[str], check: Callable[[], None]) -> N
     """Uploads run folders; pins that are there are left out."""
     for run in runs:
         folder = remote.workdir / run
-        for pin in sorted((folder / "transitions").iterdir()):
+        for pin in sorted(records.pins(folder)):
             if not _exists(remote, f"{run}/transitions/{pin.name}/manifest.json"):
                 files = [path for path in pin.rglob("*") if path.is_file()]
                 # The manifest last: a pin without it does not count.

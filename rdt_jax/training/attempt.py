@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import threading
 import time
@@ -134,10 +135,9 @@ def under_way(workdir: pathlib.Path, watch: Watch) -> list[Claim]:
     """
     names = {path.name for path in (workdir / "state").glob("*.json")}
     newest: dict[str, int] = {}
-    for name in names:
-        pack, number, *rest = name.split(".")
-        if rest == ["json"]:
-            newest[pack] = max(newest.get(pack, 0), int(number))
+    for name in names:  # What else is there is of others.
+        if claim := re.fullmatch(r"([^.]+)\.([1-9][0-9]*)\.json", name):
+            newest[claim[1]] = max(newest.get(claim[1], 0), int(claim[2]))
     found = []
     for pack, last in newest.items():
         claim = _claim(workdir, pack, last)
@@ -248,7 +248,8 @@ def _make_view(workdir: pathlib.Path, pack: str, number: int, runs) -> pathlib.P
     folder.mkdir(parents=True, exist_ok=True)
     view = folder / f"attempt-{number}"
     for other in folder.glob("attempt-*"):
-        if int(other.name.partition("-")[2]) < number:
+        view_of = re.fullmatch(r"attempt-([1-9][0-9]*)", other.name)
+        if view_of and int(view_of[1]) < number:
             with contextlib.suppress(FileNotFoundError):  # A later attempt did it.
                 other.rename(folder / f"was-{other.name}-at-{number}")
     view.mkdir()
@@ -256,7 +257,8 @@ def _make_view(workdir: pathlib.Path, pack: str, number: int, runs) -> pathlib.P
         (view / run).symlink_to(pathlib.Path("..", "..", "..", run))
     (view / "packs").symlink_to(pathlib.Path("..", ".."))
     for aside in folder.glob("was-attempt-*"):
-        shutil.rmtree(aside, ignore_errors=True)
+        if re.fullmatch(r"was-attempt-[1-9][0-9]*-at-[1-9][0-9]*", aside.name):
+            shutil.rmtree(aside, ignore_errors=True)
     return view
 
 

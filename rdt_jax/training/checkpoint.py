@@ -3,7 +3,7 @@
 A checkpoint is a folder: `state/` by orbax, `extra.json`, and `manifest.json` with the
 SHA-256 of every other file. It is written under a temporary name, the manifest last,
 put on the disk and renamed, so a folder with its final name is complete; the manifest
-finds what was damaged later.
+finds what was damaged later. Files that others put there are neither read nor missed.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,7 +37,7 @@ def save(path: pathlib.Path, state: chex.ArrayTree, extra: Any) -> None:
     """
     absl.logging.set_verbosity(absl.logging.ERROR)  # orbax reports every save.
     temporary = path.with_name(path.name + _TEMPORARY)
-    shutil.rmtree(temporary, ignore_errors=True)
+    _remove(temporary)
     temporary.mkdir(parents=True)
     with _alone():
         ocp.save(temporary.absolute() / "state", state)
@@ -49,26 +50,26 @@ def save(path: pathlib.Path, state: chex.ArrayTree, extra: Any) -> None:
 
 
 def damage(path: pathlib.Path) -> str | None:
-    """Says what is wrong with a checkpoint folder; None if every byte is as written."""
+    """Says what is wrong with a checkpoint folder.
+
+    It is None if every byte that the manifest names is as it was written.
+    """
     try:
         text = (path / "manifest.json").read_text()
         manifest = json.loads(text)
-        if not isinstance(manifest, dict):
-            raise ValueError("it is not an object")
+        if not isinstance(manifest, dict) or "extra.json" not in manifest:
+            raise ValueError("it is not an object that names extra.json")
     except (OSError, ValueError) as error:
         return f"its manifest cannot be read ({error})"
     try:
-        found = _hashes(path)
+        differs = [n for n in manifest if _hash(path / n) != manifest[n]]
     except OSError as error:
         return f"a file cannot be read ({error})"
-    if text == _manifest(found):
-        return None
-    names = sorted(
-        name for name in found | manifest if found.get(name) != manifest.get(name)
-    )
-    if not names:  # A byte between its values.
+    if differs:
+        return f"{', '.join(sorted(differs))} differs from the manifest"
+    if text != _manifest(manifest):  # A byte between its values.
         return "manifest.json is not as it was written"
-    return f"{', '.join(names)} differs from the manifest"
+    return None
 
 
 def load(path: pathlib.Path, abstract: Callable[[Any], chex.ArrayTree]):
@@ -120,7 +121,7 @@ def load_newest(
     Returns:
       (state, extra), or None if no checkpoint can be used.
     """
-    for unfinished in folder.glob(f"*{_TEMPORARY}"):
+    for unfinished in _unfinished(folder):
         if damage(unfinished) is None:  # Whole: all but its rename had been done.
             _exchange(unfinished, unfinished.with_suffix(""))
     for step in reversed(steps_in(folder)):
@@ -134,8 +135,7 @@ def load_newest(
             _tidy(folder)
             return load(path, abstract)
         aside = path.with_name(path.name + _DAMAGED)
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+        _exchange(path, aside)
         report(f"Checkpoint {path} {what}. It is set aside as {aside}.")
     return None
 
@@ -150,9 +150,12 @@ def shapes_of(tree: chex.ArrayTree) -> chex.ArrayTree:
 
 def steps_in(folder: pathlib.Path) -> list[int]:
     """Returns the steps of the checkpoints in a folder, ascending."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    return sorted(int(path.name) for path in _named(folder, ""))
+
+
+def has_any(folder: pathlib.Path) -> bool:
+    """Says whether a folder has checkpoints, in use, unfinished or set aside."""
+    return any(any(_named(folder, end)) for end in ("", _TEMPORARY, _DAMAGED))
 
 
 @contextlib.contextmanager
@@ -183,26 +186,57 @@ def _manifest(hashes: dict[str, str]) -> str:
 
 
 def _hashes(folder: pathlib.Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.is_file() and name != "manifest.json":
-            with path.open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {
+        str(path.relative_to(folder)): _hash(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / "manifest.json"
+    }
+
+
+def _hash(path: pathlib.Path) -> str | None:
+    """Returns the SHA-256 of a file; None if there is no such file."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
 
 
 def _exchange(temporary: pathlib.Path, path: pathlib.Path) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+    _remove(path)
     temporary.rename(path)
+
+
+def _remove(path: pathlib.Path) -> None:
+    """Removes a folder of ours; a link in its place goes, not what it leads to."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _tidy(folder: pathlib.Path) -> None:
     """Removes what killed saves left unfinished, and all but the newest KEEP."""
-    for unfinished in folder.glob(f"*{_TEMPORARY}"):
+    for unfinished in _unfinished(folder):
         shutil.rmtree(unfinished)
     for old in steps_in(folder)[:-KEEP]:
         shutil.rmtree(folder / str(old))
+
+
+def _unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
+    return _named(folder, _TEMPORARY)
+
+
+def _named(folder: pathlib.Path, end: str) -> list[pathlib.Path]:
+    """Returns the folders that are named by a step and then `end`.
+
+    Nothing else in `folder` is of this module: files, links, and other names.
+    """
+    name = re.compile(rf"(0|[1-9][0-9]*){re.escape(end)}")
+    return [
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    ]
 
 
 def _sync(path: pathlib.Path) -> None:

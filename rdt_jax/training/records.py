@@ -8,10 +8,12 @@ A kill may tear the last line of a .jsonl file and leave a temporary file behind
 next `truncate` removes both.
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -25,6 +27,7 @@ STATES = ("pending", "running", "preempted", "done", "failed")
 LOST = ("missing", "unreadable")
 REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "preempted", "error")
 
+_PIN = re.compile(r"(\w+)-(?:before|after|at)-([0-9]+)")
 _COUNTED = ("metrics.jsonl", "events.jsonl")
 _ROWS = (*_COUNTED, "timing.jsonl")
 _PENDING = {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None}
@@ -108,9 +111,18 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def check(folder: pathlib.Path) -> None:
-    """Raises ValueError, as `read_rows`, if a record of a run cannot be repaired."""
+    """Raises ValueError if a run cannot be trained on in its folder.
+
+    That is: a record cannot be repaired, as of `read_rows`, or what the run keeps and
+    removes would be in a folder that is not its own.
+    """
     for name in _ROWS:
         _whole_lines(folder / name)
+    if (folder / "transitions").is_symlink():
+        raise ValueError(
+            f"{folder / 'transitions'} is a link. A run removes folders there, so it "
+            "must be a folder of the run itself: move what it leads to here."
+        )
 
 
 def is_torn(folder: pathlib.Path) -> bool:
@@ -156,7 +168,8 @@ def truncate(folder: pathlib.Path, step: int) -> None:
 
     That is: rows of metrics, events and timing and pins later than `step`, a damaged
     last line, and files and pins that were being written. Every file of rows is
-    replaced, also one that loses nothing. Only the holder of the run may call it.
+    replaced, also one that loses nothing. What else others put into the folder stays.
+    Only the holder of the run may call it.
 
     Raises:
       ValueError: as `read_rows`.
@@ -169,16 +182,43 @@ def truncate(folder: pathlib.Path, step: int) -> None:
         _write_durably(temporary, b"".join(lines))
         temporary.replace(path)
     tidy(folder)
-    for pin in (folder / "transitions").iterdir():
-        of = pin.name.rpartition("-")[2]
-        if not of.isdigit() or int(of) > step:  # Unfinished ones end in .tmp.
-            shutil.rmtree(pin)
+    for pin, of in pins(folder).items():
+        if of > step:  # A pin that is half removed is no pin, but an unfinished one.
+            shutil.rmtree(pin.with_name(pin.name + ".tmp"), ignore_errors=True)
+            pin.rename(pin.with_name(pin.name + ".tmp"))
+    for path in (folder / "transitions").glob("*.tmp"):
+        ours = _PIN.fullmatch(path.name.removesuffix(".tmp")) and path.is_dir()
+        if ours and not path.is_symlink():
+            shutil.rmtree(path)
+
+
+def pins(folder: pathlib.Path) -> dict[pathlib.Path, int]:
+    """Returns the parameters that a run kept, with their steps, in no order.
+
+    They are the folders in `transitions` that have a manifest and the name
+    `<event>-<side>-<step>`. Copies under other names, whose `extra.json` tells another
+    event or step, links, and what else others put there are not among them.
+    """
+    found = {}
+    for path in (folder / "transitions").glob("*/manifest.json"):
+        pin = path.parent
+        if pin.is_symlink() or not (name := _PIN.fullmatch(pin.name)):
+            continue
+        told = {"event": name[1], "step": int(name[2])}
+        with contextlib.suppress(OSError, ValueError):  # Damaged, and still a pin.
+            extra = read_json(pin / "extra.json")
+            if isinstance(extra, dict) and extra | told != extra:
+                continue
+        found[pin] = told["step"]
+    return found
 
 
 def tidy(folder: pathlib.Path) -> None:
     """Removes temporary files of `write_text` whose process on this machine is gone."""
-    for path in folder.glob(f".*.{platform.node()}.*.tmp"):
-        if not _is_another_alive(int(path.name.split(".")[-2])):
+    name = re.compile(rf"\..*\.{re.escape(platform.node())}\.([0-9]+)\.tmp")
+    for path in folder.glob(".*.tmp"):
+        process = name.fullmatch(path.name)
+        if process and path.is_file() and not _is_another_alive(int(process[1])):
             path.unlink(missing_ok=True)
 
 

@@ -146,7 +146,8 @@ def test_a_run_measure_sees_snapshots_and_the_end(make_run, params_at, monkeypat
     assert stored.read_provenance(run, "totals", "run")["step"] == [8, 90, 100]
     assert stored.jobs([run], ["totals"], ["run"]) == []
     kept = run.folder / "transitions" / "snapshot-at-110"
-    checkpoint.save(kept, params_at(110), {"step": 110})
+    extra = {"step": 110, "event": "snapshot"}
+    checkpoint.save(kept, params_at(110), extra)
     assert stored.load(run, "totals", "run") is None  # There is more to see.
 
 
@@ -160,7 +161,8 @@ def test_other_parameters_arguments_or_code_make_it_stale(
     run, params_at, monkeypatch, tmp_path
 ):
     stored.write(run, ["sizes"], ["final"])
-    checkpoint.save(stored.checkpoints(run)["final"], params_at(1), {"step": 90})
+    extra = {"step": 90, "event": "final"}
+    checkpoint.save(stored.checkpoints(run)["final"], params_at(1), extra)
     assert stored.load(run, "sizes", "final") is None
     stored.write(run, ["sizes"], ["final"])
     assert stored.load(run, "sizes", "final") is not None

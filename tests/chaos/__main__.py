@@ -115,10 +115,10 @@ def _flips(options, alone, folder: pathlib.Path, progress: Progress) -> int:
             source = checkpoints[index % len(checkpoints)]
             missed = damage.unnoticed(source, chance, kind, pathlib.Path(work))
         counts[kind, "damages"] += 1
-        counts[kind, "detected"] += missed is None
+        counts[kind, "as it should be"] += missed is None
         if missed is not None:
             progress.console.print(missed, markup=False, highlight=False)
-    return _show(counts, ("damages", "detected"), progress.console)
+    return _show(counts, ("damages", "as it should be"), progress.console)
 
 
 def _show(counts, columns: tuple[str, str], console: Console) -> int:

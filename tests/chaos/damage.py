@@ -1,4 +1,4 @@
-"""Damages checkpoints: whatever byte it is, it must be noticed."""
+"""Damages checkpoints: whatever byte it is, it must be noticed; no other file is."""
 
 import functools
 import pathlib
@@ -59,21 +59,26 @@ def unnoticed(checkpoints: pathlib.Path, chance: random.Random, kind: str, work)
       work: an empty folder to copy to.
 
     Returns:
-      What went unnoticed, or None if the damage was found and reported, the checkpoint
-      set aside and the one before it used instead.
+      What went wrong, or None if the damage was found and reported, the checkpoint set
+      aside and the one before it used instead. A file that was added is no damage: the
+      checkpoint is used as if it were not there.
     """
     shutil.copytree(checkpoints, work, dirs_exist_ok=True)
     before, newest = sorted(work.iterdir(), key=lambda path: int(path.name))
     how = inflict(chance, newest, kind)
-    if checkpoint.damage(newest) is None:
-        return f"{how}: not noticed"
-    expected, extra = _read(checkpoints / before.name)
+    is_whole = kind == "add"
+    if (checkpoint.damage(newest) is None) != is_whole:
+        return f"{how}: {checkpoint.damage(newest) or 'not noticed'}"
+    expected, extra = _read(checkpoints / (newest if is_whole else before).name)
     reports: list[str] = []
     shapes = checkpoint.shapes_of(expected)
     found = checkpoint.load_newest(work, lambda _: shapes, reports.append)
     try:
-        assert found is not None and found[1] == extra, "the one before is not used"
+        assert found is not None and found[1] == extra, "another one is used"
         bits.assert_same(found[0], expected)
+        if is_whole:
+            assert not reports, reports
+            return None
         assert len(reports) == 1 and f"{newest} is damaged" in reports[0], reports
         aside = newest.with_name(newest.name + ".damaged")
         assert sorted(work.iterdir()) == sorted([before, aside]), "not set aside"

@@ -179,7 +179,7 @@ load(sys.argv[1])
     [
         ("tasks.table_of = kill", "incomplete."),
         ("tfds_builders._ARRAYS += ('gone',)\nsys.excepthook = kill", ".lock"),
-        ("tfds_builders._hash_files = kill", "dataset_info.json"),
+        ("tfds_builders._hash = kill", "dataset_info.json"),
         ("pathlib.Path.rename = kill", "manifest.part"),
     ],
     ids=["making", "error", "unproven", "proving"],
@@ -264,6 +264,15 @@ def test_a_damaged_entry_is_reported_and_made_again(
     (report,) = reports
     assert report.startswith("A prepared table is damaged and made again: ")
     assert _files(cache) == _files(prepared)
+
+
+def test_files_of_others_in_an_entry_do_not_matter(config, prepared, tmp_path):
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    (_entry(tmp_path) / ".DS_Store").write_bytes(b"of somebody else")
+    (_entry(tmp_path) / "notes").mkdir()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    tfds_builders.load_table(config, tmp_path, pytest.fail)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
 def test_a_changed_generator_never_reads_a_stale_table(config, prepared, tmp_path):

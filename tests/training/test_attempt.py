@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -218,6 +219,24 @@ def test_only_one_of_many_takes_over(tmp_path):
             shelf._create_locked(path, b"")
         assert json.loads(path.read_text())["runs"] == ["one"]
     assert sorted(p.name for p in (tmp_path / "state").iterdir()) == ["a.1.json"]
+
+
+def test_files_of_others_beside_claims_and_views_are_left(tmp_path):
+    pack = tmp_path / "packs" / "a"
+    names = ["attempt-old", "attempt-0x", "was-attempt-mine", "notes"]
+    for name in names:
+        (pack / name).mkdir(parents=True)
+    strays = [".DS_Store", "notes.copy.json", "a.old.json", "x.tmp", "json", "a.json"]
+    strays += [f".x.{platform.node()}.y.tmp"]
+    (tmp_path / "state").mkdir()
+    for name in strays:
+        (tmp_path / "state" / name).write_text("of somebody else")
+    for _ in range(2):
+        with attempt.hold(tmp_path, "a", ["one"]):
+            pass
+    assert {path.name for path in pack.iterdir()} == {*names}
+    claims = {"a.1.json", "a.2.json"}
+    assert {path.name for path in (tmp_path / "state").iterdir()} == {*strays, *claims}
 
 
 def test_a_run_that_trains_in_a_pack_cannot_be_trained_alone(toy, root, tmp_path):

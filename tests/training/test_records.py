@@ -163,6 +163,69 @@ def test_rows_that_were_there_are_missed(folder):
     assert records.missing(folder, 4, {"events.jsonl": 2}) is None
 
 
+def write_pin(path, name=None):
+    """Makes a pin; with `name`, a copy of it under another name."""
+    event, _, step = (name or path.name).split("-")
+    path.mkdir(parents=True)
+    (path / "manifest.json").write_text("{}")
+    records.write_json(path / "extra.json", {"event": event, "step": int(step)})
+
+
+def test_truncation_leaves_what_others_put_into_a_run(folder, tmp_path):
+    transitions, pin = folder / "transitions", "hop_learned_3-before-8"
+    away = tmp_path / "away" / "memorized-after-12"
+    for path in (transitions / pin, transitions / "final-after-16", away):
+        write_pin(path)
+    for name in ("memorized-before-0-backup", "best-after-20", "final-after-99"):
+        write_pin(transitions / name, pin)
+    (transitions / "memorized-after-12").symlink_to(away)
+    (transitions / "memorized-after-16.tmp").symlink_to(away)
+    for name in ("my-notes", "x.tmp", "notes-5", "memorized-after-20"):
+        (transitions / name).mkdir()
+    names = (".DS_Store", "notes-after-9", "a-after-9.tmp")
+    others = [transitions / name for name in names]
+    node = platform.node()
+    others += [
+        folder / ".x.tmp",
+        folder / f".x.{node}.y.tmp",
+        folder / f"x.{node}.1.tmp",
+    ]
+    for path in others:
+        path.write_text("of somebody else")
+    removed = {transitions / pin, transitions / "final-after-16"}
+    expected = {*folder.rglob("*"), away} - {
+        path for gone in removed for path in (gone, *gone.rglob("*"))
+    }
+    assert records.pins(folder) == dict(zip(sorted(removed), (16, 8), strict=True))
+    records.truncate(folder, 4)
+    assert {*folder.rglob("*"), away} == expected
+    assert len(list(away.iterdir())) == 2
+
+
+def test_a_removal_that_was_cut_short_is_finished(folder, monkeypatch):
+    pin = folder / "transitions" / "memorized-after-8"
+    write_pin(pin)
+
+    def killed(path, **named):
+        if path.exists():
+            (path / "extra.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records.shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            records.truncate(folder, 4)
+    records.truncate(folder, 4)
+    assert not list(pin.parent.iterdir())
+
+
+def test_a_link_to_other_transitions_is_refused(folder, tmp_path):
+    (folder / "transitions").rename(tmp_path / "away")
+    (folder / "transitions").symlink_to(tmp_path / "away")
+    with pytest.raises(ValueError, match="transitions is a link"):
+        records.check(folder)
+
+
 def test_truncation_removes_what_killed_writers_left(folder):
     with subprocess.Popen(["sleep", "60"]) as alive, subprocess.Popen("true") as dead:
         dead.wait()
@@ -173,7 +236,7 @@ def test_truncation_removes_what_killed_writers_left(folder):
             path.write_text('{"sta')
         (folder / "transitions" / "memorized-after-8.tmp" / "state").mkdir(parents=True)
         for pin in ("memorized-after-4", "id_generalized-after-8"):
-            (folder / "transitions" / pin).mkdir()
+            write_pin(folder / "transitions" / pin)
         records.truncate(folder, 4)
         alive.kill()
     # Those of living processes, or of another machine's, may still be renamed.
