@@ -4,10 +4,7 @@ import argparse
 import contextlib
 import os
 import pathlib
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
 
 from rdt_jax.cli import exits
 
@@ -159,18 +156,3 @@ def _bound(folder: pathlib.Path) -> None:
             return
         path.unlink(missing_ok=True)
         size -= each
-
-
-@contextlib.contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Yields a function that says whether SIGTERM or Ctrl-C has asked us to stop."""
-    asked = threading.Event()
-    handlers = {
-        number: signal.signal(number, lambda *_: asked.set())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

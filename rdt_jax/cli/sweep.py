@@ -10,11 +10,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rdt_jax.cli import exits, figures, worker
+from rdt_jax.cli import exits, figures, stopping, worker
 from rdt_jax.cli import options as shared
 
 _WATCH_SECONDS = 1.0
 _REFRESH_SECONDS = 10.0  # Between two looks into a bucket.
+_GRACE_SECONDS = 5.0  # To end the workers, when it is asked to stop twice.
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -218,7 +219,7 @@ def _run_engine(options, order, trials, refresh, console) -> bool:
     with contextlib.ExitStack() as stack:
         with exits.mistakes():
             engine = stack.enter_context(engines.ENGINES[options.engine](order))
-        stop = stack.enter_context(shared.stop_on_signal())
+        stop = stack.enter_context(stopping.on_signal(grace=_GRACE_SECONDS))
         if terminal:
             stack.enter_context(Live(monitor, console=console, refresh_per_second=2))
         try:
@@ -300,7 +301,7 @@ def _status(options, plan, folder, copy) -> int:
         terminal = console.is_terminal
         live = Live(monitor, console=console, refresh_per_second=2, transient=True)
         with (
-            shared.stop_on_signal() as stop,
+            stopping.on_signal() as stop,
             live if terminal else contextlib.nullcontext(),
         ):
             refresh = _refresher(copy, plan.name)

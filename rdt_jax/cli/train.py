@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from rdt_jax.cli import exits, ranks, watch
+from rdt_jax.cli import exits, ranks, stopping, watch
 from rdt_jax.cli import options as shared
 
 
@@ -58,13 +58,22 @@ def _train_here(options: argparse.Namespace, config, build) -> int:
             max_pins = packs.max_pins(config, budget, params)
     console = Console(stderr=True)
     monitor = progress.Monitor(options.workdir, [(name, {"run": name})], console)
-    with shared.stop_on_signal() as stop:
+
+    def last() -> None:
+        console.show_cursor()
+        if not console.is_terminal:
+            monitor.log()
+        print(options.workdir / name, flush=True)
+        watch.say_stopped()
+
+    with stopping.on_signal(last=last) as stop:
         train = lambda: loop.train(
             [config],
             options.workdir,
             max_pins=max_pins,
             build=build,
             stop_requested=stop,
+            may_end=stop.may_end,
             report=console.print,
         )
         with exits.mistakes(BlockingIOError):

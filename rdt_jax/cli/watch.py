@@ -150,6 +150,10 @@ def _watch(child: subprocess.Popen, ours: socket.socket, inbox) -> int:
             case "child", {"ended": ended}:
                 if rank > 0:
                     _send(zero, {"ended": True})
+            case (("child" | "zero"), {"stopped": _}):
+                for peer in peers.values():
+                    _send(peer.socket, {"stopped": True})
+                return exits.WELL
             case "child", {"failed": how}:
                 lost(Cause(2, time.monotonic(), rank, f"failed: {how}"))
             case "end", {"code": status} if ended or rank < 0:
@@ -270,6 +274,13 @@ def _send(connection: socket.socket | None, message: dict[str, Any]) -> None:
     if connection is not None:
         with contextlib.suppress(OSError):
             connection.sendall((json.dumps(message) + "\n").encode())
+
+
+def say_stopped() -> None:
+    """Tells the parent, in the rank that leads, that the job stops as it is."""
+    if is_child():
+        with socket.socket(fileno=os.dup(int(os.environ[CHILD]))) as connection:
+            _send(connection, {"stopped": True})
 
 
 @contextlib.contextmanager

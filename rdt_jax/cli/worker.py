@@ -8,7 +8,7 @@ import pathlib
 import sys
 import tempfile
 
-from rdt_jax.cli import exits, ranks, watch
+from rdt_jax.cli import exits, ranks, stopping, watch
 from rdt_jax.cli import options as shared
 
 
@@ -90,17 +90,22 @@ def _check_folder(options: argparse.Namespace) -> None:
 
 def _worker_here(options: argparse.Namespace, build) -> int:
     if not shared.is_url(options.folder):
-        return _work(options, pathlib.Path(options.folder).resolve(), None, build)
+        folder = pathlib.Path(options.folder).resolve()
+        return _work(options, folder, None, build, lambda: None)
     with contextlib.ExitStack() as stack:
         scratch = options.scratch or pathlib.Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="rdt-"))
         )
         url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
-        return _work(options, scratch.resolve() / "sweeps" / name, url, build)
+        folder = scratch.resolve() / "sweeps" / name
+        return _work(options, folder, url, build, stack.close)
 
 
-def _work(options, folder: pathlib.Path, url: str | None, build) -> int:
-    """Works on a sweep; with `url`, its folder is that of a copy of this workdir."""
+def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
+    """Works on a sweep; with `url`, its folder is that of a copy of this workdir.
+
+    `clear` removes what is temporary, where the process ends at once.
+    """
     from rdt_jax.sweep import ledger, remote
 
     report = lambda message: print(message, file=sys.stderr, flush=True)
@@ -118,10 +123,17 @@ def _work(options, folder: pathlib.Path, url: str | None, build) -> int:
         report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
         return exits.WELL
     orphaned = lambda: options.parent not in (None, os.getppid())
-    with shared.stop_on_signal() as stop:
+    also = lambda: orphaned() or stopped() or ledger.is_stopped(folder)
+
+    def last() -> None:
+        clear()
+        watch.say_stopped()
+
+    with stopping.on_signal(also, last) as stop:
         ledger.work(
             folder,
-            stop_requested=lambda: stop() or orphaned() or stopped(),
+            stop_requested=stop,
+            may_end=stop.may_end,
             report=report,
             lease=options.lease,
             mirror=mirror,

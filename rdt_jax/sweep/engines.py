@@ -68,7 +68,7 @@ def run(
     engine: Engine,
     folder: pathlib.Path,
     *,
-    stop_requested: Callable[[], bool],
+    stop_requested: Callable[[], int],
     watch: Callable[[], None],
     report: Callable[[str], None],
 ) -> None:
@@ -80,7 +80,8 @@ def run(
     Args:
       engine: that starts the workers.
       folder: of the sweep, with its plan written.
-      stop_requested: when it says True, the workers checkpoint and end.
+      stop_requested: how often it was asked to stop. Once makes the workers checkpoint
+        and end, twice ends them as they are.
       watch: called about twice a second.
       report: takes what the user should know.
 
@@ -100,10 +101,13 @@ def run(
     while workers:
         watch()
         time.sleep(_POLL_SECONDS)
-        if not stopping and (stop_requested() or ledger.is_stopped(folder)):
-            stopping = True
-            for worker in workers.values():
+        asked = max(stop_requested(), ledger.is_stopped(folder))
+        for worker in workers.values():
+            if asked > 1:
+                engine.kill(worker)
+            elif asked and not stopping:
                 engine.stop(worker)
+        stopping = stopping or asked > 0
         for index, worker in list(workers.items()):
             code = engine.exit_code(worker)
             if code is None:

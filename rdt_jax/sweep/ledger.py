@@ -250,8 +250,9 @@ def predictor() -> packs.Predict:
 def work(
     folder: pathlib.Path,
     *,
-    stop_requested: Callable[[], bool],
+    stop_requested: Callable[[], int],
     report: Callable[[str], None],
+    may_end: standing.MayEnd = standing.never_end,
     lease: float = attempt.LEASE_SECONDS,
     mirror: shelf.Mirror | None = None,
     refresh: Callable[[], None] = lambda: None,
@@ -265,6 +266,7 @@ def work(
       folder: of the sweep.
       stop_requested: asked after every dispatch and between packs.
       report: takes what the user should know.
+      may_end: a context in which this process may end, as of `loop.train`.
       lease: seconds without a sign of life of this worker after which others may take
         its pack.
       mirror: what the workdir is a copy of, if it is one.
@@ -278,7 +280,8 @@ def work(
     refused: set[str] = set()  # Packs that could not even be claimed.
     latest = None  # program
     while not stop():
-        refresh()
+        with may_end(lambda: None):
+            refresh()
         failed = settle(folder, watch)
         if mirror and failed:
             mirror.tell(failed)
@@ -305,6 +308,7 @@ def work(
                 watch=watch,
                 mirror=mirror,
                 stop_requested=stop,
+                may_end=may_end,
                 report=report,
             )
         except attempt.TakenOver as error:

@@ -136,8 +136,8 @@ def under_way(workdir: pathlib.Path, watch: Watch) -> list[Claim]:
     names = {path.name for path in (workdir / "state").glob("*.json")}
     newest: dict[str, int] = {}
     for name in names:  # What else is there is of others.
-        if claim := re.fullmatch(r"([^.]+)\.([1-9][0-9]*)\.json", name):
-            newest[claim[1]] = max(newest.get(claim[1], 0), int(claim[2]))
+        if parts := re.fullmatch(r"([^.]+)\.([1-9][0-9]*)\.json", name):
+            newest[parts[1]] = max(newest.get(parts[1], 0), int(parts[2]))
     found = []
     for pack, last in newest.items():
         claim = _claim(workdir, pack, last)

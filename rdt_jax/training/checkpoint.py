@@ -181,11 +181,11 @@ def _alone() -> Iterator[None]:
         setattr(check, name, original)
 
 
-def _manifest(hashes: dict[str, str]) -> str:
+def _manifest(hashes: dict[str, str | None]) -> str:
     return json.dumps(hashes, indent=1)
 
 
-def _hashes(folder: pathlib.Path) -> dict[str, str]:
+def _hashes(folder: pathlib.Path) -> dict[str, str | None]:
     return {
         str(path.relative_to(folder)): _hash(path)
         for path in sorted(folder.rglob("*"))

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-import tensorboardX
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
@@ -23,6 +22,7 @@ from rdt_jax.data import batches
 from rdt_jax.models import presets
 from rdt_jax.training import (
     attempt,
+    board,
     checkpoint,
     curriculum,
     evaluation,
@@ -69,7 +69,8 @@ def train(
     lease: float = attempt.LEASE_SECONDS,
     watch: attempt.Watch | None = None,
     mirror: shelf.Mirror | None = None,
-    stop_requested: Callable[[], bool] = lambda: False,
+    stop_requested: Callable[[], int] = lambda: False,
+    may_end: standing.MayEnd = standing.never_end,
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
 ) -> list[dict[str, Any]]:
     """Trains the lanes of a pack until each has passed its phases or spent its budget.
@@ -87,6 +88,8 @@ def train(
       mirror: what the workdir is a copy of, if it is one.
       stop_requested: asked after every dispatch; when it says True, the pack is
         checkpointed and its unfinished runs become `preempted`.
+      may_end: a context in which this process may end, since nothing has been trained
+        since the newest checkpoint. It calls what it is given before that.
       report: takes what the user should know, such as a damaged checkpoint.
 
     Returns:
@@ -106,9 +109,13 @@ def train(
     name = membership.pack_id(pack)
     if statuses := membership.if_over(workdir, names, name):
         return statuses
-    with attempt.hold(
-        workdir, name, names, lease=lease, watch=watch, mirror=mirror
-    ) as held:
+    with contextlib.ExitStack() as stack:
+        with may_end(lambda: None):  # It may wait for a lease.
+            held = stack.enter_context(
+                attempt.hold(
+                    workdir, name, names, lease=lease, watch=watch, mirror=mirror
+                )
+            )
         if mirror:
             mirror.restore(name, names, report)
         try:
@@ -123,7 +130,7 @@ def train(
         readable = lambda message: message.replace(str(view), str(workdir))
         records.write_json(view / "packs" / name / "runs.json", names)
 
-        def stop() -> bool:
+        def stop() -> int:
             held.check()
             return stop_requested()
 
@@ -132,12 +139,20 @@ def train(
             if mirror:
                 mirror.commit(held.number, name, names, at, held.check)
 
+        def leave() -> None:
+            held.check()
+            unfinished = _set_unfinished(view, names, state="preempted", reason=None)
+            if mirror:
+                mirror.tell(names)
+            held.end("stopped", "", unfinished)
+
         try:
             for folder in folders:
                 records.check(folder)
             statuses = _train_held(
                 pack, workdir, view, exact, max_pins, build, stop,
                 lambda message: report(readable(message)), commit,
+                lambda: may_end(leave),
             )  # fmt: skip
             if mirror:
                 mirror.publish(names, held.check)
@@ -146,7 +161,8 @@ def train(
             reason = "oom" if _is_out_of_memory(error) else "error"
             message = readable(str(error))
             with contextlib.suppress(OSError):  # The disk may be what failed.
-                unfinished = _fail(view, names, reason, message)
+                failed = {"state": "failed", "reason": reason, "message": message}
+                unfinished = _set_unfinished(view, names, **failed)
                 if mirror:
                     mirror.publish(names, held.check)
                 held.end(reason, message, unfinished)
@@ -164,30 +180,53 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
-def _fail(view: pathlib.Path, names, reason: str, message: str) -> list[str]:
-    """Writes into the runs that are not over why they failed; returns their names."""
+def _set_unfinished(view: pathlib.Path, names, **fields: Any) -> list[str]:
+    """Writes fields of the statuses of runs that are not over; returns their names."""
     unfinished = []
     for name in names:
         status = records.read_status(view / name)
         if not membership.is_final(status):
             unfinished.append(name)
-            failed = {"state": "failed", "reason": reason, "message": message}
-            records.write_json(view / name / "status.json", status | failed)
+            records.write_json(view / name / "status.json", status | fields)
     return unfinished
 
 
 def _train_held(
-    pack, workdir, view, exact, max_pins, build, stop_requested, report, commit
+    pack, workdir, view, exact, max_pins, build, stop_requested, report, commit, may_end
 ) -> list[dict[str, Any]]:
+    folders = [view / configs.run_id(config) for config in pack]
+    with may_end():
+        setup = _set_up(
+            pack, folders, workdir, view, exact, max_pins, build, report, commit,
+            may_end,
+        )  # fmt: skip
+        progress = standing.restore(setup)
+        setup = standing.of_members(setup, progress.extra["members"])
+        start = int(progress.state.step)
+        standing.write_environments(setup, progress)
+        for folder in folders:
+            records.truncate(folder, progress.extra["evaluated"])
+        boards = [
+            board.Board(folder / "tensorboard", start + 1, report) for folder in folders
+        ]
+    try:
+        return _train(setup._replace(boards=boards), progress, start, stop_requested)
+    finally:
+        for each in boards:
+            each.close()
+
+
+def _set_up(
+    pack, folders, workdir, view, exact, max_pins, build, report, commit, may_end
+) -> standing.Setup:
     from rdt_jax.data import tfds_builders  # It takes 0.3 s, and only training reads.
 
     config = pack[0]
-    folders = [view / configs.run_id(config) for config in pack]
     table = tfds_builders.load_table(config, workdir / "tables", report)
     program = build(pack, table, exact)
     rows = dict(zip(program.groups, program.group_sizes, strict=True))
     awaited = phases.phases_of(config, table, rows, program.stages.values)
-    setup = standing.Setup(
+    return standing.Setup(
         pack=pack,
         folders=folders,
         pack_folder=view / "packs" / membership.pack_id(pack),
@@ -202,26 +241,8 @@ def _train_held(
         lanes=step.make_lanes(pack),
         boards=[],
         commit=commit,
+        may_end=may_end,
     )
-    progress = standing.restore(setup)
-    setup = standing.of_members(setup, progress.extra["members"])
-    start = int(progress.state.step)
-    standing.write_environments(setup, progress)
-    for folder in folders:
-        records.truncate(folder, progress.extra["evaluated"])
-    setup = setup._replace(
-        boards=[
-            tensorboardX.SummaryWriter(
-                str(folder / "tensorboard"), purge_step=start + 1
-            )
-            for folder in folders
-        ]
-    )
-    try:
-        return _train(setup, progress, start, stop_requested)
-    finally:
-        for board in setup.boards:
-            board.close()
 
 
 def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_requested):
@@ -229,17 +250,20 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
     clock = _Clock()
     rate = None  # updates per second of the last dispatch
     compiled: set[tuple[int, int]] = set()  # (lanes, tokens of a row)
+    saved = at  # step of the newest checkpoint
+    free = lambda: setup.may_end() if at == saved else contextlib.nullcontext()
     # A kill may have come between the last checkpoint and what it says of each run.
     _write_statuses(setup, progress, at, rate)
     while True:
         if evaluation.next_step(config, progress.extra["evaluated"]) == at:
             running = standing.running(progress)
-            progress = _evaluate(setup, progress, at, clock, rate)
+            progress = _evaluate(setup, progress, at, clock, rate, free())
             due = at > 0 and at % config.checkpoint_every_steps == 0
             if due or standing.running(progress) != running:
                 setup, progress = standing.reform(setup, progress, at)
                 with clock("checkpoint"):
                     standing.save(setup, progress, at)
+                saved = at
             _write_statuses(setup, progress, at, rate)
         if not standing.running(progress):
             break
@@ -251,7 +275,7 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
         shape = (len(progress.extra["members"]), length)
         if shape not in compiled:
             compiled.add(shape)
-            with clock("compile"):
+            with clock("compile"), free():
                 progress = _dispatch(setup, progress, 0, length)
         num_updates = min(
             evaluation.next_step(config, at) - at,
@@ -273,12 +297,12 @@ def _dispatch(
 
 
 def _evaluate(
-    setup: standing.Setup, progress: standing.Progress, at: int, clock, rate
+    setup: standing.Setup, progress: standing.Progress, at: int, clock, rate, free
 ) -> standing.Progress:
     """Measures every lane, records it, and lets the curriculum go on."""
     state, before = progress.state, progress.extra
     members = before["members"]
-    with clock("evaluate"):
+    with clock("evaluate"), free:
         measured = setup.program.observe(state)
         params = measured.pop("params")
         quantities = measured["quantities"]
@@ -313,13 +337,12 @@ def _evaluate(
 def _append(
     setup: standing.Setup, index: int, at: int, seen: lanes.Observation, timing
 ):
-    folder, board = setup.folders[index], setup.boards[index]
+    folder = setup.folders[index]
     if seen.row is not None:
         records.append(folder / "metrics.jsonl", {"step": at} | seen.row)
-        for name, value in seen.row.items():
-            if "[" not in name:  # Hundreds of breakdowns would take most of the time.
-                board.add_scalar(name, value, at)
-        board.flush()
+        # Hundreds of breakdowns would take most of the time.
+        shown = {name: value for name, value in seen.row.items() if "[" not in name}
+        setup.boards[index].add(at, shown)
     for event in seen.events:
         records.append(folder / "events.jsonl", event)
     records.append(folder / "timing.jsonl", timing)

@@ -204,12 +204,13 @@ def pins(folder: pathlib.Path) -> dict[pathlib.Path, int]:
         pin = path.parent
         if pin.is_symlink() or not (name := _PIN.fullmatch(pin.name)):
             continue
-        told = {"event": name[1], "step": int(name[2])}
+        step = int(name[2])
+        told = {"event": name[1], "step": step}
         with contextlib.suppress(OSError, ValueError):  # Damaged, and still a pin.
             extra = read_json(pin / "extra.json")
             if isinstance(extra, dict) and extra | told != extra:
                 continue
-        found[pin] = told["step"]
+        found[pin] = step
     return found
 
 

@@ -5,6 +5,7 @@ of its lanes are: then the others go on as a smaller pack. That happens at evalu
 and depends on nothing but their results, so a pack that was killed re-forms alike.
 """
 
+import contextlib
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -13,12 +14,18 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import tensorboardX
 
 from rdt_jax import tasks
-from rdt_jax.training import checkpoint, environment, lanes, records, step
+from rdt_jax.training import board, checkpoint, environment, lanes, records, step
 
 Build = Callable[..., step.Program]  # As `step.build`.
+Leave = Callable[[], None]
+MayEnd = Callable[[Leave], contextlib.AbstractContextManager[None]]
+
+
+def never_end(leave: Leave) -> contextlib.AbstractContextManager[None]:
+    """Is the context of a process that ends nowhere but where it is at its end."""
+    return contextlib.nullcontext()
 
 
 class Setup(NamedTuple):
@@ -34,8 +41,10 @@ class Setup(NamedTuple):
     watch: lanes.Watch
     program: step.Program  # of the lanes that it has now
     lanes: step.Lanes
-    boards: Sequence[tensorboardX.SummaryWriter]
+    boards: Sequence[board.Board]
     commit: Callable[[int], None] = lambda at: None  # Told after each checkpoint.
+    # Where the process may end, since it would lose nothing.
+    may_end: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
 
 
 class Progress(NamedTuple):

@@ -27,8 +27,8 @@ def wait_for(path):
         time.sleep(0.01)
 
 
-def stay():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(end()))
+def stay(how=lambda: end()):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(how()))
     path.with_name(f"stays-{number}").touch()
     while parent.recv(100):  # Until the parent is gone.
         pass
@@ -51,7 +51,13 @@ def fail():
     return 5
 
 
+def stop_at_once():
+    """Compiles, say: the others would wait for it."""
+    return stay(lambda: say({"stopped": True}))
+
+
 WAYS = {
+    "stop_at_once": stop_at_once,
     "end": end,
     "end_with_rank_0": end_with_rank_0,
     "stay": stay,

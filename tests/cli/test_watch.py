@@ -92,8 +92,15 @@ def test_a_parent_that_is_gone_is_named_by_the_others(start, tmp_path, gone):
 
 
 @pytest.mark.parametrize("asked", [0, 1])
-def test_a_parent_that_is_asked_to_stop_asks_rank_0(start, tmp_path, asked):
-    parents = start("stay", "end_with_rank_0", "end_with_rank_0")
+@pytest.mark.parametrize(
+    "ways",
+    [
+        ("stay", "end_with_rank_0", "end_with_rank_0"),
+        ("stop_at_once", "stay", "stay"),  # These would wait for rank 0 in vain.
+    ],
+)
+def test_a_parent_that_is_asked_to_stop_asks_rank_0(start, tmp_path, asked, ways):
+    parents = start(*ways)
     wait_for(tmp_path / "stays-0")
     time.sleep(0.3)  # The other ranks get to know their parents.
     parents[asked].send_signal(signal.SIGTERM)

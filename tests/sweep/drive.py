@@ -6,13 +6,13 @@ python -m tests.sweep.drive ENGINE FOLDER WORKERS LEASE
 import pathlib
 import sys
 
-from rdt_jax.cli import options
+from rdt_jax.cli import stopping
 from rdt_jax.sweep import engines
 
 
 def main(engine: str, folder: str, workers: str, lease: str) -> None:
     order = engines.Order(pathlib.Path(folder), int(workers), float(lease))
-    with options.stop_on_signal() as stop, engines.ENGINES[engine](order) as started:
+    with stopping.on_signal() as stop, engines.ENGINES[engine](order) as started:
         engines.run(
             started,
             order.folder,

@@ -10,6 +10,7 @@ class Planted:
 
     def __init__(self, claims):
         self.claims, self.started, self.attempts = iter(claims), 0, 0
+        self.killed = []
 
     def engine(self, slots):
         return engines.Engine(
@@ -17,7 +18,7 @@ class Planted:
             start=self.start,
             exit_code=self.exit_code,
             stop=lambda worker: None,
-            kill=lambda worker: None,
+            kill=self.killed.append,
         )
 
     def start(self, index):
@@ -32,7 +33,7 @@ class Planted:
 def run(tmp_path, monkeypatch):
     """Runs workers that claim a pack, or not, as the values say; returns them."""
 
-    def run(slots, claims):
+    def run(slots, claims, asked=0):
         planted = Planted(claims)
         # All that were started first have claimed before any of them ends.
         watch = lambda: setattr(planted, "attempts", sum(claims[: planted.started]))
@@ -47,7 +48,7 @@ def run(tmp_path, monkeypatch):
         engines.run(
             planted.engine(slots),
             tmp_path,
-            stop_requested=lambda: False,
+            stop_requested=lambda: asked,
             watch=watch,
             report=lambda message: None,
         )
@@ -63,3 +64,8 @@ def test_workers_that_had_claimed_and_are_killed_at_once_are_replaced(run):
 def test_workers_that_end_before_they_claim_anything_end_the_sweep(run):
     with pytest.raises(RuntimeError, match="3 workers in a row ended before they"):
         run(2, [False] * 9)
+
+
+def test_workers_end_as_they_are_when_they_are_asked_to_stop_twice(run):
+    planted = run(2, [True, True], asked=2)
+    assert (planted.killed, planted.started) == ([True, True], 2)

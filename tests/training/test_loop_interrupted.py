@@ -1,11 +1,12 @@
 """A run that was stopped or damaged ends bit-identical to an undisturbed one."""
 
+import contextlib
 import json
 
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import checkpoint, membership, records
+from rdt_jax.training import attempt, checkpoint, membership, records
 from tests.training import bits
 
 
@@ -45,6 +46,43 @@ def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
     bits.assert_same_runs(tmp_path, undisturbed)
     timing = records.read_rows(folder / "timing.jsonl")
     assert [row["step"] for row in timing] == list(range(0, 57, 4))
+
+
+def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturbed):
+    """At each such place it does, after it has said so; then the run goes on."""
+    folder, pack = run_folder(tmp_path, toy), membership.pack_id([toy()])
+    seen = []
+
+    def ends_at(number):
+        entered = []
+
+        @contextlib.contextmanager
+        def may_end(leave):
+            entered.append(None)
+            status = records.read_status(folder)
+            steps = checkpoint.steps_in(checkpoints(tmp_path, toy)) or [0]
+            assert status["step"] in (0, steps[-1])
+            if len(entered) == number:
+                leave()
+                seen.append(records.read_status(folder)["state"])
+                raise KeyboardInterrupt  # The process is gone.
+            yield
+
+        return may_end
+
+    for number in (2, 3, 4):  # Setting up, the first evaluation, compiling.
+        with pytest.raises(KeyboardInterrupt):
+            train([toy()], tmp_path, may_end=ends_at(number))
+    train([toy()], tmp_path, stop_requested=stop_at_call(6))
+    assert records.read_status(folder)["step"] == 16
+    for number in (2, 3):
+        with pytest.raises(KeyboardInterrupt):
+            train([toy()], tmp_path, may_end=ends_at(number))
+    assert seen == ["preempted"] * 5
+    train([toy()], tmp_path, may_end=ends_at(99))
+    outcomes = [past.outcome for past in attempt.past(tmp_path, pack)]
+    assert outcomes == ["stopped"] * 6 + ["done"]  # None of them was lost.
+    bits.assert_same_runs(tmp_path, undisturbed)
 
 
 def test_a_run_killed_before_its_last_status_is_done(train, toy, tmp_path):

@@ -1,0 +1,118 @@
+"""SIGTERM and Ctrl-C: the first asks to checkpoint and end, the second ends at once.
+
+    with stopping.on_signal() as stop:
+        loop.train(pack, workdir, stop_requested=stop, may_end=stop.may_end)
+
+Python runs the handler of a signal between two of its instructions, and a compilation
+is one of them, of minutes. So a thread reads the signals from a pipe, and ends the
+process itself where nothing would be lost.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from rdt_jax.cli import exits
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_ASK_SECONDS = 0.5
+_LEAVE_SECONDS = 5.0  # For what is still said, to a bucket that may be away.
+
+
+class Stop:
+    """What asks a process to stop, and where it may end at once."""
+
+    def __init__(
+        self, also: Callable[[], bool], last: Callable[[], None], grace: float
+    ) -> None:
+        self._also, self._last, self._grace = also, last, grace
+        self._signals = 0
+        self._leave: Callable[[], None] | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> int:
+        """Returns how often this process was asked to stop."""
+        return max(self._signals, int(self._also()))
+
+    @contextlib.contextmanager
+    def may_end(self, leave: Callable[[], None]) -> Iterator[None]:
+        """Lets this process end inside a `with` when it is asked to stop.
+
+        Args:
+          leave: called just before, in another thread.
+        """
+        with self._lock:
+            self._leave = leave
+            if self._signals:
+                self._end()
+        try:
+            yield
+        finally:
+            with self._lock:  # Whoever is leaving holds it to the end.
+                self._leave = None
+
+    def hear(self, pipe: int) -> None:
+        """Reads the signals from a pipe until its other end is closed."""
+        while True:
+            if select.select([pipe], [], [], _ASK_SECONDS)[0]:
+                number = os.read(pipe, 1)
+                if not number:
+                    return
+                self._signals += number[0] in _SIGNALS
+            if self._signals > 1:
+                time.sleep(self._grace)
+                why = "it was asked to stop twice"
+                print(f"rdt: ended as it is, since {why}.", file=sys.stderr, flush=True)
+                self._last()
+                os._exit(exits.FAILED)
+            with self._lock:
+                if self._leave is not None and (self._signals or self._is_asked()):
+                    self._end()
+
+    def _is_asked(self) -> bool:
+        with contextlib.suppress(Exception):  # Of a bucket; it is asked again.
+            return self._also()
+        return False
+
+    def _end(self) -> None:
+        leaving = threading.Thread(target=self._leave, daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_SECONDS)
+        self._last()
+        os._exit(exits.WELL)
+
+
+@contextlib.contextmanager
+def on_signal(
+    also: Callable[[], bool] = lambda: False,
+    last: Callable[[], None] = lambda: None,
+    grace: float = 0.0,
+) -> Iterator[Stop]:
+    """Yields what says whether SIGTERM or Ctrl-C has asked this process to stop.
+
+    Args:
+      also: says whether something else asks it to.
+      last: called just before this process ends at once, without an end of its own.
+      grace: seconds that it has after the second signal to end by itself.
+    """
+    stop = Stop(also, last, grace)
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    thread = threading.Thread(target=stop.hear, args=[heard], daemon=True)
+    thread.start()
+    try:
+        yield stop
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(told)
+        thread.join()
+        os.close(heard)

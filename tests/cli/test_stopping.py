@@ -1,0 +1,71 @@
+"""A process that is asked to stop, in one instruction of Python that takes minutes."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+CODE = """
+import contextlib, hashlib, pathlib, sys
+from rdt_jax.cli import stopping
+
+mark = pathlib.Path(sys.argv[2])
+say = lambda word: print(word, flush=True)
+with stopping.on_signal(mark.exists, lambda: say("last")) as stop:
+    where = stop.may_end(lambda: say("left"))
+    if sys.argv[1] == "outside":
+        with where:
+            pass
+        where = contextlib.nullcontext()
+    with where:
+        say("at work")
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    processes = []
+
+    def start(where):
+        command = [sys.executable, "-c", CODE, where, str(tmp_path / "mark")]
+        processes.append(
+            subprocess.Popen(
+                command, cwd=ROOT, text=True,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )
+        )  # fmt: skip
+        assert processes[0].stdout.readline() == "at work\n"
+        return processes[0]
+
+    yield start
+    processes[0].kill()
+    processes[0].communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, None])
+def test_where_nothing_is_lost_it_ends_at_once(start, tmp_path, number):
+    process = start("inside")
+    if number is None:  # Something else asks it to, such as a file.
+        (tmp_path / "mark").touch()
+    else:
+        process.send_signal(number)
+    assert process.communicate(timeout=5) == ("left\nlast\n", "")
+    assert process.returncode == 0
+
+
+def test_elsewhere_the_second_signal_ends_it_at_once(start):
+    process = start("outside")
+    process.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.7)
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=5)
+    assert (process.returncode, out) == (1, "last\n")
+    assert said == "rdt: ended as it is, since it was asked to stop twice.\n"
+    assert time.monotonic() - begin < 2
