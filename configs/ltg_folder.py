@@ -33,6 +33,7 @@ def _cpu() -> ml_collections.ConfigDict:
         "path": config_dict.placeholder(str),  # no default: where the folder lies
         "test_file": "test.json",  # test.json, test_small.json, valid.json
         "answer_at": "last",
+        "row_length": config_dict.placeholder(int),  # tokens; None: of the longest row
     }
     config.optimizer.learning_rate = 5e-3
     config.loss.label_smoothing = 0.1

@@ -191,10 +191,15 @@ def test_import_ltg_reads_the_file_and_prints_the_run(tmp_path, monkeypatch, cap
     checkpoint = tmp_path / "checkpoint.pt"
     checkpoint.write_bytes(b"weights")
     arguments = ["import-ltg", str(checkpoint), str(tmp_path / "out"), "--num-loops=3"]
-    assert cli.main([*arguments, "--num-heads=3", "--step=20"]) == 0
+    arguments.append("--num-heads=3")
+    assert cli.main([*arguments, "--step=20"]) == 2
+    assert "--injection must be none or add" in capsys.readouterr().err
+    arguments.append("--injection=add")
+    assert cli.main([*arguments, "--step=20"]) == 0
     folder = pathlib.Path(capsys.readouterr().out.strip())
     config = configs.read_run(folder)
     assert (config.recurrence.num_loops, config.task.kwargs.answer_at) == (3, "pad")
+    assert (config.model.injection, config.task.kwargs.row_length) == ("add", 11)
     assert (folder / "transitions" / "final-after-20").is_dir()
     assert cli.main([*arguments, "--num-heads=5"]) == 2
     assert "--num-heads must divide" in capsys.readouterr().err

@@ -17,6 +17,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
     ltg.add_argument("--num-loops", type=int, required=True, help="R it trained with")
     ltg.add_argument("--num-heads", type=int, required=True, help="H of its attention")
     ltg.add_argument(
+        "--injection",
+        choices=("none", "add"),
+        help="whether it trained with --input_injection (add); needed for a checkpoint "
+        "of train_extrapolation.py, whose weights do not tell",
+    )
+    ltg.add_argument(
         "--step", type=int, default=0, help="optimizer updates it had; default: 0"
     )
     ltg.add_argument(
@@ -39,7 +45,7 @@ def _import_ltg(options: argparse.Namespace) -> int:
 
     with exits.mistakes():
         weights = import_ltg.read(options.checkpoint)
-        found = import_ltg.convert(weights, options.num_heads)
+        found = import_ltg.convert(weights, options.num_heads, options.injection)
         config = configs.load(options.config)
         folder = imported.write_run(
             options.workdir,

@@ -5,12 +5,43 @@ scripts of OSU-NLP-Group/Loop-Think-Generalize at 4e47341, whose blocks are GPT2
 Hugging Face's transformers (matrices are [inputs, outputs]).
 """
 
+import itertools
 import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from rdt_jax.models import layers
+
+# What all of their models are; the weights' names and shapes tell the rest.
+_ARCHITECTURE = {
+    "preset": "rdt",
+    "head_width": None,
+    "prelude_blocks": 0,
+    "coda_blocks": 0,
+    "attention": "dense",
+    "feedforward": "gelu",
+    "bias": "all",
+    "norm_placement": "pre",
+    "norm": "layer",
+    "norm_before_coda": False,
+    "position_every_loop": False,
+    "initial_state": "embedding",
+    "step_embedding": "none",
+    "residual": "plain",
+    "halting": "none",
+    "readout": "tied",
+    "scale_embedding": False,
+}
+# Where positions are -> what they are.
+_POSITIONS = {"position_embedding.weight": "learned", "pe": "sinusoidal"}
+# Learned positions of train_systematicity.py, which injects nothing and pads to the
+# longest row. Any other table, or none, is of train_extrapolation.py.
+_SYSTEMATICITY_POSITIONS = 5
+_MAX_LEN = 50  # Its default; without positions all pads give the same logits.
+_PE_TOLERANCE = 1e-4  # They compute the sinusoids in float32.
 
 # Our parameters of a block -> theirs, and their shapes in D and F.
 _BLOCK = {
@@ -39,12 +70,14 @@ class Imported(NamedTuple):
       keys: dotted config key -> value, what the checkpoint decides.
       vocab_size: V.
       max_length: T of the position table; None without one.
+      row_length: tokens to which their script pads all rows; None: to the longest.
     """
 
     params: dict[str, Any]
     keys: dict[str, Any]
     vocab_size: int
     max_length: int | None
+    row_length: int | None
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -76,33 +109,44 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{path} must be a dict with the key model_state_dict, got {found}."
         )
-    wrong = [k for k, v in weights.items() if not isinstance(v, torch.Tensor)]
-    if wrong:
-        raise ValueError(f"{path}: {wrong[0]} must be a tensor.")
+    size = path.stat().st_size
+    for name, tensor in weights.items():
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+            raise ValueError(f"{path}: {name} must be a tensor, and a dense one.")
+        if tensor.numel() > size:  # A view that repeats its few numbers.
+            raise ValueError(
+                f"{path}: {name} must have no more numbers than the file has bytes "
+                f"({size}), got {list(tensor.shape)}."
+            )
     return {
         str(name): tensor.detach().to(torch.float32).numpy()
         for name, tensor in weights.items()
     }
 
 
-def convert(weights: Mapping[str, np.ndarray], num_heads: int) -> Imported:
+def convert(
+    weights: Mapping[str, np.ndarray], num_heads: int, injection: str | None = None
+) -> Imported:
     """Turns a checkpoint's `model_state_dict` into parameters.
 
     Args:
       weights: theirs by name, with or without the `_orig_mod.` of compiled modules.
       num_heads: H, which the weights do not tell.
+      injection: `none` or `add`, which the weights do not tell either; None only for
+        the layout of train_systematicity.py, whose models have none.
 
     Raises:
       ValueError: if names are missing or unknown, shapes do not fit, a weight is not
-        finite, the head is not tied, or H does not divide the width; it lists them all.
+        finite, the head is not tied, H does not divide the width, or `injection` is
+        needed; it lists them all.
     """
     theirs = {name.replace("_orig_mod.", ""): w for name, w in weights.items()}
     theirs = {k: np.asarray(w) for k, w in theirs.items() if not _BUFFER.fullmatch(k)}
     for name in ("token_embedding", "position_embedding"):  # A bare parameter's name.
         if name in theirs:
             theirs[f"{name}.weight"] = theirs.pop(name)
-    matches = [re.match(r"blocks\.(\d+)\.", name) for name in theirs]
-    blocks = 1 + max((int(match[1]) for match in matches if match), default=-1)
+    numbers = {name.split(".")[1] for name in theirs if name.startswith("blocks.")}
+    blocks = next(i for i in itertools.count() if str(i) not in numbers)
     embedding = theirs.get("token_embedding.weight")
     if embedding is None or embedding.ndim != 2 or not blocks:
         raise ValueError(
@@ -120,12 +164,29 @@ def convert(weights: Mapping[str, np.ndarray], num_heads: int) -> Imported:
     optional: dict[str, tuple[str, ...]] = {
         "token_embedding.weight": ("V", "D"),
         "position_embedding.weight": ("any", "D"),
+        "pe": ("any", "D"),
         "lm_head.weight": ("V", "D"),
     }
-    _raise(
+    tables = [name for name in _POSITIONS if name in theirs]
+    learned = theirs.get("position_embedding.weight", np.zeros(0))
+    row_length: int | None = _MAX_LEN
+    if learned.shape[:1] == (_SYSTEMATICITY_POSITIONS,) and injection != "add":
+        injection, row_length = "none", None
+    problems = (
         _problems(theirs, expected, optional, sizes)
+        + _position_problems(theirs, tables)
         + _head_problems(theirs, width, num_heads)
     )
+    if injection is None:
+        problems.append(
+            "--injection must be none or add: this is the layout of "
+            "train_extrapolation.py, which trains with --input_injection (add) or "
+            "without (none), and the weights do not tell."
+        )
+    _raise(problems)
+    max_length = len(theirs[tables[0]]) if tables else None
+    if row_length is not None and max_length is not None:
+        row_length = max_length
     array = lambda name: np.array(theirs[name], np.float32)
     params: dict[str, Any] = {
         "prelude": [],
@@ -134,23 +195,25 @@ def convert(weights: Mapping[str, np.ndarray], num_heads: int) -> Imported:
         "embedding": array("token_embedding.weight"),
         "final_norm": {"scale": array("ln_f.weight"), "bias": array("ln_f.bias")},
     }
-    max_length = None
     if "position_embedding.weight" in theirs:
         params["position"] = array("position_embedding.weight")
-        max_length = len(params["position"])
-    keys = {
-        "model.preset": "rdt",
-        "model.width": width,
-        "model.num_heads": num_heads,
-        "model.mlp_width": hidden,
-        "model.core_blocks": blocks,
-        "model.position": "none" if max_length is None else "learned",
+    keys = _ARCHITECTURE | {
+        "width": width,
+        "num_heads": num_heads,
+        "mlp_width": hidden,
+        "core_blocks": blocks,
+        "position": _POSITIONS[tables[0]] if tables else "none",
+        "injection": injection,
     }
-    return Imported(params, keys, vocab_size, max_length)
+    keys = {f"model.{name}": value for name, value in keys.items()}
+    return Imported(params, keys, vocab_size, max_length, row_length)
 
 
 def export(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Turns parameters that `convert` could have made into weights by their names."""
+    """Turns parameters that `convert` could have made into weights by their names.
+
+    The buffer `pe` of sinusoidal positions is no parameter and not among them.
+    """
     theirs = {
         "token_embedding.weight": params["embedding"],
         "ln_f.weight": params["final_norm"]["scale"],
@@ -187,6 +250,17 @@ def _problems(theirs, expected, optional, sizes) -> list[str]:
         elif not np.isfinite(theirs[name]).all():
             found.append(f"{name} must be finite, but has a number that is not.")
     return found
+
+
+def _position_problems(theirs, tables: list[str]) -> list[str]:
+    if len(tables) > 1:
+        return [f"The checkpoint must have one of {' and '.join(tables)}, got both."]
+    if tables != ["pe"] or theirs["pe"].ndim != 2:
+        return []
+    sinusoids = layers.sinusoidal_positions(*theirs["pe"].shape)
+    if np.allclose(theirs["pe"], sinusoids, rtol=0, atol=_PE_TOLERANCE):
+        return []
+    return ["pe must be the sinusoids of Vaswani et al. (2017), but differs."]
 
 
 def _head_problems(theirs, width: int, num_heads: int) -> list[str]:

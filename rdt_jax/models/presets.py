@@ -79,7 +79,7 @@ PRESETS: Mapping[str, Preset] = {
         _GPT2
         | _NO_EXTRAS
         | {
-            "injection": ("none", "diagonal"),
+            "injection": ("none", "add", "diagonal"),
             "position": ("learned", "sinusoidal", "none"),
         },
     ),

@@ -37,7 +37,12 @@ class Item(NamedTuple):
 
 
 def ltg_folder(
-    *, seed: int, path: str | None, test_file: str, answer_at: str
+    *,
+    seed: int,
+    path: str | None,
+    test_file: str,
+    answer_at: str,
+    row_length: int | None,
 ) -> base.Table:
     """Multi-hop questions of a released folder, as it is.
 
@@ -63,6 +68,9 @@ def ltg_folder(
         `type`.
       test_file: one of TEST_FILES.
       answer_at: where the logits are read, as in `knowledge.composition`.
+      row_length: tokens to which all rows are padded, at least those of the longest;
+        None pads to the longest. The authors pad the rows of many hops to 50, so that
+        `pad` reads all of them at a pad.
 
     Returns:
       A table with A = 1 and the tags `hops` and, if no row has more than two, `pattern`
@@ -130,6 +138,16 @@ def ltg_folder(
     tokens, positions = knowledge.place_answer(
         tokens, 1 + hops, answer_at, vocab.get("<a>", 0)
     )
+    if row_length is not None:
+        longest = tokens.shape[1]
+        if row_length < longest:
+            raise ValueError(
+                f"task.kwargs.row_length must be none or at least {longest}, the "
+                f"tokens of the longest row, got {row_length}."
+            )
+        tokens = np.pad(tokens, ((0, 0), (0, row_length - longest)))
+        if answer_at == "pad":
+            positions[:] = row_length - 1
     tags = {"hops": hops}
     if hops.max() == 2:
         pattern = np.where(hops == 1, "atomic", np.where(is_ood, "ood-ood", "id-id"))
@@ -169,14 +187,19 @@ def _read_json(path: pathlib.Path) -> list[Any]:
 
 
 def _read_vocab(path: pathlib.Path) -> dict[str, int]:
-    """Returns the token of every word; 0 is the padding, which the file leaves out."""
+    """Returns the token of every word but <pad>, which is 0 and may be left out."""
     vocab: dict[str, int] = {}
     for number, word in enumerate(_read_json(path)):
         if not isinstance(word, str) or not WORD.fullmatch(word):
             raise ValueError(f"{path}: item {number} must be a <word>, got {word!r}.")
+        if word == "<pad>" and number == 0:
+            continue
         if word in vocab or word == "<pad>":
-            raise ValueError(f"{path}: item {number} must be a new word, got {word!r}.")
-        vocab[word] = 1 + number
+            raise ValueError(
+                f"{path}: item {number} must be a new word (<pad> can only be item 0, "
+                f"since token 0 is the padding), got {word!r}."
+            )
+        vocab[word] = 1 + len(vocab)
     return vocab
 
 
@@ -207,7 +230,9 @@ def _read_items(path: pathlib.Path, vocab: dict[str, int]) -> list[Item]:
             )
         unknown = [word for word in (*words, answer) if word not in vocab]
         if unknown:
-            raise read.wrong(f"must have words of vocab.json only, got {unknown[0]}.")
+            raise read.wrong(
+                f"must have words of vocab.json only, and not <pad>, got {unknown[0]}."
+            )
         question = tuple([vocab[word] for word in words])
         items.append(Item(question, vocab[answer], kind, path, number))
     return items

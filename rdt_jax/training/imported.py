@@ -105,13 +105,18 @@ def _resolve(config, overrides, imported, num_loops: int, step: int):
         ]
     )
     every = max(step, 1)
-    likely = {
+    likely: dict[str, Any] = {
         "num_steps": every,
         "eval_every_steps": every,
         "checkpoint_every_steps": every,
         "optimizer.warmup_steps": min(config.optimizer.warmup_steps, every),
         "model.dtype": "float32",  # Of the parameters; theirs was mixed.
     }
+    answer_at = config.task.kwargs.get("answer_at")
+    if config.task.name == "ltg_folder" and (
+        overrides.get("task.kwargs.answer_at", answer_at) == "pad"
+    ):
+        likely["task.kwargs.row_length"] = imported.row_length
     resolved = configs.override(config, likely | dict(overrides) | told)
     configs.raise_problems(presets.problems(resolved))
     return resolved

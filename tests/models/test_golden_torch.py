@@ -61,7 +61,7 @@ def test_rdt_is_gpt2_blocks_of_transformers_looped(position, dtype):
     weights, golden = _read("gpt2")
     if position == "none":
         del weights["position_embedding.weight"]
-    imported = import_ltg.convert(weights, num_heads=3)
+    imported = import_ltg.convert(weights, 3, "none")
     keys = {k.removeprefix("model."): v for k, v in imported.keys.items()}
     assert keys.pop("preset") == "rdt"
     model = _model("ltg_folder", dtype, **keys)

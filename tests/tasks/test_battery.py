@@ -203,6 +203,7 @@ EXAMPLES = {
             "path": ltg_folders.example("systematicity"),
             "test_file": "test.json",
             "answer_at": answer_at,
+            "row_length": None,
         }
         for answer_at in ("last", "answer_token", "pad")
     ]
@@ -211,6 +212,7 @@ EXAMPLES = {
             "path": ltg_folders.example("extrapolation"),
             "test_file": test_file,
             "answer_at": "answer_token",
+            "row_length": None,
         }
         for test_file in ("test.json", "test_small.json")
     ],

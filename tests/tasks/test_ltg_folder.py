@@ -17,7 +17,8 @@ from tests.tasks.reading import read
 
 
 def _make(folder, **changes):
-    kwargs = {"test_file": "test.json", "answer_at": "last"} | changes
+    kwargs = {"test_file": "test.json", "answer_at": "last", "row_length": None}
+    kwargs |= changes
     return ltg_folder.ltg_folder(seed=0, path=str(folder), **kwargs)
 
 
@@ -136,6 +137,38 @@ def test_where_the_answer_is_read():
     np.testing.assert_array_equal(last.targets, token.targets)
 
 
+def test_the_length_of_the_rows_moves_the_pad_at_which_all_answers_are_read():
+    folder = ltg_folders.example("extrapolation")  # Rows of at most 6 tokens.
+    short, long = (_make(folder, answer_at="pad", row_length=n) for n in (None, 11))
+    assert [table.tokens.shape[1] for table in (short, long)] == [6, 11]
+    np.testing.assert_array_equal(short.tokens, long.tokens[:, :6])
+    assert (long.answer_positions == 10).all() and not long.tokens[:, 6:].any()
+    last = _make(folder, row_length=7)
+    np.testing.assert_array_equal(last.answer_positions[:, 0], last.tags["hops"])
+    with pytest.raises(
+        ValueError, match=r"row_length must be none or at least 6, .* 5"
+    ):
+        _make(folder, row_length=5)
+
+
+def test_a_listed_pad_changes_nothing(tmp_path):
+    ltg_folders.systematicity(tmp_path)
+    plain = _make(tmp_path)
+    words = _items(tmp_path, "vocab.json")
+    ltg_folders.write(tmp_path, "vocab.json", ["<pad>", *words])
+    listed = _make(tmp_path)
+    assert listed.vocab == plain.vocab
+    np.testing.assert_array_equal(listed.tokens, plain.tokens)
+    np.testing.assert_array_equal(listed.targets, plain.targets)
+    train = _items(tmp_path, "train.json")
+    train[3] = ltg_folders.item(("<pad>", "<r_0>"), "<e_0>")
+    ltg_folders.write(tmp_path, "train.json", train)
+    with pytest.raises(
+        ValueError, match=r"item 3 must have words .* not <pad>, got <p"
+    ):
+        _make(tmp_path)
+
+
 # A malformed file says which file and item.
 
 
@@ -168,7 +201,7 @@ def _ends_in(answer):
         ("train.json", 4, _set(input_text="<e_1>"), r"must have an .*, got '<e_1>'\."),
         ("train.json", 4, _set(input_text="<a> <b>"), r"must have an .* '<a> <b>'\."),
         ("train.json", 4, _set(input_text="<a><r_9>", target_text="<a><r_9><a></a>"),
-         r"must have words of vocab\.json only, got <r_9>\."),
+         r"must have words of vocab\.json only, .*, got <r_9>\."),
         ("train.json", 4, _set(target_text="<e_1>"), r"must have .*, got '<e_1>'\."),
         ("train.json", 4, _ends_in(""), r"must have .*, one <word> and </a> as its .*"),
         ("train.json", 4, _ends_in("<e_1><e_2>"), r"must have its input_text, one .*"),
@@ -236,8 +269,13 @@ def test_a_fact_that_is_not_stated_is_named(tmp_path):
         ("vocab.json", "{}", r"must be a list that is not empty\."),
         ("train.json", "[]", r"must be a list that is not empty\."),
         ("vocab.json", '["<e_0>", "r"]', r"item 1 must be a <word>, got 'r'\."),
-        ("vocab.json", '["<a>", "<a>"]', r"item 1 must be a new word, got '<a>'\."),
-        ("vocab.json", '["<pad>"]', r"item 0 must be a new word, got '<pad>'\."),
+        ("vocab.json", '["<a>", "<a>"]', r"item 1 must be a new word .*, got '<a>'\."),
+        (
+            "vocab.json",
+            '["<a>", "<pad>"]',
+            r"item 1 must be a new word \(<pad> can only be item 0, .*, got '<pad>'\.",
+        ),
+        ("vocab.json", '["<pad>", "<pad>"]', r"item 1 must be a new word .*'<pad>'\."),
     ],
 )
 def test_a_malformed_file_is_named(tmp_path, name, content, message):
@@ -287,6 +325,7 @@ def test_an_argument_out_of_range_is_refused(changes, message):
         "path": ltg_folders.example("systematicity"),
         "test_file": "test.json",
         "answer_at": "last",
+        "row_length": None,
     }
     with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}$"):
         ltg_folder.ltg_folder(seed=0, **kwargs | changes)
