@@ -111,8 +111,9 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         )
     size = path.stat().st_size
     for name, tensor in weights.items():
-        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
-            raise ValueError(f"{path}: {name} must be a tensor, and a dense one.")
+        plain = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided
+        if not plain or tensor.is_complex() or tensor.is_quantized or tensor.is_meta:
+            raise ValueError(f"{path}: {name} must be a dense tensor of real numbers.")
         if tensor.numel() > size:  # A view that repeats its few numbers.
             raise ValueError(
                 f"{path}: {name} must have no more numbers than the file has bytes "

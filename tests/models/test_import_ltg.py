@@ -137,6 +137,11 @@ class _Tensor:
         self.layout = layout
         self.shape = array.shape
 
+    is_quantized = is_meta = False
+
+    def is_complex(self):
+        return np.iscomplexobj(self.array)
+
     def numel(self):
         return self.array.size
 
@@ -185,10 +190,14 @@ def test_reads_the_weights_in_float32(stored, tmp_path):
     [
         ({"content": {"epoch": 7}}, "with the key model_state_dict, got epoch"),
         ({"content": [1]}, "with the key model_state_dict, got no dict"),
-        ({"content": {"model_state_dict": {"w": 1}}}, "w must be a tensor"),
+        ({"content": {"model_state_dict": {"w": 1}}}, "w must be a dense tensor"),
+        (
+            {"content": {"model_state_dict": {"w": _Tensor(np.ones(2, complex))}}},
+            "w must be a dense tensor of real numbers",
+        ),
         (
             {"content": {"model_state_dict": {"w": _Tensor(np.zeros(1), "sparse")}}},
-            "w must be a tensor, and a dense one",
+            "w must be a dense tensor",
         ),
         (
             {"content": {"model_state_dict": {"w": _Tensor(_REPEATED)}}},
