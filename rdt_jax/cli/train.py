@@ -52,6 +52,7 @@ def _train_here(options: argparse.Namespace, config, build) -> int:
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
         membership.if_over(options.workdir, [name], membership.pack_of([name]))
+        membership.check_kept(options.workdir, name)
         max_pins = None
         if budget is not None:
             params = ledger.predictor()(config).params

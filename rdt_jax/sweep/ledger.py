@@ -108,12 +108,14 @@ def write_plan(
       The sweep's folder.
 
     Raises:
-      ValueError: if an option is out of range, or the records of a run are damaged.
+      ValueError: if an option is out of range, the records of a run are damaged, or its
+        checkpoints are gone.
     """
     folder = workdir / "sweeps" / plan.name
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         records.create(workdir / name, config)
         records.check(workdir / name)
+        membership.check_kept(workdir, name)
         status = records.read_status(workdir / name)
         if membership.is_final(status) and records.is_torn(workdir / name):
             _set_status(workdir / name, state="preempted", reason=None)

@@ -147,12 +147,14 @@ def restore(
     """
     local = remote.workdir / "packs" / pack / "checkpoints"
     shutil.rmtree(local, ignore_errors=True)
+    _adopt(remote, pack, runs, report)
     for number, step in reversed(_commits(remote, pack)):
         folder = f"packs/{pack}/checkpoints/{number}/{step}"
         try:
             found = _read_commit(remote, folder)
         except (FileNotFoundError, ValueError) as error:
             report(f"Commit {remote.root}/{folder} cannot be used: {error}.")
+            (local / f"{step}.damaged").mkdir(parents=True, exist_ok=True)
             continue
         for name, content in found.items():
             kind, _, rest = name.partition("/")
@@ -265,6 +267,9 @@ def _pull_begun(remote: Remote, run: str, *, besides: str | None) -> None:
     if pack in (None, besides) or status["state"] == "done":
         return
     folder = remote.workdir / "packs" / pack
+    if not folder.exists() and _exists(remote, f"packs/{pack}/runs.json"):
+        names = json.loads(_get(remote, f"packs/{pack}/runs.json"))
+        _adopt(remote, pack, names, lambda message: None)
     if not folder.exists() and (commits := _commits(remote, pack)):
         number, step = commits[-1]
         where = f"packs/{pack}/checkpoints/{number}/{step}/commit.json"
@@ -369,6 +374,39 @@ def _read_commit(remote: Remote, folder: str) -> dict[str, bytes]:
         if hashlib.sha256(found[name]).hexdigest() != expected:
             raise ValueError(f"{name} is not what commit.json says")
     return found
+
+
+def _adopt(
+    remote: Remote, pack: str, runs: Sequence[str], report: Callable[[str], None]
+) -> None:
+    """Makes a commit of the newest checkpoint of a pack that was copied from a disk.
+
+    It is of attempt 0, which no process has. A pack that has commits needs none.
+    """
+    if _commits(remote, pack):
+        return
+    folder = f"packs/{pack}/checkpoints"
+    names = lambda path: [each.rpartition("/")[2] for each in _list(remote, path)]
+    for step in sorted(map(int, filter(str.isdecimal, names(folder))), reverse=True):
+        if all(map(str.isdecimal, names(f"{folder}/{step}"))):
+            continue  # It has the number of an attempt, of which no commit is whole.
+        files = {f"runs/{r}/{n}": f"{r}/{n}" for r in runs for n in _RECORDS}
+        try:
+            text = _get(remote, f"{folder}/{step}/manifest.json")
+            hashes = {f"checkpoint/{n}": sha for n, sha in json.loads(text).items()}
+            files |= {name: f"{folder}/{step}/{name[11:]}" for name in hashes}
+            contents = {name: _get(remote, path) for name, path in files.items()}
+            contents["checkpoint/manifest.json"] = text
+            now = {n: hashlib.sha256(c).hexdigest() for n, c in contents.items()}
+            if now | hashes != now:
+                raise ValueError("a file is not what manifest.json says")
+        except (FileNotFoundError, ValueError, AttributeError) as error:
+            report(f"Checkpoint {remote.root}/{folder}/{step} cannot be used: {error}.")
+            continue
+        for name, content in contents.items():
+            _put(remote, f"{folder}/0/{step}/{name}", content)
+        _put(remote, f"{folder}/0/{step}/commit.json", json.dumps(now).encode())
+        return
 
 
 def _list(remote: Remote, folder: str) -> list[str]:

@@ -150,12 +150,20 @@ def shapes_of(tree: chex.ArrayTree) -> chex.ArrayTree:
 
 def steps_in(folder: pathlib.Path) -> list[int]:
     """Returns the steps of the checkpoints in a folder, ascending."""
-    return sorted(int(path.name) for path in _named(folder, ""))
+    return sorted(int(path.name) for path in folders(folder))
 
 
-def has_any(folder: pathlib.Path) -> bool:
-    """Says whether a folder has checkpoints, in use, unfinished or set aside."""
-    return any(any(_named(folder, end)) for end in ("", _TEMPORARY, _DAMAGED))
+def folders(folder: pathlib.Path, end: str = "") -> list[pathlib.Path]:
+    """Returns the folders that are named by a number and then `end`.
+
+    Nothing else there is of this module: files, links, and other names.
+    """
+    name = re.compile(rf"(0|[1-9][0-9]*){re.escape(end)}")
+    return [
+        path
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    ]
 
 
 @contextlib.contextmanager
@@ -223,20 +231,7 @@ def _tidy(folder: pathlib.Path) -> None:
 
 
 def _unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
-    return _named(folder, _TEMPORARY)
-
-
-def _named(folder: pathlib.Path, end: str) -> list[pathlib.Path]:
-    """Returns the folders that are named by a step and then `end`.
-
-    Nothing else in `folder` is of this module: files, links, and other names.
-    """
-    name = re.compile(rf"(0|[1-9][0-9]*){re.escape(end)}")
-    return [
-        path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
-    ]
+    return folders(folder, _TEMPORARY)
 
 
 def _sync(path: pathlib.Path) -> None:

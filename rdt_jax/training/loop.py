@@ -30,6 +30,7 @@ from rdt_jax.training import (
     lanes,
     losses,
     membership,
+    moved,
     optimizers,
     phases,
     records,
@@ -109,6 +110,8 @@ def train(
     name = membership.pack_id(pack)
     if statuses := membership.if_over(workdir, names, name):
         return statuses
+    for run in () if mirror else names:
+        membership.check_kept(workdir, run)
     with contextlib.ExitStack() as stack:
         with may_end(lambda: None):  # It may wait for a lease.
             held = stack.enter_context(
@@ -120,6 +123,8 @@ def train(
             mirror.restore(name, names, report)
         try:
             statuses = membership.if_over(workdir, names, name)  # Since we looked.
+            for run in () if statuses else names:
+                membership.check_kept(workdir, run)
         except ValueError as error:
             held.end("error", str(error), names)
             raise
@@ -194,12 +199,14 @@ def _set_unfinished(view: pathlib.Path, names, **fields: Any) -> list[str]:
 def _train_held(
     pack, workdir, view, exact, max_pins, build, stop_requested, report, commit, may_end
 ) -> list[dict[str, Any]]:
-    folders = [view / configs.run_id(config) for config in pack]
+    names = [configs.run_id(config) for config in pack]
+    folders = [view / name for name in names]
     with may_end():
         setup = _set_up(
             pack, folders, workdir, view, exact, max_pins, build, report, commit,
             may_end,
         )  # fmt: skip
+        moved.adopt(setup.pack_folder, view, names, report)
         progress = standing.restore(setup)
         setup = standing.of_members(setup, progress.extra["members"])
         start = int(progress.state.step)

@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax.training import attempt, checkpoint, records
+from rdt_jax.training import attempt, checkpoint, moved, records
 
 
 def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:
@@ -56,11 +56,29 @@ def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
     folder = workdir / "packs" / status["pack"]
     if not checkpoint.steps_in(folder / "checkpoints"):
         return []
-    runs = records.read_json(folder / "runs.json")
+    runs = moved.runs_of(folder)
     past = attempt.past(workdir, status["pack"])
     if len(runs) > 1 and past and past[-1].outcome == "oom":
         return []
     return runs
+
+
+def check_kept(workdir: pathlib.Path, run: str) -> None:
+    """Raises ValueError if a run would begin again, since its checkpoints are gone.
+
+    One that was killed before its first checkpoint does; its records are that short.
+    """
+    status = records.read_status(workdir / run)
+    if is_final(status) and not records.is_torn(workdir / run):
+        return
+    pack = workdir / "packs" / (status["pack"] or pack_of([run]))
+    first = configs.read_run(workdir / run).checkpoint_every_steps
+    if status["step"] > first and not any((pack / "checkpoints").glob("[0-9]*")):
+        raise ValueError(
+            f"Run {run} is at step {status['step']}, and {pack}/checkpoints has no "
+            "checkpoint: it would begin again and replace its records. Bring that "
+            f"folder here as well, or remove {workdir / run} to train it again."
+        )
 
 
 def _check(workdir, run: str, status: dict[str, Any], pack: str) -> None:

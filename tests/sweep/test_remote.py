@@ -183,6 +183,116 @@ def test_a_damaged_commit_is_passed_over(machine):
     assert go_on(machine("two")) == 4
 
 
+def upload(copy):
+    """Copies the workdir of a disk into the bucket, as `gsutil cp -r` does."""
+    for path in copy.workdir.rglob("*"):
+        if path.is_file():
+            name = str(path.relative_to(copy.workdir))
+            remote._put(copy, name, path.read_bytes())
+
+
+def test_a_workdir_that_was_copied_from_a_disk_goes_on(machine):
+    disk = machine("disk")
+    for step in (4, 8):
+        train(disk, step)
+    for run in RUNS:  # A kill has left rows of later than the checkpoint.
+        for name in ("metrics.jsonl", "events.jsonl"):
+            records.append(disk.workdir / run / name, {"step": 12})
+    upload(disk)
+    said = []
+    two = machine("two")
+    remote.mirror(two).restore(PACK, RUNS, said.append)
+    assert said == []
+    folder = two.workdir / "packs" / PACK / "checkpoints"
+    assert checkpoint.steps_in(folder) == [8]
+    assert checkpoint.damage(folder / "8") is None
+    rows = records.read_rows(two.workdir / RUNS[0] / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [0, 4, 8, 12]  # `loop.train` cuts them.
+    train(two, 16)
+    commit(two, 1, 16)
+    assert go_on(machine("three")) == 16
+    assert remote._commits(two, PACK) == [(0, 8), (1, 16)]
+
+
+def test_a_damaged_checkpoint_from_a_disk_gives_way_to_the_one_before(machine):
+    disk, said = machine("disk"), []
+    for step in (4, 8):
+        train(disk, step)
+    extra = disk.workdir / "packs" / PACK / "checkpoints" / "8" / "extra.json"
+    extra.write_text("{}")
+    upload(disk)
+    two = machine("two")
+    remote.mirror(two).restore(PACK, RUNS, said.append)
+    assert checkpoint.steps_in(two.workdir / "packs" / PACK / "checkpoints") == [4]
+    assert len(said) == 1 and "8 cannot be used: a file is not what" in said[0]
+
+
+def test_an_attempt_without_a_commit_is_no_checkpoint_of_a_disk(machine):
+    one, said = machine("one"), []
+    train(one, 4)
+    with pytest.raises(attempt.TakenOver):
+        commit(one, 1, 4, superseded)
+    remote._put(one, f"packs/{PACK}/checkpoints/1/4/checkpoint/extra.json", b"{}")
+    remote.mirror(machine("two")).restore(PACK, RUNS, said.append)
+    assert said == []
+
+
+@pytest.mark.exhaustive
+def test_a_sweep_that_moves_between_disk_and_bucket_ends_like_one_left_alone(
+    bucket, tiny_config, tmp_path
+):
+    """From the disk into the bucket, and back; two runs of one pack."""
+    shorter = {"num_steps": 32, "eval_every_steps": 4, "stop_after_phases": False}
+    shorter["checkpoint_every_steps"] = 4
+    lanes = [configs.override(tiny_config, shorter | {"seed": s}) for s in (0, 1)]
+    plan = spec.Plan("study-toy", None, [{"seed": 0}, {"seed": 1}], lanes)
+    options = ledger.Options(lanes=2)
+
+    def work(workdir, calls, **bucket):
+        asked = iter(range(999))
+        ledger.work(
+            workdir / "sweeps" / plan.name,
+            stop_requested=lambda: next(asked) >= calls,
+            report=pytest.fail,
+            **bucket,
+        )
+
+    steps = lambda workdir: {
+        records.read_status(workdir / name)["step"] for name in plan.run_ids
+    }
+    for workdir, calls in (("alone", 999), ("first", 6)):
+        ledger.write_plan(tmp_path / workdir, plan, options)
+        work(tmp_path / workdir, calls)
+    (first,) = steps(tmp_path / "first")
+    assert 4 < first < 24
+    upload(remote.connect(bucket, tmp_path / "first"))
+
+    planning = remote.connect(bucket, tmp_path / "planning")
+    remote.pull_runs(planning, plan.run_ids)
+    remote.pull_begun(planning, plan.run_ids)
+    ledger.write_plan(planning.workdir, plan, options)
+    remote.push_plan(planning, plan.name)
+    copy = remote.connect(bucket, tmp_path / "copy")
+    refresh = lambda: remote.pull_sweep(copy, plan.name)
+    refresh()
+    work(copy.workdir, 5, mirror=remote.mirror(copy), refresh=refresh)
+    (second,) = steps(copy.workdir)
+    assert first < second < 32
+
+    back = tmp_path / "back"
+    for path in planning.fs.find(planning.root):
+        target = back / path.removeprefix(f"{planning.root}/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(planning.fs.cat_file(path))
+    for name in plan.run_ids:  # A bucket has no empty folders.
+        for empty in ("analysis", "figures"):
+            (back / name / empty).mkdir()
+    ledger.write_plan(back, plan, options)
+    work(back, 999)
+    assert steps(back) == {32}
+    bits.assert_same_runs(back, tmp_path / "alone")
+
+
 def test_a_plan_changes_no_run_that_was_finished_meanwhile(machine):
     planning = machine("planning")
     folder = planning.workdir / "sweeps" / "plan"

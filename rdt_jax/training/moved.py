@@ -1,0 +1,83 @@
+"""Packs of a workdir that was copied from a bucket to a disk.
+
+A bucket has commits: `checkpoints/<attempt>/<step>/` with `checkpoint/`, `runs/` and
+`commit.json`, of their SHA-256 (sweep/remote.py says why). A disk has the checkpoints
+alone, in `checkpoints/<step>/`, and the records in the run folders.
+"""
+
+import hashlib
+import json
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+
+from rdt_jax.training import checkpoint, records
+
+_COMMITS = ".commits"  # Behind the number of an attempt: no checkpoint of that step.
+
+
+def runs_of(pack: pathlib.Path) -> list[str]:
+    """Returns the run ids of a pack that has a checkpoint; `pack` is its folder."""
+    if (pack / "runs.json").exists():
+        return records.read_json(pack / "runs.json")
+    proofs = (pack / "checkpoints").glob("*/*/commit.json")
+    names = [name.split("/") for name in records.read_json(next(proofs))]
+    return sorted({parts[1] for parts in names if parts[0] == "runs"})
+
+
+def adopt(
+    pack: pathlib.Path,
+    workdir: pathlib.Path,
+    runs: Sequence[str],
+    report: Callable[[str], None],
+) -> None:
+    """Makes the newest commit of a pack its newest checkpoint, with its records.
+
+    A kill at any moment leaves what the next call goes on with.
+
+    Args:
+      pack: folder of the pack.
+      workdir: of its runs.
+      runs: their names.
+      report: told of commits that are damaged.
+    """
+    folder = pack / "checkpoints"
+    for path in checkpoint.folders(folder):
+        if any(path.glob("*/commit.json")):
+            path.rename(path.with_name(path.name + _COMMITS))
+    attempts = checkpoint.folders(folder, _COMMITS)
+    commits = [
+        (int(path.name.removesuffix(_COMMITS)), int(proof.parent.name), proof)
+        for path in attempts
+        for proof in path.glob("*/commit.json")
+    ]
+    newest = max(checkpoint.steps_in(folder), default=-1)
+    for _, step, proof in sorted(commits, reverse=True):
+        if step <= newest:  # It was adopted before.
+            break
+        if problem := _damage(proof):
+            report(f"Commit {proof.parent} cannot be used: {problem}.")
+            continue
+        for name in json.loads(proof.read_text()):
+            kind, _, rest = name.partition("/")
+            if kind == "runs" and rest.partition("/")[0] in runs:
+                text = (proof.parent / name).read_text()
+                records.write_text(workdir / rest, text)
+        for run in runs:
+            records.sync(workdir / run)
+        (proof.parent / "checkpoint").rename(folder / str(step))
+        break
+    if checkpoint.steps_in(folder):
+        for path in attempts:
+            shutil.rmtree(path)
+
+
+def _damage(proof: pathlib.Path) -> str | None:
+    try:
+        for name, expected in json.loads(proof.read_text()).items():
+            content = (proof.parent / name).read_bytes()
+            if hashlib.sha256(content).hexdigest() != expected:
+                return f"{name} is not what commit.json says"
+    except (OSError, ValueError, AttributeError) as error:
+        return str(error)
+    return None

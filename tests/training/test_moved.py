@@ -1,0 +1,137 @@
+"""Workdirs that come from a bucket, and those whose checkpoints were left behind."""
+
+import hashlib
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax.training import checkpoint, membership, moved, records
+from tests.training import bits
+from tests.training.test_loop_interrupted import checkpoints, run_folder, stop_at_call
+
+RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
+
+
+def to_bucket(pack, workdir, runs, attempt=16):
+    """Gives the checkpoints of a pack the layout of a bucket; its records go on."""
+    folder = pack / "checkpoints"
+    for step in checkpoint.steps_in(folder):
+        commit = folder / "new" / str(step)
+        shutil.copytree(folder / str(step), commit / "checkpoint")
+        for run in runs:
+            for name in RECORDS:
+                target = commit / "runs" / run / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(workdir / run / name, target)
+        hashes = {
+            str(path.relative_to(commit)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in commit.rglob("*") if path.is_file()
+        }  # fmt: skip
+        (commit / "commit.json").write_text(json.dumps(hashes))
+        shutil.rmtree(folder / str(step))
+    (folder / "new").rename(folder / str(attempt))
+    (pack / "runs.json").unlink(missing_ok=True)
+    for run in runs:
+        for name in RECORDS[:3]:
+            records.append(workdir / run / name, {"step": 999})
+
+
+def test_a_run_from_a_bucket_goes_on(train, toy, tmp_path, undisturbed):
+    """Its attempt has the number of a step that the run has a checkpoint of."""
+    train([toy()], tmp_path, stop_requested=stop_at_call(12))
+    folder = checkpoints(tmp_path, toy)
+    run = configs.run_id(toy())
+    to_bucket(folder.parent, tmp_path, [run], attempt=32)
+    status = records.read_status(tmp_path / run)
+    assert membership.began_in(tmp_path, status) == [run]
+    train([toy()], tmp_path, report=pytest.fail)
+    bits.assert_same_runs(tmp_path, undisturbed)
+    assert [path.name for path in checkpoint.folders(folder)] != ["32"]
+    assert not list(folder.glob("*.commits"))
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A pack with commits of two steps, by files of no run."""
+    pack, run = tmp_path / "packs" / "p", tmp_path / "one"
+    run.mkdir()
+    for name in RECORDS:
+        (run / name).write_text('{"step": 0}\n')
+    for step in (4, 8):
+        checkpoint.save(pack / "checkpoints" / str(step), {"x": np.arange(step)}, step)
+    to_bucket(pack, tmp_path, ["one"])
+    return pack
+
+
+def adopt(pack, report=pytest.fail):
+    workdir = pack.parents[1]
+    moved.adopt(pack, workdir, ["one"], report)
+    rows = records.read_rows(workdir / "one" / "metrics.jsonl")
+    return checkpoint.steps_in(pack / "checkpoints"), [row["step"] for row in rows]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_a_kill_while_it_is_adopted_costs_nothing(copied, monkeypatch, moment):
+    calls = []
+
+    def around(function):
+        def wrapped(*arguments, **named):
+            calls.append(None)
+            if len(calls) > moment:
+                raise Killed
+            return function(*arguments, **named)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        for owner, name in (
+            (pathlib.Path, "rename"), (pathlib.Path, "replace"), (shutil, "rmtree"),
+        ):  # fmt: skip
+            patch.setattr(owner, name, around(getattr(owner, name)))
+        with pytest.raises(Killed):
+            adopt(copied)
+            raise Killed
+    assert adopt(copied) == ([8], [0])
+    assert [path.name for path in (copied / "checkpoints").iterdir()] == ["8"]
+    assert checkpoint.damage(copied / "checkpoints" / "8") is None
+
+
+def test_a_damaged_commit_gives_way_to_the_one_before(copied):
+    told = []
+    (copied / "checkpoints" / "16" / "8" / "checkpoint" / "extra.json").write_text("3")
+    assert adopt(copied, told.append) == ([4], [0])
+    assert len(told) == 1 and "extra.json is not what commit.json says" in told[0]
+
+
+def test_names_of_a_commit_lead_nowhere_else(copied, tmp_path):
+    for proof in (copied / "checkpoints").glob("*/*/commit.json"):
+        stray = proof.parent / "runs" / "two" / "status.json"
+        stray.parent.mkdir()
+        stray.write_text("{}")
+        hashes = json.loads(proof.read_text())
+        hashes["runs/two/status.json"] = hashlib.sha256(b"{}").hexdigest()
+        proof.write_text(json.dumps(hashes))
+    assert adopt(copied) == ([8], [0])
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_run_whose_checkpoints_are_gone_is_refused(train, toy, tmp_path):
+    train([toy()], tmp_path, stop_requested=stop_at_call(12))
+    run, pack = run_folder(tmp_path, toy), checkpoints(tmp_path, toy).parent
+    pack.rename(tmp_path / "away")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    message = f"{run.name} is at step 40, and {pack}/checkpoints has no checkpoint"
+    with pytest.raises(ValueError, match=message):
+        train([toy()], tmp_path)
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    (tmp_path / "away").rename(pack)
+    train([toy()], tmp_path, stop_requested=stop_at_call(1), report=pytest.fail)
+    assert records.read_status(run)["step"] == 40
