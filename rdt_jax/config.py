@@ -192,7 +192,7 @@ def override(
     """Returns a copy of `config` with some leaves replaced.
 
     An int is taken for a float, one int for a tuple of one, None for an optional
-    key; nothing else is converted.
+    key, -0.0 for 0.0; nothing else is converted.
 
     Raises:
       ValueError: for an unknown key (with the nearest ones), a value of another type,
@@ -208,6 +208,8 @@ def override(
             continue
         if kind is float and type(value) is int:
             value = to_float(value)
+        if kind is float and value == 0.0:
+            value = 0.0  # Not -0.0: equal values are one run.
         if kind is tuple and isinstance(value, int):
             value = (value,)
         if kind is tuple and isinstance(value, list):

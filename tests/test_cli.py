@@ -343,7 +343,7 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
         assert records.read_json(path)["state"] == "done"
         rows = records.read_rows(path.parent / "metrics.jsonl")
         assert [row["step"] for row in rows] == list(range(0, 1001, 50))
-    figures = tmp_path / "sweeps" / "depth_by_decay-smoke" / "figures"
+    (figures,) = tmp_path.glob("sweeps/depth_by_decay-smoke-*/figures")
     assert len(list(figures.glob("*.png"))) == len(list(figures.glob("*.pdf"))) == 3
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.jsonl")}
     status = _rdt(*arguments, "--status", cache=cache)

@@ -17,6 +17,7 @@ from tests import fake_runs
 ROOT = pathlib.Path(__file__).parents[1]
 STUDY = ROOT / "experiments" / "depth_by_decay"
 # What makes the runs of the smoke preset those of fake_runs.
+CHANGES = "eval_every_steps=10,num_steps=230"
 BUDGET = ["--config.num_steps=230", "--config.eval_every_steps=10"]
 
 
@@ -70,6 +71,24 @@ def test_every_preset_that_was_swept_is_judged(workdir, capsys):
     assert len(json.loads((workdir / "claims.json").read_text())) == 3
 
 
+def test_a_sweep_says_its_study_preset_and_overrides_itself(workdir, capsys):
+    write(workdir, "any_name", [member(1, None, seed=4)])
+    path = workdir / "sweeps" / "any_name" / "plan.json"
+    changes = {"optimizer.beta2": 0.5}
+    origin = {"study": "depth_by_decay", "preset": "cpu", "overrides": changes}
+    records.write_json(path, records.read_json(path) | origin)
+    # Not one of depth_by_decay at a preset that its name seems to tell.
+    write(workdir, "depth_by_decay-x", [member(2, None, seed=5)])
+    path = workdir / "sweeps" / "depth_by_decay-x" / "plan.json"
+    records.write_json(path, records.read_json(path) | origin | {"study": "another"})
+    assert cli.main(["claims", f"--workdir={workdir}"]) == 0
+    listed = json.loads((workdir / "claims.json").read_text())
+    presets = {claim["preset"] for claim in listed}
+    assert presets == {"smoke", "cpu beta2=0.5"} and len(listed) == 6
+    assert cli.main(["claims", "--preset=cpu", f"--workdir={workdir}"]) == 0
+    assert len(json.loads((workdir / "claims.json").read_text())) == 3
+
+
 def test_without_runs_it_is_a_mistake(tmp_path, capsys):
     arguments = ["claims", f"--workdir={tmp_path}"]
     assert cli.main(arguments) == 2
@@ -103,7 +122,7 @@ def test_figures_are_checked_against_their_run_folders(workdir, capsys):
     assert cli.main(arguments) == 0
     printed = capsys.readouterr().out
     assert "HOLDS: With the same blocks" in printed and "  expected: OOD" in printed
-    folder = workdir / "sweeps" / "depth_by_decay-smoke" / "figures"
+    folder = workdir / "sweeps" / f"depth_by_decay-smoke-{CHANGES}" / "figures"
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert len(before) == 9
     assert cli.main([*arguments, "--check"]) == 0
@@ -156,7 +175,9 @@ def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
     printed = capsys.readouterr()
     assert note in printed.err and str(workdir / lost.run_id) in printed.err
     assert "... marks 1 of 2 runs" in " ".join(printed.out.split())
-    for path in (sweep / "figures").glob("*.json"):
+    figures = list(workdir.glob("sweeps/*/figures/*.json"))
+    assert len(figures) == 3
+    for path in figures:
         stored = json.loads(path.read_text())
         assert note in stored["numbers"]["texts"]
         assert stored["provenance"]["lost"] == {lost.run_id: "missing"}
@@ -166,6 +187,7 @@ def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
 
     assert cli.main(["analyze", str(sweep), "--what=lens"]) == 1
     assert note in capsys.readouterr().err
+    shutil.copy(sweep / "plan.json", figures[0].parents[1])
     assert cli.main(["sweep", *arguments, "--status"]) == 1
     printed = " ".join(capsys.readouterr().out.split())
     assert "missing: no run folder" in printed and "1 done, 1 missing" in printed

@@ -10,6 +10,7 @@ from rdt_jax.sweep import engines, forecast, ledger
 from rdt_jax.training import records
 
 STUDY = str(pathlib.Path(__file__).parents[1] / "experiments" / "depth_by_decay")
+NAME = "depth_by_decay-smoke-model.core_blocks=1,model.width=8"
 SWEEP = [
     "sweep", STUDY, "--preset=smoke", "--workers=1", "--memory=8GB",
     "--config.model.width=8", "--config.model.core_blocks=1",
@@ -21,7 +22,7 @@ def planned(tmp_path_factory):
     """A workdir with the plan of a sweep, and the folder of the sweep."""
     workdir = tmp_path_factory.mktemp("planned")
     assert cli.main([*SWEEP, f"--workdir={workdir}", "--plan"]) == 0
-    return workdir, workdir / "sweeps" / "depth_by_decay-smoke"
+    return workdir, workdir / "sweeps" / NAME
 
 
 def test_a_plan_is_written_and_no_worker_started(planned):
@@ -127,14 +128,37 @@ def test_only_sweeps_work_in_buckets(capsys):
 def test_a_plan_in_a_bucket(tmp_path, capsys):
     url = f"memory://{tmp_path.name}/runs"
     assert cli.main([*SWEEP, f"--workdir={url}", "--plan"]) == 0
-    assert f"{url}/sweeps/depth_by_decay-smoke" in capsys.readouterr().out
+    assert f"{url}/sweeps/{NAME}" in capsys.readouterr().out
     fs = fsspec.filesystem("memory")
     there = {path.rpartition("/runs/")[2] for path in fs.find(f"/{tmp_path.name}")}
-    assert "sweeps/depth_by_decay-smoke/plan.json" in there
+    assert f"sweeps/{NAME}/plan.json" in there
     assert sum(path.endswith("/config.json") for path in there) >= 2
     assert cli.main([*SWEEP, f"--workdir={url}", "--stop"]) == 0
-    assert cli.main(["worker", f"{url}/sweeps/depth_by_decay-smoke"]) == 0
+    assert cli.main(["worker", f"{url}/sweeps/{NAME}"]) == 0
     assert "was stopped" in capsys.readouterr().err
     assert cli.main(["worker", f"{url}/sweeps/none"]) == 2
     assert "has no plan.json" in capsys.readouterr().err
     fs.rm(f"/{tmp_path.name}", recursive=True)
+
+
+def test_a_sweep_with_overrides_is_another_sweep(planned, tmp_path, capsys):
+    workdir, folder = planned
+    before = (folder / "plan.json").read_bytes()
+    arguments = [*SWEEP, "--config.optimizer.learning_rate=5e-4", "--plan"]
+    assert cli.main([*arguments, f"--workdir={workdir}"]) == 0
+    other = pathlib.Path(capsys.readouterr().out.strip())
+    assert other.name == NAME + ",optimizer.learning_rate=0.0005"
+    assert (folder / "plan.json").read_bytes() == before
+    plan = records.read_json(other / "plan.json")
+    assert (plan["study"], plan["preset"]) == ("depth_by_decay", "smoke")
+    assert plan["overrides"]["optimizer.learning_rate"] == 5e-4
+    assert [run["config"]["model"]["width"] for run in plan["runs"]] == [8, 8]
+    # Equal values make the same sweep, in any order; the preset's own are no change.
+    again = ["--config.optimizer.learning_rate=.0005", *SWEEP[1:], "--config.seed=0"]
+    assert cli.main(["sweep", *again, f"--workdir={tmp_path}"]) == 2
+    assert "--config.seed does nothing where the sweep" in capsys.readouterr().err
+    again[-1] = "--config.batch_size=64"
+    assert cli.main(["sweep", *again, f"--workdir={workdir}", "--plan"]) == 0
+    assert pathlib.Path(capsys.readouterr().out.strip()) == other
+    assert records.read_json(other / "plan.json") == plan
+    assert not list(tmp_path.iterdir())

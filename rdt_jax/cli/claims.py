@@ -42,15 +42,16 @@ def _claims(options: argparse.Namespace) -> int:
     scores: dict[str, list[Any]] = {}
     failed = False
     for folder in folders:
+        name = folder.resolve().name
         with exits.mistakes():
             study = spec.read_study(folder)
-        name = folder.resolve().name
-        for preset in _presets(options.workdir, name, options.preset):
+            sweeps = _sweeps(options.workdir, name, options.preset)
+        for sweep, preset in sweeps.items():
             try:
-                found, lost = _judged(options.workdir, study, f"{name}-{preset}")
+                found, lost = _judged(options.workdir, study, sweep)
             except ValueError as error:
                 failed = True
-                print(f"rdt: {name}-{preset}: {error}", file=sys.stderr)
+                print(f"rdt: {sweep}: {error}", file=sys.stderr)
                 continue
             failed |= bool(lost)
             scores.setdefault(name, []).extend(
@@ -82,12 +83,25 @@ def _claims(options: argparse.Namespace) -> int:
     return exits.FAILED if failed else exits.WELL
 
 
-def _presets(workdir: pathlib.Path, study: str, preset: str | None) -> list[str]:
-    """Returns the presets of a study whose sweep has begun here."""
-    if preset is not None:
-        return [preset] if (workdir / "sweeps" / f"{study}-{preset}").exists() else []
-    paths = sorted((workdir / "sweeps").glob(f"{study}-*/plan.json"))
-    return [path.parent.name.removeprefix(f"{study}-") for path in paths]
+def _sweeps(workdir: pathlib.Path, study: str, preset: str | None) -> dict[str, str]:
+    """Returns the sweeps of a study that have begun here -> preset and overrides.
+
+    Raises:
+      ValueError: if a plan is damaged.
+    """
+    from rdt_jax.sweep import ledger, spec
+
+    found = {}
+    for path in sorted(workdir.glob("sweeps/*/plan.json")):
+        plan, name = ledger.stored_plan(path.parent), path.parent.name
+        if "study" not in plan:  # Of an earlier version, without overrides.
+            plan = {"study": study, "preset": name.removeprefix(f"{study}-")} | plan
+            plan["overrides"] = {}
+            if not name.startswith(f"{study}-"):
+                continue
+        if plan["study"] == study and preset in (None, plan["preset"]):
+            found[name] = f"{plan['preset']} {spec.describe(plan['overrides'])}".strip()
+    return found
 
 
 def _judged(workdir: pathlib.Path, study: Any, sweep: str) -> tuple[list[Any], int]:

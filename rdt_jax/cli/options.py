@@ -77,9 +77,16 @@ def plan(options: argparse.Namespace):
     from rdt_jax.training import loop
 
     with exits.mistakes():
-        return spec.make_plan(
+        found = spec.make_plan(
             options.study, options.preset, options.overrides, loop.check
         )
+    if found.repeated:
+        print(
+            "rdt: trials that are the same run as one before, which counts once: "
+            f"{found.repeated} of {found.repeated + len(found.configs)}.",
+            file=sys.stderr,
+        )
+    return found
 
 
 def config(options: argparse.Namespace):

@@ -127,6 +127,9 @@ def write_plan(
         folder / "plan.json",
         {
             "name": plan.name,
+            "study": plan.study_name,
+            "preset": plan.preset,
+            "overrides": plan.changes,
             "runs": [
                 {
                     "run_id": name,
@@ -181,7 +184,8 @@ def read_plan(folder: pathlib.Path) -> list[tuple[str, spec.Overrides]]:
     Raises:
       ValueError: if `folder` has no plan.
     """
-    return [(run["run_id"], run["overrides"]) for run in stored_plan(folder)["runs"]]
+    runs = {run["run_id"]: run["overrides"] for run in stored_plan(folder)["runs"]}
+    return list(runs.items())
 
 
 def planned_configs(

@@ -1,7 +1,9 @@
 """A sweep is a list of flat overrides; a study and a preset make it a plan."""
 
+import hashlib
 import itertools
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,16 +20,25 @@ class Plan(NamedTuple):
     """What a sweep trains.
 
     Attributes:
-      name: `<study>-<preset>`, the folder of the sweep.
+      name: the folder of the sweep: `<study>-<preset>`, and `-<changes>` if there are
+        any.
       study: the study's module: CONFIG, sweep, figures, table, claims.
-      overrides: of each trial, on top of the preset.
-      configs: of each trial, resolved, in the same order.
+      overrides: of each trial, on top of the preset and the changes.
+      configs: of each trial, resolved, in the same order; no two are alike.
+      study_name: of the study's folder.
+      preset: of the study and of its config.
+      changes: of the preset, by the command line, for all trials.
+      repeated: number of trials left out since they are the run of one before.
     """
 
     name: str
     study: Any
     overrides: list[Overrides]
     configs: list[ml_collections.ConfigDict]
+    study_name: str = ""
+    preset: str = ""
+    changes: Overrides = {}
+    repeated: int = 0
 
     @property
     def run_ids(self) -> list[str]:
@@ -141,7 +152,7 @@ def make_plan(
       folder: of the study, such as `experiments/<study>`; CONFIG is a path from the
         folder that holds `experiments`, else from the repository of this package.
       preset: of the study and of its config.
-      arguments: `--config.KEY=VALUE` for all trials; a key of the sweep wins.
+      arguments: `--config.KEY=VALUE` for all trials; of no key that the sweep sets.
       check: raises ValueError with all that is wrong with a config.
 
     Raises:
@@ -151,13 +162,51 @@ def make_plan(
     roots = (folder.resolve().parents[1], pathlib.Path(__file__).resolve().parents[2])
     paths = [root / study.CONFIG for root in roots]
     path = next((path for path in paths if path.is_file()), paths[0])
-    base = configs.load(f"{path}:{preset}")
-    base = configs.override(base, configs.parse_overrides(base, arguments))
-    overrides = study.sweep(preset)
-    trials = [configs.override(base, trial) for trial in overrides]
+    preset_config = configs.load(f"{path}:{preset}")
+    given = configs.parse_overrides(preset_config, arguments)
+    trials = study.sweep(preset)
+    _check_free(given, trials)
+    base = configs.override(preset_config, given)
+    changes = {k: base[k] for k in sorted(given) if base[k] != preset_config[k]}
+    runs: dict[str, tuple[Overrides, ml_collections.ConfigDict]] = {}
     for trial in trials:
-        check(trial)
-    return Plan(f"{folder.resolve().name}-{preset}", study, overrides, trials)
+        config = configs.override(base, trial)
+        check(config)
+        overrides = {key: config[key] for key in trial}
+        runs.setdefault(configs.run_id(config), (overrides, config))
+    name = folder.resolve().name
+    return Plan(
+        name="-".join([name, preset, *([_suffix(changes)] if changes else [])]),
+        study=study,
+        overrides=[overrides for overrides, _ in runs.values()],
+        configs=[config for _, config in runs.values()],
+        study_name=name,
+        preset=preset,
+        changes=changes,
+        repeated=len(trials) - len(runs),
+    )
+
+
+def _check_free(given: Overrides, trials: Sequence[Overrides]) -> None:
+    """Raises ValueError if a key is given that trials set: they would win."""
+    problems = []
+    for key in given:
+        values = list(dict.fromkeys(str(t[key]) for t in trials if key in t))
+        if values:
+            said = ", ".join(values[:6]) + ", .." * (len(values) > 6)
+            problems.append(
+                f"--config.{key} does nothing where the sweep itself sets {key} (to "
+                f"{said}); leave it out, or change the sweep of the study."
+            )
+    configs.raise_problems(problems, "override")
+
+
+def _suffix(changes: Overrides) -> str:
+    """Names changes by their keys and values if these make a short name of a folder."""
+    said = ",".join(f"{key}={value}" for key, value in changes.items())
+    if re.fullmatch(r"[\w.,=+-]{1,100}", said):
+        return said
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
 def describe(overrides: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
 import pathlib
+import re
 
 import pytest
 
@@ -59,13 +60,93 @@ def test_the_parts_of_a_sweep_combine():
 
 def test_plan_resolves_each_trial_and_names_it_by_content():
     plan = spec.make_plan(STUDY, "smoke", ["--config.batch_size=32"], loop.check)
-    assert plan.name == "depth_by_decay-smoke"
+    assert plan.name == "depth_by_decay-smoke-batch_size=32"
     assert len(set(plan.run_ids)) == len(plan.configs) >= 2
     for config, overrides in zip(plan.configs, plan.overrides, strict=True):
         assert config.batch_size == 32
         assert config.recurrence.num_loops == overrides["recurrence.num_loops"]
     longer = spec.make_plan(STUDY, "smoke", ["--config.num_steps=600"], loop.check)
     assert not set(longer.run_ids) & set(plan.run_ids)
+
+
+STUDY_OF = """
+CONFIG = "configs/modular.py"
+sweep = lambda preset: {trials}
+table = figures = claims = None
+"""
+
+
+@pytest.fixture
+def plan_of(tmp_path):
+    """Plans a study of some trials, with arguments."""
+    folder = tmp_path / "experiments" / "twice"
+    folder.mkdir(parents=True)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+
+    def plan(trials, arguments=()):
+        (folder / "study.py").write_text(STUDY_OF.format(trials=trials))
+        return spec.make_plan(folder, "smoke", list(arguments), loop.check)
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "runs"),
+    [
+        ("optimizer.weight_decay", (0.1, 0.1), [0.1]),
+        ("optimizer.weight_decay", (0.0, -0.0), [0.0]),
+        ("optimizer.weight_decay", (1, 0.3, 1.0), [1.0, 0.3]),
+        ("gradient.clip_norm", (1, None, 1.0), [1.0, None]),
+        ("snapshot_steps", (0, (0,), [0]), [(0,)]),
+        ("seed", (0, 1), [0, 1]),
+    ],
+)
+def test_a_value_that_stands_twice_is_one_run(plan_of, key, values, runs):
+    plan = plan_of([{key: value} for value in values])
+    assert plan.overrides == [{key: value} for value in runs]
+    assert [config[key] for config in plan.configs] == runs
+    assert len(set(plan.run_ids)) == len(runs) == len(values) - plan.repeated
+    assert not any(str(config[key]) == "-0.0" for config in plan.configs)
+
+
+def test_an_override_of_what_is_swept_is_refused_with_the_values(plan_of):
+    trials = spec.product(spec.grid("optimizer.weight_decay", 0.1, 0.3), spec.seeds(2))
+    for value in ("0.5", "0.1"):
+        with pytest.raises(ValueError, match=r"optimizer.weight_decay .to 0.1, 0.3.;"):
+            plan_of(trials, [f"--config.optimizer.weight_decay={value}"])
+    # Also where some of the trials alone set it.
+    with pytest.raises(ValueError, match="config.seed does nothing where the sweep"):
+        plan_of([{"batch_size": 32}, {"seed": 1}], ["--config.seed=2"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ([], "twice-smoke"),
+        (["task.kwargs.modulus=23"], "twice-smoke-task.kwargs.modulus=23"),
+        (
+            ["batch_size=16", "model.width=64"],
+            "twice-smoke-batch_size=16,model.width=64",
+        ),
+        (
+            ["model.width=64", "batch_size=16"],
+            "twice-smoke-batch_size=16,model.width=64",
+        ),
+        (["model.dropout=0", "batch_size=32"], "twice-smoke"),  # The preset's own.
+    ],
+)
+def test_overrides_are_part_of_the_name(plan_of, arguments, name):
+    plan = plan_of(spec.seeds(2), [f"--config.{argument}" for argument in arguments])
+    assert plan.name == name
+
+
+def test_a_value_that_is_no_name_of_a_file_is_hashed(plan_of):
+    names = {
+        plan_of(spec.seeds(1), [f"--config.snapshot_steps={value}"]).name
+        for value in ("(0,20)", "(0, 20)", "(0,40)")
+    }
+    assert len(names) == 2
+    assert all(re.fullmatch("twice-smoke-[0-9a-f]{12}", name) for name in names)
 
 
 def test_plan_reports_what_is_wrong():
