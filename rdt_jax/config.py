@@ -208,8 +208,8 @@ def override(
             continue
         if kind is float and type(value) is int:
             value = to_float(value)
-        if kind is float and value == 0.0:
-            value = 0.0  # Not -0.0: equal values are one run.
+        if kind is float and type(value) is float:
+            value += 0.0  # -0.0 becomes 0.0: equal values are one run.
         if kind is tuple and isinstance(value, int):
             value = (value,)
         if kind is tuple and isinstance(value, list):
