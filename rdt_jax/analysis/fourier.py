@@ -189,7 +189,7 @@ def progress(
     config: ml_collections.ConfigDict,
     table: Table,
 ) -> Progress:
-    """Follows the measures over the checkpoints of a run.
+    """Follows the progress measures of modular addition over a run's checkpoints.
 
     As in the paper, the key frequencies are those that the run ends with: before it has
     found them, their waves are noise, and that is what the curves show.

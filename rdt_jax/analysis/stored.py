@@ -85,6 +85,16 @@ class Transition(NamedTuple):
     after: str
 
 
+def describe(what: str) -> str:
+    """Returns the question that a measure answers, in one line.
+
+    It is the first line of the measure's module, or of a run measure's function.
+    """
+    measure = inspect.unwrap(_lookup(what))
+    asked = measure if what in RUN_MEASURES else inspect.getmodule(measure)
+    return (inspect.getdoc(asked) or "").partition("\n")[0]
+
+
 def checkpoints(run: Run) -> dict[str, pathlib.Path]:
     """Returns the parameters that a run kept, by ascending step.
 

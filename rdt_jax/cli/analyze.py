@@ -18,12 +18,14 @@ def add(verbs: argparse._SubParsersAction) -> None:
     analyze.add_argument(
         "folder",
         type=pathlib.Path,
+        nargs="?",
         metavar="WORKDIR/RUN|WORKDIR/sweeps/NAME",
         help="of a run or of a sweep",
     )
     analyze.add_argument(
-        "--what", required=True, metavar="NAME,..", help="analyses, such as lens"
+        "--what", metavar="NAME,..", help="analyses, such as lens; --list names all"
     )
+    analyze.add_argument("--list", action="store_true", help="list the analyses")
     analyze.add_argument(
         "--checkpoint",
         metavar="KIND,..",
@@ -44,13 +46,22 @@ def _analyze(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from rdt_jax.analysis import stored
-    from rdt_jax.figures import transitions
+    from rdt_jax.figures import summaries, transitions
 
+    if options.list:
+        for name in sorted(stored.MEASURES | stored.RUN_MEASURES):
+            print(f"{name}: {stored.describe(name)}")
+        return exits.WELL
+    if options.folder is None or options.what is None:
+        raise exits.Mistake(
+            "rdt analyze needs WORKDIR/RUN or WORKDIR/sweeps/NAME, and "
+            "--what=NAME,..; --list says the names."
+        )
     if options.transition and options.checkpoint:
         raise exits.Mistake("--transition says which parameters: give no --checkpoint.")
     what = options.what.split(",")
     with exits.mistakes():
-        planned = _runs(options.folder)
+        planned, axes = _runs(options.folder)
         stored.jobs([], what, ())  # Reports an unknown name.
     lost = exits.report_lost(planned, options.folder.resolve().name)
     runs = [run for run in planned if not run.is_lost]
@@ -70,16 +81,26 @@ def _analyze(options: argparse.Namespace) -> int:
             print(f"rdt: {kept}", file=sys.stderr)
     refused = compute({run: {n: kinds[run.run_id] for n in what} for run in runs})
     console = Console()
-    for run in runs:
-        if options.transition:
+    asked = (options.checkpoint or "final").split(",")
+    if options.transition:
+        for run in runs:
             console.print(f"Run {run.run_id}", highlight=False)
             for table in transitions.tables(run, what):
                 console.print(table)
-            continue
+    elif axes is None:
+        for table in summaries.of_run(planned[0], what, asked):
+            console.print(table)
         for each in what:
-            for name in stored.names_of(run, each, kinds[run.run_id]):
-                if stored.is_current(run, each, name):
-                    print(stored.path_of(run, each, name))
+            for name in stored.names_of(planned[0], each, asked):
+                if stored.is_current(planned[0], each, name):
+                    print(stored.path_of(planned[0], each, name))
+    else:
+        with exits.mistakes():
+            tables = summaries.of_sweep(planned, axes, what, asked)
+        for table in tables:
+            console.print(table)
+        where = _workdir(options.folder) / "RUN" / "analysis"
+        console.print(f"Arrays are in {where}", highlight=False, soft_wrap=True)
     if refused and len(planned) == 1:
         return exits.MISTAKE
     return lost
@@ -131,11 +152,21 @@ def _workdir(folder: pathlib.Path) -> pathlib.Path:
     return folder.parents[1] if (folder / "plan.json").exists() else folder.parent
 
 
-def _runs(folder: pathlib.Path) -> list[Any]:
+def _runs(folder: pathlib.Path) -> tuple[list[Any], list[str] | None]:
+    """Returns the planned runs of a sweep and the keys that span its cells.
+
+    The folder of a run gives this run, and None.
+    """
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.sweep import ledger
 
-    if (folder / "plan.json").exists():
-        planned = ledger.planned_configs(folder)
-        return run_folders.read_runs(_workdir(folder), planned)
-    return [run_folders.read_run(folder)]
+    if not (folder / "plan.json").exists():
+        return [run_folders.read_run(folder)], None
+    planned = run_folders.read_runs(_workdir(folder), ledger.planned_configs(folder))
+    swept = dict.fromkeys(k for _, trial in ledger.read_plan(folder) for k in trial)
+    axes = [
+        key
+        for key in swept
+        if key != "seed" and len(run_folders.values_of(planned, key)) > 1
+    ]
+    return planned, axes

@@ -54,8 +54,8 @@ def params_at(tiny_config):
 def make_run(tiny_config, params_at, tmp_path):
     """Returns a function that makes a run that kept parameters under some names."""
 
-    def make(names, seed=0):
-        config = configs.override(tiny_config, {"seed": seed})
+    def make(names, seed=0, overrides=None):
+        config = configs.override(tiny_config, {"seed": seed} | (overrides or {}))
         folder = tmp_path / configs.run_id(config)
         records.create(folder, config)
         for name in names:
@@ -238,10 +238,54 @@ def test_numbers_that_are_unknown_before_a_transition_have_no_change(
 
 def test_the_command_computes_and_prints_paths(run, capsys):
     assert cli.main(["analyze", str(run.folder), "--what=sizes"]) == 0
-    printed = capsys.readouterr()
-    assert printed.out == f"{run.folder}/analysis/sizes-final.npz\n"
+    path = run.folder / "analysis" / "sizes-final.npz"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == str(path)
+    total = stored.load(run, "sizes", "final").total
+    assert lines[1].split() == ["quantity", "final"]
+    assert lines[3].split() == ["total", f"{total:.4g}"]
     assert cli.main(["analyze", str(run.folder), "--what=sizes"]) == 0
     assert len(CALLS) == 1
+
+
+def test_the_command_lists_every_analysis_with_what_it_asks(capsys):
+    assert cli.main(["analyze", "--list"]) == 0
+    listed = dict(x.split(": ", 1) for x in capsys.readouterr().out.splitlines())
+    assert listed.keys() == stored.MEASURES.keys() | stored.RUN_MEASURES.keys()
+    assert all(line.endswith((".", "?")) for line in listed.values())
+    assert len(set(listed.values())) == len(listed)
+    assert "logit lens" in listed["lens"]
+
+
+def test_a_sweep_has_a_table_by_cell(make_run, capsys):
+    """Two seeds of two depths; of one cell one run kept nothing."""
+    depths = {"recurrence.num_loops": 1}, {"recurrence.num_loops": 2}
+    members = [
+        make_run(() if (seed, depth) == (1, depths[1]) else NAMES[:1], seed, depth)
+        for depth in depths
+        for seed in (0, 1)
+    ]
+    folder = members[0].folder.parent / "sweeps" / "study-smoke"
+    folder.mkdir(parents=True)
+    plan = {
+        "runs": [
+            {"run_id": member.run_id, "overrides": {"seed": seed} | depth}
+            for member, (depth, seed) in zip(
+                members, [(d, s) for d in depths for s in (0, 1)], strict=True
+            )
+        ]
+    }
+    records.write_json(folder / "plan.json", plan)
+    assert cli.main(["analyze", str(folder), "--what=sizes"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["sizes", "at", "final"]
+    assert lines[1] == ["quantity", "num_loops", "median", "range", "runs"]
+    total = f"{stored.load(members[0], 'sizes', 'final').total:.4g}"
+    same = [total, total, "to", total]
+    assert [x for x in lines if x[:1] == ["total"]] == [
+        ["total", "1", *same, "2/2"],
+        ["total", "2", *same, "1/2"],
+    ]
 
 
 def test_the_command_compares_both_sides_of_each_transition(run, capsys):
@@ -272,7 +316,8 @@ def test_a_sweep_reports_what_does_not_apply_and_goes_on(make_run, capsys):
     records.write_json(folder / "plan.json", plan)
     assert cli.main(["analyze", str(folder), "--what=sizes"]) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"{members[1].folder}/analysis/sizes-final.npz\n"
+    (row,) = (x.split() for x in printed.out.splitlines() if "total" in x)
+    assert row[0] == "total" and row[-1] == "1/3"
     assert "Needs a prime." in printed.err
     assert f"{members[2].run_id} has no such parameters; it kept none" in printed.err
 
@@ -285,6 +330,7 @@ def test_a_sweep_reports_what_does_not_apply_and_goes_on(make_run, capsys):
         (0, ["--what=sizes", "--checkpoint=lost"], "such parameters; it kept final."),
         (0, ["--what=sizes", "--transition"], "such parameters; it kept final."),
         (0, ["--what=sizes", "--transition", "--checkpoint=final"], "give no --check"),
+        (0, [], "--what=NAME,..; --list says the names"),
     ],
 )
 def test_a_mistake_exits_2(make_run, seed, arguments, message, capsys):

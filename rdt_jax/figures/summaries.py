@@ -1,0 +1,118 @@
+"""Tables of stored analyses: the numbers of a run, and those of a sweep by cell."""
+
+import statistics
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from rdt_jax.analysis import runs, stored
+from rdt_jax.analysis.runs import Run
+
+
+def of_run(run: Run, what: Sequence[str], kinds: Sequence[str]) -> list[Table]:
+    """Builds a table per analysis: each number of its summary at each checkpoint.
+
+    Args:
+      run: with stored analyses; those that did not apply have no table.
+      what: of stored.MEASURES or stored.RUN_MEASURES.
+      kinds: of checkpoints.
+    """
+    return [
+        _table(each, ["quantity", *found], 1, _rows(found))
+        for each in what
+        if (found := _summaries(run, each, kinds))
+    ]
+
+
+def of_sweep(
+    members: Sequence[Run],
+    keys: Sequence[str],
+    what: Sequence[str],
+    kinds: Sequence[str],
+) -> list[Table]:
+    """Builds a table per analysis and checkpoint: medians over the runs of each cell.
+
+    Args:
+      members: all planned runs; one without a number counts among those of its cell.
+      keys: dotted config keys that span the cells.
+      what: as of `of_run`.
+      kinds: as of `of_run`.
+
+    Raises:
+      ValueError: if runs of a cell differ in more than their seed.
+    """
+    cells = runs.group(members, keys)
+    headings = ["quantity", *(key.rpartition(".")[2] for key in keys)]
+    built = []
+    for each in what:
+        found = {run: _summaries(run, each, kinds) for run in members}
+        names = dict.fromkeys(name for summary in found.values() for name in summary)
+        for name in names:
+            summaries = {run: found[run].get(name, {}) for run in members}
+            quantities = dict.fromkeys(q for s in summaries.values() for q in s)
+            rows = [
+                [quantity, *map(str, cell), *_entries(
+                    [summaries[run].get(quantity) for run in repeated]
+                )]
+                for quantity in quantities
+                for cell, repeated in cells.items()
+            ]  # fmt: skip
+            title = f"{each} at {name}"
+            columns = [*headings, "median", "range", "runs"]
+            built.append(_table(title, columns, len(headings), rows))
+    return built
+
+
+def _summaries(run: Run, what: str, kinds: Sequence[str]):
+    """Returns checkpoint -> summary; a kind stands for the only one that it names."""
+    found = {}
+    for kind in kinds if what not in stored.RUN_MEASURES else [stored.RUN]:
+        names = stored.names_of(run, what, [kind])
+        for name in names:
+            if provenance := stored.read_provenance(run, what, name):
+                found[kind if len(names) == 1 else name] = provenance["summary"]
+    return found
+
+
+def _rows(summaries) -> list[list[str]]:
+    quantities = dict.fromkeys(q for s in summaries.values() for q in s)
+    return [
+        [quantity, *(_number(s.get(quantity)) for s in summaries.values())]
+        for quantity in quantities
+    ]
+
+
+def _entries(values: Sequence[float | None]) -> list[str]:
+    """Returns median, range and count of the runs of a cell."""
+    numbers = [value for value in values if value is not None]
+    count = f"{len(numbers)}/{len(values)}"
+    if not numbers:
+        return ["-", "-", count]
+    extent = " to ".join(_number(end) for end in (min(numbers), max(numbers)))
+    return [_number(statistics.median(numbers)), extent, count]
+
+
+def _table(
+    title: str, columns: Sequence[str], words: int, rows: Sequence[Sequence[str]]
+) -> Table:
+    table = Table(
+        title=title,
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for index, heading in enumerate(columns):
+        table.add_column(
+            heading, justify="left" if index < words else "right", overflow="fold"
+        )
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        # A line between quantities where each has several rows.
+        ends = after is not None and after[0] != row[0] and words > 1
+        table.add_row(*row, end_section=ends)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
