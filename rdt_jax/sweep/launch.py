@@ -199,7 +199,7 @@ def afterwards(tpu: Tpu) -> list[Step]:
     """Returns what looks after a launch: it is only ever printed."""
     place = _place(tpu)
     follow = f"--command=tail -n 20 -f {_FOLDER}/{LOG}"
-    delete = (*_VM, "delete", tpu.name, *place)
+    delete: tuple[str, ...] = (*_VM, "delete", tpu.name, *place)
     if tpu.queued:  # With its VM.
         delete = (*_QUEUE, "delete", tpu.name, *place, "--force")
     return [
