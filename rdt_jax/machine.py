@@ -4,9 +4,11 @@ A container with a quota shows every core and all memory of its host; its limits
 the files of its control groups (version 1 or 2).
 """
 
+import fcntl
 import importlib.util
 import os
 import pathlib
+import platform
 from collections.abc import Iterator, Mapping
 
 _ROOT = pathlib.Path("/")
@@ -113,3 +115,19 @@ def _words(path: pathlib.Path) -> list[str]:
         return path.read_text().split()
     except OSError:
         return []
+
+
+def can_lock(folder: pathlib.Path) -> bool:
+    """Says whether files in a folder can be locked; some network file systems refuse.
+
+    Raises:
+      OSError: if no file can be made there.
+    """
+    path = folder / f".lock.{platform.node()}.{os.getpid()}.tmp"
+    with path.open("w") as file:
+        path.unlink()
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+    return True

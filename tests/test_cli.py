@@ -294,6 +294,21 @@ def test_damaged_records_exit_2_and_are_named(tmp_path, capsys, verb):
     assert path.read_text() == '{"step": 0}\n{"st\n{"step": 20}\n'
 
 
+@pytest.mark.parametrize("verb", ["train", "sweep"])
+def test_a_workdir_without_symbolic_links_exits_2(tmp_path, monkeypatch, capsys, verb):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    train = ["train", f"--config={CONFIG}"]
+    sweep = ["sweep", STUDY, "--preset=smoke", "--workers=1"]
+    arguments = [*(train if verb == "train" else sweep), *TINY]
+    assert cli.main([*arguments, f"--workdir={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert "must be on a file system with symbolic links" in error
+    assert not list(tmp_path.glob("*/*"))
+
+
 def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, monkeypatch, capsys):
     arguments = ["train", f"--config={CONFIG}", f"--workdir={tmp_path}", *TINY]
     append = records.append

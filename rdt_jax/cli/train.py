@@ -44,11 +44,12 @@ def _train_here(options: argparse.Namespace, config, build) -> int:
     from rdt_jax import config as configs
     from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import loop, membership, records
+    from rdt_jax.training import attempt, loop, membership, records
 
     with exits.mistakes():
         budget = shared.size(options, "transition_budget")
         name = configs.run_id(config)
+        attempt.check_links(options.workdir)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
         membership.if_over(options.workdir, [name], membership.pack_of([name]))

@@ -34,7 +34,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from rdt_jax import tasks
+from rdt_jax import machine, tasks
 from rdt_jax.tasks import SPLITS, Certificate, Table, arguments, identity
 
 ROWS_PER_RECORD = 1024
@@ -51,7 +51,7 @@ def load_table(
     """Reads the table of a run's `task` section, after preparing it if need be.
 
     An entry of the cache that is not what was written is reported, removed, and
-    prepared again.
+    prepared again. Where files cannot be locked the table is made and not kept.
 
     Args:
       config: of the run, already checked.
@@ -68,7 +68,12 @@ def load_table(
     builder_class = _builder_class(config.task.name)
     folder = cache / builder_class.name / entry.name / str(entry.version)
     proof = folder / MANIFEST  # Without it the entry is only unfinished.
-    if proof.exists() and _damage(folder):
+    damaged = proof.exists() and _damage(folder)
+    if damaged or not proof.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        if not machine.can_lock(cache):
+            return tasks.make_table(config)
+    if damaged:
         with _alone(folder.parents[1]):  # Another process may have put it right.
             if proof.exists() and (damage := _damage(folder)):
                 report(f"A prepared table is damaged and made again: {damage}")

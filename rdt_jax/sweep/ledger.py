@@ -109,8 +109,9 @@ def write_plan(
 
     Raises:
       ValueError: if an option is out of range, the records of a run are damaged, or its
-        checkpoints are gone.
+        checkpoints are gone; or as `attempt.check_links`.
     """
+    attempt.check_links(workdir)
     folder = workdir / "sweeps" / plan.name
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         records.create(workdir / name, config)

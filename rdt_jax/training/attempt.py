@@ -3,9 +3,9 @@
 It begins by creating `state/<pack>.<number>.json` in the workdir, which fails if it is
 there, and rewrites that file several times per lease. Who has seen the same bytes for
 a whole lease, by its own clock that nobody sets, may begin the next attempt; two clocks
-are never compared. On the owner's machine nobody waits for that: the owner keeps its
-file locked, and a lock ends with its process. `state/<pack>.<number>.end.json` says how
-an attempt ended; one without was lost.
+are never compared. On the owner's machine nobody waits for that, where the file system
+has locks: the owner keeps its file locked, and a lock ends with its process.
+`state/<pack>.<number>.end.json` says how an attempt ended; one without was lost.
 
 An attempt writes through a view of the workdir, `packs/<pack>/attempt-<number>`, whose
 links lead to the runs and the packs. The next attempt moves that away. From then on the
@@ -14,6 +14,7 @@ it may have had open are those that `records.truncate` replaces.
 """
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -31,6 +32,7 @@ from rdt_jax.training import shelf as shelves
 LEASE_SECONDS = 60.0
 LOST = "preempted"  # What became of an attempt that never said how it ended.
 _BEATS = 10  # per lease
+_UNSUPPORTED = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
 class Past(NamedTuple):
@@ -154,6 +156,25 @@ def holder(claims: Sequence[Claim], pack: str, runs: Sequence[str]) -> Claim | N
     return next(taken, None)
 
 
+def check_links(workdir: pathlib.Path) -> None:
+    """Raises ValueError if the file system of a workdir has no symbolic links."""
+    (workdir / "state").mkdir(parents=True, exist_ok=True)
+    link = workdir / "state" / f".link.{platform.node()}.{os.getpid()}.tmp"
+    try:
+        link.symlink_to("nowhere")
+    except FileExistsError:  # A kill left it.
+        pass
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        raise ValueError(
+            f"{workdir} must be on a file system with symbolic links, by which whoever "
+            f"lost a pack is kept from writing, got {error.strerror!r}; choose another "
+            "--workdir, or one in a bucket."
+        ) from error
+    link.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def hold(
     workdir: pathlib.Path,
@@ -178,10 +199,11 @@ def hold(
 
     Raises:
       BlockingIOError: if another attempt trains the pack or one of the runs.
+      ValueError: as `check_links`.
     """
     watch = watch or Watch()
+    check_links(workdir)
     shelf = mirror.shelf if mirror else shelves.own(workdir / "state")
-    (workdir / "state").mkdir(parents=True, exist_ok=True)
     records.tidy(workdir / "state")
     while True:
         shelf.refresh()

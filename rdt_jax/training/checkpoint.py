@@ -7,6 +7,7 @@ finds what was damaged later. Files that others put there are neither read nor m
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -239,5 +240,8 @@ def _sync(path: pathlib.Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:  # Some file systems have no such thing for folders.
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

@@ -219,7 +219,8 @@ def tidy(folder: pathlib.Path) -> None:
     name = re.compile(rf"\..*\.{re.escape(platform.node())}\.([0-9]+)\.tmp")
     for path in folder.glob(".*.tmp"):
         process = name.fullmatch(path.name)
-        if process and path.is_file() and not _is_another_alive(int(process[1])):
+        is_file = path.is_file() or path.is_symlink()
+        if process and is_file and not _is_another_alive(int(process[1])):
             path.unlink(missing_ok=True)
 
 

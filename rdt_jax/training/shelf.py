@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, NamedTuple
 
+from rdt_jax import machine as machines
 from rdt_jax.training import records
 
 Rewrite = Callable[[bytes], None]
@@ -35,11 +36,12 @@ class Shelf(NamedTuple):
 
 
 def own(folder: pathlib.Path) -> Shelf:
-    """Returns the shelf of a folder on a file system with names that can be locked."""
+    """Returns the shelf of a folder on a file system; without locks leases tell all."""
+    locks = machines.can_lock(folder)
 
     @contextlib.contextmanager
     def create(name: str, content: bytes) -> Iterator[Rewrite]:
-        with _create_locked(folder / name, content) as file:
+        with _create_locked(folder / name, content, locks) as file:
 
             def rewrite(content: bytes) -> None:
                 os.pwrite(file.fileno(), content, 0)
@@ -52,11 +54,11 @@ def own(folder: pathlib.Path) -> Shelf:
         write=lambda name, content: records.write_text(folder / name, content.decode()),
         remove=lambda name: (folder / name).unlink(),
         exists=lambda name: (folder / name).exists(),
-        locks=True,
+        locks=locks,
     )
 
 
-def _create_locked(path: pathlib.Path, content: bytes) -> IO[bytes]:
+def _create_locked(path: pathlib.Path, content: bytes, locks: bool = True) -> IO[bytes]:
     """Creates a file, with its content and locked from the first moment.
 
     Raises:
@@ -66,7 +68,8 @@ def _create_locked(path: pathlib.Path, content: bytes) -> IO[bytes]:
     file = temporary.open("w+b", buffering=0)
     try:
         file.write(content)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if locks:
+            fcntl.flock(file, fcntl.LOCK_EX)
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -74,7 +77,8 @@ def _create_locked(path: pathlib.Path, content: bytes) -> IO[bytes]:
         except OSError:  # A file system without links.
             file.close()
             file = path.open("x+b", buffering=0)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            if locks:
+                fcntl.flock(file, fcntl.LOCK_EX)
             file.write(content)
     except BaseException:
         file.close()
@@ -91,7 +95,7 @@ def is_locked(path: pathlib.Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except BlockingIOError:
+    except OSError:  # It is locked, or cannot be any more: its lease tells.
         return True
     return False
 

@@ -1,6 +1,9 @@
 """Builders of all tasks: found by tfds, equal when read back, whole after any kill."""
 
+import errno
+import fcntl
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -264,6 +267,21 @@ def test_a_damaged_entry_is_reported_and_made_again(
     (report,) = reports
     assert report.startswith("A prepared table is damaged and made again: ")
     assert _files(cache) == _files(prepared)
+
+
+def test_without_locks_a_table_is_made_and_not_kept(
+    config, prepared, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    table = tfds_builders.load_table(config, tmp_path / "cache")
+    _assert_equal(table, tasks.make_table(config))
+    assert not list((tmp_path / "cache").iterdir())
+    # One that is there is read: that needs no lock.
+    monkeypatch.setattr(tasks, "make_table", None)
+    _assert_equal(tfds_builders.load_table(config, prepared), table)
 
 
 def test_files_of_others_in_an_entry_do_not_matter(config, prepared, tmp_path):

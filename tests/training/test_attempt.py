@@ -1,6 +1,8 @@
 """Attempts against real second processes, and silent claims of other machines."""
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
 import platform
@@ -219,6 +221,50 @@ def test_only_one_of_many_takes_over(tmp_path):
             shelf._create_locked(path, b"")
         assert json.loads(path.read_text())["runs"] == ["one"]
     assert sorted(p.name for p in (tmp_path / "state").iterdir()) == ["a.1.json"]
+
+
+def unsupported(code):
+    def refuse(*arguments, **named):
+        raise OSError(code, os.strerror(code))
+
+    return refuse
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_without_locks_claims_are_created_once_and_leases_tell(
+    tmp_path, monkeypatch, code
+):
+    monkeypatch.setattr(fcntl, "flock", unsupported(code))
+    with attempt.hold(tmp_path, "a", ["one"], lease=1):
+        with pytest.raises(FileExistsError):
+            shelf.own(tmp_path / "state").create("a.1.json", b"").__enter__()
+        with pytest.raises(BlockingIOError, match="is training pack a"):
+            attempt.hold(tmp_path, "a", ["one"]).__enter__()  # It saw the heart beat.
+        with pytest.raises(BlockingIOError, match="is training run one"):
+            attempt.hold(tmp_path, "b", ["one"]).__enter__()
+    begin = time.monotonic()
+    with attempt.hold(tmp_path, "a", ["one"]):  # The heart has stopped.
+        assert 1 <= time.monotonic() - begin < 20
+    assert [past.number for past in attempt.past(tmp_path, "a")] == [1, 2]
+    assert not list((tmp_path / "state").glob(".*"))
+
+
+def test_a_claim_that_was_locked_once_is_told_by_its_lease(tmp_path, monkeypatch):
+    with attempt.hold(tmp_path, "a", ["one"]):
+        monkeypatch.setattr(fcntl, "flock", unsupported(errno.ENOLCK))
+        assert look(attempt.Watch(), tmp_path) == [("a", "alive")]
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
+def test_a_file_system_without_symbolic_links_is_refused(tmp_path, monkeypatch, code):
+    monkeypatch.setattr(os, "symlink", unsupported(code))
+    message = f"{tmp_path} must be on a file system with symbolic links"
+    with pytest.raises(ValueError, match=message):
+        attempt.hold(tmp_path, "a", ["one"]).__enter__()
+    assert [path.name for path in tmp_path.rglob("*")] == ["state"]
+    monkeypatch.setattr(os, "symlink", unsupported(errno.EACCES))
+    with pytest.raises(PermissionError):
+        attempt.hold(tmp_path, "a", ["one"]).__enter__()
 
 
 def test_files_of_others_beside_claims_and_views_are_left(tmp_path):
