@@ -160,6 +160,7 @@ def jobs(runs: Iterable[Run], what: Sequence[str], kinds: Sequence[str]) -> list
     ]
 
 
+@environment.pinned()
 def compute(job: Job) -> pathlib.Path:
     """Makes one measure, stores it, and returns the path of its arrays.
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import numbers
-from rdt_jax.training import records
+from rdt_jax.training import environment, records
 
 _DOTS_PER_INCH = 200
 _WARNING, _ROOM = 8.0, 0.24  # points, inches
@@ -28,12 +28,17 @@ def provenance(runs: Sequence[Run]) -> dict[str, Any]:
       has not started. `trained_with`: package -> the versions that trained them,
       sorted. `drawn_with`: package -> the version that draws.
     """
-    environments = [_environment(run) for run in runs if not run.is_lost]
+    segments = [
+        segment
+        for run in runs
+        if not run.is_lost
+        for segment in environment.read(run.folder)["segments"]
+    ]
     trained_with: dict[str, set[str]] = {}
-    for environment in environments:
-        for name, version in environment.get("versions", {}).items():
+    for segment in segments:
+        for name, version in segment.get("versions", {}).items():
             trained_with.setdefault(name, set()).add(version)
-    commits = {environment.get("commit") for environment in environments}
+    commits = {segment.get("commit") for segment in segments}
     return {
         "runs": sorted(run.run_id for run in runs),
         "lost": {run.run_id: run.status["state"] for run in runs if run.is_lost},
@@ -127,8 +132,3 @@ def _page(figure: Figure) -> transforms.Bbox:
     is_marked = any(text.get_position()[1] > 1 for text in figure.texts)
     width, height = figure.get_size_inches()
     return transforms.Bbox.from_bounds(0, 0, width, height + _ROOM * is_marked)
-
-
-def _environment(run: Run) -> dict[str, Any]:
-    path = run.folder / "environment.json"
-    return records.read_json(path) if path.exists() else {}

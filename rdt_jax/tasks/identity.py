@@ -39,7 +39,7 @@ def hash_sources(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> s
     `function` is from, the version of numpy, whose generators may change with it, and
     the file, or files of the folder, that an argument named `path` points to.
     """
-    paths = [*_sources("rdt_jax.tasks"), *_sources(function.__module__)]
+    paths = [*sources("rdt_jax.tasks"), *sources(function.__module__)]
     if "path" in kwargs and kwargs["path"] is not None:
         path = pathlib.Path(kwargs["path"])
         paths += [path] if path.is_file() else _files(path)
@@ -51,7 +51,8 @@ def hash_sources(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> s
 
 
 @functools.cache
-def _sources(module: str) -> tuple[pathlib.Path, ...]:
+def sources(module: str) -> tuple[pathlib.Path, ...]:
+    """Returns the files of the package, or the file, that a task's module is from."""
     if module.startswith("rdt_jax."):
         return tuple(_files(pathlib.Path(__file__).parent))
     top = inspect.getsourcefile(sys.modules[module.partition(".")[0]])

@@ -1,70 +1,220 @@
-"""What a run ran on: versions, devices, threads, commit, its place in a pack."""
+"""What a run ran on: code, files of the user, versions, devices, JAX settings.
 
+environment.json has the run's place in its pack and `segments`: one for each stretch of
+steps that one environment made, in their order. A run that goes on in the environment
+that it began with has one segment, however often it was stopped.
+"""
+
+import contextlib
+import functools
+import hashlib
 import importlib.metadata
+import inspect
+import json
+import os
 import pathlib
 import platform
+import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import jax
+import ml_collections
 
-from rdt_jax import machine
+from rdt_jax import machine, tasks
+from rdt_jax.tasks import identity
 from rdt_jax.training import records
 
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
+_EXPORTED = "$Format:%H$"  # `git archive` puts the commit here (.gitattributes).
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "rdt_jax")
 
-_BITS = ("versions", "devices", "processes", "threads")
+# What changes numbers beside the config and is not `pinned`.
+_SETTINGS = (
+    "jax_allow_f16_reductions", "jax_cpu_collectives_implementation",
+    "jax_default_device", "jax_default_matmul_precision", "jax_disable_jit",
+    "jax_disable_most_optimizations", "jax_enable_pgle", "jax_enable_x64",
+    "jax_exec_time_optimization_effort", "jax_memory_fitting_effort",
+    "jax_memory_fitting_level", "jax_numpy_dtype_promotion", "jax_optimization_level",
+    "jax_random_seed_offset", "jax_softmax_custom_jvp", "jax_use_direct_linearize",
+    "jax_use_shardy_partitioner",
+)  # fmt: skip
+_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+
+
+def segment(
+    config: ml_collections.ConfigDict, step: int, **conditions: Any
+) -> dict[str, Any]:
+    """Returns what this process trains with, from a step on; a JSON value.
+
+    Args:
+      config: of a run; if its task is the user's own, `task` has its files.
+      step: from which on.
+      **conditions: further entries, such as `exact` and `mesh`.
+    """
+    import jax  # Figures, which read this file, are drawn without.
+
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    values = {name: jax.config.values.get(name) for name in _SETTINGS}
+    values |= {name: os.environ.get(name) for name in _VARIABLES}
+    found = {
+        "step": step,
+        "commit": commit(),
+        "code": _code(),
+        "versions": versions | {"python": platform.python_version()},
+        "devices": [device.device_kind for device in jax.devices()],
+        "processes": jax.process_count(),
+        "threads": machine.threads(),
+        "settings": json.loads(json.dumps(values, default=str)),
+        **conditions,
+    }
+    module = inspect.unwrap(tasks.lookup(config.task.name)).__module__
+    if not module.startswith("rdt_jax."):
+        found["task"] = of_files(
+            p for p in identity.sources(module) if p.suffix == ".py"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[None]:
+    """Draws the same random numbers in its context, whatever JAX is told of them.
+
+    So `JAX_DEFAULT_PRNG_IMPL` and `JAX_THREEFRY_PARTITIONABLE` change no run.
+    """
+    import jax
+
+    with jax.default_prng_impl("threefry2x32"), jax.threefry_partitionable(True):
+        yield
 
 
 def write(
-    folder: pathlib.Path, packing: dict[str, Any], report: Callable[[str], None]
+    folder: pathlib.Path,
+    packing: Mapping[str, Any],
+    now: Mapping[str, Any],
+    begins: bool,
+    report: Callable[[str], None],
 ) -> None:
     """Writes environment.json of a run folder.
 
     Args:
       folder: of the run.
-      packing: `pack` (its pack_id), `lane` (the run's place in it), `shapes` (step and
-        number of lanes at the start and after each re-forming), `exact` and `mesh`
-        (devices along each of its axes).
-      report: told when the run goes on under something else than it began with, so
-        that its numbers are no longer those of an undisturbed run, bit by bit.
+      packing: `pack` (its pack_id), `lane` (the run's place in it), `lanes` (how many
+        it began with) and `shapes` (step and number of lanes at the start and after
+        each re-forming).
+      now: of `segment`.
+      begins: whether nothing is left of what the run did before.
+      report: told when the run goes on in another environment, so that its numbers
+        need no longer be those of an undisturbed run, bit by bit.
+    """
+    segments = [] if begins else read(folder)["segments"]
+    # What came after the step that the run goes on from is lost.
+    segments = [s for s in segments if s["step"] < now["step"]] or segments[:1]
+    changes = []
+    if segments:  # Of what an older version did not write, nothing is known.
+        before = {key: segments[-1].get(key, value) for key, value in now.items()}
+        changes = _changes(before, now)
+    if changes:
+        report(
+            f"Run {folder.name} goes on from step {now['step']} in another environment "
+            "than before, so its numbers may differ from an undisturbed run's: "
+            f"{'; '.join(changes)}."
+        )
+    if changes or not segments:
+        segments = [*segments, dict(now)]
+    content = {**packing, "segments": segments}
+    path = folder / "environment.json"
+    if not path.exists() or records.read_json(path) != content:
+        records.write_json(path, content)
+
+
+def read(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads environment.json of a run folder; there are no segments before it starts.
+
+    A file that was written before there were segments has one, of all its entries.
     """
     path = folder / "environment.json"
-    before = records.read_json(path)
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    now = {
-        "versions": versions | {"python": platform.python_version()},
-        "devices": [device.device_kind for device in jax.devices()],
-        "processes": jax.process_count(),
-        "threads": machine.threads(),
-        "commit": commit(),
-        **packing,
-        "lanes": packing["shapes"][0][1],
-    }
-    changed = [
-        key
-        for key in (*_BITS, "lanes", "exact", "mesh")
-        if key in before and before[key] != now[key]
-    ]
-    if changed:
-        report(
-            f"Run {folder.name} goes on under other {', '.join(changed)} than it began "
-            "with: from here on its numbers are not bit-identical to an undisturbed "
-            "run's."
-        )
-    if now != before:
-        records.write_json(path, now)
+    content = records.read_json(path) if path.exists() else {}
+    if "segments" in content:
+        return content
+    return content | {"segments": [{"step": 0} | content] if content else []}
 
 
+@functools.cache
 def commit() -> str | None:
-    """Returns the commit of the code that runs, "+changes" if the tree has any."""
-    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
+    """Returns the commit of this package, "+changes" if its files are not the commit's.
+
+    None if it lies neither in its own repository nor in an export of that.
+    """
+    root = _PACKAGE.parent
     try:
-        name = subprocess.check_output(
-            [*git, "rev-parse", "HEAD"], stderr=-3, text=True
-        )
-        dirty = subprocess.call([*git, "diff", "--quiet", "HEAD"], stderr=-3)
+        own = 'name = "rdt_jax"' in (root / "pyproject.toml").read_text()
+    except OSError:
+        own = False
+    if own and _git(root, "rev-parse", "--show-toplevel") == str(root):
+        return _commit_of(_PACKAGE)
+    return None if "$" in _EXPORTED else _EXPORTED
+
+
+def of_files(paths: Iterable[pathlib.Path]) -> dict[str, Any]:
+    """Returns the commit of files of the user, as `commit`, and each one's SHA-256."""
+    paths = sorted(path.resolve() for path in paths)
+    root = (
+        paths[0].parent if len(paths) == 1 else pathlib.Path(os.path.commonpath(paths))
+    )
+    hashes = {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
+    return {
+        "commit": _commit_of(paths[0] if len(paths) == 1 else root),
+        "sha256": hashes,
+    }
+
+
+def _commit_of(path: pathlib.Path) -> str | None:
+    folder = path if path.is_dir() else path.parent
+    name = _git(folder, "rev-parse", "HEAD")
+    if name is None or _git(folder, "check-ignore", path):
+        return None  # What a repository ignores, such as a .venv, is none of it.
+    changes = _git(folder, "--no-optional-locks", "status", "--porcelain", "--", path)
+    return name + ("+changes" if changes else "")
+
+
+def _git(folder: pathlib.Path, *words: Any) -> str | None:
+    """Returns what git says in a folder; None if it fails or is not there."""
+    # A hook's variables name the repository of the hook.
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    try:
+        said = subprocess.check_output(
+            ["git", "-C", str(folder), *map(str, words)],
+            stderr=subprocess.DEVNULL, text=True, env=variables,
+        )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
-        return None  # Installed from a package, without its history.
-    return name.strip() + ("+changes" if dirty else "")
+        return None
+    return said.strip()
+
+
+@functools.cache
+def _code() -> str:
+    """Returns a SHA-256 over the source files of this package."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(
+            f"{path.relative_to(_PACKAGE)} {len(content)} ".encode() + content
+        )
+    return digest.hexdigest()
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lists the entries of a segment, but for its step, that are new or other ones."""
+    found = []
+    for key in sorted((before.keys() | now.keys()) - {"step"}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [f"{key} {each}" for each in _changes(old, new)]
+        elif old != new:
+            change = f"{key} is {new}, was {old}"
+            found.append(re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", change))
+    return found

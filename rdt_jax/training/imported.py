@@ -73,8 +73,9 @@ def write_run(
         "source": origin,
     }
     checkpoint.save(pin, params, extra)
-    packing = {"pack": None, "lane": None, "shapes": [[step, 1]], "exact": False}
-    environment.write(folder, packing | {"source": origin}, lambda message: None)
+    packing = {"pack": None, "lane": None, "lanes": 1, "shapes": [[step, 1]]}
+    now = environment.segment(resolved, step)
+    environment.write(folder, packing | {"source": origin}, now, True, lambda _: None)
     status = {
         "state": "done",
         "reason": "imported",

@@ -25,6 +25,7 @@ from rdt_jax.training import (
     board,
     checkpoint,
     curriculum,
+    environment,
     evaluation,
     gradients,
     lanes,
@@ -196,6 +197,7 @@ def _set_unfinished(view: pathlib.Path, names, **fields: Any) -> list[str]:
     return unfinished
 
 
+@environment.pinned()
 def _train_held(
     pack, workdir, view, exact, max_pins, build, stop_requested, report, commit, may_end
 ) -> list[dict[str, Any]]:
@@ -210,7 +212,8 @@ def _train_held(
         progress = standing.restore(setup)
         setup = standing.of_members(setup, progress.extra["members"])
         start = int(progress.state.step)
-        standing.write_environments(setup, progress)
+        begins = progress.extra["evaluated"] < 0
+        standing.write_environments(setup, progress, start, begins)
         for folder in folders:
             records.truncate(folder, progress.extra["evaluated"])
         boards = [

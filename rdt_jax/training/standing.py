@@ -84,7 +84,7 @@ def reform(setup: Setup, progress: Progress, at: int) -> tuple[Setup, Progress]:
     ring = [jax.tree.map(lambda x: x[live], params) for params in progress.ring]
     setup = of_members(setup, extra["members"])
     progress = Progress(state, ring, extra)
-    write_environments(setup, progress)
+    write_environments(setup, progress, at)
     return setup, progress
 
 
@@ -158,14 +158,18 @@ def restore(setup: Setup) -> Progress:
     return Progress(program.init(setup.lanes), [], extra)
 
 
-def write_environments(setup: Setup, progress: Progress) -> None:
-    """Writes environment.json of every run of the pack."""
+def write_environments(
+    setup: Setup, progress: Progress, at: int, begins: bool = False
+) -> None:
+    """Writes environment.json of every run of the pack; `begins` at their start."""
+    conditions = {"exact": setup.exact, "mesh": setup.program.axes._asdict()}
+    now = environment.segment(setup.pack[0], at, **conditions)
+    shapes = progress.extra["shapes"]
     for lane, folder in enumerate(setup.folders):
         packing = {
             "pack": setup.pack_folder.name,
             "lane": lane,
-            "shapes": progress.extra["shapes"],
-            "exact": setup.exact,
-            "mesh": setup.program.axes._asdict(),
+            "lanes": shapes[0][1],
+            "shapes": shapes,
         }
-        environment.write(folder, packing, setup.report)
+        environment.write(folder, packing, now, begins, setup.report)

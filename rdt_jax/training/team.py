@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.tasks import identity
-from rdt_jax.training import standing, step
+from rdt_jax.training import environment, standing, step
 
 _KEPT = 5  # programs that a follower keeps: as many as a worker, and the one in use
 _POLL_MILLISECONDS = 10_000
@@ -146,6 +146,7 @@ def lead(mesh: jax.sharding.Mesh | None) -> Iterator[standing.Build]:
     channel.send({"do": "end"})  # After an error the others are ended from outside.
 
 
+@environment.pinned()
 def follow(mesh: jax.sharding.Mesh) -> None:
     """Does what the leader does, until it ends.
 

@@ -89,9 +89,9 @@ def test_two_processes_train_one_run_and_the_first_alone_writes_it(job, tmp_path
     status = status_of(workdirs[0])
     assert (status["state"], status["step"]) == ("done", 20)
     (folder,) = (path.parent for path in workdirs[0].glob("*/config.json"))
-    environment = records.read_json(folder / "environment.json")
-    assert environment["processes"] == len(environment["devices"]) == 2
-    assert environment["mesh"] == {"trial": 1, "data": 2, "model": 1}
+    (segment,) = records.read_json(folder / "environment.json")["segments"]
+    assert segment["processes"] == len(segment["devices"]) == 2
+    assert segment["mesh"] == {"trial": 1, "data": 2, "model": 1}
     rows = records.read_rows(folder / "metrics.jsonl")
     assert [row["step"] for row in rows] == [0, 10, 20]
     assert rows[-1]["train/loss@1"] < rows[0]["train/loss@1"]
@@ -131,7 +131,8 @@ def test_a_killed_rank_is_named_and_the_restart_goes_on(job, tmp_path):
     status = status_of(tmp_path)
     assert status["state"] == "preempted" and status["step"] > before
     (folder,) = (path.parent for path in tmp_path.glob("*/config.json"))
-    assert len(records.read_json(folder / "environment.json")["devices"]) == 4
+    segments = records.read_json(folder / "environment.json")["segments"]
+    assert [len(segment["devices"]) for segment in segments] == [8, 4]
     steps = [row["step"] for row in records.read_rows(folder / "metrics.jsonl")]
     assert steps == sorted(set(steps))
 
@@ -166,7 +167,8 @@ def test_lanes_of_a_sweep_train_on_several_processes(job, tmp_path, processes):
     assert len({status["pack"] for status in statuses}) == 1
     for path in tmp_path.glob("*/environment.json"):
         environment = records.read_json(path)
-        assert environment["mesh"]["trial"] == environment["processes"] == processes
+        (segment,) = environment["segments"]
+        assert segment["mesh"]["trial"] == segment["processes"] == processes
         assert environment["shapes"] == [[0, 3]]
 
 

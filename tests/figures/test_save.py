@@ -59,7 +59,8 @@ def test_provenance_names_runs_commits_and_versions(tmp_path):
     ):
         fake = fake_runs.make(jumps={"train": 0}, seed=seed)
         folder = fake_runs.write(fake, tmp_path)
-        environment = {"commit": commit, "versions": {"jax": version}}
+        segment = {"step": 0, "commit": commit, "versions": {"jax": version}}
+        environment = {"segments": [segment]} if seed else segment  # Of an old run.
         records.write_json(folder / "environment.json", environment)
         members.append(save.Run(folder, fake.config, {}, [], []))
     pending = fake_runs.make(jumps={"train": 0}, seed=7)

@@ -60,7 +60,7 @@ def test_the_certificate_does_not_count(table):
 
 
 def test_sources_of_the_repository():
-    paths = {path.name for path in identity._sources("rdt_jax.tasks.modular")}
+    paths = {path.name for path in identity.sources("rdt_jax.tasks.modular")}
     assert {"base.py", "modular.py", "knowledge.py", "__init__.py"} <= paths
     modular, depth = tasks.BUILT_IN["modular"], tasks.BUILT_IN["knowledge_depth"]
     seen = identity.hash_sources(modular, {})

@@ -16,7 +16,7 @@ import jax
 
 from rdt_jax import config as configs
 from rdt_jax import sharding
-from rdt_jax.training import loop, records, step
+from rdt_jax.training import environment, loop, records, step
 
 SHAPES = [
     f"{trial},{data},{model}"
@@ -49,15 +49,15 @@ def train(pack, workdir: pathlib.Path, shape: str) -> dict:
     mesh = sharding.make_mesh(sharding.Axes(*map(int, shape.split(","))), on_cpu=False)
     loop.train(pack, workdir, build=functools.partial(step.build, mesh=mesh))
     folders = [workdir / configs.run_id(config) for config in pack]
-    environment = records.read_json(folders[0] / "environment.json")
+    segment = environment.read(folders[0])["segments"][-1]
     losses = [
         [row["train/loss@1"] for row in records.read_rows(folder / "metrics.jsonl")]
         for folder in folders
     ]
     return {
         "losses": losses,
-        "devices": len(environment["devices"]),
-        "mesh": environment["mesh"],
+        "devices": len(segment["devices"]),
+        "mesh": segment["mesh"],
     }
 
 

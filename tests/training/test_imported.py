@@ -68,7 +68,7 @@ def test_with_its_data_it_is_a_run_like_any_other(write):
     with np.load(FOLDER / "gpt2.npz") as file:
         expected = file["weights/position_embedding.weight"][:3]
         np.testing.assert_array_equal(params["position"], expected)
-    assert records.read_json(folder / "environment.json")["versions"]["jax"]
+    assert records.read_json(folder / "environment.json")["segments"][0]["versions"]
     # Nothing is left to train.
     (status,) = loop.train([run.config], folder.parent)
     assert status["reason"] == "imported"

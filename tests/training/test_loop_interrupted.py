@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import jax
 import pytest
 
 from rdt_jax import config as configs
@@ -205,20 +206,25 @@ def test_a_pack_that_is_being_trained_refuses_another_trainer(train, toy, tmp_pa
 
 
 def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
-    train([toy()], tmp_path, stop_requested=stop_at_call(1))
+    train([toy()], tmp_path, stop_requested=stop_at_call(2))
     path = run_folder(tmp_path, toy) / "environment.json"
-    environment = records.read_json(path)
-    assert set(environment) == {
-        "versions", "devices", "threads", "commit", "pack", "lane", "lanes", "shapes",
-        "exact", "mesh", "processes",
-    }  # fmt: skip
-    elsewhere = environment | {"threads": 999, "devices": ["TPU v9"]}
-    records.write_json(path, elsewhere)
+    content = records.read_json(path)
+    (here,) = content["segments"]
+    elsewhere = here | {"threads": 999, "devices": ["TPU v9"]}
+    records.write_json(path, content | {"segments": [elsewhere]})
     reports = []
     train([toy()], tmp_path, stop_requested=stop_at_call(1), report=reports.append)
     assert len(reports) == 1
-    assert "goes on under other devices, threads than it began with" in reports[0]
-    assert records.read_json(path) == environment
+    assert "goes on from step 1 in another environment than before" in reports[0]
+    assert "; threads is " in reports[0] and ", was 999." in reports[0]
+    expected = [elsewhere, here | {"step": 1}]
+    assert records.read_json(path) == content | {"segments": expected}
+
+
+def test_no_setting_of_random_numbers_changes_a_run(train, toy, tmp_path, undisturbed):
+    with jax.default_prng_impl("rbg"), jax.threefry_partitionable(False):
+        train([toy()], tmp_path)
+    bits.assert_same_runs(tmp_path, undisturbed)
 
 
 def test_damaged_records_stop_a_resumed_run(train, toy, tmp_path):

@@ -64,9 +64,9 @@ def test_two_devices_train_the_run_of_one(axis, changed, toy, train, on, tmp_pat
     config = toy({"num_steps": 16, "eval_every_steps": 4} | changed)
     on(axis, [config], tmp_path / "two", report=pytest.fail)
     folder = tmp_path / "two" / configs.run_id(config)
-    environment = records.read_json(folder / "environment.json")
-    assert len(environment["devices"]) == 2
-    assert environment["mesh"] == {"trial": 1, "data": 1, "model": 1} | {axis: 2}
+    (segment,) = records.read_json(folder / "environment.json")["segments"]
+    assert len(segment["devices"]) == 2
+    assert segment["mesh"] == {"trial": 1, "data": 1, "model": 1} | {axis: 2}
     train([config], tmp_path / "one", report=pytest.fail)
     two, one = (losses_of(tmp_path / name, config) for name in ("two", "one"))
     np.testing.assert_allclose(two[0], one[0], rtol=1e-5)

@@ -157,7 +157,7 @@ def test_exact_lanes_are_solo_runs_bit_for_bit(train, pack, tmp_path, undisturbe
             exact / "transitions" / name, solo / "transitions" / name
         )
     environment = records.read_json(exact / "environment.json")
-    assert environment["exact"] is True
+    assert environment["segments"][-1]["exact"] is True
     assert len(environment["shapes"]) == 2
 
 
@@ -177,7 +177,8 @@ def test_going_on_exactly_is_reported(train, toy, tmp_path):
     train([toy()], tmp_path, stop_requested=stop_at_call(1))
     train([toy()], tmp_path, exact=True, report=reports.append)
     assert len(reports) == 1
-    assert "under other exact than it began with" in reports[0]
+    assert "in another environment than before" in reports[0]
+    assert reports[0].endswith(": exact is True, was False.")
 
 
 def test_a_budget_of_pins_keeps_the_first_ones(train, toy, tmp_path, undisturbed):
