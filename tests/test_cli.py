@@ -1,6 +1,7 @@
 """The command as a user types it: exit codes, messages, what is left behind."""
 
 import errno
+import io
 import json
 import os
 import pathlib
@@ -53,6 +54,15 @@ def _rdt(*arguments, cache):
         text=True,
         env=_environment(cache),
     )
+
+
+def test_an_ascii_terminal_shows_escapes_of_what_it_cannot_show(monkeypatch):
+    """Some brackets of this task are no ASCII, and so may be a path in any message."""
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    small = ["train_per_depth=40", "heldout_per_depth=8", "num_kinds=5"]
+    assert cli.main(["tasks", "dyck", *(f"--set={each}" for each in small)]) == 0
+    assert b"\\u27e8" in shown.buffer.getvalue()
 
 
 @pytest.mark.parametrize(

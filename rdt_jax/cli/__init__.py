@@ -5,6 +5,7 @@ immediate.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ VERBS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # An ASCII terminal shows \\u escapes.
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             return _run(arguments)

@@ -86,10 +86,10 @@ def _analyze(options: argparse.Namespace) -> int:
         for run in runs:
             console.print(f"Run {run.run_id}", highlight=False)
             for table in transitions.tables(run, what):
-                console.print(table)
+                shared.print_table(table)
     elif axes is None:
         for table in summaries.of_run(planned[0], what, asked):
-            console.print(table)
+            shared.print_table(table)
         for each in what:
             for name in stored.names_of(planned[0], each, asked):
                 if stored.is_current(planned[0], each, name):
@@ -98,7 +98,7 @@ def _analyze(options: argparse.Namespace) -> int:
         with exits.mistakes():
             tables = summaries.of_sweep(planned, axes, what, asked)
         for table in tables:
-            console.print(table)
+            shared.print_table(table)
         where = _workdir(options.folder) / "RUN" / "analysis"
         console.print(f"Arrays are in {where}", highlight=False, soft_wrap=True)
     if refused and len(planned) == 1:

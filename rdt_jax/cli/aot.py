@@ -29,8 +29,6 @@ def _aot(options: argparse.Namespace) -> int:
 
     os.environ["JAX_PLATFORMS"] = "cpu"  # The chips are described, not used.
 
-    from rich.console import Console
-
     from rdt_jax import config as configs
     from rdt_jax import sharding, tasks
     from rdt_jax.figures import aot as tables
@@ -57,5 +55,5 @@ def _aot(options: argparse.Namespace) -> int:
         found = aot.compile_chunk(pack, axes, options.topology)
     mesh = ", ".join(f"{name} {size}" for name, size in axes._asdict().items())
     title = f"{options.config} on {options.topology}, mesh {mesh}"
-    Console().print(tables.table(found, chip, title))
+    shared.print_table(tables.table(found, chip, title))
     return exits.WELL

@@ -76,5 +76,5 @@ def _bench(options: argparse.Namespace) -> int:
     for name, why in failed.items():
         print(f"rdt: {name} failed: {why}", file=sys.stderr)
     for table in tables.tables(found):
-        Console().print(table)
+        shared.print_table(table)
     return exits.FAILED if failed else exits.WELL

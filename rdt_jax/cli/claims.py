@@ -30,8 +30,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _claims(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
-    from rich.console import Console
-
     from rdt_jax.figures import claims as drawing
     from rdt_jax.sweep import spec
     from rdt_jax.training import records
@@ -70,7 +68,7 @@ def _claims(options: argparse.Namespace) -> int:
             f"No run of these studies in {options.workdir} has been evaluated yet; "
             "`rdt sweep` trains them."
         )
-    Console().print(drawing.table(scores))
+    shared.print_table(drawing.table(scores))
     records.write_text(options.workdir / "claims.md", drawing.markdown(scores))
     listed = [
         {"study": name, "verdict": claim.verdict, **dataclasses.asdict(claim)}

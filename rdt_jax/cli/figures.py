@@ -47,8 +47,8 @@ def show(options: argparse.Namespace, plan) -> int:
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
         claims, table = judge(plan.study, runs), plan.study.table(runs)
+    shared.print_table(table)
     console = Console()
-    console.print(table)
     for claim in claims:
         console.print(drawing.text(claim), markup=False, highlight=False)
     folder = _folder(options.workdir, plan)

@@ -28,7 +28,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _cost(options: argparse.Namespace) -> int:
     import jax
-    from rich.console import Console
 
     from rdt_jax.figures import cost
     from rdt_jax.training import estimate, loop
@@ -40,7 +39,7 @@ def _cost(options: argparse.Namespace) -> int:
         for count in counts:
             loop.check(estimate.fixed_loops(config, count))
     for table in cost.tables(estimate.estimate(config, counts)):
-        Console().print(table)
+        shared.print_table(table)
     return exits.WELL
 
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import sys
+from typing import Any
 
 from rdt_jax.cli import exits
 
@@ -163,3 +164,12 @@ def _bound(folder: pathlib.Path) -> None:
             return
         path.unlink(missing_ok=True)
         size -= each
+
+
+def print_table(table: Any, console: Any = None) -> None:
+    """Prints a table; a terminal that is too narrow for a word breaks it, uncut."""
+    from rich.console import Console
+
+    for column in getattr(table, "columns", ()):  # A study may have a group of tables.
+        column.overflow = "fold"
+    (console or Console()).print(table)

@@ -283,7 +283,7 @@ def _conclude(options, plan, console, broken: bool = False) -> int:
             f"{len(unfinished)} trials are unfinished; the same command goes on."
         )
     if failed := ledger.failures(options.workdir, plan.trials):
-        console.print(failures.table(failed))
+        shared.print_table(failures.table(failed), console)
     return exits.FAILED if failed or lost or broken else exits.WELL
 
 
@@ -310,12 +310,13 @@ def _status(options, plan, folder, copy) -> int:
                 if not terminal:
                     monitor.log()
                 time.sleep(_WATCH_SECONDS)
-    console.print(progress.render(options.workdir, plan.trials, None, is_planned))
+    console.print(
+        progress.render(options.workdir, plan.trials, None, console.width, is_planned)
+    )
     return _conclude(options, plan, console) if is_planned else exits.WELL
 
 
 def _dry_run(options, plan, workers: int, settings) -> int:
-    from rich.console import Console
 
     from rdt_jax.figures import forecast as tables
     from rdt_jax.sweep import forecast
@@ -336,7 +337,7 @@ def _dry_run(options, plan, workers: int, settings) -> int:
         except RuntimeError as error:
             print(f"rdt: the rate could not be measured: {error}", file=sys.stderr)
             code = exits.FAILED
-    Console().print(tables.table(found, workers, settings.memory_bytes, rate))
+    shared.print_table(tables.table(found, workers, settings.memory_bytes, rate))
     return code
 
 

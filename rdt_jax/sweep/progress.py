@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from rdt_jax.sweep import spec
@@ -24,6 +22,18 @@ _STYLES = {
     "pending": "dim",
     **dict.fromkeys(records.LOST, "bold red"),
 }
+_HEADINGS = (
+    "trial",
+    "run",
+    "state",
+    "step",
+    "upd/s",
+    "ETA",
+    "phase",
+    "train / id / ood",
+)
+_RIGHT = ("step", "upd/s", "ETA")
+_STATE = _HEADINGS.index("state")
 _PLAIN_SECONDS = 30.0  # Between two reports where there is no terminal to redraw.
 
 
@@ -40,7 +50,7 @@ class Monitor:
     def __rich__(self) -> RenderableType:
         """Draws the table as the run folders are now."""
         rows = self._console.size.height - 6 if self._console.is_terminal else None
-        return render(self._workdir, self._trials, rows)
+        return render(self._workdir, self._trials, rows, self._console.width)
 
     def log(self) -> None:
         """Prints runs that ended since the last call, and a summary now and then."""
@@ -60,6 +70,7 @@ def render(
     workdir: pathlib.Path,
     trials: Sequence[Trial],
     max_rows: int | None,
+    width: int,
     is_planned: bool = True,
 ) -> RenderableType:
     """Draws the state of trials.
@@ -67,25 +78,38 @@ def render(
     Args:
       workdir: of the run folders.
       trials: to show, in this order.
-      max_rows: show at most so many, running ones first; None for all.
+      max_rows: lines to show at most, of running trials first; None for all.
+      width: of the terminal. Where it is too narrow, a trial has a second line, with
+        its accuracies and its name, so that nothing is cut off.
       is_planned: whether a run without a folder is missing, and not merely pending.
     """
     statuses = _statuses(workdir, trials, is_planned)
-    shown = statuses
-    if max_rows is not None and len(statuses) > max_rows:
+    rows = [_cells(*trial) for trial in statuses]
+    widths = [max(map(len, cells)) for cells in zip(_HEADINGS, *rows, strict=True)]
+    is_narrow = sum(widths) + 2 * (len(widths) - 1) > width
+    if max_rows is not None and (1 + is_narrow) * len(rows) > max_rows:
         order = ("running", *records.LOST, "failed", "preempted", "done", "pending")
-        shown = sorted(statuses, key=lambda s: order.index(s[2]["state"]))
-        shown = shown[: max(max_rows, 1)]
-    table = Table(box=None, pad_edge=False)
-    for heading in ("trial", "state", "", "step", "upd/s", "ETA", "phase"):
-        right = heading in ("step", "upd/s", "ETA")
-        # On a narrow terminal the trial's name wraps; no number is ever cut off.
-        whole = heading != "trial"
-        table.add_column(heading, justify="right" if right else "left", no_wrap=whole)
-    table.add_column("train / id / ood", no_wrap=True)
-    for _, overrides, status in shown:
-        table.add_row(spec.describe(overrides), *_cells(status))
-    return Group(table, Text(_summary([status for _, _, status in statuses])))
+        rows.sort(key=lambda cells: order.index(cells[_STATE].partition(":")[0]))
+        rows = rows[: max(max_rows // (1 + is_narrow), 1)]
+    lines = [_line(_HEADINGS, widths, "bold", is_narrow)]
+    for cells in rows:
+        style = _STYLES[cells[_STATE].partition(":")[0]]
+        lines.append(_line(cells, widths, style, is_narrow))
+    return Group(*lines, Text(_summary([status for _, _, status in statuses])))
+
+
+def _line(
+    cells: Sequence[str], widths: Sequence[int], style: str, is_narrow: bool
+) -> Text:
+    """Returns the line of a trial; `style` is that of its state."""
+    padded = [
+        Text(f"{cell:{'>' if heading in _RIGHT else '<'}{width}}")
+        for heading, cell, width in zip(_HEADINGS, cells, widths, strict=True)
+    ]
+    padded[_STATE].stylize(style)
+    if is_narrow:
+        return Text("  ").join(padded[1:-1]).append(f"\n  {padded[-1]}  {cells[0]}")
+    return Text("  ").join(padded)
 
 
 def _statuses(
@@ -95,16 +119,16 @@ def _statuses(
     return [(name, overrides, read(workdir / name)) for name, overrides in trials]
 
 
-def _cells(status: dict[str, Any]) -> list[RenderableType]:
+def _cells(name: str, overrides: spec.Overrides, status: dict[str, Any]) -> list[str]:
     state, step = status["state"], status["step"]
-    label = state if not status.get("reason") else f"{state}: {status['reason']}"
     total, rate = status.get("num_steps"), status.get("updates_per_second")
     running = state == "running" and rate
     accuracy = status.get("accuracy") or {}
     return [
-        Text(label, style=_STYLES[state]),
-        ProgressBar(total=total or 1, completed=step, width=8),
-        f"{step:,}",
+        spec.describe(overrides),
+        name,
+        f"{state}: {status['reason']}" if status.get("reason") else state,
+        f"{step:,} ({step / total:.0%})" if total else f"{step:,}",
         f"{rate:.0f}" if running else "",
         _duration((total - step) / rate) if running else "",
         status.get("phase", ""),

@@ -1,8 +1,11 @@
-"""What several verbs share: where compiled programs are kept."""
+"""What several verbs share: where compiled programs are kept, how tables are shown."""
 
+import io
 import os
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from rdt_jax.cli import options
 
@@ -86,3 +89,14 @@ def test_what_was_read_longest_ago_goes_when_the_cache_is_full(home, monkeypatch
     monkeypatch.delenv(VARIABLES[0])
     options.use_compile_cache()
     assert {p.name for p in folder.iterdir()} == {"jit_0-cache", "jit_1-cache", "notes"}
+
+
+@pytest.mark.parametrize("width", [80, 40, 20])
+def test_a_narrow_terminal_breaks_words_and_cuts_none(width):
+    words = ("a heading that is long", "modular_addition", "1,000,000,000 2.5e+12")
+    table = Table(words[0], "claim", box=None)
+    table.add_row(*words[1:])
+    console = Console(file=io.StringIO(), width=width)
+    options.print_table(table, console)
+    letters = lambda text: sorted("".join(text.split()))
+    assert letters(console.file.getvalue()) == letters("".join(("claim", *words)))

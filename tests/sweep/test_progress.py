@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from rdt_jax.sweep import progress
@@ -37,18 +38,21 @@ def _text(renderable, width=120):
 
 def test_one_line_per_trial_with_rate_eta_phase_and_accuracies(tmp_path):
     _fill(tmp_path)
-    lines = _text(progress.render(tmp_path, TRIALS, None)).splitlines()
+    lines = _text(progress.render(tmp_path, TRIALS, None, 120)).splitlines()
     running = next(line for line in lines if "num_loops=1" in line)
     for part in ("running", "1,000", "50", "2:00", "memorized", "1.00 / 0.50 / 0.25"):
         assert part in running
     assert sum("num_loops=" in line for line in lines) == 4
-    assert "failed: nan" in _text(progress.render(tmp_path, TRIALS, None))
+    assert "failed: nan" in _text(progress.render(tmp_path, TRIALS, None, 120))
     assert lines[-1].startswith("4 trials: 1 pending, 1 running, 1 done, 1 failed")
 
 
-def test_a_low_terminal_shows_running_trials_first(tmp_path):
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_low_terminal_shows_running_trials_first(tmp_path, width):
     _fill(tmp_path)
-    text = _text(progress.render(tmp_path, list(reversed(TRIALS)), 2))
+    trials = list(reversed(TRIALS))
+    rows = 4 if width == 80 else 2  # A trial has two lines on a narrow one.
+    text = _text(progress.render(tmp_path, trials, rows, width), width)
     assert "num_loops=1" in text and "num_loops=3" in text  # running, failed
     assert "num_loops=2" not in text and "num_loops=4" not in text
 
@@ -65,9 +69,25 @@ def test_log_says_each_end_once(tmp_path):
     assert text.count("4 trials:") == 1
 
 
-def test_a_narrow_terminal_cuts_off_no_number(tmp_path):
+@pytest.mark.parametrize("width", [60, 80, 100, 250])
+def test_a_narrow_terminal_cuts_off_no_name_and_no_number(tmp_path, width):
     _fill(tmp_path)
-    trials = [(name, o | {"optimizer.weight_decay": 0.03}) for name, o in TRIALS]
-    text = _text(progress.render(tmp_path, trials, None), width=100)
+    more = {"optimizer.weight_decay": 0.03, "model.residual": "gated_layerscale"}
+    trials = [(name, overrides | more) for name, overrides in TRIALS]
+    text = _text(progress.render(tmp_path, trials, None, width), width)
+    words = text.split()
     assert text.count("1.00 / 0.50 / 0.25") == 3
-    assert "7,000" in text and "ood_generalized" in text
+    for name, overrides in trials:
+        assert words.count(name) == 1
+        assert words.count(f"num_loops={overrides['recurrence.num_loops']}") == 1
+    assert words.count("residual=gated_layerscale") == words.count("seed=0") == 4
+    for word in ("trial", "run", "state", "step", "upd/s", "ETA", "phase"):
+        assert words.count(word) == 1
+    assert "7,000 (100%)" in text and "ood_generalized" in text
+    assert text.isascii()
+    if width >= 80:
+        lines = text.splitlines()
+        at = next(i for i, line in enumerate(lines) if "run2" in line)
+        assert "done: budget" in lines[at] and "ood_generalized" in lines[at]
+        names = lines[at if width == 250 else at + 1]
+        assert "num_loops=2" in names and "1.00 / 0.50 / 0.25" in names
