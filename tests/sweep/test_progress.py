@@ -11,6 +11,7 @@ TRIALS = [(f"run{i}", {"recurrence.num_loops": i, "seed": 0}) for i in range(1, 
 
 def _write(workdir, name, **status):
     (workdir / name).mkdir(parents=True, exist_ok=True)
+    (workdir / name / "config.json").touch()
     records.write_json(workdir / name / "status.json", status)
 
 
@@ -28,6 +29,7 @@ def _fill(workdir):
         workdir, "run3", state="failed", reason="nan", step=3500, num_steps=7000,
         updates_per_second=50.0, phase="start", accuracy=accuracy,
     )  # fmt: skip
+    _write(workdir, "run4", state="pending", reason=None, step=0)
 
 
 def _text(renderable, width=120):
