@@ -67,6 +67,21 @@ def test_the_status_ends_with_what_failed_and_why(planned, capsys):
     assert cli.main([*SWEEP, f"--workdir={workdir}", "--status"]) == 0
 
 
+def test_a_scratch_folder_with_anything_else_is_refused(tmp_path, capsys):
+    """Training there would replace the checkpoints and records of a workdir."""
+    (tmp_path / "packs").mkdir()
+    sweep = "memory://{}/runs/sweeps/none"
+    command = lambda name, scratch: [
+        "worker", sweep.format(name), f"--scratch={tmp_path / scratch}",
+    ]  # fmt: skip
+    assert cli.main(command("here", "")) == 2
+    assert "--scratch must be empty, or where a worker" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.rglob("*")] == ["packs"]
+    for name, refused in (("here", False), ("here", False), ("there", True)):
+        assert cli.main(command(name, "new")) == 2
+        assert ("--scratch must be empty" in capsys.readouterr().err) == refused
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,6 +1,7 @@
 """`rdt tasks`: the list of the tasks; one shown, checked or exported."""
 
 import argparse
+import os
 import pathlib
 import sys
 from typing import Any
@@ -119,7 +120,7 @@ def _export_task(table: Any, path: pathlib.Path) -> int:
         raise exits.Mistake(
             f"--out must be a file in a folder that exists, got {path}."
         )
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with part.open("w") as file:
         for row in rows.as_json(table):
             file.write(json.dumps(row) + "\n")

@@ -86,6 +86,20 @@ def _check_folder(options: argparse.Namespace) -> None:
         )
     if options.scratch is not None and not in_bucket:
         raise ValueError("--scratch goes with a workdir in a bucket.")
+    if options.scratch is not None:
+        _take_scratch(options.scratch, options.folder.rpartition("/sweeps/")[0])
+
+
+def _take_scratch(scratch: pathlib.Path, url: str) -> None:
+    """Marks a folder as that of copies; ValueError if it has anything else."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    mark = scratch / "copy-of"
+    if any(scratch.iterdir()) and not (mark.is_file() and mark.read_text() == url):
+        raise ValueError(
+            f"--scratch must be empty, or where a worker trained {url} before, since "
+            f"a worker replaces what it finds there; got {scratch}."
+        )
+    mark.write_text(url)
 
 
 def _worker_here(options: argparse.Namespace, build) -> int:
