@@ -134,6 +134,22 @@ def test_workers_that_leave_something_undone_are_told(tmp_path, monkeypatch, cap
     assert "2 trials are unfinished" in said
 
 
+def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, capsys):
+    def run(engine, folder, **named):  # Meanwhile another command plans something else.
+        plan = records.read_json(folder / "plan.json")
+        records.write_json(folder / "plan.json", plan | {"runs": plan["runs"][:1]})
+        name = plan["runs"][0]["run_id"]
+        done = {"state": "done", "reason": "budget"}
+        path = folder.parents[1] / name / "status.json"
+        records.write_json(path, records.read_json(path) | done)
+
+    monkeypatch.setattr(engines, "run", run)
+    assert cli.main([*SWEEP, f"--workdir={tmp_path}"]) == 1
+    said = capsys.readouterr().err
+    assert "the workers ended before the sweep" in said
+    assert "1 trials are unfinished" in said
+
+
 def test_only_sweeps_work_in_buckets(capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "--config=x.py:cpu", "--workdir=gs://bucket/runs"])

@@ -172,8 +172,18 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         found = forecast.forecast(options.workdir, plan, settings)
         if found.packs:
             _announce(options, found, workers, settings.memory_bytes, console)
+        dropped = ledger.dropped(options.workdir / "sweeps" / plan.name, plan)
         folder = ledger.write_plan(
-            options.workdir, plan, settings, options.retry_failed
+            options.workdir,
+            plan,
+            settings,
+            options.retry_failed,
+            lambda: remote.pull_begun(copy, []) if copy else None,
+        )
+    if dropped:
+        console.print(
+            f"The study or its config was changed: of the plan of {plan.name} before, "
+            f"{len(dropped)} trials are no longer in it; their runs stay."
         )
     if copy:
         remote.push_plan(copy, plan.name)

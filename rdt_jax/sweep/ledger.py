@@ -89,7 +89,11 @@ class OpenPack(NamedTuple):
 
 
 def write_plan(
-    workdir: pathlib.Path, plan: spec.Plan, options: Options, retry_failed: bool = False
+    workdir: pathlib.Path,
+    plan: spec.Plan,
+    options: Options,
+    retry_failed: bool = False,
+    refresh: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
     """Writes or extends the plan of a sweep and creates its run folders.
 
@@ -103,16 +107,19 @@ def write_plan(
       options: for runs that have no pack yet.
       retry_failed: failed runs become pending again, with all their retries, unless
         they failed with a NaN, which would repeat.
+      refresh: brings the claims of others here, where the workdir is a copy.
 
     Returns:
       The sweep's folder.
 
     Raises:
       ValueError: if an option is out of range, the records of a run are damaged, or its
-        checkpoints are gone; or as `attempt.check_links`.
+        checkpoints are gone; if the sweep is being trained and unfinished trials of its
+        plan are not in the new one; or as `attempt.check_links`.
     """
     attempt.check_links(workdir)
     folder = workdir / "sweeps" / plan.name
+    _check_replaceable(folder, plan, refresh)
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         records.create(workdir / name, config)
         records.check(workdir / name)
@@ -148,6 +155,35 @@ def write_plan(
         _forgive(workdir, plan.run_ids, path)
     settle(folder, attempt.Watch())
     return folder
+
+
+def dropped(folder: pathlib.Path, plan: spec.Plan) -> list[str]:
+    """Returns the trials of a sweep's stored plan, if any, that a new one lacks."""
+    if not (folder / "plan.json").exists():
+        return []
+    return [name for name, _ in read_plan(folder) if name not in set(plan.run_ids)]
+
+
+def _check_replaceable(
+    folder: pathlib.Path, plan: spec.Plan, refresh: Callable[[], None]
+) -> None:
+    """Raises ValueError if replacing the plan would take trials from its workers."""
+    workdir, watch = folder.parents[1], attempt.Watch()
+    statuses = [records.planned_status(workdir / n) for n in dropped(folder, plan)]
+    lost = [status for status in statuses if not membership.is_final(status)]
+    while lost:
+        refresh()
+        planned = [name for name, _ in read_plan(folder)]
+        claim = attempt.holder(attempt.under_way(workdir, watch), "", planned)
+        if claim is None:
+            return
+        if claim.look == "alive":
+            raise ValueError(
+                f"The sweep {plan.name} is being trained, and {len(lost)} of its "
+                "unfinished trials are not in this plan: its study or its config was "
+                "changed. Stop it first (--stop), or use another --workdir."
+            )
+        time.sleep(_WAIT_SECONDS)  # Of another machine: a live one changes.
 
 
 def form_packs(

@@ -224,6 +224,29 @@ def test_a_run_that_is_being_trained_stays_running(tmp_path):
     assert states == ["running", "preempted"]
 
 
+def test_a_plan_that_is_being_trained_is_extended_and_never_replaced(tmp_path):
+    write = lambda plan: ledger.write_plan(tmp_path, plan, ledger.Options())
+    plan, other = _plan((0, 1), loops=(1,)), _plan((1, 2), loops=(1,))
+    longer = _plan((0, 1, 2), loops=(1,))
+    folder = write(plan)
+    assert ledger.dropped(folder, other) == plan.run_ids[:1]
+    held = plan.run_ids[1]  # The trial that would be lost is pending.
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
+    with attempt.hold(tmp_path, membership.pack_of([held]), [held]):
+        with pytest.raises(ValueError, match="is being trained, and 1 of its unfinish"):
+            write(other)
+        assert before.items() <= {p: p.read_bytes() for p in before}.items()
+        assert not (tmp_path / other.run_ids[1]).exists()
+        write(longer)
+        assert [name for name, _ in ledger.read_plan(folder)] == longer.run_ids
+        for name in longer.run_ids:
+            _set_status(tmp_path, name, state="done", reason="budget")
+        write(plan)  # Nothing is lost.
+    _set_status(tmp_path, plan.run_ids[0], state="pending", reason=None)
+    write(other)
+    assert [name for name, _ in ledger.read_plan(folder)] == other.run_ids
+
+
 def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypatch):
     plan = _plan((0, 1, 2), loops=(1,))
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
