@@ -30,8 +30,9 @@ test-all: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not tpu"
 
 # 200 kills at random moments and 100 damaged checkpoints; `make test` does 5 and 20.
+# Then 50 sweeps in a bucket of an S3 emulator, with kills and outages (about 1 h).
 chaos: setup
-	$(BIN)/python -m tests.chaos --kills 200 --flips 100
+	$(BIN)/python -m tests.chaos --kills 200 --flips 100 --sweeps 50
 
 # Training throughput on this CPU; TORCH_PYTHON, a Python with torch and transformers,
 # adds the comparison with PyTorch.
@@ -77,4 +78,4 @@ claims: setup
 # Resolves the pins again; the file names versions only, never an index.
 pins: setup
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header --quiet -o constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra s3 --extra gcs --universal --python-version 3.11 --no-annotate --no-header --quiet -o constraints.txt

@@ -108,6 +108,7 @@ def test_a_mistake_exits_2(arguments, message, tmp_path, capsys):
         (["runs/sweeps/none", "--scratch=x"], "--scratch goes with a workdir in a"),
         (["runs/sweeps/none", "--process-id=1"], "data=2,model=2; got none"),
         (["runs/sweeps/none", "--lease=inf"], "must be at least 1 second, got inf"),
+        (["memory://x/sweeps/y", "--lease=9"], "at least 10 seconds with a workdir in"),
     ],
 )
 def test_a_mistake_of_a_worker_exits_2(arguments, message, capsys):

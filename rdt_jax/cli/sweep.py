@@ -5,7 +5,6 @@ import contextlib
 import math
 import pathlib
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -93,12 +92,15 @@ def _sweep(options: argparse.Namespace) -> int:
         raise exits.Mistake("--retry-failed goes with what trains.")
     if options.address is not None and options.engine != "ray":
         raise exits.Mistake("--address goes with --engine=ray.")
+    with exits.mistakes():
+        worker.check_lease(options, options.workdir)
     plan = shared.plan(options)
     if not shared.is_url(options.workdir):
         return _of_plan(options, plan, None)
-    with tempfile.TemporaryDirectory(prefix="rdt-") as scratch:
+    report = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
+    with remote.scratch() as scratch:
         with exits.mistakes():
-            copy = remote.connect(options.workdir, pathlib.Path(scratch))
+            copy = remote.connect(options.workdir, scratch, report=report)
             options.url, options.workdir = options.workdir, copy.workdir
             remote.pull_runs(copy, plan.run_ids)
             if remote.has_sweep(copy, plan.name):
@@ -142,7 +144,6 @@ def _settings(options, plan):
 
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"--workers must be at least 1, got {options.workers}.")
-    worker.check_lease(options)
     axes = sharding.parse(options.mesh) if options.mesh else sharding.Axes()
     workers = options.workers or devices.default_workers(math.prod(axes))
     memory = shared.size(options, "memory")
@@ -186,7 +187,8 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
             f"{len(dropped)} trials are no longer in it; their runs stay."
         )
     if copy:
-        remote.push_plan(copy, plan.name)
+        with exits.mistakes(PermissionError):
+            remote.push_plan(copy, plan.name)
     if options.plan:
         print(f"{options.url}/sweeps/{plan.name}" if copy else folder)
         return exits.WELL
@@ -200,9 +202,10 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         f"{options.url}/sweeps/{plan.name}" if copy else None,
         options.mesh,
     )
-    refresh = _refresher(copy, plan.name)
+    say = lambda message: console.print(message, markup=False, soft_wrap=True)
+    refresh = _refresher(copy, plan.name, say)
     broken = bool(ledger.open_packs(folder)) and not _run_engine(
-        options, order, plan.trials, refresh, console
+        options, order, plan.trials, refresh, console, say
     )
     metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
     if copy:
@@ -212,7 +215,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     return _conclude(options, plan, console, broken)
 
 
-def _run_engine(options, order, trials, refresh, console) -> bool:
+def _run_engine(options, order, trials, refresh, console, say) -> bool:
     """Starts workers and waits for them; says whether they could work."""
     from rich.live import Live
 
@@ -220,6 +223,9 @@ def _run_engine(options, order, trials, refresh, console) -> bool:
 
     monitor = progress.Monitor(options.workdir, trials, console)
     terminal = console.is_terminal
+    logs = f"{order.folder / 'state'}/worker-*.log"
+    if order.target:
+        logs = f"{order.target}/logs/{options.workdir.name}/worker-*.log"
 
     def watch() -> None:
         refresh()
@@ -238,16 +244,16 @@ def _run_engine(options, order, trials, refresh, console) -> bool:
                 order.folder,
                 stop_requested=stop,
                 watch=watch,
-                report=console.print,
+                report=say,
             )
         except RuntimeError as error:
-            print(f"rdt: {error}", file=sys.stderr)
+            refresh(now=True)
+            print(f"rdt: {error} {logs} say why.", file=sys.stderr)
             return False
-        # A worker leaves what it cannot even begin, and says why in its log.
+        refresh(now=True)
         asked = stop() or ledger.is_stopped(order.folder)
-    refresh(now=True)
+    # A worker leaves what it cannot even begin, and says why in its log.
     if not asked and _unfinished(options.workdir, [name for name, _ in trials]):
-        logs = order.folder / "state" / "worker-*.log"
         print(
             f"rdt: the workers ended before the sweep; {logs} say why.", file=sys.stderr
         )
@@ -255,16 +261,27 @@ def _run_engine(options, order, trials, refresh, console) -> bool:
     return True
 
 
-def _refresher(copy, name: str):
-    """Returns what brings a sweep here from its bucket, now or now and then."""
+def _refresher(copy, name: str, report):
+    """Returns what exchanges a sweep with its bucket, now or now and then.
+
+    Only the first waits for a store that is away; workers do so by themselves.
+    """
     from rdt_jax.sweep import remote
 
     at = time.monotonic()
+    push_logs = remote.log_pusher(name)
 
     def refresh(now: bool = False) -> None:
         nonlocal at
         if copy and (now or time.monotonic() - at > _REFRESH_SECONDS):
-            remote.pull_sweep(copy, name)
+            asked = copy if now else copy._replace(patience=0.0)
+            try:
+                push_logs(asked)
+                remote.pull_sweep(asked, name)
+            except ConnectionError as error:
+                if now:
+                    raise
+                report(f"{error}. It is asked again.")
             at = time.monotonic()
 
     return refresh
@@ -314,7 +331,7 @@ def _status(options, plan, folder, copy) -> int:
             stopping.on_signal() as stop,
             live if terminal else contextlib.nullcontext(),
         ):
-            refresh = _refresher(copy, plan.name)
+            refresh = _refresher(copy, plan.name, console.print)
             while not over() and not stop():
                 refresh()
                 if not terminal:

@@ -6,7 +6,6 @@ import math
 import os
 import pathlib
 import sys
-import tempfile
 
 from rdt_jax.cli import exits, ranks, stopping, watch
 from rdt_jax.cli import options as shared
@@ -41,10 +40,15 @@ def add_lease(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_lease(options: argparse.Namespace) -> None:
-    """Raises ValueError if --lease is out of range."""
-    if not 1 <= options.lease < math.inf:
-        raise ValueError(f"--lease must be at least 1 second, got {options.lease:g}.")
+def check_lease(options: argparse.Namespace, where: object) -> None:
+    """Raises ValueError if --lease is out of range for a workdir or a sweep in one."""
+    # A claim is rewritten four times per lease; buckets take a write every few seconds.
+    least = 10 if shared.is_url(where) else 1
+    if not least <= options.lease < math.inf:
+        unit = "second" if least == 1 else "seconds with a workdir in a bucket"
+        raise ValueError(
+            f"--lease must be at least {least} {unit}, got {options.lease:g}."
+        )
 
 
 def _worker(options: argparse.Namespace) -> int:
@@ -106,10 +110,10 @@ def _worker_here(options: argparse.Namespace, build) -> int:
     if not shared.is_url(options.folder):
         folder = pathlib.Path(options.folder).resolve()
         return _work(options, folder, None, build, lambda: None)
+    from rdt_jax.sweep import remote
+
     with contextlib.ExitStack() as stack:
-        scratch = options.scratch or pathlib.Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="rdt-"))
-        )
+        scratch = options.scratch or stack.enter_context(remote.scratch())
         url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
         folder = scratch.resolve() / "sweeps" / name
         return _work(options, folder, url, build, stack.close)
@@ -122,12 +126,15 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
     """
     from rdt_jax.sweep import ledger, remote
 
-    report = lambda message: print(message, file=sys.stderr, flush=True)
+    # `engines` looks for this word in logs.
+    report = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
     refresh, mirror, stopped = lambda: None, None, lambda: False
     with exits.mistakes():
-        check_lease(options)
+        check_lease(options, options.folder)
         if url is not None:
-            copy = remote.connect(url, folder.parents[1])
+            # Who started us has found the store.
+            started = options.parent is not None
+            copy = remote.connect(url, folder.parents[1], report=report, wait=started)
             refresh = lambda: remote.pull_sweep(copy, folder.name)
             mirror = remote.mirror(copy)
             stopped = remote.stop_requested(copy, folder.name)

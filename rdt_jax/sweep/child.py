@@ -3,6 +3,7 @@
 import os
 import pathlib
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 
@@ -31,21 +32,28 @@ def start(
         )
 
 
-def run(command: Sequence[str], variables: Mapping[str, str], log: pathlib.Path) -> int:
-    """Runs a worker to its end and returns its exit code; what a Ray task does.
+def run(
+    command: Sequence[str], variables: Mapping[str, str], log: pathlib.Path | None
+) -> tuple[int, str]:
+    """Runs a worker to its end, which is what a Ray task does.
 
     Args:
       command: as of `start`.
       variables: on top of those of this process.
-      log: as of `start`.
+      log: as of `start`; None where no file is shared with who reads it.
+
+    Returns:
+      Its exit code, and without `log` what it said.
     """
-    worker = start(command, {**os.environ, **variables}, log)
-    try:
-        # Not `wait`: a cancelled task is told between two instructions of Python.
-        while worker.poll() is None:
-            time.sleep(_POLL_SECONDS)
-    except BaseException:
-        worker.terminate()
-        worker.wait()
-        raise
-    return worker.returncode
+    with tempfile.TemporaryDirectory() as folder:
+        said = pathlib.Path(folder, "log")
+        worker = start(command, {**os.environ, **variables}, log or said)
+        try:
+            # Not `wait`: a cancelled task is told between two instructions of Python.
+            while worker.poll() is None:
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            worker.terminate()
+            worker.wait()
+            raise
+        return worker.returncode, "" if log else said.read_text(errors="replace")

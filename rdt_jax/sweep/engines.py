@@ -75,7 +75,8 @@ def run(
     """Trains a sweep with an engine's workers until nothing is left to do.
 
     A worker that dies takes down only its own pack, which is tried again as
-    `ledger.RETRIES` say; another worker is started in its place.
+    `ledger.RETRIES` say; another worker is started in its place. What a worker reports,
+    a line of its log that begins with `rdt: `, is reported here.
 
     Args:
       engine: that starts the workers.
@@ -89,6 +90,7 @@ def run(
       RuntimeError: if workers end before they can claim anything.
     """
     seen = attempt.Watch()
+    reports = _reports(folder)
     slots = min(engine.slots(), len(ledger.open_packs(folder)))
     stopping, vain, started_at = False, 0, dict[int, int]()
 
@@ -100,6 +102,8 @@ def run(
     over_since: float | None = None
     while workers:
         watch()
+        for message in reports():
+            report(message)
         time.sleep(_POLL_SECONDS)
         asked = max(stop_requested(), ledger.is_stopped(folder))
         for worker in workers.values():
@@ -121,10 +125,10 @@ def run(
             claimed = ledger.num_attempts(folder) > started_at[index]
             vain = 0 if claimed else vain + 1
             if vain == _VAIN_STARTS:
-                log = folder / "state" / f"worker-{index}.log"
+                for message in reports():
+                    report(message)
                 raise RuntimeError(
-                    f"{vain} workers in a row ended before they could train; {log} "
-                    "says why."
+                    f"{vain} workers in a row ended before they could train."
                 )
             if not stopping and ledger.open_packs(folder):
                 workers[index] = start(index)
@@ -136,6 +140,30 @@ def run(
             for worker in workers.values():  # It had lost its pack, and hangs.
                 engine.kill(worker)
     watch()
+    for message in reports():
+        report(message)
+
+
+def _reports(folder: pathlib.Path) -> Callable[[], list[str]]:
+    """Returns a function that reads what workers have reported since the last call."""
+    logs = lambda: sorted((folder / "state").glob("worker-*.log"))
+    read = {path: path.stat().st_size for path in logs()}
+
+    def reports() -> list[str]:
+        found = []
+        for path in logs():
+            with path.open("rb") as file:
+                file.seek(read.get(path, 0))
+                whole = file.read().rpartition(b"\n")[0]
+            if whole:
+                read[path] = read.get(path, 0) + len(whole) + 1
+            index = path.stem.partition("-")[2]
+            for line in whole.decode(errors="replace").splitlines():
+                if line.startswith("rdt: "):
+                    found.append(f"Worker {index}: {line.removeprefix('rdt: ')}")
+        return found
+
+    return reports
 
 
 @contextlib.contextmanager
@@ -211,21 +239,32 @@ def on_ray(order: Order) -> Iterator[Engine]:
         variables |= {k: v for k, v in os.environ.items() if k.startswith(_PASSED_ON)}
         task = ray.remote(child.run).options(**of_kind[kind], max_retries=_RAY_RETRIES)
 
+        # A copy of a bucket is on this machine alone; workers may be on others.
+        here = order.target is None or order.address is None
+        logs: dict[Any, pathlib.Path] = {}
+
+        def start(index: int) -> Any:
+            log = _log(order, index)
+            worker = task.remote(_command(order), variables, log if here else None)
+            logs[worker] = log
+            return worker
+
         def exit_code(worker) -> int | None:
             if not ray.wait([worker], timeout=0)[0]:
                 return None
             try:
-                return ray.get(worker)
+                code, said = ray.get(worker)
             except ray.exceptions.TaskCancelledError:
                 return 0
             except ray.exceptions.RayError:
                 return 1
+            with logs[worker].open("a") as file:
+                file.write(said)
+            return code
 
         yield Engine(
             slots=lambda: slots,
-            start=lambda index: task.remote(
-                _command(order), variables, _log(order, index)
-            ),
+            start=start,
             exit_code=exit_code,
             stop=ray.cancel,
             kill=lambda worker: ray.cancel(worker, force=True),

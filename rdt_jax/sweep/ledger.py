@@ -32,8 +32,8 @@ from rdt_jax.training import (
 )
 
 # How often each class of failure is tried again. A NaN would repeat. A pack that needs
-# too much memory is split in two until it is one lane. `preempted` counts attempts in a
-# row that were lost and left no new checkpoint.
+# too much memory is split in two until it is one lane. `error` and `preempted` (an
+# attempt was lost) count attempts since the newest checkpoint.
 RETRIES = {"nan": 0, "oom": 0, "error": 1, "preempted": 3}
 
 _WAIT_SECONDS = 1.0
@@ -354,12 +354,15 @@ def work(
                 may_end=may_end,
                 report=report,
             )
+        except ConnectionError:  # The store is away.
+            raise
         except attempt.TakenOver as error:
             report(str(error))
         except BlockingIOError:
             pass  # Another worker was faster.
-        except Exception:
-            report(traceback.format_exc())
+        except Exception as error:
+            said = " ".join(str(error).split())
+            report(f"Pack {pack.name} failed: {said}\n{traceback.format_exc()}")
             built = remembering(build)  # What it kept may be what was too much.
             if len(attempt.past(workdir, pack.name)) == attempts:
                 refused.add(pack.name)
@@ -500,8 +503,9 @@ def _spent(pack: OpenPack) -> tuple[str, str] | None:
     The newest attempt must not be under way.
     """
     past = attempt.past(pack.workdir, pack.name)[pack.retry_from :]
-    for reason in ("oom", "error"):
-        ended = [each for each in past if each.outcome == reason]
+    since = [each for each in past if each.step == past[-1].step]
+    for reason, counted in (("oom", past), ("error", since)):
+        ended = [each for each in counted if each.outcome == reason]
         if len(ended) > RETRIES[reason]:
             return reason, ended[-1].message
     lost = 0

@@ -16,17 +16,35 @@ import hashlib
 import inspect
 import json
 import pathlib
+import re
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rdt_jax import config as configs
-from rdt_jax.training import checkpoint, records
+from rdt_jax.sweep import ledger
+from rdt_jax.training import checkpoint, membership, records
 from rdt_jax.training import shelf as shelves
 
+PATIENCE_SECONDS = 600.0  # How long a store that does not answer is asked again.
+
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 8.0  # Seconds between two tries; they double.
+_PERMANENT = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    NotImplementedError,
+    PermissionError,
+    TypeError,
+)
 _RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
 _ASK_SECONDS = 5.0  # Between two questions whether a sweep was stopped.
+_CLAIM = re.compile(r"[^./]+\.\d+(\.end)?\.json")
+
+T = TypeVar("T")
 
 
 class Remote(NamedTuple):
@@ -36,35 +54,44 @@ class Remote(NamedTuple):
       fs: the fsspec file system.
       root: of the workdir in it.
       workdir: the copy, of this process alone.
+      report: takes that the store does not answer.
+      patience: seconds for which it is asked again before `ConnectionError` is raised.
     """
 
     fs: Any
     root: str
     workdir: pathlib.Path
+    report: Callable[[str], None] = lambda message: None
+    patience: float = PATIENCE_SECONDS
 
 
-def connect(url: str, workdir: pathlib.Path) -> Remote:
-    """Opens a workdir such as gs://bucket/runs.
+def connect(
+    url: str,
+    workdir: pathlib.Path,
+    *,
+    report: Callable[[str], None] = lambda message: None,
+    wait: bool = False,
+) -> Remote:
+    """Opens a workdir such as gs://bucket/runs and asks its store what is there.
 
     Args:
       url: of any fsspec file system that can create files exclusively.
       workdir: an own folder of this process.
+      report: takes that the store does not answer, from now on.
+      wait: whether that is waited for now, too: the store is known to be there.
 
     Raises:
-      ValueError: if fsspec cannot open it, or its file system cannot create a file only
-        if it is not there.
+      ValueError: if fsspec cannot open it, the store does not answer, has no such
+        bucket or refuses us, or its file system cannot create a file only if it is not
+        there.
     """
     import fsspec
 
+    # File systems raise what they like: no credentials, no such protocol, no library.
     try:
         fs, root = fsspec.core.url_to_fs(url)
-    # File systems raise what they like: no credentials, no such protocol, no library.
     except Exception as error:
-        hint = " Buckets of Google need the extra gcs." * isinstance(error, ImportError)
-        kind = type(error).__name__
-        raise ValueError(
-            f"The workdir {url} cannot be opened: {error} ({kind}).{hint}"
-        ) from error
+        raise _unopened(url, error) from error
     if not _creates_exclusively(fs):
         raise ValueError(
             f"The workdir {url}: fsspec's {type(fs).__name__} cannot create a file "
@@ -72,7 +99,31 @@ def connect(url: str, workdir: pathlib.Path) -> Remote:
             "(gs://, s3://) or a folder that all machines mount."
         )
     (workdir / "state").mkdir(parents=True, exist_ok=True)
-    return Remote(fs, root.rstrip("/"), workdir)
+    remote = Remote(fs, root.rstrip("/"), workdir, report)
+    try:
+        if wait:
+            _ask(remote, lambda: _look(remote))
+        else:
+            _look(remote)
+    except Exception as error:
+        raise _unopened(url, error) from error
+    return remote
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[pathlib.Path]:
+    """Yields a temporary folder for a copy; those of killed processes are removed."""
+    for lock in pathlib.Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*/{_LOCK}"):
+        with contextlib.suppress(OSError):  # Another user's, or removed by now.
+            if not shelves.is_locked(lock):
+                shutil.rmtree(lock.parent)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as name:
+        folder = pathlib.Path(name)
+        with shelves.own(folder).create(_LOCK, b""):
+            yield folder
+
+
+_SCRATCH, _LOCK = "rdt-copy-", "in-use.lock"
 
 
 def mirror(remote: Remote) -> shelves.Mirror:
@@ -129,9 +180,11 @@ def commit(
     _put(remote, f"{folder}/commit.json", json.dumps(hashes).encode())
     ours = [each for each in _commits(remote, pack) if each[0] <= number]
     for attempt, old in ours[: -checkpoint.KEEP]:
-        gone = f"{remote.root}/packs/{pack}/checkpoints/{attempt}/{old}"
-        remote.fs.rm_file(f"{gone}/commit.json")  # First, so that no half counts.
-        remote.fs.rm(gone, recursive=True)
+        gone = f"packs/{pack}/checkpoints/{attempt}/{old}"
+        names = json.loads(_get(remote, f"{gone}/commit.json"))
+        _remove(remote, f"{gone}/commit.json")  # First, so that no half counts.
+        for name in filter(_stays_inside, names):
+            _remove(remote, f"{gone}/{name}")
 
 
 def restore(
@@ -151,7 +204,7 @@ def restore(
     for number, step in reversed(_commits(remote, pack)):
         folder = f"packs/{pack}/checkpoints/{number}/{step}"
         try:
-            found = _read_commit(remote, folder)
+            found = _read_commit(remote, folder, runs)
         except (FileNotFoundError, ValueError) as error:
             report(f"Commit {remote.root}/{folder} cannot be used: {error}.")
             (local / f"{step}.damaged").mkdir(parents=True, exist_ok=True)
@@ -159,23 +212,19 @@ def restore(
         for name, content in found.items():
             kind, _, rest = name.partition("/")
             where = remote.workdir if kind == "runs" else local / str(step)
-            _write(where / rest, content)
+            _write(where, rest, content)
         break
     else:
         for run in runs:
             for name in _RECORDS:
                 empty = "{}" if name.endswith(".json") else ""
-                _write(remote.workdir / run / name, empty.encode())
+                _write(remote.workdir, f"{run}/{name}", empty.encode())
     for run in runs:
         if _exists(remote, f"{run}/status.json"):
-            status = _get(remote, f"{run}/status.json")
-            _write(remote.workdir / run / "status.json", status)
+            _pull(remote, f"{run}/status.json")
             _pull_begun(remote, run, besides=pack)
-        folder = f"{remote.root}/{run}/transitions"
-        with contextlib.suppress(FileNotFoundError):
-            for path in remote.fs.find(folder):
-                rest = path.removeprefix(f"{remote.root}/")
-                _write(remote.workdir / rest, remote.fs.cat_file(path))
+        for name in _files(remote, f"{run}/transitions"):
+            _pull(remote, name)
 
 
 def publish(remote: Remote, runs: Sequence[str], check: Callable[[], None]) -> None:
@@ -215,12 +264,31 @@ def push_plan(remote: Remote, name: str) -> None:
             _tell(remote, [run])
     for part in ("state/packs.json", "plan.json"):
         _put(remote, f"sweeps/{name}/{part}", (folder / part).read_bytes())
-    if _exists(remote, f"sweeps/{name}/state/stop"):
-        remote.fs.rm_file(f"{remote.root}/sweeps/{name}/state/stop")
+    _remove(remote, f"sweeps/{name}/state/stop")
+
+
+def log_pusher(name: str) -> Callable[[Remote], None]:
+    """Returns what uploads the logs of workers that were started here, as they grow.
+
+    They are in `logs` of the sweep, in a folder named as the copy is.
+    """
+    sent: dict[pathlib.Path, bytes] = {}
+
+    def push(remote: Remote) -> None:
+        for path in (remote.workdir / "sweeps" / name / "state").glob("worker-*.log"):
+            content = path.read_bytes()
+            if sent.get(path) != content:
+                where = f"sweeps/{name}/logs/{remote.workdir.name}/{path.name}"
+                _put(remote, where, content)
+                sent[path] = content
+
+    return push
 
 
 def pull_sweep(remote: Remote, name: str) -> None:
     """Brings the plan of a sweep here, with the statuses of its runs and all claims.
+
+    Whether it is to stop comes with it.
 
     Raises:
       ValueError: if there is no such sweep.
@@ -231,7 +299,11 @@ def pull_sweep(remote: Remote, name: str) -> None:
             f"{remote.root}/{folder} has no plan.json; start it with `rdt sweep`."
         )
     for part in ("plan.json", "state/packs.json"):
-        _write(remote.workdir / folder / part, _get(remote, f"{folder}/{part}"))
+        _pull(remote, f"{folder}/{part}")
+    if _exists(remote, f"{folder}/state/stop"):
+        ledger.request_stop(remote.workdir / folder)
+    else:  # The copy may be of before.
+        (remote.workdir / folder / "state" / "stop").unlink(missing_ok=True)
     pull_runs(remote, _runs_of(remote.workdir / folder))
     _shelf(remote).refresh()
 
@@ -245,7 +317,7 @@ def pull_runs(remote: Remote, runs: Sequence[str]) -> None:
                 continue
             text = _get(remote, f"{run}/config.json").decode()
             records.create(folder, configs.from_json(text))
-        _write(folder / "status.json", _get(remote, f"{run}/status.json"))
+        _pull(remote, f"{run}/status.json")
 
 
 def pull_begun(remote: Remote, runs: Sequence[str]) -> None:
@@ -275,6 +347,11 @@ def _pull_begun(remote: Remote, run: str, *, besides: str | None) -> None:
         where = f"packs/{pack}/checkpoints/{number}/{step}/commit.json"
         parts = [name.split("/") for name in json.loads(_get(remote, where))]
         names = sorted({part[1] for part in parts if part[0] == "runs"})
+        if membership.pack_of(names) != pack:
+            raise ValueError(
+                f"{remote.root}/{where} names other runs than those of its pack: "
+                f"{', '.join(names)}."
+            )
         pull_runs(remote, names)
         # The step says enough: whoever goes on with the pack brings what is in it.
         (folder / "checkpoints" / str(step)).mkdir(parents=True)
@@ -306,14 +383,19 @@ def _tell(remote: Remote, runs: Sequence[str]) -> None:
 
 
 def stop_requested(remote: Remote, name: str) -> Callable[[], bool]:
-    """Returns a function that asks now and then whether a sweep is to stop."""
+    """Returns a function that asks now and then whether a sweep is to stop.
+
+    It waits for no store that is away, so that a signal is heard.
+    """
     asked, answer = -_ASK_SECONDS, False
+    remote = remote._replace(patience=0.0)
 
     def ask() -> bool:
         nonlocal asked, answer
         if time.monotonic() - asked >= _ASK_SECONDS:
             asked = time.monotonic()
-            answer = _exists(remote, f"sweeps/{name}/state/stop")
+            with contextlib.suppress(ConnectionError):
+                answer = _exists(remote, f"sweeps/{name}/state/stop")
         return answer
 
     return ask
@@ -323,7 +405,7 @@ def _shelf(remote: Remote) -> shelves.Shelf:
     state = remote.workdir / "state"
 
     def refresh() -> None:
-        there = {path.rpartition("/")[2] for path in _list(remote, "state")}
+        there = set(filter(_CLAIM.fullmatch, _list(remote, "state")))
         for path in state.glob("*.json"):
             if path.name not in there:
                 path.unlink()
@@ -332,19 +414,18 @@ def _shelf(remote: Remote) -> shelves.Shelf:
             if (name.endswith(".end.json") or ended) and (state / name).exists():
                 continue
             with contextlib.suppress(FileNotFoundError):
-                _write(state / name, _get(remote, f"state/{name}"))
+                _pull(remote, f"state/{name}")
 
     @contextlib.contextmanager
     def create(name: str, content: bytes) -> Iterator[shelves.Rewrite]:
-        path = f"{remote.root}/state/{name}"
-        remote.fs.pipe_file(path, content, mode="create")
-        yield lambda content: remote.fs.pipe_file(path, content)
+        _create(remote, f"state/{name}", content)
+        yield lambda content: _put(remote, f"state/{name}", content)
 
     return shelves.Shelf(
         refresh=refresh,
         create=create,
         write=lambda name, content: _put(remote, f"state/{name}", content),
-        remove=lambda name: remote.fs.rm_file(f"{remote.root}/state/{name}"),
+        remove=lambda name: _remove(remote, f"state/{name}"),
         exists=lambda name: _exists(remote, f"state/{name}"),
         locks=False,
     )
@@ -361,15 +442,28 @@ def _creates_exclusively(fs: Any) -> bool:
 
 def _commits(remote: Remote, pack: str) -> list[tuple[int, int]]:
     """Returns the (attempt, step) of the commits of a pack, the newest last."""
-    remote.fs.invalidate_cache()  # Of all the folders that the stars stand for.
-    paths = remote.fs.glob(f"{remote.root}/packs/{pack}/checkpoints/*/*/commit.json")
-    parts = [path.split("/")[-3:-1] for path in paths]
-    return sorted((int(number), int(step)) for number, step in parts)
+    folder = f"packs/{pack}/checkpoints"
+    # Not `glob`: that of some file systems finds nothing where the store is away.
+    found = [
+        (int(number), int(step))
+        for number in filter(str.isdecimal, _list(remote, folder))
+        for step in filter(str.isdecimal, _list(remote, f"{folder}/{number}"))
+        if _exists(remote, f"{folder}/{number}/{step}/commit.json")
+    ]
+    return sorted(found)
 
 
-def _read_commit(remote: Remote, folder: str) -> dict[str, bytes]:
+def _read_commit(remote: Remote, folder: str, runs: Sequence[str]) -> dict[str, bytes]:
+    """Returns the files of a commit of these runs; ValueError if it is damaged."""
+    hashes = json.loads(_get(remote, f"{folder}/commit.json"))
+    ours = {f"runs/{run}/{name}" for run in runs for name in _RECORDS}
     found = {}
-    for name, expected in json.loads(_get(remote, f"{folder}/commit.json")).items():
+    for name, expected in hashes.items():
+        kind, _, rest = name.partition("/")
+        if name not in ours and not (kind == "checkpoint" and _stays_inside(rest)):
+            raise ValueError(
+                f"commit.json names {name!r}, which is no file of a commit"
+            )
         found[name] = _get(remote, f"{folder}/{name}")
         if hashlib.sha256(found[name]).hexdigest() != expected:
             raise ValueError(f"{name} is not what commit.json says")
@@ -386,7 +480,7 @@ def _adopt(
     if _commits(remote, pack):
         return
     folder = f"packs/{pack}/checkpoints"
-    names = lambda path: [each.rpartition("/")[2] for each in _list(remote, path)]
+    names = lambda path: _list(remote, path)
     for step in sorted(map(int, filter(str.isdecimal, names(folder))), reverse=True):
         if all(map(str.isdecimal, names(f"{folder}/{step}"))):
             continue  # It has the number of an attempt, of which no commit is whole.
@@ -409,30 +503,159 @@ def _adopt(
         return
 
 
-def _list(remote: Remote, folder: str) -> list[str]:
-    remote.fs.invalidate_cache(f"{remote.root}/{folder}")
+def _unopened(url: str, error: Exception) -> ValueError:
+    hint = (
+        " Buckets need the extra s3 or gcs: pip install -e '.[s3]' -c constraints.txt"
+    ) * isinstance(error, ImportError)
+    return ValueError(f"The workdir {url} cannot be opened: {_line(error)}.{hint}")
+
+
+def _look(remote: Remote) -> None:
+    """Asks the store what is in the workdir, or else in its bucket."""
     try:
-        return remote.fs.ls(f"{remote.root}/{folder}", detail=False)
+        remote.fs.ls(remote.root, detail=False)
+    except FileNotFoundError:  # Nothing is there yet, or there is no bucket.
+        remote.fs.ls(remote.root.partition("/")[0], detail=False)
+
+
+def _ask(remote: Remote, call: Callable[[], T]) -> T:
+    """Calls the store, again and again while it does not answer.
+
+    Raises:
+      ConnectionError: if it did not answer for as long as we have patience.
+    """
+    begin, wait = time.monotonic(), _FIRST_WAIT
+    while True:
+        try:
+            answer = call()
+            break
+        except Exception as error:  # File systems raise what they like.
+            if _lasts(error):
+                raise
+            if time.monotonic() + wait - begin > remote.patience:
+                raise ConnectionError(
+                    f"The store of {remote.root} does not answer: {_line(error)}"
+                ) from error
+            if wait == _FIRST_WAIT:
+                remote.report(
+                    f"The store of {remote.root} does not answer: {_line(error)}. It "
+                    f"is asked again for {remote.patience / 60:g} minutes."
+                )
+        time.sleep(wait)
+        wait = min(2 * wait, _LONGEST_WAIT)
+    if wait > _FIRST_WAIT:
+        remote.report(f"The store of {remote.root} answers again.")
+    return answer
+
+
+def _lasts(error: Exception) -> bool:
+    """Says whether asking again would give the same error."""
+    # s3fs and gcsfs pass on errors of credentials; gcsfs has an OSError for Forbidden.
+    no_credentials = "Credentials" in type(error).__name__
+    forbidden = str(error).startswith("Forbidden")
+    return isinstance(error, _PERMANENT) or no_credentials or forbidden
+
+
+def _line(error: Exception) -> str:
+    return f"{' '.join(str(error).split())} ({type(error).__name__})"
+
+
+def _create(remote: Remote, name: str, content: bytes) -> None:
+    """Creates a file; FileExistsError if one is there with another content.
+
+    Ours may be: the answer to a write that was done can be lost.
+    """
+    path = f"{remote.root}/{name}"
+
+    def create() -> None:
+        try:
+            remote.fs.pipe_file(path, content, mode="create")
+        # Stores refuse in ways of their own what is there already.
+        except Exception as error:
+            try:
+                there = remote.fs.cat_file(path)
+            except FileNotFoundError:
+                raise error from None
+            if there != content:
+                raise FileExistsError(path) from error
+
+    _ask(remote, create)
+
+
+def _list(remote: Remote, folder: str) -> list[str]:
+    """Returns the names in a folder."""
+    return [entry["name"].rpartition("/")[2] for entry in _entries(remote, folder)]
+
+
+def _entries(remote: Remote, folder: str) -> list[dict[str, Any]]:
+    path = f"{remote.root}/{folder}"
+
+    def entries() -> list[dict[str, Any]]:
+        remote.fs.invalidate_cache(path)
+        return remote.fs.ls(path, detail=True)
+
+    try:
+        found = _ask(remote, entries)
     except FileNotFoundError:
         return []
+    for entry in found:
+        entry["name"] = entry["name"].rstrip("/")
+    return [entry for entry in found if entry["name"] != path]  # A folder's own mark.
+
+
+def _files(remote: Remote, folder: str) -> Iterator[str]:
+    """Yields the names of all files in a folder and in those in it."""
+    for entry in _entries(remote, folder):
+        name = f"{folder}/{entry['name'].rpartition('/')[2]}"
+        if entry["type"] == "directory":
+            yield from _files(remote, name)
+        else:
+            yield name
 
 
 def _exists(remote: Remote, name: str) -> bool:
     path = f"{remote.root}/{name}"
-    remote.fs.invalidate_cache(path.rpartition("/")[0])
-    return remote.fs.exists(path)
+
+    def info() -> None:
+        remote.fs.invalidate_cache(path.rpartition("/")[0])
+        remote.fs.info(path)  # Not `exists`: that may take any error for a no.
+
+    try:
+        _ask(remote, info)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _get(remote: Remote, name: str) -> bytes:
-    return remote.fs.cat_file(f"{remote.root}/{name}")
+    return _ask(remote, lambda: remote.fs.cat_file(f"{remote.root}/{name}"))
 
 
 def _put(remote: Remote, name: str, content: bytes) -> None:
-    remote.fs.pipe_file(f"{remote.root}/{name}", content)
+    _ask(remote, lambda: remote.fs.pipe_file(f"{remote.root}/{name}", content))
 
 
-def _write(path: pathlib.Path, content: bytes) -> None:
+def _remove(remote: Remote, name: str) -> None:
+    """Removes a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        _ask(remote, lambda: remote.fs.rm_file(f"{remote.root}/{name}"))
+
+
+def _pull(remote: Remote, name: str) -> None:
+    """Brings a file of the workdir here."""
+    _write(remote.workdir, name, _get(remote, name))
+
+
+def _write(folder: pathlib.Path, name: str, content: bytes) -> None:
+    """Writes a file in a folder; ValueError if its name leads out of it."""
+    if not _stays_inside(name):
+        raise ValueError(f"The name {name!r} leads out of the workdir.")
+    path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(content)
     temporary.replace(path)
+
+
+def _stays_inside(name: str) -> bool:
+    return not {"", ".", ".."}.intersection(name.split("/"))

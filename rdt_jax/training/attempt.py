@@ -23,6 +23,7 @@ import re
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from rdt_jax.training import shelf as shelves
 
 LEASE_SECONDS = 60.0
 LOST = "preempted"  # What became of an attempt that never said how it ended.
-_BEATS = 10  # per lease
+_BEATS = 4  # per lease; stores take one write of an object in about a second
 _UNSUPPORTED = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 
@@ -228,6 +229,7 @@ def hold(
         "machine": shelves.machine() if shelf.locks else None,
         "host": platform.node(),
         "process": os.getpid(),
+        "token": uuid.uuid4().hex,  # No two claims are alike.
         "lease": lease,
         "step": mirror.newest(pack) if mirror else steps[-1],
         "runs": list(runs),
@@ -237,9 +239,10 @@ def hold(
 
     def check() -> None:
         if taken():
+            why = f" ({failures[-1]})" if failures else ""
             raise TakenOver(
                 f"Another process has taken over pack {pack}: this one gave no sign of "
-                f"life for {lease:g} s."
+                f"life for {lease:g} s{why}."
             )
 
     def end(outcome: str, message: str, unfinished: Sequence[str]) -> None:
@@ -251,7 +254,7 @@ def hold(
             rewrite = stack.enter_context(shelf.create(claim, _beat(content, 0)))
         except FileExistsError:
             raise _refusal(Claim(pack, runs, "alive"), pack, runs) from None
-        stack.enter_context(_beating(rewrite, content, taken))
+        failures = stack.enter_context(_beating(rewrite, content, taken))
         shelf.refresh()
         # Whoever shares a run and looked before this claim was there is seen now.
         others = [c for c in under_way(workdir, watch) if c.pack != pack]
@@ -287,27 +290,33 @@ def _make_view(workdir: pathlib.Path, pack: str, number: int, runs) -> pathlib.P
 @contextlib.contextmanager
 def _beating(
     rewrite: shelves.Rewrite, content: dict[str, Any], taken: Callable[[], bool]
-) -> Iterator[None]:
-    """Rewrites a claim several times per lease, from a thread, until it is taken."""
-    stop = threading.Event()
+) -> Iterator[Sequence[Exception]]:
+    """Rewrites a claim several times per lease, from a thread, until it is taken.
+
+    Yields what failed since it last went well; it is tried again the sooner.
+    """
+    stop, failures = threading.Event(), list[Exception]()
+    pause = content["lease"] / _BEATS
 
     def beat() -> None:
         number = 0
-        while not stop.wait(content["lease"] / _BEATS):
+        while not stop.wait(pause / _BEATS if failures else pause):
             number += 1
-            # File systems of buckets raise what they like; if it lasts, the lease ends.
-            with contextlib.suppress(Exception):
+            try:
                 if taken():
                     return
                 rewrite(_beat(content, number))
+                failures.clear()
+            except Exception as error:  # File systems of buckets raise what they like.
+                failures.append(error)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
     try:
-        yield
+        yield failures
     finally:
         stop.set()
-        thread.join()
+        thread.join(pause)  # It may be waiting for a store that is away.
 
 
 def _beat(content: dict[str, Any], number: int) -> bytes:

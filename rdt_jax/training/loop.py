@@ -162,6 +162,8 @@ def train(
             )  # fmt: skip
             if mirror:
                 mirror.publish(names, held.check)
+        except ConnectionError:  # The store is away; the attempt is lost.
+            raise
         except Exception as error:
             held.check()
             reason = "oom" if _is_out_of_memory(error) else "error"

@@ -1,11 +1,12 @@
 """`make chaos`: kills and damage at random, until nothing more can be learned.
 
-    python -m tests.chaos [--kills 200] [--flips 100] [--seed N] [--case NAME]
+    python -m tests.chaos [--kills 200] [--flips 100] [--sweeps N] [--seed N]
     python -m tests.chaos --case NAME --replay saving:17+0.030000,any:9
 
 Prints a table of the kinds of moments, the kills, and how many of them left a finished
 run bit-identical to one that was left alone. Ends with exit code 1 if any did not, or
-if any damage to a checkpoint went unnoticed.
+if any damage to a checkpoint went unnoticed. `--sweeps` are of two workers in a bucket
+whose store is away now and then (bucket.py).
 """
 
 import argparse
@@ -23,7 +24,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
 from rdt_jax import machine
-from tests.chaos import cases, damage, harness
+from tests.chaos import bucket, cases, damage, harness
 
 
 def main() -> int:
@@ -49,6 +50,7 @@ def main() -> int:
     with progress:
         wrong = _kills(options, alone, folder, progress)
         wrong += _flips(options, alone, folder, progress)
+    wrong += bucket.main(options.sweeps, options.seed, folder, console)
     if not wrong:
         console.print("Nothing went wrong.")
     return 1 if wrong else 0
@@ -58,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=100, help="damages, of all kinds")
+    parser.add_argument("--sweeps", type=int, default=0, help="in a bucket")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     parser.add_argument("--case", choices=list(cases.CASES), help="default: all")
     parser.add_argument("--replay", metavar="KILLS", help="as a failure prints them")

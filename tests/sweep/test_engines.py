@@ -8,9 +8,10 @@ from rdt_jax.sweep import engines, ledger
 class Planted:
     """Workers of which each ends with exit code 1, some after they claimed a pack."""
 
-    def __init__(self, claims):
+    def __init__(self, claims, say):
         self.claims, self.started, self.attempts = iter(claims), 0, 0
         self.killed = []
+        self.say = say
 
     def engine(self, slots):
         return engines.Engine(
@@ -23,6 +24,7 @@ class Planted:
 
     def start(self, index):
         self.started += 1
+        self.say(index)
         return next(self.claims, None)
 
     def exit_code(self, claims):
@@ -33,8 +35,10 @@ class Planted:
 def run(tmp_path, monkeypatch):
     """Runs workers that claim a pack, or not, as the values say; returns them."""
 
-    def run(slots, claims, asked=0):
-        planted = Planted(claims)
+    def run(
+        slots, claims, asked=0, say=lambda index: None, report=lambda message: None
+    ):
+        planted = Planted(claims, say)
         # All that were started first have claimed before any of them ends.
         watch = lambda: setattr(planted, "attempts", sum(claims[: planted.started]))
         for name, value in {
@@ -50,7 +54,7 @@ def run(tmp_path, monkeypatch):
             tmp_path,
             stop_requested=lambda: asked,
             watch=watch,
-            report=lambda message: None,
+            report=report,
         )
         return planted
 
@@ -69,3 +73,20 @@ def test_workers_that_end_before_they_claim_anything_end_the_sweep(run):
 def test_workers_end_as_they_are_when_they_are_asked_to_stop_twice(run):
     planted = run(2, [True, True], asked=2)
     assert (planted.killed, planted.started) == ([True, True], 2)
+
+
+def test_what_workers_report_is_reported_once(run, tmp_path):
+    log = tmp_path / "state" / "worker-0.log"
+    log.parent.mkdir()
+    log.write_text("rdt: of an earlier sweep\n")
+    said = []
+
+    def say(index):
+        with log.open("a") as file:
+            file.write(
+                "noise of a library\nrdt: a checkpoint is [damaged]\n  its trace\n"
+            )
+
+    run(1, [True], 0, say, said.append)
+    reported = "Worker 0: a checkpoint is [damaged]"
+    assert said == [reported, "Worker 0 ended with exit code 1.", reported]

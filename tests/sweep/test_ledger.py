@@ -158,11 +158,12 @@ def test_each_class_of_failure_has_its_retries(tmp_path, outcome, tries):
     assert _packs(folder) == ([[name]] if tries > 1 else [])
 
 
-def test_lost_attempts_that_got_on_do_not_count(tmp_path):
+@pytest.mark.parametrize("outcomes", [(None, None), ("error",), (None, "error")])
+def test_attempts_that_got_on_do_not_count(tmp_path, outcomes):
     plan = _plan((0,), loops=(1,))
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     for newest in range(0, 1000, 100):
-        _attempts(tmp_path, plan.run_ids, None, None, step=newest)
+        _attempts(tmp_path, plan.run_ids, *outcomes, step=newest)
         assert ledger.settle(folder, attempt.Watch()) == []
 
 

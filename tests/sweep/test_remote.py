@@ -3,6 +3,9 @@
 import contextlib
 import hashlib
 import json
+import subprocess
+import sys
+import time
 
 import fsspec
 import pytest
@@ -21,7 +24,8 @@ def bucket(tmp_path):
     """The name of an empty bucket."""
     name = f"memory://{tmp_path.name}"
     yield name
-    fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
+    with contextlib.suppress(FileNotFoundError):  # Not all write to it.
+        fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
 
 
 @pytest.fixture
@@ -330,6 +334,216 @@ def test_claims_are_created_in_the_bucket(machine, monkeypatch):
         with pytest.raises(attempt.TakenOver):
             held.check()
         later.check()
+
+
+class Outage:
+    """A file system that does not answer some of its calls.
+
+    Attributes:
+      calls: that it answers; after as many failures as `fails` says it answers again.
+      kind: of the error.
+      lost: whether it does what it was asked, before it fails.
+    """
+
+    def __init__(self, fs, calls, fails, kind=ConnectionError, lost=False):
+        self.fs, self.calls, self.fails, self.kind = fs, calls, fails, kind
+        self.lost, self.failed = lost, 0
+
+    def __getattr__(self, name):
+        call = getattr(self.fs, name)
+        return call if name == "invalidate_cache" else lambda *a, **n: self(call, a, n)
+
+    def __call__(self, call, arguments, named):
+        self.calls -= 1
+        if self.calls >= 0 or self.failed == self.fails:
+            return call(*arguments, **named)
+        self.failed += 1
+        if self.lost:
+            call(*arguments, **named)
+        raise self.kind("an outage")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that have passed, of which sleeping takes no time."""
+    passed = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: passed[0])
+    monkeypatch.setattr(
+        time, "sleep", lambda seconds: passed.append(passed.pop() + seconds)
+    )
+    return passed
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("calls", range(0, 60, 7))
+def test_an_outage_at_any_moment_is_waited_for(machine, clock, calls, lost):
+    one = machine("one")
+    said = []
+    store = Outage(one.fs, calls, 9, lost=lost)
+    away = one._replace(fs=store, report=said.append)
+    train(away, 4)
+    commit(away, 1, 4)
+    train(away, 8)
+    commit(away, 1, 8)
+    train(away, 12)
+    commit(away, 1, 12)
+    remote.restore(
+        away._replace(workdir=machine("two").workdir), PACK, RUNS, said.append
+    )
+    assert store.failed == 9 and 30 < clock[0] < 60
+    assert len(said) == 2 and "does not answer" in said[0] and "again" in said[1]
+    assert go_on(machine("three")) == 12
+    assert remote._commits(one, PACK) == [(1, 8), (1, 12)]
+
+
+def test_a_store_that_stays_away_takes_nothing_with_it(machine, clock):
+    one = machine("one")
+    train(one, 4)
+    commit(one, 1, 4)
+    two = machine("two")
+    train(two, 8)
+    before = {p: p.read_bytes() for p in two.workdir.rglob("*.jsonl")}
+    for calls in range(4):
+        away = two._replace(fs=Outage(two.fs, calls, 10**6))
+        with pytest.raises(ConnectionError, match="does not answer: an outage"):
+            remote.restore(away, PACK, RUNS, pytest.fail)
+        assert {p: p.read_bytes() for p in two.workdir.rglob("*.jsonl")} == before
+    assert 4 * 0.9 * remote.PATIENCE_SECONDS < clock[0] <= 4 * remote.PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize("kind", [PermissionError, FileNotFoundError])
+def test_what_lasts_is_not_waited_for(machine, clock, kind):
+    one = machine("one")
+    train(one, 4)
+    with pytest.raises(kind):
+        commit(one._replace(fs=Outage(one.fs, 0, 10**6, kind)), 1, 4)
+    assert clock[0] == 0
+
+
+def test_a_claim_is_ours_though_the_answer_to_it_was_lost(machine, clock):
+    one = machine("one")
+    lost = one._replace(fs=Outage(one.fs, 0, 1, lost=True))
+    with remote.mirror(lost).shelf.create("pack.1.json", b"ours"):
+        assert remote._get(one, "state/pack.1.json") == b"ours"
+    with pytest.raises(FileExistsError):
+        remote.mirror(one).shelf.create("pack.1.json", b"theirs").__enter__()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "runs/{tmp}/victim",
+        "runs//{tmp}/victim",
+        "runs/../../victim",
+        "runs/three/metrics.jsonl",
+        "checkpoint//{tmp}/victim",
+        "checkpoint/a/../../../../../../../victim",
+    ],
+)
+def test_a_commit_that_names_other_files_is_not_used(machine, tmp_path, name):
+    one = machine("one")
+    for step in (4, 8):
+        train(one, step)
+        commit(one, 1, step)
+    name = name.format(tmp=tmp_path)
+    folder = f"packs/{PACK}/checkpoints/1/8"
+    hashes = json.loads(remote._get(one, f"{folder}/commit.json"))
+    hashes[name] = hashlib.sha256(b"x").hexdigest()
+    remote._put(one, f"{folder}/commit.json", json.dumps(hashes).encode())
+    remote._put(one, f"{folder}/{name}", b"x")
+    said = []
+    remote.mirror(machine("two")).restore(PACK, RUNS, said.append)
+    assert len(said) == 1 and f"commit.json names {name!r}" in said[0]
+    assert not list(tmp_path.rglob("victim"))
+    assert not (tmp_path / "two" / "three").exists()
+    assert go_on(machine("three")) == 4
+
+
+def test_a_name_in_a_listing_leads_nowhere_else(machine, tmp_path):
+    one = machine("one")
+    train(one, 4)
+    commit(one, 1, 4)
+    real = one.fs.ls
+    outside = f"{one.root}/one/transitions/.."
+
+    class Listing(Outage):
+        def ls(self, path, detail):
+            if path.endswith("one/transitions"):
+                return [{"name": outside, "type": "file"}]
+            return real(path, detail=detail)
+
+    with pytest.raises(ValueError, match=r"'one/transitions/\.\.' leads out of the"):
+        copy = machine("two")._replace(fs=Listing(one.fs, 10**6, 0))
+        remote._put(one, "one/transitions/..", b"x")
+        remote.restore(copy, PACK, RUNS, pytest.fail)
+
+
+def test_foreign_files_beside_claims_and_commits_are_left_alone(machine):
+    one = machine("one")
+    train(one, 4)
+    commit(one, 1, 4)
+    for name in (
+        "state/notes.copy.json",
+        f"packs/{PACK}/checkpoints/notes/x/commit.json",
+        f"packs/{PACK}/checkpoints/1/4/notes",
+    ):
+        remote._put(one, name, b"mine")
+    for step in (8, 12):
+        train(one, step)
+        commit(one, 1, step)
+    remote.mirror(one).shelf.refresh()
+    assert attempt.under_way(one.workdir, attempt.Watch()) == []
+    assert go_on(machine("two")) == 12
+    assert remote._get(one, f"packs/{PACK}/checkpoints/1/4/notes") == b"mine"
+
+
+def test_a_stop_that_was_asked_for_elsewhere_reaches_the_copy(machine):
+    one, two = machine("one"), machine("two")
+    folder = one.workdir / "sweeps" / "plan"
+    (folder / "state").mkdir(parents=True)
+    records.write_json(folder / "plan.json", {"runs": []})
+    records.write_json(folder / "state" / "packs.json", [])
+    remote.push_plan(one, "plan")
+    remote.request_stop(two, "plan")
+    assert remote.stop_requested(one, "plan")()
+    assert not remote.stop_requested(one._replace(fs=Outage(one.fs, 0, 1)), "plan")()
+    remote.pull_sweep(one, "plan")
+    assert ledger.is_stopped(folder)
+    remote.push_plan(two._replace(workdir=one.workdir), "plan")
+    remote.pull_sweep(one, "plan")
+    assert not ledger.is_stopped(folder)
+
+
+def test_what_workers_said_is_kept(machine):
+    one = machine("one")
+    log = one.workdir / "sweeps" / "plan" / "state" / "worker-0.log"
+    log.parent.mkdir(parents=True)
+    push = remote.log_pusher("plan")
+    for text in ("rdt: one\n", "rdt: one\nrdt: two\n"):
+        log.write_text(text)
+        push(one)
+        push(one._replace(fs=Outage(one.fs, 0, 1, PermissionError)))  # Once.
+        there = remote._get(one, "sweeps/plan/logs/one/worker-0.log")
+        assert there.decode() == text
+
+
+def test_scratch_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (tmp_path / "rdt-copy-of-mine").mkdir()  # No process of ours made it.
+    code = (
+        "from rdt_jax.sweep import remote\nimport os\n"
+        "with remote.scratch() as folder: print(folder, flush=True); os._exit(9)"
+    )
+    command = [sys.executable, "-c", code]
+    (left,) = subprocess.run(command, capture_output=True, text=True).stdout.split()
+    with remote.scratch() as ours:
+        assert sorted(tmp_path.iterdir()) == sorted(
+            [ours, tmp_path / "rdt-copy-of-mine"]
+        )
+        with remote.scratch():
+            assert ours.exists()
+    assert left not in map(str, tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("protocol", ["file", "http"])

@@ -9,7 +9,9 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
+import types
 
 import pytest
 
@@ -86,6 +88,53 @@ def test_a_heartbeat_outlives_an_error_of_any_kind():
         while len(beats) < 3 and time.monotonic() < late:
             time.sleep(0.01)
     assert len(beats) >= 3
+
+
+def test_a_heart_beats_four_times_per_lease_and_sooner_after_a_failure(monkeypatch):
+    """Stores allow about one write of an object in a second."""
+    waits = []
+
+    class Pauses:
+        def wait(self, seconds):
+            waits.append(seconds)
+            return len(waits) == 5
+
+        def set(self):
+            pass
+
+    beats = []
+
+    def rewrite(content):
+        beats.append(content)
+        if len(beats) in (2, 3):
+            raise TimeoutError
+
+    patched = types.SimpleNamespace(Event=Pauses, Thread=threading.Thread)
+    monkeypatch.setattr(attempt, "threading", patched)
+    with attempt._beating(rewrite, {"lease": 60.0}, lambda: False) as failures:
+        pass
+    assert waits == [15, 15, 3.75, 3.75, 15] and not failures
+
+
+def test_who_lost_a_lease_hears_why_its_heart_failed(tmp_path, monkeypatch):
+    for name in ("one", "state"):
+        (tmp_path / name).mkdir()
+    shelves = shelf.own(tmp_path / "state")
+
+    @contextlib.contextmanager
+    def create(name, content):
+        def rewrite(content):
+            raise TimeoutError("429: too many writes")
+
+        with shelves.create(name, content):
+            yield rewrite
+
+    monkeypatch.setattr(shelf, "own", lambda folder: shelves._replace(create=create))
+    with attempt.hold(tmp_path, "a", ["one"], lease=0.1) as held:
+        time.sleep(0.2)
+        (tmp_path / "state" / "a.2.json").touch()
+        with pytest.raises(attempt.TakenOver, match=r"0.1 s \(429: too many writes\)"):
+            held.check()
 
 
 def test_a_heart_stops_once_its_attempt_is_taken_over():
