@@ -7,9 +7,10 @@ import pytest
 
 from rdt_jax import cli
 from rdt_jax.sweep import engines, forecast, ledger
-from rdt_jax.training import records
+from rdt_jax.training import environment, records
 
-STUDY = str(pathlib.Path(__file__).parents[1] / "experiments" / "depth_by_decay")
+ROOT = pathlib.Path(__file__).parents[1]
+STUDY = str(ROOT / "experiments" / "depth_by_decay")
 NAME = "depth_by_decay-smoke-model.core_blocks=1,model.width=8"
 SWEEP = [
     "sweep", STUDY, "--preset=smoke", "--workers=1", "--memory=8GB",
@@ -30,6 +31,8 @@ def test_a_plan_is_written_and_no_worker_started(planned):
     trials = ledger.read_plan(folder)
     assert len(ledger.open_packs(folder)) == len(trials) >= 2
     assert not list(folder.glob("state/worker-*.log"))
+    file = environment.of_files([ROOT / "configs" / "knowledge_composition.py"])
+    assert ledger.stored_plan(folder)["config_file"] == file
 
 
 def test_a_dry_run_writes_nothing_and_says_all(planned, tmp_path, monkeypatch, capsys):

@@ -52,7 +52,7 @@ def show(options: argparse.Namespace, plan) -> int:
     for claim in claims:
         console.print(drawing.text(claim), markup=False, highlight=False)
     folder = _folder(options.workdir, plan)
-    provenance = save.provenance(runs)
+    provenance = save.provenance(runs, pathlib.Path(plan.study.__file__))
     with exits.mistakes():  # There may be too few runs to draw any.
         figures = plan.study.figures(runs)
     for name, figure in figures.items():

@@ -1,6 +1,7 @@
 """`rdt train`: one run, trained or gone on with."""
 
 import argparse
+import pathlib
 import sys
 
 from rdt_jax.cli import exits, ranks, stopping, watch
@@ -44,7 +45,7 @@ def _train_here(options: argparse.Namespace, config, build) -> int:
     from rdt_jax import config as configs
     from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import attempt, loop, membership, records
+    from rdt_jax.training import attempt, environment, loop, membership, records
 
     with exits.mistakes():
         budget = shared.size(options, "transition_budget")
@@ -54,6 +55,7 @@ def _train_here(options: argparse.Namespace, config, build) -> int:
         records.check(options.workdir / name)
         membership.if_over(options.workdir, [name], membership.pack_of([name]))
         membership.check_kept(options.workdir, name)
+        path = pathlib.Path(options.config.rpartition(":")[0])
         max_pins = None
         if budget is not None:
             params = ledger.predictor()(config).params
@@ -77,6 +79,7 @@ def _train_here(options: argparse.Namespace, config, build) -> int:
             stop_requested=stop,
             may_end=stop.may_end,
             report=console.print,
+            config_file=environment.of_files([path]),
         )
         with exits.mistakes(BlockingIOError):
             if console.is_terminal:

@@ -19,14 +19,21 @@ _WARNING, _ROOM = 8.0, 0.24  # points, inches
 _DRAWN_WITH = ("matplotlib", "numpy", "rdt_jax")
 
 
-def provenance(runs: Sequence[Run]) -> dict[str, Any]:
+def provenance(
+    runs: Sequence[Run], study: pathlib.Path | None = None
+) -> dict[str, Any]:
     """Says where the numbers of a figure come from; a JSON value.
+
+    Args:
+      runs: whose numbers they are.
+      study: the file that draws it.
 
     Returns:
       `runs`: the run ids, sorted. `lost`: those of them that are missing or unreadable,
       and which of both. `commits`: those that trained them, sorted; none of a run that
       has not started. `trained_with`: package -> the versions that trained them,
-      sorted. `drawn_with`: package -> the version that draws.
+      sorted. `drawn_with`: package -> the version that draws. `study`: commit and hash
+      of its file.
     """
     segments = [
         segment
@@ -47,6 +54,7 @@ def provenance(runs: Sequence[Run]) -> dict[str, Any]:
             name: sorted(versions) for name, versions in sorted(trained_with.items())
         },
         "drawn_with": {name: importlib.metadata.version(name) for name in _DRAWN_WITH},
+        "study": environment.of_files([study]) if study else None,
     }
 
 

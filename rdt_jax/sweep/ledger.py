@@ -22,6 +22,7 @@ from rdt_jax.sweep import pack as packs
 from rdt_jax.sweep import spec
 from rdt_jax.training import (
     attempt,
+    environment,
     loop,
     membership,
     memory,
@@ -138,6 +139,9 @@ def write_plan(
             "study": plan.study_name,
             "preset": plan.preset,
             "overrides": plan.changes,
+            "config_file": (
+                environment.of_files([plan.config_file]) if plan.config_file else None
+            ),
             "runs": [
                 {
                     "run_id": name,
@@ -353,6 +357,7 @@ def work(
                 stop_requested=stop,
                 may_end=may_end,
                 report=report,
+                config_file=stored_plan(folder).get("config_file"),
             )
         except ConnectionError:  # The store is away.
             raise

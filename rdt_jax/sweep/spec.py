@@ -29,6 +29,7 @@ class Plan(NamedTuple):
       preset: of the study and of its config.
       changes: of the preset, by the command line, for all trials.
       repeated: number of trials left out since they are the run of one before.
+      config_file: the file of the preset.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
     preset: str = ""
     changes: Overrides = {}
     repeated: int = 0
+    config_file: pathlib.Path | None = None
 
     @property
     def run_ids(self) -> list[str]:
@@ -184,6 +186,7 @@ def make_plan(
         preset=preset,
         changes=changes,
         repeated=len(trials) - len(runs),
+        config_file=path,
     )
 
 

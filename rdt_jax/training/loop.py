@@ -9,7 +9,7 @@ import contextlib
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -74,6 +74,7 @@ def train(
     stop_requested: Callable[[], int] = lambda: False,
     may_end: standing.MayEnd = standing.never_end,
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
+    config_file: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains the lanes of a pack until each has passed its phases or spent its budget.
 
@@ -93,6 +94,8 @@ def train(
       may_end: a context in which this process may end, since nothing has been trained
         since the newest checkpoint. It calls what it is given before that.
       report: takes what the user should know, such as a damaged checkpoint.
+      config_file: commit and hash of the file that the configs are from, as of
+        `environment.of_files`.
 
     Returns:
       The status of each run, as in its status.json, by ascending run id.
@@ -158,7 +161,7 @@ def train(
             statuses = _train_held(
                 pack, workdir, view, exact, max_pins, build, stop,
                 lambda message: report(readable(message)), commit,
-                lambda: may_end(leave),
+                lambda: may_end(leave), config_file,
             )  # fmt: skip
             if mirror:
                 mirror.publish(names, held.check)
@@ -201,14 +204,15 @@ def _set_unfinished(view: pathlib.Path, names, **fields: Any) -> list[str]:
 
 @environment.pinned()
 def _train_held(
-    pack, workdir, view, exact, max_pins, build, stop_requested, report, commit, may_end
-) -> list[dict[str, Any]]:
+    pack, workdir, view, exact, max_pins, build, stop_requested, report, commit,
+    may_end, config_file,
+) -> list[dict[str, Any]]:  # fmt: skip
     names = [configs.run_id(config) for config in pack]
     folders = [view / name for name in names]
     with may_end():
         setup = _set_up(
             pack, folders, workdir, view, exact, max_pins, build, report, commit,
-            may_end,
+            may_end, config_file,
         )  # fmt: skip
         moved.adopt(setup.pack_folder, view, names, report)
         progress = standing.restore(setup)
@@ -229,8 +233,9 @@ def _train_held(
 
 
 def _set_up(
-    pack, folders, workdir, view, exact, max_pins, build, report, commit, may_end
-) -> standing.Setup:
+    pack, folders, workdir, view, exact, max_pins, build, report, commit, may_end,
+    config_file,
+) -> standing.Setup:  # fmt: skip
     from rdt_jax.data import tfds_builders  # It takes 0.3 s, and only training reads.
 
     config = pack[0]
@@ -254,6 +259,7 @@ def _set_up(
         boards=[],
         commit=commit,
         may_end=may_end,
+        config_file=config_file,
     )
 
 

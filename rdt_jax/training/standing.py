@@ -7,7 +7,7 @@ and depends on nothing but their results, so a pack that was killed re-forms ali
 
 import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,6 +45,7 @@ class Setup(NamedTuple):
     commit: Callable[[int], None] = lambda at: None  # Told after each checkpoint.
     # Where the process may end, since it would lose nothing.
     may_end: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
+    config_file: Mapping[str, Any] | None = None  # Of `environment.of_files`.
 
 
 class Progress(NamedTuple):
@@ -163,6 +164,8 @@ def write_environments(
 ) -> None:
     """Writes environment.json of every run of the pack; `begins` at their start."""
     conditions = {"exact": setup.exact, "mesh": setup.program.axes._asdict()}
+    if setup.config_file:
+        conditions["config_file"] = setup.config_file
     now = environment.segment(setup.pack[0], at, **conditions)
     shapes = progress.extra["shapes"]
     for lane, folder in enumerate(setup.folders):

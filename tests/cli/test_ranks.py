@@ -92,6 +92,7 @@ def test_two_processes_train_one_run_and_the_first_alone_writes_it(job, tmp_path
     (segment,) = records.read_json(folder / "environment.json")["segments"]
     assert segment["processes"] == len(segment["devices"]) == 2
     assert segment["mesh"] == {"trial": 1, "data": 2, "model": 1}
+    assert list(segment["config_file"]["sha256"]) == ["knowledge_composition.py"]
     rows = records.read_rows(folder / "metrics.jsonl")
     assert [row["step"] for row in rows] == [0, 10, 20]
     assert rows[-1]["train/loss@1"] < rows[0]["train/loss@1"]

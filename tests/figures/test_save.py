@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rdt_jax.figures import save
-from rdt_jax.training import records
+from rdt_jax.training import environment, records
 from tests import fake_runs
 
 ORIGIN = {"runs": ["0123456789ab"], "commits": ["c0ffee"]}
@@ -60,13 +60,16 @@ def test_provenance_names_runs_commits_and_versions(tmp_path):
         fake = fake_runs.make(jumps={"train": 0}, seed=seed)
         folder = fake_runs.write(fake, tmp_path)
         segment = {"step": 0, "commit": commit, "versions": {"jax": version}}
-        environment = {"segments": [segment]} if seed else segment  # Of an old run.
-        records.write_json(folder / "environment.json", environment)
+        content = {"segments": [segment]} if seed else segment  # Of an old run.
+        records.write_json(folder / "environment.json", content)
         members.append(save.Run(folder, fake.config, {}, [], []))
     pending = fake_runs.make(jumps={"train": 0}, seed=7)
     folder = fake_runs.write(pending, tmp_path)  # Its environment is not known yet.
     members.append(save.Run(folder, pending.config, {}, [], []))
-    found = save.provenance(members)
+    study = tmp_path / "study.py"
+    study.touch()
+    found = save.provenance(members, study)
+    assert found["study"] == environment.of_files([study])
     assert found["runs"] == sorted(run.run_id for run in members)
     assert found["commits"] == ["a1", "b2"]
     assert found["trained_with"] == {"jax": ["1.0", "1.1"]}

@@ -206,18 +206,22 @@ def test_a_pack_that_is_being_trained_refuses_another_trainer(train, toy, tmp_pa
 
 
 def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
-    train([toy()], tmp_path, stop_requested=stop_at_call(2))
+    files = [{"commit": None, "sha256": {"c.py": digit * 64}} for digit in "12"]
+    begin, go_on = ({"config_file": file} for file in files)
+    train([toy()], tmp_path, stop_requested=stop_at_call(2), **begin)
     path = run_folder(tmp_path, toy) / "environment.json"
     content = records.read_json(path)
     (here,) = content["segments"]
     elsewhere = here | {"threads": 999, "devices": ["TPU v9"]}
     records.write_json(path, content | {"segments": [elsewhere]})
     reports = []
-    train([toy()], tmp_path, stop_requested=stop_at_call(1), report=reports.append)
+    stop = stop_at_call(1)
+    train([toy()], tmp_path, stop_requested=stop, report=reports.append, **go_on)
     assert len(reports) == 1
+    assert f"config_file sha256 c.py is {'2' * 12}, was {'1' * 12}; " in reports[0]
     assert "goes on from step 1 in another environment than before" in reports[0]
     assert "; threads is " in reports[0] and ", was 999." in reports[0]
-    expected = [elsewhere, here | {"step": 1}]
+    expected = [elsewhere, here | {"step": 1} | go_on]
     assert records.read_json(path) == content | {"segments": expected}
 
 
