@@ -14,7 +14,6 @@ import select
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 from rdt_jax.cli import exits
@@ -32,6 +31,7 @@ class Stop:
     ) -> None:
         self._also, self._last, self._grace = also, last, grace
         self._signals = 0
+        self.over = threading.Event()
         self._leave: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
@@ -65,7 +65,8 @@ class Stop:
                     return
                 self._signals += number[0] in _SIGNALS
             if self._signals > 1:
-                time.sleep(self._grace)
+                if self.over.wait(self._grace):
+                    return
                 why = "it was asked to stop twice"
                 print(f"rdt: ended as it is, since {why}.", file=sys.stderr, flush=True)
                 self._last()
@@ -113,6 +114,7 @@ def on_signal(
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(before)
+        stop.over.set()
         os.close(told)
         thread.join()
         os.close(heard)

@@ -251,7 +251,9 @@ def _run_engine(options, order, trials, refresh, console, say) -> bool:
             print(f"rdt: {error} {logs} say why.", file=sys.stderr)
             return False
         refresh(now=True)
-        asked = stop() or ledger.is_stopped(order.folder)
+        asked = max(stop(), ledger.is_stopped(order.folder))
+    if asked > 1:
+        return False
     # A worker leaves what it cannot even begin, and says why in its log.
     if not asked and _unfinished(options.workdir, [name for name, _ in trials]):
         print(

@@ -15,6 +15,13 @@ from rdt_jax.cli import stopping
 
 mark = pathlib.Path(sys.argv[2])
 say = lambda word: print(word, flush=True)
+if sys.argv[1] == "driver":
+    with stopping.on_signal(grace=60) as stop:
+        say("at work")
+        while stop() < 2:
+            pass
+    say("cleared up")
+    sys.exit()
 with stopping.on_signal(mark.exists, lambda: say("last")) as stop:
     where = stop.may_end(lambda: say("left"))
     if sys.argv[1] == "outside":
@@ -69,3 +76,12 @@ def test_elsewhere_the_second_signal_ends_it_at_once(start):
     assert (process.returncode, out) == (1, "last\n")
     assert said == "rdt: ended as it is, since it was asked to stop twice.\n"
     assert time.monotonic() - begin < 2
+
+
+def test_who_has_to_clear_up_has_a_while_for_it(start):
+    process = start("driver")
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)  # Two that come at once are one.
+    assert process.communicate(timeout=10) == ("cleared up\n", "")
+    assert process.returncode == 0
