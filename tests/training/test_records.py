@@ -208,7 +208,7 @@ def test_a_removal_that_was_cut_short_is_finished(folder, monkeypatch):
 
     def killed(path, **named):
         if path.exists():
-            (path / "extra.json").unlink()
+            (path / "manifest.json").unlink()
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
