@@ -121,14 +121,13 @@ def generalization_ratio(found: Depth, learned: int) -> float:
 
 
 def above_chance(found: Scaled, chance: float) -> np.ndarray:
-    """Says where accuracy exceeds chance by phases.ONSET_ERRORS, bool [H].
+    """Says where accuracy exceeds chance as an onset does, bool [H].
 
     Args:
       found: of `scaled`.
       chance: accuracy of a guess.
     """
-    error = np.sqrt(chance * (1 - chance) / found.num_rows)
-    return found.accuracy > chance + phases.ONSET_ERRORS * error
+    return found.accuracy > phases.above_chance(chance, found.num_rows)
 
 
 def _choose(values: np.ndarray, fixed: int) -> tuple[int, np.ndarray, np.ndarray]:

@@ -2,11 +2,11 @@
 
 Accuracies are those at the training loop count, smoothed by the median of the last
 SMOOTHING evaluations (of those there are, at the start). A phase's *onset* is declared
-once the smoothed accuracy has exceeded chance by ONSET_ERRORS binomial standard errors
-at ONSET_RUN evaluations running, or at fewer if it reaches the threshold at once; it is
-dated at the first of them. It has *completed* when, with its onset behind it, the
-smoothed accuracy reaches the threshold, and is *lost* when, after that, it stays below
-half the threshold at LOST_RUN evaluations running; it may then begin again.
+once the smoothed accuracy has exceeded chance (`above_chance`) at ONSET_RUN evaluations
+running, or at fewer if it reaches the threshold at once; it is dated at the first of
+them. It has *completed* when, with its onset behind it, the smoothed accuracy reaches
+the threshold, and is *lost* when, after that, it stays below half the threshold at
+LOST_RUN evaluations running; it may then begin again.
 
 Under a curriculum, each of its stages is a phase of its own: `hop_learned` at hops k is
 about the held-out rows of exactly k hops.
@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from rdt_jax.tasks import Table
 
@@ -29,7 +30,8 @@ EVENTS = {"memorized": "train", "id_generalized": "id", "ood_generalized": "ood"
 HOP_LEARNED = "hop_learned"  # of a stage of the curriculum
 
 SMOOTHING = 5
-ONSET_ERRORS = 4.0
+ONSET_ERRORS = 4.0  # binomial standard errors
+LEAST_BY_CHANCE = 2.0  # rows that count as right by chance, however low it is
 ONSET_RUN = 3
 LOST_RUN = 5
 # Evaluations whose parameters are kept: when an onset is declared, the newest that no
@@ -78,8 +80,25 @@ class Phase:
     @property
     def onset_above(self) -> float:
         """Smoothed accuracy above which the phase may have begun."""
-        error = (self.chance * (1 - self.chance) / self.rows) ** 0.5
-        return self.chance + ONSET_ERRORS * error
+        return float(above_chance(self.chance, self.rows))
+
+
+def above_chance(chance: float, rows: int | np.ndarray) -> np.ndarray:
+    """Returns the accuracy above which answers are no guesses.
+
+    Above it Wilson's interval of ONSET_ERRORS standard errors lies beyond chance. That
+    says nothing where a guess is right in no row or two (at a chance of 0, one right
+    row would do), so chance counts as at least LEAST_BY_CHANCE rows: of very many rows
+    eight must then be right, of nine seven. At most 1, which fewer than seven never
+    exceed.
+
+    Args:
+      chance: accuracy of a guess.
+      rows: number of rows, one or an array.
+    """
+    guessed = np.minimum(1.0, np.maximum(chance, LEAST_BY_CHANCE / rows))
+    error = np.sqrt(guessed * (1 - guessed) / rows)
+    return np.minimum(1.0, guessed + ONSET_ERRORS * error)
 
 
 def phases_of(

@@ -1,6 +1,7 @@
 """The fold over evaluations against its definition, read off whole curves."""
 
 import copy
+import dataclasses
 import functools
 import itertools
 import json
@@ -29,11 +30,12 @@ def observed(curve, phase=ID):
     return rows
 
 
-def expected(curve, phase=ID, *, smoothing=5, errors=4.0, onset_run=3, lost_run=5):
+def expected(
+    curve, phase=ID, *, smoothing=5, errors=4.0, least=2.0, onset_run=3, lost_run=5
+):
     """Finds the events of a whole curve by searching it, not by folding over it."""
-    above = phase.chance + errors * np.sqrt(
-        phase.chance * (1 - phase.chance) / phase.rows
-    )
+    guessed = max(phase.chance, least / phase.rows)
+    above = min(1, guessed + errors * np.sqrt(guessed * (1 - guessed) / phase.rows))
     smooth = [
         float(np.median(curve[max(0, i - smoothing + 1) : i + 1]))
         for i in range(len(curve))
@@ -131,6 +133,7 @@ def test_the_fold_equals_the_search_on_random_curves(corpus):
         ("ONSET_RUN", "onset_run", 2),
         ("LOST_RUN", "lost_run", 4),
         ("ONSET_ERRORS", "errors", 3.0),
+        ("LEAST_BY_CHANCE", "least", 1.0),
     ],
 )
 def test_every_constant_means_what_it_says(
@@ -332,6 +335,38 @@ def test_phases_come_from_config_and_table(toy, tiny_table):
 
 def test_onset_is_four_binomial_errors_above_chance():
     assert ID.onset_above == pytest.approx(0.1 + 4 * 0.03)
+    # So it is of every part in which a guess is right in two rows or more.
+    chance, rows = np.meshgrid([0.01, 0.02, 0.1, 0.3], [200, 1000, 9409, 100_000])
+    np.testing.assert_allclose(
+        phases.above_chance(chance, rows),
+        chance + 4 * np.sqrt(chance * (1 - chance) / rows),
+    )
+
+
+def test_a_few_right_rows_are_no_onset_at_a_chance_of_zero():
+    ood = dataclasses.replace(ID, chance=0.0, rows=300, threshold=0.5)
+    needed = [k for k in range(301) if observed(30 * [k / 300], ood)]
+    assert needed == list(range(8, 301))
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.1])
+def test_nine_rows_begin_and_complete_no_phase_by_luck(chance):
+    ood = dataclasses.replace(ID, chance=chance, rows=9, threshold=0.5)
+    by_rows = {k: observed(30 * [k / 9], ood) for k in range(10)}
+    assert [k for k, rows in by_rows.items() if rows] == [7, 8, 9]
+
+
+def test_what_exceeds_chance_ascends_with_chance_and_falls_with_rows():
+    chance = np.linspace(0, 1, 41)
+    rows = np.arange(1, 400)[:, None]
+    above = phases.above_chance(chance, rows)
+    assert (np.diff(above, axis=1) >= 0).all()
+    assert (np.diff(above, axis=0) <= 0).all()
+    assert above.max() == 1 and (above > chance).all(where=chance < 1)
+    # Of so few rows not even all right ones exceed it.
+    assert [n for n in range(1, 40) if phases.above_chance(0.0, n) >= 1] == [
+        1, 2, 3, 4, 5, 6,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("event", phases.EVENTS)
