@@ -4,7 +4,9 @@ Two counts of operations. What a pass needs at the least: causal pairs of positi
 experts the chosen ones; it compares models. And what the program here multiplies: all
 pairs of rows above a few tokens, below that a matrix of heads, all experts or padded
 blocks of tokens; it is XLA's count but for elementwise work. A multiply-add counts as
-two operations. Neither has elementwise work, recomputation or the optimizer.
+two operations. Neither has elementwise work, recomputation or the optimizer. Both
+count the gradient of the state that the first loop reads, which a program of up to four
+loops without remat leaves out where that state has none.
 """
 
 from collections.abc import Mapping
@@ -26,7 +28,8 @@ class Passes(NamedTuple):
 
     Attributes:
       forward: of the forward pass.
-      backward: of the backward pass, twice those of the matrices that it goes through.
+      backward: of the backward pass, twice those of the matrices that it goes through;
+        once those of the constant matrix of heads, which has no gradient.
     """
 
     forward: int
@@ -83,7 +86,7 @@ def passes(
         rows; None for what a row needs at the least.
     """
     width = config.width
-    block = _block_flops(config, length, batch_size)
+    block, constant = _block_flops(config, length, batch_size)
     position = length * 2 * width  # One number out of D, at every position.
     drive, enter = {"concat": (1, 1), "diagonal": (1, 0)}.get(config.injection, (0, 0))
     numbers = enter * width
@@ -96,9 +99,11 @@ def passes(
     after = config.coda_blocks * block + 2 * width * config.vocab_size * num_answers
     depth = num_loops if backprop_depth is None else min(backprop_depth, num_loops)
     reached = depth == num_loops or config.injection != "none"
+    backward = 2 * (before * reached + depth * each + after)
+    blocks = config.prelude_blocks * reached + depth * config.core_blocks
     return Passes(
         forward=round(before + num_loops * each + after),
-        backward=round(2 * (before * reached + depth * each + after)),
+        backward=round(backward - constant * (blocks + config.coda_blocks)),
     )
 
 
@@ -160,8 +165,10 @@ def _block_parameters(config: ModelConfig) -> int:
     return attend + mlp + norms * _norm_parameters(config) + scales
 
 
-def _block_flops(config: ModelConfig, length: int, batch_size: int | None) -> float:
-    """Counts one block on one row."""
+def _block_flops(
+    config: ModelConfig, length: int, batch_size: int | None
+) -> tuple[float, float]:
+    """Counts one block on one row, and those of its products with a constant."""
     width, heads = config.width, config.num_heads
     inner = heads * config.size_of_head
     tokens = None if batch_size is None else batch_size * length
@@ -182,12 +189,14 @@ def _block_flops(config: ModelConfig, length: int, batch_size: int | None) -> fl
         mlp = 2 * width * _MATRICES[config.feedforward] * config.size_of_mlp
     pair = 2 * 2 * inner  # Scores and mixing.
     pairs = length * (length + 1) / 2
+    constant = 0.0
     if batch_size is not None:
         if attention.is_short(length):
             pair *= heads  # By products with the 0/1 matrix of heads.
+            constant = pairs * pair
         else:
             pairs = length**2
-    return length * (attend + mlp) + pairs * pair
+    return length * (attend + mlp) + pairs * pair, constant
 
 
 def _experts_used(
