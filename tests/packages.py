@@ -28,7 +28,9 @@ def toy(*, seed: int, size: int = 12) -> base.Table:
         vocab=("<pad>", *words, "<a>", "zero", "one_", "two_"),
     )
     atoms = np.stack([a, size + b], axis=1)
-    certificate = lambda: base.certify(tokens, targets, split, repeats, atoms, "half.")
+    certificate = lambda: base.certify(
+        tokens, fields["answer_positions"], targets, split, repeats, atoms, "half."
+    )
     # BREAK
     return base.Table(**fields, certificate=certificate())
 

@@ -12,6 +12,7 @@ import numpy as np
 #   depth   longer than trained   unused in no part
 SPLITS = ("train", "id", "ood", "depth", "mixed", "unused")
 NO_TARGET = -1
+FEW_ROWS = 50  # Accuracies on fewer jump by more than .02 from one row to the next.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Certificate:
 
     Attributes:
       rows: number of rows per split; `train_epoch` counts repeats.
-      overlap: pairs of splits ("train/id") -> rows with equal tokens in both; all 0.
+      overlap: pairs of splits ("train/id") -> questions that stand in both; all 0.
       atoms: number of atoms, of those practiced (used by a composed training row),
         and of those never composed in training.
       impure: split -> rows that break its definition (an `id` row with an atom that
@@ -31,7 +32,7 @@ class Certificate:
         answer of several tokens is one answer, right as a whole.
       majority: split -> accuracy of the most frequent answer of a training epoch.
       last_token: split -> accuracy of the most frequent answer of a training epoch
-        given the last token of the question.
+        given the last token of the question (`questions_of`).
       shortcuts: feature -> split -> accuracy of the most frequent answer of a training
         epoch given that feature of the row alone, which a task names to show what it
         gives away.
@@ -47,6 +48,16 @@ class Certificate:
     last_token: Mapping[str, float]
     shortcuts: Mapping[str, Mapping[str, float]]
     held_out: str
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes the accuracies of a part coarse, in words."""
+        return [
+            f"{split} has {count} rows, fewer than {FEW_ROWS}: one of them is "
+            f"{1 / count:.2g} of its accuracy"
+            for split, count in self.rows.items()
+            if split in SPLITS[:-1] and count < FEW_ROWS
+        ]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,22 +161,50 @@ def teacher_forced(
     return tokens, positions.astype(np.int32), targets
 
 
+def questions_of(
+    tokens: np.ndarray, answer_positions: np.ndarray, targets: np.ndarray
+) -> np.ndarray:
+    """Returns what rows ask, int32 [N, T]: their tokens, 0 where they are no question.
+
+    No part of it are answers that are fed back behind the first answer's position, what
+    follows the last one, and a token that is read for the first answer in every row: a
+    separator.
+
+    Args:
+      tokens: int32 [N, T].
+      answer_positions: int32 [N, A].
+      targets: int32 [N, A].
+    """
+    first, last = answer_positions[:, :1], answer_positions.max(axis=1, keepdims=True)
+    at = np.arange(tokens.shape[1])
+    behind = at - first - 1  # [N, T], which answer would be fed back here.
+    answers = np.pad(targets, [(0, 0), (0, 1)], constant_values=NO_TARGET)
+    fed = np.take_along_axis(answers, np.clip(behind, 0, targets.shape[1]), axis=1)
+    is_fed = ((behind < 0) | (tokens == 0) | (tokens == fed)).all(axis=1)
+    asked = (at <= last) & ((behind < 0) | ~is_fed[:, None])
+    read = np.take_along_axis(tokens, first, axis=1)
+    if (read == read[0]).all():
+        asked &= at != first
+    return np.where(asked, tokens, 0)
+
+
 def certify(
     tokens: np.ndarray,
+    answer_positions: np.ndarray,
     targets: np.ndarray,
     split: np.ndarray,
     repeats: np.ndarray,
     atoms: np.ndarray,
     held_out: str,
     *,
-    answer_positions: np.ndarray | None = None,
     lengths: np.ndarray | None = None,
     shortcuts: Mapping[str, np.ndarray] | None = None,
 ) -> Certificate:
     """Counts what a split proves.
 
     Args:
-      tokens: int32 [N, T]; where answers are teacher-forced, they may be left out.
+      tokens: int32 [N, T], this and the next two as the table has them.
+      answer_positions: int32 [N, A].
       targets: int32 [N, A].
       split: int8 [N].
       repeats: int32 [N].
@@ -173,17 +212,10 @@ def certify(
         of one part is that part itself, a row of more composes them. A part that is
         needed twice counts twice.
       held_out: what the model never saw, in words.
-      answer_positions: int32 [N, A]; the question ends where the first answer is read.
-        Only where A = 1 it may be left out, and the whole row is the question.
       lengths: int [N], how long each row is, read off the rows (steps one after
         another, where a row also needs parts side by side); None: its number of atoms.
       shortcuts: name -> int [N], a feature of the rows whose worth is to be shown.
-
-    Raises:
-      ValueError: if there are several answers in a row but no answer_positions.
     """
-    if answer_positions is None and targets.shape[1] > 1:
-        raise ValueError("certify needs answer_positions where A > 1.")
     parts = {name: split == SPLITS.index(name) for name in SPLITS}
     names = [name for name in SPLITS if parts[name].any()]
     # Atom by atom, since rows can be many and wide; index -1 is the last of the marks.
@@ -206,7 +238,8 @@ def certify(
         lengths = counts if lengths is None else lengths
         broken = (known < counts) | (lengths <= lengths[parts["train"]].max())
         impure["depth"] = int((parts["depth"] & broken).sum())
-    keys = _repeated_rows(tokens, parts)
+    questions = questions_of(tokens, answer_positions, targets)
+    keys = _repeated_rows(questions, parts)
     return Certificate(
         rows={name: int(parts[name].sum()) for name in names}
         | {"train_epoch": int(repeats[parts["train"]].sum())},
@@ -223,7 +256,7 @@ def certify(
         impure=impure,
         held_out=held_out,
         **_baselines(
-            _last_token(tokens, answer_positions),
+            _last_token(questions),
             targets,
             parts,
             repeats,
@@ -245,25 +278,21 @@ def row_hashes(rows: np.ndarray) -> np.ndarray:
     return hashes
 
 
-def _repeated_rows(tokens, parts) -> dict[str, set[bytes]]:
+def _repeated_rows(rows, parts) -> dict[str, set[bytes]]:
     # Only rows that share their hash with another row can be equal to one: few or none.
-    hashes = row_hashes(tokens)
+    hashes = row_hashes(rows)
     ordered = np.sort(hashes)
     candidate = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
     return {
-        name: {row.tobytes() for row in tokens[mask & candidate]}
+        name: {row.tobytes() for row in rows[mask & candidate]}
         for name, mask in parts.items()
     }
 
 
-def _last_token(tokens, answer_positions) -> np.ndarray:
-    # What follows the first answer's position is the answers themselves, fed back.
-    last = tokens[:, 0]
-    for position, column in enumerate(tokens.T):
-        is_word = column != 0
-        if answer_positions is not None:
-            is_word &= position <= answer_positions[:, 0]
-        last = np.where(is_word, column, last)
+def _last_token(questions) -> np.ndarray:
+    last = questions[:, 0]
+    for column in questions.T:
+        last = np.where(column != 0, column, last)
     return last
 
 

@@ -28,8 +28,9 @@ class Finding(NamedTuple):
     """One thing that was verified.
 
     Attributes:
-      name: table, determinism, leakage, baselines or oracle.
-      verdict: `ok`; `fails`; or `none`, where there is no oracle to verify with.
+      name: table, size, determinism, leakage, baselines or oracle.
+      verdict: `ok`; `fails`; `warns`; or `none`, where there is no oracle to verify
+        with.
       text: what was seen, or what is wrong.
     """
 
@@ -63,6 +64,8 @@ def check(name: str, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
         return  # What follows relies on it.
     yield _determinism(name, kwargs, identity.hash_arrays(table))
     counts = {s: len(table.rows_of(s)) for s in SPLITS if len(table.rows_of(s))}
+    if table.certificate.warnings:
+        yield Finding("size", "warns", "; ".join(table.certificate.warnings))
     yield _finding(
         "leakage",
         _leaks(table, counts),
@@ -171,10 +174,11 @@ def _leaks(table: Table, counts: Mapping[str, int]) -> list[str]:
 def _questions(table: Table) -> np.ndarray:
     """Returns the tokens without a separator and the answers fed back, int32 [N, T]."""
     end = table.answer_positions[:, :1]
-    follows = np.arange(table.tokens.shape[1])[None, :] > end
-    dropped = follows & _is_fed_back(table)[:, None]
-    if "<sep>" in table.vocab:
-        dropped |= table.tokens == table.vocab.index("<sep>")
+    at = np.arange(table.tokens.shape[1])[None, :]
+    dropped = (at > end) & _is_fed_back(table)[:, None]
+    dropped |= at > table.answer_positions.max(axis=1, keepdims=True)
+    if len({int(row[i]) for row, (i,) in zip(table.tokens, end, strict=True)}) == 1:
+        dropped |= at == end  # All rows end in it.
     return np.where(dropped, 0, table.tokens)
 
 

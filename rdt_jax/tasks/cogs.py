@@ -241,7 +241,8 @@ def cogs(
         tag_names={"case": CASE_NAMES},
         vocab=WORDS,
         certificate=base.certify(
-            questions,
+            tokens,
+            positions,
             targets,
             split,
             repeats,
@@ -251,7 +252,6 @@ def cogs(
                 "has it; modifiers of a subject; complements and modifiers nested more "
                 f"than {max_train_depth} deep."
             ),
-            answer_positions=positions,
         ),
     )
 

@@ -144,6 +144,7 @@ def comparison(
     first_value = values.ravel()[atoms[:, 0]]
     certificate = base.certify(
         tokens,
+        positions[:, None],
         targets[:, None],
         split,
         repeats,

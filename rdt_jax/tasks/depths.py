@@ -220,8 +220,10 @@ def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
     each = {"depth": "depth", "hop": "number of hops"}[plan.unit]
     targets = reading.answers.astype(np.int32)[:, None]
     repeats = np.ones(len(tokens), np.int32)
+    positions = ((tokens != 0).sum(axis=1, dtype=np.int32) - 1)[:, None]
     certificate = base.certify(
         tokens,
+        positions,
         targets,
         split,
         repeats,
@@ -233,7 +235,7 @@ def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
     )
     return base.Table(
         tokens=tokens,
-        answer_positions=((tokens != 0).sum(axis=1, dtype=np.int32) - 1)[:, None],
+        answer_positions=positions,
         targets=targets,
         split=split,
         repeats=repeats,

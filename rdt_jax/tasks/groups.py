@@ -98,8 +98,10 @@ def group_composition(
     heldout = ("id", "depth") if max_length > max_train_length else ("id",)
     splits.check_heldout(split, heldout, "train_per_length", train_per_length)
     repeats = np.ones(lengths.size, np.int32)
+    positions = lengths[:, None].astype(np.int32)
     certificate = base.certify(
         tokens,
+        positions,
         targets,
         split,
         repeats,
@@ -115,7 +117,7 @@ def group_composition(
     )
     return base.Table(
         tokens=tokens,
-        answer_positions=lengths[:, None].astype(np.int32),
+        answer_positions=positions,
         targets=targets,
         split=split,
         repeats=repeats,

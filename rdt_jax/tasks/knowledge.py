@@ -143,6 +143,7 @@ def composition(
     repeats = np.where(hops == 1, atomic_repeats, 1).astype(np.int32)
     certificate = base.certify(
         tokens,
+        positions[:, None],
         targets[:, None],
         split,
         repeats,
@@ -252,6 +253,7 @@ def depth(
     repeats = np.ones(hops.size, np.int32)
     certificate = base.certify(
         tokens,
+        positions[:, None],
         targets[:, None],
         split,
         repeats,

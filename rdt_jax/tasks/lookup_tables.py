@@ -124,7 +124,13 @@ def lookup_tables(
         tag_names={},
         vocab=("<pad>", *SYMBOLS, *(f"f{i}" for i in range(num_functions))),
         certificate=base.certify(
-            tokens, targets, split, repeats, atoms, held_out=held_out + "."
+            tokens,
+            counts[:, None],
+            targets,
+            split,
+            repeats,
+            atoms,
+            held_out=held_out + ".",
         ),
     )
 

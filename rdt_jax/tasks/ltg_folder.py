@@ -166,6 +166,7 @@ def ltg_folder(
         vocab=words,
         certificate=base.certify(
             tokens,
+            positions[:, None],
             targets[:, None],
             split,
             all_repeats,

@@ -116,8 +116,10 @@ def complete_table(
     split = splits.assign(atoms, is_train, longer=np.zeros(num_rows, bool))
     splits.check_heldout(split, ("id",), "train_fraction", train_fraction)
     repeats = np.ones(num_rows, np.int32)
+    positions = np.full((num_rows, 1), 3, np.int32)
     certificate = base.certify(
         tokens,
+        positions,
         targets,
         split,
         repeats,
@@ -127,7 +129,7 @@ def complete_table(
     )
     return base.Table(
         tokens=tokens,
-        answer_positions=np.full((num_rows, 1), 3, np.int32),
+        answer_positions=positions,
         targets=targets,
         split=split,
         repeats=repeats,

@@ -47,6 +47,8 @@ def describe(
     yield "certificate"
     for field in dataclasses.fields(table.certificate):
         yield f"  {field.name}: {_text(getattr(table.certificate, field.name))}"
+    for warning in table.certificate.warnings:
+        yield f"  warning: {warning}"
 
 
 def _text(value: Any) -> str:

@@ -170,13 +170,13 @@ def pcfg(
         tag_names={},
         vocab=tuple(words),
         certificate=base.certify(
-            questions,
+            tokens,
+            positions,
             targets,
             split,
             repeats,
             atoms,
             held_out=held_out[splitting],
-            answer_positions=positions,
         ),
     )
 

@@ -179,13 +179,13 @@ def scan(*, seed: int, variant: str) -> base.Table:
         tag_names={},
         vocab=WORDS,
         certificate=base.certify(
-            questions,
+            tokens,
+            positions,
             targets,
             split_index,
             repeats,
             atoms=base.pad([[1 + a for a in row] for row in atoms]) - 1,
             held_out=held_out,
-            answer_positions=positions,
         ),
     )
 

@@ -108,6 +108,7 @@ def nary_addition(
     repeats = np.ones(operands.size, np.int32)
     certificate = base.certify(
         tokens,
+        positions,
         targets,
         split,
         repeats,
@@ -116,7 +117,6 @@ def nary_addition(
             f"{heldout_per_count} rows of each number of operands from 2 to "
             f"{max_operands}; training adds up to {max_train_operands} operands."
         ),
-        answer_positions=positions,
         shortcuts={"number_of_operands": operands, "first_digit": tokens[:, 0]},
     )
     return base.Table(
@@ -215,8 +215,10 @@ def p_hop_induction(
     heldout = ("id", "depth") if max_hops > max_train_hops else ("id",)
     splits.check_heldout(split, heldout, "train_per_hop", train_per_hop)
     repeats = np.ones(hops.size, np.int32)
+    positions = (hops + length - 1)[:, None].astype(np.int32)
     certificate = base.certify(
         tokens,
+        positions,
         targets,
         split,
         repeats,
@@ -229,7 +231,7 @@ def p_hop_induction(
     )
     return base.Table(
         tokens=tokens,
-        answer_positions=(hops + length - 1)[:, None].astype(np.int32),
+        answer_positions=positions,
         targets=targets,
         split=split,
         repeats=repeats,

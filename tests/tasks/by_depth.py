@@ -39,7 +39,7 @@ def check(make, solve, tag, first, last, trained, train, heldout, answers):
     """
     with mock.patch.object(base, "certify", wraps=base.certify) as certify:
         table = make()
-    certified = [row[row >= 0].tolist() for row in certify.call_args.args[4]]
+    certified = [row[row >= 0].tolist() for row in certify.call_args.args[5]]
     count, solved = collections.Counter(), []
     practiced, needed, distinct = set(), collections.defaultdict(set), set()
     for index, words in enumerate(sentences(table)):

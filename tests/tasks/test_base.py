@@ -11,9 +11,10 @@ SPLIT = ["train", "train", "id", "id", "ood"]
 ATOMS = [[0, 1], [0, 2], [1, 2], [2, 1], [3, 4]]
 
 
-def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1), **more):
+def _certify(tokens, split, atoms, repeats=(1, 2, 1, 1, 1), read_at=1, **more):
     return base.certify(
         np.array(tokens, np.int32),
+        np.full((5, 1), read_at, np.int32),
         np.array([[1], [2], [1], [1], [2]], np.int32),
         np.array([tasks.SPLITS.index(name) for name in split], np.int8),
         np.array(repeats, np.int32),
@@ -80,8 +81,7 @@ def test_an_impure_mixed_row_is_counted(atoms, impure):
 
 
 def test_a_question_ends_where_its_answer_is_read():
-    positions = np.zeros((5, 1), np.int32)
-    certificate = _certify(TOKENS, SPLIT, ATOMS, answer_positions=positions)
+    certificate = _certify(TOKENS, SPLIT, ATOMS, read_at=0)
     # 1 is answered by 1, and 2 by 2; no question of training ends in 4.
     assert certificate.last_token == {"train": 1.0, "id": 0.5, "ood": 1.0}
 
@@ -127,17 +127,55 @@ def test_row_hashes_ignore_padding_and_nothing_else():
     )
 
 
-def test_several_answers_need_their_positions():
-    targets = np.array([[1, 2], [2, 1]], np.int32)
-    with pytest.raises(ValueError, match="certify needs answer_positions where A > 1"):
-        base.certify(
-            np.array([[1, 1], [2, 2]], np.int32),
-            targets,
-            np.zeros(2, np.int8),
-            np.ones(2, np.int32),
-            np.zeros((2, 1), int),
-            "nothing.",
-        )
+def test_a_question_has_neither_separator_nor_answers():
+    asked = base.pad([[5, 6], [7], [5, 5]])
+    answers = base.pad([[3, 5], [4], [5, 5, 5]])
+    layout = base.teacher_forced(asked, answers, separator=8, end=9)
+    np.testing.assert_array_equal(base.questions_of(*layout)[:, :2], asked)
+    assert not base.questions_of(*layout)[:, 2:].any()
+
+
+def test_a_question_ends_in_what_differs_between_rows():
+    tokens, ones = base.pad([[1, 2, 8, 0], [3, 4, 5, 8]]), np.ones((2, 1), np.int32)
+    ends = np.array([[2], [3]], np.int32)
+    assert base.questions_of(tokens, ends, ones).tolist() == [
+        [1, 2, 0, 0],
+        [3, 4, 5, 0],
+    ]
+    # What follows the only answer is never seen; read in between, it is asked.
+    assert base.questions_of(tokens, ends - 1, ones).tolist() == [
+        [1, 2, 0, 0], [3, 4, 5, 0],
+    ]  # fmt: skip
+    between = np.array([[0, 2], [0, 3]], np.int32)
+    targets = np.array([[1, 1], [1, 1]], np.int32)
+    np.testing.assert_array_equal(base.questions_of(tokens, between, targets), tokens)
+
+
+def test_forced_answers_change_no_certificate():
+    rows = np.arange(40)
+    answers = np.stack([3 + rows % 3, 3 + rows % 2], axis=1).astype(np.int32)
+    asked = np.stack([1 + rows, 1 + rows % 3], axis=1).astype(np.int32)
+    asked[-1] = asked[0]  # Asked in two splits, with two answers.
+    split = (rows >= 20).astype(np.int8)
+    layout = base.teacher_forced(asked, answers, separator=50, end=51)
+    certificate = base.certify(
+        *layout, split, np.ones(40, np.int32), rows[:, None], "nothing."
+    )
+    # The last token of a question tells the first of two answers, the second half.
+    assert certificate.last_token["train"] == pytest.approx(0.5, abs=0.1)
+    assert certificate.majority["train"] < 0.25
+    assert certificate.overlap == {"train/id": 1}
+
+
+def test_small_parts_are_warned_of():
+    assert len(_certify(TOKENS, SPLIT, ATOMS).warnings) == 3
+    enough = base.Certificate(
+        {"train": 50, "id": 49, "unused": 3, "train_epoch": 9}, {}, {}, {}, {}, {}, {},
+        {}, "nothing.",
+    )  # fmt: skip
+    assert enough.warnings == [
+        "id has 49 rows, fewer than 50: one of them is 0.02 of its accuracy"
+    ]
 
 
 def test_an_answer_that_training_never_gives_is_below_chance():

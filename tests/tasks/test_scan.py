@@ -269,12 +269,12 @@ def test_a_sequence_answer_is_right_as_a_whole():
     targets = base.pad([[3, 9], [3, 8], [3, 8], [3, 9], [3, 7]])
     certificate = base.certify(
         tokens=base.pad([[1, 5], [2, 5], [1, 6], [2, 6], [2, 6]]),
+        answer_positions=base.pad(5 * [[1, 1]]),
         targets=targets,
         split=np.array([0, 0, 0, 1, 2], np.int8),
         repeats=np.array([3, 1, 1, 1, 1], np.int32),
         atoms=np.array([[0, 1], [2, 1], [0, 3], [2, 3], [4, 5]]),
         held_out="nothing.",
-        answer_positions=base.pad(5 * [[1, 1]]),
     )
     # Training gives two answers, and never 3 7.
     assert certificate.chance == {"train": 0.5, "id": 0.5, "ood": 0.0}
