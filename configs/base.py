@@ -143,6 +143,10 @@ def get_config() -> ml_collections.ConfigDict:
                 "id_generalized": 0.95,  # id
                 "ood_generalized": 0.5,  # ood
                 "hop_learned": 0.95,  # id rows of a curriculum's stage
+                "depth_generalized": config_dict.placeholder(float),  # depth; None: not
+                # awaited, only drawn
+                "depth_loops": config_dict.placeholder(int),  # R of depth, one that is
+                # evaluated; None: num_loops
             },
         }
     )

@@ -58,9 +58,11 @@ def make(
         },
     )
     watched = [
-        phases.Phase(event, split, loops, config.phases[event], chance=0.03, rows=97)
-        for event, split in phases.EVENTS.items()
-        if split in jumps
+        phases.Phase(
+            event, split, phases.loops_of(config, split), config.phases[event], 0.03, 97
+        )
+        for event in phases.events_of(config, jumps)
+        for split in [phases.EVENTS[event]]
     ]
     detector = phases.new_state(watched)
     metrics: list[dict[str, Any]] = []
@@ -70,7 +72,10 @@ def make(
             split: (top or {}).get(split, 1.0) * (jump is not None and step >= jump)
             for split, jump in jumps.items()
         }
-        accuracies = {f"{split}/accuracy@{loops}": v for split, v in scores.items()}
+        accuracies = {
+            f"{split}/accuracy@{phases.loops_of(config, split)}": value
+            for split, value in scores.items()
+        }
         metrics.append(
             {"step": step, "model/gradient_norm": step or None, **accuracies}
         )

@@ -59,7 +59,7 @@ def test_check_says_what_it_verified(capsys):
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
-        "ok    table", "warns size", "ok    determinism", "ok    leakage",
+        "ok    table", "ok    determinism", "warns size", "ok    leakage",
         "ok    baselines", "ok    oracle",
     ]  # fmt: skip
     assert "train has 12 rows, fewer than 50" in printed.out

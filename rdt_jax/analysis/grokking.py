@@ -90,7 +90,7 @@ class Cell:
       values: config key -> value that the cell stands for.
       run_ids: of its runs, by ascending seed.
       times: event -> updates to its completion.
-      final: group of rows (the splits of the events, and MIXED) -> accuracy over the
+      final: group of rows (the splits of the events, depth, MIXED) -> accuracy over the
         last SMOOTHING evaluations of each run (median); a failed run counts with what
         it last reached.
       best: group of rows -> the highest smoothed accuracy of each run.
@@ -183,16 +183,29 @@ def is_sooner(one: Bound, other: Bound) -> bool:
 
 
 def watched_events(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Returns the events whose split was evaluated in any run, in phase order.
+    """Returns the events that a run awaits on a split it evaluated, in phase order.
 
-    Before the first evaluation nothing is known, and all events are returned.
+    Before the first evaluation nothing is known, and all that have a threshold are
+    returned.
     """
     evaluated = [run for run in runs if run.metrics]
     return tuple(
         event
         for event, split in phases.EVENTS.items()
-        if not evaluated or any(run_folders.has_group(run, split) for run in evaluated)
+        if any(
+            run.config.phases[event] is not None
+            and (not evaluated or run_folders.has_group(run, split))
+            for run in evaluated or runs
+        )
     )
+
+
+def drawn_splits(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Returns the splits of the watched events, and depth wherever it was evaluated."""
+    splits = [phases.EVENTS[event] for event in watched_events(runs)]
+    if any(run_folders.has_group(run, "depth") for run in runs):
+        splits.append("depth")
+    return tuple(dict.fromkeys(splits))
 
 
 def cells(runs: Sequence[Run], keys: Sequence[str]) -> list[Cell]:
@@ -268,7 +281,8 @@ def _summarize(
     times = [grok_times(run) for run in runs]
     final: dict[str, CellAccuracy] = {}
     best: dict[str, CellAccuracy] = {}
-    for group in (*(phases.EVENTS[event] for event in events), *MIXED):
+    splits = dict.fromkeys([*(phases.EVENTS[event] for event in events), "depth"])
+    for group in (*splits, *MIXED):
         smoothed = [
             smooth(run_folders.accuracy(run, group).values)
             for run in runs

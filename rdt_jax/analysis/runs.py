@@ -10,7 +10,7 @@ import numpy as np
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.training import records
+from rdt_jax.training import phases, records
 
 Outcome = Literal["over", "failed", "unfinished"]
 
@@ -165,7 +165,9 @@ def series(run: Run, name: str) -> Series:
 
 
 def accuracy(run: Run, group: str) -> Series:
-    """Returns the accuracy on a group of rows at the training loop count.
+    """Returns the accuracy on a group of rows at the loop count of its phase.
+
+    That is the training loop count, of depth rows `phases.depth_loops` if it is given.
 
     Args:
       run: where.
@@ -185,7 +187,8 @@ def has_group(run: Run, group: str) -> bool:
 
 def _accuracy_name(run: Run, group: str) -> str:
     split, bracket, tag = group.partition("[")
-    return f"{split}/accuracy@{run.num_loops}{bracket}{tag}"
+    loops = phases.loops_of(run.config, split)
+    return f"{split}/accuracy@{loops}{bracket}{tag}"
 
 
 def chance(run: Run, split: str) -> float:
@@ -220,12 +223,12 @@ def value_of(run: Run, key: str) -> Any:
 
 
 def values_of(runs: Sequence[Run], key: str) -> list[Any]:
-    """Returns the distinct values of a config key, ascending.
+    """Returns the distinct values of a config key, ascending, None before all others.
 
     Raises:
       ValueError: if a config has no such key.
     """
-    return sorted({value_of(run, key) for run in runs})
+    return sorted({value_of(run, key) for run in runs}, key=_rank)
 
 
 def shared_value(runs: Sequence[Run], key: str) -> Any:
@@ -257,7 +260,8 @@ def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
     """
     cells: dict[tuple, list[Run]] = {}
     ordered = sorted(
-        runs, key=lambda run: (*(value_of(run, k) for k in keys), run.config.seed)
+        runs,
+        key=lambda run: (*(_rank(value_of(run, k)) for k in keys), run.config.seed),
     )
     for run in ordered:
         cells.setdefault(tuple(value_of(run, key) for key in keys), []).append(run)
@@ -272,6 +276,10 @@ def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
                 f"differ in {', '.join(differing)}; group by that too."
             )
     return cells
+
+
+def _rank(value: Any) -> tuple:
+    return () if value is None else (value,)
 
 
 def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -22,20 +22,25 @@ from rdt_jax.training import phases
 
 LOOPS = "recurrence.num_loops"
 WEIGHT_DECAY = "optimizer.weight_decay"
-SPLIT_NAMES = {"train": "train", "id": "ID", "ood": "OOD"}
+SPLIT_NAMES = {"train": "train", "id": "ID", "ood": "OOD", "depth": "depth"}
 EVENT_NAMES = {
     "memorized": "memorized",
     "id_generalized": "ID generalized",
     "ood_generalized": "OOD generalized",
+    "depth_generalized": "depth generalized",
 }
 # Apart for every common color vision, and in gray.
-SPLIT_COLORS = {"train": "#8f8f8f", "id": "#0072b2", "ood": "#d55e00"}
+SPLIT_COLORS = {
+    "train": "#8f8f8f", "id": "#0072b2", "ood": "#d55e00", "depth": "#cc79a7",
+}  # fmt: skip
 
-_BARS = {"train": 1.33, "id": 1.23, "ood": 1.13}  # heights, above accuracy 1
+_BARS = (1.33, 1.13)  # heights of the first and last of three phases, above accuracy 1
 
 
 def accuracy(members: Sequence[Run]) -> Figure:
-    """Draws train, ID and OOD accuracy, one panel per weight decay and loop depth.
+    """Draws accuracy by split, one panel per weight decay and loop depth.
+
+    Splits are train, ID, OOD and depth, as far as the task has them.
 
     The strip above a panel shows the phases of its bold run as bars from onset to
     completion, and the completions of the other seeds as ticks.
@@ -52,8 +57,9 @@ def accuracy(members: Sequence[Run]) -> Figure:
     depths = runs.values_of(members, LOOPS)
     events = grokking.watched_events(members)
     handles: list[Any] = []
-    for split in (phases.EVENTS[event] for event in events):
-        color, label = SPLIT_COLORS[split], SPLIT_NAMES[split]
+    splits = grokking.drawn_splits(members)
+    for split in splits:
+        color, label = SPLIT_COLORS[split], split_name(members, split)
         handles.append(lines.Line2D([], [], lw=2, color=color, label=label))
     mark: dict[str, Any] = {"color": page.INK, "markersize": 4.5}
     handles += [
@@ -88,7 +94,7 @@ def accuracy(members: Sequence[Run]) -> Figure:
             panel.axhline(1.06, color=page.RULE, lw=0.6, zorder=0)
             if row is panels[0]:
                 panel.set_title(_loops_name(depth), fontsize=page.TEXT)
-            _draw_accuracy(panel, cells.get((decay, depth), []), events)
+            _draw_accuracy(panel, cells.get((decay, depth), []), events, splits)
         page.label_row(row[-1], f"weight decay {decay:g}")
         row[0].set_ylabel("accuracy", fontsize=page.TEXT, y=0.36)
     return figure
@@ -216,6 +222,18 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
     return figure
 
 
+def split_name(members: Sequence[Run], split: str) -> str:
+    """Names a split, depth with the loops at which it is judged: `depth (8 loops)`.
+
+    Raises:
+      ValueError: if the runs do not share `phases.depth_loops`.
+    """
+    if split != "depth":
+        return SPLIT_NAMES[split]
+    loops = runs.shared_value(members, "phases.depth_loops")
+    return "depth (R)" if loops is None else f"depth ({loops} loops)"
+
+
 def thresholds(members: Sequence[Run], events: Sequence[str]) -> str:
     """Names the thresholds of some events: `0.99 (train), 0.95 (ID)`.
 
@@ -224,7 +242,7 @@ def thresholds(members: Sequence[Run], events: Sequence[str]) -> str:
     """
     return ", ".join(
         f"{runs.shared_value(members, f'phases.{event}'):.2f} "
-        f"({SPLIT_NAMES[phases.EVENTS[event]]})"
+        f"({split_name(members, phases.EVENTS[event])})"
         for event in events
     )
 
@@ -247,7 +265,10 @@ def phases_note(
 
 
 def _draw_accuracy(
-    panel: axes.Axes, members: Sequence[Run], events: Sequence[str]
+    panel: axes.Axes,
+    members: Sequence[Run],
+    events: Sequence[str],
+    splits: Sequence[str],
 ) -> None:
     median = grokking.median_run(members, events[-1])
     if median is None:
@@ -256,10 +277,15 @@ def _draw_accuracy(
     for run in members:
         bold = run is median
         width, alpha = (1.7, 1.0) if bold else (0.8, 0.55)
-        times = grokking.grok_times(run)
-        for order, (event, phase) in enumerate(times.phases.items()):
-            split = phases.EVENTS[event]
-            color, height = SPLIT_COLORS[split], _BARS[split]
+        times = {
+            phases.EVENTS[e]: t for e, t in grokking.grok_times(run).phases.items()
+        }
+        between = (_BARS[0] - _BARS[1]) / max(2, len(events) - 1)
+        for order, split in enumerate(splits):
+            if not runs.has_group(run, split):
+                continue
+            color, height = SPLIT_COLORS[split], _BARS[0] - order * between
+            phase = times.get(split)
             shown = _after_start(runs.accuracy(run, split))
             panel.plot(
                 *shown,
@@ -270,6 +296,8 @@ def _draw_accuracy(
             )
             if run.outcome == "failed":
                 panel.plot(shown.steps[-1:], shown.values[-1:], "x", color=color, ms=5)
+            if phase is None:
+                continue
             if bold:
                 _draw_bar(panel, height, phase, run.last_step or 0, color)
             elif phase.completed is not None:

@@ -34,7 +34,7 @@ def stages(
     chance: float,
     cost_label: str,
 ) -> Figure:
-    """Draws OOD accuracy by updates and by cost, and all three splits at one depth.
+    """Draws OOD accuracy by updates and by cost, and all splits at one loop depth.
 
     Args:
       members: training loop count -> its runs, which differ in their seed only.
@@ -55,7 +55,9 @@ def stages(
         for depth in members
         for color, dash, _ in (styles[depth],)
     ]
-    for split, name in drawing.SPLIT_NAMES.items():
+    splits = grokking.drawn_splits(every)
+    names = [drawing.split_name(every, split) for split in splits]
+    for split, name in zip(splits, names, strict=True):
         color = drawing.SPLIT_COLORS[split]
         handles.append(
             lines.Line2D([], [], color=color, lw=2.2, label=f"right: {name}")
@@ -68,7 +70,7 @@ def stages(
         title=f"Stages by loop depth R: {drawing.task_name(every)}",
         notes=(
             "Left, middle: OOD accuracy at the training loop count. Right: "
-            f"R = {shown}, log scale; upright lines: train, ID, OOD completed.",
+            f"R = {shown}, log scale; upright lines: phases completed.",
             "Bold: the seed of the median rank by updates to OOD; thin: the other "
             "seeds.",
             drawing.phases_note(every, grokking.watched_events(every)),
@@ -90,7 +92,7 @@ def stages(
     left.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     middle.xaxis.set_major_locator(ticker.MaxNLocator(4))
     middle.xaxis.set_major_formatter(lambda cost, _: f"{cost:g}")
-    _draw_splits(right, members[shown])
+    _draw_splits(right, members[shown], splits)
     for panel, label in (
         (left, "optimizer updates"),
         (middle, cost_label),
@@ -99,7 +101,7 @@ def stages(
         panel.set_xlim(left=panel.get_xlim()[0] if panel is right else 0)
         panel.set_xlabel(label, fontsize=page.TEXT)
     left.set_ylabel("accuracy", fontsize=page.TEXT)
-    for panel, text in ((left, "OOD"), (middle, "OOD"), (right, "train, ID, OOD")):
+    for panel, text in ((left, "OOD"), (middle, "OOD"), (right, ", ".join(names))):
         panel.set_title(text, fontsize=page.TEXT)
         page.draw_chance(panel, chance, "chance" if panel is right else "")
     page.draw_level(right, runs.shared_value(every, f"phases.{EVENT}"), "OOD\nlevel")
@@ -189,14 +191,16 @@ def _draw_depths(
                 panel.plot(x[at], values[at], "o", ms=size, mec="white", **style)
 
 
-def _draw_splits(panel: axes.Axes, group: Sequence[Run]) -> None:
+def _draw_splits(panel: axes.Axes, group: Sequence[Run], splits: Sequence[str]) -> None:
     first = min(run.config.eval_every_steps for run in group)
     page.use_steps(panel, first, max(run.last_step or first for run in group))
     median = grokking.median_run(group, EVENT)
     for run in group:
         bold = run is median
-        for event, times in grokking.grok_times(run).phases.items():
-            split = phases.EVENTS[event]
+        times = {
+            phases.EVENTS[e]: t for e, t in grokking.grok_times(run).phases.items()
+        }
+        for split in splits:
             color = drawing.SPLIT_COLORS[split]
             if runs.has_group(run, split):
                 steps, values = runs.accuracy(run, split)
@@ -206,5 +210,6 @@ def _draw_splits(panel: axes.Axes, group: Sequence[Run]) -> None:
                     steps[kept], values[kept], color=color, lw=width, alpha=alpha,
                     zorder=3 + bold,
                 )  # fmt: skip
-            if bold and times.completed is not None:
-                panel.axvline(times.completed, color=color, lw=1.0)
+            done = times[split].completed if split in times else None
+            if bold and done is not None:
+                panel.axvline(done, color=color, lw=1.0)

@@ -9,7 +9,7 @@ from rich.text import Text
 from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures.grokking import LOOPS, SPLIT_NAMES, WEIGHT_DECAY
+from rdt_jax.figures.grokking import LOOPS, WEIGHT_DECAY, split_name
 from rdt_jax.training import phases
 
 
@@ -20,11 +20,11 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
       members: runs of one sweep, finished or not.
 
     Returns:
-      Updates to each phase, and the accuracy at the end, on the last phase's split and
-      on the mixed patterns (its median alone). With several seeds an entry is `median
-      n/N` over `first - last`, which is left out where the first is not known. A lower
-      bound is marked by `>`, and dim where it stands for the median; `...` stands for
-      what unfinished runs leave open. It fits 80 columns.
+      Updates to each phase, and the accuracy at the end, on the split of the last phase
+      at R, on depth, and on the mixed patterns (its median alone). With several seeds
+      an entry is `median n/N` over `first - last`, which is left out where the first is
+      not known. A lower bound is marked by `>`, and dim where it stands for the median;
+      `...` stands for what unfinished runs leave open. It fits 80 columns.
 
     Raises:
       ValueError: if there is no run, or if runs differ in more than loop depth, weight
@@ -33,11 +33,13 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     task = runs.shared_value(members, "task.name").replace("_", " ")
     events = grokking.watched_events(members)
     cells = grokking.cells(members, (LOOPS, WEIGHT_DECAY))
-    split = phases.EVENTS[events[-1]]
+    ends = [phases.EVENTS[e] for e in events if phases.EVENTS[e] != "depth"][-1:]
+    if any("depth" in cell.final for cell in cells):
+        ends.append("depth")
     mixed = any(group in cell.final for cell in cells for group in grokking.MIXED)
     table = Table(
         title=f"Updates to each phase: {task}",
-        caption=Text(_caption(members, cells, split, mixed)),
+        caption=Text(_caption(members, cells, ends, mixed)),
         caption_justify="left",
         title_style="bold",
         caption_style="dim",
@@ -49,9 +51,10 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     table.add_column("decay", justify="right")
     for event in events:
         threshold = runs.shared_value(members, f"phases.{event}")
-        name = SPLIT_NAMES[phases.EVENTS[event]]
+        name = split_name(members, phases.EVENTS[event])
         table.add_column(f"{_VERBS[event]}\n{name} >= {threshold:.2f}", justify="right")
-    table.add_column(f"{SPLIT_NAMES[split]}\nat the end", justify="right")
+    for split in ends:
+        table.add_column(f"{split_name(members, split)}\nat the end", justify="right")
     if mixed:
         table.add_column("mixed*\nat the end", justify="right")
     for index, cell in enumerate(cells):
@@ -61,7 +64,7 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
             str(cell.values[LOOPS]),
             f"{cell.values[WEIGHT_DECAY]:g}",
             *(_times_entry(cell, event) for event in events),
-            _accuracy_entry(cell, split),
+            *(_accuracy_entry(cell, split) for split in ends),
             *([_mixed_entry(cell)] if mixed else []),
         )
     return table
@@ -71,6 +74,7 @@ _VERBS = {
     "memorized": "memorized",
     "id_generalized": "generalized",
     "ood_generalized": "generalized",
+    "depth_generalized": "generalized",
 }
 
 
@@ -103,8 +107,10 @@ def _mixed_entry(cell: Cell) -> Text:
 
 
 def _caption(
-    members: Sequence[Run], cells: Sequence[Cell], split: str, mixed: bool
+    members: Sequence[Run], cells: Sequence[Cell], ends: Sequence[str], mixed: bool
 ) -> str:
+    names = [split_name(members, split) for split in ends] + ["mixed"] * mixed
+    shown = " and ".join(names) + f" at the end {'are' if names[1:] else 'is'} "
     budgets = [grokking.format_steps(b) for b in runs.values_of(members, "num_steps")]
     seeds = max(len(cell.run_ids) for cell in cells)
     parts = [
@@ -115,10 +121,10 @@ def _caption(
         f"Budget {' or '.join(budgets)} optimizer updates; > marks what lies beyond.",
         f"A phase completes when the median of the last {phases.SMOOTHING} evaluations "
         "at the training loop count R reaches its threshold;",
-        f"{SPLIT_NAMES[split]} and mixed at the end are that median at a run's end; "
+        f"{shown}that median at a run's end; "
         "*only the first hop practiced/only the second (ID-OOD/OOD-ID)."
         if mixed
-        else f"{SPLIT_NAMES[split]} at the end is that median at a run's end.",
+        else f"{shown}that median at a run's end.",
     ]
     if all(run.config.stop_after_phases for run in members):
         parts.append("A run ends once all phases have completed.")

@@ -118,7 +118,7 @@ def max_pins(config: ml_collections.ConfigDict, budget: int | None, params: int)
       params: bytes of the parameters.
     """
     table = tasks.make_table(config)
-    splits = sum(split in table.certificate.rows for split in phases.EVENTS.values())
+    splits = len(phases.events_of(config, table.certificate.rows))
     stages = 0
     if config.curriculum.by is not None:
         stages = len(curriculum.stages_of(config, table).values)

@@ -64,6 +64,7 @@ def fixed_loops(
             "recurrence.sampling": "fixed",
             "recurrence.backprop_depth": depth,
             **{f"recurrence.{key}": None for key in none},
+            "phases.depth_loops": None,
         },
     )
 

@@ -1,8 +1,8 @@
 """What an evaluation means for one lane: its metrics row, its events, its end.
 
 A lane's side of the training state is a JSON value that lives in the checkpoint:
-`detector` (phases.State), `accuracy` (of each watched part, at the training loop
-count), `stage` (index of the curriculum's stage), `pins` (transitions whose parameters
+`detector` (phases.State), `accuracy` (of each watched part, at the loop count of its
+phase), `stage` (index of the curriculum's stage), `pins` (transitions whose parameters
 were kept) and `final` (the last fields of its status, None while it trains).
 """
 

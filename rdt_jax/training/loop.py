@@ -58,6 +58,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         table = tasks.make_table(config)
         found += batches.problems(config, table)
         found += curriculum.problems(config, table)
+        found += phases.table_problems(config, table)
     configs.raise_problems(found)
 
 

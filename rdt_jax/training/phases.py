@@ -1,6 +1,7 @@
 """When a phase begins, completes and is lost: the only place that defines it.
 
-Accuracies are those at the training loop count, smoothed by the median of the last
+Accuracies are those at the training loop count (of depth: at `phases.depth_loops`, if
+it is given), smoothed by the median of the last
 SMOOTHING evaluations (of those there are, at the start). A phase's *onset* is declared
 once the smoothed accuracy has exceeded chance (`above_chance`) at ONSET_RUN evaluations
 running, or at fewer if it reaches the threshold at once; it is dated at the first of
@@ -17,7 +18,7 @@ JSON value that lives in the checkpoint.
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -26,7 +27,12 @@ import numpy as np
 from rdt_jax.tasks import Table
 
 # Event -> the split whose accuracy it is about.
-EVENTS = {"memorized": "train", "id_generalized": "id", "ood_generalized": "ood"}
+EVENTS = {
+    "memorized": "train",
+    "id_generalized": "id",
+    "ood_generalized": "ood",
+    "depth_generalized": "depth",  # awaited only where it has a threshold
+}
 HOP_LEARNED = "hop_learned"  # of a stage of the curriculum
 
 SMOOTHING = 5
@@ -101,13 +107,28 @@ def above_chance(chance: float, rows: int | np.ndarray) -> np.ndarray:
     return np.minimum(1.0, guessed + ONSET_ERRORS * error)
 
 
+def loops_of(config: ml_collections.ConfigDict, split: str) -> int:
+    """Returns the loop count at which the accuracy of a split is judged."""
+    loops = config.phases.depth_loops if split == "depth" else None
+    return config.recurrence.num_loops if loops is None else loops
+
+
+def events_of(config: ml_collections.ConfigDict, splits: Collection[str]) -> list[str]:
+    """Returns the events that a run awaits on the splits that its table has."""
+    return [
+        event
+        for event, split in EVENTS.items()
+        if split in splits and config.phases[event] is not None
+    ]
+
+
 def phases_of(
     config: ml_collections.ConfigDict,
     table: Table,
     rows: Mapping[str, int],
     stages: Sequence[int] = (),
 ) -> list[Phase]:
-    """Returns the phases of a run: one for each event whose split the table has.
+    """Returns the phases of a run: one for each event of `events_of`.
 
     Args:
       config: of the run.
@@ -116,7 +137,7 @@ def phases_of(
       stages: values of the curriculum's tag, one for each of its stages.
     """
     watched: list[tuple[str, str, int | None]] = [
-        (event, split, None) for event, split in EVENTS.items() if split in rows
+        (event, EVENTS[event], None) for event in events_of(config, rows)
     ]
     watched += [(HOP_LEARNED, "id", value) for value in stages]
     found = []
@@ -124,7 +145,7 @@ def phases_of(
         phase = Phase(
             event=event,
             split=split,
-            loops=config.recurrence.num_loops,
+            loops=loops_of(config, split),
             threshold=config.phases[event],
             chance=table.certificate.chance[split],
             rows=0,
@@ -162,7 +183,7 @@ def observe(
       state: of `new_state`, or as returned here; not changed.
       phases: what to wait for.
       step: of the evaluation, ascending from call to call.
-      accuracy: `Phase.group` -> accuracy at the training loop count.
+      accuracy: `Phase.group` -> accuracy at `Phase.loops`.
 
     Returns:
       The next state, and the rows of events.jsonl that this evaluation adds: `kind` is
@@ -215,10 +236,29 @@ def reached(state: State) -> str:
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
     """Lists what is wrong with the `phases` section."""
-    return [
+    found = [
         f"phases.{event} must be in (0, 1], got {config.phases[event]}."
         for event in (*EVENTS, HOP_LEARNED)
-        if not 0 < config.phases[event] <= 1
+        if config.phases[event] is not None and not 0 < config.phases[event] <= 1
+    ]
+    evaluated = (config.recurrence.num_loops, *config.recurrence.eval_loops)
+    if loops_of(config, "depth") not in evaluated:
+        found.append(
+            "phases.depth_loops must be a loop count that is evaluated, "
+            f"recurrence.num_loops or one of recurrence.eval_loops: "
+            f"{', '.join(map(str, evaluated))}; got {config.phases.depth_loops}."
+        )
+    return found
+
+
+def table_problems(config: ml_collections.ConfigDict, table: Table) -> list[str]:
+    """Lists what the `phases` section awaits in vain of a table."""
+    asked = ("depth_generalized", "depth_loops")
+    return [
+        f"phases.{key} must be none, since the table of {config.task.name} has no "
+        f"depth rows; got {config.phases[key]}."
+        for key in asked
+        if config.phases[key] is not None and "depth" not in table.certificate.rows
     ]
 
 

@@ -68,8 +68,8 @@ def test_accuracy_has_a_panel_per_cell_and_says_what_it_shows(sweep):
 
 def test_accuracy_draws_every_run_from_the_first_evaluation_after_step_0(sweep):
     panel = panels_by_title(drawing.accuracy(sweep))["R = 2 loops"]
-    for split, color in drawing.SPLIT_COLORS.items():
-        curves = lines_of(panel, color)
+    for split in ("train", "id", "ood"):
+        curves = lines_of(panel, drawing.SPLIT_COLORS[split])
         assert len(curves) == 3, split
         for curve in curves:
             assert curve.get_xdata()[0] == fake_runs.EVERY
@@ -258,6 +258,26 @@ def test_phase_diagram_has_a_scale_with_numbers():
     low, high = scale.get_ylim()
     assert scale.get_ylabel() == "optimizer updates"
     assert any(low < tick < high for tick in scale.get_yticks())
+
+
+@pytest.mark.parametrize("threshold", [None, 0.9])
+def test_depth_has_a_curve_always_and_marks_where_it_is_awaited(threshold):
+    jumps = {"train": 20, "id": 40, "depth": 90}
+    keys = {"phases__depth_generalized": threshold, "recurrence__eval_loops": (8,)}
+    one = fake_runs.make(jumps=jumps, phases__depth_loops=8, **keys)
+    figure = drawing.accuracy([one])
+    assert "depth (8 loops)" in texts(figure.legends[0])
+    color = drawing.SPLIT_COLORS["depth"]
+    (curve,) = lines_of(figure.axes[0], color)
+    assert curve.get_xdata()[np.argmax(curve.get_ydata())] == 90
+    completed = [
+        line.get_xdata()[0]
+        for line in figure.axes[0].lines
+        if line.get_marker() == "o" and line.get_markerfacecolor() == color
+    ]
+    assert completed == ([] if threshold is None else [90 + fake_runs.DELAY])
+    figure = drawing.accuracy([fake_runs.make(jumps=jumps, **keys)])
+    assert "depth (R)" in texts(figure.legends[0])
 
 
 @pytest.mark.parametrize(

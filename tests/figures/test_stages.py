@@ -50,6 +50,19 @@ def test_curves_that_stop_early_are_explained_where_runs_do():
     assert not said(draw(stop_after_phases=False))
 
 
+def test_depth_is_drawn_where_it_was_evaluated():
+    jumps = {"train": 20, "id": 40, "ood": 60, "depth": 90}
+    one = fake_runs.make(jumps=jumps, loops=2)
+    figure = stages.stages(
+        {2: [one]}, {one.run_id: np.arange(len(one.metrics), dtype=float)},
+        shown=2, chance=0.03, cost_label="cost",
+    )  # fmt: skip
+    assert figure.axes[2].get_title() == "train, ID, OOD, depth (R)"
+    assert (
+        len([line for line in figure.axes[2].lines if len(line.get_xdata()) > 9]) == 4
+    )
+
+
 def test_the_level_is_the_only_dashed_line_of_its_panel():
     figure = draw()
     right = figure.axes[2]

@@ -52,6 +52,21 @@ def test_several_seeds_have_median_count_and_range():
     assert "Median over 3 seeds, below it first - last, n/N" in prose(lines)
 
 
+def test_depth_has_a_column_always_and_a_phase_where_it_is_awaited():
+    jumps = {"train": 20, "id": 40, "depth": 90}
+    make = lambda **keys: fake_runs.make(
+        jumps=jumps, loops=2, top={"depth": 0.7}, recurrence__eval_loops=(8,), **keys
+    )
+    lines = render([make()])
+    assert "depth (R)" in prose(lines)
+    assert "ID and depth (R) at the end are that median" in prose(lines)
+    assert row(lines, "2", "0.1")[0][2:] == ["40", "60", "1.00", "0.70"]
+    lines = render([make(phases__depth_generalized=0.6, phases__depth_loops=8)])
+    assert "depth (8 loops) >= 0.60" in prose(lines)
+    assert row(lines, "2", "0.1")[0][2:] == ["40", "60", "110", "1.00", "0.70"]
+    assert max(map(len, render([make()], width=80))) <= 80
+
+
 def test_a_range_that_never_began_is_left_out():
     lines = render([run(1, None, seed) for seed in (0, 1)])
     entries, below = row(lines, "1", "0.1")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import phases
+from rdt_jax.training import loop, phases
 
 EVERY = 20  # updates between evaluations
 ID = phases.Phase("id_generalized", "id", 2, threshold=0.95, chance=0.1, rows=100)
@@ -331,6 +331,44 @@ def test_phases_come_from_config_and_table(toy, tiny_table):
     assert (ood.event, ood.threshold, ood.rows) == ("ood_generalized", 1.0, 9)
     without = phases.phases_of(config, tiny_table, {"train": 41, "id": 19})
     assert without == [train, id_phase]
+
+
+def test_depth_is_awaited_where_it_has_a_threshold_at_its_loops(toy, tiny_table):
+    rows = {"train": 41, "id": 19, "depth": 60}
+    table = dataclasses.replace(
+        tiny_table,
+        certificate=dataclasses.replace(
+            tiny_table.certificate,
+            chance={**tiny_table.certificate.chance, "depth": 0.2},
+        ),
+    )
+    watched = lambda keys: phases.phases_of(toy(keys), table, rows)
+    keys = {"recurrence.eval_loops": (7,), "phases.depth_loops": 7}
+    assert [p.split for p in watched(keys)] == ["train", "id"]
+    depth = phases.Phase("depth_generalized", "depth", 2, 0.8, 0.2, 60)
+    assert watched({"phases.depth_generalized": 0.8})[-1] == depth
+    awaited = watched(keys | {"phases.depth_generalized": 0.8})
+    assert awaited[-1] == dataclasses.replace(depth, loops=7)
+    assert [p.loops for p in awaited[:-1]] == [2, 2]
+
+
+def test_loops_of_depth_that_are_not_evaluated_are_a_problem(toy):
+    keys = {"recurrence.eval_loops": (4, 8), "phases.depth_loops": 7}
+    assert phases.problems(toy(keys)) == [
+        "phases.depth_loops must be a loop count that is evaluated, "
+        "recurrence.num_loops or one of recurrence.eval_loops: 2, 4, 8; got 7."
+    ]
+    for evaluated in (None, 2, 8):
+        assert phases.problems(toy(keys | {"phases.depth_loops": evaluated})) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("depth_generalized", 0.5), ("depth_loops", 2)]
+)
+def test_a_phase_of_depth_needs_depth_rows(toy, key, value):
+    message = rf"phases\.{key} must be none, since the table of .* no depth rows; got "
+    with pytest.raises(ValueError, match=message):
+        loop.check(toy({f"phases.{key}": value}))
 
 
 def test_onset_is_four_binomial_errors_above_chance():
