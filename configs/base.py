@@ -66,7 +66,8 @@ def get_config() -> ml_collections.ConfigDict:
                 "halting_bias": -3.0,  # at the start; sigmoid(bias) is spent per loop
                 "halting_threshold": 0.99,  # a position that spent more has halted
                 "readout": "tied",  # tied, untied: the output matrix and the embedding
-                "weight_init": "gpt2",  # gpt2, moeut, huginn: all other matrices
+                "weight_init": "gpt2",  # gpt2, moeut, huginn: all other matrices; with
+                # huginn they, tables and normal states end at three deviations
                 "output_init": "zero",  # zero, gpt2, normal, depth: output projections
                 "init_depth": config_dict.placeholder(int),  # blocks run, moeut, depth
                 "init_scale": 1.0,  # times all parameters at the start, norms' too

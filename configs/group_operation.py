@@ -11,7 +11,8 @@ Presets:
   cpu_long    hours; products in S5
   paper       Power et al. (2022), arXiv:2201.02177, Appendix A.1: products in S5, a
               transformer without loops. The paper names no initial scale of the
-              embedding tables; the base default is kept.
+              embedding tables; the base default is kept. Their code composes the
+              other way: tasks/groups.py says which operation is which
   paper_code  as `paper`, with the released code's default of no weight decay
 
     rdt train --config=configs/group_operation.py:cpu --workdir=runs

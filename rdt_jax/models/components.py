@@ -111,17 +111,17 @@ INJECTIONS: Mapping[str, Injection] = {
 def _normal_state(key: jax.Array | None, embedded: jax.Array, config: ModelConfig):
     """Geiping et al. (2025), Section 3: where a loop starts must not matter."""
     _, length, width = embedded.shape
-    dtype = wide(embedded.dtype)
+    dtype, draw = wide(embedded.dtype), inits.state(config)
     if key is not None:
-        drawn = jax.random.normal(key, embedded.shape, dtype)
+        drawn = draw(key, embedded.shape, dtype)
     else:
         # The same for every row, and whatever follows in it.
         keys = jax.vmap(lambda t: jax.random.fold_in(jax.random.key(0), t))(
             jnp.arange(length)
         )
-        row = jax.vmap(lambda key: jax.random.normal(key, (width,), dtype))(keys)
+        row = jax.vmap(lambda key: draw(key, (width,), dtype))(keys)
         drawn = jnp.broadcast_to(row[None], embedded.shape)
-    return (config.initial_state_std * drawn).astype(embedded.dtype)
+    return drawn.astype(embedded.dtype)
 
 
 # (key or None, embedded [B, T, D], config) -> [B, T, D]
@@ -146,7 +146,7 @@ class StepEmbedding(NamedTuple):
 
 def _init_step(key: jax.Array, config: ModelConfig) -> Params:
     shape = (config.step_table, config.width)
-    return {"table": config.embedding_std * jax.random.normal(key, shape)}
+    return {"table": inits.table(config)(key, shape)}
 
 
 def _sinusoidal_step(params: Params, index: jax.Array, config: ModelConfig, dtype):

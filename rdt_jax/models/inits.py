@@ -1,7 +1,8 @@
-"""The scale at which every matrix starts.
+"""The scale and distribution at which matrices, tables and states start.
 
 References: `gpt2`: Radford et al. (2019), Section 2.3. `moeut`: Csordas et al. (2024),
-arXiv:2405.16039. `huginn`: Geiping et al. (2025), arXiv:2502.05171, Section 4.
+arXiv:2405.16039. `huginn`: Geiping et al. (2025), arXiv:2502.05171, Section 4; all its
+draws are truncated at three standard deviations, as in the released code.
 """
 
 from collections.abc import Callable, Mapping
@@ -62,6 +63,16 @@ def router(config: ModelConfig, fan_in: int) -> Initializer:
         return rows * (drawn.std() / rows.std())
 
     return even
+
+
+def table(config: ModelConfig) -> Initializer:
+    """Returns how a table of embeddings starts."""
+    return _draw(config, config.embedding_std)
+
+
+def state(config: ModelConfig) -> Initializer:
+    """Returns how `model.initial_state` normal is drawn."""
+    return _draw(config, config.initial_state_std)
 
 
 def _draw(config: ModelConfig, std: float) -> Initializer:

@@ -13,7 +13,16 @@ import jax
 import jax.numpy as jnp
 
 from rdt_jax import registry
-from rdt_jax.models import act, attention, components, experts, halting, layers, loop
+from rdt_jax.models import (
+    act,
+    attention,
+    components,
+    experts,
+    halting,
+    inits,
+    layers,
+    loop,
+)
 from rdt_jax.models.architecture import DTYPES, ModelConfig
 
 Params = dict[str, Any]
@@ -79,11 +88,10 @@ def init(key: jax.Array, config: ModelConfig) -> Params:
         for stage, count in stages.items()
     }
     shape = (config.vocab_size, config.width)
-    params["embedding"] = config.embedding_std * jax.random.normal(token_key, shape)
+    params["embedding"] = inits.table(config)(token_key, shape)
     if config.position == "learned":
         shape = (config.max_length, config.width)
-        table = config.embedding_std * jax.random.normal(position_key, shape)
-        params["position"] = table
+        params["position"] = inits.table(config)(position_key, shape)
     params["final_norm"] = _final_norm(config).init(token_key, x)["params"]
     injection = registry.lookup("injection", components.INJECTIONS, config.injection)
     step = registry.lookup(

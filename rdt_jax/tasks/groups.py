@@ -2,6 +2,11 @@
 
 References: Power et al. (2022), arXiv:2201.02177, Appendix A.1.1 (operations in S5);
 Saunshi et al. (2025), arXiv:2502.17416 (composition of n group elements).
+
+Permutations are written as images, and a product `a b` does b first. The code of Power
+et al. (openai/grok, grok/data.py) does a first: its `s5` of (a, b) is `ab` of (b, a),
+its `s5conj`, which is a^-1 b a here, is `ab_inverse_a` of (a^-1, b), and its `s5aba` is
+`aba` of the same pair.
 """
 
 import itertools
@@ -12,7 +17,7 @@ import numpy as np
 from rdt_jax.tasks import base, modular, splits
 
 MAX_ORDER = 1_000
-# Family -> least degree. A product `a b` of permutations does b first.
+# Family -> least degree.
 FAMILIES: Mapping[str, int] = {
     "symmetric": 2,
     "alternating": 3,

@@ -112,6 +112,11 @@ def _muon(hyper: Hyper, epsilon: float) -> optax.GradientTransformation:
     Reference: Jordan et al. (2024), Muon, with Nesterov momentum and five
     Newton-Schulz iterations, as optax has it; the scale is that of Liu et al. (2025),
     arXiv:2502.16982.
+
+    Differs from the code of Jordan et al.: optax corrects the bias of momentum and
+    gradient, and theirs does not. The first direction is the same. In the second the
+    newest gradient weighs 1.24 times as much beside the older ones at a momentum of
+    .95, in the 25th less than 1.01 times.
     """
 
     def axes(path, leaf) -> tuple[int, int]:

@@ -54,6 +54,21 @@ def test_a_random_initial_state_is_drawn_anew_or_from_key_0():
     assert draw(None, x.astype(jnp.bfloat16), config).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("weight_init", ["gpt2", "huginn"])
+def test_tables_and_states_of_huginn_end_at_three_deviations(weight_init):
+    config = dataclasses.replace(
+        CONFIG, weight_init=weight_init, vocab_size=4001, initial_state_std=0.3,
+        position="learned", step_embedding="learned", step_table=999,
+    )  # fmt: skip
+    params = recurrent.init(KEY, config)
+    x = jnp.zeros((400, T, D))
+    state = components.INITIAL_STATES["normal"](KEY, x, config)
+    drawn = [(state, 0.3), (params["embedding"], 0.5), (params["step"]["table"], 0.5)]
+    for values, std in drawn:
+        assert np.std(values) == pytest.approx(std, rel=0.03)
+        assert (np.abs(values) > 3 * std).any() == (weight_init != "huginn")
+
+
 @pytest.mark.parametrize(
     ("weight_init", "fan_in", "expected"),
     [

@@ -124,6 +124,37 @@ def test_every_pair_stands_there_once_with_its_answer(family, degree, operation)
     assert table.certificate.rows["train"] == round(0.7 * len(elements) ** 2)
 
 
+# What the code of Power et al. answers to images a and b (its products do their left
+# factor first), and by which operation and operands ours does.
+THEIRS = {
+    "s5": (lambda a, b: b[a], "ab", lambda a, b: (b, a)),
+    "s5conj": (
+        lambda a, b: np.argsort(a)[b[a]],
+        "ab_inverse_a",
+        lambda a, b: (np.argsort(a), b),
+    ),
+    "s5aba": (lambda a, b: a[b[a]], "aba", lambda a, b: (a, b)),
+}
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_the_tables_of_power_et_al_are_ours_by_other_operands(name):
+    theirs, operation, operands = THEIRS[name]
+    table = groups.group_operation(
+        seed=0, family="symmetric", degree=4, operation=operation, train_fraction=0.5
+    )
+    word = lambda image: "".join(map(str, image))
+    ours = {(q[0], q[2]): answer for q, (answer,), *_ in read(table)}
+    images = [np.array(image) for image in itertools.permutations(range(4))]
+    same = 0
+    for a, b in itertools.product(images, repeat=2):
+        answer = word(theirs(a, b))
+        assert ours[tuple(map(word, operands(a, b)))] == answer
+        same += ours[word(a), word(b)] == answer
+    # By the same operands only where they commute, but for the last.
+    assert (same == len(ours)) == (name == "s5aba")
+
+
 @pytest.mark.parametrize(
     ("family", "degree"), [key for key in ORDERS if ORDERS[key] > 9]
 )

@@ -239,6 +239,27 @@ def test_matrices_of_blocks(root, name, inside, outside):
     assert not any(decays[path] for path in outside)
 
 
+def test_how_far_muon_is_from_the_code_of_its_authors(config):
+    # Each gradient has an axis of its own, so an update shows the weight of each.
+    start = {"core": [{"kernel": jnp.zeros((30, 1))}]}
+    optimizer = optimizers.make(
+        config(name="muon"), hyper(weight_decay=0.0, momentum=0.95)
+    )
+    update, state = jax.jit(optimizer.update), optimizer.init(start)
+    more = []
+    for step in range(30):
+        grads = jax.tree.map(lambda x: x.at[step].set(1.0), start)  # noqa: B023
+        updates, state = update(grads, state, start)
+        found = np.asarray(updates["core"][0]["kernel"])[: step + 1, 0]
+        theirs = 0.95 ** np.arange(step + 1, 0, -1)  # g + momentum * buffer
+        theirs[step] += 1
+        more.append(found[step] / found[0] * theirs[0] / theirs[step])
+    assert more[0] == 1
+    assert more[1] == pytest.approx(1.24, abs=0.005)
+    assert more[1:] == sorted(more[1:], reverse=True)
+    assert more[23] > 1.01 > more[24]
+
+
 def test_muon_takes_experts_and_routers_as_batches_of_matrices(config):
     rng = np.random.default_rng(5)
     start = {
