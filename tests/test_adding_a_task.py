@@ -103,7 +103,9 @@ def test_in_a_file_of_your_own(tmp_path):
     assert "depth: 384 rows" in shown
     verdicts = [line.split()[:2] for line in checked.splitlines()]
     names = ("table", "determinism", "leakage", "baselines", "oracle")
-    assert verdicts == [["ok", f"{name}:"] for name in names]
+    assert [v for v in verdicts if v[0] != "warns"] == [
+        ["ok", f"{name}:"] for name in names
+    ]
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert len(rows) == 2 + 4 + 8 + 16 + 32 + 64

@@ -296,6 +296,7 @@ def test_running_a_finished_run_again_does_nothing(undisturbed, train, toy, fold
 
 def test_stops_once_all_phases_have_passed(train, toy, tmp_path, monkeypatch):
     monkeypatch.setattr(phases, "ONSET_ERRORS", 1.0)  # Nine ood rows are few.
+    monkeypatch.setattr(phases, "LEAST_BY_CHANCE", 0.0)
     config = toy(
         {
             "num_steps": 1000,
