@@ -1,5 +1,6 @@
 """Runs that were never trained: accuracies that jump from 0 to 1 at a given step."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -88,6 +89,12 @@ def make(
         metrics=metrics,
         events=events,
     )
+
+
+def lost(run: Run) -> Run:
+    """Returns a run as a plan knows it whose folder is gone."""
+    status = {"state": "missing", "reason": None, "message": "no folder"}
+    return dataclasses.replace(run, status=status, metrics=[], events=[])
 
 
 def write(run: Run, workdir: pathlib.Path) -> pathlib.Path:

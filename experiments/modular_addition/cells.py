@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import fourier, grokking, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
@@ -90,10 +91,7 @@ def majority(right: np.ndarray, undecided: int = 0) -> bool | None:
     Returns:
       None if the undecided could turn it, or if there is no run.
     """
-    lead = int(right.sum()) - int((~right).sum())
-    if lead > undecided:
-        return True
-    return False if right.size and lead + undecided <= 0 else None
+    return judging.majority(int(right.sum()), int((~right).sum()), int(undecided))
 
 
 def share(right: np.ndarray) -> str:

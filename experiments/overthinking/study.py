@@ -185,13 +185,16 @@ def _margin_declines(runs: Sequence[Run]) -> Claim:
             f"{_name(run)} falls for {falls.sum()} of {learned.sum()} numbers of hops, "
             f"peaks at loop {at}"
         )
+    left = curriculum.unmeasured(runs, used)
+    holds = judging.majority(declined, len(used) - declined, len(left))
+    missing = [] if holds is not None else curriculum.waits_for(left)
     return judging.judge(
         "The mean margin of learned hops rises to a peak and declines with more loops.",
         source=SOURCE,
         expected="a peak and a decline for all numbers of hops, R = 6, 7, 8 and drawn",
         measured="; ".join(counts) or "not measured",
-        holds=2 * declined > len(used),
-        missing=[] if used else ["a run with loops that passes a stage"],
+        holds=holds,
+        missing=missing + ([] if used else ["a run with loops that passes a stage"]),
         runs=used,
     )
 
@@ -208,7 +211,10 @@ def _drawn_loops_decline_less(runs: Sequence[Run]) -> Claim:
             found = pairs.setdefault(curriculum.name_of(one.run), [])
             found += _losses(reference.get(one.run.config.seed), one)
     verdicts = [_lose_less(found) for found in pairs.values()]
-    missing = []
+    # A run may come to be the reference, or one of a pair.
+    missing = curriculum.waits_for(
+        curriculum.unmeasured(runs, [one.run for one in members])
+    )
     if not any(pairs.values()):
         missing.append("runs with fixed and with drawn loops that share seed and hops")
     elif None in verdicts and False not in verdicts:
@@ -312,17 +318,24 @@ def _later(
         correlations.append(float(rank))
         listed = ", ".join(f"{value:.1f}" for value in values)
         parts.append(f"{_name(run)} {listed} (rank correlation {rank:.2f})")
-    middle, missing = statistics.median(correlations or [0.0]), []
+    left = curriculum.unmeasured(runs, [one.run for one in _measured(runs)])
+    low, high = (
+        statistics.median([*correlations, *len(left) * [end]] or [0.0])
+        for end in (-1.0, 1.0)
+    )
+    missing = []
+    if low < CORRELATION and high > 0:
+        missing += curriculum.waits_for(left)
     if not used:
         missing.append(f"a run with loops that learns {POINTS + 1} hops")
-    elif 0 < middle < CORRELATION:
+    elif not missing and 0 < high < CORRELATION:
         missing.append(f"a clearer order: a median of {CORRELATION:g} or more")
     return judging.judge(
         text,
         source=SOURCE,
         expected=expected,
         measured=f"{what}, from 2 hops on: {'; '.join(parts) or 'not measured'}",
-        holds=middle >= CORRELATION,
+        holds=low >= CORRELATION,
         missing=missing,
         runs=used,
     )

@@ -72,13 +72,16 @@ def _generalization_is_late(runs: Sequence[Run]) -> Claim:
     if late:
         least = grokking.format_steps(min(wait for wait in waits if wait > 0))
         measured += f", by {least} updates or more"
+    missing = [] if waits else ["a run that generalizes"]
+    if late == len(waits):
+        missing += grokking.ends_of(grokking.awaited(runs, ID))
     return judging.judge(
         "Every run that generalizes has memorized at an earlier evaluation.",
         source="Power et al. (2022), arXiv:2201.02177",
         expected="generalization follows memorization, by up to a thousand times",
         measured=measured,
         holds=late == len(waits),
-        missing=() if waits else ("a run that generalizes",),
+        missing=missing,
         runs=runs,
     )
 

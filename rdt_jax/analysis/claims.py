@@ -70,11 +70,33 @@ def judge(
     )
 
 
+def majority(right: int, wrong: int, undecided: int) -> bool | None:
+    """Says whether most runs are right.
+
+    Args:
+      right: runs that are.
+      wrong: runs that are not.
+      undecided: runs that may turn out either way, or not to count at all.
+
+    Returns:
+      None if the undecided could turn it, or if there is no run.
+    """
+    lead = right - wrong
+    if lead > undecided:
+        return True
+    return False if right + wrong and lead + undecided <= 0 else None
+
+
 def fewest_seeds(runs: Sequence[Run]) -> int:
-    """Returns the least number of seeds that any config has; 0 without a run."""
+    """Returns the least number of seeds that any config has; 0 without a run.
+
+    A run that is missing or unreadable is behind no number.
+    """
     seeds: dict[str, set[int]] = {}
     for run in runs:
         config = run.config.to_dict()
         seed = config.pop("seed")
-        seeds.setdefault(json.dumps(config, sort_keys=True), set()).add(seed)
+        found = seeds.setdefault(json.dumps(config, sort_keys=True), set())
+        if not run.is_lost:
+            found.add(seed)
     return min(map(len, seeds.values()), default=0)

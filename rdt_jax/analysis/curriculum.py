@@ -10,6 +10,7 @@ the paper; they are passed once they have been trained and are learned then.
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -156,6 +157,35 @@ def deepest(run: Run) -> tuple[int | None, str]:
       None and `final` if a run passed no stage and kept its parameters there.
     """
     return max(kept_stages(run).items(), default=(None, "final"))
+
+
+def unmeasured(runs: Sequence[Run], measured: Sequence[Run]) -> list[str]:
+    """Says of each looped run that may still be measured what is missing.
+
+    That is `its end` while it may pass a further stage, and `its measure` if parameters
+    of a stage that it trained are gone or have not been measured.
+
+    Args:
+      runs: of a study.
+      measured: those that are over and whose last stage was measured.
+    """
+    names = {run.run_id for run in measured}
+    found = []
+    for run in runs:
+        if run.run_id in names or depth.most_loops(run.config) == 1:
+            continue
+        stages = progress(run)
+        if run.outcome == "unfinished":
+            found.append("its end")
+        elif stages.passed.keys() - stages.untrained.keys():
+            found.append("its measure")
+    return found
+
+
+def waits_for(unmeasured: Sequence[str]) -> list[str]:
+    """Says what a claim is missing while runs are not measured, if any is not."""
+    counts = Counter(unmeasured)
+    return [f"the {what[4:]} of {counts[what]} runs" for what in sorted(counts)]
 
 
 def common_stage(runs: Sequence[Run]) -> tuple[int, list[Run]] | None:

@@ -25,6 +25,9 @@ def test_seeds_are_counted_where_they_are_fewest():
     assert claims.fewest_seeds(runs((2, 0), (2, 5))) == 2
     assert claims.fewest_seeds(runs((2, 0), (2, 5), (4, 1))) == 1
     assert claims.fewest_seeds(runs((2, 0), (2, 0))) == 1  # Of two workdirs.
+    first, second = runs((2, 0), (2, 5))
+    assert claims.fewest_seeds([first, fake_runs.lost(second)]) == 1
+    assert claims.fewest_seeds([fake_runs.lost(first)]) == 0
 
 
 def test_a_claim_is_untested_while_anything_is_missing():

@@ -3,7 +3,7 @@ import pytest
 from rich.console import Console
 
 from rdt_jax import config as configs
-from tests import fake_depth
+from tests import fake_depth, fake_runs
 
 CLAIMS = ("accurate", "grows", "grows_more")
 
@@ -49,6 +49,24 @@ def test_a_rule_that_waits_for_the_answer_is_better(study, keep):
     assert "1.00 against 0.25" in found["accurate"].measured
     assert "2.0 on 2 hops, 5.0 on 5" in found["grows"].measured
     assert "3.0 against 0.0" in found["grows_more"].measured
+
+
+def test_a_run_that_is_gone_leaves_open_what_it_could_turn(study, keep):
+    better, worse = (lambda k: 2, lambda k: k), (lambda k: 5, lambda k: 9)
+    one, two, three = (run(5, 5, seed=seed) for seed in range(3))
+    for member in (one, two, three):
+        keep[member.run_id] = rules(*better)
+    for claim in judge(study, one, fake_runs.lost(two)).values():
+        assert claim.holds is None and "missing: the end of 1 runs" in claim.measured
+    for claim in judge(study, one, two, fake_runs.lost(three)).values():
+        assert claim.holds is True
+    keep[one.run_id] = rules(*worse, lambda k, r: float(r < 7))
+    for claim in judge(study, one, fake_runs.lost(two)).values():
+        assert claim.holds is False  # A tie is no majority.
+    del keep[two.run_id]  # Not measured, or its parameters are gone.
+    keep[one.run_id] = rules(*better)
+    for claim in judge(study, one, two).values():
+        assert claim.holds is None and "the measure of 1 runs" in claim.measured
 
 
 def test_a_rule_that_overthinks_is_worse(study, keep):

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from rdt_jax import config as configs
 from rdt_jax.analysis import depth
-from tests import fake_depth
+from tests import fake_depth, fake_runs
 from tests.fake_depth import DYNAMIC
 
 CLAIMS = ("declines", "drawn_less", "peaks_later", "hit_later")
@@ -75,6 +75,27 @@ def test_a_margin_that_falls_from_its_peak(study, keep):
         lambda k, r: 0.0, lambda k, r: -1.0 - 0.1 * r
     )  # It falls without ever having been right.
     assert judge(study, member)["declines"].holds is False
+
+
+def test_a_run_that_is_gone_leaves_open_what_it_could_turn(study, keep):
+    one, two, three = (run(5, 5, seed=seed) for seed in range(3))
+    for member in (one, two, three):
+        keep[member.run_id] = hill(0.2)
+    apart = ("declines", "peaks_later", "hit_later")
+    found = judge(study, one, fake_runs.lost(two))
+    for name in apart:
+        assert found[name].holds is None, name
+        assert "missing: the end of 1 runs" in found[name].measured
+    found = judge(study, one, two, fake_runs.lost(three))
+    assert [found[name].holds for name in apart] == [True, True, True]
+    keep[one.run_id] = hill(0.0)
+    assert judge(study, one, fake_runs.lost(two))["declines"].holds is False
+    pair = (run(5, 5), drawn(5))
+    keep.update({pair[0].run_id: hill(0.4), pair[1].run_id: hill(0.1)})
+    assert judge(study, *pair)["drawn_less"].holds is True
+    larger = fake_runs.lost(run(5, 7))  # It would be the reference.
+    found = judge(study, *pair, larger)["drawn_less"]
+    assert found.holds is None and "the end of 1 runs" in found.measured
 
 
 def test_a_decline_is_no_tiny_one_however_sure_it_is(study, keep):

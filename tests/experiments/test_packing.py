@@ -89,7 +89,8 @@ def test_figure_and_table_of_one_workdir():
         ([run(60, train=None)], False, True),
         ([run(60), run(None, 1)], True, False),
         ([run(None)], None, False),
-        ([run(60), run(None, 1, state="running")], True, None),
+        ([run(60), run(None, 1, state="running")], None, None),
+        ([run(60), run(20, 1), run(None, 2, state="running")], False, None),
         ([run(60), run(None, 1, state="failed", reason="nan")], True, False),
     ],
 )
