@@ -10,7 +10,6 @@ process itself where nothing would be lost.
 
 import contextlib
 import os
-import select
 import signal
 import sys
 import threading
@@ -37,7 +36,7 @@ class Stop:
 
     def __call__(self) -> int:
         """Returns how often this process was asked to stop."""
-        return max(self._signals, int(self._also()))
+        return self._signals or int(self._also())
 
     @contextlib.contextmanager
     def may_end(self, leave: Callable[[], None]) -> Iterator[None]:
@@ -58,12 +57,8 @@ class Stop:
 
     def hear(self, pipe: int) -> None:
         """Reads the signals from a pipe until its other end is closed."""
-        while True:
-            if select.select([pipe], [], [], _ASK_SECONDS)[0]:
-                number = os.read(pipe, 1)
-                if not number:
-                    return
-                self._signals += number[0] in _SIGNALS
+        while number := os.read(pipe, 1):
+            self._signals += number[0] in _SIGNALS
             if self._signals > 1:
                 if self.over.wait(self._grace):
                     return
@@ -71,14 +66,21 @@ class Stop:
                 print(f"rdt: ended as it is, since {why}.", file=sys.stderr, flush=True)
                 self._last()
                 os._exit(exits.FAILED)
-            with self._lock:
-                if self._leave is not None and (self._signals or self._is_asked()):
-                    self._end()
+            if self._signals:  # Another signal has a handler of its own.
+                self._end_if_it_may()
 
-    def _is_asked(self) -> bool:
-        with contextlib.suppress(Exception):  # Of a bucket; it is asked again.
-            return self._also()
-        return False
+    def ask(self) -> None:
+        """Asks what else may ask this process to stop, where it may end."""
+        while not self.over.wait(_ASK_SECONDS):
+            # A bucket may not answer for minutes, or raise; it is asked again.
+            with contextlib.suppress(Exception):
+                if self._leave is not None and self._also():
+                    self._end_if_it_may()
+
+    def _end_if_it_may(self) -> None:
+        with self._lock:
+            if self._leave is not None:
+                self._end()
 
     def _end(self) -> None:
         leaving = threading.Thread(target=self._leave, daemon=True)
@@ -108,6 +110,7 @@ def on_signal(
     handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
     thread = threading.Thread(target=stop.hear, args=[heard], daemon=True)
     thread.start()
+    threading.Thread(target=stop.ask, daemon=True).start()
     try:
         yield stop
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 CODE = """
-import contextlib, hashlib, pathlib, sys
+import contextlib, hashlib, pathlib, sys, time
 from rdt_jax.cli import stopping
 
 mark = pathlib.Path(sys.argv[2])
@@ -22,7 +22,10 @@ if sys.argv[1] == "driver":
             pass
     say("cleared up")
     sys.exit()
-with stopping.on_signal(mark.exists, lambda: say("last")) as stop:
+also = mark.exists
+if sys.argv[1] == "away":
+    also = lambda: time.sleep(99)  # It does not answer.
+with stopping.on_signal(also, lambda: say("last")) as stop:
     where = stop.may_end(lambda: say("left"))
     if sys.argv[1] == "outside":
         with where:
@@ -63,6 +66,13 @@ def test_where_nothing_is_lost_it_ends_at_once(start, tmp_path, number):
         process.send_signal(number)
     assert process.communicate(timeout=5) == ("left\nlast\n", "")
     assert process.returncode == 0
+
+
+def test_a_question_that_is_not_answered_keeps_no_signal_from_being_heard(start):
+    process = start("away")
+    time.sleep(0.7)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=5) == ("left\nlast\n", "")
 
 
 def test_elsewhere_the_second_signal_ends_it_at_once(start):
