@@ -11,6 +11,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -253,8 +254,7 @@ def raise_problems(problems: Sequence[str], of: str = "config") -> None:
 
 def run_id(config: ml_collections.ConfigDict) -> str:
     """Names a run by its resolved config: equal configs, equal names."""
-    canonical = json.dumps(config.to_dict(), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return hash_of(config.to_dict())
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
@@ -276,16 +276,58 @@ def read_run(folder: pathlib.Path) -> ml_collections.ConfigDict:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} is not a run folder: it has no config.json.")
-    try:
-        config = from_json(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
-    if run_id(config) != folder.name:
+    values = read_json(path)
+    # The hash comes first: what we did not write might not even be a config.
+    if hash_of(values) != folder.name:
         raise ValueError(
-            f"{path} hashes to {run_id(config)}, but its folder is named "
+            f"{path} hashes to {hash_of(values)}, but its folder is named "
             f"{folder.name}: it was edited or moved. A changed config is another run."
         )
-    return config
+    return ml_collections.ConfigDict(_with_tuples(values)).lock()
+
+
+def read_json(path: pathlib.Path, kind: type = dict) -> Any:
+    """Reads a JSON file that holds a value of a kind, such as a dict or a list.
+
+    Raises:
+      ValueError: if it holds anything else; the message names the file.
+      FileNotFoundError: if it does not exist.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+    if not isinstance(value, kind):
+        raise ValueError(
+            f"{path} is damaged: it must hold a {kind.__name__}, got a "
+            f"{type(value).__name__}."
+        )
+    return value
+
+
+def check_run_ids(names: Any, path: pathlib.Path) -> None:
+    """Raises ValueError unless `names`, read from a file, is a list of run ids.
+
+    A name becomes a path: any other could lead out of the workdir.
+    """
+    if not isinstance(names, list) or not names:
+        raise ValueError(f"{path} is damaged: it must list run ids, got {names!r}.")
+    for name in names:
+        if not is_run_id(name):
+            raise ValueError(
+                f"{path} is damaged: a run id has 12 hexadecimal digits, got {name!r}."
+            )
+
+
+def is_run_id(name: Any) -> bool:
+    """Says whether a value is the name of a run, or of a pack: 12 hex digits."""
+    return isinstance(name, str) and bool(re.fullmatch("[0-9a-f]{12}", name))
+
+
+def hash_of(values: Any) -> str:
+    """Names a run by the values of its config, as JSON has them."""
+    canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def _with_tuples(value: Any) -> Any:

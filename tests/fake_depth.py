@@ -122,7 +122,13 @@ def make(
     return Run(
         folder=pathlib.Path(name) if folder is None else folder / name,
         config=config,
-        status={"state": state, "reason": reason, "step": until},
+        status={
+            "state": state,
+            "reason": reason,
+            "step": until,
+            "pack": None,
+            "lane": 0,
+        },  # fmt: skip
         metrics=metrics,
         events=events,
     )

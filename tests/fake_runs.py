@@ -17,6 +17,12 @@ BUDGET = 230
 # The median of the last 5 evaluations is 1 at the third evaluation from the jump.
 DELAY = 2 * EVERY
 
+# What every row of events.jsonl has, beside its step.
+EVENT = {
+    "event": "memorized", "kind": "onset", "hops": None, "split": "train", "loops": 2,
+    "onset": 0, "completed": None, "threshold": 0.95, "value": 0.5, "occurrence": 1,
+}  # fmt: skip
+
 _BASE = configs.load(f"{ROOT}/configs/knowledge_composition.py:smoke")
 
 
@@ -85,7 +91,13 @@ def make(
     return Run(
         folder=pathlib.Path(configs.run_id(config)),
         config=config,
-        status={"state": state, "reason": reason, "step": BUDGET},
+        status={
+            "state": state,
+            "reason": reason,
+            "step": BUDGET,
+            "pack": None,
+            "lane": 0,
+        },  # fmt: skip
         metrics=metrics,
         events=events,
     )

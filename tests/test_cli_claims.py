@@ -189,7 +189,7 @@ def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
     assert note in capsys.readouterr().err
     shutil.copy(sweep / "plan.json", figures[0].parents[1])
     assert cli.main(["sweep", *arguments, "--status"]) == 1
-    printed = " ".join(capsys.readouterr().out.split())
+    printed = " ".join("".join(capsys.readouterr()).split())
     assert "missing: no run folder" in printed and "1 done, 1 missing" in printed
     assert "1 trials are unfinished" in printed
 

@@ -463,7 +463,7 @@ def test_read_run_wants_a_run_folder(tmp_path):
     with pytest.raises(ValueError, match="is not a run folder: it has no config.json"):
         configs.read_run(tmp_path)
     (tmp_path / "config.json").write_text('{"seed": ')
-    with pytest.raises(ValueError, match=r"config\.json is not JSON: Expecting value"):
+    with pytest.raises(ValueError, match=r"config\.json is damaged: Expecting value"):
         configs.read_run(tmp_path)
 
 

@@ -82,6 +82,7 @@ def read_run(folder: pathlib.Path) -> Run:
       ValueError: if it is none, if its config does not hash to its name, or if a
         record other than the last line is damaged.
     """
+    records.read_environment(folder)  # Figures say what a run ran on.
     return Run(
         folder=folder,
         config=configs.read_run(folder),

@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rdt_jax.cli import exits
@@ -99,6 +100,17 @@ def config(options: argparse.Namespace):
     found = configs.override(named, configs.parse_overrides(named, options.overrides))
     loop.check(found)
     return found
+
+
+def report_lost(workdir: pathlib.Path, run_ids: Sequence[str]) -> bool:
+    """Says of each planned run that is missing or unreadable why; whether any is."""
+    from rdt_jax.training import records
+
+    statuses = [records.planned_status(workdir / n, in_full=True) for n in run_ids]
+    lost = [status for status in statuses if status["state"] in records.LOST]
+    for status in lost:
+        print(f"rdt: {status['state']}: {status['message']}", file=sys.stderr)
+    return bool(lost)
 
 
 def size(options: argparse.Namespace, name: str) -> int | None:

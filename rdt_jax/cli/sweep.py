@@ -7,7 +7,6 @@ import pathlib
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from rdt_jax.cli import exits, figures, stopping, worker
 from rdt_jax.cli import options as shared
@@ -189,9 +188,10 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     if copy:
         with exits.mistakes(PermissionError):
             remote.push_plan(copy, plan.name)
+    lost = shared.report_lost(options.workdir, plan.run_ids)
     if options.plan:
         print(f"{options.url}/sweeps/{plan.name}" if copy else folder)
-        return exits.WELL
+        return exits.FAILED if lost else exits.WELL
     if options.engine == "local":  # Else on the machine of each worker.
         shared.use_compile_cache()
     order = engines.Order(
@@ -204,7 +204,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     )
     say = lambda message: console.print(message, markup=False, soft_wrap=True)
     refresh = _refresher(copy, plan.name, say)
-    broken = bool(ledger.open_packs(folder)) and not _run_engine(
+    broken = bool(ledger.trainable_packs(folder)) and not _run_engine(
         options, order, plan.trials, refresh, console, say
     )
     metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
@@ -289,28 +289,22 @@ def _refresher(copy, name: str, report):
     return refresh
 
 
-def _unfinished(workdir: pathlib.Path, run_ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns the statuses of the planned runs that are neither done nor failed."""
+def _unfinished(workdir: pathlib.Path, run_ids: Sequence[str]) -> int:
+    """Counts the planned runs that are not over and can be read."""
     from rdt_jax.training import records
 
-    statuses = [records.planned_status(workdir / name) for name in run_ids]
-    return [status for status in statuses if status["state"] not in ("done", "failed")]
+    states = [records.planned_status(workdir / name)["state"] for name in run_ids]
+    return sum(state not in ("done", "failed", "unreadable") for state in states)
 
 
 def _conclude(options, plan, console, broken: bool = False) -> int:
     """Says what of a plan is unfinished, lost, or failed and why; the exit code."""
     from rdt_jax.figures import failures
     from rdt_jax.sweep import ledger
-    from rdt_jax.training import records
 
-    unfinished = _unfinished(options.workdir, plan.run_ids)
-    lost = [each for each in unfinished if each["state"] in records.LOST]
-    for status in lost:
-        console.print(f"{status['state']}: {status['message']}", soft_wrap=True)
-    if unfinished:
-        console.print(
-            f"{len(unfinished)} trials are unfinished; the same command goes on."
-        )
+    lost = shared.report_lost(options.workdir, plan.run_ids)
+    if unfinished := _unfinished(options.workdir, plan.run_ids):
+        console.print(f"{unfinished} trials are unfinished; the same command goes on.")
     if failed := ledger.failures(options.workdir, plan.trials):
         shared.print_table(failures.table(failed), console)
     return exits.FAILED if failed or lost or broken else exits.WELL
@@ -340,7 +334,9 @@ def _status(options, plan, folder, copy) -> int:
                     monitor.log()
                 time.sleep(_WATCH_SECONDS)
     console.print(
-        progress.render(options.workdir, plan.trials, None, console.width, is_planned)
+        progress.render(
+            options.workdir, plan.trials, None, console.width, is_planned, in_full=True
+        )
     )
     return _conclude(options, plan, console) if is_planned else exits.WELL
 

@@ -139,7 +139,8 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             mirror = remote.mirror(copy)
             stopped = remote.stop_requested(copy, folder.name)
             refresh()
-        ledger.read_plan(folder)
+        run_ids = [run_id for run_id, _ in ledger.read_plan(folder)]
+        ledger.open_packs(folder)  # Reads its packs.json.
     if ledger.is_stopped(folder) or stopped():
         report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
         return exits.WELL
@@ -161,4 +162,5 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             refresh=refresh,
             build=build,
         )
-    return exits.WELL
+    lost = shared.report_lost(folder.parents[1], run_ids)
+    return exits.FAILED if lost else exits.WELL

@@ -124,14 +124,15 @@ def run(
                 report(f"Run {name} failed.")
             claimed = ledger.num_attempts(folder) > started_at[index]
             vain = 0 if claimed else vain + 1
+            if stopping or not ledger.trainable_packs(folder):
+                continue
             if vain == _VAIN_STARTS:
                 for message in reports():
                     report(message)
                 raise RuntimeError(
                     f"{vain} workers in a row ended before they could train."
                 )
-            if not stopping and ledger.open_packs(folder):
-                workers[index] = start(index)
+            workers[index] = start(index)
         if ledger.open_packs(folder):
             over_since = None
         elif over_since is None:

@@ -41,12 +41,13 @@ def forecast(
 ) -> Forecast:
     """Forms the packs of a plan as a sweep would, and adds up; writes nothing."""
     by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
-    states = {name: records.read_status(workdir / name)["state"] for name in by_id}
-    open_ = {name for name, state in states.items() if state not in ("done", "failed")}
+    states = {name: records.planned_status(workdir / name)["state"] for name in by_id}
+    settled = (*ledger.OVER, "unreadable")
+    open_ = {name for name, state in states.items() if state not in settled}
     entries = [
         entry
         for entry in ledger.form_packs(workdir, plan, options)
-        if open_ & set(entry["runs"])
+        if open_ & set(entry["runs"]) and ledger.is_readable(workdir, entry["runs"])
     ]
     left = [
         [by_id.get(name) or configs.read_run(workdir / name) for name in entry["runs"]]
@@ -55,7 +56,7 @@ def forecast(
     flops = [entry["flops"] for entry in entries]
     return Forecast(
         trials=len(by_id),
-        over=len(by_id) - len(open_),
+        over=sum(state in ledger.OVER for state in states.values()),
         packs=len(left),
         needs=packs.needs(left, [e["max_pins"] for e in entries], ledger.predictor()),
         flops=sum(flops),

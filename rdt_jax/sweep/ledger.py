@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -37,6 +37,17 @@ from rdt_jax.training import (
 # attempt was lost) count attempts since the newest checkpoint.
 RETRIES = {"nan": 0, "oom": 0, "error": 1, "preempted": 3}
 
+OVER = ("done", "failed")  # States of runs that no worker takes.
+
+# Of each entry of packs.json.
+_ENTRY: Mapping[str, type] = {
+    "runs": list,
+    "exact": bool,
+    "max_pins": int,
+    "flops": int,
+    "program": str,
+    "retry_from": dict,
+}
 _WAIT_SECONDS = 1.0
 _PROGRAMS = 4  # that a worker keeps
 
@@ -100,7 +111,8 @@ def write_plan(
 
     Runs keep the pack they began in, also if that was in another sweep, and runs that
     are over are in no new one, so a sweep can be extended at any time. A finished run
-    that lost its last row becomes preempted: training on restores it.
+    that lost its last row becomes preempted: training on restores it. One that is
+    unreadable stays as it is, and so does its pack.
 
     Args:
       workdir: of the runs.
@@ -114,16 +126,17 @@ def write_plan(
       The sweep's folder.
 
     Raises:
-      ValueError: if an option is out of range, the records of a run are damaged, or its
-        checkpoints are gone; if the sweep is being trained and unfinished trials of its
+      ValueError: if an option is out of range, packs.json is damaged, or a run has
+        lost its checkpoints; if the sweep is being trained and unfinished trials of its
         plan are not in the new one; or as `attempt.check_links`.
     """
     attempt.check_links(workdir)
     folder = workdir / "sweeps" / plan.name
     _check_replaceable(folder, plan, refresh)
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
+        if not is_readable(workdir, [name]):
+            continue
         records.create(workdir / name, config)
-        records.check(workdir / name)
         membership.check_kept(workdir, name)
         status = records.read_status(workdir / name)
         if membership.is_final(status) and records.is_torn(workdir / name):
@@ -196,18 +209,22 @@ def form_packs(
     """Returns the packs of a plan as packs.json has them; writes nothing.
 
     Raises:
-      ValueError: if an option is out of range.
+      ValueError: if an option is out of range, or packs.json is damaged.
     """
     path = workdir / "sweeps" / plan.name / "state" / "packs.json"
-    formed = records.read_json(path) if path.exists() else []
+    formed = read_packs(path.parents[1]) if path.exists() else []
     known = {name for entry in formed for name in entry["runs"]}
     new = []
     predict = predictor()
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
+        if name in known or not is_readable(workdir, [name]):
+            continue
         status = records.read_status(workdir / name)
-        if name in known or membership.is_final(status):
+        if membership.is_final(status):
             continue
         if began := membership.began_in(workdir, status):
+            if not is_readable(workdir, began):
+                continue
             runs = [configs.read_run(workdir / other) for other in began]
             formed.append(_entry(runs, options, predict))
             known |= set(began)
@@ -223,7 +240,7 @@ def read_plan(folder: pathlib.Path) -> list[tuple[str, spec.Overrides]]:
     """Returns the (run_id, overrides) of a sweep's trials, in their order.
 
     Raises:
-      ValueError: if `folder` has no plan.
+      ValueError: if `folder` has no plan, or if it is damaged.
     """
     runs = {run["run_id"]: run["overrides"] for run in stored_plan(folder)["runs"]}
     return list(runs.items())
@@ -243,12 +260,12 @@ def planned_configs(
     for run in stored_plan(folder)["runs"]:
         config = run.get("config")
         if config is not None:
-            config = configs.from_json(json.dumps(config))
-            if configs.run_id(config) != run["run_id"]:
+            if configs.hash_of(config) != run["run_id"]:
                 raise ValueError(
                     f"{folder / 'plan.json'}: the config of {run['run_id']} hashes to "
-                    f"{configs.run_id(config)}: it was edited."
+                    f"{configs.hash_of(config)}: it was edited."
                 )
+            config = configs.from_json(json.dumps(config))
         found[run["run_id"]] = config
     return found
 
@@ -257,27 +274,73 @@ def stored_plan(folder: pathlib.Path) -> dict[str, Any]:
     """Returns the plan of a sweep as plan.json has it.
 
     Raises:
-      ValueError: if `folder` has no plan.
+      ValueError: if `folder` has no plan, or if it is damaged.
     """
     path = folder / "plan.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no plan.json; start it with `rdt sweep`.")
-    return records.read_json(path)
+    plan = records.read_json(path)
+    runs = plan.get("runs")
+    if not isinstance(runs, list) or not all(
+        isinstance(run, dict) and isinstance(run.get("overrides"), dict) for run in runs
+    ):
+        raise ValueError(
+            f"{path} is damaged: runs must list objects with run_id and overrides."
+        )
+    configs.check_run_ids([run.get("run_id") for run in runs], path)
+    return plan
+
+
+def read_packs(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the entries of packs.json of a sweep.
+
+    Raises:
+      ValueError: if it is damaged.
+    """
+    path = folder / "state" / "packs.json"
+    entries = records.read_json(path, list)
+    for number, entry in enumerate(entries):
+        for key, kind in _ENTRY.items():
+            if not isinstance(entry, dict) or type(entry.get(key)) is not kind:
+                raise ValueError(
+                    f"{path} is damaged: entry {number} must have {key}, a "
+                    f"{kind.__name__}, got {entry}."
+                )
+        configs.check_run_ids(entry["runs"], path)
+    return entries
 
 
 def open_packs(folder: pathlib.Path) -> list[OpenPack]:
     """Returns the packs with unfinished runs of the plan, the most expensive first.
 
-    Starting with the longest keeps the workers busy to the end.
+    Starting with the longest keeps the workers busy to the end. Packs with a run whose
+    status is unreadable are left out.
     """
     planned, workdir = {name for name, _ in read_plan(folder)}, folder.parents[1]
-    over = ("done", "failed")
-    is_over = lambda name: records.read_status(workdir / name)["state"] in over
-    return [
-        pack
-        for pack in _packs(folder)
-        if not all(is_over(name) for name in planned.intersection(pack.runs))
-    ]
+    found = []
+    for pack in _packs(folder):
+        states = {
+            name: records.planned_status(workdir / name)["state"] for name in pack.runs
+        }
+        left = {name for name, state in states.items() if state not in OVER}
+        if planned & left and "unreadable" not in states.values():
+            found.append(pack)
+    return found
+
+
+def trainable_packs(folder: pathlib.Path) -> list[OpenPack]:
+    """Returns the open packs without an unreadable run.
+
+    That reads all their records, which `open_packs` alone does not.
+    """
+    found = open_packs(folder)
+    return [pack for pack in found if is_readable(pack.workdir, pack.runs)]
+
+
+def is_readable(workdir: pathlib.Path, run_ids: Sequence[str]) -> bool:
+    """Says whether no record of these runs is damaged, as far as they have any."""
+    statuses = (records.planned_status(workdir / n, in_full=True) for n in run_ids)
+    return all(status["state"] != "unreadable" for status in statuses)
 
 
 @functools.cache
@@ -307,7 +370,8 @@ def work(
 ) -> None:
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
-    A pack that fails is recorded and reported, and tried again as RETRIES say.
+    A pack that fails is recorded and reported, and tried again as RETRIES say. One with
+    an unreadable run is reported and left as it is.
 
     Args:
       folder: of the sweep.
@@ -342,6 +406,9 @@ def work(
             continue
         others = {pack.program for pack in left if pack not in free}
         pack = choose(free, latest, others)
+        if not is_readable(workdir, pack.runs):
+            refused.add(pack.name)
+            continue
         latest = pack.program
         attempts = len(attempt.past(workdir, pack.name))
         try:
@@ -402,7 +469,10 @@ def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
     workdir, failed = folder.parents[1], []
     claims = attempt.under_way(workdir, watch)
     for pack in _packs(folder):
-        statuses = {name: records.read_status(workdir / name) for name in pack.runs}
+        try:
+            statuses = {name: records.read_status(workdir / name) for name in pack.runs}
+        except ValueError:
+            continue
         open_ = {n: s for n, s in statuses.items() if not membership.is_final(s)}
         if not open_ or attempt.holder(claims, pack.name, pack.runs) is not None:
             continue
@@ -475,7 +545,7 @@ def _packs(folder: pathlib.Path) -> list[OpenPack]:
     """Returns all packs of a sweep, those that were split as their parts."""
     workdir = folder.parents[1]
     found = []
-    for entry in records.read_json(folder / "state" / "packs.json"):
+    for entry in read_packs(folder):
         for runs in _split(workdir, entry["runs"]):
             found.append(
                 OpenPack(
@@ -496,7 +566,7 @@ def _split(workdir: pathlib.Path, runs: Sequence[str]) -> list[Sequence[str]]:
     past = attempt.past(workdir, membership.pack_of(runs)) if len(runs) > 1 else []
     if not past or past[-1].outcome != "oom":
         return [runs]
-    left = past[-1].unfinished
+    left = [name for name in past[-1].unfinished if name in runs]
     half = -(-len(left) // 2)
     parts = [part for part in (left[:half], left[half:]) if part]
     return [each for part in parts for each in _split(workdir, part)]
@@ -526,10 +596,10 @@ def _spent(pack: OpenPack) -> tuple[str, str] | None:
 
 def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) -> None:
     """Makes failed runs pending again, and their packs' attempts so far not count."""
-    formed = records.read_json(path)
+    formed = read_packs(path.parents[1])
     retried = set()
     for name in run_ids:
-        status = records.read_status(workdir / name)
+        status = records.planned_status(workdir / name)
         if status["state"] == "failed" and not membership.is_final(status):
             retried.add(name)
             _set_status(workdir / name, state="pending", reason=None)

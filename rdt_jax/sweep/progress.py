@@ -72,6 +72,7 @@ def render(
     max_rows: int | None,
     width: int,
     is_planned: bool = True,
+    in_full: bool = False,
 ) -> RenderableType:
     """Draws the state of trials.
 
@@ -82,8 +83,9 @@ def render(
       width: of the terminal. Where it is too narrow, a trial has a second line, with
         its accuracies and its name, so that nothing is cut off.
       is_planned: whether a run without a folder is missing, and not merely pending.
+      in_full: read all records, so that a run is unreadable if any of them is damaged.
     """
-    statuses = _statuses(workdir, trials, is_planned)
+    statuses = _statuses(workdir, trials, is_planned, in_full)
     rows = [_cells(*trial) for trial in statuses]
     widths = [max(map(len, cells)) for cells in zip(_HEADINGS, *rows, strict=True)]
     is_narrow = sum(widths) + 2 * (len(widths) - 1) > width
@@ -113,10 +115,15 @@ def _line(
 
 
 def _statuses(
-    workdir, trials, is_planned: bool = True
+    workdir, trials, is_planned: bool = True, in_full: bool = False
 ) -> list[tuple[str, spec.Overrides, dict[str, Any]]]:
-    read = records.planned_status if is_planned else records.read_status
-    return [(name, overrides, read(workdir / name)) for name, overrides in trials]
+    found = []
+    for name, overrides in trials:
+        status = records.planned_status(workdir / name, in_full)
+        if status["state"] == "missing" and not is_planned:
+            status |= {"state": "pending"}
+        found.append((name, overrides, status))
+    return found
 
 
 def _cells(name: str, overrides: spec.Overrides, status: dict[str, Any]) -> list[str]:

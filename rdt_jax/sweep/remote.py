@@ -370,10 +370,8 @@ def request_stop(remote: Remote, name: str) -> None:
 
 def _runs_of(folder: pathlib.Path) -> list[str]:
     """Returns the runs of a sweep's plan and of its packs."""
-    planned = records.read_json(folder / "plan.json")["runs"]
-    packed = records.read_json(folder / "state" / "packs.json")
-    runs = {run for entry in packed for run in entry["runs"]}
-    return sorted(runs | {each["run_id"] for each in planned})
+    packed = {run for entry in ledger.read_packs(folder) for run in entry["runs"]}
+    return sorted(packed | {run_id for run_id, _ in ledger.read_plan(folder)})
 
 
 def _tell(remote: Remote, runs: Sequence[str]) -> None:

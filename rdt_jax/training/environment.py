@@ -133,8 +133,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 
     A file that was written before there were segments has one, of all its entries.
     """
-    path = folder / "environment.json"
-    content = records.read_json(path) if path.exists() else {}
+    content = records.read_environment(folder)
     if "segments" in content:
         return content
     return content | {"segments": [{"step": 0} | content] if content else []}

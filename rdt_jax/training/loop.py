@@ -268,11 +268,12 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
     config = setup.watch.config
     clock = _Clock()
     rate = None  # updates per second of the last dispatch
+    statuses = _Statuses()
     compiled: set[tuple[int, int]] = set()  # (lanes, tokens of a row)
     saved = at  # step of the newest checkpoint
     free = lambda: setup.may_end() if at == saved else contextlib.nullcontext()
     # A kill may have come between the last checkpoint and what it says of each run.
-    _write_statuses(setup, progress, at, rate)
+    statuses.write(setup, progress, at, rate)
     while True:
         if evaluation.next_step(config, progress.extra["evaluated"]) == at:
             running = standing.running(progress)
@@ -283,12 +284,12 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
                 with clock("checkpoint"):
                     standing.save(setup, progress, at)
                 saved = at
-            _write_statuses(setup, progress, at, rate)
+            statuses.write(setup, progress, at, rate)
         if not standing.running(progress):
             break
         if stop_requested():
             standing.save(setup, progress, at)
-            _write_statuses(setup, progress, at, rate, state="preempted")
+            statuses.write(setup, progress, at, rate, state="preempted")
             break
         length = standing.row_length(setup, progress)
         shape = (len(progress.extra["members"]), length)
@@ -304,7 +305,7 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
             progress = _dispatch(setup, progress, num_updates, length)
         at += num_updates
         rate = num_updates / seconds()
-        _write_statuses(setup, progress, at, rate)
+        statuses.write(setup, progress, at, rate)
     return [records.read_status(folder) for folder in setup.folders]
 
 
@@ -367,23 +368,43 @@ def _append(
     records.append(folder / "timing.jsonl", timing)
 
 
-def _write_statuses(setup, progress, at, rate, state="running") -> None:
-    for index, folder in enumerate(setup.folders):
-        lane = progress.extra["lanes"][index]
-        status = {"state": state, "reason": None, "step": at}
-        status |= lane["final"] or {}
-        records.write_json(
-            folder / "status.json",
-            status
-            | {
-                "pack": setup.pack_folder.name,
-                "lane": index,
-                "num_steps": setup.watch.config.num_steps,
-                "updates_per_second": rate,
-                "phase": phases.reached(lane["detector"]),
-                "accuracy": lanes.shown_accuracy(lane),
-            },
-        )
+class _Statuses:
+    """Writes the statuses of a pack: a new state at once, progress now and then.
+
+    A status is on the disk when it is written, which takes some milliseconds: progress
+    may take one part in `_SHARE` of the time.
+    """
+
+    _SHARE = 30
+
+    def __init__(self):
+        self._states: list[str] = []
+        self._due = 0.0  # When progress may be written again, by the monotonic clock.
+
+    def write(self, setup, progress, at, rate, state="running") -> None:
+        finals = [lane["final"] or {} for lane in progress.extra["lanes"]]
+        states = [final.get("state", state) for final in finals]
+        begin = time.monotonic()
+        if states == self._states and begin < self._due:
+            return
+        for index, folder in enumerate(setup.folders):
+            lane = progress.extra["lanes"][index]
+            status = {"state": state, "reason": None, "step": at} | finals[index]
+            records.write_json(
+                folder / "status.json",
+                status
+                | {
+                    "pack": setup.pack_folder.name,
+                    "lane": index,
+                    "num_steps": setup.watch.config.num_steps,
+                    "updates_per_second": rate,
+                    "phase": phases.reached(lane["detector"]),
+                    "accuracy": lanes.shown_accuracy(lane),
+                },
+            )
+        self._states = states
+        end = time.monotonic()
+        self._due = end + self._SHARE * (end - begin)
 
 
 class _Clock:

@@ -11,18 +11,27 @@ import pathlib
 import shutil
 from collections.abc import Callable, Sequence
 
+from rdt_jax import config as configs
 from rdt_jax.training import checkpoint, records
 
 _COMMITS = ".commits"  # Behind the number of an attempt: no checkpoint of that step.
 
 
 def runs_of(pack: pathlib.Path) -> list[str]:
-    """Returns the run ids of a pack that has a checkpoint; `pack` is its folder."""
-    if (pack / "runs.json").exists():
-        return records.read_json(pack / "runs.json")
-    proofs = (pack / "checkpoints").glob("*/*/commit.json")
-    names = [name.split("/") for name in records.read_json(next(proofs))]
-    return sorted({parts[1] for parts in names if parts[0] == "runs"})
+    """Returns the run ids of a pack that has a checkpoint; `pack` is its folder.
+
+    Raises:
+      ValueError: if the file that names them is damaged.
+    """
+    path = pack / "runs.json"
+    if path.exists():
+        runs = records.read_json(path, list)
+    else:
+        path = next((pack / "checkpoints").glob("*/*/commit.json"))
+        names = [name.split("/") for name in records.read_json(path)]
+        runs = sorted({parts[1] for parts in names if parts[0] == "runs"})
+    configs.check_run_ids(runs, path)
+    return runs
 
 
 def adopt(

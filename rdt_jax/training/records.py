@@ -15,7 +15,7 @@ import pathlib
 import platform
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
@@ -31,6 +31,28 @@ _PIN = re.compile(r"(\w+)-(?:before|after|at)-([0-9]+)")
 _COUNTED = ("metrics.jsonl", "events.jsonl")
 _ROWS = (*_COUNTED, "timing.jsonl")
 _PENDING = {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None}
+# What status.json may say; it has at least the keys of _PENDING.
+_STATUS: Mapping[str, Callable[[Any], bool]] = {
+    "state": lambda value: value in STATES,
+    "reason": lambda value: value is None or value in REASONS,
+    "step": lambda value: _is_count(value),
+    "pack": lambda value: value is None or configs.is_run_id(value),
+    "lane": lambda value: value is None or _is_count(value),
+    "num_steps": lambda value: _is_count(value) and value > 0,
+    "updates_per_second": lambda value: value is None or _is_number(value),
+    "phase": lambda value: isinstance(value, str),
+    "accuracy": lambda value: (
+        isinstance(value, dict) and all(map(_is_number, value.values()))
+    ),
+}
+_KEYS = {  # of the rows of a file
+    "metrics.jsonl": {"step"},
+    "events.jsonl": {
+        "step", "event", "kind", "hops", "split", "loops", "onset", "completed",
+        "threshold", "value", "occurrence",
+    },
+    "timing.jsonl": {"step"},
+}  # fmt: skip
 _FOLDERS = ("analysis", "figures", "tensorboard", "transitions")
 
 
@@ -53,9 +75,12 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file so that a reader sees the old or the new content, whole."""
+    """Writes a file so that a reader sees the old or the new content, whole.
+
+    That holds also after the machine has lost its power.
+    """
     temporary = _temporary(path)
-    temporary.write_text(text)
+    _write_durably(temporary, text.encode())
     temporary.replace(path)
 
 
@@ -64,25 +89,61 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_json(path: pathlib.Path) -> Any:
-    """Reads a JSON file."""
-    return json.loads(path.read_text())
+def read_json(path: pathlib.Path, kind: type = dict) -> Any:
+    """Reads a JSON file; as `config.read_json`, which a lower layer needs."""
+    return configs.read_json(path, kind)
 
 
 def read_status(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns status.json of a run folder; a run without one is pending."""
+    """Returns status.json of a run folder; a run without one is pending.
+
+    Raises:
+      ValueError: if it is damaged; it names the file.
+    """
     path = folder / "status.json"
-    return read_json(path) if path.exists() else dict(_PENDING)
+    if not path.exists():
+        return dict(_PENDING)
+    status = read_json(path)
+    if missing := [key for key in _PENDING if key not in status]:
+        raise ValueError(f"{path} is damaged: it has no {', '.join(missing)}.")
+    for key, is_valid in _STATUS.items():
+        if key in status and not is_valid(status[key]):
+            raise ValueError(f"{path} is damaged: {key} cannot be {status[key]!r}.")
+    return status
 
 
-def planned_status(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns the status of a run that a plan names, one of LOST included."""
+def read_environment(folder: pathlib.Path) -> dict[str, Any]:
+    """Returns environment.json of a run folder; empty if there is none.
+
+    Raises:
+      ValueError: if it is damaged; it names the file.
+    """
+    path = folder / "environment.json"
+    environment = read_json(path) if path.exists() else {}
+    segments = environment.get("segments", [])
+    if not isinstance(segments, list) or not all(
+        isinstance(each, dict) and _is_count(each.get("step")) for each in segments
+    ):
+        raise ValueError(f"{path} is damaged: segments must list objects with a step.")
+    return environment
+
+
+def planned_status(folder: pathlib.Path, in_full: bool = False) -> dict[str, Any]:
+    """Returns the status of a run that a plan names, one of LOST included.
+
+    Args:
+      folder: of the run.
+      in_full: read all its records: a run is unreadable if any of them is damaged.
+    """
     if not (folder / "config.json").exists():
         return _PENDING | {"state": "missing", "message": f"no run folder {folder}"}
     try:
+        if in_full:
+            check_readable(folder)
         return read_status(folder)
     except (ValueError, OSError) as error:
-        return _PENDING | {"state": "unreadable", "message": f"{folder}: {error}"}
+        message = f"run {folder.name}: {error}"
+        return _PENDING | {"state": "unreadable", "message": message}
 
 
 def append(path: pathlib.Path, row: Mapping[str, Any]) -> None:
@@ -105,7 +166,9 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
     """Reads the rows of a .jsonl file; a damaged last line is not a row.
 
     Raises:
-      ValueError: if any other line is not a row; it names the file and the line.
+      ValueError: if any other line is not a row, or if a row has no place there: its
+        step does not come after the one before, a key is missing, a value is NaN. It
+        names the file and the line.
     """
     return [row for _, row in _whole_lines(path)]
 
@@ -113,16 +176,27 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
 def check(folder: pathlib.Path) -> None:
     """Raises ValueError if a run cannot be trained on in its folder.
 
-    That is: a record cannot be repaired, as of `read_rows`, or what the run keeps and
-    removes would be in a folder that is not its own.
+    That is: it is unreadable, or what it keeps and removes would be in a folder that is
+    not its own.
     """
-    for name in _ROWS:
-        _whole_lines(folder / name)
+    check_readable(folder)
     if (folder / "transitions").is_symlink():
         raise ValueError(
             f"{folder / 'transitions'} is a link. A run removes folders there, so it "
             "must be a folder of the run itself: move what it leads to here."
         )
+
+
+def check_readable(folder: pathlib.Path) -> None:
+    """Raises ValueError, with file and line, if a record of a run is damaged.
+
+    A damaged last line is not: going on with the run repairs it.
+    """
+    configs.read_run(folder)
+    read_status(folder)
+    read_environment(folder)
+    for name in _ROWS:
+        _whole_lines(folder / name)
 
 
 def is_torn(folder: pathlib.Path) -> bool:
@@ -229,23 +303,55 @@ def _whole_lines(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
 
     A damaged last line is left out.
     """
-    *lines, torn = path.read_bytes().split(b"\n")
-    rows = []
+    try:
+        *lines, torn = path.read_bytes().split(b"\n")
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing.{_ADVICE}") from error
+    rows: list[tuple[bytes, dict[str, Any]]] = []
+    before = None  # the step of the last row
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line.decode())
-            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+            if not isinstance(row, dict) or not _is_count(row.get("step")):
                 raise ValueError("not an object with a step")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number < len(lines) or torn:
                 raise ValueError(
                     f"{path} line {number} is damaged: {error}. Only a last line can "
-                    "be repaired: restore the file from a copy, or remove the run's "
-                    "folder and its pack's to train it again."
+                    f"be repaired.{_ADVICE}"
                 ) from error
             break
+        if wrong := _misplaced(path.name, row, before):
+            raise ValueError(f"{path} line {number} is damaged: {wrong}.{_ADVICE}")
+        before = row["step"]
         rows.append((line + b"\n", row))
     return rows
+
+
+_ADVICE = (
+    " Restore the file from a copy, or remove the run's folder and its pack's to train "
+    "it again."
+)
+
+
+def _misplaced(name: str, row: Mapping[str, Any], before: int | None) -> str | None:
+    """Says why a row cannot stand in a file after one of step `before`."""
+    if missing := _KEYS[name] - row.keys():
+        return f"it has no {', '.join(sorted(missing))}"
+    several = name == "events.jsonl"  # Phases may change together.
+    if before is not None and row["step"] < before + (not several):
+        return f"step {row['step']} follows step {before}"
+    if broken := [key for key, value in row.items() if value != value]:
+        return f"{', '.join(broken)} is NaN"
+    return None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _write_first(path: pathlib.Path, text: str) -> None:

@@ -214,8 +214,8 @@ def test_runs_that_differ_in_more_than_the_seed(workdirs):
 
 
 def test_an_unfinished_run(workdirs):
-    status = {"state": "running", "reason": None, "step": 40}
     late = run(None, seed=5)
+    status = {**late.status, "state": "running", "reason": None, "step": 40}
     records.write_json(workdirs[1] / late.run_id / "status.json", status)
     message = rf"Run {late.run_id} in .*packed is running and may still arrive; finish"
     fails(workdirs, message)

@@ -1,3 +1,4 @@
+import json
 import pathlib
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_run_that_is_over_joins_no_pack(tmp_path):
     plan = _plan((0, 1, 2), loops=(1,))
     first, *others = plan.run_ids
     records.create(tmp_path / first, plan.configs[0])
-    _set_status(tmp_path, first, state="done", reason="budget", pack="alone")
+    _set_status(tmp_path, first, state="done", reason="budget", pack="a" * 12)
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=3))
     assert _packs(folder) == [others]
     with pytest.raises(
@@ -172,7 +173,7 @@ def test_a_nan_is_not_tried_again(tmp_path):
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     nan, killed = plan.run_ids
     _set_status(tmp_path, nan, state="failed", reason="nan")
-    _set_status(tmp_path, killed, state="running", pack="gone")
+    _set_status(tmp_path, killed, state="running", pack="b" * 12)
     ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1), retry_failed=True)
     assert _packs(folder) == [[killed]]
     assert records.read_status(tmp_path / killed)["state"] == "preempted"
@@ -196,9 +197,9 @@ def test_a_pack_that_needs_too_much_memory_is_halved_until_it_fits(tmp_path):
     _attempts(tmp_path, left[2:3], "oom")
     assert ledger.settle(folder, attempt.Watch()) == left[2:3]
     assert _packs(folder) == [left[:2], left[3:]]
-    before = records.read_json(folder / "state" / "packs.json")
+    before = ledger.read_packs(folder)
     ledger.write_plan(tmp_path, plan, ledger.Options(lanes=5))
-    assert records.read_json(folder / "state" / "packs.json") == before
+    assert ledger.read_packs(folder) == before
 
 
 def test_a_finished_run_that_lost_its_last_row_is_trained_on(tmp_path):
@@ -322,14 +323,63 @@ def test_options_stay_with_the_packs_that_they_formed(tmp_path):
     assert found == {old: (True, 2), new: (False, 6)}
 
 
-def test_damaged_records_are_named_before_anything_starts(tmp_path):
-    plan = _plan((0,), loops=(1,))
-    folder = ledger.write_plan(tmp_path, plan, ledger.Options())
-    path = tmp_path / plan.run_ids[0] / "metrics.jsonl"
-    path.write_text('{"step": 0}\nnonsense\n{"step": 50}\n')
-    with pytest.raises(ValueError, match=r"metrics\.jsonl line 2 is damaged"):
-        ledger.write_plan(tmp_path, plan, ledger.Options())
-    assert folder.exists()
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        ("metrics.jsonl", '{"step": 0}\n{"step": 50}\n{"step": 50}\n', " line 3 "),
+        ("status.json", '{"state": "pend', " "),
+        ("config.json", "[" * 10_000, " "),
+        ("environment.json", "", " "),
+    ],
+)
+def test_a_pack_with_an_unreadable_run_is_left_and_the_others_go_on(
+    tmp_path, name, content, where
+):
+    plan = _plan((0, 1), loops=(1,))
+    damaged, whole = plan.run_ids
+    for options in (ledger.Options(), ledger.Options(lanes=2)):
+        folder = ledger.write_plan(tmp_path, plan, options)
+        assert {p.runs[0] for p in ledger.trainable_packs(folder)} == {damaged, whole}
+        path = tmp_path / damaged / name
+        before = path.read_text()
+        path.write_text(content)
+        ledger.write_plan(tmp_path, plan, options)
+        assert [p.runs for p in ledger.trainable_packs(folder)] == [[whole]]
+        status = records.planned_status(tmp_path / damaged, in_full=True)
+        assert status["state"] == "unreadable"
+        assert f"{path}{where}is damaged" in status["message"]
+        assert path.read_text() == content
+        path.write_text(before)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"runs": [', "[]", "{}", '{"runs": {}}', '{"runs": []}', '{"runs": [3]}']
+    + ['{"runs": [{"run_id": "../victim", "overrides": {}}]}']
+    + ['{"runs": [{"run_id": "0123456789ab"}]}'],
+)
+def test_a_damaged_plan_is_named(tmp_path, content):
+    folder = ledger.write_plan(tmp_path, _plan((0,), loops=(1,)), ledger.Options())
+    (folder / "plan.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"^{folder}/plan\.json is damaged: "):
+        ledger.open_packs(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"runs": 3}, {"runs": []}, {"runs": [3]}, {"runs": ["../victim"]}]
+    + [{"flops": None}, {"exact": 1}, {"retry_from": []}],
+)
+def test_damaged_packs_are_named_and_nothing_is_written_elsewhere(tmp_path, change):
+    workdir = tmp_path / "runs"
+    folder = ledger.write_plan(workdir, _plan((0,), loops=(1,)), ledger.Options())
+    path = folder / "state" / "packs.json"
+    whole = ledger.read_packs(folder)
+    for content in ('[{"runs', "{}", "[3]", json.dumps([whole[0] | change])):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=rf"^{path} is damaged: "):
+            ledger.settle(folder, attempt.Watch())
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_one_compilation_for_each_signature(tmp_path, monkeypatch):

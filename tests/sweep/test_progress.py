@@ -12,6 +12,7 @@ TRIALS = [(f"run{i}", {"recurrence.num_loops": i, "seed": 0}) for i in range(1, 
 def _write(workdir, name, **status):
     (workdir / name).mkdir(parents=True, exist_ok=True)
     (workdir / name / "config.json").touch()
+    status |= {"pack": None, "lane": None}
     records.write_json(workdir / name / "status.json", status)
 
 

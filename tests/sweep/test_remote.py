@@ -13,10 +13,13 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax.sweep import ledger, remote, spec
 from rdt_jax.training import attempt, checkpoint, membership, records
+from tests import fake_runs
 from tests.training import bits
 
-RUNS = ["one", "two"]
-PACK = "pack"
+RUNS = ["0" * 12, "1" * 12]
+PACK = "a" * 12
+
+PENDING = {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None}
 
 
 @pytest.fixture
@@ -41,12 +44,12 @@ def train(copy, step):
         for name in ("transitions", "tensorboard"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         for name in ("metrics.jsonl", "events.jsonl", "timing.jsonl"):
-            rows = [
-                f'{{"step": {at}, "of": "{run}"}}\n' for at in range(0, step + 1, 4)
-            ]
-            (folder / name).write_text("".join(rows))
+            (folder / name).write_text("")
+            for at in range(0, step + 1, 4):
+                row = {"step": at, "of": run} | fake_runs.EVENT
+                records.append(folder / name, row)
         records.write_json(folder / "environment.json", {"run": run})
-        status = {"state": "running", "step": step, "pack": PACK}
+        status = PENDING | {"state": "running", "step": step, "pack": PACK}
         records.write_json(folder / "status.json", status)
     folder = copy.workdir / "packs" / PACK / "checkpoints" / str(step)
     (folder / "state").mkdir(parents=True)
@@ -301,13 +304,14 @@ def test_a_plan_changes_no_run_that_was_finished_meanwhile(machine):
     planning = machine("planning")
     folder = planning.workdir / "sweeps" / "plan"
     (folder / "state").mkdir(parents=True)
-    records.write_json(folder / "plan.json", {"runs": [{"run_id": r} for r in RUNS]})
+    records.write_json(
+        folder / "plan.json", {"runs": [{"run_id": r, "overrides": {}} for r in RUNS]}
+    )
     records.write_json(folder / "state" / "packs.json", [])
-    states = {"one": "done", "two": "failed"}
-    for run, state in states.items():
+    for run, state in zip(RUNS, ("done", "failed"), strict=True):
         (planning.workdir / run).mkdir()
-        records.write_json(planning.workdir / run / "status.json", {"state": "pending"})
-        status = json.dumps({"state": state}).encode()
+        records.write_json(planning.workdir / run / "status.json", PENDING)
+        status = json.dumps(PENDING | {"state": state}).encode()
         remote._put(planning, f"{run}/config.json", b"{}")
         remote._put(planning, f"{run}/status.json", status)
     remote.push_plan(planning, "plan")
@@ -464,17 +468,17 @@ def test_a_name_in_a_listing_leads_nowhere_else(machine, tmp_path):
     train(one, 4)
     commit(one, 1, 4)
     real = one.fs.ls
-    outside = f"{one.root}/one/transitions/.."
+    outside = f"{one.root}/{RUNS[0]}/transitions/.."
 
     class Listing(Outage):
         def ls(self, path, detail):
-            if path.endswith("one/transitions"):
+            if path.endswith(f"{RUNS[0]}/transitions"):
                 return [{"name": outside, "type": "file"}]
             return real(path, detail=detail)
 
-    with pytest.raises(ValueError, match=r"'one/transitions/\.\.' leads out of the"):
+    with pytest.raises(ValueError, match=r"0/transitions/\.\.' leads out of the"):
         copy = machine("two")._replace(fs=Listing(one.fs, 10**6, 0))
-        remote._put(one, "one/transitions/..", b"x")
+        remote._put(one, f"{RUNS[0]}/transitions/..", b"x")
         remote.restore(copy, PACK, RUNS, pytest.fail)
 
 
@@ -621,7 +625,7 @@ def test_a_run_goes_on_in_the_pack_that_it_began_in(bucket, tiny_config, tmp_pat
         remote.pull_begun(planning, plan.run_ids)
         folder = ledger.write_plan(planning.workdir, plan, ledger.Options(lanes=2))
         remote.push_plan(planning, plan.name)
-        packs = records.read_json(folder / "state" / "packs.json")
+        packs = ledger.read_packs(folder)
         return [sorted(entry["runs"]) for entry in packs]
 
     def work_on(plan, where, calls, report):

@@ -10,6 +10,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.training import checkpoint, membership, moved, records
+from tests import fake_runs
 from tests.training import bits
 from tests.training.test_loop_interrupted import checkpoints, run_folder, stop_at_call
 
@@ -37,7 +38,7 @@ def to_bucket(pack, workdir, runs, attempt=16):
     (pack / "runs.json").unlink(missing_ok=True)
     for run in runs:
         for name in RECORDS[:3]:
-            records.append(workdir / run / name, {"step": 999})
+            records.append(workdir / run / name, {"step": 999} | fake_runs.EVENT)
 
 
 def test_a_run_from_a_bucket_goes_on(train, toy, tmp_path, undisturbed):

@@ -7,6 +7,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.training import records
+from tests import fake_runs
 
 FILES = {"metrics.jsonl", "events.jsonl", "timing.jsonl"}
 FOLDERS = {"analysis", "figures", "tensorboard", "transitions"}
@@ -21,8 +22,9 @@ def folder(tmp_path, toy):
 
 def fill(folder, steps=(0, 4, 8)):
     for name in FILES:
+        more = fake_runs.EVENT if name == "events.jsonl" else {}
         for step in steps:
-            records.append(folder / name, {"step": step, "name": name})
+            records.append(folder / name, {"step": step, "name": name} | more)
 
 
 def test_all_files_exist_from_the_first_second(folder, toy):
@@ -39,7 +41,9 @@ def test_all_files_exist_from_the_first_second(folder, toy):
 
 def test_creating_again_keeps_what_is_there(folder, toy):
     fill(folder)
-    records.write_json(folder / "status.json", {"state": "running", "step": 8})
+    records.write_json(
+        folder / "status.json", records.read_status(folder) | {"step": 8}
+    )
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
     records.create(folder, toy())
     assert before == {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
@@ -135,6 +139,65 @@ def test_a_damaged_line_before_another_is_an_error(folder, line, last):
     records.check(folder)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["{}", "{}"], "line 2 is damaged: step 4 follows step 4"),
+        (["{}", '{"step": 0}'], "line 2 is damaged: step 0 follows step 4"),
+        (['{"a": NaN, "b": 1}'], "line 1 is damaged: a is NaN"),
+    ],
+)
+def test_a_row_that_was_never_written_so_is_an_error_even_at_the_end(
+    folder, rows, message
+):
+    path = folder / "metrics.jsonl"
+    merged = [{"step": 4} | json.loads(row) for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in merged))
+    with pytest.raises(ValueError, match=rf"^{path} {message}"):
+        records.check(folder)
+
+
+def test_events_have_all_their_keys_and_may_share_a_step(folder):
+    path = folder / "events.jsonl"
+    for event in (fake_runs.EVENT, fake_runs.EVENT):
+        records.append(path, {"step": 4} | event)
+    assert len(records.read_rows(path)) == 2
+    records.append(path, {"step": 4, "event": "memorized"})
+    with pytest.raises(ValueError, match="line 3 is damaged: it has no completed"):
+        records.read_rows(path)
+
+
+def test_a_file_of_rows_that_is_missing_is_named(folder):
+    (folder / "metrics.jsonl").unlink()
+    with pytest.raises(ValueError, match=rf"^{folder}/metrics\.jsonl is missing\."):
+        records.check(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "Expecting value"),
+        ('{"state": "do', "Unterminated string"),
+        ("[]", "it must hold a dict, got a list"),
+        ("[" * 10_000, "maximum recursion depth"),
+        ("{}", "it has no state, reason, step, pack, lane"),
+        ({"state": "finished"}, "state cannot be 'finished'"),
+        ({"reason": ["nan"]}, r"reason cannot be \['nan'\]"),
+        ({"step": -1}, "step cannot be -1"),
+        ({"pack": "../victim"}, "pack cannot be '../victim'"),
+        ({"num_steps": 0}, "num_steps cannot be 0"),
+        ({"accuracy": {"id": None}}, "accuracy cannot be {'id': None}"),
+    ],
+)
+def test_a_damaged_status_is_named(folder, content, message):
+    path = folder / "status.json"
+    if isinstance(content, dict):
+        content = json.dumps(records.read_status(folder) | content)
+    path.write_text(content)
+    with pytest.raises(ValueError, match=rf"^{path} is damaged: {message}"):
+        records.read_status(folder)
+
+
 def test_a_torn_run_is_known_by_its_metrics_and_events(folder):
     fill(folder)
     assert not records.is_torn(folder)
@@ -156,7 +219,8 @@ def test_rows_that_were_there_are_missed(folder):
     fill(folder, (12,))  # After they were counted.
     assert records.missing(folder, 8, counted) is None
     path = folder / "events.jsonl"
-    path.write_bytes(path.read_bytes()[: -2 * len('{"step": 12, "name": "events.jso')])
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:2]) + lines[2][:9])
     assert records.missing(folder, 8, counted) == (
         f"{path} had 3 rows up to it, and has 2"
     )
@@ -262,6 +326,8 @@ def test_rows_are_on_the_disk_before_they_replace_others(folder, monkeypatch):
     monkeypatch.setattr(type(folder), "replace", replace_and_look)
     records.truncate(folder, 4)
     assert at_replace == [True] * len(FILES)
+    records.write_json(folder / "status.json", records.read_status(folder))
+    assert at_replace == [True] * (len(FILES) + 1)
 
 
 def test_a_second_creator_leaves_the_config_file_of_the_first(folder, toy, monkeypatch):
