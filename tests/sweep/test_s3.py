@@ -70,7 +70,7 @@ def test_a_store_that_cannot_be_opened_is_a_mistake(
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-def test_a_sweep_stops_for_who_asks_elsewhere(served, tmp_path):
+def test_a_sweep_outlives_its_store_and_stops_for_who_asks_elsewhere(served, tmp_path):
     sweep = [
         *(sys.executable, "-m", "rdt_jax", "sweep", STUDY, "--preset=smoke"),
         *(f"--workdir={served.url}/stopped", "--config.num_steps=1000000"),
@@ -85,12 +85,18 @@ def test_a_sweep_stops_for_who_asks_elsewhere(served, tmp_path):
         while not remote._list(copy, "state"):  # A worker has claimed.
             assert driver.poll() is None, log.read_text()
             time.sleep(0.5)
+        with served.outage("away"):
+            time.sleep(25)
+            assert driver.poll() is None, log.read_text()
         assert subprocess.run([*sweep, "--stop"], cwd=ROOT).returncode == 0
         assert driver.wait(300) == 0, log.read_text()
     finally:
         driver.kill()
-    assert "trials are unfinished; the same command goes on" in log.read_text()
-    assert remote._list(copy, "sweeps/depth_by_decay-smoke/logs")
+    said = log.read_text()
+    assert "trials are unfinished; the same command goes on" in said
+    assert "does not answer: Could not connect" in said and "Traceback" not in said
+    (name,) = remote._list(copy, "sweeps")
+    assert remote._list(copy, f"sweeps/{name}/logs")
 
 
 def test_two_workers_killed_and_without_their_store_end_as_one_left_alone(
