@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from rdt_jax import config as configs
 from rdt_jax.sweep import ledger
-from rdt_jax.training import checkpoint, membership, records
+from rdt_jax.training import checkpoint, membership, moved, records
 from rdt_jax.training import shelf as shelves
 
 PATIENCE_SECONDS = 600.0  # How long a store that does not answer is asked again.
@@ -40,7 +40,6 @@ _PERMANENT = (
     PermissionError,
     TypeError,
 )
-_RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
 _ASK_SECONDS = 5.0  # Between two questions whether a sweep was stopped.
 _CLAIM = re.compile(r"[^./]+\.\d+(\.end)?\.json")
 
@@ -163,7 +162,7 @@ def commit(
     files = {
         f"runs/{run}/{name}": remote.workdir / run / name
         for run in runs
-        for name in _RECORDS
+        for name in moved.RECORDS
     }
     local = remote.workdir / "packs" / pack / "checkpoints" / str(step)
     files |= {
@@ -183,7 +182,7 @@ def commit(
         gone = f"packs/{pack}/checkpoints/{attempt}/{old}"
         names = json.loads(_get(remote, f"{gone}/commit.json"))
         _remove(remote, f"{gone}/commit.json")  # First, so that no half counts.
-        for name in filter(_stays_inside, names):
+        for name in filter(moved.stays_inside, names):
             _remove(remote, f"{gone}/{name}")
 
 
@@ -216,7 +215,7 @@ def restore(
         break
     else:
         for run in runs:
-            for name in _RECORDS:
+            for name in moved.RECORDS:
                 empty = "{}" if name.endswith(".json") else ""
                 _write(remote.workdir, f"{run}/{name}", empty.encode())
     for run in runs:
@@ -240,7 +239,7 @@ def publish(remote: Remote, runs: Sequence[str], check: Callable[[], None]) -> N
                     _put(remote, name, path.read_bytes())
         for path in sorted((folder / "tensorboard").glob("*")):
             _put(remote, f"{run}/tensorboard/{path.name}", path.read_bytes())
-        for name in _RECORDS:
+        for name in moved.RECORDS:
             _put(remote, f"{run}/{name}", (folder / name).read_bytes())
     check()
     _tell(remote, runs)
@@ -454,14 +453,9 @@ def _commits(remote: Remote, pack: str) -> list[tuple[int, int]]:
 def _read_commit(remote: Remote, folder: str, runs: Sequence[str]) -> dict[str, bytes]:
     """Returns the files of a commit of these runs; ValueError if it is damaged."""
     hashes = json.loads(_get(remote, f"{folder}/commit.json"))
-    ours = {f"runs/{run}/{name}" for run in runs for name in _RECORDS}
+    moved.check_names(hashes, runs)
     found = {}
     for name, expected in hashes.items():
-        kind, _, rest = name.partition("/")
-        if name not in ours and not (kind == "checkpoint" and _stays_inside(rest)):
-            raise ValueError(
-                f"commit.json names {name!r}, which is no file of a commit"
-            )
         found[name] = _get(remote, f"{folder}/{name}")
         if hashlib.sha256(found[name]).hexdigest() != expected:
             raise ValueError(f"{name} is not what commit.json says")
@@ -482,7 +476,7 @@ def _adopt(
     for step in sorted(map(int, filter(str.isdecimal, names(folder))), reverse=True):
         if all(map(str.isdecimal, names(f"{folder}/{step}"))):
             continue  # It has the number of an attempt, of which no commit is whole.
-        files = {f"runs/{r}/{n}": f"{r}/{n}" for r in runs for n in _RECORDS}
+        files = {f"runs/{r}/{n}": f"{r}/{n}" for r in runs for n in moved.RECORDS}
         try:
             text = _get(remote, f"{folder}/{step}/manifest.json")
             hashes = {f"checkpoint/{n}": sha for n, sha in json.loads(text).items()}
@@ -646,14 +640,10 @@ def _pull(remote: Remote, name: str) -> None:
 
 def _write(folder: pathlib.Path, name: str, content: bytes) -> None:
     """Writes a file in a folder; ValueError if its name leads out of it."""
-    if not _stays_inside(name):
+    if not moved.stays_inside(name):
         raise ValueError(f"The name {name!r} leads out of the workdir.")
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_bytes(content)
     temporary.replace(path)
-
-
-def _stays_inside(name: str) -> bool:
-    return not {"", ".", ".."}.intersection(name.split("/"))

@@ -9,10 +9,13 @@ import hashlib
 import json
 import pathlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rdt_jax import config as configs
 from rdt_jax.training import checkpoint, records
+
+# Of a run, in a commit.
+RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
 
 _COMMITS = ".commits"  # Behind the number of an attempt: no checkpoint of that step.
 
@@ -32,6 +35,26 @@ def runs_of(pack: pathlib.Path) -> list[str]:
         runs = sorted({parts[1] for parts in names if parts[0] == "runs"})
     configs.check_run_ids(runs, path)
     return runs
+
+
+def check_names(names: Iterable[str], runs: Sequence[str]) -> None:
+    """Raises ValueError if one of the names in a commit.json is none of a commit.
+
+    Args:
+      names: that it has.
+      runs: of the pack.
+    """
+    ours = {f"runs/{run}/{name}" for run in runs for name in RECORDS}
+    for name in set(names) - ours:
+        if not (name.startswith("checkpoint/") and stays_inside(name)):
+            raise ValueError(
+                f"commit.json names {name!r}, which is no file of a commit"
+            )
+
+
+def stays_inside(name: str) -> bool:
+    """Says whether a name is of something in the folder that it is read against."""
+    return not {"", ".", ".."}.intersection(name.split("/"))
 
 
 def adopt(
@@ -64,12 +87,12 @@ def adopt(
     for _, step, proof in sorted(commits, reverse=True):
         if step <= newest:  # It was adopted before.
             break
-        if problem := _damage(proof):
+        if problem := _damage(proof, runs):
             report(f"Commit {proof.parent} cannot be used: {problem}.")
             continue
         for name in json.loads(proof.read_text()):
             kind, _, rest = name.partition("/")
-            if kind == "runs" and rest.partition("/")[0] in runs:
+            if kind == "runs":
                 text = (proof.parent / name).read_text()
                 records.write_text(workdir / rest, text)
         for run in runs:
@@ -81,9 +104,11 @@ def adopt(
             shutil.rmtree(path)
 
 
-def _damage(proof: pathlib.Path) -> str | None:
+def _damage(proof: pathlib.Path, runs: Sequence[str]) -> str | None:
     try:
-        for name, expected in json.loads(proof.read_text()).items():
+        hashes = json.loads(proof.read_text())
+        check_names(hashes, runs)
+        for name, expected in hashes.items():
             content = (proof.parent / name).read_bytes()
             if hashlib.sha256(content).hexdigest() != expected:
                 return f"{name} is not what commit.json says"

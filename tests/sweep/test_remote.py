@@ -505,8 +505,11 @@ def test_a_stop_that_was_asked_for_elsewhere_reaches_the_copy(machine):
     one, two = machine("one"), machine("two")
     folder = one.workdir / "sweeps" / "plan"
     (folder / "state").mkdir(parents=True)
-    records.write_json(folder / "plan.json", {"runs": []})
+    plan = {"runs": [{"run_id": RUNS[0], "overrides": {}}]}
+    records.write_json(folder / "plan.json", plan)
     records.write_json(folder / "state" / "packs.json", [])
+    train(one, 4)
+    (one.workdir / RUNS[0] / "config.json").write_text("{}")
     remote.push_plan(one, "plan")
     remote.request_stop(two, "plan")
     assert remote.stop_requested(one, "plan")()
