@@ -14,7 +14,7 @@ import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -59,8 +59,22 @@ def load(spec: str) -> ml_collections.ConfigDict:
             f"get_config of {path} must return an ml_collections.ConfigDict, got "
             f"{type(found).__name__}."
         )
-    raise_problems(_differences(found, _declared(pathlib.Path(path))), f"config {spec}")
-    return found.lock()
+    base = _declared(pathlib.Path(path))
+    declared, values = dict(_items(base)), dict(_items(found))
+    problems = [f"{key} is missing." for key in declared if key not in values]
+    is_section = lambda value: isinstance(value, ml_collections.ConfigDict)
+    result, more = _replaced(
+        base,
+        {
+            key: value
+            for key, value in values.items()
+            if not key.startswith("task.kwargs.")  # The task's function declares them.
+            and not (is_section(value) and key in declared)
+        },
+    )
+    raise_problems([*problems, *more], f"config {spec}")
+    result.task.kwargs = found.task.kwargs
+    return result.lock()
 
 
 def load_module(path: pathlib.Path, kind: str) -> Any:
@@ -199,6 +213,15 @@ def override(
       ValueError: for an unknown key (with the nearest ones), a value of another type,
         or a number that float32 cannot hold; all of them are reported at once.
     """
+    result, problems = _replaced(config, overrides)
+    raise_problems(problems)
+    return result.lock()
+
+
+def _replaced(
+    config: ml_collections.ConfigDict, overrides: Overrides
+) -> tuple[ml_collections.ConfigDict, list[str]]:
+    """Returns a copy with some leaves replaced, and what is wrong with the others."""
     result = copy.deepcopy(config).unlock()
     problems = []
     for key, value in overrides.items():
@@ -215,13 +238,16 @@ def override(
             value = (value,)
         if kind is tuple and isinstance(value, list):
             value = tuple(value)
-        if found := _value_problems(key, value, kind, optional):
+        if type(value) is not kind and not (optional and value is None):
+            wanted = _type_name(kind) + (" or none" if optional else "")
+            problems.append(f"{key} must be {wanted}, got {value!r}.")
+            continue
+        if found := number_problems(key, value):
             problems += found
             continue
         section, _, name = key.rpartition(".")
         (result[section] if section else result)[name] = value
-    raise_problems(problems)
-    return result.lock()
+    return result, problems
 
 
 def to_float(value: int) -> float:
@@ -374,50 +400,22 @@ def _declared(path: pathlib.Path) -> ml_collections.ConfigDict:
     return load_module(found, "config").get_config()
 
 
-def _differences(
-    config: ml_collections.ConfigDict,
-    base: ml_collections.ConfigDict,
-    section: str = "",
-) -> list[str]:
-    """Lists how a section differs from its declaration in keys and types of values."""
-    if section == "task.kwargs.":
-        return []  # The task's function declares them.
-    here = base[section[:-1]] if section else base
-    found = [f"{section}{name} is missing." for name in here if name not in config]
+def _leaves(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in _items(config)
+        if not isinstance(value, ml_collections.ConfigDict)
+    }
+
+
+def _items(
+    config: ml_collections.ConfigDict, prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+    """Yields all dotted keys of a config, those of sections as well."""
     for name, value in config.items():
-        key = section + name
-        declared = here[name] if name in here else None
-        if isinstance(declared, ml_collections.ConfigDict):
-            if isinstance(value, ml_collections.ConfigDict):
-                found += _differences(value, base, f"{key}.")
-            else:
-                found.append(f"{key} must be a section of keys, got {value!r}.")
-            continue
-        try:
-            kind, optional = _leaf_type(base, key)
-        except ValueError as error:
-            found.append(str(error))
-        else:
-            found += _value_problems(key, value, kind, optional)
-    return found
-
-
-def _value_problems(key: str, value: Any, kind: type, optional: bool) -> list[str]:
-    if type(value) is kind or (optional and value is None):
-        return number_problems(key, value)
-    wanted = _type_name(kind) + (" or none" if optional else "")
-    return [f"{key} must be {wanted}, got {value!r}."]
-
-
-def _leaves(config: ml_collections.ConfigDict, prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for name in config:
-        value = config[name]
+        yield prefix + name, value
         if isinstance(value, ml_collections.ConfigDict):
-            leaves |= _leaves(value, f"{prefix}{name}.")
-        else:
-            leaves[prefix + name] = value
-    return leaves
+            yield from _items(value, f"{prefix}{name}.")
 
 
 def _type_name(kind: type) -> str:

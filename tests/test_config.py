@@ -187,6 +187,11 @@ def get_config(preset):
             r"'optimizer\.weight_decy'; did you mean optimizer\.weight_decay",
         ),
         ("keys['optimiser'] = {'b1': .1}", r"Unknown config key 'optimiser'; "),
+        ("keys['optimiser'] = {}", r"Unknown config key 'optimiser'; "),
+        (
+            "keys['optimizer'] = 3",
+            r"optimizer\.b1 is missing\.\n(?s:.*)key 'optimizer'; ",
+        ),
         ("keys['sed'] = 1", r"Unknown config key 'sed'; did you mean seed"),
         (
             "keys['optimizer']['b2'] = float('nan')",
@@ -201,7 +206,7 @@ def get_config(preset):
         ("keys['seed'] = True", r"seed must be an int, got True"),
         (
             "keys['task']['kwargs'] = 3",
-            r"task\.kwargs must be a section of keys, got 3",
+            r"Unknown config key 'task\.kwargs'; ",
         ),
         (
             "del keys['seed'], keys['task']['kwargs']",
@@ -217,6 +222,22 @@ def test_a_config_file_is_checked_as_overrides_are(change, message, tmp_path):
     with pytest.raises(ValueError, match=message) as found:
         configs.load(f"{_write(tmp_path, text)}:cpu")
     assert str(found.value).startswith(f"Invalid config {tmp_path}/some.py:cpu:\n")
+
+
+def test_a_config_from_scratch_has_the_types_of_the_declared_keys(tmp_path):
+    change = """config = ml_collections.ConfigDict(keys | {'seed': 7})
+    config.optimizer.weight_decay = 1
+    config.batch_size = config.get_ref('eval_every_steps')
+    return config"""
+    text = FROM_SCRATCH.replace("{change}", change)
+    config = configs.load(f"{_write(tmp_path, text)}:cpu")
+    assert (config.seed, config.optimizer.weight_decay) == (7, 1.0)
+    changes = {"eval_every_steps": 50, "recurrence.backprop_depth": 2}
+    changed = configs.override(config, changes)  # None in the file.
+    assert changed.recurrence.backprop_depth == 2
+    assert changed.batch_size == config.batch_size == config.eval_every_steps == 100
+    with pytest.raises(ValueError, match=r"batch_size must be an int, got None"):
+        configs.override(config, {"batch_size": None})
 
 
 # Overriding.
