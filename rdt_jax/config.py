@@ -256,9 +256,14 @@ def to_float(value: int) -> float:
 
 
 def number_problems(key: str, value: Any) -> list[str]:
-    """Lists the numbers of a value, or of a tuple of values, that float32 lacks."""
+    """Lists the numbers of a value, or of a tuple of them, that devices cannot hold."""
     if isinstance(value, tuple | list):
         return [problem for item in value for problem in number_problems(key, item)]
+    if type(value) is int:
+        most = 2**32 if key.endswith("seed") else 2**31
+        bits = value.bit_length()
+        text = str(value) if bits < 200 else f"one of {bits} bits"
+        return [] if abs(value) < most else [f"{key} must be below {most}, got {text}."]
     if not isinstance(value, float) or value == 0:
         return []
     if not math.isfinite(value):

@@ -102,6 +102,27 @@ def test_a_mistake_exits_2(arguments, message, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_options_are_checked_where_all_runs_are_over(tmp_path, capsys):
+    where = f"--workdir={tmp_path}"
+    assert cli.main([*SWEEP, where, "--plan"]) == 0
+    for path in tmp_path.glob("*/status.json"):
+        records.write_json(path, records.read_json(path) | {"state": "done"})
+    capsys.readouterr()
+    for arguments, message in [
+        (["--memory=1B"], "A run needs at least "),
+        (["--memory=much"], "--memory must be a size such as 500MB or 2GB, got 'much'"),
+        (["--mesh="], "--mesh must give trial, data, model sizes"),
+        (["--mesh=trial=999"], "--mesh must have trial of at most "),
+        (["--engine=ray", "--address=nowhere"], "--address must be HOST:PORT or auto"),
+        (["--engine=ray", "--address=here:x"], "--address must be HOST:PORT or auto"),
+        (["--transition-budget=-1"], "--transition-budget must be a size such as"),
+        (["--stop"], f"--stop: every run of {NAME} is over."),
+    ]:
+        assert cli.main([*SWEEP, where, *arguments]) == 2, arguments
+        said = capsys.readouterr()
+        assert message in said.err and not said.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

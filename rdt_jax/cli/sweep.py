@@ -1,6 +1,7 @@
 """`rdt sweep`: a study, trained or gone on with."""
 
 import argparse
+import collections
 import contextlib
 import math
 import pathlib
@@ -92,7 +93,7 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.address is not None and options.engine != "ray":
         raise exits.Mistake("--address goes with --engine=ray.")
     with exits.mistakes():
-        worker.check_lease(options, options.workdir)
+        _check_options(options)
     plan = shared.plan(options)
     if not shared.is_url(options.workdir):
         return _of_plan(options, plan, None)
@@ -120,6 +121,8 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     if options.stop:
         with exits.mistakes():
             ledger.read_plan(folder)
+        if not _unfinished(options.workdir, plan.run_ids):
+            raise exits.Mistake(f"--stop: every run of {plan.name} is over.")
         ledger.request_stop(folder)
         if copy:
             remote.request_stop(copy, plan.name)
@@ -133,6 +136,29 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     return _train(options, plan, workers, settings, console, copy)
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    """Raises ValueError if an option is wrong, whether or not it will be read."""
+    from rdt_jax import sharding
+    from rdt_jax.sweep import engines
+
+    for name in ("workers", "lanes"):
+        number = getattr(options, name)
+        if number is not None and number < 1:
+            raise ValueError(f"--{name} must be at least 1, got {number}.")
+    worker.check_lease(options, options.workdir)
+    for name in ("memory", "transition_budget"):
+        shared.size(options, name)
+    if options.mesh is not None:
+        sharding.parse(options.mesh)
+    if options.engine == "ray":
+        engines.check_ray()
+    address = options.address
+    if address not in (None, "auto", "local"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise ValueError(f"--address must be HOST:PORT or auto, got {address!r}.")
+
+
 def _settings(options, plan):
     """Returns the number of workers and the ledger's options; ValueError."""
     from rdt_jax import config as configs
@@ -140,23 +166,37 @@ def _settings(options, plan):
     from rdt_jax.models import presets
     from rdt_jax.sweep import devices, ledger
     from rdt_jax.sweep import pack as packs
+    from rdt_jax.training import estimate
 
-    if options.workers is not None and options.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {options.workers}.")
-    axes = sharding.parse(options.mesh) if options.mesh else sharding.Axes()
+    axes = sharding.Axes() if options.mesh is None else sharding.parse(options.mesh)
     workers = options.workers or devices.default_workers(math.prod(axes))
     memory = shared.size(options, "memory")
     if memory is None:
         memory = devices.worker_memory(workers)
+    if options.engine == "local":
+        devices.variables(workers)  # Raises if they cannot be dealt out.
+    room = None  # Of a run, where it is known.
+    trains = not options.dry_run and not options.plan
+    if options.memory or (trains and _unfinished(options.workdir, plan.run_ids)):
+        room = memory * (axes.data * axes.model if devices.has_accelerator() else 1)
     lanes = devices.default_lanes() if options.lanes is None else options.lanes
     if devices.has_accelerator():
         memory *= axes.trial  # Each device along it has its own lanes.
     elif options.lanes is None:
         lanes = axes.trial
     signatures = {packs.signature(config): config for config in plan.configs}
+    largest = collections.Counter(map(packs.signature, plan.configs)).most_common(1)
+    if axes.trial > largest[0][1]:
+        raise ValueError(
+            f"--mesh must have trial of at most {largest[0][1]}, the most trials of "
+            f"{plan.name} that share a program, got {axes.trial}."
+        )
     for config in signatures.values():
-        model = presets.model_config(config, tasks.make_table(config))
+        table = tasks.make_table(config)
+        model = presets.model_config(config, table)
         configs.raise_problems(sharding.problems(axes, config, model))
+        if room is not None:
+            estimate.check_memory(config, table, room)
     budget = shared.size(options, "transition_budget")
     return workers, ledger.Options(lanes, memory, options.exact, budget)
 

@@ -35,6 +35,7 @@ def _train(options: argparse.Namespace) -> int:
     with exits.mistakes():
         config = shared.config(options)
         axes = _axes(options.mesh, config, job)
+        _check_memory(config, job)
     return ranks.run(job, axes, lambda build: _train_here(options, config, build))
 
 
@@ -90,6 +91,16 @@ def _train_here(options: argparse.Namespace, config, build) -> int:
                 monitor.log()
     print(options.workdir / name)
     return exits.FAILED if status["state"] == "failed" else exits.WELL
+
+
+def _check_memory(config, job: ranks.Job | None) -> None:
+    """Raises ValueError if a CPU cannot hold a run; an accelerator tells by itself."""
+    from rdt_jax import machine, tasks
+    from rdt_jax.sweep.devices import has_accelerator
+    from rdt_jax.training import estimate
+
+    if job is None and not has_accelerator():
+        estimate.check_memory(config, tasks.make_table(config), machine.memory())
 
 
 def _axes(text: str | None, config, job: ranks.Job | None):

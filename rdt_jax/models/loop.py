@@ -16,6 +16,8 @@ import numpy as np
 
 from rdt_jax import registry
 
+_MOST_LOOPS = 2**16
+
 # So few loops without recomputation are written out: a scan would stack all that the
 # backward pass keeps, which takes a CPU a quarter of the update's time.
 _FEW = 4
@@ -227,6 +229,13 @@ def problems(recurrence: ml_collections.ConfigDict) -> list[str]:
             "recurrence.eval_loops must hold ints of at least 1, "
             f"got {recurrence.eval_loops}."
         )
+    for key in ("num_loops", "eval_loops", "mean_loops", "max_loops"):
+        value = recurrence[key]
+        for count in value if key == "eval_loops" else (value,):
+            if isinstance(count, int | float) and count > _MOST_LOOPS:
+                found.append(
+                    f"recurrence.{key} must be at most {_MOST_LOOPS}, got {count}."
+                )
     if not 0 <= recurrence.seed < 2**32:
         found.append(f"recurrence.seed must be in [0, 2**32), got {recurrence.seed}.")
     used = SAMPLINGS[recurrence.sampling].keys

@@ -55,6 +55,8 @@ class Preset(NamedTuple):
     keys: Mapping[str, tuple[Any, ...]]
 
 
+_MOST_BLOCKS = 1000
+
 # What a plain stack of blocks lacks; `diagonal` may be tried with any model.
 _NO_EXTRAS = {
     "initial_state": ("embedding",),
@@ -288,6 +290,12 @@ def _range_problems(model: ml_collections.ConfigDict) -> list[str]:
     for key in ("prelude_blocks", "coda_blocks"):
         if model[key] < 0:
             found.append(f"model.{key} must be at least 0, got {model[key]}.")
+    blocks = model.prelude_blocks + model.core_blocks + model.coda_blocks
+    if blocks > _MOST_BLOCKS:
+        found.append(
+            "model.prelude_blocks, core_blocks and coda_blocks must be at most "
+            f"{_MOST_BLOCKS} together, since each is compiled, got {blocks}."
+        )
     if model.head_width is None and model.num_heads >= 1:
         if model.width % model.num_heads:
             found.append(

@@ -6,6 +6,7 @@ is started again takes what it finds.
 """
 
 import contextlib
+import importlib.util
 import logging
 import math
 import os
@@ -186,6 +187,14 @@ def local(order: Order) -> Iterator[Engine]:
     )
 
 
+def check_ray() -> None:
+    """Raises ValueError if Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise ValueError(
+            "--engine=ray needs Ray: pip install -e '.[ray]' -c constraints.txt"
+        )
+
+
 @contextlib.contextmanager
 def on_ray(order: Order) -> Iterator[Engine]:
     """Tasks of Ray Core, on a cluster or on one that is started here for the while.
@@ -199,12 +208,9 @@ def on_ray(order: Order) -> Iterator[Engine]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray would let its tasks, and so our workers, wait for everything else on a node.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    try:
-        import ray
-    except ImportError:
-        raise ValueError(
-            "--engine=ray needs Ray: pip install -e '.[ray]' -c constraints.txt"
-        ) from None
+    check_ray()
+    import ray
+
     started: dict[str, Any] = {}
     if order.address is None:
         started = {"include_dashboard": False, "object_store_memory": 80 * 2**20}

@@ -117,6 +117,8 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
         make_table(config)
     except ValueError as error:
         return [str(error)]
+    except MemoryError as error:
+        return [f"task.kwargs must give a table that fits in memory, got {error}."]
     return []
 
 

@@ -8,7 +8,10 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import cost, loop, presets
+from rdt_jax.models.architecture import ModelConfig
 from rdt_jax.training import memory
+
+_MOST_PARAMETERS = 10**12
 
 
 class AtLoops(NamedTuple):
@@ -66,6 +69,50 @@ def fixed_loops(
             **{f"recurrence.{key}": None for key in none},
             "phases.depth_loops": None,
         },
+    )
+
+
+def problems(config: ml_collections.ConfigDict, table: tasks.Table) -> list[str]:
+    """Lists why no machine could train a valid config on its table."""
+    model = presets.model_config(config, table)
+    parameters = sum(cost.parameters(model).values())
+    if parameters < _MOST_PARAMETERS:
+        return []
+    return [
+        f"The model must have fewer than {_MOST_PARAMETERS:.0e} parameters, got "
+        f"{float(parameters):.3g} with {_sizes(model)}."
+    ]
+
+
+def check_memory(
+    config: ml_collections.ConfigDict, table: tasks.Table, memory_bytes: int
+) -> None:
+    """Raises ValueError if a run cannot be trained in so much memory, by arithmetic.
+
+    At the least there are the parameters and their gradient in float32, and the state
+    [B, T, D] after every loop that the gradient goes through.
+    """
+    model = presets.model_config(config, table)
+    parameters = sum(cost.parameters(model).values())
+    recurrence = config.recurrence
+    loops = recurrence.max_loops or recurrence.num_loops
+    if recurrence.backprop_depth is not None:
+        loops = min(loops, recurrence.backprop_depth)
+    rows = config.batch_size // config.gradient.micro_batches
+    length = table.tokens.shape[1]
+    states = loops * rows * length * model.width
+    if (least := 4 * (2 * parameters + states)) > memory_bytes:
+        raise ValueError(
+            f"A run needs at least {least:,} bytes of memory, for {parameters:,} "
+            f"parameters ({_sizes(model)}), their gradient and the states of {loops} "
+            f"loops of {rows} rows of {length} tokens, and has {memory_bytes:,}."
+        )
+
+
+def _sizes(model: ModelConfig) -> str:
+    return (
+        f"model.width = {model.width}, {model.num_blocks} blocks, "
+        f"{model.vocab_size} words"
     )
 
 

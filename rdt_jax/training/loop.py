@@ -26,6 +26,7 @@ from rdt_jax.training import (
     checkpoint,
     curriculum,
     environment,
+    estimate,
     evaluation,
     gradients,
     lanes,
@@ -59,6 +60,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         found += batches.problems(config, table)
         found += curriculum.problems(config, table)
         found += phases.table_problems(config, table)
+        found = found or estimate.problems(config, table)
     configs.raise_problems(found)
 
 
