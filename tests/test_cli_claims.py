@@ -30,7 +30,11 @@ def write(workdir, sweep, members):
     folder = workdir / "sweeps" / sweep
     folder.mkdir(parents=True)
     runs = [
-        {"run_id": run.run_id, "overrides": {}, "config": run.config.to_dict()}
+        {
+            "run_id": run.run_id,
+            "overrides": {"recurrence.num_loops": run.num_loops},
+            "config": run.config.to_dict(),
+        }
         for run in members
     ]
     records.write_json(folder / "plan.json", {"name": sweep, "runs": runs})
@@ -192,6 +196,11 @@ def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
     printed = " ".join("".join(capsys.readouterr()).split())
     assert "missing: no run folder" in printed and "1 done, 1 missing" in printed
     assert "1 trials are unfinished" in printed
+    # In its place another run.
+    shutil.copytree(workdir / member(2, 150).run_id, workdir / lost.run_id)
+    assert cli.main(["sweep", *arguments, "--status"]) == 1
+    said = capsys.readouterr().err
+    assert "unreadable: " in said and "hashes to" in said
 
 
 def test_a_figure_without_lost_runs_has_no_room_for_a_warning(tmp_path):

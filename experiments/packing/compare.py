@@ -28,6 +28,7 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, save
 from rdt_jax.figures.grokking import EVENT_NAMES, task_name
+from rdt_jax.sweep import ledger
 from rdt_jax.training import phases, records
 
 WELL, MISTAKE = 0, 2
@@ -50,7 +51,7 @@ class Report:
         before.
       tests: key of TESTS -> what the test found.
       visible: key of TESTS -> the smallest shift that it would have seen.
-      left_out: number of runs without a partner.
+      left_out: number of runs, of the folders and of plans, without a partner.
     """
 
     event: str
@@ -80,7 +81,11 @@ def compare(
     registry.lookup("event", phases.EVENTS, event)
     workdirs = {"solo": solo, "packed": packed}
     ids = [_run_ids(workdir) for workdir in workdirs.values()]
-    common = sorted(set.intersection(*ids))
+    common = sorted(
+        name
+        for name in set.intersection(*ids)
+        if all((workdir / name / "config.json").exists() for workdir in (solo, packed))
+    )
     if not common:
         raise ValueError(
             f"{solo} and {packed} must hold the same runs, but have none in common "
@@ -146,9 +151,7 @@ def lines(report: Report) -> list[str]:
             f"{found.later:.2f} (0.50: neither), would have seen "
             f"{_shift(report, key)} with power {POWER:g} at level {LEVEL:g}"
         )
-    if report.left_out:
-        said.append(f"left out: {report.left_out} runs without a partner")
-    return said
+    return said + ([_left_out(report)] if report.left_out else [])
 
 
 def draw(report: Report) -> Figure:
@@ -159,13 +162,15 @@ def draw(report: Report) -> Figure:
         f"have seen {_shift(report, key)} with power {POWER:g} at level {LEVEL:g}."
         for key, (name, _) in TESTS.items()
     ]
-    return comparison.paired_times(
+    figure = comparison.paired_times(
         report.times,
         budget=runs[0].config.num_steps,
         title=f"Runs trained alone and in packs: {task_name(runs)}",
         notes=notes,
         event=EVENT_NAMES[report.event],
     )
+    save.mark(figure, _left_out(report))
+    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,10 +202,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return WELL
 
 
+def _left_out(report: Report) -> str:
+    if not report.left_out:
+        return ""
+    return f"left out: {report.left_out} runs without a partner"
+
+
 def _run_ids(workdir: pathlib.Path) -> set[str]:
     if not workdir.is_dir():
         raise ValueError(f"No workdir {str(workdir)!r}; `rdt sweep` makes it.")
-    return {path.parent.name for path in workdir.glob("*/config.json")}
+    planned = [
+        name
+        for path in workdir.glob("sweeps/*/plan.json")
+        for name, _ in ledger.read_plan(path.parent)
+    ]
+    return {*planned, *(path.parent.name for path in workdir.glob("*/config.json"))}
 
 
 def _lanes(runs: Sequence[Run]) -> list[int]:

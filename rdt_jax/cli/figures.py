@@ -29,14 +29,14 @@ def _figures(options: argparse.Namespace) -> int:
     plan = shared.plan(options)
     if options.check:
         return _check(options, plan)
-    return show(options, plan)
+    return exits.report_lost(show(options, plan), plan.name)
 
 
-def show(options: argparse.Namespace, plan) -> int:
+def show(options: argparse.Namespace, plan) -> list[Any]:
     """Prints the table and the claims of a study and draws its figures.
 
     Returns:
-      The exit code: whether a run of the plan is missing or unreadable.
+      The runs of its plan.
     """
     from rich.console import Console
 
@@ -59,7 +59,7 @@ def show(options: argparse.Namespace, plan) -> int:
         save.mark(figure, run_folders.describe_lost(runs))
         for path in save.save(figure, folder / name, provenance):
             print(path)
-    return exits.report_lost(runs, plan.name)
+    return runs
 
 
 def judge(study: Any, runs: Sequence[Any]) -> list[Any]:

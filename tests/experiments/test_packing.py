@@ -171,6 +171,15 @@ def test_runs_without_a_partner_are_counted(workdirs):
     write(workdirs[1], [run(60, seed=13)], lanes=2)
     found = compared(workdirs)
     assert found.left_out == 3
+    for workdir in workdirs:  # Gone from both: the plan alone knows of it.
+        plan = {"runs": [{"run_id": "0123456789ab", "overrides": {}}]}
+        (workdir / "sweeps" / "packing-cpu").mkdir(parents=True)
+        records.write_json(workdir / "sweeps" / "packing-cpu" / "plan.json", plan)
+    assert compared(workdirs).left_out == 4
+    assert (
+        "left out: 4 runs without"
+        in compare.draw(compared(workdirs)).texts[-1].get_text()
+    )
     assert found.times["solo"].size == 6
     assert compare.lines(found)[-1] == "left out: 3 runs without a partner"
 
@@ -192,7 +201,9 @@ def fails(workdirs, message, **options):
 
 
 def test_an_unknown_event_lists_the_choices(workdirs):
-    fails(workdirs, "Unknown event 'x'; choose from id_generalized, memor", event="x")
+    fails(
+        workdirs, "Unknown event 'x'; choose from depth_generalized, id_gen", event="x"
+    )
     message = r"Run \w{12} has no split for ood_generalized; choose from memorized, id_"
     fails(workdirs, message, event="ood_generalized")
 
