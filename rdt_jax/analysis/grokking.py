@@ -242,9 +242,9 @@ def median_run(runs: Sequence[Run], event: str) -> Run | None:
     evaluated = [run for run in runs if run_folders.has_group(run, split)]
 
     def rank(run: Run) -> tuple[float, float]:
-        completed = grok_times(run).phases[event].completed
+        time = completion(grok_times(run), event)
         final = float(smooth(run_folders.accuracy(run, split).values)[-1])
-        return (math.inf if completed is None else completed, -final)
+        return (math.inf if time.beyond else time.steps, -final)
 
     ranked = sorted(evaluated, key=rank)
     return ranked[len(ranked) // 2] if ranked else None

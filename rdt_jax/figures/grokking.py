@@ -79,7 +79,7 @@ def accuracy(members: Sequence[Run]) -> Figure:
         len(depths),
         title=f"Accuracy during training: {task_name(members)}",
         notes=(
-            _seeds_note(several, events[-1], ", bars", ", ticks"),
+            _seeds_note(members, events[-1], ", bars", ", ticks"),
             phases_note(members, events),
         ),
         handles=handles,
@@ -117,7 +117,7 @@ def ood_by_depth(
       ValueError: if there is no run, or if runs differ in more than loop depth, weight
         decay and seed where a line or the title needs them equal.
     """
-    name = SPLIT_NAMES[phases.EVENTS[event]]
+    name = split_name(members, phases.EVENTS[event])
     threshold = runs.shared_value(members, f"phases.{event}")
     cells = runs.group(members, (WEIGHT_DECAY, LOOPS))
     decays = runs.values_of(members, WEIGHT_DECAY)
@@ -138,8 +138,8 @@ def ood_by_depth(
         columns,
         title=f"{name} accuracy by loop depth: {task_name(members)}",
         notes=(
-            _seeds_note(_has_seeds(cells), event),
-            phases_note(members, [event]),
+            _seeds_note(members, event),
+            *([] if threshold is None else [phases_note(members, [event])]),
         ),
         handles=handles,
         label=page.STEP_LABEL,
@@ -154,7 +154,9 @@ def ood_by_depth(
         panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         panel.set_title(f"weight decay {decay:g}", fontsize=page.TEXT)
         last = panel is flat[len(decays) - 1] or any(panel is row[-1] for row in panels)
-        page.draw_level(panel, threshold, f"threshold\n{threshold:.2f}" if last else "")
+        if threshold is not None:
+            label = f"threshold\n{threshold:.2f}" if last else ""
+            page.draw_level(panel, threshold, label)
         if chance is not None:
             page.draw_chance(panel, chance, f"chance\n{chance:.2f}" if last else "")
         for depth in depths:
@@ -335,11 +337,11 @@ def _draw_seeds(
         shown = _after_start(runs.accuracy(run, split))
         line: dict[str, Any] = {"color": style.color, "ls": style.dash, "lw": width}
         panel.plot(*shown, alpha=alpha, zorder=3 + bold, **line)
-        completed = grokking.grok_times(run).phases[event].completed
-        if completed is not None:
-            at = shown.values[shown.steps == completed]
+        time = grokking.completion(grokking.grok_times(run), event)
+        if not time.beyond:
+            at = shown.values[shown.steps == time.steps]
             dot: dict[str, Any] = {"color": style.color, "mec": "white", "mew": 0.8}
-            panel.plot([completed] * at.size, at, "o", ms=size, zorder=5 + bold, **dot)
+            panel.plot([time.steps] * at.size, at, "o", ms=size, zorder=5 + bold, **dot)
 
 
 def _draw_cell(
@@ -419,10 +421,14 @@ def _has_seeds(cells: Mapping[tuple, Sequence[Run]]) -> bool:
     return max(map(len, cells.values()), default=0) > 1
 
 
-def _seeds_note(several: bool, event: str, bold: str = "", thin: str = "") -> str:
+def _seeds_note(
+    members: Sequence[Run], event: str, bold: str = "", thin: str = ""
+) -> str:
     """Says which seeds are drawn how; `bold` and `thin` add to what they mark."""
-    note = "Evaluated at the training loop count R. "
-    if not several:
+    loops = runs.shared_value(members, "phases.depth_loops")
+    depth = "" if loops is None else f", depth at {loops} loops"
+    note = f"Evaluated at the training loop count R{depth}. "
+    if not _has_seeds(runs.group(members, (WEIGHT_DECAY, LOOPS))):
         return note + "One seed."
     name = SPLIT_NAMES[phases.EVENTS[event]]
     return (

@@ -176,7 +176,7 @@ def questions_of(
       targets: int32 [N, A].
     """
     first, last = answer_positions[:, :1], answer_positions.max(axis=1, keepdims=True)
-    at = np.arange(tokens.shape[1])
+    at = np.arange(tokens.shape[1], dtype=np.int32)  # Rows can be many and wide.
     behind = at - first - 1  # [N, T], which answer would be fed back here.
     answers = np.pad(targets, [(0, 0), (0, 1)], constant_values=NO_TARGET)
     fed = np.take_along_axis(answers, np.clip(behind, 0, targets.shape[1]), axis=1)

@@ -267,6 +267,7 @@ def test_depth_has_a_curve_always_and_marks_where_it_is_awaited(threshold):
     one = fake_runs.make(jumps=jumps, phases__depth_loops=8, **keys)
     figure = drawing.accuracy([one])
     assert "depth (8 loops)" in texts(figure.legends[0])
+    assert "training loop count R, depth at 8 loops." in " ".join(texts(figure))
     color = drawing.SPLIT_COLORS["depth"]
     (curve,) = lines_of(figure.axes[0], color)
     assert curve.get_xdata()[np.argmax(curve.get_ydata())] == 90
@@ -276,6 +277,8 @@ def test_depth_has_a_curve_always_and_marks_where_it_is_awaited(threshold):
         if line.get_marker() == "o" and line.get_markerfacecolor() == color
     ]
     assert completed == ([] if threshold is None else [90 + fake_runs.DELAY])
+    only = drawing.ood_by_depth([one], event="depth_generalized")
+    assert only.axes[0].get_ylabel() == "depth (8 loops) accuracy"
     figure = drawing.accuracy([fake_runs.make(jumps=jumps, **keys)])
     assert "depth (R)" in texts(figure.legends[0])
 
