@@ -155,7 +155,10 @@ class Row:
             return embedded
         if self.config.initial_state == "zeros":
             return np.zeros_like(embedded)
-        return self.config.initial_state_std * _draw(*embedded.shape)
+        draw = jax.random.normal
+        if self.config.weight_init == "huginn":
+            draw = functools.partial(jax.random.truncated_normal, lower=-3.0, upper=3.0)
+        return self.config.initial_state_std * _draw(draw, *embedded.shape)
 
     def inject(self, state, embedded, loop):
         kind = self.config.injection
@@ -318,10 +321,10 @@ class Row:
 
 
 @functools.cache
-def _draw(length, width):
+def _draw(draw, length, width):
     with jax.enable_x64(True):
         keys = [jax.random.fold_in(jax.random.key(0), t) for t in range(length)]
-        return np.stack([jax.random.normal(key, (width,), np.float64) for key in keys])
+        return np.stack([draw(key, shape=(width,), dtype=np.float64) for key in keys])
 
 
 def dense(params, x):
