@@ -158,17 +158,13 @@ def commit() -> str | None:
 def of_files(paths: Iterable[pathlib.Path]) -> dict[str, Any]:
     """Returns the commit of files of the user, as `commit`, and each one's SHA-256."""
     paths = sorted(path.resolve() for path in paths)
-    root = (
-        paths[0].parent if len(paths) == 1 else pathlib.Path(os.path.commonpath(paths))
-    )
+    whole = pathlib.Path(os.path.commonpath(paths))
+    root = whole if whole.is_dir() else whole.parent
     hashes = {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
     }
-    return {
-        "commit": _commit_of(paths[0] if len(paths) == 1 else root),
-        "sha256": hashes,
-    }
+    return {"commit": _commit_of(whole), "sha256": hashes}
 
 
 def _commit_of(path: pathlib.Path) -> str | None:
