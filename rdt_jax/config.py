@@ -13,12 +13,13 @@ import os
 import pathlib
 import re
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
 from ml_collections import config_dict
+
+from rdt_jax import user_code
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -43,22 +44,18 @@ def load(spec: str) -> ml_collections.ConfigDict:
         raise ValueError(f"--config must be FILE.py:PRESET, got {spec!r}.")
     module = load_module(pathlib.Path(path), "config")
     build = getattr(module, "get_config", None)
-    if build is None or not inspect.signature(build).parameters:
+    if not callable(build) or not inspect.signature(build).parameters:
         raise ValueError(
             f"{path} must define get_config(preset); a named config such as "
             "configs/knowledge_composition.py does."
         )
-    try:
-        found = build(preset)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"get_config({preset!r}) of {path} failed: {type(error).__name__}: {error}"
-        ) from error
-    if not isinstance(found, ml_collections.ConfigDict):
-        raise ValueError(
-            f"get_config of {path} must return an ml_collections.ConfigDict, got "
-            f"{type(found).__name__}."
-        )
+    found = user_code.call(
+        pathlib.Path(path).resolve(),
+        build,
+        preset,
+        expected="get_config must return an ml_collections.ConfigDict",
+        is_valid=lambda value: isinstance(value, ml_collections.ConfigDict),
+    )
     base = _declared(pathlib.Path(path))
     declared, values = dict(_items(base)), dict(_items(found))
     problems = [f"{key} is missing." for key in declared if key not in values]
@@ -98,20 +95,22 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     name = f"_{kind}_{path.stem}_{place}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
+    loader = spec.loader
     module = importlib.util.module_from_spec(spec)
     before = [*sys.path]
     sys.path[:] = [str(root), *before, str(_ROOT)]
     sys.modules[name] = module  # Where dataclasses look up what annotations name.
-    try:
+
+    def importing() -> None:
         for package in ("configs", "experiments"):
             _choose_package(package, root)
-        spec.loader.exec_module(module)
-    except Exception as error:
+        loader.exec_module(module)
+
+    try:
+        user_code.call(path, importing, expected=f"The {kind} file must be importable")
+    except BaseException:
         del sys.modules[name]
-        raise ValueError(
-            f"The {kind} file {path} cannot be imported: "
-            f"{_where(error, path)}{type(error).__name__}: {error}"
-        ) from error
+        raise
     finally:
         sys.path[:] = before
     return module
@@ -140,13 +139,6 @@ def _choose_package(name: str, root: pathlib.Path) -> None:
         spec.loader.exec_module(sys.modules[name])
 
 
-def _where(error: Exception, path: pathlib.Path) -> str:
-    """Returns the line of a file that an error came from, if it did."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [f.lineno for f in frames if pathlib.Path(f.filename) == path]
-    return f"line {lines[-1]}: " if lines else ""
-
-
 def named_configs() -> dict[str, pathlib.Path]:
     """Returns the repository's configs by name; none if installed without them."""
     folder = _ROOT / "configs"
@@ -164,8 +156,8 @@ def preset_names(path: pathlib.Path) -> tuple[str, ...]:
     """
     module = load_module(path, "config")
     presets = getattr(module, "PRESETS", None)
-    if presets is None:
-        raise ValueError(f"{path} must define PRESETS, a table of its presets.")
+    if not isinstance(presets, Mapping):
+        raise ValueError(f"{path} must define PRESETS, a dict of its presets.")
     return tuple(presets)
 
 

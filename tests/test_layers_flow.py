@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 LAYERS = (
     "machine",
     "registry",
+    "user_code",
     "config",
     "tasks",
     "data",
@@ -42,7 +43,7 @@ EXCEPTIONS = {
         "tfds.core.GeneratorBasedBuilder",
     ],
 }
-WITHOUT_JAX = ("machine", "registry", "config", "tasks")
+WITHOUT_JAX = ("machine", "registry", "user_code", "config", "tasks")
 
 
 def _layer(file: str) -> str:

@@ -5,12 +5,13 @@ immediate.
 """
 
 import argparse
+import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
 
-from rdt_jax import machine
+from rdt_jax import machine, user_code
 from rdt_jax.cli import (
     analyze,
     aot,
@@ -42,6 +43,16 @@ VERBS = (
     aot,
     launch,
 )
+
+# Errors of a path or of its permissions, which the same command would meet again.
+_WRONG_PATHS = (
+    FileExistsError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+_WRONG_PATH_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +90,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             machine.check()
         return options.verb(options)
     except exits.Mistake as mistake:
+        if options.traceback:
+            print(user_code.format_traceback(mistake), file=sys.stderr)
         print(f"rdt: {mistake}", file=sys.stderr)
         return exits.MISTAKE
     except BrokenPipeError:
@@ -89,6 +102,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(f"rdt: {error}", file=sys.stderr)
         return exits.MISTAKE
     except OSError as error:
+        if options.traceback:
+            print(user_code.format_traceback(error), file=sys.stderr)
+        if isinstance(error, _WRONG_PATHS) or error.errno in _WRONG_PATH_NUMBERS:
+            print(f"rdt: {error}.", file=sys.stderr)
+            return exits.MISTAKE
         print(
             f"rdt: {error}. What was written so far is intact; run the same command "
             "again to go on.",
@@ -103,8 +121,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Grokking and compositional generalization in recurrent-depth "
         "transformers.",
     )
-    parser.set_defaults(takes_overrides=False)
+    parser.set_defaults(takes_overrides=False, traceback=False)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for group in VERBS:
         group.add(verbs)
+    for verb in (parser, *verbs.choices.values()):
+        verb.add_argument(
+            "--traceback",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="with an error: the lines of the user's code that led to it",
+        )
     return parser

@@ -17,8 +17,8 @@ class Mistake(Exception):
 def mistakes(
     *kinds: type[Exception],
 ) -> Iterator[None]:
-    """Turns errors of these kinds, by default ValueError and TypeError, into one."""
-    kinds = kinds or (ValueError, TypeError)
+    """Turns errors of these kinds, by default ValueError, into one."""
+    kinds = kinds or (ValueError,)
     try:
         yield
     except kinds as error:

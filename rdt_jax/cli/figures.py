@@ -43,10 +43,11 @@ def show(options: argparse.Namespace, plan) -> list[Any]:
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import save
+    from rdt_jax.figures import study as studies
 
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
-        claims, table = judge(plan.study, runs), plan.study.table(runs)
+        claims, table = judge(plan.study, runs), studies.table(plan.study, runs)
     shared.print_table(table)
     console = Console()
     for claim in claims:
@@ -54,7 +55,7 @@ def show(options: argparse.Namespace, plan) -> list[Any]:
     folder = _folder(options.workdir, plan)
     provenance = save.provenance(runs, pathlib.Path(plan.study.__file__))
     with exits.mistakes():  # There may be too few runs to draw any.
-        figures = plan.study.figures(runs)
+        figures = studies.figures(plan.study, runs)
     for name, figure in figures.items():
         save.mark(figure, run_folders.describe_lost(runs))
         for path in save.save(figure, folder / name, provenance):
@@ -68,11 +69,12 @@ def judge(study: Any, runs: Sequence[Any]) -> list[Any]:
     What a claim measured ends with the runs that are missing or unreadable.
     """
     from rdt_jax.analysis import runs as run_folders
+    from rdt_jax.figures import study as studies
 
     analyses = getattr(study, "ANALYSES", {})
     if analyses:
         analyze.compute({run: analyses for run in runs})
-    claims, lost = study.claims(runs), run_folders.describe_lost(runs)
+    claims, lost = studies.claims(study, runs), run_folders.describe_lost(runs)
     if not lost:
         return claims
     return [
@@ -85,10 +87,11 @@ def _check(options: argparse.Namespace, plan) -> int:
     """Compares the numbers of the figures that are drawn with those that are stored."""
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import numbers, save
+    from rdt_jax.figures import study as studies
 
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
-        figures = plan.study.figures(runs)
+        figures = studies.figures(plan.study, runs)
     lost = run_folders.describe_lost(runs)
     folder = _folder(options.workdir, plan)
     failed = bool(exits.report_lost(runs, plan.name))

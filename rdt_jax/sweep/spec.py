@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from rdt_jax import config as configs
+from rdt_jax import user_code
 
 Overrides = dict[str, Any]  # dotted config key -> value
 
@@ -139,6 +140,13 @@ def read_study(folder: pathlib.Path) -> Any:
             f"{folder / 'study.py'} must define {', '.join(_INTERFACE)}; it lacks "
             f"{', '.join(missing)}."
         )
+    for name in _INTERFACE:
+        kind = "a string" if name == "CONFIG" else "a function"
+        found = getattr(study, name)
+        if not (isinstance(found, str) if name == "CONFIG" else callable(found)):
+            raise ValueError(
+                f"{folder / 'study.py'}: {name} must be {kind}, got {found!r}."
+            )
     return study
 
 
@@ -166,7 +174,14 @@ def make_plan(
     path = next((path for path in paths if path.is_file()), paths[0])
     preset_config = configs.load(f"{path}:{preset}")
     given = configs.parse_overrides(preset_config, arguments)
-    trials = study.sweep(preset)
+    trials = user_code.call(
+        pathlib.Path(study.__file__),
+        study.sweep,
+        preset,
+        expected="sweep must return a list of overrides, at least one, such as "
+        '[{"seed": 0}]',
+        is_valid=_are_overrides,
+    )
     _check_free(given, trials)
     base = configs.override(preset_config, given)
     changes = {k: base[k] for k in sorted(given) if base[k] != preset_config[k]}
@@ -187,6 +202,15 @@ def make_plan(
         changes=changes,
         repeated=len(trials) - len(runs),
         config_file=path,
+    )
+
+
+def _are_overrides(trials: Any) -> bool:
+    return (
+        isinstance(trials, list | tuple)
+        and len(trials) > 0
+        and all(isinstance(trial, Mapping) for trial in trials)
+        and all(isinstance(key, str) for trial in trials for key in trial)
     )
 
 

@@ -47,7 +47,8 @@ def _entry_points(group: str) -> list[tuple[str, str, Callable[[], Callable]]]:
 def _load(point: importlib.metadata.EntryPoint, package: str) -> Callable:
     try:
         return point.load()
-    except Exception as error:  # Anything can go wrong in other people's modules.
+    # Anything can go wrong in other people's modules.
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"Package {package} offers {point.group} {point.name!r} as {point.value}, "
             f"which cannot be loaded: {error!r}."

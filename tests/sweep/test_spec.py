@@ -72,7 +72,7 @@ def test_plan_resolves_each_trial_and_names_it_by_content():
 STUDY_OF = """
 CONFIG = "configs/modular.py"
 sweep = lambda preset: {trials}
-table = figures = claims = None
+table = figures = claims = print
 """
 
 

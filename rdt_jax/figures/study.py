@@ -1,0 +1,65 @@
+"""What a study says of its runs: its functions, called, and their results checked."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.protocol import is_renderable
+
+from rdt_jax import user_code
+from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.runs import Run
+
+
+def table(study: Any, runs: Sequence[Run]) -> Any:
+    """Returns the table of a study; ValueError if its function is wrong."""
+    is_table = lambda value: is_renderable(value) and not isinstance(value, str)
+    return _call(
+        study, study.table, runs, "table must return a rich.table.Table", is_table
+    )
+
+
+def claims(study: Any, runs: Sequence[Run]) -> list[Claim]:
+    """Returns the claims of a study; ValueError if its function is wrong."""
+    are_claims = lambda value: (
+        isinstance(value, list) and all(isinstance(each, Claim) for each in value)
+    )
+    return _call(
+        study, study.claims, runs, "claims must return a list of Claims", are_claims
+    )
+
+
+def figures(study: Any, runs: Sequence[Run]) -> Mapping[str, Figure]:
+    """Returns the figures of a study by the names of their files.
+
+    Raises:
+      ValueError: if its function is wrong, or a name leads out of a folder.
+    """
+    are_figures = lambda value: (
+        isinstance(value, Mapping)
+        and all(
+            isinstance(name, str) and isinstance(figure, Figure)
+            for name, figure in value.items()
+        )
+    )
+    expected = "figures must return a dict of name -> matplotlib.figure.Figure"
+    found = _call(study, study.figures, runs, expected, are_figures)
+    for name in found:
+        path = pathlib.PurePath(name)
+        if path.is_absolute() or not path.name or ".." in path.parts or "\0" in name:
+            raise ValueError(
+                f"{study.__file__}: the name of a figure must be that of a file in the "
+                f"folder of the figures, got {name!r}."
+            )
+    return found
+
+
+def _call(study: Any, function: Any, runs: Sequence[Run], expected: str, is_valid):
+    return user_code.call(
+        pathlib.Path(study.__file__),
+        function,
+        runs,
+        expected=expected,
+        is_valid=is_valid,
+    )

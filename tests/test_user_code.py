@@ -1,0 +1,144 @@
+"""Errors in the user's code: one message with file and line, and never one of ours."""
+
+import json
+import pathlib
+
+import pytest
+
+from rdt_jax import cli, user_code
+from rdt_jax import config as configs
+from rdt_jax.training import records
+
+STUDY = """
+from rdt_jax.analysis import runs as run_folders
+CONFIG = "configs/modular.py"
+def sweep(preset): return [{"seed": 0}]
+def table(runs): return None
+def figures(runs): return {}
+def claims(runs): return []
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Returns a function that writes a study with a line of STUDY replaced."""
+
+    def write(name, body):
+        folder = tmp_path / "experiments" / "mine"
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [
+            f"def {name}(_): {body}" if line.startswith(f"def {name}(") else line
+            for line in STUDY.splitlines()
+        ]
+        (folder / "study.py").write_text("\n".join(lines) + "\n")
+        return folder
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return 1 / 0", "line 4: ZeroDivisionError: division by zero. sweep must"),
+        ("assert False", "line 4: AssertionError. sweep must return a list of"),
+        ("return sweep(_)", "line 4: RecursionError: maximum recursion depth"),
+        ("raise SystemExit(0)", "line 4: it ends the program, with sys.exit(0). "),
+        ("import json; return json.loads('{')", "line 4: JSONDecodeError: Expecting"),
+        ("return run_folders.shared_value([], 'seed')", "got no run. ({path} line 4)"),
+        ("return None", "sweep must return a list of overrides, at least one, such"),
+        ("return 'seed'", "got 'seed'."),
+        ("return []", "got []."),
+        ("return [3]", "got [3]."),
+    ],
+)
+def test_a_sweep_that_is_wrong_ends_with_its_line(
+    study, tmp_path, capsys, body, message
+):
+    folder = study("sweep", body)
+    workdir = tmp_path / "runs"
+    assert cli.main(["sweep", str(folder), f"--workdir={workdir}"]) == 2
+    error = capsys.readouterr().err
+    assert message.format(path=folder / "study.py") in error
+    assert str(folder / "study.py") in error and "Traceback" not in error
+    assert not workdir.exists()
+
+
+def test_the_traceback_is_that_of_the_users_code(study, tmp_path, capsys):
+    folder = study("sweep", "return 1 / 0")
+    for arguments in (
+        ["--traceback", "sweep", str(folder)],
+        ["sweep", str(folder), "--traceback"],
+    ):
+        assert cli.main([*arguments, f"--workdir={tmp_path}"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("Traceback (most recent call last):\n  File")
+        assert f'"{folder / "study.py"}", line 4, in sweep' in error
+        assert "rdt_jax/" not in error
+
+
+def test_a_fault_of_ours_is_not_laid_at_the_users_door(study, monkeypatch):
+    folder = study("sweep", "return run_folders.shared_value([], 'seed')")
+    from rdt_jax.analysis import runs
+
+    monkeypatch.setattr(runs, "values_of", lambda runs, key: None)
+    with pytest.raises(TypeError, match="NoneType"):
+        cli.main(["sweep", str(folder)])
+
+
+def test_a_file_that_ends_the_program_is_named(tmp_path):
+    path = tmp_path / "some.py"
+    path.write_text("import sys\nsys.exit()\n")
+    with pytest.raises(ValueError, match=rf"^{path} line 2: it ends the program"):
+        configs.load(f"{path}:cpu")
+    path.write_text("x = (\n")
+    with pytest.raises(ValueError, match=rf"^{path} line 1: SyntaxError"):
+        configs.load(f"{path}:cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "message"),
+    [
+        ("table", "return None", "table must return a rich.table.Table, got None"),
+        ("claims", "return [1]", "claims must return a list of Claims, got [1]"),
+        ("claims", "return {}[3]", "line 7: KeyError: 3. claims must return a list"),
+        ("figures", "return []", "figures must return a dict of name -> matplotlib"),
+        ("figures", "return {'../x': Figure()}", "name of a figure must be that of a"),
+        ("figures", "return {'/x': Figure()}", "folder of the figures, got '/x'"),
+    ],
+)
+def test_results_of_a_study_are_checked(study, name, body, message):
+    from rdt_jax.figures import study as studies
+    from rdt_jax.sweep import spec
+
+    folder = study(name, f"from matplotlib.figure import Figure; {body}")
+    with pytest.raises(ValueError) as found:
+        getattr(studies, name)(spec.read_study(folder), [])
+    assert message in str(found.value) and str(folder / "study.py") in str(found.value)
+
+
+def test_what_a_function_of_a_study_is(study):
+    from rdt_jax.sweep import spec
+
+    folder = study("sweep", "return []")
+    path = folder / "study.py"
+    path.write_text(path.read_text() + "table = 3\n")
+    with pytest.raises(ValueError, match=r"study\.py: table must be a function, got 3"):
+        spec.read_study(folder)
+
+
+def test_a_message_says_to_run_again_only_where_that_helps(
+    tmp_path, monkeypatch, capsys
+):
+    def write_json(path, value):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(records, "write_json", write_json)
+    config = f"{pathlib.Path(__file__).parents[1]}/configs/modular.py:smoke"
+    assert cli.main(["train", f"--config={config}", f"--workdir={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert "Permission denied" in error and "again" not in error
+
+
+def test_call_returns_what_it_is_given():
+    path = pathlib.Path(__file__)
+    assert user_code.call(path, json.loads, "[1]", expected="it must load") == [1]
