@@ -67,7 +67,7 @@ def _generalizes_late(runs: Sequence[Run]) -> Claim:
         expected="train accuracy near 1 before 1e3 updates, validation after 1e5",
         measured=(
             f"{cells.share(late)} runs, {memorized_only.sum()} memorize only; medians "
-            f"{_median(memorized)} and {_median(generalized)} updates"
+            f"{_median(runs, MEMORIZED)} and {_median(runs, GENERALIZED)} updates"
         ),
         holds=holds,
         missing=missing,
@@ -261,11 +261,15 @@ def _too_few(found: Mapping[float, Sequence[Run]], what: str) -> list[str]:
     return [] if len(found) >= 3 else [f"runs at three {what}"]
 
 
-def _median(times: np.ndarray) -> str:
-    if not times.size:
+def _median(runs: Sequence[Run], event: str) -> str:
+    if not runs:
         return "unknown"
-    median = float(np.median(times))
-    return grokking.format_steps(median) if np.isfinite(median) else "beyond the budget"
+    times = map(grokking.grok_times, runs)
+    median = grokking.median([grokking.completion(each, event) for each in times])
+    if not median.beyond:
+        return grokking.format_steps(median.steps)
+    waits = grokking.awaited(runs, event)
+    return "not known yet" if waits else "beyond the budget"
 
 
 def _middle(shares: np.ndarray) -> str:
@@ -278,5 +282,6 @@ def _medians(found: Mapping[float, Sequence[Run]], event: str) -> str:
     for value, members in found.items():
         times = cells.times(members, event)
         arrived = np.isfinite(times).sum()
-        parts.append(f"{value:g}: {_median(times)} ({arrived}/{times.size})")
+        median = _median(members, event)
+        parts.append(f"{value:g}: {median} ({arrived}/{times.size})")
     return "median updates " + (", ".join(parts) if parts else "unknown")

@@ -228,6 +228,11 @@ def _draw_times(
         f"R = 1, {_task(runs)}; budget {grokking.format_steps(budget)} updates. "
         f"Thresholds: {drawing.thresholds(runs, (MEMORIZED, GENERALIZED))}."
     ]
+    if unknown := len(runs) - len(cells.over(runs)):
+        notes.append(
+            f"{unknown} of {len(runs)} runs are not over, or not known, and are drawn "
+            "as not in budget until they arrive."
+        )
     law = {}
     if is_log and len(found) > 1 and all(run.outcome != "unfinished" for run in runs):
         fitted = laws.fit_power(*cells.pool(found, GENERALIZED), budget)

@@ -371,6 +371,16 @@ def test_censored_runs_are_counted_and_not_dropped():
     assert "0.6: beyond the budget (2/5)" in claim.measured
 
 
+def test_a_median_that_a_lost_run_could_move_is_not_known():
+    """Of 60, 110 and one that is gone the median lies anywhere between the two."""
+    for others, said in (((40, 90), "not known yet (2/3)"), ((40, 40), "60 (2/3)")):
+        runs = [run(s, at, snapshot_steps=(0, 10)) for s, at in enumerate(others)]
+        runs.append(fake_runs.lost(run(2, 40, snapshot_steps=(0, 10))))
+        assert f"1: {said}" in judge(runs)["law"].measured
+        notes = [text.get_text() for text in study.figures(runs)["data_fraction"].texts]
+        assert any(note.startswith("1 of 3 runs are not over, or") for note in notes)
+
+
 def test_without_decay_a_budget_must_suffice_with_it():
     never = [*base(None), *[run(s, None, decay=0.5) for s in SEEDS], *without_decay()]
     claim = judge(never)["never"]
