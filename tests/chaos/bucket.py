@@ -79,13 +79,19 @@ def disturb(
 ) -> tuple[str, str | None]:
     """Lets two workers go through the sweep while they are killed and left alone.
 
+    Every other one began on a disk and was copied from there.
+
     Returns:
       What was done to them, and the difference from the sweep left alone; None if there
       is none.
     """
     url = f"{served.url}/{folder.name}"
     shutil.copytree(alone.planned, folder / "planning")
-    remote.push_plan(remote.connect(url, folder / "planning"), _NAME)
+    done: list[str] = []
+    if chance.random() < 0.5:
+        done.append(_begin_on_disk(alone, chance, folder, url))
+    else:
+        remote.push_plan(remote.connect(url, folder / "planning"), _NAME)
     whole = lambda: round(chance.uniform(0, _SPAN), 2)
     kills = [
         ("kill", whole(), chance.randrange(2)) for _ in range(chance.randint(1, 3))
@@ -95,7 +101,6 @@ def disturb(
         for _ in range(chance.randint(1, 2))
     ]
     events = sorted(kills + outages, key=lambda event: event[1])
-    done: list[str] = []
     log = folder / "workers.log"
     environment = alone.environment | served.environment
     start = lambda: _start(f"{url}/sweeps/{_NAME}", environment, log)
@@ -149,6 +154,23 @@ def main(count: int, seed: int, folder: pathlib.Path, console) -> int:
                 shutil.rmtree(where)
     console.print(f"{count - wrong} of {count} sweeps in a bucket are identical.")
     return wrong
+
+
+def _begin_on_disk(
+    alone: Alone, chance: random.Random, folder: pathlib.Path, url: str
+) -> str:
+    """Kills a worker of a sweep on a disk and copies its workdir; says so."""
+    workdir, seconds = folder / "planning", round(chance.uniform(8, 30), 2)
+    log = folder / "disk.log"
+    worker = _start(str(workdir / "sweeps" / _NAME), alone.environment, log)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        worker.wait(seconds)
+    worker.kill()
+    worker.wait()
+    for path in workdir.rglob("*"):
+        if path.is_file():
+            s3fs.S3FileSystem().put_file(path, f"{url}/{path.relative_to(workdir)}")
+    return f"copied from a disk at {seconds}"
 
 
 def _compare(alone: Alone, url: str, workdir: pathlib.Path) -> None:
