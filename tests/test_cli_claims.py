@@ -1,5 +1,6 @@
 """The scorecard and the check of figures, on runs that were never trained."""
 
+import errno
 import json
 import pathlib
 import shutil
@@ -143,6 +144,30 @@ def test_figures_are_checked_against_their_run_folders(workdir, capsys):
     assert printed.err.splitlines()[0].startswith("accuracy: panels[1] lines[")
     assert printed.out == "phase_diagram: every number comes out again.\n"
     assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_figures_of_a_workdir_that_cannot_be_written(
+    workdir, tmp_path_factory, capsys, monkeypatch
+):
+    arguments = ["figures", str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
+    arguments += BUDGET
+    everything = lambda: {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    before, out = everything(), tmp_path_factory.mktemp("out") / "figures"
+    saved = save.save
+
+    def refuse(figure, path, provenance):
+        if path.is_relative_to(workdir):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return saved(figure, path, provenance)
+
+    monkeypatch.setattr(save, "save", refuse)
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "Permission denied" in error and "`rdt figures --out=DIR`" in error
+    assert "same command" not in error
+    assert cli.main([*arguments, f"--out={out}"]) == 0
+    assert len([*out.iterdir()]) == 9 and everything() == before
+    assert cli.main([*arguments, f"--out={out}", "--check"]) == 0
 
 
 def test_a_study_that_can_draw_nothing_says_why(workdir, tmp_path, capsys):

@@ -105,7 +105,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         if options.traceback:
             print(user_code.format_traceback(error), file=sys.stderr)
         if isinstance(error, _WRONG_PATHS) or error.errno in _WRONG_PATH_NUMBERS:
-            print(f"rdt: {error}.", file=sys.stderr)
+            denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+            hint = " `rdt figures --out=DIR` draws elsewhere." if denied else ""
+            print(f"rdt: {error}.{hint}", file=sys.stderr)
             return exits.MISTAKE
         print(
             f"rdt: {error}. What was written so far is intact; run the same command "

@@ -21,6 +21,13 @@ def add(verbs: argparse._SubParsersAction) -> None:
         action="store_true",
         help="write nothing; compare the numbers of each figure with those stored",
     )
+    figures.add_argument(
+        "--out",
+        type=shared.folder,
+        metavar="DIR",
+        help="where the figures are; default: WORKDIR/sweeps/NAME/figures. Analyses "
+        "that are missing are stored in the workdir all the same",
+    )
     figures.set_defaults(verb=_figures, takes_overrides=True)
 
 
@@ -29,11 +36,18 @@ def _figures(options: argparse.Namespace) -> int:
     plan = shared.plan(options)
     if options.check:
         return _check(options, plan)
-    return exits.report_lost(show(options, plan), plan.name)
+    return exits.report_lost(show(options, plan, options.out), plan.name)
 
 
-def show(options: argparse.Namespace, plan) -> list[Any]:
+def show(
+    options: argparse.Namespace, plan, out: pathlib.Path | None = None
+) -> list[Any]:
     """Prints the table and the claims of a study and draws its figures.
+
+    Args:
+      options: with the workdir.
+      plan: of the study.
+      out: folder for the figures; None for the sweep's.
 
     Returns:
       The runs of its plan.
@@ -52,7 +66,7 @@ def show(options: argparse.Namespace, plan) -> list[Any]:
     console = Console()
     for claim in claims:
         console.print(drawing.text(claim), markup=False, highlight=False)
-    folder = _folder(options.workdir, plan)
+    folder = out or _folder(options.workdir, plan)
     provenance = save.provenance(runs, pathlib.Path(plan.study.__file__))
     with exits.mistakes():  # There may be too few runs to draw any.
         figures = studies.figures(plan.study, runs)
@@ -93,7 +107,7 @@ def _check(options: argparse.Namespace, plan) -> int:
         runs = _evaluated(options.workdir, plan)
         figures = studies.figures(plan.study, runs)
     lost = run_folders.describe_lost(runs)
-    folder = _folder(options.workdir, plan)
+    folder = options.out or _folder(options.workdir, plan)
     failed = bool(exits.report_lost(runs, plan.name))
     for name, figure in figures.items():
         save.mark(figure, lost)

@@ -31,18 +31,23 @@ def is_url(text: object) -> bool:
     return "://" in str(text)
 
 
+def folder(text: str) -> pathlib.Path:
+    """Reads an option that names a folder, which need not exist."""
+    path = pathlib.Path(text)
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"{text} cannot be a folder, since {there} is a file"
+        )
+    return path
+
+
 def add_workdir(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
     """Adds --workdir, where the run folders are; a str if it is in a bucket."""
 
     def read(text: str) -> pathlib.Path | str:
         if not is_url(text):
-            path = pathlib.Path(text)
-            there = next(p for p in (path, *path.absolute().parents) if p.exists())
-            if not there.is_dir():
-                raise argparse.ArgumentTypeError(
-                    f"{text} cannot be a folder, since {there} is a file"
-                )
-            return path
+            return folder(text)
         if buckets:
             return text
         raise argparse.ArgumentTypeError(
