@@ -257,7 +257,8 @@ def test_models_lists_presets_with_components_and_source(capsys):
 
 
 def test_cost_prints_both_tables(capsys):
-    arguments = ["cost", f"--config={CONFIG}", "--config.model.width=8", "--loops=3"]
+    arguments = ["cost", f"--config={CONFIG}", "--config.model.width=8"]
+    arguments.append("--loops=3,2,3")  # The config has two, on the first line.
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
     assert "embedding" in out and "memory" in out

@@ -220,7 +220,7 @@ def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
     assert cli.main(["sweep", *arguments, "--status"]) == 1
     printed = " ".join("".join(capsys.readouterr()).split())
     assert "missing: no run folder" in printed and "1 done, 1 missing" in printed
-    assert "1 trials are unfinished" in printed
+    assert "1 trial is unfinished" in printed
     # In its place another run.
     shutil.copytree(workdir / member(2, 150).run_id, workdir / lost.run_id)
     assert cli.main(["sweep", *arguments, "--status"]) == 1

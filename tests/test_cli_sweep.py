@@ -36,13 +36,25 @@ def test_a_plan_is_written_and_no_worker_started(planned):
 
 
 def test_a_dry_run_writes_nothing_and_says_all(planned, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(forecast, "measure", lambda pack, exact, workers: 1e9)
+    monkeypatch.setattr(forecast, "measure", lambda *_: 1e9)
     workdir = tmp_path / "runs"
     assert cli.main([*SWEEP, f"--workdir={workdir}", "--dry-run"]) == 0
     assert not workdir.exists()
     said = capsys.readouterr().out
-    for word in ("trials", "packs", "compilations", "FLOPs", "memory", "disk", "hours"):
+    for word in ("trials", "packs", "compilations", "FLOPs", "memory", "disk", "time"):
         assert f"\n{word}" in f"\n{said}"
+
+
+@pytest.mark.parametrize(
+    ("rate", "where"),
+    [("1e9", "at the given rate, at 1G"), ("v6e", "at the peak of one v6e, at 918T")],
+)
+def test_a_given_rate_is_not_measured(tmp_path, monkeypatch, capsys, rate, where):
+    monkeypatch.setattr(forecast, "measure", None)
+    assert (
+        cli.main([*SWEEP, f"--workdir={tmp_path}", "--dry-run", f"--rate={rate}"]) == 0
+    )
+    assert f"{where} FLOP/s" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_was_stopped_is_refused_by_workers(planned, capsys):
@@ -65,7 +77,7 @@ def test_the_status_ends_with_what_failed_and_why(planned, capsys):
     records.write_json(path, before | failed)
     assert cli.main([*SWEEP, f"--workdir={workdir}", "--status"]) == 1
     out = capsys.readouterr().out
-    assert "1 trials failed" in out and "oom" in out and "RESOURCE_EXHAUSTED" in out
+    assert "1 trial failed" in out and "oom" in out and "RESOURCE_EXHAUSTED" in out
     records.write_json(path, before)
     assert cli.main([*SWEEP, f"--workdir={workdir}", "--status"]) == 0
 
@@ -91,6 +103,9 @@ def test_a_scratch_folder_with_anything_else_is_refused(tmp_path, capsys):
         (["--watch"], "--watch goes with --status"),
         (["--status", "--retry-failed"], "--retry-failed goes with what trains"),
         (["--mesh=model=3"], "num_heads (4) must be a multiple of the model axis of"),
+        (["--rate=1e9"], "--rate goes with --dry-run"),
+        (["--rate=0", "--dry-run"], "--rate must be a number of FLOP/s above 0"),
+        (["--rate=h100", "--dry-run"], "or one of v4, v5e, v5p, v6e, got 'h100'"),
         (["--address=auto"], "--address goes with --engine=ray"),
         (["--lease=0.5"], "--lease must be at least 1 second, got 0.5"),
         (["--workdir=bucket://x"], "The workdir bucket://x cannot be opened"),
@@ -141,7 +156,7 @@ def test_a_mistake_of_a_worker_exits_2(arguments, message, capsys):
 
 
 def test_a_rate_that_cannot_be_measured_is_said(tmp_path, monkeypatch, capsys):
-    def measure(pack, exact, workers):
+    def measure(pack, exact, workers, report):
         raise RuntimeError("A process ended with exit code -9")
 
     monkeypatch.setattr(forecast, "measure", measure)
@@ -172,7 +187,7 @@ def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, cap
     assert cli.main([*SWEEP, f"--workdir={tmp_path}"]) == 1
     said = capsys.readouterr().err
     assert "the workers ended before the sweep" in said
-    assert "1 trials are unfinished" in said
+    assert "1 trial is unfinished" in said
 
 
 def test_only_sweeps_work_in_buckets(capsys):

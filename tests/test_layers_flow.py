@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 
 LAYERS = (
     "machine",
+    "wording",
     "registry",
     "user_code",
     "config",
@@ -43,7 +44,7 @@ EXCEPTIONS = {
         "tfds.core.GeneratorBasedBuilder",
     ],
 }
-WITHOUT_JAX = ("machine", "registry", "user_code", "config", "tasks")
+WITHOUT_JAX = ("machine", "wording", "registry", "user_code", "config", "tasks")
 
 
 def _layer(file: str) -> str:

@@ -36,6 +36,8 @@ def _cost(options: argparse.Namespace) -> int:
     with exits.mistakes():
         config = shared.config(options)
         counts = _loop_counts(options.loops)
+        if config.recurrence.sampling == "fixed":  # The first line has it.
+            counts = [n for n in counts if n != config.recurrence.num_loops]
         for count in counts:
             loop.check(estimate.fixed_loops(config, count))
     for table in cost.tables(estimate.estimate(config, counts)):
@@ -50,7 +52,7 @@ def _loop_counts(text: str | None) -> list[int]:
         raise ValueError(
             f"--loops must be ints of at least 1 such as 1,2,4, got {text!r}."
         )
-    return [int(part) for part in parts]
+    return list(dict.fromkeys(int(part) for part in parts))
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from rdt_jax import wording
 from rdt_jax.cli import exits, figures, stopping, worker
 from rdt_jax.cli import options as shared
 
@@ -66,6 +67,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
         action="store_true",
         help="say what it will need and how long it will take; write nothing",
     )
+    sweep.add_argument(
+        "--rate",
+        metavar="FLOP/S|CHIP",
+        help="of all workers together, such as 2e13, or a TPU chip at its peak, such "
+        "as v6e: with --dry-run, instead of measuring it here",
+    )
     instead.add_argument(
         "--plan",
         action="store_true",
@@ -90,6 +97,8 @@ def _sweep(options: argparse.Namespace) -> int:
         raise exits.Mistake("--watch goes with --status.")
     if options.retry_failed and (options.status or options.stop):
         raise exits.Mistake("--retry-failed goes with what trains.")
+    if options.rate is not None and not options.dry_run:
+        raise exits.Mistake("--rate goes with --dry-run.")
     if options.address is not None and options.engine != "ray":
         raise exits.Mistake("--address goes with --engine=ray.")
     with exits.mistakes():
@@ -344,7 +353,9 @@ def _conclude(options, plan, console, broken: bool = False) -> int:
 
     lost = shared.report_lost(options.workdir, plan.run_ids)
     if unfinished := _unfinished(options.workdir, plan.run_ids):
-        console.print(f"{unfinished} trials are unfinished; the same command goes on.")
+        trials = wording.count(unfinished, "trial")
+        verb = "is" if unfinished == 1 else "are"
+        console.print(f"{trials} {verb} unfinished; the same command goes on.")
     if failed := ledger.failures(options.workdir, plan.trials):
         shared.print_table(failures.table(failed), console)
     return exits.FAILED if failed or lost or broken else exits.WELL
@@ -382,28 +393,62 @@ def _status(options, plan, folder, copy) -> int:
 
 
 def _dry_run(options, plan, workers: int, settings) -> int:
+    from rich.console import Console
 
     from rdt_jax.figures import forecast as tables
     from rdt_jax.sweep import forecast
 
+    console = Console(stderr=True)
     with exits.mistakes():
-        found = forecast.forecast(options.workdir, plan, settings)
+        rate, where = _rate(options.rate)
+        with console.status("predicting what the packs will need"):
+            found = forecast.forecast(options.workdir, plan, settings)
     code = exits.WELL
-    rate: float | None = None
     fits = found.needs.memory <= settings.memory_bytes
-    if options.mesh is not None:
+    if rate is None and options.mesh is not None:
         print("With --mesh no rate is measured.", file=sys.stderr)
-    elif found.largest is not None and fits:
+    elif rate is None and found.largest is not None and fits:
         try:
             with exits.mistakes():
                 # As many as a sweep would start.
                 busy = min(workers, found.packs)
-                rate = forecast.measure(found.largest, settings.exact, busy)
+                print(
+                    "rdt: measuring the rate of this machine; --rate=FLOP/S skips it.",
+                    file=sys.stderr,
+                )
+                with console.status("") as shown:
+
+                    def report(text: str) -> None:
+                        console.print(f"  {text}", highlight=False)
+                        shown.update(text)
+
+                    rate = forecast.measure(found.largest, settings.exact, busy, report)
         except RuntimeError as error:
             print(f"rdt: the rate could not be measured: {error}", file=sys.stderr)
             code = exits.FAILED
-    shared.print_table(tables.table(found, workers, settings.memory_bytes, rate))
+    shared.print_table(tables.table(found, workers, settings.memory_bytes, rate, where))
     return code
+
+
+def _rate(text: str | None) -> tuple[float | None, str]:
+    """Reads --rate: operations per second, and whose they are; ValueError."""
+    from rdt_jax.figures import forecast as tables
+    from rdt_jax.training import chips
+
+    if text is None:
+        return None, tables.HERE
+    if text in chips.CHIPS:
+        return chips.CHIPS[text].flops, f"at the peak of one {text}"
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(
+            "--rate must be a number of FLOP/s above 0, such as 2e13, or one of "
+            f"{', '.join(chips.CHIPS)}, got {text!r}."
+        )
+    return rate, "at the given rate"
 
 
 def _announce(options, found, workers: int, memory: int, console) -> None:
@@ -414,10 +459,12 @@ def _announce(options, found, workers: int, memory: int, console) -> None:
 
     needs = found.needs
     console.print(
-        f"{found.trials} trials; {found.packs} packs to train with {needs.programs} "
-        f"compiled programs; at most {size(needs.memory)} of the {size(memory)} memory "
-        f"of each of {workers} workers, {size(needs.pins)} of disk for parameters kept "
-        f"and {size(needs.checkpoints)} for checkpoints",
+        f"{wording.count(found.trials, 'trial')}; "
+        f"{wording.count(found.packs, 'pack')} to train with "
+        f"{wording.count(needs.programs, 'compiled program')}; at most "
+        f"{size(needs.memory)} of the {size(memory)} memory of each of "
+        f"{wording.count(workers, 'worker')}, {size(needs.pins)} of disk for "
+        f"parameters kept and {size(needs.checkpoints)} for checkpoints",
         soft_wrap=True,
     )
     existing = next(p for p in (options.workdir, *options.workdir.resolve().parents)

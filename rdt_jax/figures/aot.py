@@ -4,6 +4,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rdt_jax import wording
 from rdt_jax.figures.cost import short
 from rdt_jax.training.aot import PerChip
 from rdt_jax.training.chips import Chip
@@ -45,16 +46,9 @@ def table(found: PerChip, chip: Chip, title: str) -> Table:
         ("bytes moved", f"{short(found.moved_bytes)}B"),
         ("collectives", kinds or "none"),
         ("bytes of collectives", f"{short(found.collective_bytes)}B"),
-        ("time at the least", f"{_time(found.seconds)} ({found.bound})"),
-        ("budget at the least", _time(3600 * found.hours)),
+        ("time at the least", f"{wording.duration(found.seconds)} ({found.bound})"),
+        ("budget at the least", wording.duration(3600 * found.hours)),
         ("compiled in", f"{found.compile_seconds:.1f} s"),
     ):
         built.add_row(what, number)
     return built
-
-
-def _time(seconds: float) -> str:
-    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"

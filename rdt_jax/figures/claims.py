@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.table import Table
 
+from rdt_jax import wording
 from rdt_jax.analysis.claims import Claim
 
 # In the order of a count.
@@ -77,4 +78,4 @@ def count(scores: Mapping[str, Sequence[Claim]]) -> str:
     """Says how many claims there are, and how many of each verdict."""
     verdicts = Counter(claim.verdict for claims in scores.values() for claim in claims)
     parts = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in VERDICTS)
-    return f"{verdicts.total()} claims: {parts}."
+    return f"{wording.count(verdicts.total(), 'claim')}: {parts}."

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from rdt_jax.training.estimate import Estimate
 
-_UNITS = ("", "k", "M", "G", "T", "P", "E")
+_UNITS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 
 def tables(found: Estimate) -> tuple[Table, Table]:

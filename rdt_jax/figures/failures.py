@@ -6,13 +6,14 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from rdt_jax import wording
 from rdt_jax.sweep import spec
 
 
 def table(failed: Sequence[tuple[spec.Overrides, str, Mapping[str, Any]]]) -> Table:
     """Builds it from (overrides, run_id, status) of each failed trial."""
     built = Table(
-        title=f"{len(failed)} trials failed", box=None, pad_edge=False,
+        title=f"{wording.count(len(failed), 'trial')} failed", box=None, pad_edge=False,
         title_justify="left", caption_justify="left",
         caption=Text(
             "--retry-failed gives them another try, but those of class nan, which "

@@ -5,9 +5,11 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 from rdt_jax import config as configs
+from rdt_jax import wording
 from rdt_jax.sweep import devices, ledger, spec, turns
 from rdt_jax.sweep import pack as packs
 from rdt_jax.training import records
@@ -64,7 +66,9 @@ def forecast(
     )
 
 
-def measure(pack: packs.Pack, exact: bool, num_workers: int) -> float:
+def measure(
+    pack: packs.Pack, exact: bool, num_workers: int, report: Callable[[str], None]
+) -> float:
     """Returns the operations per second of all workers while they train a pack.
 
     Every worker is a process with its share of the devices, and all train the real
@@ -74,6 +78,7 @@ def measure(pack: packs.Pack, exact: bool, num_workers: int) -> float:
       pack: to train.
       exact: as of `loop.train`.
       num_workers: at a time.
+      report: receives what is done now, for the user: it may take many minutes.
 
     Raises:
       RuntimeError: if a process ended; the message has what it said last.
@@ -89,8 +94,12 @@ def measure(pack: packs.Pack, exact: bool, num_workers: int) -> float:
             stack.enter_context(turns.start(command, {**os.environ, **variables}))
             for variables in devices.variables(num_workers)
         ]
+        who = wording.count(num_workers, "worker")
+        report(f"compiling the program of the largest pack, in {who} at once")
         facts = turns.ask(started, json.dumps(order))[0]
+        report("compiled; timing its first updates")
         pilots = turns.ask(started, f"pilot {_MEASURED_SECONDS}")
         updates = min(pilot["updates"] for pilot in pilots)
+        report(f"timing {wording.count(updates, 'update')} in each worker")
         seconds = [a["seconds"] for a in turns.ask(started, f"dispatch {updates}")]
     return sum(facts["needed_flops"] * len(pack) * updates / each for each in seconds)

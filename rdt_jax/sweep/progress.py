@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from rdt_jax import wording
 from rdt_jax.sweep import spec
 from rdt_jax.training import records
 
@@ -159,10 +160,13 @@ def _summary(statuses: Sequence[dict[str, Any]]) -> str:
     )  # fmt: skip
     known = (*records.STATES, *records.LOST)
     states = ", ".join(f"{counts[s]} {s}" for s in known if counts[s])
-    return f"{len(statuses)} trials: {states}; {done / len(statuses):.0%} of the budget"
+    trials = wording.count(len(statuses), "trial")
+    return f"{trials}: {states}; {done / len(statuses):.0%} of the budget"
 
 
 def _duration(seconds: float) -> str:
+    if seconds >= 86400:
+        return wording.duration(seconds)
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -60,9 +60,11 @@ def test_the_rate_is_that_of_all_workers_together(plan, monkeypatch):
     monkeypatch.setattr(
         turns, "start", lambda command, variables: open(pathlib.Path("/dev/null"))
     )
-    rate = forecast.measure(plan.configs[:2], exact=False, num_workers=2)
+    said = []
+    rate = forecast.measure(plan.configs[:2], False, num_workers=2, report=said.append)
     assert rate == 1000 * 2 * 7 / 2.0 + 1000 * 2 * 7 / 4.0
     assert asked[1:] == ["pilot 1.0", "dispatch 7"]
+    assert len(said) == len(asked) and "timing 7 updates" in said[-1]
 
 
 def test_the_table_says_hours_and_what_they_leave_out(plan):
@@ -73,9 +75,9 @@ def test_the_table_says_hours_and_what_they_leave_out(plan):
     console.print(tables.table(found, 2, 10**9, None))
     text = " ".join(console.file.getvalue().split())
     for part in (
-        "6, of which 1 are over", "4, by 2 workers", "3 programs", "7.2e+13",
+        "6, 1 of them over", "4, by 2 workers", "3 programs", "72T",
         "2 GB of 8 GB", "1 MB for parameters kept, 1 KB for checkpoints",
-        "2 at 1e+10 FLOP/s", "not measured: the largest pack may not fit",
-        "leave out compiling",
+        "2 hours on this machine, at 10G FLOP/s",
+        "not measured: the largest pack may not fit", "leaves out compiling",
     ):  # fmt: skip
         assert part in text, part
