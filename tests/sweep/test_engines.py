@@ -43,6 +43,7 @@ def run(tmp_path, monkeypatch):
         watch = lambda: setattr(planted, "attempts", sum(claims[: planted.started]))
         for name, value in {
             "open_packs": lambda folder: range(9),
+            "trainable_packs": lambda folder: range(9),
             "num_attempts": lambda folder: planted.attempts,
             "settle": lambda folder, watch: [],
             "is_stopped": lambda folder: False,
