@@ -222,8 +222,11 @@ def restore(
         if _exists(remote, f"{run}/status.json"):
             _pull(remote, f"{run}/status.json")
             _pull_begun(remote, run, besides=pack)
-        for name in _files(remote, f"{run}/transitions"):
-            _pull(remote, name)
+        for pin in _list(remote, f"{run}/transitions"):
+            folder = f"{run}/transitions/{pin}"
+            if _exists(remote, f"{folder}/manifest.json"):  # Else it is half of one.
+                for name in _files(remote, folder):
+                    _pull(remote, name)
 
 
 def publish(remote: Remote, runs: Sequence[str], check: Callable[[], None]) -> None:

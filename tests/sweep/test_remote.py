@@ -476,10 +476,24 @@ def test_a_name_in_a_listing_leads_nowhere_else(machine, tmp_path):
                 return [{"name": outside, "type": "file"}]
             return real(path, detail=detail)
 
-    with pytest.raises(ValueError, match=r"0/transitions/\.\.' leads out of the"):
+    with pytest.raises(
+        ValueError, match=r"0/transitions/\.\./manifest.json' leads out"
+    ):
         copy = machine("two")._replace(fs=Listing(one.fs, 10**6, 0))
-        remote._put(one, f"{RUNS[0]}/transitions/..", b"x")
+        remote._put(one, f"{RUNS[0]}/transitions/../manifest.json", b"x")
         remote.restore(copy, PACK, RUNS, pytest.fail)
+
+
+def test_half_a_pin_is_not_brought_here(machine):
+    one, two = machine("one"), machine("two")
+    train(one, 4)
+    commit(one, 1, 4)
+    for pin in ("final-after-4", "final-after-4.tmp"):
+        remote._put(one, f"{RUNS[0]}/transitions/{pin}/extra.json", b"{}")
+    remote._put(one, f"{RUNS[0]}/transitions/final-after-4/manifest.json", b"{}")
+    go_on(two)
+    pins = [path.name for path in (two.workdir / RUNS[0] / "transitions").iterdir()]
+    assert pins == ["final-after-4"]
 
 
 def test_foreign_files_beside_claims_and_commits_are_left_alone(machine):
