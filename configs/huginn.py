@@ -8,7 +8,8 @@ Presets:
   smoke       seconds; the whole path, no science
   cpu         blocks of width 64, 1 + 2 + 1, the loops 4 in the mean, on the task of
               knowledge_composition.py:cpu. After 10,000 updates id .98 and ood .06 (R =
-              4, one seed), in 6 minutes on one CPU core
+              4, one seed; measured when its tables and states did not yet end at
+              three deviations), in 6 minutes on one CPU core
   cpu_long    the same run to the end of its budget
   paper       the main model and its optimizer, on the task of Kohli et al.
   paper_code  the same; the released code agrees with the paper in these keys
