@@ -9,6 +9,7 @@ leader alone reads and writes run folders, looks at the clock, and decides.
 import contextlib
 import functools
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -62,14 +63,26 @@ def join(
       num_processes: of the job.
       process_id: of this one.
     """
+    bind_address = coordinator if process_id == 0 and _is_here(coordinator) else None
     jax.distributed.initialize(
         coordinator, num_processes, process_id,
+        coordinator_bind_address=bind_address,
         heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
     )  # fmt: skip
     state = _distributed()
     host = state.coordinator_address.rpartition(":")[0]
     return Rank(state.process_id, state.num_processes, host)
+
+
+def _is_here(address: str | None) -> bool:
+    """Says whether this host can listen at `host:port`; else JAX listens everywhere."""
+    host = (address or "").rpartition(":")[0].strip("[]")
+    try:
+        socket.create_server((host, 0)).close()
+    except OSError:
+        return False
+    return bool(host)
 
 
 def tell(name: str, word: str) -> None:
