@@ -72,7 +72,7 @@ def format_traceback(error: BaseException) -> str:
 
     Where none of theirs is in it, it is whole.
     """
-    while error.__cause__ is not None:
+    while error.__cause__ is not None and error.__cause__.__traceback__ is not None:
         error = error.__cause__
     entry: types.TracebackType | None = error.__traceback__
     while entry is not None and _is_skipped(entry.tb_frame.f_code.co_filename):

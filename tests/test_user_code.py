@@ -116,6 +116,37 @@ def test_results_of_a_study_are_checked(study, name, body, message):
     assert message in str(found.value) and str(folder / "study.py") in str(found.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "body", "message"),
+    [
+        ("figures", "return {'x': runs[0].metric}", "line 6: NameError"),
+        ("claims", "return [_[0].metric]", "AttributeError: 'Run' object has no"),
+        (
+            "claims",
+            "return [_[0].config.recurence]",
+            "line 7: AttributeError: ",
+        ),
+        ("claims", "return run_folders.values_of(_, 'sed')", "no config key 'sed'"),
+        ("claims", "return None", "claims must return a list of Claims, got None"),
+        ("claims", "return [].index(3)", None),
+        ("claims", "raise ValueError('none is evaluated')", None),
+        ("claims", "return []", None),
+    ],
+)
+def test_a_study_is_tried_before_it_is_trained(
+    study, tmp_path, capsys, name, body, message
+):
+    folder = study(name, body)
+    path = folder / "study.py"
+    table = "def table(runs): import rich.table; return rich.table.Table()"
+    path.write_text(path.read_text().replace("def table(runs): return None", table))
+    workdir = tmp_path / "runs"
+    arguments = ["sweep", str(folder), "--preset=smoke", f"--workdir={workdir}"]
+    assert cli.main([*arguments, "--plan"]) == (0 if message is None else 2)
+    assert message is None or message in capsys.readouterr().err
+    assert workdir.exists() == (message is None)
+
+
 def test_what_a_function_of_a_study_is(study):
     from rdt_jax.sweep import spec
 

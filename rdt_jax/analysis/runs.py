@@ -205,7 +205,7 @@ def chance(run: Run, split: str) -> float:
         raise ValueError(
             f"The table of {run.config.task.name} has no split {split!r}; choose from "
             f"{', '.join(known)}."
-        )
+        ) from KeyError(split)
     return known[split]
 
 
@@ -218,7 +218,8 @@ def value_of(run: Run, key: str) -> Any:
     value: Any = run.config
     for name in key.split("."):
         if not isinstance(value, ml_collections.ConfigDict) or name not in value:
-            raise ValueError(f"Run {run.run_id} has no config key {key!r}.")
+            problem = f"Run {run.run_id} has no config key {key!r}."
+            raise ValueError(problem) from KeyError(key)
         value = value[name]
     return value
 

@@ -122,6 +122,7 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     """Does what is asked with a plan; `copy` is of a workdir in a bucket, or None."""
     from rich.console import Console
 
+    from rdt_jax.figures import study as studies
     from rdt_jax.sweep import ledger, remote
 
     folder = options.workdir / "sweeps" / plan.name
@@ -140,6 +141,7 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     console = Console(stderr=True)
     with exits.mistakes():
         workers, settings = _settings(options, plan)
+        studies.rehearse(plan.study, plan.planned)
     if options.dry_run:
         return _dry_run(options, plan, workers, settings)
     return _train(options, plan, workers, settings, console, copy)

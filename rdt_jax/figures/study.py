@@ -1,9 +1,11 @@
 """What a study says of its runs: its functions, called, and their results checked."""
 
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_collections
 from matplotlib.figure import Figure
 from rich.protocol import is_renderable
 
@@ -53,6 +55,33 @@ def figures(study: Any, runs: Sequence[Run]) -> Mapping[str, Figure]:
                 f"folder of the figures, got {name!r}."
             )
     return found
+
+
+def rehearse(study: Any, planned: Mapping[str, ml_collections.ConfigDict]) -> None:
+    """Calls the functions of a study on its planned runs, none of them evaluated.
+
+    A mistake in them, such as a misspelt name or config key, then shows before hours of
+    training. That a study refuses to draw before there is an evaluation is none.
+
+    Raises:
+      ValueError: if a function raises anything but a ValueError, returns something
+        else than it must, or asks for a config key or a split that does not exist.
+    """
+    status = {"state": "missing", "reason": None}
+    runs = [
+        Run(pathlib.Path(name), config, status, metrics=[], events=[])
+        for name, config in planned.items()
+    ]
+    for function in (table, claims, figures):
+        try:
+            with warnings.catch_warnings(action="ignore"):  # Of means of nothing.
+                function(study, runs)
+        except ValueError as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            if cause is error or not isinstance(cause, ValueError):
+                raise
 
 
 def _call(study: Any, function: Any, runs: Sequence[Run], expected: str, is_valid):

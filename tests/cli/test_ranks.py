@@ -147,7 +147,8 @@ def test_lanes_of_a_sweep_train_on_several_processes(job, tmp_path, processes):
     values = {k: v for k, v in TINY.items() if k != "recurrence.eval_loops"}
     (study / "study.py").write_text(
         f"CONFIG = {CONFIG.rpartition(':')[0]!r}\n"
-        "table = figures = claims = print\n\n\ndef sweep(preset):\n"
+        "from rich.table import Table\ntable = lambda runs: Table()\n"
+        "figures, claims = lambda runs: {}, lambda runs: []\ndef sweep(preset):\n"
         f"    common = {values | {'recurrence.eval_loops': (1,)}!r}\n"
         "    return [common | {'seed': seed} for seed in range(3)]\n"
     )
