@@ -140,7 +140,8 @@ def test_in_this_repository(tmp_path):
     active = f"{tmp_path / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     _, tested, checked = _run(commands, tmp_path, {"PATH": active})
     assert re.search(r"\d\d passed", tested) and "failed" not in tested
-    assert [line.split()[0] for line in checked.splitlines()] == 5 * ["ok"]
+    verdicts = [line.split()[0] for line in checked.splitlines()]
+    assert [v for v in verdicts if v != "warns"] == 5 * ["ok"]
     after = json.loads(hashes.read_text())
     assert set(after.pop("parity")) == {
         "smoke",
