@@ -8,6 +8,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.training import attempt, checkpoint, membership, records
+from tests import fake_runs
 from tests.training import bits
 
 
@@ -38,7 +39,8 @@ def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
         assert status == records.read_status(folder)
         # What a kill leaves after the checkpoint: whole rows, and a torn one.
         for name in ("metrics.jsonl", "events.jsonl", "timing.jsonl"):
-            records.append(folder / name, {"step": status["step"] + 4, "stale": 1})
+            stale = {"step": status["step"] + 4, "stale": 1} | fake_runs.EVENT
+            records.append(folder / name, stale)
             with (folder / name).open("a") as file:
                 file.write('{"step": 1')
     assert told == [("preempted", at) for at in (0, 1, 12, 13, 32)]
