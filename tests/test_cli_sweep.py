@@ -127,7 +127,7 @@ def test_options_are_checked_where_all_runs_are_over(tmp_path, capsys):
         (["--memory=1B"], "A run needs at least "),
         (["--memory=much"], "--memory must be a size such as 500MB or 2GB, got 'much'"),
         (["--mesh="], "--mesh must give trial, data, model sizes"),
-        (["--mesh=trial=999"], "--mesh must have trial of at most "),
+        (["--mesh=trial=999"], "--mesh must have trial below "),
         (["--engine=ray", "--address=nowhere"], "--address must be HOST:PORT or auto"),
         (["--engine=ray", "--address=here:x"], "--address must be HOST:PORT or auto"),
         (["--transition-budget=-1"], "--transition-budget must be a size such as"),

@@ -117,7 +117,7 @@ import os, sys
 small = [w.replace(":paper", ":smoke").replace("-paper", "-smoke")
          for w in sys.argv[1:]]
 small = [w if w != "--preset=paper" else "--preset=smoke" for w in small]
-small = [w.replace("data=16", "data=2").replace("trial=4,data=4", "trial=2")
+small = [w.replace("data=16", "data=2").replace("trial=4,data=4", "data=2")
          for w in small]
 small = [w.replace("gs://my-bucket", os.environ["HOSTS"] + "/bucket") for w in small]
 os.environ["PYTHONPATH"] = os.environ["ROOT"]

@@ -48,8 +48,8 @@ def _keys(config, prefix=""):
 def test_the_presets_are_the_same_words_everywhere(name):
     with pytest.raises(ValueError, match=r"Unknown preset 'x'; choose from ") as caught:
         _load(f"{name}:x")
-    choices = str(caught.value).rstrip(".").partition("choose from ")[2].split(", ")
-    assert choices == sorted(PRESETS)
+    listed = str(caught.value).partition("choose from ")[2].partition(". (")[0]
+    assert listed.split(", ") == sorted(PRESETS)
 
 
 @pytest.fixture(scope="module", params=SPECS)
@@ -204,7 +204,7 @@ def test_check_joins_the_problems_of_all_layers(tiny_config):
             r"checkpoint_every_steps \(3\) must be a multiple of eval_every_steps",
         ),
         ({"seed": -1}, r"seed must be in \[0, 2\*\*32\), got -1\."),
-        ({"seed": 2**32}, r"seed must be in \[0, 2\*\*32\), got 4294967296\."),
+        ({"seed": 2**32}, r"seed must be below 4294967296, got 4294967296\."),
         ({"evaluation.train_rows": 0}, r"evaluation\.train_rows must be at least 1"),
         ({"evaluation.batch_size": 0}, r"evaluation\.batch_size must be at least 1"),
         ({"batch_size": 10_000}, r"batch_size must be in \[1, \d+ train rows\]"),

@@ -55,7 +55,8 @@ def segment(
     import jax  # Figures, which read this file, are drawn without.
 
     versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    values = {name: jax.config.values.get(name) for name in _SETTINGS}
+    settings = jax.config.values  # Not every version of JAX has every one.
+    values = {name: settings.get(name) for name in _SETTINGS}
     values |= {name: os.environ.get(name) for name in _VARIABLES}
     found = {
         "step": step,

@@ -113,10 +113,8 @@ def _resolve(config, overrides, imported, num_loops: int, step: int):
         "optimizer.warmup_steps": min(config.optimizer.warmup_steps, every),
         "model.dtype": "float32",  # Of the parameters; theirs was mixed.
     }
-    answer_at = config.task.kwargs.get("answer_at")
-    if config.task.name == "ltg_folder" and (
-        overrides.get("task.kwargs.answer_at", answer_at) == "pad"
-    ):
+    asked = configs.override(config, dict(overrides))
+    if asked.task.name == "ltg_folder" and asked.task.kwargs.answer_at == "pad":
         likely["task.kwargs.row_length"] = imported.row_length
     resolved = configs.override(config, likely | dict(overrides) | told)
     configs.raise_problems(presets.problems(resolved))
