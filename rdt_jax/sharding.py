@@ -20,7 +20,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rdt_jax import machine
+from rdt_jax import machine, wording
 from rdt_jax.models.architecture import ModelConfig
 
 # Up to this width the cores of a CPU train one model faster with a part of the batch
@@ -153,8 +153,9 @@ def make_mesh(axes: Axes, on_cpu: bool = True, processes: int = 1) -> Mesh | Non
     there_are = jax.device_count()
     if number > there_are or (processes > 1 and number != there_are):
         raise ValueError(
-            f"--mesh must have {'' if processes > 1 else 'at most '}{there_are} "
-            f"devices, those of {processes} processes, got "
+            f"--mesh must have {'' if processes > 1 else 'at most '}"
+            f"{wording.count(there_are, 'device')}, "
+            f"those of {wording.count(processes, 'process', 'processes')}, got "
             f"{', '.join(f'{k}={v}' for k, v in axes._asdict().items())}."
         )
     return mesh_of(axes, jax.devices()[:number])

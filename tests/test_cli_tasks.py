@@ -69,13 +69,13 @@ def test_check_says_what_it_verified(capsys):
 def test_check_exits_1_with_the_reason(capsys, monkeypatch):
     findings = [
         check.Finding("table", "ok", "good"),
-        check.Finding("leakage", "fails", "3 questions stand in train/id"),
+        check.Finding("leakage", "fails", "3 questions in train/id"),
         check.Finding("oracle", "none", "none is registered"),
     ]
     monkeypatch.setattr(check, "check", lambda name, kwargs: iter(findings))
     assert cli.main(["tasks", "check", "modular"]) == 1
     printed = capsys.readouterr()
-    assert "fails leakage: 3 questions stand in train/id\n" in printed.out
+    assert "fails leakage: 3 questions in train/id\n" in printed.out
     assert "none  oracle: none is registered\n" in printed.out
     assert printed.err == "rdt: modular fails the check: leakage\n"
 

@@ -7,6 +7,7 @@ import numpy as np
 from experiments.accelerators import cells
 from experiments.accelerators.cells import BASELINE, COMPARED, Best
 from experiments.modular_addition import cells as modular
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import statistics
 from rdt_jax.analysis.claims import Claim
@@ -39,7 +40,7 @@ def _baseline_arrives(runs: Sequence[Run], best: Mapping[str, Best]) -> Claim:
         late = modular.is_late(cell.memorized, cell.times)
         waits = np.isinf(cell.times) & np.isfinite(cell.memorized)
         holds = modular.majority(late[~waits], waits.sum())
-        measured = f"{modular.share(late)} seeds, {waits.sum()} memorize only"
+        measured = f"{modular.share(late, 'seed')}, {waits.sum()} memorized only"
         missing = ["more seeds"] if late.size < FEWEST else []
         missing += ["a longer budget"] if holds is None else []
     return judging.judge(
@@ -68,8 +69,9 @@ def _is_sooner(
     else:
         test, sizes = tests[name], (best[BASELINE].times.size, best[name].times.size)
         measured = (
-            f"later than AdamW in {test.later:.2f} of the pairs (0.50: neither), "
-            f"p = {test.p_value:.3f} after Holm, {sizes[1]} against {sizes[0]} seeds"
+            f"later than AdamW in {test.later:.2f} of the pairs (0.50: neither), p = "
+            f"{test.p_value:.3f} after Holm, {sizes[1]} against "
+            f"{wording.count(sizes[0], 'seed')}"
         )
         holds = test.later < 0.5
         if test.p_value > LEVEL:

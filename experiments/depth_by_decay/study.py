@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from rdt_jax import registry
+from rdt_jax import registry, wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import grokking
 from rdt_jax.analysis import runs as run_folders
@@ -94,8 +94,9 @@ def _loops_are_needed(runs: Sequence[Run]) -> Claim:
     done = [depth for depth in depths if depth.decays]
     stuck = [depth for depth in depths if not depth.decays and not depth.open_runs]
     measured = (
-        f"OOD completed in {len(passed)} of {len(vanilla)} runs with R = 1 and in "
-        f"{len(reached)} of {len(looped)} runs with R >= 2"
+        f"OOD completed in {len(passed)} of {wording.count(len(vanilla), 'run')} with "
+        f"R = 1 and in {len(reached)} of {wording.count(len(looped), 'run')} with "
+        "R >= 2"
     )
     if reached:
         times = map(grokking.grok_times, reached)
@@ -156,7 +157,8 @@ def _of_depth(loops: int, by_decay: Mapping[float, Sequence[Run]]) -> _Depth:
 
 def _decays(depth: _Depth) -> str:
     where = " and ".join(f"{decay:g}" for decay in depth.decays) or "none"
-    return f"R = {depth.loops} {where} ({depth.reached} of {depth.runs} runs)"
+    runs = wording.count(depth.runs, "run")
+    return f"R = {depth.loops} {where} ({depth.reached} of {runs})"
 
 
 def _missing_for_need(vanilla: Sequence[Run], depths: Sequence[_Depth]) -> list[str]:
@@ -188,8 +190,9 @@ def _stages_are_ordered(runs: Sequence[Run]) -> Claim:
         else:
             ordered += 1
     measured = (
-        f"of {ordered + tied + len(wrong)} runs that completed OOD, {ordered} are in "
-        f"order, {tied} have two phases at one evaluation, {len(wrong)} are not"
+        f"of {wording.count(ordered + tied + len(wrong), 'run')} that completed OOD, "
+        f"{ordered} in order, {tied} with two phases at one evaluation, "
+        f"{len(wrong)} neither"
     )
     if wrong:
         some = ", ".join(wrong[:3]) + (", ..." if len(wrong) > 3 else "")
@@ -239,7 +242,9 @@ def _four_is_sooner_than_two(runs: Sequence[Run]) -> Claim:
     missing = []
     if not fails:
         if any(unfinished):
-            missing.append(f"the end of {sum(unfinished)} runs with R = 2 or 4")
+            missing.append(
+                f"the end of {wording.count(sum(unfinished), 'run')} with R = 2 or 4"
+            )
         elif not sooner and not later:
             missing.append("R = 2 and R = 4 with a different, known time to OOD")
         elif later:
@@ -281,5 +286,5 @@ def _describe(shallow: Cell, before: Bound, deep: Cell, after: Bound) -> str:
     seeds = min(len(shallow.run_ids), len(deep.run_ids))
     return (
         f"{depths} {before} -> {after} (weight decay {shallow.values[WEIGHT_DECAY]:g}, "
-        f"{seeds} {'seed' if seeds == 1 else 'seeds'})"
+        f"{wording.count(seeds, 'seed')})"
     )

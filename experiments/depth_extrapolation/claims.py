@@ -19,6 +19,7 @@ import numpy as np
 
 from experiments.depth_extrapolation import learning
 from experiments.depth_extrapolation.learning import SOURCE, name_of
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import curriculum, depth, scaling, stored
 from rdt_jax.analysis import runs as run_folders
@@ -131,7 +132,7 @@ def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
         best = int(np.flatnonzero(deeper)[scaled.accuracy[deeper].argmax()])
         notes["gained" if works.any() else "did not"].append(
             f"{name_of(run)} {scaled.accuracy[best]:.2f} on {found.levels[best]} hops "
-            f"after {scaled.loops[best]} loops, "
+            f"after {wording.count(scaled.loops[best], 'loop')}, "
             f"{scaled.accuracy[best] - scaled.gain[best]:.2f} after {run.num_loops}"
         )
     gained, other = map(len, notes.values())
@@ -166,7 +167,7 @@ def _few_loops_lose(runs: Sequence[Run]) -> Claim:
     kept = bool(notes["kept"])
     open_ends = []
     if notes["open"] and not kept:
-        open_ends.append(f"more rows of {len(notes['open'])} runs")
+        open_ends.append(f"more rows of {wording.count(len(notes['open']), 'run')}")
     return _judge(
         f"With R = 2 to {SMALL_R}, twice the loops of training lose accuracy on the "
         "hops that were learned.",
@@ -380,10 +381,13 @@ def _judge(
     count, lacking = len(sample.measured), sample.lacking
     if lacking:
         without = ", ".join(f"{n} without {what}" for what, n in lacking.items())
-        measured += f"; {count} of {count + lacking.total()} runs measured ({without})"
+        due = wording.count(count + lacking.total(), "run")
+        measured += f"; {count} of {due} measured ({without})"
     missing = list(open_ends)
     if not count:
-        missing += [f"{what} of {n} runs" for what, n in lacking.items()]
+        missing += [
+            f"{what} of {wording.count(n, 'run')}" for what, n in lacking.items()
+        ]
         missing += [] if lacking else [sample.wanted]
     if not lost:
         missing += learning.ends_of(sample.unfinished)

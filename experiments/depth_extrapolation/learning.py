@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import curriculum
 from rdt_jax.analysis.claims import Claim
@@ -218,7 +219,7 @@ def count_unfinished(runs: Sequence[Run]) -> int:
 
 def ends_of(unfinished: int) -> list[str]:
     """Names what is missing while so many runs train."""
-    return [f"the end of {unfinished} runs"] if unfinished else []
+    return [f"the end of {wording.count(unfinished, 'run')}"] if unfinished else []
 
 
 def name_of(run: Run) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import compute, grokking, transitions
 from rdt_jax.analysis import runs as run_folders
@@ -80,7 +81,10 @@ def _vanilla_stays(runs: Sequence[Run]) -> Claim:
         f"Without loops, OOD accuracy never reaches {NEAR_ZERO}.",
         source=f"{SOURCE}, Figure 3 left",
         expected="about .01 with R = 1, to 8,000 epochs",
-        measured=f"highest smoothed OOD accuracy {most}, {len(highest)} runs of R = 1",
+        measured=(
+            f"highest smoothed OOD accuracy {most}, "
+            f"{wording.count(len(highest), 'run')} of R = 1"
+        ),
         holds=not leaves,
         missing=missing,
         runs=vanilla,
@@ -108,8 +112,8 @@ def _looped_leave(runs: Sequence[Run]) -> Claim:
         source=f"{SOURCE}, Figure 3 left",
         expected="all of R = 2, 4, 8 reach .7",
         measured=(
-            f"{len(left)} of {len(looped)} runs with R >= 2 reach it, and "
-            f"{len(grokking.arrived(looped, OOD))} complete OOD"
+            f"reached in {len(left)} of {wording.count(len(looped), 'run')} with "
+            f"R >= 2, OOD completed in {len(grokking.arrived(looped, OOD))}"
         ),
         holds=not stuck,
         missing=missing,
@@ -138,8 +142,9 @@ def _is_before(runs: Sequence[Run], first: str, then: str, expected: str) -> Cla
         source=f"{SOURCE}, Figure 3 right",
         expected=expected,
         measured=(
-            f"of {before + tied + after} such runs {before} complete {names[first]} "
-            f"before, {tied} both at one evaluation, {after} in the other order"
+            f"in {before} of {wording.count(before + tied + after, 'such run')} "
+            f"{names[first]} completes before, in {tied} both at one evaluation, in "
+            f"{after} in the other order"
         ),
         holds=not after,
         missing=missing,
@@ -164,7 +169,10 @@ def _starts_before_id_is_done(runs: Sequence[Run]) -> Claim:
         "completes OOD.",
         source=f"{SOURCE}, Figure 3 right",
         expected="OOD rises from about 300 epochs, ID is complete at 300 to 400",
-        measured=f"in {early} of {len(arrived)} runs the onset of OOD is earlier",
+        measured=(
+            f"in {early} of {wording.count(len(arrived), 'run')} the onset of OOD is "
+            "earlier"
+        ),
         holds=early == len(arrived),
         missing=missing,
         runs=arrived,
@@ -183,8 +191,9 @@ def _comes_long_after_memorization(runs: Sequence[Run]) -> Claim:
             statistics.median(wait[end] for _, wait in known) for end in (0, 1)
         )
         measured = (
-            f"median {_between(low, high)}, over {len(known)} of {len(looped)} runs "
-            f"with R >= 2, {len(arrived)} of which completed OOD"
+            f"median {_between(low, high)}, over {len(known)} of "
+            f"{wording.count(len(looped), 'run')} with R >= 2, {len(arrived)} of which "
+            "completed OOD"
         )
         is_late = low >= LONG
         if not is_late and high >= LONG:
@@ -241,7 +250,8 @@ def _plateau(runs: Sequence[Run]) -> Claim:
             levels.append(float(values[-1]))
     low, high = PLATEAU
     middle = float(np.median(levels)) if levels else float("nan")
-    measured = f"{len(levels)} of {len(looped)} runs with R >= 2 have settled"
+    number = wording.count(len(looped), "run")
+    measured = f"settled in {len(levels)} of {number} with R >= 2"
     if levels:
         measured += (
             f", at {middle:.2f} (median; {min(levels):.2f} to {max(levels):.2f})"
@@ -291,7 +301,9 @@ def _more_loops_need_less(runs: Sequence[Run], unit: str) -> Claim:
         medians[depth] = grokking.median(times)
         arrived = sum(not time.beyond for time in times)
         middle = _format(medians[depth], unit)
-        parts.append(f"R = {depth} {middle} ({arrived} of {len(times)} runs)")
+        parts.append(
+            f"R = {depth} {middle} ({arrived} of {wording.count(len(times), 'run')})"
+        )
         if not arrived:
             never.append(depth)
     sooner = len(medians) == 2 and grokking.is_sooner(medians[4], medians[2])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.analysis import binding, geometry, grokking, lens, questions, stages
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis.claims import Claim
@@ -228,7 +229,8 @@ def _cause_grows(runs: Sequence[Run]) -> Claim:
         expected="the strength of S[5, r1] grows during grokking, in 8 blocks",
         measured=(
             f"largest effect at r1 changes by {_median(change)}, by {GROWN:g} or more "
-            f"in {sum(c >= GROWN for c in change)} of {len(change)} runs that can grow"
+            f"in {sum(c >= GROWN for c in change)} of "
+            f"{wording.count(len(change), 'run')} that can grow"
             f"{_full_note(counted, can_grow)}"
             f"{_without_rows_note(found, len(counted))}{stages.note(found)}"
         ),
@@ -314,7 +316,7 @@ def _alignment_rises(looped: Sequence[Run], vanilla: Sequence[Run]) -> Claim:
         measured=(
             "alignment at r1 (cosine, own less other entities, mean over depths) "
             f"changes by {_median(one)} with loops, up in {sum(r > 0 for r in one)} of "
-            f"{len(one)} runs, and by {_median(other)} without"
+            f"{wording.count(len(one), 'run')}, and by {_median(other)} without"
             f"{stages.note(ours, theirs)}"
         ),
         holds=always and more(one, other),
@@ -381,7 +383,10 @@ def _judge_each(
         text,
         source=source,
         expected=expected,
-        measured=(f"so in {sum(so)} of {len(so)} runs; {measured}{stages.note(found)}"),
+        measured=(
+            f"so in {sum(so)} of {wording.count(len(so), 'run')}; "
+            f"{measured}{stages.note(found)}"
+        ),
         holds=all(so),
         missing=missing,
         runs=[s.run for s in counted],
@@ -390,7 +395,8 @@ def _judge_each(
 
 def _without_rows_note(found: Sample, counted: int) -> str:
     without = len(found.seen) - counted
-    return f"; {without} runs without a question that counts" if without else ""
+    number = wording.count(without, "run")
+    return f"; {number} without a question that counts" if without else ""
 
 
 def _depth(accuracy: np.ndarray) -> float:

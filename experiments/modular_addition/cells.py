@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import fourier, grokking, stored
 from rdt_jax.analysis import runs as run_folders
@@ -94,14 +95,14 @@ def majority(right: np.ndarray, undecided: int = 0) -> bool | None:
     return judging.majority(int(right.sum()), int((~right).sum()), int(undecided))
 
 
-def share(right: np.ndarray) -> str:
-    """Says how many runs are right: `3 of 5`."""
-    return f"{right.sum():g} of {right.size}"
+def share(right: np.ndarray, noun: str = "run") -> str:
+    """Says how many runs are right: `3 of 5 runs`."""
+    return f"{right.sum():g} of {wording.count(right.size, noun)}"
 
 
 def ends(training: int) -> list[str]:
     """Says that a verdict waits for runs that still train, if there are any."""
-    return [f"the end of {training} runs"] if training else []
+    return [f"the end of {wording.count(training, 'run')}"] if training else []
 
 
 def followed(

@@ -66,7 +66,7 @@ def _generalizes_late(runs: Sequence[Run]) -> Claim:
         source=f"{POWER}, Figure 1",
         expected="train accuracy near 1 before 1e3 updates, validation after 1e5",
         measured=(
-            f"{cells.share(late)} runs, {memorized_only.sum()} memorize only; medians "
+            f"{cells.share(late)}, {memorized_only.sum()} memorized only; medians "
             f"{_median(runs, MEMORIZED)} and {_median(runs, GENERALIZED)} updates"
         ),
         holds=holds,
@@ -109,7 +109,7 @@ def _never_without_decay(by_decay: Mapping[float, Sequence[Run]]) -> Claim:
         missing.append("runs without decay that memorize")
     if not with_decay.any():
         missing.append("a run with decay that generalizes in the same budget")
-    measured = f"without decay {cells.share(arrived)} runs generalize"
+    measured = f"without decay {cells.share(arrived)} generalized"
     if without:
         measured += f" in {grokking.format_steps(without[0].config.num_steps)} updates"
     return judging.judge(
@@ -175,7 +175,7 @@ def _norm_falls(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
     training = _still_training(runs).sum()
     missing: list[str] = []
     holds = cells.majority(falls[late], training)
-    said = [cells.share(falls[group]) for group in (late, stays)]
+    said = [cells.share(falls[late], "late run"), cells.share(falls[stays])]
     lost = [_middle(fallen[group]) for group in (late, stays)]
     if holds is not False:
         holds, missing = _contrast(falls[late], falls[stays])
@@ -186,7 +186,7 @@ def _norm_falls(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
         source=OMNIGROK,
         expected="the norm rises while memorizing and falls until generalization",
         measured=(
-            f"{said[0]} late runs, {said[1]} that memorize only; median shares lost "
+            f"{said[0]}, {said[1]} that memorized only; median shares lost "
             f"{lost[0]} and {lost[1]}"
         ),
         holds=holds,

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.modular_addition import cells
 from experiments.modular_addition.cells import GENERALIZED, MEMORIZED, Inside
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import fourier
 from rdt_jax.analysis import runs as run_folders
@@ -182,9 +183,9 @@ def _say(
     medians = (
         " and ".join(f"{x:.3g}" for x in np.median(pairs, axis=0)) if pairs else "?"
     )
-    said = f"{cells.share(right)} runs; medians ({unit}) {medians}"
+    said = f"{cells.share(right)}; medians ({unit}) {medians}"
     if len(pairs) < concerned:
-        said += f"; {len(pairs)} of {concerned} runs measured"
+        said += f"; {len(pairs)} of {wording.count(concerned, 'run')} measured"
     return said
 
 
@@ -195,7 +196,9 @@ def _lacks(
         return ["the runs"]
     missing = cells.ends(training)
     if lacking:
-        missing.append(f"the stored progress measures{needs} of {lacking} runs")
+        missing.append(
+            f"the stored progress measures{needs} of {wording.count(lacking, 'run')}"
+        )
     return missing or ["a run that generalizes as the claim says"]
 
 

@@ -31,7 +31,7 @@ from experiments.modular_addition.cells import (
     LOOPS,
     MEMORIZED,
 )
-from rdt_jax import registry
+from rdt_jax import registry, wording
 from rdt_jax.analysis import grokking, laws
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
@@ -230,8 +230,8 @@ def _draw_times(
     ]
     if unknown := len(runs) - len(cells.over(runs)):
         notes.append(
-            f"{unknown} of {len(runs)} runs are not over, or not known, and are drawn "
-            "as not in budget until they arrive."
+            f"{unknown} of {wording.count(len(runs), 'run')} are not over, or not "
+            "known, and are drawn as not in budget until they arrive."
         )
     law = {}
     if is_log and len(found) > 1 and all(run.outcome != "unfinished" for run in runs):
@@ -240,13 +240,13 @@ def _draw_times(
         notes.append(
             f"Updates to ID generalization ~ decay ** -x, x = {fitted.exponent:.2f} "
             f"(95 % interval over seeds {fitted.low:.2f} to {fitted.high:.2f}); "
-            f"{fitted.censored} of {fitted.runs} runs censored."
+            f"{fitted.censored} of {wording.count(fitted.runs, 'run')} censored."
         )
     if without and 0.0 in without:
         arrived = np.isfinite(cells.times(without[0.0], GENERALIZED)).sum()
         notes.append(
-            f"At weight decay 0, not on this axis, {arrived} of {len(without[0.0])} "
-            "runs generalize."
+            f"At weight decay 0, not on this axis, {arrived} of "
+            f"{wording.count(len(without[0.0]), 'run')} generalized."
         )
     return modular.times_by_value(
         times,

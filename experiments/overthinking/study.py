@@ -20,6 +20,7 @@ from rich.table import Table
 from scipy import stats
 
 from experiments.depth_extrapolation import study as extrapolation
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import curriculum, depth, scaling, stored
 from rdt_jax.analysis import runs as run_folders
@@ -182,7 +183,8 @@ def _margin_declines(runs: Sequence[Run]) -> Claim:
         declined += bool(2 * falls.sum() > learned.sum())
         at = ", ".join(map(str, over.peak_loop[learned]))
         counts.append(
-            f"{_name(run)} falls for {falls.sum()} of {learned.sum()} numbers of hops, "
+            f"{_name(run)} falls for {falls.sum()} of "
+            f"{wording.count(learned.sum(), 'number of hops', 'numbers of hops')}, "
             f"peaks at loop {at}"
         )
     left = curriculum.unmeasured(runs, used)

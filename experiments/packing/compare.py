@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from rdt_jax import registry
+from rdt_jax import registry, wording
 from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
@@ -128,8 +128,9 @@ def lines(report: Report) -> list[str]:
     config = report.runs["solo"][0].config
     solo, packed = report.times.values()
     said = [
-        f"Updates to {EVENT_NAMES[report.event]}: {config.task.name}, {solo.size} "
-        f"pairs, budget {config.num_steps}, evaluated every {config.eval_every_steps}."
+        f"Updates to {EVENT_NAMES[report.event]}: {config.task.name}, "
+        f"{wording.count(solo.size, 'pair')}, budget {config.num_steps}, evaluated "
+        f"every {config.eval_every_steps}."
     ]
     for name, times in report.times.items():
         median = statistics.median_interval(times)
@@ -205,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _left_out(report: Report) -> str:
     if not report.left_out:
         return ""
-    return f"left out: {report.left_out} runs without a partner"
+    return f"left out: {wording.count(report.left_out, 'run')} without a partner"
 
 
 def _run_ids(workdir: pathlib.Path) -> set[str]:

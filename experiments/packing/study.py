@@ -19,7 +19,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from rdt_jax import registry
+from rdt_jax import registry, wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import grokking
 from rdt_jax.analysis.claims import Claim
@@ -68,7 +68,8 @@ def _generalization_is_late(runs: Sequence[Run]) -> Claim:
         if generalized is not None:
             waits.append(-1 if memorized is None else generalized - memorized)
     late = sum(wait > 0 for wait in waits)
-    measured = f"in {late} of {len(waits)} runs that generalized ID completed later"
+    arrived = wording.count(len(waits), "run")
+    measured = f"in {late} of {arrived} that generalized ID completed later"
     if late:
         least = grokking.format_steps(min(wait for wait in waits if wait > 0))
         measured += f", by {least} updates or more"
@@ -96,12 +97,12 @@ def _all_arrive(runs: Sequence[Run]) -> Claim:
     if not times:
         missing.append("runs")
     elif waiting and arrived < len(times):
-        missing.append(f"the end of {waiting} runs")
+        missing.append(f"the end of {wording.count(waiting, 'run')}")
     return judging.judge(
         "Every seed generalizes within the budget, so that no time is censored.",
         source="this study's design",
         expected="all runs",
-        measured=f"ID completed in {arrived} of {len(times)} runs",
+        measured=f"ID completed in {arrived} of {wording.count(len(times), 'run')}",
         holds=arrived == len(times),
         missing=missing,
         runs=runs,

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.analysis import depth, grokking, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
@@ -185,7 +186,10 @@ def unmeasured(runs: Sequence[Run], measured: Sequence[Run]) -> list[str]:
 def waits_for(unmeasured: Sequence[str]) -> list[str]:
     """Says what a claim is missing while runs are not measured, if any is not."""
     counts = Counter(unmeasured)
-    return [f"the {what[4:]} of {counts[what]} runs" for what in sorted(counts)]
+    return [
+        f"the {what[4:]} of {wording.count(counts[what], 'run')}"
+        for what in sorted(counts)
+    ]
 
 
 def common_stage(runs: Sequence[Run]) -> tuple[int, list[Run]] | None:

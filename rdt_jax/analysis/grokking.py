@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.training import phases
@@ -159,7 +160,8 @@ def ends_of(runs: Sequence[Run], which: str = "") -> list[str]:
       runs: that are awaited.
       which: what they have in common, such as `with R = 1`.
     """
-    return [f"the end of {len(runs)} runs {which}".rstrip()] if runs else []
+    number = wording.count(len(runs), "run")
+    return [f"the end of {number} {which}".rstrip()] if runs else []
 
 
 def median(times: Sequence[Bound]) -> Bound:

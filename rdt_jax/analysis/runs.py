@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from rdt_jax import config as configs
-from rdt_jax import tasks
+from rdt_jax import tasks, wording
 from rdt_jax.training import phases, records
 
 Outcome = Literal["over", "failed", "unfinished"]
@@ -137,8 +137,8 @@ def describe_lost(runs: Sequence[Run]) -> str:
     states = sorted({run.status["state"] for run in lost})
     names = ", ".join(run.run_id for run in lost[:3]) + ", .." * (len(lost) > 3)
     return (
-        f"{len(lost)} of {len(runs)} planned runs {' or '.join(states)}, counted as "
-        f"not arrived: {names}"
+        f"{len(lost)} of {wording.count(len(runs), 'planned run')} "
+        f"{' or '.join(states)}, counted as not arrived: {names}"
     )
 
 

@@ -7,6 +7,7 @@ is memorized, one when ID generalizes, one when OOD does.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from rdt_jax import wording
 from rdt_jax.analysis import grokking, stored
 from rdt_jax.analysis.runs import Run
 
@@ -129,7 +130,8 @@ def note(*samples: Sample) -> str:
     """Writes how many runs were measured, to follow other numbers; empty if all."""
     unknown = sum(each.unknown for each in samples)
     seen = sum(len(each.seen) for each in samples)
-    return f"; {seen} of {seen + unknown} runs measured" if unknown else ""
+    due = wording.count(seen + unknown, "run")
+    return f"; {seen} of {due} measured" if unknown else ""
 
 
 def missing(found: Sample, otherwise: str, which: str = "") -> list[str]:
@@ -141,7 +143,10 @@ def missing(found: Sample, otherwise: str, which: str = "") -> list[str]:
       which: what the runs have in common, such as `without loops`.
     """
     lacking = len(found.due) - len(found.seen)
-    named = [f"the {found.what} of {lacking} runs {which}".rstrip()] if lacking else []
+    named = []
+    if lacking:
+        number = wording.count(lacking, "run")
+        named.append(f"the {found.what} of {number} {which}".rstrip())
     named += grokking.ends_of(found.awaited, which)
     return named if found.seen or named else [otherwise]
 
@@ -158,7 +163,7 @@ def models(runs: Sequence[Run]) -> dict[tuple[int, int], list[Run]]:
 
 def model_name(loops: int, blocks: int) -> str:
     """Says how often how many blocks are run: `4 x 2 blocks` for four loops."""
-    return f"{loops} x {blocks} blocks"
+    return f"{loops} x {wording.count(blocks, 'block')}"
 
 
 def step_of(seen: Seen) -> int:

@@ -233,8 +233,8 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         )
     if dropped:
         console.print(
-            f"The study or its config was changed: of the plan of {plan.name} before, "
-            f"{len(dropped)} trials are no longer in it; their runs stay."
+            f"The study or its config was changed: the plan of {plan.name} lost "
+            f"{wording.count(len(dropped), 'trial')}; what they ran stays."
         )
     if copy:
         with exits.mistakes(PermissionError):

@@ -4,6 +4,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rdt_jax import wording
 from rdt_jax.training.estimate import Estimate
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
@@ -23,12 +24,13 @@ def tables(found: Estimate) -> tuple[Table, Table]:
     updates = _table("Updates")
     updates.caption = Text(
         f"FLOPs per token of rows of T = {found.length} and per update of "
-        f"{found.batch_size} rows: 2 for a multiply-add, no elementwise work, no "
-        "recomputation, no optimizer. Needed: causal pairs, chosen experts. Executed: "
-        "all that the program multiplies. Memory: predicted from above for one update "
-        "by model.remat, with gradient, without parameters and optimizer state; a "
-        "compiler needs less. The first line is the run as configured, * the mean of "
-        "drawn loops, whose memory is that of the largest draw, whatever the policy."
+        f"{wording.count(found.batch_size, 'row')}: 2 for a multiply-add, no "
+        "elementwise work, no recomputation, no optimizer. Needed: causal pairs, "
+        "chosen experts. Executed: all that the program multiplies. Memory: predicted "
+        "from above for one update by model.remat, with gradient, without parameters "
+        "and optimizer state; a compiler needs less. The first line is the run as "
+        "configured, * the mean of drawn loops, whose memory is that of the largest "
+        "draw, whatever the policy."
     )
     updates.caption_justify = "left"
     headers = [

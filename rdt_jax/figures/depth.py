@@ -14,6 +14,7 @@ from matplotlib import axes, colors, lines, ticker
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
+from rdt_jax import wording
 from rdt_jax.analysis import grokking
 from rdt_jax.analysis.compute import Budget, Curve
 from rdt_jax.analysis.curriculum import Progress
@@ -191,7 +192,7 @@ def by_loop(
     _check(panels)
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(levels)))
     handles = [
-        lines.Line2D([], [], color=shade, lw=1.8, label=f"{level} hops")
+        lines.Line2D([], [], color=shade, lw=1.8, label=wording.count(level, "hop"))
         for level, shade in zip(levels, shades, strict=True)
     ]
     handles += [

@@ -14,6 +14,7 @@ from matplotlib import axes, colors, lines, patches, ticker
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
+from rdt_jax import wording
 from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import Run
@@ -233,7 +234,7 @@ def split_name(members: Sequence[Run], split: str) -> str:
     if split != "depth":
         return SPLIT_NAMES[split]
     loops = runs.shared_value(members, "phases.depth_loops")
-    return "depth (R)" if loops is None else f"depth ({loops} loops)"
+    return "depth (R)" if loops is None else f"depth ({wording.count(loops, 'loop')})"
 
 
 def thresholds(members: Sequence[Run], events: Sequence[str]) -> str:
@@ -426,7 +427,7 @@ def _seeds_note(
 ) -> str:
     """Says which seeds are drawn how; `bold` and `thin` add to what they mark."""
     loops = runs.shared_value(members, "phases.depth_loops")
-    depth = "" if loops is None else f", depth at {loops} loops"
+    depth = "" if loops is None else f", depth at {wording.count(loops, 'loop')}"
     note = f"Evaluated at the training loop count R{depth}. "
     if not _has_seeds(runs.group(members, (WEIGHT_DECAY, LOOPS))):
         return note + "One seed."

@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib import axes
 from matplotlib.figure import Figure
 
+from rdt_jax import wording
+
 TOLERANCE = 1e-6  # relative, and of 1 where numbers are small
 
 
@@ -37,7 +39,8 @@ def difference(stored: Any, drawn: Any, where: str = "") -> str | None:
         pairs = [(f"{where} {key}".strip(), stored[key], drawn[key]) for key in stored]
     elif isinstance(stored, list) and isinstance(drawn, list):
         if len(stored) != len(drawn):
-            return f"{where}: {len(stored)} values stored, {len(drawn)} drawn"
+            there_were = wording.count(len(stored), "value")
+            return f"{where}: {there_were} stored, {len(drawn)} drawn"
         pairs = [
             (f"{where}[{index}]", *each)
             for index, each in enumerate(zip(stored, drawn, strict=True))

@@ -6,6 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rdt_jax import wording
 from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import Run
@@ -131,11 +132,12 @@ def _caption(
     for cell in cells:
         if cell.failed:
             where = f"R = {cell.values[LOOPS]}, decay {cell.values[WEIGHT_DECAY]:g}"
-            total = len(cell.run_ids)
-            parts.append(f"Loss not finite at {where}: {cell.failed} of {total} runs.")
+            total = wording.count(len(cell.run_ids), "run")
+            parts.append(f"Loss not finite at {where}: {cell.failed} of {total}.")
     unfinished = sum(cell.unfinished for cell in cells)
     if unfinished:
         parts.append(
-            f"... marks {unfinished} of {len(members)} runs, not yet finished."
+            f"... marks {unfinished} of {wording.count(len(members), 'run')}, not yet "
+            "finished."
         )
     return " ".join(parts)

@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rdt_jax import registry
+from rdt_jax import registry, wording
 from rdt_jax.models import (
     act,
     attention,
@@ -386,7 +386,8 @@ def check(tokens, answer_positions, config: ModelConfig, num_loops) -> None:
     if num_loops > config.step_table:
         raise ValueError(
             f"{num_loops} loops need model.step_embedding = sinusoidal or none, or a "
-            f"larger model.step_table; the learned table has {config.step_table} loops."
+            "larger model.step_table; the learned table has "
+            f"{wording.count(config.step_table, 'loop')}."
         )
 
 

@@ -10,7 +10,7 @@ import pathlib
 import subprocess
 import sys
 
-from rdt_jax import machine
+from rdt_jax import machine, wording
 
 # Chips of a worker -> how they lie on the board (x, y, z), as the documentation of
 # libtpu's variables has it; not tried on a TPU.
@@ -67,8 +67,8 @@ def variables(num_workers: int) -> list[dict[str, str]]:
         return [threads] * num_workers
     if len(found) % num_workers:
         raise ValueError(
-            f"--workers must divide the {len(found)} accelerators here, got "
-            f"{num_workers}."
+            f"--workers must divide the {wording.count(len(found), 'accelerator')} "
+            f"here, got {num_workers}."
         )
     size = len(found) // num_workers
     groups = [found[i : i + size] for i in range(0, len(found), size)]

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from rdt_jax import wording
+
 # The parts of a table; `Table.split` holds indices into this tuple.
 #   train   trained on            id     new combinations of practiced parts
 #   ood     no part practiced     mixed  some parts practiced (by pattern, no headline)
@@ -53,8 +55,8 @@ class Certificate:
     def warnings(self) -> list[str]:
         """What makes the accuracies of a part coarse, in words."""
         return [
-            f"{split} has {count} rows, fewer than {FEW_ROWS}: one of them is "
-            f"{1 / count:.2g} of its accuracy"
+            f"{split} has {wording.count(count, 'row')}, fewer than {FEW_ROWS}: one of "
+            f"them is {1 / count:.2g} of its accuracy"
             for split, count in self.rows.items()
             if split in SPLITS[:-1] and count < FEW_ROWS
         ]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rdt_jax import tasks
+from rdt_jax import tasks, wording
 from rdt_jax.tasks import identity, oracles, rows
 from rdt_jax.tasks.base import NO_TARGET, SPLITS, Table
 
@@ -158,9 +158,9 @@ def _leaks(table: Table, counts: Mapping[str, int]) -> list[str]:
         if len(splits) > 1
     )
     for pair, count in leaking.items():
-        found.append(f"{count} questions stand in {pair}")
+        found.append(f"{wording.count(count, 'question')} in {pair}")
     if repeated and not leaking:
-        found.append(f"{repeated} questions stand in a split more than once")
+        found.append(f"{wording.count(repeated, 'question')} in a split more than once")
     for what in ("overlap", "impure"):
         bad = {name: n for name, n in getattr(certificate, what).items() if n}
         if bad:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.tasks import base
 
 LARGEST_DRAW = 16_384  # rows drawn and read at a time, which bounds the memory
@@ -228,8 +229,9 @@ def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
         split,
         repeats,
         reading.atoms,
-        f"{plan.heldout} rows of each {each} from {plan.first} to {plan.last}; "
-        f"training has {plan.train} others of each up to {plan.trained}.",
+        f"{wording.count(plan.heldout, 'row')} of each {each} from {plan.first} to "
+        f"{plan.last}; training has {wording.count(plan.train, 'other')} of each up to "
+        f"{plan.trained}.",
         lengths=reading.depth,
         shortcuts=shortcuts(tokens),
     )

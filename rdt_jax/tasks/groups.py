@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.tasks import base, modular, splits
 
 MAX_ORDER = 1_000
@@ -112,8 +113,9 @@ def group_composition(
         repeats,
         atoms=atoms,
         held_out=(
-            f"{heldout_per_length} words of each length from {min_length} to "
-            f"{max_length}; training has words of up to {max_train_length} elements."
+            f"{wording.count(heldout_per_length, 'word')} of each length from "
+            f"{min_length} to {max_length}; training has words of up to "
+            f"{max_train_length} elements."
         ),
         shortcuts={
             "first_element": tokens[:, 0],

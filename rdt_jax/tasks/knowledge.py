@@ -6,6 +6,7 @@ arXiv:2604.07822, Sections 3, 5.1 and 6.1.
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.tasks import base, splits
 
 PATTERNS = ("atomic", "id-id", "id-ood", "ood-id", "ood-ood")
@@ -259,8 +260,8 @@ def depth(
         repeats,
         atoms=used,
         held_out=(
-            f"{heldout_per_hop} questions of each number of hops from 2 to {max_hops}; "
-            f"training has questions of up to {max_train_hops} hops."
+            f"{wording.count(heldout_per_hop, 'question')} of each number of hops from "
+            f"2 to {max_hops}; training has questions of up to {max_train_hops} hops."
         ),
         shortcuts={"last_relation": tokens[np.arange(hops.size), hops]},
     )

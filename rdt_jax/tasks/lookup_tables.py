@@ -6,6 +6,7 @@ arXiv:2210.06350 (CTL++: functions in groups).
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.tasks import base, splits
 
 SYMBOLS = tuple(f"{symbol:03b}" for symbol in range(8))
@@ -109,8 +110,8 @@ def lookup_tables(
     targets = (1 + answers).astype(np.int32)[:, None]
     repeats = np.ones(symbols.size, np.int32)
     held_out = (
-        f"{heldout_per_length} compositions of each length from 2 to {max_functions}; "
-        f"training has those of up to {max_train_functions} functions"
+        f"{wording.count(heldout_per_length, 'composition')} of each length from 2 to "
+        f"{max_functions}; training has those of up to {max_train_functions} functions"
     )
     if num_groups > 1:
         held_out += f", which never leave their one of {num_groups} groups"

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from rdt_jax import wording
 from rdt_jax.tasks import rows
 from rdt_jax.tasks.base import SPLITS, Table
 
@@ -38,7 +39,7 @@ def describe(
         if not part.size:
             continue
         yield ""
-        yield f"{split}: {part.size} rows"
+        yield f"{split}: {wording.count(part.size, 'row')}"
         for row in part[:: max(1, part.size // SAMPLES)][:SAMPLES]:
             asked, answer = (" ".join(words) for words in rows.decode(table, row))
             tags = [f"{tag}={value}" for tag, value in rows.tags(table, row).items()]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.tasks import base, splits
 
 UNARY: Mapping[str, Callable[[list[int]], list[int]]] = {
@@ -151,7 +152,7 @@ def pcfg(
     )
     repeats = np.ones(split.size, np.int32)
     held_out = {
-        "random": f"{heldout_rows} random expressions.",
+        "random": f"{wording.count(heldout_rows, 'random expression')}.",
         "systematicity": "Applying one function to what another gives: "
         + ", ".join(sorted(" to ".join(pair) for pair in untrained))
         + ".",

@@ -8,6 +8,7 @@ import itertools
 
 import numpy as np
 
+from rdt_jax import wording
 from rdt_jax.tasks import base, splits
 
 MAX_DIGITS = 9
@@ -114,8 +115,9 @@ def nary_addition(
         repeats,
         atoms=atoms,
         held_out=(
-            f"{heldout_per_count} rows of each number of operands from 2 to "
-            f"{max_operands}; training adds up to {max_train_operands} operands."
+            f"{wording.count(heldout_per_count, 'row')} of each number of operands "
+            f"from 2 to {max_operands}; training adds up to {max_train_operands} "
+            "operands."
         ),
         shortcuts={"number_of_operands": operands, "first_digit": tokens[:, 0]},
     )
@@ -224,8 +226,8 @@ def p_hop_induction(
         repeats,
         atoms=atoms,
         held_out=(
-            f"{heldout_per_hop} rows of each number of hops from {min_hops} to "
-            f"{max_hops}; training makes up to {max_train_hops} hops."
+            f"{wording.count(heldout_per_hop, 'row')} of each number of hops from "
+            f"{min_hops} to {max_hops}; training makes up to {max_train_hops} hops."
         ),
         shortcuts={"one_hop": one_hop},
     )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax import tasks
+from rdt_jax import tasks, wording
 from rdt_jax.models import cost, loop, presets
 from rdt_jax.models.architecture import ModelConfig
 from rdt_jax.training import memory
@@ -104,14 +104,15 @@ def check_memory(
     if (least := 4 * (2 * parameters + states)) > memory_bytes:
         raise ValueError(
             f"A run needs at least {least:,} bytes of memory, for {parameters:,} "
-            f"parameters ({_sizes(model)}), their gradient and the states of {loops} "
-            f"loops of {rows} rows of {length} tokens, and has {memory_bytes:,}."
+            f"parameters ({_sizes(model)}), their gradient and the states of "
+            f"{wording.count(loops, 'loop')} of {wording.count(rows, 'row')} of "
+            f"{wording.count(length, 'token')}, and has {memory_bytes:,}."
         )
 
 
 def _sizes(model: ModelConfig) -> str:
     return (
-        f"model.width = {model.width}, {model.num_blocks} blocks, "
+        f"model.width = {model.width}, {wording.count(model.num_blocks, 'block')}, "
         f"{model.vocab_size} words"
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import config as configs
+from rdt_jax import wording
 from rdt_jax.training import attempt, checkpoint, moved, records
 
 
@@ -91,7 +92,8 @@ def _check(workdir, run: str, status: dict[str, Any], pack: str) -> None:
         )
     if others := began_in(workdir, status):
         raise ValueError(
-            f"Run {run} began in pack {status['pack']} with {len(others)} runs and is "
-            f"at step {status['step']}; in another pack it would begin anew and replace"
-            " its records. `rdt sweep` goes on with the pack as it is."
+            f"Run {run} began in pack {status['pack']} with "
+            f"{wording.count(len(others), 'run')} and is at step {status['step']}; in "
+            "another pack it would begin anew and replace its records. `rdt sweep` "
+            "goes on with the pack as it is."
         )

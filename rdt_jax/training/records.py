@@ -21,6 +21,7 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import config as configs
+from rdt_jax import wording
 
 STATES = ("pending", "running", "preempted", "done", "failed")
 # Of a planned run without a folder, or with one that cannot be read; never written.
@@ -233,7 +234,8 @@ def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | 
     for name, before in lines.items():
         now = sum(row["step"] <= step for row in read_rows(folder / name))
         if now < before:
-            return f"{folder / name} had {before} rows up to it, and has {now}"
+            rows = wording.count(before, "row")
+            return f"{folder / name} had {rows} up to it, and has {now}"
     return None
 
 

@@ -83,7 +83,7 @@ def test_runs_arrive_or_are_awaited_or_neither():
 
 def test_a_claim_that_awaits_runs_says_how_many():
     assert grokking.ends_of([]) == []
-    assert grokking.ends_of([run(0, None)]) == ["the end of 1 runs"]
+    assert grokking.ends_of([run(0, None)]) == ["the end of 1 run"]
     two = [run(0, None), run(1, None)]
     assert grokking.ends_of(two, "with R = 2") == ["the end of 2 runs with R = 2"]
 

@@ -82,5 +82,5 @@ def test_a_verdict_waits_for_analyses_and_for_runs():
     assert stages.missing(Sample("lens", [], [], []), "a run") == ["a run"]
     assert stages.missing(Sample("lens", seen, 3 * [one], [one]), "", "alone") == [
         "the lens of 2 runs alone",
-        "the end of 1 runs alone",
+        "the end of 1 run alone",
     ]

@@ -194,7 +194,7 @@ def test_the_baseline_must_generalize_late():
     assert baseline(runs_of("adamw", at_once)).holds is False
     assert baseline(runs_of("adamw", [60, 60, 60, 60, 70, 70])).holds is False
     late = baseline(runs_of("adamw", [60, 60, 70, 70, 70, 70]))  # and after twice 40.
-    assert late.holds is True and "4 of 6 seeds, 0 memorize only" in late.measured
+    assert late.holds is True and "4 of 6 seeds, 0 memorized only" in late.measured
     assert baseline(runs_of("adamw", [None] * 6, train=None)).holds is False
     few = baseline(runs_of("adamw", LATE[:4]))
     assert few.holds is None and "missing: more seeds" in few.measured
@@ -205,7 +205,7 @@ def test_the_baseline_must_generalize_late():
 def test_a_longer_budget_is_missed_where_it_could_make_most_seeds_late():
     found = baseline(runs_of("adamw", [150, 150, None, None, 30, 30]))
     assert found.holds is None
-    assert "2 of 6 seeds, 2 memorize only; missing: a longer budget" in found.measured
+    assert "2 of 6 seeds, 2 memorized only; missing: a longer budget" in found.measured
     assert baseline(runs_of("adamw", [150] * 4 + [None, 30])).holds is True
     assert baseline(runs_of("adamw", [150, None, None, 30, 30, 30])).holds is False
 

@@ -74,11 +74,11 @@ def test_claims_have_a_source_and_evidence_in_numbers(study):
     for claim in (loops, order, depth):
         assert claim.holds is True
         assert "arXiv:2604.07822" in claim.source
-    assert "0 of 1 runs with R = 1 and in 2 of 2 runs with R >= 2" in loops.measured
+    assert "0 of 1 run with R = 1 and in 2 of 2 runs with R >= 2" in loops.measured
     assert "first after 80 updates)" in loops.measured
-    assert "R = 2 0.1 (1 of 1 runs), R = 4 0.1 (1 of 1 runs)" in loops.measured
+    assert "R = 2 0.1 (1 of 1 run), R = 4 0.1 (1 of 1 run)" in loops.measured
     assert "R = 1 trained for 230" in loops.measured
-    assert "of 2 runs that completed OOD, 2 are in order" in order.measured
+    assert "of 2 runs that completed OOD, 2 in order" in order.measured
     assert "R = 2 -> 4 170 -> 80 (weight decay 0.1, 1 seed)" in depth.measured
 
 
@@ -121,7 +121,7 @@ def test_what_loops_are_needed_waits_for(study):
     over = run(1, None, seed=1)
     claim = study.claims([waiting, over, run(2, 150)])[0]
     assert claim.holds is None
-    assert claim.measured.endswith("missing: the end of 1 runs with R = 1.")
+    assert claim.measured.endswith("missing: the end of 1 run with R = 1.")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_looped_depth_that_still_trains_is_waited_for(study):
     waiting = {"until": 90, "state": "running", "reason": None}
     found = study.claims([*known, run(4, None, seed=2, **waiting)])[0]
     assert found.holds is None
-    assert "missing: the end of 1 runs with R >= 2." in found.measured
+    assert "missing: the end of 1 run with R >= 2." in found.measured
     # One of two more cannot be most of four.
     stuck = [run(4, None, seed=2), run(4, None, seed=3, **waiting)]
     assert judged(study, *known, *stuck)[0] is False
@@ -185,13 +185,13 @@ def test_an_order_counts_ties_and_says_so(study):
     claim = study.claims([run(2, 150), run(4, 90, id=90)])[1]
     assert claim.holds is True
     assert "in this order, or some of them at the same evaluation" in claim.text
-    assert "1 are in order, 1 have two phases at one evaluation" in claim.measured
+    assert "1 in order, 1 with two phases at one evaluation" in claim.measured
 
 
 def test_a_run_that_still_trains_may_be_out_of_order(study):
     waiting = run(4, None, until=90, state="running", reason=None)
     claim = study.claims([run(2, 150), waiting])[1]
-    assert claim.holds is None and "the end of 1 runs" in claim.measured
+    assert claim.holds is None and "the end of 1 run" in claim.measured
     assert judged(study, run(2, 150), run(2, 60, 1, id=150), waiting)[1] is False
 
 
@@ -247,7 +247,7 @@ def test_a_pair_that_still_trains_is_waited_for(study):
     other = [run(2, 150, decay=0.3), waiting]
     found = study.claims([run(2, 150), run(4, 60), *other])[2]
     assert found.holds is None
-    assert "missing: the end of 1 runs with R = 2 or 4." in found.measured
+    assert "missing: the end of 1 run with R = 2 or 4." in found.measured
     assert judged(study, run(2, 60), run(4, 150), *other)[2] is None
     more = [run(2, 60, decay=0.2), run(4, 150, decay=0.2)]
     assert judged(study, run(2, 60), run(4, 150), *more, *other)[2] is False

@@ -151,7 +151,7 @@ def test_an_unfinished_run_may_still_learn(study, keep):
     late = run(2, 5, until=1_500, **UNFINISHED)
     found = judge(study, run(3, 2), late)
     assert found["learn_more"].holds is None
-    assert "the end of 1 runs" in found["learn_more"].measured
+    assert "the end of 1 run" in found["learn_more"].measured
     # Of two finished ones the deeper learned less: that will not change.
     found = judge(study, run(3, 2), run(2, 3), late)
     assert found["learn_more"].holds is False
@@ -208,7 +208,7 @@ def test_most_runs_must_take_most_updates_for_the_first_hops(study, keep):
     assert judge(study, quick, slow, other)["four_hops_long"].holds is True
     assert judge(study, quick, slow)["four_hops_long"].holds is False
     open_ = judge(study, quick, late)["four_hops_long"]
-    assert open_.holds is None and "the end of 1 runs" in open_.measured
+    assert open_.holds is None and "the end of 1 run" in open_.measured
     assert "seed 3" not in open_.measured
     assert judge(study, slow, late)["four_hops_long"].holds is False
 
@@ -270,14 +270,14 @@ def test_the_gain_that_is_missing_is_named(study, keep):
     """A run that learned three hops lacks an analysis, deeper rows, or neither."""
     deep, shallow = run(3, 5), run(2, 5, seed=1)
     unknown = judge(study, deep, shallow)["scaling"]
-    assert unknown.holds is None and "an analysis of 1 runs" in unknown.measured
+    assert unknown.holds is None and "an analysis of 1 run" in unknown.measured
     keep(shallow, 2, up_to(2))
     none = judge(study, shallow)["scaling"]
     assert none.holds is None and "learns 3 hops" in none.measured
     every = run(9, 5, hops=9)
     keep(every, 9, up_to(9))
     last = judge(study, every)["scaling"]
-    assert last.holds is None and "missing: deeper rows of 1 runs." in last.measured
+    assert last.holds is None and "missing: deeper rows of 1 run." in last.measured
 
 
 def test_runs_without_a_measurement_are_counted(study, keep):
@@ -318,7 +318,7 @@ def test_a_loss_that_rows_do_not_settle_is_no_contradiction(study, keep):
     found = judge(study, one)["few_lose"]
     assert found.holds is None
     assert "open: R = 2 (seed 0)" in found.measured
-    assert "missing: more rows of 1 runs." in found.measured
+    assert "missing: more rows of 1 run." in found.measured
     keep(other, 3, slips(1.0, 0.4))
     assert judge(study, one, other)["few_lose"].holds is None
     keep(other, 3, up_to(3))
@@ -423,7 +423,7 @@ def test_many_hops_extend(study, keep):
     most = drawn(8, hops=8)
     keep(most, 8, up_to(9))
     found = judge(study, most)["many_extend"]
-    assert found.holds is None and "deeper rows of 1 runs" in found.measured
+    assert found.holds is None and "deeper rows of 1 run" in found.measured
 
 
 def holding(keep):
@@ -466,7 +466,7 @@ def test_an_unfinished_run_may_still_decide(study, keep, name):
     late = run(learned, loops, **UNFINISHED)
     assert judge(study, *members)[name].holds is True
     found = judge(study, *members, late)[name]
-    assert found.holds is None and "the end of 1 runs" in found.measured
+    assert found.holds is None and "the end of 1 run" in found.measured
 
 
 @pytest.mark.parametrize("name", PENDING)
@@ -488,7 +488,7 @@ def test_a_recurrence_with_an_unfinished_run_is_not_compared(study, keep):
     members = matched(keep, {(2, 0): 0.5, (5, 0): 0.1})
     late = run(3, 5, seed=1, **UNFINISHED)
     found = judge(study, *members, late)["most_decide"]
-    assert found.holds is None and "the end of 1 runs" in found.measured
+    assert found.holds is None and "the end of 1 run" in found.measured
 
 
 def test_figures_and_table(study, keep):

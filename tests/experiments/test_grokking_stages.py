@@ -118,7 +118,7 @@ def test_an_order_counts_ties_and_says_so():
     found = study.claims([run(2, 150, train=60), run(4, 150, train=20)])[TRAIN_ID]
     assert found.holds is True
     assert "before ID, or at the same evaluation, in every run" in found.text
-    assert "1 complete train before, 1 both at one evaluation, 0 in" in found.measured
+    assert "in 1 of 2 such runs train completes before, in 1 both" in found.measured
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_run_that_still_trains_may_break_what_all_runs_do(claim, good, bad):
     later = waiting(2, seed=2, id=None)
     assert judged(of(good, 0))[claim] is True
     found = study.claims([of(good, 0), later])[claim]
-    assert found.holds is None and "the end of 1 runs" in found.measured
+    assert found.holds is None and "the end of 1 run" in found.measured
     assert judged(of(good, 0), of(bad, 1), later)[claim] is False
 
 
@@ -165,7 +165,7 @@ def test_runs_without_ood_decide_its_wait_where_their_rank_does():
     found = study.claims([*known[:2], *never])[LATE]
     assert found.holds is None and "missing: a longer budget" in found.measured
     found = study.claims([*known, *never, waiting(4, seed=5, train=None)])[LATE]
-    assert found.holds is None and "missing: the end of 1 runs" in found.measured
+    assert found.holds is None and "missing: the end of 1 run" in found.measured
 
 
 def test_ood_without_memorization_is_not_late():

@@ -57,7 +57,7 @@ def test_a_run_that_is_gone_leaves_open_what_it_could_turn(study, keep):
     for member in (one, two, three):
         keep[member.run_id] = rules(*better)
     for claim in judge(study, one, fake_runs.lost(two)).values():
-        assert claim.holds is None and "missing: the end of 1 runs" in claim.measured
+        assert claim.holds is None and "missing: the end of 1 run" in claim.measured
     for claim in judge(study, one, two, fake_runs.lost(three)).values():
         assert claim.holds is True
     keep[one.run_id] = rules(*worse, lambda k, r: float(r < 7))
@@ -66,7 +66,7 @@ def test_a_run_that_is_gone_leaves_open_what_it_could_turn(study, keep):
     del keep[two.run_id]  # Not measured, or its parameters are gone.
     keep[one.run_id] = rules(*better)
     for claim in judge(study, one, two).values():
-        assert claim.holds is None and "the measure of 1 runs" in claim.measured
+        assert claim.holds is None and "the measure of 1 run" in claim.measured
 
 
 def test_a_rule_that_overthinks_is_worse(study, keep):

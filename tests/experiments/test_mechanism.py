@@ -304,7 +304,7 @@ def test_a_looped_run_without_its_analysis_is_counted_and_waited_for(
     assert found.holds is None
     count = {LATER: "3 of 4", ALIGNS: "3 of 4", GROWS: "3 of 4"}.get(claim, "1 of 2")
     assert f"; {count} runs measured; missing: the " in found.measured
-    assert " of 1 runs" in found.measured.partition("missing: ")[2]
+    assert " of 1 run" in found.measured.partition("missing: ")[2]
 
 
 @pytest.mark.parametrize("claim", COMBINING)
@@ -315,7 +315,7 @@ def test_a_looped_run_that_still_trains_is_waited_for(study, world, claim):
     del analyses[runs[0].run_id][PASSED], analyses[runs[0].run_id][FINAL]
     found = study.claims(runs)[claim]
     assert found.holds is None
-    assert "missing: the end of 1 runs" in found.measured
+    assert "missing: the end of 1 run" in found.measured
     # It has come to what the others are asked about.
     early = study.claims(runs)[WITHOUT_BRIDGE]
     assert early.holds is True and "measured" not in early.measured
@@ -349,7 +349,7 @@ def test_a_median_waits_for_runs_that_may_move_it_only(study, world):
     assert study.claims(runs)[LATER].holds is False  # At none, with loops.
     analyses[runs[2].run_id][FINAL] |= {"geometry": geometry_of(5 * [0.9], 1)}
     found = study.claims(runs)[ALIGNS]
-    assert found.holds is None and "1 runs without loops" in found.measured
+    assert found.holds is None and "1 run without loops" in found.measured
     analyses[runs[0].run_id][PASSED] |= {"geometry": geometry_of(5 * [0.05])}
     assert study.claims(runs)[ALIGNS].holds is False  # One falls.
 
@@ -387,7 +387,7 @@ def test_patching_says_what_it_lacks(study, world):
     analyses[runs[0].run_id][PASSED] |= without
     found = study.claims(runs)[FIRST_LOOP]
     assert found.holds is True
-    assert "; 1 runs without a question that counts" in found.measured
+    assert "; 1 run without a question that counts" in found.measured
     analyses[runs[1].run_id][PASSED] |= without
     found = study.claims(runs)[FIRST_LOOP]
     assert found.holds is None
@@ -479,7 +479,7 @@ def test_growth_waits_for_what_may_still_memorize_first(study, world):
     forget(runs[0], "id_generalized")
     found = grows(study, world, 4 * [(0.4, 0.8)])
     assert found.holds is None
-    assert "; 3 of 4 runs measured; missing: the end of 1 runs." in found.measured
+    assert "; 3 of 4 runs measured; missing: the end of 1 run." in found.measured
     assert grows(study, world, 4 * [(0.4, 0.41)]).holds is False
 
 

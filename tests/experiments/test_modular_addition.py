@@ -205,7 +205,7 @@ def test_a_norm_that_fluctuates_has_not_fallen():
     assert all(norm[12] < max(norm[:12]) for norm in norms)
     claim = judge(runs)["norm"]
     assert claim.holds is False
-    assert "0 of 5 late runs, 0 of 5 that memorize only" in claim.measured
+    assert "0 of 5 late runs, 0 of 5 runs that memorized only" in claim.measured
 
 
 def test_a_norm_that_falls_as_well_without_generalization_tells_nothing():
@@ -213,7 +213,7 @@ def test_a_norm_that_falls_as_well_without_generalization_tells_nothing():
     alike = [run(s, None, fraction=0.4, norm=falling) for s in SEEDS]
     claim = judge([*late, *alike])["norm"]
     assert claim.holds is False
-    assert "5 of 5 late runs, 5 of 5 that memorize only" in claim.measured
+    assert "5 of 5 late runs, 5 of 5 runs that memorized only" in claim.measured
     stay = [run(s, None, fraction=0.4) for s in SEEDS]
     assert judge([*late, *stay])["norm"].holds is True
     some = judge([*late, *stay[:2], *alike[2:]])["norm"]
@@ -445,7 +445,7 @@ def test_the_figures_show_every_run(monkeypatch):
     assert sum(line.get_xdata().size for line in drawn) == 2 * 3 * 5
     assert len([line for line in panel.lines if line.get_linestyle() == "--"]) == 1
     texts = " ".join(text.get_text() for text in found["weight_decay"].texts)
-    assert "At weight decay 0, not on this axis, 0 of 5 runs generalize" in texts
+    assert "At weight decay 0, not on this axis, 0 of 5 runs generalized" in texts
     panels = found["progress"].axes
     assert len(panels) == 5 * 2
     assert len([t for t in panels[4].texts if t.get_text().startswith("k = ")]) == 1

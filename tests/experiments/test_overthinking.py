@@ -85,7 +85,7 @@ def test_a_run_that_is_gone_leaves_open_what_it_could_turn(study, keep):
     found = judge(study, one, fake_runs.lost(two))
     for name in apart:
         assert found[name].holds is None, name
-        assert "missing: the end of 1 runs" in found[name].measured
+        assert "missing: the end of 1 run" in found[name].measured
     found = judge(study, one, two, fake_runs.lost(three))
     assert [found[name].holds for name in apart] == [True, True, True]
     keep[one.run_id] = hill(0.0)
@@ -95,7 +95,7 @@ def test_a_run_that_is_gone_leaves_open_what_it_could_turn(study, keep):
     assert judge(study, *pair)["drawn_less"].holds is True
     larger = fake_runs.lost(run(5, 7))  # It would be the reference.
     found = judge(study, *pair, larger)["drawn_less"]
-    assert found.holds is None and "the end of 1 runs" in found.measured
+    assert found.holds is None and "the end of 1 run" in found.measured
 
 
 def test_a_decline_is_no_tiny_one_however_sure_it_is(study, keep):

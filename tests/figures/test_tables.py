@@ -92,7 +92,7 @@ def test_broken_and_unfinished_runs_are_named():
             run(2, None, until=90, state="running", reason=None),
         ]
     )
-    assert "Loss not finite at R = 1, decay 0.1: 1 of 1 runs." in prose(lines)
+    assert "Loss not finite at R = 1, decay 0.1: 1 of 1 run." in prose(lines)
     assert "... marks 1 of 2 runs, not yet finished." in prose(lines)
     entries, _ = row(lines, "2", "0.1")
     assert entries[2:] == ["40", "60", "...", "..."]

@@ -72,11 +72,11 @@ BREAKS = {
     "import sys; 'pytest' in sys.modules or exit('no')": ("determinism", "cannot make"),
     "tokens[1] = tokens[0]; split[:2] = [0, 1]": (
         "leakage",
-        "1 questions stand in train/id",
+        "1 question in train/id",
     ),
     "tokens[1] = tokens[0]; split[:2] = 0": (
         "leakage",
-        "1 questions stand in a split more than once",
+        "1 question in a split more than once",
     ),
     "split[a == 3] = 1": ("leakage", "the certificate counts impure {'id': 12}"),
     "split[0] = 0; c = certificate(); certificate = lambda: c; split[0] = 1": (
@@ -156,4 +156,4 @@ def toy(*, seed: int, size: int):
     install(source, "[rdt_jax.tasks]\ntoy = toys_module:toy\n")
     finding = _check()["leakage"]
     assert finding.verdict == "fails"
-    assert "1 questions stand in train/id" in finding.text
+    assert "1 question in train/id" in finding.text
