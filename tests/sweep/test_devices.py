@@ -51,6 +51,9 @@ def test_each_gpu_has_a_worker_or_several_share_one(machine, monkeypatch):
     assert shown == ["0,1,2", "3,4,5", "6,7,8", "9,10,11"]
     with pytest.raises(ValueError, match="must divide the 12 accelerators here, got 5"):
         devices.variables(5)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(ValueError, match="must divide the 1 accelerator here, got 2"):
+        devices.variables(2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,GPU-3")
     assert [v["CUDA_VISIBLE_DEVICES"] for v in devices.variables(2)] == ["7", "GPU-3"]
 

@@ -170,11 +170,12 @@ def test_forced_answers_change_no_certificate():
 def test_small_parts_are_warned_of():
     assert len(_certify(TOKENS, SPLIT, ATOMS).warnings) == 3
     enough = base.Certificate(
-        {"train": 50, "id": 49, "unused": 3, "train_epoch": 9}, {}, {}, {}, {}, {}, {},
-        {}, "nothing.",
+        {"train": 50, "id": 49, "ood": 1, "unused": 3, "train_epoch": 9},
+        {}, {}, {}, {}, {}, {}, {}, "nothing.",
     )  # fmt: skip
     assert enough.warnings == [
-        "id has 49 rows, fewer than 50: one of them is 0.02 of its accuracy"
+        "id has 49 rows, fewer than 50: one of them is 0.02 of its accuracy",
+        "ood has 1 row, fewer than 50: one of them is 1 of its accuracy",
     ]
 
 

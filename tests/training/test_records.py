@@ -225,6 +225,9 @@ def test_rows_that_were_there_are_missed(folder):
         f"{path} had 3 rows up to it, and has 2"
     )
     assert records.missing(folder, 4, {"events.jsonl": 2}) is None
+    assert records.missing(folder, -1, {"events.jsonl": 1}) == (
+        f"{path} had 1 row up to it, and has 0"
+    )
 
 
 def write_pin(path, name=None):
