@@ -246,7 +246,7 @@ def _draw_times(
         arrived = np.isfinite(cells.times(without[0.0], GENERALIZED)).sum()
         notes.append(
             f"At weight decay 0, not on this axis, {arrived} of "
-            f"{wording.count(len(without[0.0]), 'run')} generalized."
+            f"{wording.count(len(without[0.0]), 'run')} generalize."
         )
     return modular.times_by_value(
         times,

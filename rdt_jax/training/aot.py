@@ -15,7 +15,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from rdt_jax import sharding, tasks
+from rdt_jax import sharding, tasks, wording
 from rdt_jax.models import cost, presets
 from rdt_jax.tasks import Table
 from rdt_jax.training import chips, hlo, step
@@ -126,9 +126,9 @@ def compile_chunk(
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise ValueError(
-            f"{len(pack)} lanes of this run do not fit into the memory of {topology} "
-            f"on this mesh; model.remat = full, fewer lanes or more chips need less. "
-            f"The compiler says: {str(error)[:300]}"
+            f"{topology} has not the memory for {wording.count(len(pack), 'lane')} of "
+            "this run on this mesh; model.remat = full, fewer lanes or more chips need "
+            f"less. The compiler says: {str(error)[:300]}"
         ) from error
     compile_seconds = time.perf_counter() - begin
     memory = compiled.memory_analysis()
