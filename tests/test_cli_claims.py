@@ -163,7 +163,7 @@ def test_figures_of_a_workdir_that_cannot_be_written(
     monkeypatch.setattr(save, "save", refuse)
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
-    assert "Permission denied" in error and "`rdt figures --out=DIR`" in error
+    assert "Permission denied" in error and "--out=DIR" in error
     assert "same command" not in error
     assert cli.main([*arguments, f"--out={out}"]) == 0
     assert len([*out.iterdir()]) == 9 and everything() == before

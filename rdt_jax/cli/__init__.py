@@ -106,7 +106,7 @@ def _run(arguments: Sequence[str] | None) -> int:
             print(user_code.format_traceback(error), file=sys.stderr)
         if isinstance(error, _WRONG_PATHS) or error.errno in _WRONG_PATH_NUMBERS:
             denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-            hint = " `rdt figures --out=DIR` draws elsewhere." if denied else ""
+            hint = " Figures and claims can be written elsewhere: --out=DIR." * denied
             print(f"rdt: {error}.{hint}", file=sys.stderr)
             return exits.MISTAKE
         print(

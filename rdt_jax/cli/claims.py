@@ -24,6 +24,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     claims.add_argument("--preset", help="default: every one that was swept")
     shared.add_workdir(claims)
+    claims.add_argument(
+        "--out",
+        type=shared.folder,
+        metavar="DIR",
+        help="where claims.md and claims.json are written; default: the workdir",
+    )
     claims.set_defaults(verb=_claims)
 
 
@@ -38,13 +44,12 @@ def _claims(options: argparse.Namespace) -> int:
         path.parent for path in shared.ROOT.glob("experiments/*/study.py")
     )
     scores: dict[str, list[Any]] = {}
-    failed = False
+    plans, failed = _plans(options.workdir)
     for folder in folders:
         name = folder.resolve().name
         with exits.mistakes():
             study = spec.read_study(folder)
-            sweeps = _sweeps(options.workdir, name, options.preset)
-        for sweep, preset in sweeps.items():
+        for sweep, preset in _sweeps(plans, name, options.preset).items():
             try:
                 found, lost = _judged(options.workdir, study, sweep)
             except ValueError as error:
@@ -69,29 +74,42 @@ def _claims(options: argparse.Namespace) -> int:
             "`rdt sweep` trains them."
         )
     shared.print_table(drawing.table(scores))
-    records.write_text(options.workdir / "claims.md", drawing.markdown(scores))
+    out = options.out or options.workdir
+    out.mkdir(parents=True, exist_ok=True)
+    records.write_text(out / "claims.md", drawing.markdown(scores))
     listed = [
         {"study": name, "verdict": claim.verdict, **dataclasses.asdict(claim)}
         for name, claims in scores.items()
         for claim in claims
     ]
-    records.write_json(options.workdir / "claims.json", listed)
+    records.write_json(out / "claims.json", listed)
     for suffix in ("md", "json"):
-        print(options.workdir / f"claims.{suffix}")
+        print(out / f"claims.{suffix}")
     return exits.FAILED if failed else exits.WELL
 
 
-def _sweeps(workdir: pathlib.Path, study: str, preset: str | None) -> dict[str, str]:
-    """Returns the sweeps of a study that have begun here -> preset and overrides.
+def _plans(workdir: pathlib.Path) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Returns the plans of a workdir by name, and whether others are damaged."""
+    from rdt_jax.sweep import ledger
 
-    Raises:
-      ValueError: if a plan is damaged.
-    """
-    from rdt_jax.sweep import ledger, spec
+    plans, damaged = {}, False
+    for path in sorted(workdir.glob("sweeps/*/plan.json")):
+        try:
+            plans[path.parent.name] = ledger.stored_plan(path.parent)
+        except ValueError as error:
+            damaged = True
+            print(f"rdt: {error}", file=sys.stderr)
+    return plans, damaged
+
+
+def _sweeps(
+    plans: dict[str, dict[str, Any]], study: str, preset: str | None
+) -> dict[str, str]:
+    """Returns the sweeps of a study -> preset and overrides."""
+    from rdt_jax.sweep import spec
 
     found = {}
-    for path in sorted(workdir.glob("sweeps/*/plan.json")):
-        plan, name = ledger.stored_plan(path.parent), path.parent.name
+    for name, plan in plans.items():
         if "study" not in plan:  # Of an earlier version, without overrides.
             plan = {"study": study, "preset": name.removeprefix(f"{study}-")} | plan
             plan["overrides"] = {}
