@@ -94,6 +94,18 @@ def test_a_sweep_says_its_study_preset_and_overrides_itself(workdir, capsys):
     assert len(json.loads((workdir / "claims.json").read_text())) == 3
 
 
+def test_a_damaged_plan_is_named_and_the_others_are_judged(workdir, tmp_path, capsys):
+    damaged = workdir / "sweeps" / "depth_by_decay-paper" / "plan.json"
+    damaged.parent.mkdir()
+    damaged.write_text('{"name"')
+    arguments = ["claims", f"--workdir={workdir}", f"--out={tmp_path / 'out'}"]
+    assert cli.main(arguments) == 1
+    assert str(damaged) in capsys.readouterr().err
+    listed = json.loads((tmp_path / "out" / "claims.json").read_text())
+    assert {claim["preset"] for claim in listed} == {"smoke"}
+    assert not (workdir / "claims.json").exists()
+
+
 def test_without_runs_it_is_a_mistake(tmp_path, capsys):
     arguments = ["claims", f"--workdir={tmp_path}"]
     assert cli.main(arguments) == 2

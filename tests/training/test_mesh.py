@@ -138,7 +138,7 @@ def test_a_run_goes_on_exactly_and_on_another_number(toy, train, on, tmp_path):
     reports = []
     (status,) = train([config], tmp_path / "other", report=reports.append)
     assert (status["state"], status["step"]) == ("done", 16)
-    assert len(reports) == 1 and "under other mesh than it began" in reports[0]
+    assert len(reports) == 1 and "mesh data is 1, was 2" in reports[0]
 
 
 @pytest.mark.parametrize(
