@@ -29,12 +29,17 @@ def pack_of(run_ids: Sequence[str]) -> str:
 def if_over(workdir: pathlib.Path, names: Sequence[str], pack: str):
     """Returns the statuses of a pack with nothing to do; None if there is something.
 
+    Where there is nothing, what a killed process was writing is removed: no training
+    would do that any more.
+
     Raises:
       ValueError: if one of its runs was trained in another pack.
     """
     statuses = [records.read_status(workdir / name) for name in names]
     torn = any(records.is_torn(workdir / name) for name in names)
     if all(is_final(status) for status in statuses) and not torn:
+        for name in names:
+            records.tidy(workdir / name)
         return statuses
     for name, status in zip(names, statuses, strict=True):
         _check(workdir, name, status, pack)

@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import platform
+import shutil
+import subprocess
 
 import jax
 import pytest
@@ -112,6 +115,18 @@ def test_the_status_follows_the_run(train, toy, tmp_path):
     assert all(s <= at for s, at in zip(steps, (0, 1, 4, 8), strict=True))
     status = records.read_status(folder)
     assert (status["state"], status["step"]) == ("preempted", 8)
+
+
+def test_a_status_that_was_being_written_does_not_outlive_its_run(
+    train, toy, tmp_path, undisturbed
+):
+    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
+    with subprocess.Popen("true") as dead:
+        dead.wait()
+    name = f".status.json.{platform.node()}.{dead.pid}.tmp"
+    (run_folder(tmp_path, toy) / name).write_text('{"sta')
+    train([toy()], tmp_path)
+    bits.assert_same_runs(tmp_path, undisturbed)
 
 
 @pytest.mark.parametrize("damaged", [1, 2])
