@@ -7,7 +7,7 @@ import pytest
 
 from rdt_jax import cli
 from rdt_jax.sweep import engines, forecast, ledger
-from rdt_jax.training import environment, records
+from rdt_jax.training import attempt, environment, membership, records
 
 ROOT = pathlib.Path(__file__).parents[1]
 STUDY = str(ROOT / "experiments" / "depth_by_decay")
@@ -61,6 +61,11 @@ def test_what_was_stopped_is_refused_by_workers(planned, capsys):
     workdir, folder = planned
     where = f"--workdir={workdir}"
     assert cli.main([*SWEEP, where, "--stop"]) == 0
+    assert "Nobody trains" in capsys.readouterr().out
+    (name, _), *_ = ledger.read_plan(folder)
+    with attempt.hold(workdir, membership.pack_of([name]), [name], lease=60):
+        assert cli.main([*SWEEP, where, "--stop"]) == 0
+        assert "checkpoint and end" in capsys.readouterr().out
     assert ledger.is_stopped(folder)
     assert cli.main(["worker", str(folder)]) == 0
     assert "was stopped; `rdt sweep` goes on" in capsys.readouterr().err

@@ -124,6 +124,7 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
 
     from rdt_jax.figures import study as studies
     from rdt_jax.sweep import ledger, remote
+    from rdt_jax.training import attempt
 
     folder = options.workdir / "sweeps" / plan.name
     if options.status:
@@ -136,7 +137,12 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
         ledger.request_stop(folder)
         if copy:
             remote.request_stop(copy, plan.name)
-        print(f"The workers of {plan.name} checkpoint and end; `rdt sweep` goes on.")
+        claims = attempt.under_way(options.workdir, attempt.Watch())
+        if {run for claim in claims for run in claim.runs} & set(plan.run_ids):
+            what = f"The workers of {plan.name} checkpoint and end"
+        else:
+            what = f"Nobody trains {plan.name} now; who starts later ends at once"
+        print(f"{what}; `rdt sweep` goes on.")
         return exits.WELL
     console = Console(stderr=True)
     with exits.mistakes():
