@@ -275,7 +275,7 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
     saved = at  # step of the newest checkpoint
     free = lambda: setup.may_end() if at == saved else contextlib.nullcontext()
     # A kill may have come between the last checkpoint and what it says of each run.
-    statuses.write(setup, progress, at, rate)
+    statuses.write(setup, progress, at, saved, rate)
     while True:
         if evaluation.next_step(config, progress.extra["evaluated"]) == at:
             running = standing.running(progress)
@@ -286,12 +286,12 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
                 with clock("checkpoint"):
                     standing.save(setup, progress, at)
                 saved = at
-            statuses.write(setup, progress, at, rate)
+            statuses.write(setup, progress, at, saved, rate)
         if not standing.running(progress):
             break
         if stop_requested():
             standing.save(setup, progress, at)
-            statuses.write(setup, progress, at, rate, state="preempted")
+            statuses.write(setup, progress, at, at, rate, state="preempted")
             break
         length = standing.row_length(setup, progress)
         shape = (len(progress.extra["members"]), length)
@@ -307,7 +307,7 @@ def _train(setup: standing.Setup, progress: standing.Progress, at: int, stop_req
             progress = _dispatch(setup, progress, num_updates, length)
         at += num_updates
         rate = num_updates / seconds()
-        statuses.write(setup, progress, at, rate)
+        statuses.write(setup, progress, at, saved, rate)
     return [records.read_status(folder) for folder in setup.folders]
 
 
@@ -371,7 +371,10 @@ def _append(
 
 
 class _Statuses:
-    """Writes the statuses of a pack: a new state at once, progress now and then.
+    """Writes the statuses of a pack: what is new at once, progress now and then.
+
+    New is a state, and a checkpoint, of whose step they tell: without it nobody would
+    know later that one is gone.
 
     A status is on the disk when it is written, which takes some milliseconds: progress
     may take one part in `_SHARE` of the time.
@@ -380,14 +383,14 @@ class _Statuses:
     _SHARE = 30
 
     def __init__(self):
-        self._states: list[str] = []
+        self._new: tuple[list[str], int] = ([], 0)  # Of the last write.
         self._due = 0.0  # When progress may be written again, by the monotonic clock.
 
-    def write(self, setup, progress, at, rate, state="running") -> None:
+    def write(self, setup, progress, at, saved, rate, state="running") -> None:
         finals = [lane["final"] or {} for lane in progress.extra["lanes"]]
-        states = [final.get("state", state) for final in finals]
+        new = [final.get("state", state) for final in finals], saved
         begin = time.monotonic()
-        if states == self._states and begin < self._due:
+        if new == self._new and begin < self._due:
             return
         for index, folder in enumerate(setup.folders):
             lane = progress.extra["lanes"][index]
@@ -398,13 +401,14 @@ class _Statuses:
                 | {
                     "pack": setup.pack_folder.name,
                     "lane": index,
+                    "saved": saved,
                     "num_steps": setup.watch.config.num_steps,
                     "updates_per_second": rate,
                     "phase": phases.reached(lane["detector"]),
                     "accuracy": lanes.shown_accuracy(lane),
                 },
             )
-        self._states = states
+        self._new = new
         end = time.monotonic()
         self._due = end + self._SHARE * (end - begin)
 

@@ -72,18 +72,31 @@ def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
 def check_kept(workdir: pathlib.Path, run: str) -> None:
     """Raises ValueError if a run would begin again, since its checkpoints are gone.
 
-    One that was killed before its first checkpoint does; its records are that short.
+    One that was killed before its first checkpoint does: its status tells of none, and
+    its records end where the first would have been.
     """
-    status = records.read_status(workdir / run)
-    if is_final(status) and not records.is_torn(workdir / run):
+    folder = workdir / run
+    status, rows = (
+        records.read_status(folder),
+        records.read_rows(folder / "metrics.jsonl"),
+    )
+    if is_final(status) and not records.is_torn(folder):
         return
     pack = workdir / "packs" / (status["pack"] or pack_of([run]))
-    first = configs.read_run(workdir / run).checkpoint_every_steps
-    if status["step"] > first and not any((pack / "checkpoints").glob("[0-9]*")):
+    if any((pack / "checkpoints").glob("[0-9]*")):
+        return
+    last = max([status["step"], *(row["step"] for row in rows[-1:])])
+    if status.get("saved") or last > configs.read_run(folder).checkpoint_every_steps:
         raise ValueError(
-            f"Run {run} is at step {status['step']}, and {pack}/checkpoints has no "
-            "checkpoint: it would begin again and replace its records. Bring that "
-            f"folder here as well, or remove {workdir / run} to train it again."
+            f"Run {run} is at step {last}, and {pack}/checkpoints has no checkpoint: "
+            "it would begin again and replace its records. Bring that folder here as "
+            f"well, or remove {folder} to train it again."
+        )
+    if rows and not (folder / "status.json").exists():
+        raise ValueError(
+            f"{folder / 'status.json'} is missing, and the run has records up to step "
+            f"{last}: it would begin again and replace them. Bring the file back, or "
+            f"remove {folder} to train it again."
         )
 
 

@@ -39,6 +39,7 @@ _STATUS: Mapping[str, Callable[[Any], bool]] = {
     "step": lambda value: _is_count(value),
     "pack": lambda value: value is None or configs.is_run_id(value),
     "lane": lambda value: value is None or _is_count(value),
+    "saved": lambda value: _is_count(value),
     "num_steps": lambda value: _is_count(value) and value > 0,
     "updates_per_second": lambda value: value is None or _is_number(value),
     "phase": lambda value: isinstance(value, str),

@@ -133,15 +133,26 @@ def test_a_damaged_commit_gives_way_to_the_one_before(copied):
     assert len(told) == 1 and "extra.json is not what commit.json says" in told[0]
 
 
-def test_a_run_whose_checkpoints_are_gone_is_refused(train, toy, tmp_path):
-    train([toy()], tmp_path, stop_requested=stop_at_call(12))
+# The first checkpoint of its own is at step 16; a stop makes one before that, too.
+@pytest.mark.parametrize("calls, step", [(12, 40), (4, 8)])
+@pytest.mark.parametrize("has_status", [True, False])
+def test_a_run_whose_checkpoints_are_gone_is_refused(
+    train, toy, tmp_path, calls, step, has_status
+):
+    train([toy()], tmp_path, stop_requested=stop_at_call(calls))
     run, pack = run_folder(tmp_path, toy), checkpoints(tmp_path, toy).parent
     pack.rename(tmp_path / "away")
+    status = (run / "status.json").read_bytes()
+    message = f"{run.name} is at step {step}, and .*/checkpoints has no checkpoint"
+    if not has_status:
+        (run / "status.json").unlink()
+        if step < 16:
+            message = f"status.json is missing, and .* records up to step {step}"
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    message = f"{run.name} is at step 40, and {pack}/checkpoints has no checkpoint"
     with pytest.raises(ValueError, match=message):
         train([toy()], tmp_path)
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     (tmp_path / "away").rename(pack)
+    (run / "status.json").write_bytes(status)
     train([toy()], tmp_path, stop_requested=stop_at_call(1), report=pytest.fail)
-    assert records.read_status(run)["step"] == 40
+    assert records.read_status(run)["step"] == step
