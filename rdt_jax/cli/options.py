@@ -107,14 +107,20 @@ def config(options: argparse.Namespace):
     return found
 
 
-def report_lost(workdir: pathlib.Path, run_ids: Sequence[str]) -> bool:
-    """Says of each planned run that is missing or unreadable why; whether any is."""
+def report_lost(
+    workdir: pathlib.Path, run_ids: Sequence[str], url: str | None = None
+) -> bool:
+    """Says of each planned run that is missing or unreadable why; whether any is.
+
+    With `url`, `workdir` is a copy of the one that is there.
+    """
     from rdt_jax.training import records
 
     statuses = [records.planned_status(workdir / n, in_full=True) for n in run_ids]
     lost = [status for status in statuses if status["state"] in records.LOST]
     for status in lost:
-        print(f"rdt: {status['state']}: {status['message']}", file=sys.stderr)
+        message = status["message"].replace(str(workdir), url or str(workdir))
+        print(f"rdt: {status['state']}: {message}", file=sys.stderr)
     return bool(lost)
 
 

@@ -64,8 +64,7 @@ class Stop:
                     return
                 why = "it was asked to stop twice"
                 print(f"rdt: ended as it is, since {why}.", file=sys.stderr, flush=True)
-                self._last()
-                os._exit(exits.FAILED)
+                self._exit(exits.FAILED)
             if self._signals:  # Another signal has a handler of its own.
                 self._end_if_it_may()
 
@@ -86,8 +85,15 @@ class Stop:
         leaving = threading.Thread(target=self._leave, daemon=True)
         leaving.start()
         leaving.join(_LEAVE_SECONDS)
-        self._last()
-        os._exit(exits.WELL)
+        self._exit(exits.WELL)
+
+    def _exit(self, code: int) -> None:
+        try:
+            self._last()
+        except Exception as error:  # Whatever it is, this process was asked to end.
+            print(f"rdt: while ending: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
 
 
 @contextlib.contextmanager

@@ -104,6 +104,7 @@ def _sweep(options: argparse.Namespace) -> int:
     with exits.mistakes():
         _check_options(options)
     plan = shared.plan(options)
+    options.url = None
     if not shared.is_url(options.workdir):
         return _of_plan(options, plan, None)
     report = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
@@ -115,7 +116,11 @@ def _sweep(options: argparse.Namespace) -> int:
             if remote.has_sweep(copy, plan.name):
                 remote.pull_sweep(copy, plan.name)
             remote.pull_begun(copy, plan.run_ids)
-        return _of_plan(options, plan, copy)
+        try:
+            return _of_plan(options, plan, copy)
+        except exits.Mistake as mistake:  # Of the copy, which is gone by then.
+            message = str(mistake).replace(str(copy.workdir), options.url)
+            raise exits.Mistake(message) from mistake
 
 
 def _of_plan(options: argparse.Namespace, plan, copy) -> int:
@@ -245,7 +250,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     if copy:
         with exits.mistakes(PermissionError):
             remote.push_plan(copy, plan.name)
-    lost = shared.report_lost(options.workdir, plan.run_ids)
+    lost = shared.report_lost(options.workdir, plan.run_ids, options.url)
     if options.plan:
         print(f"{options.url}/sweeps/{plan.name}" if copy else folder)
         return exits.FAILED if lost else exits.WELL
@@ -359,7 +364,7 @@ def _conclude(options, plan, console, broken: bool = False) -> int:
     from rdt_jax.figures import failures
     from rdt_jax.sweep import ledger
 
-    lost = shared.report_lost(options.workdir, plan.run_ids)
+    lost = shared.report_lost(options.workdir, plan.run_ids, options.url)
     if unfinished := _unfinished(options.workdir, plan.run_ids):
         trials = wording.count(unfinished, "trial")
         verb = "is" if unfinished == 1 else "are"

@@ -116,10 +116,18 @@ def scratch() -> Iterator[pathlib.Path]:
         with contextlib.suppress(OSError):  # Another user's, or removed by now.
             if not shelves.is_locked(lock):
                 shutil.rmtree(lock.parent)
-    with tempfile.TemporaryDirectory(prefix=_SCRATCH) as name:
-        folder = pathlib.Path(name)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=_SCRATCH))
+    try:
         with shelves.own(folder).create(_LOCK, b""):
             yield folder
+    finally:
+        # A thread may still write here. The lock goes last: by it the next one finds
+        # what is left.
+        for path in folder.iterdir():
+            if path.name != _LOCK:
+                shutil.rmtree(path, ignore_errors=True)
+        if [path.name for path in folder.iterdir()] == [_LOCK]:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 _SCRATCH, _LOCK = "rdt-copy-", "in-use.lock"
@@ -180,7 +188,10 @@ def commit(
     ours = [each for each in _commits(remote, pack) if each[0] <= number]
     for attempt, old in ours[: -checkpoint.KEEP]:
         gone = f"packs/{pack}/checkpoints/{attempt}/{old}"
-        names = json.loads(_get(remote, f"{gone}/commit.json"))
+        try:
+            names = json.loads(_get(remote, f"{gone}/commit.json"))
+        except ValueError:  # Damaged: nobody knows what is of it, so it stays.
+            continue
         _remove(remote, f"{gone}/commit.json")  # First, so that no half counts.
         for name in filter(moved.stays_inside, names):
             _remove(remote, f"{gone}/{name}")
@@ -261,9 +272,10 @@ def push_plan(remote: Remote, name: str) -> None:
             config = (remote.workdir / run / "config.json").read_bytes()
             _put(remote, f"{run}/config.json", config)
             continue
-        status = json.loads(_get(remote, f"{run}/status.json"))
-        if status["state"] not in ("running", "done"):
-            _tell(remote, [run])
+        with contextlib.suppress(ValueError):  # A damaged one stays as it is.
+            status = json.loads(_get(remote, f"{run}/status.json"))
+            if status["state"] not in ("running", "done"):
+                _tell(remote, [run])
     for part in ("state/packs.json", "plan.json"):
         _put(remote, f"sweeps/{name}/{part}", (folder / part).read_bytes())
     _remove(remote, f"sweeps/{name}/state/stop")
@@ -336,7 +348,7 @@ def pull_begun(remote: Remote, runs: Sequence[str]) -> None:
 
 def _pull_begun(remote: Remote, run: str, *, besides: str | None) -> None:
     """Marks the pack that an unfinished run has a commit in, with all of its runs."""
-    status = records.read_status(remote.workdir / run)
+    status = records.planned_status(remote.workdir / run)
     pack = status["pack"]
     if pack in (None, besides) or status["state"] == "done":
         return

@@ -22,6 +22,8 @@ import chex
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from rdt_jax.training import records
+
 KEEP = 2  # rotating checkpoints of a pack: one to use, one in case it is damaged
 _DAMAGED = ".damaged"
 _TEMPORARY = ".tmp"
@@ -151,7 +153,7 @@ def shapes_of(tree: chex.ArrayTree) -> chex.ArrayTree:
 
 def steps_in(folder: pathlib.Path) -> list[int]:
     """Returns the steps of the checkpoints in a folder, ascending."""
-    return sorted(int(path.name) for path in folders(folder))
+    return sorted(int(p.name) for p in folders(folder) if records.is_parameters(p))
 
 
 def folders(folder: pathlib.Path, end: str = "") -> list[pathlib.Path]:
@@ -232,7 +234,7 @@ def _tidy(folder: pathlib.Path) -> None:
 
 
 def _unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
-    return folders(folder, _TEMPORARY)
+    return [p for p in folders(folder, _TEMPORARY) if records.is_parameters(p)]
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -60,7 +60,7 @@ def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
     if status["pack"] is None:
         return []
     folder = workdir / "packs" / status["pack"]
-    if not checkpoint.steps_in(folder / "checkpoints"):
+    if not _has_any(folder / "checkpoints"):
         return []
     runs = moved.runs_of(folder)
     past = attempt.past(workdir, status["pack"])
@@ -83,7 +83,14 @@ def check_kept(workdir: pathlib.Path, run: str) -> None:
     if is_final(status) and not records.is_torn(folder):
         return
     pack = workdir / "packs" / (status["pack"] or pack_of([run]))
-    if any((pack / "checkpoints").glob("[0-9]*")):
+    kept = pack / "checkpoints"
+    if kept.is_symlink():
+        raise ValueError(
+            f"{kept} is a link. A pack removes folders there, so it must be a folder "
+            "of the workdir itself: move what it leads to here."
+        )
+    aside = any(p for p in kept.glob("[0-9]*") if not p.name.isdigit())
+    if _has_any(kept) or aside:
         return
     last = max([status["step"], *(row["step"] for row in rows[-1:])])
     if status.get("saved") or last > configs.read_run(folder).checkpoint_every_steps:
@@ -98,6 +105,11 @@ def check_kept(workdir: pathlib.Path, run: str) -> None:
             f"{last}: it would begin again and replace them. Bring the file back, or "
             f"remove {folder} to train it again."
         )
+
+
+def _has_any(folder: pathlib.Path) -> bool:
+    """Says whether a pack has a checkpoint, as a disk or as a bucket has them."""
+    return bool(checkpoint.steps_in(folder)) or any(folder.glob("*/*/commit.json"))
 
 
 def _check(workdir, run: str, status: dict[str, Any], pack: str) -> None:

@@ -29,6 +29,7 @@ LOST = ("missing", "unreadable")
 REASONS = ("phases_passed", "budget", "imported", "nan", "oom", "preempted", "error")
 
 _PIN = re.compile(r"(\w+)-(?:before|after|at)-([0-9]+)")
+_PARAMETERS = {"manifest", "extra", "state"}  # names without their endings
 _COUNTED = ("metrics.jsonl", "events.jsonl")
 _ROWS = (*_COUNTED, "timing.jsonl")
 _PENDING = {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None}
@@ -264,9 +265,21 @@ def truncate(folder: pathlib.Path, step: int) -> None:
             shutil.rmtree(pin.with_name(pin.name + ".tmp"), ignore_errors=True)
             pin.rename(pin.with_name(pin.name + ".tmp"))
     for path in (folder / "transitions").glob("*.tmp"):
-        ours = _PIN.fullmatch(path.name.removesuffix(".tmp")) and path.is_dir()
-        if ours and not path.is_symlink():
+        if _PIN.fullmatch(path.name.removesuffix(".tmp")) and is_parameters(path):
             shutil.rmtree(path)
+
+
+def is_parameters(path: pathlib.Path) -> bool:
+    """Says whether a folder is of a checkpoint or a pin, whole or in part.
+
+    It is empty, or has a file of `checkpoint.save`. Links, and folders of others that
+    have such a name, are none.
+    """
+    if path.is_symlink() or not path.is_dir():
+        return False
+    # orbax writes `state` under a name with its own ending first.
+    names = {inner.name.partition(".")[0] for inner in path.iterdir()}
+    return not names or not names.isdisjoint(_PARAMETERS)
 
 
 def pins(folder: pathlib.Path) -> dict[pathlib.Path, int]:

@@ -25,9 +25,14 @@ if sys.argv[1] == "driver":
 also = mark.exists
 if sys.argv[1] == "away":
     also = lambda: time.sleep(99)  # It does not answer.
-with stopping.on_signal(also, lambda: say("last")) as stop:
+def last():
+    say("last")
+    if "raises" in sys.argv[1]:
+        raise OSError("not empty")
+
+with stopping.on_signal(also, last) as stop:
     where = stop.may_end(lambda: say("left"))
-    if sys.argv[1] == "outside":
+    if "outside" in sys.argv[1]:
         with where:
             pass
         where = contextlib.nullcontext()
@@ -95,3 +100,14 @@ def test_who_has_to_clear_up_has_a_while_for_it(start):
         time.sleep(0.1)  # Two that come at once are one.
     assert process.communicate(timeout=10) == ("cleared up\n", "")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("where, code", [("inside raises", 0), ("outside raises", 1)])
+def test_what_cannot_be_cleared_up_keeps_no_process_alive(start, where, code):
+    process = start(where)
+    for _ in range(1 + code):
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.1)
+    _, said = process.communicate(timeout=5)
+    assert process.returncode == code
+    assert said.endswith("rdt: while ending: not empty\n")

@@ -190,6 +190,40 @@ def test_a_damaged_commit_is_passed_over(machine):
     assert go_on(machine("two")) == 4
 
 
+def test_a_damaged_older_commit_stops_no_newer_one(machine):
+    one = machine("one")
+    for step in (4, 8, 12, 16):
+        train(one, step)
+        commit(one, 1, step)
+        if step == 4:
+            folder = f"{one.root}/packs/{PACK}/checkpoints/1/4"
+            one.fs.pipe_file(f"{folder}/commit.json", b'{"run')
+    # Nobody knows what is of the damaged one, so it stays.
+    assert remote._commits(one, PACK) == [(1, 4), (1, 12), (1, 16)]
+    assert go_on(machine("two")) == 16
+
+
+def test_a_damaged_status_in_the_bucket_is_left_alone(machine):
+    one, two = machine("one"), machine("two")
+    train(one, 4)
+    commit(one, 1, 4)
+    path = f"{one.root}/{RUNS[0]}/status.json"
+    one.fs.pipe_file(path, b'{"sta')
+    config = b"{}"
+    one.fs.pipe_file(f"{one.root}/{RUNS[0]}/config.json", config)
+    (two.workdir / RUNS[0]).mkdir()
+    (two.workdir / RUNS[0] / "config.json").write_bytes(config)
+    (two.workdir / RUNS[0] / "status.json").write_bytes(b'{"sta')
+    remote.pull_begun(two, RUNS[:1])
+    plan = {"name": "any", "runs": [{"run_id": RUNS[0], "overrides": {}}]}
+    folder = two.workdir / "sweeps" / "any"
+    (folder / "state").mkdir(parents=True)
+    records.write_json(folder / "plan.json", plan)
+    records.write_json(folder / "state" / "packs.json", [])
+    remote.push_plan(two, "any")
+    assert one.fs.cat_file(path) == b'{"sta'
+
+
 def upload(copy):
     """Copies the workdir of a disk into the bucket, as `gsutil cp -r` does."""
     for path in copy.workdir.rglob("*"):
@@ -562,8 +596,10 @@ def test_scratch_folders_of_killed_processes_are_removed(tmp_path, monkeypatch):
         assert sorted(tmp_path.iterdir()) == sorted(
             [ours, tmp_path / "rdt-copy-of-mine"]
         )
-        with remote.scratch():
+        with remote.scratch() as other:
             assert ours.exists()
+            (other / "runs").mkdir()
+    assert not other.exists()
     assert left not in map(str, tmp_path.iterdir())
 
 

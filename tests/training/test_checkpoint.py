@@ -156,15 +156,29 @@ def test_only_folders_that_are_named_by_a_step_are_touched(folder, state, tmp_pa
         shutil.copytree(folder / "8", folder / name)
     for name in (".DS_Store", "x.tmp", "24"):
         (folder / name).write_bytes(b"of somebody else")
+    for name in ("7", "20250101", "5.tmp"):  # Of others, with a step's name.
+        (folder / name).mkdir()
+        (folder / name / "n.txt").write_bytes(b"of somebody else")
+    assert checkpoint.steps_in(folder) == [4, 8]
     of_others = lambda path: path.relative_to(folder).parts[0] not in ("4", "8")
     before = {path: path.read_bytes() for path in files(folder) if of_others(path)}
     assert load_newest(folder, state)[0][1] == EXTRA
     for at in (12, 28):
         checkpoint.save_rotating(folder, at, {"x": np.arange(3)}, {})
     assert all(path.read_bytes() == content for path, content in before.items())
-    assert {*names, ".DS_Store", "x.tmp", "24", "16", "20.tmp", "12", "28"} == {
-        path.name for path in folder.iterdir()
-    }
+    assert {
+        *names,
+        ".DS_Store",
+        "x.tmp",
+        "24",
+        "16",
+        "20.tmp",
+        "12",
+        "28",
+        "7",
+        "20250101",
+        "5.tmp",
+    } == {path.name for path in folder.iterdir()}
     assert checkpoint.damage(away) is None
 
 

@@ -156,3 +156,14 @@ def test_a_run_whose_checkpoints_are_gone_is_refused(
     (run / "status.json").write_bytes(status)
     train([toy()], tmp_path, stop_requested=stop_at_call(1), report=pytest.fail)
     assert records.read_status(run)["step"] == step
+
+
+def test_checkpoints_that_are_a_link_are_refused(train, toy, tmp_path):
+    train([toy()], tmp_path, stop_requested=stop_at_call(4))
+    folder = checkpoints(tmp_path, toy)
+    folder.rename(tmp_path / "away")
+    folder.symlink_to(tmp_path / "away")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match="checkpoints is a link"):
+        train([toy()], tmp_path)
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}

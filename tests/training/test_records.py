@@ -247,6 +247,8 @@ def test_truncation_leaves_what_others_put_into_a_run(folder, tmp_path):
         write_pin(transitions / name, pin)
     (transitions / "memorized-after-12").symlink_to(away)
     (transitions / "memorized-after-16.tmp").symlink_to(away)
+    (transitions / "my-at-5.tmp").mkdir()
+    (transitions / "my-at-5.tmp" / "n.txt").write_text("of somebody else")
     for name in ("my-notes", "x.tmp", "notes-5", "memorized-after-20"):
         (transitions / name).mkdir()
     names = (".DS_Store", "notes-after-9", "a-after-9.tmp")
