@@ -101,13 +101,11 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     sys.path[:] = [str(root), *before, str(_ROOT)]
     sys.modules[name] = module  # Where dataclasses look up what annotations name.
 
-    def importing() -> None:
-        for package in ("configs", "experiments"):
-            _choose_package(package, root)
-        loader.exec_module(module)
-
+    expected = f"The {kind} file must be importable"
     try:
-        user_code.call(path, importing, expected=f"The {kind} file must be importable")
+        for package in ("configs", "experiments"):
+            _choose_package(package, root, expected)
+        user_code.call(path, loader.exec_module, module, expected=expected)
     except BaseException:
         del sys.modules[name]
         raise
@@ -116,7 +114,7 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     return module
 
 
-def _choose_package(name: str, root: pathlib.Path) -> None:
+def _choose_package(name: str, root: pathlib.Path, expected: str) -> None:
     """Lets a package be the one of `root`, and the repository's in what that lacks."""
     folders = [str(p) for p in (root / name, _ROOT / name) if p.is_dir()]
     folders = list(dict.fromkeys(folders))
@@ -136,7 +134,8 @@ def _choose_package(name: str, root: pathlib.Path) -> None:
     spec.submodule_search_locations = folders
     sys.modules[name] = importlib.util.module_from_spec(spec)
     if spec.loader is not None:
-        spec.loader.exec_module(sys.modules[name])
+        package = sys.modules[name]
+        user_code.call(first, spec.loader.exec_module, package, expected=expected)
 
 
 def named_configs() -> dict[str, pathlib.Path]:

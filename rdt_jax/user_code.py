@@ -3,8 +3,9 @@
     expected = "sweep must return a list of overrides"
     trials = user_code.call(path, study.sweep, preset, expected=expected)
 
-Whatever goes wrong in there becomes one ValueError that says where. What goes wrong in
-this package on its behalf is a fault of ours, and stays what it is.
+Whatever goes wrong in there becomes one ValueError that says where, also what goes
+wrong in this package on its behalf: an argument that it cannot take, or a fault of
+ours. An error of this package that no code of the user led to stays what it is.
 """
 
 import pathlib
@@ -41,27 +42,30 @@ def call(
     """
     try:
         value = function(*arguments)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # Of classes of the user's own too.
         frames = [
             (frame, is_own)
             for frame in traceback.extract_tb(error.__traceback__)[1:]
             if (is_own := _is_own(pathlib.Path(frame.filename), path)) is not None
         ]
         own = [frame for frame, is_own in frames if is_own]
+        if frames and not own:
+            raise
         is_ours = bool(own) and not frames[-1][1]
         where = f"{own[-1].filename} line {own[-1].lineno}" if own else str(path)
         if isinstance(error, SyntaxError) and error.filename and not is_ours:
             where = f"{error.filename} line {error.lineno}"
         if isinstance(error, ValueError) and is_ours:
             raise ValueError(f"{error} ({where})") from error
-        if is_ours and not isinstance(error, SystemExit):
-            raise
-        said = f"{type(error).__name__}: {error}".rstrip(": .")
+        said = f"{type(error).__name__}: {_shown(error, str)}".rstrip(": .")
         if isinstance(error, SystemExit):
-            said = f"it ends the program, with sys.exit({error.code!r})"
-        raise ValueError(f"{where}: {said}. {expected}.") from error
+            said = f"it ends the program, with sys.exit({_shown(error.code)})"
+        hint = " --traceback shows all frames, those of rdt_jax too." * is_ours
+        raise ValueError(f"{where}: {said}. {expected}.{hint}") from error
     if not is_valid(value):
-        shown = repr(value)
+        shown = _shown(value)
         shown = shown if len(shown) <= 60 else f"a {type(value).__name__}"
         raise ValueError(f"{path}: {expected}, got {shown}.")
     return value
@@ -79,6 +83,13 @@ def format_traceback(error: BaseException) -> str:
         entry = entry.tb_next
     shown = entry or error.__traceback__
     return "".join(traceback.format_exception(type(error), error, shown))
+
+
+def _shown(value: Any, show: Callable[[Any], str] = repr) -> str:
+    try:
+        return show(value)
+    except Exception as error:  # Of the user's `__repr__` or `__str__`.
+        return f"a {type(value).__name__} whose text raises {type(error).__name__}"
 
 
 def _is_own(file: pathlib.Path, path: pathlib.Path) -> bool | None:

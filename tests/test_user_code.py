@@ -1,4 +1,4 @@
-"""Errors in the user's code: one message with file and line, and never one of ours."""
+"""Errors in the user's code: one message with file and line, whatever is raised."""
 
 import json
 import pathlib
@@ -7,6 +7,7 @@ import pytest
 
 from rdt_jax import cli, user_code
 from rdt_jax import config as configs
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.training import records
 
 STUDY = """
@@ -45,6 +46,15 @@ def study(tmp_path):
         ("raise SystemExit(0)", "line 4: it ends the program, with sys.exit(0). "),
         ("import json; return json.loads('{')", "line 4: JSONDecodeError: Expecting"),
         ("return run_folders.shared_value([], 'seed')", "got no run. ({path} line 4)"),
+        ("raise type('Own', (BaseException,), {})('x')", "line 4: Own: x. sweep must"),
+        (
+            "raise type('Own', (Exception,), {'__str__': lambda self: 1 / 0})",
+            "Own: a Own whose text raises ZeroDivisionError. sweep must return a list",
+        ),
+        (
+            "return type('Own', (), {'__repr__': lambda self: 1 / 0})()",
+            '[{{"seed": 0}}], got a Own whose text raises ZeroDivisionError.',
+        ),
         ("return None", "sweep must return a list of overrides, at least one, such"),
         ("return 'seed'", "got 'seed'."),
         ("return []", "got []."),
@@ -76,13 +86,28 @@ def test_the_traceback_is_that_of_the_users_code(study, tmp_path, capsys):
         assert "rdt_jax/" not in error
 
 
-def test_a_fault_of_ours_is_not_laid_at_the_users_door(study, monkeypatch):
-    folder = study("sweep", "return run_folders.shared_value([], 'seed')")
-    from rdt_jax.analysis import runs
+def test_what_this_package_raises_for_the_user_has_their_line(study, tmp_path, capsys):
+    folder = study("sweep", "return run_folders.group(3, ['seed'])")
+    arguments = ["sweep", str(folder), f"--workdir={tmp_path / 'runs'}"]
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"rdt: {folder / 'study.py'} line 4: TypeError: 'int' obj")
+    assert "--traceback shows all frames, those of rdt_jax too." in error
+    assert cli.main([*arguments, "--traceback"]) == 2
+    shown = capsys.readouterr().err
+    theirs, ours = shown.index("line 4, in sweep"), shown.index("analysis/runs.py")
+    assert theirs < ours and shown.endswith(error)
 
-    monkeypatch.setattr(runs, "values_of", lambda runs, key: None)
-    with pytest.raises(TypeError, match="NoneType"):
-        cli.main(["sweep", str(folder)])
+
+def test_an_error_that_no_code_of_the_user_led_to_stays_one():
+    with pytest.raises(TypeError, match="not iterable"):
+        user_code.call(
+            pathlib.Path(__file__).with_name("study.py"),
+            run_folders.values_of,
+            3,
+            "seed",
+            expected="it must return",
+        )
 
 
 def test_a_file_that_ends_the_program_is_named(tmp_path):
@@ -103,7 +128,8 @@ def test_a_file_that_ends_the_program_is_named(tmp_path):
         ("claims", "return {}[3]", "line 7: KeyError: 3. claims must return a list"),
         ("figures", "return []", "figures must return a dict of name -> matplotlib"),
         ("figures", "return {'../x': Figure()}", "name of a figure must be that of a"),
-        ("figures", "return {'/x': Figure()}", "folder of the figures, got '/x'"),
+        ("figures", "return {'/x': Figure()}", "of at most 200 bytes, got '/x'"),
+        ("figures", "return {300 * 'x': Figure()}", "of at most 200 bytes, got 'xxx"),
     ],
 )
 def test_results_of_a_study_are_checked(study, name, body, message):

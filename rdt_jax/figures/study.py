@@ -1,5 +1,6 @@
 """What a study says of its runs: its functions, called, and their results checked."""
 
+import os
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,8 @@ from rich.protocol import is_renderable
 from rdt_jax import user_code
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, and a suffix is appended
 
 
 def table(study: Any, runs: Sequence[Run]) -> Any:
@@ -49,10 +52,18 @@ def figures(study: Any, runs: Sequence[Run]) -> Mapping[str, Figure]:
     found = _call(study, study.figures, runs, expected, are_figures)
     for name in found:
         path = pathlib.PurePath(name)
-        if path.is_absolute() or not path.name or ".." in path.parts or "\0" in name:
+        longest = max(map(len, map(os.fsencode, path.parts)), default=0)
+        if (
+            path.is_absolute()
+            or not path.name
+            or ".." in path.parts
+            or "\0" in name
+            or longest > _LONGEST_NAME
+        ):
             raise ValueError(
                 f"{study.__file__}: the name of a figure must be that of a file in the "
-                f"folder of the figures, got {name!r}."
+                f"folder of the figures, of at most {_LONGEST_NAME} bytes, got "
+                f"{name!r}."
             )
     return found
 
