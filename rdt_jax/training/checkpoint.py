@@ -9,6 +9,7 @@ finds what was damaged later. Files that others put there are neither read nor m
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -137,10 +138,23 @@ def load_newest(
         if problem is None:
             _tidy(folder)
             return load(path, abstract)
-        aside = path.with_name(path.name + _DAMAGED)
-        _exchange(path, aside)
-        report(f"Checkpoint {path} {what}. It is set aside as {aside}.")
+        report(f"Checkpoint {path} {what}. It is set aside as {set_aside(path)}.")
     return None
+
+
+def set_aside(path: pathlib.Path, into: pathlib.Path | None = None) -> pathlib.Path:
+    """Gives a damaged folder a name that no other one has, and returns it.
+
+    Args:
+      path: of the folder.
+      into: where it goes; None: it stays where it is.
+    """
+    aside = (into or path.parent) / (path.name + _DAMAGED)
+    for number in itertools.count(2):
+        if not os.path.lexists(aside):
+            break
+        aside = aside.with_name(f"{path.name}.{number}{_DAMAGED}")
+    return path.rename(aside)
 
 
 def shapes_of(tree: chex.ArrayTree) -> chex.ArrayTree:

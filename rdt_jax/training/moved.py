@@ -88,7 +88,11 @@ def adopt(
         if step <= newest:  # It was adopted before.
             break
         if problem := _damage(proof, runs):
-            report(f"Commit {proof.parent} cannot be used: {problem}.")
+            aside = checkpoint.set_aside(proof.parent, folder)
+            report(
+                f"Commit {proof.parent} cannot be used: {problem}. It is set aside as "
+                f"{aside}."
+            )
             continue
         for name in json.loads(proof.read_text()):
             kind, _, rest = name.partition("/")

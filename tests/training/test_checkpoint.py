@@ -245,13 +245,17 @@ def test_two_damaged_checkpoints_leave_none(folder, state):
     assert len(reports) == 2
 
 
-def test_a_second_damage_at_the_same_step_replaces_the_first(folder, state, saved):
-    for _ in range(2):
-        (folder / "8" / "manifest.json").unlink()
+def test_what_was_set_aside_stays_when_the_same_step_is_damaged_again(
+    folder, state, saved
+):
+    for number in range(3):
+        (folder / "8" / "manifest.json").write_text(str(number))
         assert len(load_newest(folder, state)[1]) == 1
         shutil.copytree(saved, folder / "8")
     (_, extra), reports = load_newest(folder, state)
     assert (extra, reports) == (EXTRA, [])
+    kept = [folder / name for name in ("8.damaged", "8.2.damaged", "8.3.damaged")]
+    assert [(path / "manifest.json").read_text() for path in kept] == ["0", "1", "2"]
 
 
 def test_a_save_cut_short_leaves_nothing_that_counts(folder, state):

@@ -127,10 +127,14 @@ def test_a_kill_while_it_is_adopted_costs_nothing(copied, monkeypatch, moment):
 
 
 def test_a_damaged_commit_gives_way_to_the_one_before(copied):
-    told = []
-    (copied / "checkpoints" / "16" / "8" / "checkpoint" / "extra.json").write_text("3")
+    told, folder = [], copied / "checkpoints"
+    (folder / "8.damaged").mkdir()
+    (folder / "16" / "8" / "checkpoint" / "extra.json").write_text("3")
     assert adopt(copied, told.append) == ([4], [0])
     assert len(told) == 1 and "extra.json is not what commit.json says" in told[0]
+    aside = folder / "8.2.damaged"
+    assert (aside / "checkpoint" / "extra.json").read_text() == "3"
+    assert f"set aside as {aside}." in told[0]
 
 
 # The first checkpoint of its own is at step 16; a stop makes one before that, too.
