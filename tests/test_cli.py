@@ -321,10 +321,20 @@ def test_damaged_records_are_named_and_left_as_they_are(tmp_path, capsys, verb):
     assert path.read_text() == '{"step": 0}\n{"st\n{"step": 20}\n'
 
 
+@pytest.mark.parametrize(
+    "code, message",
+    [
+        (errno.ENOTSUP, "must be on a file system with symbolic links"),
+        # Nothing of the link, nor of an option that only others have.
+        (errno.EACCES, "[Errno 13] Permission denied: '{}/state'.\n"),
+    ],
+)
 @pytest.mark.parametrize("verb", ["train", "sweep"])
-def test_a_workdir_without_symbolic_links_exits_2(tmp_path, monkeypatch, capsys, verb):
+def test_a_workdir_that_refuses_links_exits_2(
+    tmp_path, monkeypatch, capsys, verb, code, message
+):
     def refuse(*_, **__):
-        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "symlink", refuse)
     train = ["train", f"--config={CONFIG}"]
@@ -332,8 +342,30 @@ def test_a_workdir_without_symbolic_links_exits_2(tmp_path, monkeypatch, capsys,
     arguments = [*(train if verb == "train" else sweep), *TINY]
     assert cli.main([*arguments, f"--workdir={tmp_path}"]) == 2
     error = capsys.readouterr().err
-    assert "must be on a file system with symbolic links" in error
+    assert message.format(tmp_path) in error
+    assert error.endswith("\n") and "--out" not in error
     assert not list(tmp_path.glob("*/*"))
+
+
+def test_a_name_that_is_not_utf8_on_the_disk_is_refused(tmp_path, capsys, monkeypatch):
+    where = f"--workdir={tmp_path}/w\udcc3\udca9"  # Of a locale that is ASCII.
+    assert cli.main(["train", f"--config={CONFIG}", where, *TINY]) == 2
+    error = capsys.readouterr().err
+    assert "must be UTF-8" in error and "w\\udcc3\\udca9" in error
+    assert not [*tmp_path.iterdir()]
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode("latin-1"))
+    assert cli.main(["tasks", "caf\u00e9"]) == 2
+    assert "must be UTF-8, got 'caf\\xe9'" in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_written_is_no_warning(tmp_path):
+    code = "from rdt_jax import cli; cli.main(['tasks', 'x']); import matplotlib"
+    environment = {k: v for k, v in os.environ.items() if k != "MPLCONFIGDIR"}
+    environment |= {"HOME": "/proc/home", "XDG_CONFIG_HOME": "/proc/config"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert ran.returncode == 0 and "atplotlib" not in ran.stderr
 
 
 def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ immediate.
 import argparse
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ _WRONG_PATH_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code."""
+    logging.getLogger("matplotlib").addFilter(_says_more_than_where_it_caches)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # An ASCII terminal shows \\u escapes.
             stream.reconfigure(errors="backslashreplace")
@@ -71,6 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exits.FAILED
 
 
+def _says_more_than_where_it_caches(record: logging.LogRecord) -> bool:
+    """Leaves out that matplotlib uses a temporary folder, since it has no home."""
+    return record.funcName != "_get_config_or_cache_dir"
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Reads the words after `rdt`; SystemExit with code 2 if they are none of it."""
     parser = _parser()
@@ -83,11 +90,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _check_names(names: Sequence[str]) -> None:
+    """Raises ValueError unless Python reads names of files as UTF-8, as others do."""
+    for name in names:
+        try:
+            is_utf8 = os.fsencode(name) == name.encode()
+        except UnicodeEncodeError:  # It stands for bytes that are no text.
+            is_utf8 = False
+        if not is_utf8:
+            raise ValueError(
+                f"Names of files must be UTF-8, got {name!a}, which Python read as "
+                f"{sys.getfilesystemencoding()}; set PYTHONUTF8=1, or rename it."
+            )
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     options = parse(arguments)
     try:
         with exits.mistakes():
             machine.check()
+            _check_names([*options.arguments, os.getcwd()])
         return options.verb(options)
     except exits.Mistake as mistake:
         if options.traceback:
@@ -105,9 +127,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         if options.traceback:
             print(user_code.format_traceback(error), file=sys.stderr)
         if isinstance(error, _WRONG_PATHS) or error.errno in _WRONG_PATH_NUMBERS:
-            denied = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-            hint = " Figures and claims can be written elsewhere: --out=DIR." * denied
-            print(f"rdt: {error}.{hint}", file=sys.stderr)
+            print(f"rdt: {error}.", file=sys.stderr)
             return exits.MISTAKE
         print(
             f"rdt: {error}. What was written so far is intact; run the same command "

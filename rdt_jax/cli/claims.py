@@ -75,14 +75,15 @@ def _claims(options: argparse.Namespace) -> int:
         )
     shared.print_table(drawing.table(scores))
     out = options.out or options.workdir
-    out.mkdir(parents=True, exist_ok=True)
-    records.write_text(out / "claims.md", drawing.markdown(scores))
     listed = [
         {"study": name, "verdict": claim.verdict, **dataclasses.asdict(claim)}
         for name, claims in scores.items()
         for claim in claims
     ]
-    records.write_json(out / "claims.json", listed)
+    with exits.writing_elsewhere("claims"):
+        out.mkdir(parents=True, exist_ok=True)
+        records.write_text(out / "claims.md", drawing.markdown(scores))
+        records.write_json(out / "claims.json", listed)
     for suffix in ("md", "json"):
         print(out / f"claims.{suffix}")
     return exits.FAILED if failed else exits.WELL

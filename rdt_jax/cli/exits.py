@@ -1,6 +1,7 @@
 """How the command ends: its exit codes, and the mistakes that a user can put right."""
 
 import contextlib
+import errno
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,6 +24,18 @@ def mistakes(
         yield
     except kinds as error:
         raise Mistake(str(error)) from error
+
+
+@contextlib.contextmanager
+def writing_elsewhere(verb: str) -> Iterator[None]:
+    """Where a folder refuses what is written, names the option for another one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            hint = f"`rdt {verb} --out=DIR` writes elsewhere."
+            raise Mistake(f"{error}. {hint}") from error
+        raise
 
 
 def report_lost(runs: Sequence[Any], sweep: str) -> int:

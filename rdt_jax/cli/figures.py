@@ -72,8 +72,9 @@ def show(
         figures = studies.figures(plan.study, runs)
     for name, figure in figures.items():
         save.mark(figure, run_folders.describe_lost(runs))
-        for path in save.save(figure, folder / name, provenance):
-            print(path)
+        with exits.writing_elsewhere("figures"):
+            paths = save.save(figure, folder / name, provenance)
+        print(*paths, sep="\n")
     return runs
 
 

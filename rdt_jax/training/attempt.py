@@ -166,8 +166,8 @@ def check_links(workdir: pathlib.Path) -> None:
     except FileExistsError:  # A kill left it.
         pass
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
-            raise
+        if error.errno not in _UNSUPPORTED:  # The link is ours, the folder theirs.
+            raise OSError(error.errno, error.strerror, str(link.parent)) from error
         raise ValueError(
             f"{workdir} must be on a file system with symbolic links, by which whoever "
             f"lost a pack is kept from writing, got {error.strerror!r}; choose another "

@@ -309,7 +309,7 @@ def test_a_file_system_without_symbolic_links_is_refused(tmp_path, monkeypatch, 
         attempt.hold(tmp_path, "a", ["one"]).__enter__()
     assert [path.name for path in tmp_path.rglob("*")] == ["state"]
     monkeypatch.setattr(os, "symlink", unsupported(errno.EACCES))
-    with pytest.raises(PermissionError):
+    with pytest.raises(PermissionError, match=f"denied: '{tmp_path / 'state'}'$"):
         attempt.hold(tmp_path, "a", ["one"]).__enter__()
 
 
