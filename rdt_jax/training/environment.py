@@ -144,7 +144,8 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 def commit() -> str | None:
     """Returns the commit of this package, "+changes" if its files are not the commit's.
 
-    None if it lies neither in its own repository nor in an export of that.
+    It ends in "+export" where nothing tells whether they are: in an export of its own
+    repository. It is None if the package lies in neither.
     """
     root = _PACKAGE.parent
     try:
@@ -153,7 +154,7 @@ def commit() -> str | None:
         own = False
     if own and _git(root, "rev-parse", "--show-toplevel") == str(root):
         return _commit_of(_PACKAGE)
-    return None if "$" in _EXPORTED else _EXPORTED
+    return None if "$" in _EXPORTED else f"{_EXPORTED}+export"
 
 
 def of_files(paths: Iterable[pathlib.Path]) -> dict[str, Any]:
@@ -193,10 +194,10 @@ def _git(folder: pathlib.Path, *words: Any) -> str | None:
 
 @functools.cache
 def _code() -> str:
-    """Returns a SHA-256 over the source files of this package."""
+    """Returns a SHA-256 over the source files of this package, alike in an export."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
-        content = path.read_bytes()
+        content = path.read_bytes().replace(_EXPORTED.encode(), b"")
         digest.update(
             f"{path.relative_to(_PACKAGE)} {len(content)} ".encode() + content
         )

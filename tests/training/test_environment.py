@@ -33,10 +33,14 @@ def repository(folder):
 
 def commit_in(folder):
     """Returns the commit that a copy of the package in a folder says it has."""
+    return module_in(folder).commit()
+
+
+def module_in(folder):
     spec = importlib.util.spec_from_file_location("copied", folder / SOURCE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.commit()
+    return module
 
 
 def copy(folder, *names):
@@ -77,15 +81,23 @@ def test_the_commit_is_never_that_of_a_repository_that_holds_a_copy(tmp_path):
     assert [commit_in(folder) for folder in (root, vendored, installed)] == [None] * 3
 
 
-def test_an_export_carries_its_commit(own, tmp_path):
+def test_an_export_carries_its_commit_and_tells_changes_by_its_hash(
+    own, tmp_path, tiny_config
+):
     folder, commit = own
+    code = lambda folder: module_in(folder).segment(tiny_config, 0)["code"]
     git(folder, "archive", f"--output={tmp_path / 'all.tar'}", "HEAD")
     for name in ("export", "vendored/export"):
         (tmp_path / name).mkdir(parents=True)
         shutil.unpack_archive(tmp_path / "all.tar", tmp_path / name)
-    assert commit_in(tmp_path / "export") == commit
+    assert commit_in(tmp_path / "export") == f"{commit}+export"
     repository(tmp_path / "vendored")
-    assert commit_in(tmp_path / "vendored" / "export") == commit
+    assert commit_in(tmp_path / "vendored" / "export") == f"{commit}+export"
+    assert code(tmp_path / "export") == code(folder)
+    with (tmp_path / "export" / SOURCE).open("a") as file:
+        file.write("# edited\n")
+    assert commit_in(tmp_path / "export") == f"{commit}+export"
+    assert code(tmp_path / "export") != code(folder)
 
 
 def test_files_of_the_user_have_their_repositorys_commit_and_their_hashes(tmp_path):
