@@ -1,6 +1,10 @@
 """What `rdt sweep` does beside training: plan, forecast, status, stop, refuse."""
 
 import pathlib
+import socket
+import subprocess
+import sys
+import time
 
 import fsspec
 import pytest
@@ -135,6 +139,8 @@ def test_options_are_checked_where_all_runs_are_over(tmp_path, capsys):
         (["--mesh=trial=999"], "--mesh must have trial below "),
         (["--engine=ray", "--address=nowhere"], "--address must be HOST:PORT or auto"),
         (["--engine=ray", "--address=here:x"], "--address must be HOST:PORT or auto"),
+        (["--engine=ray", "--address=[::1]:1"], "and nobody answers at [::1]:1: "),
+        (["--engine=ray", "--address=[::1]:1", "--dry-run"], "nobody answers at"),
         (["--transition-budget=-1"], "--transition-budget must be a size such as"),
         (["--stop"], f"--stop: every run of {NAME} is over."),
     ]:
@@ -177,6 +183,24 @@ def test_workers_that_leave_something_undone_are_told(tmp_path, monkeypatch, cap
     said = capsys.readouterr().err
     assert "the workers ended before the sweep" in said and "worker-*.log" in said
     assert "2 trials are unfinished" in said
+
+
+@pytest.mark.exhaustive
+def test_a_driver_that_waits_for_ray_hears_sigterm(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"--address=127.0.0.1:{silent.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rdt_jax", *SWEEP, f"--workdir={tmp_path}",
+             "--engine=ray", address],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while "packs to train" not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(5)
+        process.terminate()
+        _, said = process.communicate(timeout=5)
+    assert process.returncode == 0
+    assert "No worker has begun; the same command goes on." in said
 
 
 def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, capsys):

@@ -9,15 +9,18 @@ process itself where nothing would be lost.
 """
 
 import contextlib
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from rdt_jax.cli import exits
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SAME_SECONDS = 0.5  # `timeout` signals its child, and then the group of both.
 _ASK_SECONDS = 0.5
 _LEAVE_SECONDS = 5.0  # For what is still said, to a bucket that may be away.
 
@@ -46,19 +49,23 @@ class Stop:
           leave: called just before, in another thread.
         """
         with self._lock:
-            self._leave = leave
+            around, self._leave = self._leave, leave
             if self._signals:
                 self._end()
         try:
             yield
         finally:
             with self._lock:  # Whoever is leaving holds it to the end.
-                self._leave = None
+                self._leave = around
 
     def hear(self, pipe: int) -> None:
         """Reads the signals from a pipe until its other end is closed."""
+        counted_at = -math.inf
         while number := os.read(pipe, 1):
-            self._signals += number[0] in _SIGNALS
+            now = time.monotonic()
+            if number[0] in _SIGNALS and now - counted_at > SAME_SECONDS:
+                self._signals += 1
+                counted_at = now
             if self._signals > 1:
                 if self.over.wait(self._grace):
                     return

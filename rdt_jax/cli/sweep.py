@@ -173,12 +173,7 @@ def _check_options(options: argparse.Namespace) -> None:
     if options.mesh is not None:
         sharding.parse(options.mesh)
     if options.engine == "ray":
-        engines.check_ray()
-    address = options.address
-    if address not in (None, "auto", "local"):
-        host, _, port = address.removeprefix("ray://").rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise ValueError(f"--address must be HOST:PORT or auto, got {address!r}.")
+        engines.check_ray(options.address)
 
 
 def _settings(options, plan):
@@ -295,8 +290,11 @@ def _run_engine(options, order, trials, refresh, console, say) -> bool:
             monitor.log()
 
     with contextlib.ExitStack() as stack:
-        with exits.mistakes():
-            engine = stack.enter_context(engines.ENGINES[options.engine](order))
+        leave = lambda: say("No worker has begun; the same command goes on.")
+        # Ray would hear SIGTERM only once it is connected.
+        with exits.mistakes(), stopping.on_signal() as connecting:
+            with connecting.may_end(leave):
+                engine = stack.enter_context(engines.ENGINES[options.engine](order))
         stop = stack.enter_context(stopping.on_signal(grace=_GRACE_SECONDS))
         if terminal:
             stack.enter_context(Live(monitor, console=console, refresh_per_second=2))

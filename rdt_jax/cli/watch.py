@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rdt_jax.cli import exits
+from rdt_jax.cli import exits, stopping
 
 CHILD = "RDT_JAX_CHILD"  # Holds the descriptor of a child's socket to its parent.
 
@@ -84,7 +84,9 @@ def run(command: Sequence[str]) -> int:
         theirs.close()
         inbox: queue.SimpleQueue = queue.SimpleQueue()
         handlers = {
-            number: signal.signal(number, lambda *_: inbox.put(("signal", {})))
+            number: signal.signal(
+                number, lambda *_: inbox.put(("signal", {"at": time.monotonic()}))
+            )
             for number in (signal.SIGTERM, signal.SIGINT)
         }
         _listen(ours, "child", inbox)
@@ -107,7 +109,7 @@ def _watch(child: subprocess.Popen, ours: socket.socket, inbox) -> int:
     zero: socket.socket | None = None  # of the other parents
     token = secrets.token_hex(16)
     causes: list[Cause] = []
-    asked = False  # to stop
+    asked_at: float | None = None  # to stop
     ended = False  # The child got to its end.
     verdict: str | None = None
     give_up: float | None = None
@@ -131,10 +133,10 @@ def _watch(child: subprocess.Popen, ours: socket.socket, inbox) -> int:
             verdict = _name(min(causes), processes, peers)
             break
         match who, message:
-            case "signal", _ if asked:
-                verdict = "the job ends as it is, since it was asked to stop twice."
-            case "signal", _:
-                asked = True
+            case "signal", {"at": at} if asked_at is not None:
+                if at - asked_at > stopping.SAME_SECONDS:
+                    verdict = "the job ends as it is, since it was asked to stop twice."
+            case "signal", {"at": asked_at}:
                 if zero is not None:
                     _send(zero, {"stop": True})
                 else:

@@ -11,6 +11,7 @@ import logging
 import math
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from rdt_jax import sharding
 from rdt_jax.sweep import child, devices, ledger
 from rdt_jax.training import attempt
 
+_CONNECT_SECONDS = 5.0
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 30.0  # For workers that do not end when nothing is left to do.
 _VAIN_STARTS = 3  # Workers in a row that end before they claim a pack.
@@ -187,12 +189,28 @@ def local(order: Order) -> Iterator[Engine]:
     )
 
 
-def check_ray() -> None:
-    """Raises ValueError if Ray is not installed."""
+def check_ray(address: str | None) -> None:
+    """Raises ValueError if Ray is not installed, or nobody listens at its address."""
     if importlib.util.find_spec("ray") is None:
         raise ValueError(
             "--engine=ray needs Ray: pip install -e '.[ray]' -c constraints.txt"
         )
+    if address == "auto":  # As Ray reads it; else it looks on this machine.
+        address = os.environ.get("RAY_ADDRESS") or "auto"
+    if address in (None, "auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(f"--address must be HOST:PORT or auto, got {address!r}.")
+    try:  # Ray itself would wait for minutes.
+        socket.create_connection(
+            (host.strip("[]"), int(port)), _CONNECT_SECONDS
+        ).close()
+    except OSError as error:
+        raise ValueError(
+            f"--address must be that of a Ray cluster, and nobody answers at {address}: "
+            f"{error}."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -208,7 +226,7 @@ def on_ray(order: Order) -> Iterator[Engine]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray would let its tasks, and so our workers, wait for everything else on a node.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    check_ray()
+    check_ray(order.address)
     import ray
 
     started: dict[str, Any] = {}
