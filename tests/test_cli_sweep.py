@@ -16,10 +16,11 @@ from rdt_jax.training import attempt, environment, membership, records
 ROOT = pathlib.Path(__file__).parents[1]
 STUDY = str(ROOT / "experiments" / "depth_by_decay")
 NAME = "depth_by_decay-smoke-model.core_blocks=1,model.width=8"
-SWEEP = [
-    "sweep", STUDY, "--preset=smoke", "--workers=1", "--memory=8GB",
+NAMED = [
+    "sweep", STUDY, "--preset=smoke",
     "--config.model.width=8", "--config.model.core_blocks=1",
 ]  # fmt: skip
+SWEEP = [*NAMED, "--workers=1", "--memory=8GB"]
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +59,27 @@ def test_a_given_rate_is_not_measured(tmp_path, monkeypatch, capsys, rate, where
     assert (
         cli.main([*SWEEP, f"--workdir={tmp_path}", "--dry-run", f"--rate={rate}"]) == 0
     )
-    assert f"{where} FLOP/s" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{where} FLOP/s" in said
+    assert "of 8 GB of each worker's device" in said and "machine" not in said
+    table = cli.main(
+        ["sweep", STUDY, "--preset=smoke", f"--workdir={tmp_path}", "--dry-run",
+         f"--rate={rate}"]
+    )  # fmt: skip
+    assert table == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "of each worker's device of this machine" in said
+    assert " workers of this machine" in said
 
 
 def test_what_was_stopped_is_refused_by_workers(planned, capsys):
     workdir, folder = planned
     where = f"--workdir={workdir}"
-    assert cli.main([*SWEEP, where, "--stop"]) == 0
+    assert cli.main([*NAMED, where, "--stop"]) == 0
     assert "Nobody trains" in capsys.readouterr().out
     (name, _), *_ = ledger.read_plan(folder)
     with attempt.hold(workdir, membership.pack_of([name]), [name], lease=60):
-        assert cli.main([*SWEEP, where, "--stop"]) == 0
+        assert cli.main([*NAMED, where, "--stop"]) == 0
         assert "checkpoint and end" in capsys.readouterr().out
     assert ledger.is_stopped(folder)
     assert cli.main(["worker", str(folder)]) == 0
@@ -84,11 +95,11 @@ def test_the_status_ends_with_what_failed_and_why(planned, capsys):
     before = records.read_json(path)
     failed = {"state": "failed", "reason": "oom", "message": "RESOURCE_EXHAUSTED: big"}
     records.write_json(path, before | failed)
-    assert cli.main([*SWEEP, f"--workdir={workdir}", "--status"]) == 1
+    assert cli.main([*NAMED, f"--workdir={workdir}", "--status"]) == 1
     out = capsys.readouterr().out
     assert "1 trial failed" in out and "oom" in out and "RESOURCE_EXHAUSTED" in out
     records.write_json(path, before)
-    assert cli.main([*SWEEP, f"--workdir={workdir}", "--status"]) == 0
+    assert cli.main([*NAMED, f"--workdir={workdir}", "--status"]) == 0
 
 
 def test_a_scratch_folder_with_anything_else_is_refused(tmp_path, capsys):
@@ -110,7 +121,6 @@ def test_a_scratch_folder_with_anything_else_is_refused(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--watch"], "--watch goes with --status"),
-        (["--status", "--retry-failed"], "--retry-failed goes with what trains"),
         (["--mesh=model=3"], "num_heads (4) must be a multiple of the model axis of"),
         (["--rate=1e9"], "--rate goes with --dry-run"),
         (["--rate=0", "--dry-run"], "--rate must be a number of FLOP/s above 0"),
@@ -144,9 +154,16 @@ def test_options_are_checked_where_all_runs_are_over(tmp_path, capsys):
         (["--transition-budget=-1"], "--transition-budget must be a size such as"),
         (["--stop"], f"--stop: every run of {NAME} is over."),
     ]:
-        assert cli.main([*SWEEP, where, *arguments]) == 2, arguments
+        sweep = NAMED if arguments == ["--stop"] else SWEEP
+        assert cli.main([*sweep, where, *arguments]) == 2, arguments
         said = capsys.readouterr()
         assert message in said.err and not said.out
+    for mesh, message in [
+        ("trial=999", "--mesh must have trial below "),
+        ("data=77", "the data axis of --mesh (77)"),
+    ]:
+        assert cli.main(["worker", f"{tmp_path}/sweeps/{NAME}", f"--mesh={mesh}"]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -233,7 +250,7 @@ def test_a_plan_in_a_bucket(tmp_path, capsys):
     there = {path.rpartition("/runs/")[2] for path in fs.find(f"/{tmp_path.name}")}
     assert f"sweeps/{NAME}/plan.json" in there
     assert sum(path.endswith("/config.json") for path in there) >= 2
-    assert cli.main([*SWEEP, f"--workdir={url}", "--stop"]) == 0
+    assert cli.main([*NAMED, f"--workdir={url}", "--stop"]) == 0
     assert cli.main(["worker", f"{url}/sweeps/{NAME}"]) == 0
     assert "was stopped" in capsys.readouterr().err
     assert cli.main(["worker", f"{url}/sweeps/none"]) == 2

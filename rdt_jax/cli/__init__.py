@@ -143,11 +143,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Grokking and compositional generalization in recurrent-depth "
         "transformers.",
     )
-    parser.set_defaults(takes_overrides=False, traceback=False)
+    parser.set_defaults(
+        takes_overrides=False, traceback=False, check=lambda options: None
+    )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for group in VERBS:
         group.add(verbs)
     for verb in (parser, *verbs.choices.values()):
+        verb.set_defaults(parser=verb)
         verb.add_argument(
             "--traceback",
             action="store_true",

@@ -49,6 +49,7 @@ def _analyze(options: argparse.Namespace) -> int:
     from rdt_jax.figures import summaries, transitions
 
     if options.list:
+        shared.check_used(options, "rdt analyze --list", ["list"])
         for name in sorted(stored.MEASURES | stored.RUN_MEASURES):
             print(f"{name}: {stored.describe(name)}")
         return exits.WELL
@@ -61,8 +62,11 @@ def _analyze(options: argparse.Namespace) -> int:
         raise exits.Mistake("--transition says which parameters: give no --checkpoint.")
     what = options.what.split(",")
     with exits.mistakes():
-        planned, axes = _runs(options.folder)
         stored.jobs([], what, ())  # Reports an unknown name.
+        if stored.RUN_MEASURES.keys() >= set(what):  # Of all parameters of a run.
+            form = f"rdt analyze --what={options.what}"
+            shared.check_used(options, form, ["folder", "what"])
+        planned, axes = _runs(options.folder)
     lost = exits.report_lost(planned, options.folder.resolve().name)
     runs = [run for run in planned if not run.is_lost]
     kinds: dict[str, Sequence[str]] = {}

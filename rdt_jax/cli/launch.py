@@ -104,7 +104,11 @@ def _check(problems: list[str], command: list[str]) -> None:
 
     if problems:
         raise exits.Mistake("\n  ".join(["nothing was launched:", *problems]))
-    cli.parse(command[1:])
+    options = cli.parse(command[1:])
+    try:
+        options.check(options)
+    except (ValueError, exits.Mistake) as error:
+        raise exits.Mistake(f"nothing was launched: --run: {error}") from error
 
 
 def _tpu(options: argparse.Namespace) -> int:

@@ -58,6 +58,27 @@ def add_workdir(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
     parser.add_argument("--workdir", type=read, default=pathlib.Path("runs"))
 
 
+def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> None:
+    """Raises exits.Mistake if an option is given that a form of a verb ignores.
+
+    Args:
+      options: of the verb.
+      form: of the verb, such as `rdt sweep --status`.
+      used: names of all arguments that this form reads.
+    """
+    read = (*used, "overrides", "arguments", "traceback")
+    given = [
+        name
+        for name, value in vars(options).items()
+        if name not in read and value != options.parser.get_default(name)
+    ]
+    if given:
+        usage = options.parser.format_usage()
+        flags = [f"--{name.replace('_', '-')}" for name in given]
+        words = [f if f in usage else n for f, n in zip(flags, given, strict=True)]
+        raise exits.Mistake(f"`{form}` does not use {', '.join(words)}; leave it out.")
+
+
 def add_transition_budget(parser: argparse.ArgumentParser) -> None:
     """Adds --transition-budget, for `size`."""
     parser.add_argument(

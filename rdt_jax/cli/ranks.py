@@ -66,6 +66,10 @@ def job_of(options: argparse.Namespace) -> Job | None:
         found[name] = value
     job = Job(**found)
     if job.num_processes == 1:
+        if options.process_id not in (None, 0):  # A variable may be of the job around.
+            raise ValueError(
+                f"--process-id must be 0 with --num-processes=1, got {job.process_id}."
+            )
         return None
     if job == Job():
         return job if _on_tpu() else None

@@ -1,7 +1,6 @@
 """`rdt sweep`: a study, trained or gone on with."""
 
 import argparse
-import collections
 import contextlib
 import math
 import pathlib
@@ -15,6 +14,16 @@ from rdt_jax.cli import options as shared
 
 _WATCH_SECONDS = 1.0
 _REFRESH_SECONDS = 10.0  # Between two looks into a bucket.
+# Forms of the command and the options that they read. A dry run reads those of the
+# command that it is of.
+_USED = {
+    "status": ("watch",),
+    "stop": (),
+    "plan": (
+        "workers", "lanes", "exact", "memory", "transition_budget", "mesh",
+        "retry_failed",
+    ),
+}  # fmt: skip
 _GRACE_SECONDS = 5.0  # To end the workers, when it is asked to stop twice.
 
 
@@ -87,22 +96,16 @@ def add(verbs: argparse._SubParsersAction) -> None:
     sweep.add_argument(
         "--watch", action="store_true", help="with --status: until nothing is left"
     )
-    sweep.set_defaults(verb=_sweep, takes_overrides=True)
+    sweep.set_defaults(verb=_sweep, check=_check, takes_overrides=True)
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from rdt_jax.sweep import remote
+    from rdt_jax.sweep import engines, remote
 
-    if options.watch and not options.status:
-        raise exits.Mistake("--watch goes with --status.")
-    if options.retry_failed and (options.status or options.stop):
-        raise exits.Mistake("--retry-failed goes with what trains.")
-    if options.rate is not None and not options.dry_run:
-        raise exits.Mistake("--rate goes with --dry-run.")
-    if options.address is not None and options.engine != "ray":
-        raise exits.Mistake("--address goes with --engine=ray.")
     with exits.mistakes():
         _check_options(options)
+        if options.engine == "ray":
+            engines.check_ray(options.address)
     plan = shared.plan(options)
     options.url = None
     if not shared.is_url(options.workdir):
@@ -158,11 +161,26 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     return _train(options, plan, workers, settings, console, copy)
 
 
-def _check_options(options: argparse.Namespace) -> None:
-    """Raises ValueError if an option is wrong, whether or not it will be read."""
-    from rdt_jax import sharding
-    from rdt_jax.sweep import engines
+def _check(options: argparse.Namespace) -> None:
+    """Refuses a wrong option, study or preset, wherever the sweep will train."""
+    _check_options(options)
+    shared.plan(options)
 
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Refuses a wrong option, also where every run is over."""
+    from rdt_jax import sharding
+
+    if options.watch and not options.status:
+        raise exits.Mistake("--watch goes with --status.")
+    if options.rate is not None and not options.dry_run:
+        raise exits.Mistake("--rate goes with --dry-run.")
+    if options.address is not None and options.engine != "ray":
+        raise exits.Mistake("--address goes with --engine=ray.")
+    for form, used in _USED.items():
+        if getattr(options, form):
+            used = (form, "study", "preset", "workdir", *used)
+            shared.check_used(options, f"rdt sweep --{form}", used)
     for name in ("workers", "lanes"):
         number = getattr(options, name)
         if number is not None and number < 1:
@@ -172,15 +190,11 @@ def _check_options(options: argparse.Namespace) -> None:
         shared.size(options, name)
     if options.mesh is not None:
         sharding.parse(options.mesh)
-    if options.engine == "ray":
-        engines.check_ray(options.address)
 
 
 def _settings(options, plan):
     """Returns the number of workers and the ledger's options; ValueError."""
-    from rdt_jax import config as configs
     from rdt_jax import sharding, tasks
-    from rdt_jax.models import presets
     from rdt_jax.sweep import devices, ledger
     from rdt_jax.sweep import pack as packs
     from rdt_jax.training import estimate
@@ -201,19 +215,10 @@ def _settings(options, plan):
         memory *= axes.trial  # Each device along it has its own lanes.
     elif options.lanes is None:
         lanes = axes.trial
-    signatures = {packs.signature(config): config for config in plan.configs}
-    largest = collections.Counter(map(packs.signature, plan.configs)).most_common(1)
-    if axes.trial >= 2 * largest[0][1]:  # Half of it would train copies at least.
-        raise ValueError(
-            f"--mesh must have trial below {2 * largest[0][1]}, twice the trials of "
-            f"{plan.name} that share a program, got {axes.trial}."
-        )
-    for config in signatures.values():
-        table = tasks.make_table(config)
-        model = presets.model_config(config, table)
-        configs.raise_problems(sharding.problems(axes, config, model))
-        if room is not None:
-            estimate.check_memory(config, table, room)
+    packs.check_mesh(axes, plan.configs, plan.name)
+    if room is not None:
+        for config in {packs.signature(each): each for each in plan.configs}.values():
+            estimate.check_memory(config, tasks.make_table(config), room)
     budget = shared.size(options, "transition_budget")
     return workers, ledger.Options(lanes, memory, options.exact, budget)
 
@@ -226,7 +231,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     # This process plans and watches; the workers alone may hold an accelerator.
     jax.config.update("jax_platforms", "cpu")
     with exits.mistakes():
-        found = forecast.forecast(options.workdir, plan, settings)
+        found = forecast.forecast(options.workdir, plan, settings, options.retry_failed)
         if found.packs:
             _announce(options, found, workers, settings.memory_bytes, console)
         dropped = ledger.dropped(options.workdir / "sweeps" / plan.name, plan)
@@ -343,7 +348,11 @@ def _refresher(copy, name: str, report):
             except ConnectionError as error:
                 if now:
                     raise
-                report(f"{error}. It is asked again.")
+                minutes = f"{remote.PATIENCE_SECONDS / 60:g} minutes"
+                report(
+                    f"{error}. It is asked again; each worker asks for {minutes}, with "
+                    "growing waits."
+                )
             at = time.monotonic()
 
     return refresh
@@ -413,7 +422,9 @@ def _dry_run(options, plan, workers: int, settings) -> int:
     with exits.mistakes():
         rate, where = _rate(options.rate)
         with console.status("predicting what the packs will need"):
-            found = forecast.forecast(options.workdir, plan, settings)
+            found = forecast.forecast(
+                options.workdir, plan, settings, options.retry_failed
+            )
     code = exits.WELL
     fits = found.needs.memory <= settings.memory_bytes
     if rate is None and options.mesh is not None:
@@ -437,7 +448,17 @@ def _dry_run(options, plan, workers: int, settings) -> int:
         except RuntimeError as error:
             print(f"rdt: the rate could not be measured: {error}", file=sys.stderr)
             code = exits.FAILED
-    shared.print_table(tables.table(found, workers, settings.memory_bytes, rate, where))
+    here = [name for name in ("workers", "memory") if not getattr(options, name)]
+    shared.print_table(
+        tables.table(
+            found,
+            workers,
+            settings.memory_bytes,
+            rate,
+            where,
+            here if options.rate is not None else (),
+        )
+    )
     return code
 
 

@@ -22,7 +22,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     shared.add_transition_budget(train)
     ranks.add(train)
-    train.set_defaults(verb=_train, takes_overrides=True)
+    train.set_defaults(verb=_train, check=_check, takes_overrides=True)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -91,6 +91,15 @@ def _train_here(options: argparse.Namespace, config, build) -> int:
                 monitor.log()
     print(options.workdir / name)
     return exits.FAILED if status["state"] == "failed" else exits.WELL
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises ValueError if an option or the config is wrong, wherever it will train."""
+    job = ranks.job_of(options)
+    config = shared.config(options)
+    shared.size(options, "transition_budget")
+    if options.mesh is not None:
+        _axes(options.mesh, config, job)
 
 
 def _check_memory(config, job: ranks.Job | None) -> None:

@@ -26,7 +26,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     shared.add_mesh(worker, "one device")
     add_lease(worker)
     ranks.add(worker)
-    worker.set_defaults(verb=_worker)
+    worker.set_defaults(verb=_worker, check=_check)
 
 
 def add_lease(parser: argparse.ArgumentParser) -> None:
@@ -53,14 +53,9 @@ def check_lease(options: argparse.Namespace, where: object) -> None:
 
 def _worker(options: argparse.Namespace) -> int:
     with exits.mistakes():
-        _check_folder(options)
-        told = (options.coordinator, options.num_processes, options.process_id)
-        if options.mesh is None and any(value is not None for value in told):
-            raise ValueError(
-                "Several processes of a worker need their --mesh, as in "
-                "--mesh=data=2,model=2; got none."
-            )
-        job = None if options.mesh is None else ranks.job_of(options)
+        job = _job(options)
+        if options.scratch is not None:
+            _take_scratch(options.scratch, options.folder.rpartition("/sweeps/")[0])
     shared.use_compile_cache()
     if job is not None and not watch.is_child():
         return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
@@ -73,7 +68,33 @@ def _worker(options: argparse.Namespace) -> int:
 
     with exits.mistakes():
         axes = sharding.parse(options.mesh)
+        if not shared.is_url(options.folder):
+            _check_mesh(options.mesh, pathlib.Path(options.folder))
     return ranks.run(job, axes, lambda build: _worker_here(options, build))
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises ValueError if an option is wrong, wherever the worker will be."""
+    from rdt_jax import sharding
+
+    _job(options)
+    if options.mesh is not None:
+        sharding.parse(options.mesh)
+
+
+def _job(options: argparse.Namespace) -> ranks.Job | None:
+    """Returns the job of a worker; ValueError if an option is wrong but its mesh."""
+    _check_folder(options)
+    check_lease(options, options.folder)
+    if options.mesh is not None:
+        return ranks.job_of(options)
+    for name in ranks.Job._fields:
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} of a worker needs the --mesh of all "
+                "processes, as in --mesh=data=2,model=2; got none."
+            )
+    return None
 
 
 def _check_folder(options: argparse.Namespace) -> None:
@@ -90,8 +111,6 @@ def _check_folder(options: argparse.Namespace) -> None:
         )
     if options.scratch is not None and not in_bucket:
         raise ValueError("--scratch goes with a workdir in a bucket.")
-    if options.scratch is not None:
-        _take_scratch(options.scratch, options.folder.rpartition("/sweeps/")[0])
 
 
 def _take_scratch(scratch: pathlib.Path, url: str) -> None:
@@ -104,6 +123,18 @@ def _take_scratch(scratch: pathlib.Path, url: str) -> None:
             f"a worker replaces what it finds there; got {scratch}."
         )
     mark.write_text(url)
+
+
+def _check_mesh(text: str, folder: pathlib.Path) -> None:
+    """Raises ValueError if a mesh cannot train what a sweep plans, over or not."""
+    from rdt_jax import sharding
+    from rdt_jax.sweep import ledger
+    from rdt_jax.sweep import pack as packs
+
+    configs = ledger.planned_configs(folder).values()
+    # A plan of an earlier version does not hold them.
+    known = [config for config in configs if config is not None]
+    packs.check_mesh(sharding.parse(text), known, folder.name)
 
 
 def _worker_here(options: argparse.Namespace, build) -> int:
@@ -130,7 +161,6 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
     report = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
     refresh, mirror, stopped = lambda: None, None, lambda: False
     with exits.mistakes():
-        check_lease(options, options.folder)
         if url is not None:
             # Who started us has found the store.
             started = options.parent is not None
@@ -140,6 +170,8 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             stopped = remote.stop_requested(copy, folder.name)
             refresh()
         run_ids = [run_id for run_id, _ in ledger.read_plan(folder)]
+        if url is not None and options.mesh is not None:
+            _check_mesh(options.mesh, folder)
         ledger.open_packs(folder)  # Reads its packs.json.
     if ledger.is_stopped(folder) or stopped():
         report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")

@@ -1,5 +1,7 @@
 """The table of `rdt sweep --dry-run`."""
 
+from collections.abc import Collection
+
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +18,7 @@ def table(
     memory: int,
     flops_per_second: float | None,
     where: str = HERE,
+    here: Collection[str] = (),
 ) -> Table:
     """Builds the table of what a sweep would need.
 
@@ -25,16 +28,20 @@ def table(
       memory: bytes of each worker's device.
       flops_per_second: of all workers together; None if it could not be measured.
       where: they have this rate: HERE, where it was measured, or whose it is.
+      here: `workers` and `memory` if they are this machine's and the rate is not.
     """
     built = Table(box=None, pad_edge=False, show_header=False, caption_justify="left")
     needs = found.needs
+    of = lambda name: " of this machine" * (name in here)
     rows = [
         ("trials", f"{found.trials:,}, {found.over:,} of them over"),
-        ("packs", f"{found.packs:,}, by {wording.count(workers, 'worker')}"),
+        ("packs", f"{found.packs:,}, by {wording.count(workers, 'worker')}"
+                  f"{of('workers')}"),
         ("compilations", f"{wording.count(needs.programs, 'program')}, by each worker "
                          "that needs one"),
         ("FLOPs", short(found.flops)),
-        ("memory", f"{size(needs.memory)} of {size(memory)} of each worker's device"),
+        ("memory", f"{size(needs.memory)} of {size(memory)} of each worker's device"
+                   f"{of('memory')}"),
         ("disk", f"{size(needs.pins)} for parameters kept, "
                  f"{size(needs.checkpoints)} for checkpoints"),
     ]  # fmt: skip

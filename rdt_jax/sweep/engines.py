@@ -208,8 +208,8 @@ def check_ray(address: str | None) -> None:
         ).close()
     except OSError as error:
         raise ValueError(
-            f"--address must be that of a Ray cluster, and nobody answers at {address}: "
-            f"{error}."
+            "--address must be that of a Ray cluster, and nobody answers at "
+            f"{address}: {error}."
         ) from error
 
 

@@ -39,11 +39,22 @@ class Forecast(NamedTuple):
 
 
 def forecast(
-    workdir: pathlib.Path, plan: spec.Plan, options: ledger.Options
+    workdir: pathlib.Path,
+    plan: spec.Plan,
+    options: ledger.Options,
+    retry_failed: bool = False,
 ) -> Forecast:
-    """Forms the packs of a plan as a sweep would, and adds up; writes nothing."""
+    """Forms the packs of a plan as a sweep would, and adds up; writes nothing.
+
+    The arguments are those of `ledger.write_plan`.
+    """
     by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
-    states = {name: records.planned_status(workdir / name)["state"] for name in by_id}
+    statuses = {name: records.planned_status(workdir / name) for name in by_id}
+    states = {
+        name: "pending" if retry_failed and ledger.is_retried(status)
+        else status["state"]
+        for name, status in statuses.items()
+    }  # fmt: skip
     settled = (*ledger.OVER, "unreadable")
     open_ = {name for name, state in states.items() if state not in settled}
     entries = [

@@ -3,6 +3,7 @@
 Nothing here runs them.
 """
 
+import operator
 import re
 import shlex
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NamedTuple
 _ARCHIVE = "rdt_jax.tar.gz"
 _FOLDER = "rdt_jax"
 LOG = "rdt.log"
+_WARNING_SECONDS = 120  # Before its limit Slurm signals a job.
 _VM = ("gcloud", "compute", "tpus", "tpu-vm")
 _QUEUE = ("gcloud", "compute", "tpus", "queued-resources")
 
@@ -133,6 +135,8 @@ def slurm_problems(job: Slurm, command: Sequence[str]) -> list[str]:
     ):
         if value is not None and not re.fullmatch(pattern, value):
             found.append(f"--{flag} must be written as {example}, got {value!r}.")
+    if not found:
+        found = _time_problems(job.time) + _array_problems(job.array)
     for flag, count, least in (
         ("gpus", job.gpus, 0),
         ("workers-per-gpu", job.workers_per_gpu, 1),
@@ -146,6 +150,28 @@ def slurm_problems(job: Slurm, command: Sequence[str]) -> list[str]:
             f"got --gpus={job.gpus}."
         )
     return found + _command_problems(command)
+
+
+def _time_problems(time: str) -> list[str]:
+    days, _, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    # `minutes[:seconds]` or `hours:minutes:seconds`; after days, hours come first.
+    units = (3600, 60, 1) if days or len(parts) == 3 else (60, 1)
+    seconds = 86400 * int(days or 0) + sum(map(operator.mul, parts, units))
+    if not 0 < seconds <= _WARNING_SECONDS:  # Zero is no limit.
+        return []
+    return [
+        f"--time must be more than the {_WARNING_SECONDS} seconds before the limit at "
+        f"which a job is asked to checkpoint, got {time!r}, which is {seconds}."
+    ]
+
+
+def _array_problems(array: str) -> list[str]:
+    for part in array.partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        if last and int(last) < int(first):
+            return [f"--array must have ranges that ascend, such as 0-7, got {part!r}."]
+    return []
 
 
 def _command_problems(command: Sequence[str]) -> list[str]:
@@ -232,7 +258,7 @@ def batch_file(job: Slurm, command: Sequence[str]) -> str:
         "output": "%x-%A_%a.log",
         "open-mode": "append",  # A job that is queued again goes on with its log.
         "requeue": "",
-        "signal": "B:USR1@120",
+        "signal": f"B:USR1@{_WARNING_SECONDS}",
     }
     lines = ["#!/bin/bash"]
     for name, value in asked.items():

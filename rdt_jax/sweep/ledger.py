@@ -594,13 +594,17 @@ def _spent(pack: OpenPack) -> tuple[str, str] | None:
     return None
 
 
+def is_retried(status: dict[str, Any]) -> bool:
+    """Says whether `retry_failed` gives a run with this status another try."""
+    return status["state"] == "failed" and not membership.is_final(status)
+
+
 def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) -> None:
     """Makes failed runs pending again, and their packs' attempts so far not count."""
     formed = read_packs(path.parents[1])
     retried = set()
     for name in run_ids:
-        status = records.planned_status(workdir / name)
-        if status["state"] == "failed" and not membership.is_final(status):
+        if is_retried(records.planned_status(workdir / name)):
             retried.add(name)
             _set_status(workdir / name, state="pending", reason=None)
     for entry in formed:

@@ -1,5 +1,6 @@
 """Which trials share one compiled program, and what their packs will need."""
 
+import collections
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -7,7 +8,8 @@ from typing import NamedTuple
 
 import ml_collections
 
-from rdt_jax import tasks
+from rdt_jax import sharding, tasks
+from rdt_jax.config import raise_problems
 from rdt_jax.models import cost, presets
 from rdt_jax.training import checkpoint, curriculum, memory, optimizers, phases
 
@@ -88,6 +90,20 @@ def form(
             size = max(1, min(size, fitting))
         packs += [group[i : i + size] for i in range(0, len(group), size)]
     return packs
+
+
+def check_mesh(axes: sharding.Axes, configs: Pack, sweep: str) -> None:
+    """Raises ValueError if the trials of a sweep cannot train on a mesh."""
+    sharing = collections.Counter(map(signature, configs)).values()
+    most = max(sharing, default=axes.trial)
+    if axes.trial >= 2 * most:  # Half of it would train copies at least.
+        raise ValueError(
+            f"--mesh must have trial below {2 * most}, twice the trials of {sweep} "
+            f"that share a program, got {axes.trial}."
+        )
+    for config in {signature(config): config for config in configs}.values():
+        model = presets.model_config(config, tasks.make_table(config))
+        raise_problems(sharding.problems(axes, config, model))
 
 
 def needs(packs: Sequence[Pack], max_pins: Sequence[int], predict: Predict) -> Needs:

@@ -2,12 +2,47 @@
 
 import io
 import os
+import re
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+from rdt_jax import cli
 from rdt_jax.cli import options
+from tests.conftest import ROOT
+
+SWEEP = ["sweep", str(ROOT / "experiments" / "depth_by_decay"), "--preset=smoke"]
+PLANS = {"--workers", "--lanes", "--exact", "--memory", "--transition-budget",
+         "--mesh", "--retry-failed"}  # fmt: skip
+TRAINS = PLANS | {"--engine", "--lease"}
+WORKER = ["worker", "runs/sweeps/none"]
+# Forms of the verbs that have several, and the options that each reads.
+FORMS = [
+    (SWEEP, TRAINS | {"--plan", "--status", "--stop", "--dry-run"}),
+    ([*SWEEP, "--dry-run"], TRAINS | {"--rate"}),
+    ([*SWEEP, "--plan"], PLANS),
+    ([*SWEEP, "--status"], {"--watch"}),
+    ([*SWEEP, "--stop"], set()),
+    (WORKER, {"--lease", "--parent", "--mesh"}),
+    (["analyze", "--list"], set()),
+    (["analyze", "RUN", "--what=progress"], set()),
+    (["analyze", "RUN", "--what=lens", "--checkpoint=final"], set()),
+    (
+        ["train", "--config=x.py:y", "--num-processes=1"],
+        {"--mesh", "--transition-budget", "--coordinator"},
+    ),
+    (["tasks"], set()),
+    (["tasks", "dyck"], {"--preset", "--set"}),
+    (["tasks", "check", "dyck"], {"--preset", "--set"}),
+]
+VALUES = {
+    "--engine": "ray", "--address": "auto", "--workers": "3", "--lanes": "3",
+    "--memory": "1B", "--transition-budget": "1B", "--mesh": "data=2", "--lease": "9",
+    "--rate": "v6e", "--scratch": "x", "--coordinator": "x:1", "--num-processes": "2",
+    "--process-id": "1", "--what": "lens", "--checkpoint": "final", "--out": "x",
+    "--preset": "smoke", "--set": "a=1",
+}  # fmt: skip
 
 VARIABLES = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
 
@@ -20,6 +55,31 @@ def home(monkeypatch, tmp_path):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("form", "read"), FORMS, ids=[" ".join(form[:1] + form[2:]) for form, _ in FORMS]
+)
+def test_an_option_that_a_form_of_a_verb_does_not_read_is_refused(
+    form, read, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([form[0], "--help"])
+    usage = capsys.readouterr().out.partition("\n\n")[0]
+    there = set(re.findall(r"(?<=[\[ ])--[a-z-]+", usage)) - {"--traceback"}
+    there -= {"--workdir"} | {word.partition("=")[0] for word in form}
+    assert read <= there and len(there) > 1
+    for flag in sorted(there - read):
+        given = f"{flag}={VALUES[flag]}" if flag in VALUES else flag
+        try:
+            code = cli.main([*form, given])
+        except SystemExit as end:  # Of options that exclude each other.
+            code = end.code
+        said = capsys.readouterr()
+        assert code == 2 and not said.out, given
+        assert flag in said.err and said.err.rstrip().count("\nrdt: ") == 0, given
+    assert not list(tmp_path.iterdir())
 
 
 def told():

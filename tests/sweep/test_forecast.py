@@ -44,6 +44,19 @@ def test_what_is_over_costs_nothing(plan, tmp_path):
     assert found.flops == 3 * packs.flops([plan.configs[-1]])
 
 
+def test_failed_trials_cost_something_where_they_are_tried_again(plan, tmp_path):
+    options = ledger.Options(lanes=1)
+    ledger.write_plan(tmp_path, plan, options)
+    for name, reason in zip(plan.run_ids, ["oom", "error", "nan"], strict=False):
+        path = tmp_path / name / "status.json"
+        failed = {"state": "failed", "reason": reason}
+        records.write_json(path, records.read_json(path) | failed)
+    found = forecast.forecast(tmp_path, plan, options)
+    assert (found.over, found.packs) == (3, 3)
+    found = forecast.forecast(tmp_path, plan, options, retry_failed=True)
+    assert (found.over, found.packs) == (1, 5)  # A NaN would repeat.
+
+
 def test_the_rate_is_that_of_all_workers_together(plan, monkeypatch):
     """Two processes make 7 updates of two lanes, one in 2 s and one in 4 s."""
     asked = []

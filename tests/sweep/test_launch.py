@@ -61,6 +61,28 @@ def test_a_command_with_a_quote_too_few_exits_2(capsys):
     "option, flag",
     [
         ("--time=24h", "--time must be written as 24:00:00 or 2-00:00:00, got '24h'."),
+        ("--time=2:00", "the 120 seconds before the limit at which a job is asked"),
+        ("--time=00:01:59", "asked to checkpoint, got '00:01:59', which is 119."),
+        (
+            "--array=7-0",
+            "--array must have ranges that ascend, such as 0-7, got '7-0'.",
+        ),
+        ("--array=0-3,9-8%2", "got '9-8'."),
+        ("--run=rdt train --config=configs/modular.py:nope", "Unknown preset 'nope'"),
+        ("--run=rdt train --config=configs/modular.py:cpu --config.a=1", "key 'a'"),
+        ("--run=rdt train --config=configs/modular.py:cpu --mesh=trial=2", "trial=1,"),
+        (
+            "--run=rdt train --config=configs/modular.py:cpu --process-id=1",
+            "is missing",
+        ),
+        ("--run=rdt worker a/sweeps/x --lease=0", "--lease must be at least 1 second"),
+        ("--run=rdt worker a/sweeps/x --mesh=rows=2", "--mesh must give trial, data"),
+        ("--run=rdt worker gs://a/x", "The folder of a sweep is WORKDIR/sweeps/NAME"),
+        ("--run=rdt sweep experiments/packing --preset=no", "Unknown preset 'no'"),
+        (
+            "--run=rdt sweep experiments/packing --workers=0",
+            "--workers must be at least",
+        ),
         ("--array=x", "--array must be written as 0-7 or 0-15%4, got 'x'."),
         ("--gpus=-1", "--gpus must be at least 0, got -1."),
         ("--workers-per-gpu=0", "--workers-per-gpu must be at least 1, got 0."),
@@ -73,16 +95,28 @@ def test_a_batch_file_that_slurm_would_refuse_is_not_written(
     option, flag, tmp_path, capsys
 ):
     file = tmp_path / "job.sbatch"
-    words = ["launch", "slurm", str(file), "--time=1", "--run=rdt worker x", option]
+    words = [
+        "launch",
+        "slurm",
+        str(file),
+        "--time=9",
+        "--run=rdt worker runs/sweeps/x",
+        option,
+    ]
     assert cli.main(words) == 2
     assert flag in capsys.readouterr().err
     assert not file.exists()
 
 
+@pytest.mark.parametrize("time", ["3", "0", "2:01", "00:02:01", "1-0", "1-00:00"])
+def test_a_limit_of_more_than_the_warning_before_it_is_one(time):
+    assert launch.slurm_problems(launch.Slurm("x", time), COMMAND) == []
+
+
 def test_a_batch_file_that_exists_stays_as_it_is(tmp_path, capsys):
     file = tmp_path / "job.sbatch"
     file.write_text("mine")
-    assert cli.main(["launch", "slurm", str(file), "--time=1", "--run=rdt tasks"]) == 2
+    assert cli.main(["launch", "slurm", str(file), "--time=9", "--run=rdt tasks"]) == 2
     assert "exists; remove it, or name another file" in capsys.readouterr().err
     assert file.read_text() == "mine"
 
