@@ -14,6 +14,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 CACHE_BYTES = 4e9  # Of compiled programs; one of a run on a CPU has 0.6 MB.
 ANY_KEY = "Any config key can be set: --config.model.width=128"
 
+# What the parsed arguments of every verb have, beside its own options.
+_OF_ALL = (
+    "verb", "check", "parser", "takes_overrides", "overrides", "arguments", "traceback",
+)  # fmt: skip
+
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Adds --config, for `config`."""
@@ -66,7 +71,7 @@ def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> N
       form: of the verb, such as `rdt sweep --status`.
       used: names of all arguments that this form reads.
     """
-    read = (*used, "overrides", "arguments", "traceback")
+    read = (*used, *_OF_ALL)
     given = [
         name
         for name, value in vars(options).items()
@@ -76,7 +81,7 @@ def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> N
         usage = options.parser.format_usage()
         flags = [f"--{name.replace('_', '-')}" for name in given]
         words = [f if f in usage else n for f, n in zip(flags, given, strict=True)]
-        raise exits.Mistake(f"`{form}` does not use {', '.join(words)}; leave it out.")
+        raise exits.Mistake(f"`{form}` does not use {', '.join(words)}.")
 
 
 def add_transition_budget(parser: argparse.ArgumentParser) -> None:

@@ -68,7 +68,8 @@ def test_an_option_that_a_form_of_a_verb_does_not_read_is_refused(
         cli.main([form[0], "--help"])
     usage = capsys.readouterr().out.partition("\n\n")[0]
     there = set(re.findall(r"(?<=[\[ ])--[a-z-]+", usage)) - {"--traceback"}
-    there -= {"--workdir"} | {word.partition("=")[0] for word in form}
+    own = {word.partition("=")[0] for word in form}
+    there -= {"--workdir"} | own
     assert read <= there and len(there) > 1
     for flag in sorted(there - read):
         given = f"{flag}={VALUES[flag]}" if flag in VALUES else flag
@@ -79,6 +80,8 @@ def test_an_option_that_a_form_of_a_verb_does_not_read_is_refused(
         said = capsys.readouterr()
         assert code == 2 and not said.out, given
         assert flag in said.err and said.err.rstrip().count("\nrdt: ") == 0, given
+        named = said.err.partition("does not use ")[2].rstrip(".\n").split(", ")
+        assert set(named) <= {flag, "", "folder"} | own, given
     assert not list(tmp_path.iterdir())
 
 
