@@ -96,8 +96,9 @@ def _is_own(file: pathlib.Path, path: pathlib.Path) -> bool | None:
     """Says whether a file is the user's (True) or ours (False); None: a library's."""
     if _PACKAGE in file.parents:
         return False
-    if path.parent in file.parents:
-        return "site-packages" not in file.relative_to(path.parent).parts or None
+    root = path if path.parent.name == "site-packages" else path.parent
+    if root in (file, *file.parents):
+        return "site-packages" not in file.relative_to(root).parts or None
     is_library = "site-packages" in file.parts or _STDLIB in file.parents
     return None if is_library or not file.is_absolute() else True
 

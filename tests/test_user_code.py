@@ -199,3 +199,15 @@ def test_a_message_says_to_run_again_only_where_that_helps(
 def test_call_returns_what_it_is_given():
     path = pathlib.Path(__file__)
     assert user_code.call(path, json.loads, "[1]", expected="it must load") == [1]
+
+
+def test_a_library_beside_an_installed_file_is_not_the_users(tmp_path, monkeypatch):
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "their_library.py").write_text("def divide(): 1 / 0\n")
+    path = folder / "users_file.py"
+    path.write_text("import their_library\ndef make(): their_library.divide()\n")
+    monkeypatch.syspath_prepend(folder)
+    make = configs.load_module(path, "task").make
+    with pytest.raises(ValueError, match=rf"^{path} line 2: ZeroDivisionError"):
+        user_code.call(path, make, expected="it must return")

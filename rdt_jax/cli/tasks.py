@@ -30,22 +30,17 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _tasks(options: argparse.Namespace) -> int:
-    import inspect
-
     from rdt_jax import tasks
-    from rdt_jax.tasks import page
+    from rdt_jax.tasks import arguments, page
 
     verb, name = _task_words(options)
     if name is None:
         with exits.mistakes():
-            functions = tasks.TASKS
-        for name, function in functions.items():
-            print(page.title(name, function))
-            for parameter in inspect.signature(
-                function, eval_str=True
-            ).parameters.values():
-                if parameter.name != "seed":
-                    print(f"  {parameter}")
+            for name, function in tasks.TASKS.items():
+                print(page.title(name, function))
+                for parameter in arguments.parameters(function).values():
+                    if parameter.name != "seed":
+                        print(f"  {parameter}")
         return exits.WELL
     with exits.mistakes():
         kwargs = _task_arguments(name, options)

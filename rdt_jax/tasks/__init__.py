@@ -1,14 +1,12 @@
 """What is to be learned: tables with an oracle and a certified split, in numpy."""
 
 import functools
-import inspect
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
 
-from rdt_jax import registry, user_code
+from rdt_jax import registry
 from rdt_jax.tasks import (
     arguments,
     cogs,
@@ -75,9 +73,13 @@ def __getattr__(name: str) -> Any:
     # Read when first asked for, so that a package that does not load is reported by
     # whoever asks, and not by every import.
     if name == "TASKS":
-        return installed.extend("rdt_jax.tasks", BUILT_IN)
+        is_table = lambda value, **_: isinstance(value, Table)
+        expected = "an rdt_jax.tasks.Table"
+        return installed.extend("rdt_jax.tasks", BUILT_IN, expected, is_table)
     if name == "ORACLES":
-        return installed.extend("rdt_jax.oracles", oracles.BUILT_IN)
+        expected = "the words of the answer of each row, lists of strings"
+        built_in, are_answers = oracles.BUILT_IN, oracles.are_answers
+        return installed.extend("rdt_jax.oracles", built_in, expected, are_answers)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -126,14 +128,4 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
 
 @functools.lru_cache(maxsize=4)
 def _make_table(name: str, seed: int, kwargs: tuple[tuple[str, Any], ...]) -> Table:
-    function = lookup(name)
-    make = functools.partial(function, seed=seed, **dict(kwargs))
-    code = inspect.unwrap(function)
-    if code.__module__.startswith("rdt_jax."):
-        return make()
-    return user_code.call(
-        pathlib.Path(inspect.getfile(code)).resolve(),
-        make,
-        expected=f"The function of task {name} must return an rdt_jax.tasks.Table",
-        is_valid=lambda table: isinstance(table, Table),
-    )
+    return lookup(name)(seed=seed, **dict(kwargs))

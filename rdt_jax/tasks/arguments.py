@@ -4,27 +4,40 @@ The seed is an argument like any other here; a config has it apart, as `task.see
 """
 
 import ast
+import functools
 import inspect
+import pathlib
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rdt_jax import config as configs
+from rdt_jax import user_code
+
+_KINDS = (int, float, bool, str, tuple, types.NoneType)  # what a config can hold
 
 
 def problems(function: Callable, kwargs: Mapping[str, Any]) -> list[str]:
     """Lists what keeps `function` from being called with a seed and `kwargs`."""
-    parameters = _parameters(function)
-    if parameters.pop("seed", None) is None:
+    declared = parameters(function)
+    if declared.pop("seed", None) is None:
         return ["A task's function must take a keyword argument `seed`."]
     found = [
-        f"task.kwargs.{name} is no argument of the task; choose from "
-        f"{', '.join(parameters)}."
-        for name in kwargs
-        if name not in parameters
+        "Arguments of a task's function must be annotated with int, float, bool, str, "
+        f"tuple, None or a union of them, such as `size: int`, got `{parameter}`."
+        for parameter in declared.values()
+        if not all(kind in _KINDS for kind in _kinds(parameter.annotation))
     ]
-    for name, parameter in parameters.items():
+    if found:
+        return found
+    found = [
+        f"task.kwargs.{name} is no argument of the task; choose from "
+        f"{', '.join(declared)}."
+        for name in kwargs
+        if name not in declared
+    ]
+    for name, parameter in declared.items():
         if name not in kwargs:
             if parameter.default is parameter.empty:
                 found.append(f"task.kwargs.{name} is missing.")
@@ -48,17 +61,17 @@ def parse(function: Callable, settings: Sequence[str]) -> dict[str, Any]:
       ValueError: if a text has another form or names no argument.
     """
     literals = {"none": None, "true": True, "false": False}
-    parameters = _parameters(function)
+    declared = parameters(function)
     values: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise ValueError(f"--set takes KEY=VALUE, got {setting!r}.")
-        if name not in parameters:
+        if name not in declared:
             raise ValueError(
-                f"Unknown argument {name!r}; choose from {', '.join(parameters)}."
+                f"Unknown argument {name!r}; choose from {', '.join(declared)}."
             )
-        kinds = _kinds(parameters[name].annotation)
+        kinds = _kinds(declared[name].annotation)
         if text.lower() in literals and type(literals[text.lower()]) in kinds:
             values[name] = literals[text.lower()]
         elif str in kinds:
@@ -94,26 +107,36 @@ def of_section(section: Any) -> dict[str, Any]:
     return {"seed": section.seed} | section.kwargs.to_dict()
 
 
+def parameters(function: Callable) -> dict[str, inspect.Parameter]:
+    """Returns the arguments of a task's function by name, seed included.
+
+    Raises:
+      ValueError: if an annotation cannot be evaluated.
+    """
+    signature = user_code.call(
+        pathlib.Path(inspect.getfile(inspect.unwrap(function))),
+        functools.partial(inspect.signature, function, eval_str=True),
+        expected="Annotations of a task's function must be types that its file knows",
+    )
+    return dict(signature.parameters)
+
+
 def takes(function: Callable, name: str) -> bool:
     """Says whether `function` has an argument of that name."""
-    return name in _parameters(function)
+    return name in parameters(function)
 
 
 def defaults(function: Callable) -> dict[str, Any]:
     """Returns the arguments that the signature gives a value, and seed 0."""
     given = {
         name: parameter.default
-        for name, parameter in _parameters(function).items()
+        for name, parameter in parameters(function).items()
         if parameter.default is not parameter.empty
     }
     return {"seed": 0} | given
 
 
-def _parameters(function: Callable) -> dict[str, inspect.Parameter]:
-    return dict(inspect.signature(function, eval_str=True).parameters)
-
-
 def _kinds(annotation: Any) -> tuple[type, ...]:
-    if isinstance(annotation, types.UnionType):
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         return tuple(_kinds(part)[0] for part in typing.get_args(annotation))
     return (typing.get_origin(annotation) or annotation,)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from rdt_jax import config as configs
 from rdt_jax import wording
 
 # The parts of a table; `Table.split` holds indices into this tuple.
@@ -15,6 +16,8 @@ from rdt_jax import wording
 SPLITS = ("train", "id", "ood", "depth", "mixed", "unused")
 NO_TARGET = -1
 FEW_ROWS = 50  # Accuracies on fewer jump by more than .02 from one row to the next.
+# Array of a table -> its axes; all but `split`, of int8, are of int32.
+_AXES = {"tokens": "NT", "answer_positions": "NA", "targets": "NA"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,18 +92,31 @@ class Table:
     certificate: Certificate
 
     def __post_init__(self):
-        rows, length = self.tokens.shape
-        if self.targets.shape != self.answer_positions.shape or (
-            len(self.targets) != rows
-        ):
-            raise ValueError("targets and answer_positions must be [N, A].")
-        for name in ("split", "repeats"):
-            if getattr(self, name).shape != (rows,):
-                raise ValueError(f"{name} must be [N].")
-        if self.tokens.min() < 0 or self.tokens.max() >= len(self.vocab):
-            raise ValueError("tokens must lie in the vocabulary.")
-        if self.answer_positions.max() >= length:
-            raise ValueError("answer_positions must lie in the row.")
+        _check_arrays(
+            tokens=self.tokens,
+            answer_positions=self.answer_positions,
+            targets=self.targets,
+            split=self.split,
+            repeats=self.repeats,
+            **{f"tag {name}": values for name, values in self.tags.items()},
+        )
+        problems = []
+        if not self.tokens.max() < len(self.vocab):
+            problems.append("tokens must lie in the vocabulary.")
+        if not self.targets.max() < len(self.vocab):
+            problems.append("targets must lie in the vocabulary.")
+        are_words = all(isinstance(word, str) and word for word in self.vocab)
+        if not are_words or len(set(self.vocab)) < len(self.vocab):
+            problems.append(
+                "the words of the vocabulary must be distinct and not empty."
+            )
+        for name, words in self.tag_names.items():
+            values = self.tags.get(name, np.array(-1))
+            if not 0 <= values.min() <= values.max() < len(words):
+                problems.append(f"tag {name} has values without a word, or none.")
+        if not isinstance(self.certificate, Certificate):
+            problems.append("certificate must be what `certify` returns.")
+        configs.raise_problems(problems, "table")
         fields = (getattr(self, field.name) for field in dataclasses.fields(self))
         for array in (*fields, *self.tags.values()):
             if isinstance(array, np.ndarray):
@@ -217,7 +233,17 @@ def certify(
       lengths: int [N], how long each row is, read off the rows (steps one after
         another, where a row also needs parts side by side); None: its number of atoms.
       shortcuts: name -> int [N], a feature of the rows whose worth is to be shown.
+
+    Raises:
+      ValueError: if a table refuses the arrays.
     """
+    _check_arrays(
+        tokens=tokens,
+        answer_positions=answer_positions,
+        targets=targets,
+        split=split,
+        repeats=repeats,
+    )
     parts = {name: split == SPLITS.index(name) for name in SPLITS}
     names = [name for name in SPLITS if parts[name].any()]
     # Atom by atom, since rows can be many and wide; index -1 is the last of the marks.
@@ -265,6 +291,48 @@ def certify(
             {} if shortcuts is None else shortcuts,
         ),
     )
+
+
+def _check_arrays(**arrays: np.ndarray) -> None:
+    """Raises ValueError with what is wrong with the arrays and tags of a table."""
+    problems = []
+    sizes: dict[str, int] = {}
+    for name, array in arrays.items():
+        axes = _AXES.get(name, "N")
+        shape, dtype = np.shape(array), type(array).__name__
+        dtype = str(array.dtype) if isinstance(array, np.ndarray) else dtype
+        wanted = "int8" if name == "split" else "int32"
+        if len(shape) == len(axes):
+            sizes = dict(zip(axes, shape, strict=True)) | sizes
+        expected = [sizes.get(axis) for axis in axes]
+        if list(shape) != expected or dtype != wanted or not np.size(array):
+            shown = ", ".join(f"{a}={sizes[a]}" if sizes.get(a) else a for a in axes)
+            problems.append(
+                f"{name} must be {wanted} [{shown}], got {dtype} {[*shape]}."
+            )
+    configs.raise_problems(problems, "table")  # What follows relies on it.
+    tokens, positions, targets = (arrays[name] for name in _AXES)
+    used, given = tokens != 0, targets != NO_TARGET
+    train = arrays["split"] == SPLITS.index("train")
+    if tokens.min() < 0:
+        problems.append("tokens must lie in the vocabulary.")
+    if (used[:, 1:] > used[:, :-1]).any() or not used[:, 0].all():
+        problems.append("padding (token 0) must stand at the ends of rows only.")
+    if not given[:, 0].all() or (given[:, 1:] > given[:, :-1]).any():
+        problems.append(f"a row needs an answer, and none after the first {NO_TARGET}.")
+    if (targets[given] < 1).any():
+        problems.append("targets must be words, and not padding.")
+    if not 0 <= positions.min() <= positions.max() < tokens.shape[1]:
+        problems.append("answer_positions must lie in the row.")
+    if (positions[~given] != 0).any():
+        problems.append("answer_positions must be 0 where there is no answer.")
+    if not 0 <= arrays["split"].min() <= arrays["split"].max() < len(SPLITS):
+        problems.append(f"split must be indices of {', '.join(SPLITS)}.")
+    if not train.any():
+        problems.append("there must be train rows.")
+    if (arrays["repeats"][train] < 1).any():
+        problems.append("repeats must be at least 1 in train rows.")
+    configs.raise_problems(problems, "table")
 
 
 def row_hashes(rows: np.ndarray) -> np.ndarray:

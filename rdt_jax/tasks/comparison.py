@@ -160,7 +160,7 @@ def comparison(
     )
     return base.Table(
         tokens=tokens,
-        answer_positions=positions[:, None].astype(np.int32),
+        answer_positions=positions[:, None],
         targets=targets[:, None],
         split=split,
         repeats=repeats,

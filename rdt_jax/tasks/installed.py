@@ -2,20 +2,36 @@
 
 import functools
 import importlib.metadata
+import inspect
+import pathlib
 import re
 from collections.abc import Callable, Mapping
+
+from rdt_jax import user_code
 
 RESERVED = ("check", "export")  # `rdt tasks check NAME` is no task.
 
 
-def extend(group: str, built_in: Mapping[str, Callable]) -> Mapping[str, Callable]:
+def extend(
+    group: str,
+    built_in: Mapping[str, Callable],
+    expected: str,
+    is_valid: Callable[..., bool],
+) -> Mapping[str, Callable]:
     """Returns `built_in` and the entry points of `group`, by name.
 
-    The entry points are read once in a process.
+    The entry points are read once in a process. Their functions are called by
+    `user_code.call`, so that what goes wrong in them is a ValueError with their line.
+
+    Args:
+      group: of entry points.
+      built_in: functions of this package.
+      expected: what a function must return.
+      is_valid: whether that is its first argument, given its own arguments too.
 
     Raises:
       ValueError: if a name is taken, reserved or not in lower case with underscores,
-        or if an entry point cannot be loaded.
+        or if an entry point cannot be loaded or is no function.
     """
     table = dict(built_in)
     owner = dict.fromkeys(table, "rdt_jax")
@@ -30,8 +46,25 @@ def extend(group: str, built_in: Mapping[str, Callable]) -> Mapping[str, Callabl
                 f"Packages {owner[name]} and {package} both offer {group} {name!r}; "
                 "rename one, or uninstall one of the packages."
             )
-        table[name], owner[name] = load(), package
+        kind = group.rpartition(".")[2].removesuffix("s")
+        must = f"The function of {kind} {name} must return {expected}"
+        table[name], owner[name] = _guarded(load(), must, is_valid), package
     return table
+
+
+def _guarded(function: Callable, expected: str, is_valid: Callable) -> Callable:
+    path = pathlib.Path(inspect.getfile(inspect.unwrap(function))).resolve()
+
+    @functools.wraps(function)
+    def guarded(*arguments, **keywords):
+        return user_code.call(
+            path,
+            functools.partial(function, *arguments, **keywords),
+            expected=expected,
+            is_valid=lambda value: is_valid(value, *arguments, **keywords),
+        )
+
+    return guarded
 
 
 @functools.cache
@@ -45,11 +78,12 @@ def _entry_points(group: str) -> list[tuple[str, str, Callable[[], Callable]]]:
 
 
 def _load(point: importlib.metadata.EntryPoint, package: str) -> Callable:
-    try:
-        return point.load()
-    # Anything can go wrong in other people's modules.
-    except (Exception, SystemExit) as error:
-        raise ValueError(
-            f"Package {package} offers {point.group} {point.name!r} as {point.value}, "
-            f"which cannot be loaded: {error!r}."
-        ) from error
+    module = point.module.replace(".", "/")
+    path = pathlib.Path(str(point.dist.locate_file(module) if point.dist else module))
+    return user_code.call(
+        path / "__init__.py" if path.is_dir() else path.with_suffix(".py"),
+        point.load,
+        expected=f"Package {package} offers {point.group} {point.name!r} as "
+        f"{point.value}, which must be a function",
+        is_valid=lambda found: inspect.isfunction(inspect.unwrap(found)),
+    )

@@ -157,7 +157,7 @@ def composition(
     )
     return base.Table(
         tokens=tokens,
-        answer_positions=positions[:, None].astype(np.int32),
+        answer_positions=positions[:, None],
         targets=targets[:, None].astype(np.int32),
         split=split,
         repeats=repeats,
@@ -267,7 +267,7 @@ def depth(
     )
     return base.Table(
         tokens=tokens,
-        answer_positions=positions[:, None].astype(np.int32),
+        answer_positions=positions[:, None],
         targets=targets[:, None],
         split=split,
         repeats=repeats,
@@ -364,12 +364,12 @@ def place_answer(
 
     Args:
       tokens: int32 [N, T], with at least one column of padding at the end; overwritten.
-      lengths: int [N], words of each row.
+      lengths: int32 [N], words of each row.
       answer_at: one of ANSWER_AT.
       answer_token: what is appended where the answer is read at a token of its own.
 
     Returns:
-      The tokens, int32 [N, T or T - 1], and where the answer is read, int [N].
+      The tokens, int32 [N, T or T - 1], and where the answer is read, int32 [N].
     """
     rows = np.arange(len(tokens))
     if answer_at == "answer_token":
@@ -377,7 +377,7 @@ def place_answer(
         return tokens, lengths
     tokens = tokens[:, : lengths.max()]
     if answer_at == "pad":
-        return tokens, np.full(len(tokens), tokens.shape[1] - 1)
+        return tokens, np.full_like(lengths, tokens.shape[1] - 1)
     return tokens, lengths - 1
 
 

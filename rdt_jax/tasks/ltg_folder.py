@@ -157,7 +157,7 @@ def ltg_folder(
     all_repeats = np.array(repeats + len(held_out) * [1], np.int32)
     return base.Table(
         tokens=tokens,
-        answer_positions=positions[:, None].astype(np.int32),
+        answer_positions=positions[:, None],
         targets=targets[:, None],
         split=split,
         repeats=all_repeats,

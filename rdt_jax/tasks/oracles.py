@@ -14,6 +14,16 @@ from rdt_jax.tasks.oracles_by_depth import UNKNOWN
 Oracle = Callable[[Table, Sequence[int]], list[list[str]]]
 
 
+def are_answers(value: object, table: Table, chosen: Sequence[int]) -> bool:
+    """Says whether a value is what an oracle must return, for as many rows."""
+    return (
+        isinstance(value, list)
+        and len(value) == len(chosen)
+        and all(isinstance(answer, list) for answer in value)
+        and all(isinstance(word, str) for answer in value for word in answer)
+    )
+
+
 def follow_relations(table: Table, chosen: Sequence[int]) -> list[list[str]]:
     """Looks up hop after hop among the facts that the shortest rows state."""
     facts = _facts(table)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rdt_jax import wording
-from rdt_jax.tasks import rows
+from rdt_jax.tasks import arguments, rows
 from rdt_jax.tasks.base import SPLITS, Table
 
 SAMPLES = 3  # rows of each split, at equal distances
@@ -31,7 +31,7 @@ def describe(
     yield title(name, function)
     yield ""
     yield "arguments"
-    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+    for parameter in arguments.parameters(function).values():
         bare = parameter.replace(default=inspect.Parameter.empty)
         yield f"  {bare} = {kwargs[parameter.name]!r}"
     for split in SPLITS:

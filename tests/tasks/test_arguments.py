@@ -94,6 +94,22 @@ def test_a_function_without_a_seed_is_no_task():
     assert "must take a keyword argument `seed`" in problem
 
 
+@pytest.mark.parametrize("argument", ["size", "size: list", "size: [3]", "*size"])
+def test_arguments_have_a_type_that_a_config_can_hold(argument):
+    made = {}
+    exec(f"def task({argument}, seed=0): return size", made)
+    (problem,) = arguments.problems(made["task"], {"size": 6})
+    assert "such as `size: int`" in problem and f"got `{argument}`" in problem
+
+
+def test_an_annotation_that_means_nothing_is_named():
+    def task(*, seed: "int", size: "Size"):  # noqa: F821
+        return seed, size
+
+    with pytest.raises(ValueError, match=f"^{__file__}: NameError: name 'Size' is not"):
+        arguments.problems(task, {"size": 3})
+
+
 def test_the_defaults_are_those_of_the_signature():
     expected = {"seed": 0, "word": "none", "most": None, "path": None}
     assert arguments.defaults(_task) == expected | {"exact": False, "sizes": (1, 2)}

@@ -189,9 +189,9 @@ def test_an_answer_that_training_never_gives_is_below_chance():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("targets", np.ones((5, 1), np.int32), r"must be \[N, A\]"),
-        ("split", np.zeros((1,), np.int8), r"split must be \[N\]"),
-        ("repeats", np.ones((2, 1), np.int32), r"repeats must be \[N\]"),
+        ("targets", np.ones((5, 1), np.int32), r"int32 \[N=2, A=1\], got int32 \[5, "),
+        ("split", np.zeros((1,), np.int8), r"split must be int8 \[N=2\], got int8 \[1"),
+        ("repeats", np.ones((2, 1), np.int32), r"repeats must be int32 \[N=2\], got"),
         ("vocab", ("<pad>", "a"), "tokens must lie in the vocabulary"),
         ("tokens", np.array([[-1, 1, 1]] * 2, np.int32), "lie in the vocabulary"),
         ("answer_positions", np.full((2, 1), 3, np.int32), "must lie in the row"),

@@ -1,8 +1,10 @@
 """A task that breaks a rule fails the check that is about it, and says why."""
 
+import re
+
 import pytest
 
-from rdt_jax import tasks
+from rdt_jax import cli, tasks
 from rdt_jax.tasks import arguments, check
 from tests import packages
 from tests.tasks import ltg_folders
@@ -49,20 +51,6 @@ def test_without_an_oracle_nothing_is_claimed(install):
 
 # What a table does wrong -> the check that fails, and its reason.
 BREAKS = {
-    "fields['split'] = split.astype(np.int64)": ("table", "split must be int8"),
-    "fields['split'] = np.full_like(split, 9)": (
-        "table",
-        "split must be indices of train, id,",
-    ),
-    "fields['split'] = np.full_like(split, 1)": ("table", "there must be train rows"),
-    "repeats[:] = 0": ("table", "repeats must be at least 1 in train rows"),
-    "tokens[0, 0] = 0": ("table", r"padding \(token 0\) must stand at the ends"),
-    "targets[0] = -1": ("table", "a row needs an answer"),
-    "targets[0] = 0": ("table", "targets must be words, and not padding"),
-    "fields['vocab'] = (*fields['vocab'][:-1], 'zero')": ("table", "distinct"),
-    "fields['tags']['third'] = b": ("table", "tag third has values without a word"),
-    "fields['tags']['first'] = a[1:]": ("table", r"tag first must be \[N\]"),
-    "1 / 0": ("table", "making it fails with ZeroDivisionError"),
     "order = {str(n) for n in range(99)}; split[:] = [hash(x) % 2 for x in "
     "list(order)[:9] * 16]": ("determinism", "another process makes another table"),
     "split[:] = np.random.default_rng().integers(0, 2, a.size)": (
@@ -102,23 +90,89 @@ def test_a_broken_task_fails(install, line):
     assert findings[name].verdict == "fails"
     with pytest.raises(ValueError, match=reason):
         raise ValueError(findings[name].text)
-    if name == "table":
-        assert list(findings) == ["table"]
 
 
-def test_a_last_token_that_gives_the_answer_away_fails(install):
-    # The last that differs between rows: all of them end in <a>.
-    install(packages.TOY.replace("(a + b) % 3", "b % 3"))
-    finding = _check()["baselines"]
-    assert finding.verdict == "fails"
-    assert "last_token alone scores 1.00 in id" in finding.text
+# What a task does wrong -> what is said of it, after its file.
+MISTAKES = {
+    "1 / 0": " line {at}: ZeroDivisionError: division by zero. The function",
+    "raise SystemExit": " line {at}: it ends the program, with sys.exit",
+    "raise ValueError('odd')": " line {at}: ValueError: odd. The function of task toy",
+    "return None": ": The function of task toy must return an rdt_jax.tasks.T",
+    "return 'abc'": ": The function of task toy must return an rdt_jax.tasks.",
+}
+# How a table is not as documented -> what is said of it.
+TABLES = {
+    "tokens = tokens.astype(float)": "tokens must be int32 [N=144, T=3], got float64",
+    "split = None": "split must be int8 [N=144], got NoneType []",
+    "fields['answer_positions'] += 9": "answer_positions must lie in the row",
+    "fields['targets'] = targets[:, 0]": "targets must be int32 [N=144, A=1], got int",
+    "tokens[0] = -1": "tokens must lie in the vocabulary",
+    "tokens[0, 0] = 0": "padding (token 0) must stand at the ends",
+    "repeats[:] = 0": "repeats must be at least 1 in train rows",
+    "split[:] = 1": "there must be train rows",
+    "split[0] = 9": "split must be indices of train, id",
+    "targets[0] = -1": "a row needs an answer",
+    "targets[0] = 0": "targets must be words, and not padding",
+    "fields['targets'] = targets + 3": "targets must lie in the vocabulary",
+    "fields['vocab'] = (*fields['vocab'][:-1], 'zero')": "must be distinct",
+    "fields['tags']['third'] = b": "tag third has values without a word",
+    "fields['tag_names']['odd'] = ('no', 'yes')": "tag odd has values without a word",
+    "fields['tags']['first'] = a[1:]": "tag first must be int32 [N=144], got int32 [14",
+    "certificate = lambda: None": "certificate must be what `certify` returns",
+}
 
 
-def test_an_oracle_that_breaks_fails(install):
-    install(packages.TOY.replace("(int(a) + int(b))", "int('x')"))
-    finding = _check()["oracle"]
-    assert finding.verdict == "fails"
-    assert "it fails with ValueError" in finding.text
+def _line_of(text):
+    return packages.TOY.partition(text)[0].count("\n") + 1
+
+
+@pytest.mark.parametrize("words", [["toy"], ["check", "toy"], ["export", "toy"]])
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_of_a_task_has_its_line(install, tmp_path, capsys, line, words):
+    at = _line_of("# BREAK")
+    path = install(packages.TOY.replace("# BREAK", line))
+    out = tmp_path / "rows.jsonl"
+    arguments = ["tasks", *words, *([f"--out={out}"] * (words[0] == "export"))]
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"rdt: {path}{MISTAKES[line].format(at=at)}")
+    assert printed.out == "" and not out.exists()
+    if "{at}" in MISTAKES[line]:
+        assert cli.main([*arguments, "--traceback"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("Traceback") and f'"{path}", line {at}, in' in error
+
+
+@pytest.mark.parametrize("line", TABLES)
+def test_a_table_that_is_not_as_documented_has_the_line_that_made_it(install, line):
+    path = install(packages.TOY.replace("# BREAK", line))
+    with pytest.raises(ValueError) as found:
+        tasks.lookup("toy")(seed=0)
+    message = str(found.value)
+    assert message.startswith(f"Invalid table:\n  {TABLES[line]}".partition(" must")[0])
+    assert TABLES[line] in message
+    assert re.search(rf"\({path} line \d+\)$", message)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("return None", ": The function of oracle toy must return the words of "),
+        ("return []", ": The function of oracle toy must return the words of "),
+        ("return [[0] for _ in chosen]", ": The function of oracle toy must return "),
+        (
+            "raise SystemExit",
+            " line {at}: it ends the program, with sys.exit(None). The fun",
+        ),
+        ("int('x')", " line {at}: ValueError: invalid literal for int() with base"),
+    ],
+)
+def test_a_mistake_of_an_oracle_has_its_line(install, capsys, line, said):
+    first = "pairs = [rows.decode"
+    at = _line_of(first)
+    path = install(packages.TOY.replace(first, f"{line}; {first}"))
+    assert cli.main(["tasks", "check", "toy"]) == 2
+    assert capsys.readouterr().err.startswith(f"rdt: {path}{said.format(at=at)}")
 
 
 def test_a_large_table_is_answered_at_equal_distances(install, monkeypatch):
