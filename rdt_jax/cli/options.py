@@ -104,6 +104,11 @@ def add_mesh(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def tell(text: str) -> None:
+    """Says what is done now, on standard error."""
+    print(f"rdt: {text}", file=sys.stderr, flush=True)
+
+
 def plan(options: argparse.Namespace):
     """Returns the plan of the study, the preset and the overrides; exits.Mistake."""
     from rdt_jax.sweep import spec
@@ -111,7 +116,7 @@ def plan(options: argparse.Namespace):
 
     with exits.mistakes():
         found = spec.make_plan(
-            options.study, options.preset, options.overrides, loop.check
+            options.study, options.preset, options.overrides, loop.check, tell
         )
     if found.repeated:
         print(

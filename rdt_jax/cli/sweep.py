@@ -24,6 +24,7 @@ _USED = {
         "retry_failed",
     ),
 }  # fmt: skip
+_MANY = 1_000  # Trials that take seconds to plan.
 _GRACE_SECONDS = 5.0  # To end the workers, when it is asked to stop twice.
 
 
@@ -155,7 +156,11 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     console = Console(stderr=True)
     with exits.mistakes():
         workers, settings = _settings(options, plan)
+        if many := len(plan.configs) >= _MANY:
+            shared.tell("the study is tried on its planned runs")
         studies.rehearse(plan.study, plan.planned)
+        if many:
+            shared.tell("predicting what the packs will need")
     if options.dry_run:
         return _dry_run(options, plan, workers, settings)
     return _train(options, plan, workers, settings, console, copy)

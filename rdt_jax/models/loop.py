@@ -137,7 +137,7 @@ class Sampling(NamedTuple):
 
 
 def _fixed(recurrence: ml_collections.ConfigDict) -> np.ndarray:
-    return np.eye(recurrence.num_loops + 1)[-1]
+    return 1.0 * (np.arange(recurrence.num_loops + 1) == recurrence.num_loops)
 
 
 def _uniform(recurrence: ml_collections.ConfigDict) -> np.ndarray:

@@ -2,8 +2,10 @@
 
 import hashlib
 import itertools
+import math
 import pathlib
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +15,9 @@ from rdt_jax import config as configs
 from rdt_jax import user_code
 
 Overrides = dict[str, Any]  # dotted config key -> value
+
+_MOST_TRIALS = 100_000
+_REPORT_SECONDS = 5.0  # Between two reports of trials that are checked.
 
 _INTERFACE = ("CONFIG", "sweep", "table", "figures", "claims")  # of a study
 
@@ -68,8 +73,9 @@ def seeds(count: int, first: int = 0) -> list[Overrides]:
     """Returns `count` seeds, from `first` on.
 
     Raises:
-      ValueError: if `count` is below 1.
+      ValueError: if `count` is below 1, or above what a sweep may have.
     """
+    _check_number(count)
     if count < 1:
         raise ValueError(f"seeds needs a count of at least 1, got {count}.")
     return grid("seed", *range(first, first + count))
@@ -107,8 +113,9 @@ def product(*sweeps: list[Overrides]) -> list[Overrides]:
     """Returns every combination, the last sweep varying fastest.
 
     Raises:
-      ValueError: if two sweeps set the same key.
+      ValueError: if two sweeps set the same key, or if there are too many.
     """
+    _check_number(math.prod(map(len, sweeps)))
     combined = []
     for parts in itertools.product(*sweeps):
         merged: Overrides = {}
@@ -118,6 +125,13 @@ def product(*sweeps: list[Overrides]) -> list[Overrides]:
             merged |= part
         combined.append(merged)
     return combined
+
+
+def _check_number(trials: int) -> None:
+    if trials > _MOST_TRIALS:
+        raise ValueError(
+            f"A sweep must have at most {_MOST_TRIALS:,} trials, got {trials:,}."
+        )
 
 
 def read_study(folder: pathlib.Path) -> Any:
@@ -155,6 +169,7 @@ def make_plan(
     preset: str,
     arguments: list[str],
     check: Callable[[ml_collections.ConfigDict], None],
+    report: Callable[[str], None] = lambda text: None,
 ) -> Plan:
     """Resolves and checks every trial of a study at a preset.
 
@@ -164,6 +179,7 @@ def make_plan(
       preset: of the study and of its config.
       arguments: `--config.KEY=VALUE` for all trials; of no key that the sweep sets.
       check: raises ValueError with all that is wrong with a config.
+      report: told now and then how many trials are checked, if that takes a while.
 
     Raises:
       ValueError: if the study, the preset, an override or a config is wrong.
@@ -182,11 +198,16 @@ def make_plan(
         '[{"seed": 0}]',
         is_valid=_are_overrides,
     )
+    _check_number(len(trials))
     _check_free(given, trials)
     base = configs.override(preset_config, given)
     changes = {k: base[k] for k in sorted(given) if base[k] != preset_config[k]}
     runs: dict[str, tuple[Overrides, ml_collections.ConfigDict]] = {}
-    for trial in trials:
+    reported = time.monotonic()
+    for number, trial in enumerate(trials):
+        if time.monotonic() - reported > _REPORT_SECONDS:
+            report(f"{number:,} of {len(trials):,} trials are checked")
+            reported = time.monotonic()
         config = configs.override(base, trial)
         check(config)
         overrides = {key: config[key] for key in trial}

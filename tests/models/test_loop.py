@@ -1,6 +1,7 @@
 """The recurrence against a Python loop, and its gradients against those by hand."""
 
 import functools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -330,6 +331,13 @@ def test_the_distribution_is_that_of_the_recipe(name):
     assert (np.abs(counted - probability) <= 4.5 * error).all()
     mean = loop.mean_loops(SECTIONS[name])
     assert mean == pytest.approx(sample.mean(), abs=5 * sample.std() / 400 + 1e-9)
+
+
+def test_the_largest_fixed_count_takes_no_memory_to_speak_of():
+    tracemalloc.start()
+    assert loop.mean_loops(_section("fixed", num_loops=2**16)) == 2**16
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
 
 
 def test_the_published_distributions():

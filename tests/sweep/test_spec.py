@@ -1,5 +1,6 @@
 import pathlib
 import re
+import time
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_seeds_count_from_the_first():
         spec.seeds(0)
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: spec.seeds(10**9),
+        lambda: spec.product(*[spec.seeds(1000)] * 3),
+    ],
+)
+def test_more_trials_than_a_sweep_may_have_are_refused_before_they_are_made(build):
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="at most 100,000 trials, got 1,000,000,000"):
+        build()
+    assert time.monotonic() - begin < 5
+
+
 def test_the_parts_of_a_sweep_combine():
     """Against the same trials written as nested loops."""
     sizes = spec.zipped(**{"model.width": (8, 16), "batch_size": (4, 2)})
@@ -83,11 +98,23 @@ def plan_of(tmp_path):
     folder.mkdir(parents=True)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
 
-    def plan(trials, arguments=()):
+    def plan(trials, arguments=(), **named):
         (folder / "study.py").write_text(STUDY_OF.format(trials=trials))
-        return spec.make_plan(folder, "smoke", list(arguments), loop.check)
+        return spec.make_plan(folder, "smoke", list(arguments), loop.check, **named)
 
     return plan
+
+
+def test_a_list_that_is_too_long_is_refused_and_checks_are_reported(
+    plan_of, monkeypatch
+):
+    with pytest.raises(ValueError, match="at most 100,000 trials, got 100,001"):
+        plan_of([{"seed": 0}] * 100_001)
+    said = []
+    clock = iter(range(0, 10**6, 4))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    plan_of(spec.seeds(4), report=said.append)
+    assert said == ["1 of 4 trials are checked", "3 of 4 trials are checked"]
 
 
 @pytest.mark.parametrize(
