@@ -1,10 +1,12 @@
 """What `rdt sweep` does beside training: plan, forecast, status, stop, refuse."""
 
+import importlib.machinery
 import pathlib
 import socket
 import subprocess
 import sys
 import time
+import types
 
 import fsspec
 import pytest
@@ -200,6 +202,25 @@ def test_workers_that_leave_something_undone_are_told(tmp_path, monkeypatch, cap
     said = capsys.readouterr().err
     assert "the workers ended before the sweep" in said and "worker-*.log" in said
     assert "2 trials are unfinished" in said
+
+
+def test_a_cluster_that_is_not_there_is_looked_for_first(tmp_path, monkeypatch, capsys):
+    auto = [*SWEEP, f"--workdir={tmp_path}", "--engine=ray", "--address=auto"]
+    monkeypatch.setenv("RAY_ADDRESS", "[::1]:1")  # Of which Ray makes `auto`.
+    assert cli.main(auto) == 2
+    assert "nobody answers at [::1]:1: " in capsys.readouterr().err
+    monkeypatch.delenv("RAY_ADDRESS")
+    ray = types.ModuleType("ray")
+    ray.__spec__ = importlib.machinery.ModuleSpec("ray", None)
+
+    def init(address, **settings):
+        raise ConnectionError(f"no cluster is {address}")
+
+    ray.init = init
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    assert cli.main(auto) == 2
+    assert "joined auto: no cluster is auto" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.exhaustive

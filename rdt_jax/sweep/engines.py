@@ -190,13 +190,15 @@ def local(order: Order) -> Iterator[Engine]:
 
 
 def check_ray(address: str | None) -> None:
-    """Raises ValueError if Ray is not installed, or nobody listens at its address."""
+    """Raises ValueError if Ray is not installed, or no cluster is at its address."""
     if importlib.util.find_spec("ray") is None:
         raise ValueError(
             "--engine=ray needs Ray: pip install -e '.[ray]' -c constraints.txt"
         )
     if address == "auto":  # As Ray reads it; else it looks on this machine.
         address = os.environ.get("RAY_ADDRESS") or "auto"
+    if address == "auto":
+        _join_ray(address).shutdown()
     if address in (None, "auto", "local"):
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -213,6 +215,31 @@ def check_ray(address: str | None) -> None:
         ) from error
 
 
+def _join_ray(address: str | None) -> Any:
+    """Returns Ray, joined to a cluster, or to one that is started here; ValueError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray would let its tasks, and so our workers, wait for everything else on a node.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    import ray
+
+    started: dict[str, Any] = {}
+    if address is None:
+        started = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
+    try:
+        ray.init(
+            address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **started,
+        )
+    except Exception as error:  # Ray raises nothing narrower.
+        where = address or "here"
+        raise ValueError(f"Ray could not be started or joined {where}: {error}") from (
+            error
+        )
+    return ray
+
+
 @contextlib.contextmanager
 def on_ray(order: Order) -> Iterator[Engine]:
     """Tasks of Ray Core, on a cluster or on one that is started here for the while.
@@ -221,29 +248,9 @@ def on_ray(order: Order) -> Iterator[Engine]:
     Ray holds an accelerator. Ray may run a task again; the worker takes what it finds.
 
     Raises:
-      ValueError: if Ray is not installed, or a worker would need more than a node has.
+      ValueError: if there is no cluster, or a worker would need more than a node has.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray would let its tasks, and so our workers, wait for everything else on a node.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    check_ray(order.address)
-    import ray
-
-    started: dict[str, Any] = {}
-    if order.address is None:
-        started = {"include_dashboard": False, "object_store_memory": 80 * 2**20}
-    try:
-        ray.init(
-            order.address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **started,
-        )
-    except Exception as error:  # Ray raises nothing narrower.
-        where = order.address or "here"
-        raise ValueError(f"Ray could not be started or joined {where}: {error}") from (
-            error
-        )
+    ray = _join_ray(order.address)
     try:
         total = ray.cluster_resources()
         kind = next((k for k in ("TPU", "GPU") if total.get(k)), "CPU")
