@@ -340,24 +340,29 @@ def _refresher(copy, name: str, report):
     """
     from rdt_jax.sweep import remote
 
-    at = time.monotonic()
+    at, is_away = time.monotonic(), False
     push_logs = remote.log_pusher(name)
 
     def refresh(now: bool = False) -> None:
-        nonlocal at
+        nonlocal at, is_away
         if copy and (now or time.monotonic() - at > _REFRESH_SECONDS):
             asked = copy if now else copy._replace(patience=0.0)
             try:
                 push_logs(asked)
                 remote.pull_sweep(asked, name)
+                if is_away:
+                    report(f"The store of {copy.root} answers again.")
+                is_away = False
             except ConnectionError as error:
                 if now:
                     raise
-                minutes = f"{remote.PATIENCE_SECONDS / 60:g} minutes"
-                report(
-                    f"{error}. It is asked again; each worker asks for {minutes}, with "
-                    "growing waits."
-                )
+                if not is_away:
+                    minutes = f"{remote.PATIENCE_SECONDS / 60:g} minutes"
+                    report(
+                        f"{error}. It is asked again; each worker asks for {minutes}, "
+                        "with growing waits."
+                    )
+                is_away = True
             at = time.monotonic()
 
     return refresh

@@ -88,6 +88,7 @@ def test_a_sweep_outlives_its_store_and_stops_for_who_asks_elsewhere(served, tmp
         with served.outage("away"):
             time.sleep(25)
             assert driver.poll() is None, log.read_text()
+            assert log.read_text().count("each worker asks for 10 minutes, with") == 1
         assert subprocess.run([*sweep, "--stop"], cwd=ROOT).returncode == 0
         assert driver.wait(300) == 0, log.read_text()
     finally:
