@@ -1,6 +1,7 @@
 """What `rdt sweep` does beside training: plan, forecast, status, stop, refuse."""
 
 import importlib.machinery
+import itertools
 import pathlib
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import fsspec
 import pytest
 
 from rdt_jax import cli
-from rdt_jax.sweep import engines, forecast, ledger
+from rdt_jax.sweep import engines, forecast, ledger, remote
 from rdt_jax.training import attempt, environment, membership, records
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -277,6 +278,31 @@ def test_a_plan_in_a_bucket(tmp_path, capsys):
     assert cli.main(["worker", f"{url}/sweeps/none"]) == 2
     assert "has no plan.json" in capsys.readouterr().err
     fs.rm(f"/{tmp_path.name}", recursive=True)
+
+
+def test_an_outage_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, capsys):
+    url = f"memory://{tmp_path.name}/runs"
+    assert cli.main([*SWEEP, f"--workdir={url}", "--plan"]) == 0
+    pull, looks = remote.pull_sweep, itertools.count()
+
+    def pull_sweep(copy, name):
+        look = next(looks)
+        if 1 <= look <= 3:
+            raise ConnectionError("The store does not answer: it is away")
+        pull(copy, name)
+        if look > 3:
+            for path in copy.workdir.glob("*/status.json"):
+                records.write_json(path, records.read_json(path) | {"state": "done"})
+
+    monkeypatch.setattr(remote, "pull_sweep", pull_sweep)
+    monkeypatch.setattr("rdt_jax.cli.sweep._REFRESH_SECONDS", 0)
+    monkeypatch.setattr("rdt_jax.cli.sweep._WATCH_SECONDS", 0)
+    capsys.readouterr()
+    assert cli.main([*NAMED, f"--workdir={url}", "--status", "--watch"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("it is away. It is asked again; each worker asks for 10 min") == 1
+    assert said.count("answers again") == 1
+    fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
 
 
 def test_a_sweep_with_overrides_is_another_sweep(planned, tmp_path, capsys):
