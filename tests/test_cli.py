@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from rdt_jax import cli
+from rdt_jax import cli, machine
 from rdt_jax import config as configs
 from rdt_jax.models import import_ltg
 from rdt_jax.sweep import spec
@@ -345,6 +345,15 @@ def test_a_workdir_that_refuses_links_exits_2(
     assert message.format(tmp_path) in error
     assert error.endswith("\n") and "--out" not in error
     assert not list(tmp_path.glob("*/*"))
+
+
+def test_a_run_that_is_predicted_not_to_fit_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "memory", lambda: 10**8)
+    arguments = [*TINY, "--config.recurrence.num_loops=500", f"--workdir={tmp_path}"]
+    assert cli.main(["train", f"--config={CONFIG}", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "predicted to need 136," in error and "has 100,000,000;" in error
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_name_that_is_not_utf8_on_the_disk_is_refused(tmp_path, capsys, monkeypatch):

@@ -239,6 +239,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         found = forecast.forecast(options.workdir, plan, settings, options.retry_failed)
         if found.packs:
             _announce(options, found, workers, settings.memory_bytes, console)
+            _tell_slow(found)
         dropped = ledger.dropped(options.workdir / "sweeps" / plan.name, plan)
         folder = ledger.write_plan(
             options.workdir,
@@ -435,6 +436,7 @@ def _dry_run(options, plan, workers: int, settings) -> int:
             found = forecast.forecast(
                 options.workdir, plan, settings, options.retry_failed
             )
+    _tell_slow(found)
     code = exits.WELL
     fits = found.needs.memory <= settings.memory_bytes
     if rate is None and options.mesh is not None:
@@ -470,6 +472,18 @@ def _dry_run(options, plan, workers: int, settings) -> int:
         )
     )
     return code
+
+
+def _tell_slow(found) -> None:
+    """Says what of the largest pack looks as if it never ended, on a CPU."""
+    from rdt_jax import tasks
+    from rdt_jax.sweep import devices
+    from rdt_jax.training import estimate
+
+    if found.largest and not devices.has_accelerator():
+        config = found.largest[0]
+        for text in estimate.slow(config, tasks.make_table(config)):
+            shared.tell(text)
 
 
 def _rate(text: str | None) -> tuple[float | None, str]:

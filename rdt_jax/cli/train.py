@@ -35,20 +35,36 @@ def _train(options: argparse.Namespace) -> int:
     with exits.mistakes():
         config = shared.config(options)
         axes = _axes(options.mesh, config, job)
-        _check_memory(config, job)
-    return ranks.run(job, axes, lambda build: _train_here(options, config, build))
+        _check_size(config, job)
+    return ranks.run(job, axes, lambda build: _train_here(options, config, job, build))
 
 
-def _train_here(options: argparse.Namespace, config, build) -> int:
+def _train_here(
+    options: argparse.Namespace, config, job: ranks.Job | None, build
+) -> int:
     from rich.console import Console
     from rich.live import Live
 
     from rdt_jax import config as configs
+    from rdt_jax import machine, tasks
     from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import attempt, environment, loop, membership, records
+    from rdt_jax.sweep.devices import has_accelerator
+    from rdt_jax.training import (
+        attempt,
+        environment,
+        estimate,
+        loop,
+        membership,
+        records,
+    )
 
     with exits.mistakes():
+        if (
+            job is None and not has_accelerator()
+        ):  # Here JAX has its devices: it traces.
+            table = tasks.make_table(config)
+            estimate.check_predicted_memory(config, table, machine.memory())
         budget = shared.size(options, "transition_budget")
         name = configs.run_id(config)
         attempt.check_links(options.workdir)
@@ -102,14 +118,20 @@ def _check(options: argparse.Namespace) -> None:
         _axes(options.mesh, config, job)
 
 
-def _check_memory(config, job: ranks.Job | None) -> None:
-    """Raises ValueError if a CPU cannot hold a run; an accelerator tells by itself."""
+def _check_size(config, job: ranks.Job | None) -> None:
+    """Raises ValueError if a CPU cannot hold a run; an accelerator tells by itself.
+
+    What a CPU can hold and needs long for is told.
+    """
     from rdt_jax import machine, tasks
     from rdt_jax.sweep.devices import has_accelerator
     from rdt_jax.training import estimate
 
     if job is None and not has_accelerator():
-        estimate.check_memory(config, tasks.make_table(config), machine.memory())
+        table = tasks.make_table(config)
+        estimate.check_memory(config, table, machine.memory())
+        for text in estimate.slow(config, table):
+            shared.tell(text)
 
 
 def _axes(text: str | None, config, job: ranks.Job | None):

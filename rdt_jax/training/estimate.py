@@ -9,9 +9,15 @@ from rdt_jax import config as configs
 from rdt_jax import tasks, wording
 from rdt_jax.models import cost, loop, presets
 from rdt_jax.models.architecture import ModelConfig
-from rdt_jax.training import memory
+from rdt_jax.training import evaluation, memory
 
 _MOST_PARAMETERS = 10**12
+_MOST_KEPT = 100  # Numbers that a block keeps of each one of its state, or parameter.
+
+# Of a CPU, roughly: to compile a block, and operations per second on narrow models.
+_COMPILE_SECONDS = 5.0
+_FLOPS = 1e10
+_SLOW_SECONDS = 60.0
 
 
 class AtLoops(NamedTuple):
@@ -108,6 +114,61 @@ def check_memory(
             f"{wording.count(loops, 'loop')} of {wording.count(rows, 'row')} of "
             f"{wording.count(length, 'token')}, and has {memory_bytes:,}."
         )
+
+
+def check_predicted_memory(
+    config: ml_collections.ConfigDict, table: tasks.Table, memory_bytes: int
+) -> None:
+    """Raises ValueError if `memory.predict` says more for a run than there is.
+
+    One that has room for much more than its parameters and the states after its loops
+    is not traced for that: it takes seconds.
+    """
+    model = presets.model_config(config, table)
+    recurrence, length = config.recurrence, table.tokens.shape[1]
+    updates = config.batch_size * (recurrence.max_loops or recurrence.num_loops)
+    rows = min(config.evaluation.batch_size, len(table.tokens))
+    states = max(updates, rows * max(evaluation.loops_of(config))) * length
+    numbers = model.num_blocks * states * model.width
+    parameters = sum(cost.parameters(model).values())
+    if 4 * _MOST_KEPT * (numbers + parameters) < memory_bytes:
+        return
+    found = memory.predict(config, table)
+    if (needed := found.shared + found.lane) > memory_bytes:
+        raise ValueError(
+            f"A run is predicted to need {needed:,} bytes of memory and has "
+            f"{memory_bytes:,}; fewer loops, a smaller batch_size or model, more "
+            f"micro_batches, or model.remat = full (now {model.remat}) need less."
+        )
+
+
+def slow(config: ml_collections.ConfigDict, table: tasks.Table) -> list[str]:
+    """Lists what of a valid run will look as if it never ended, on a CPU."""
+    model = presets.model_config(config, table)
+    sizes = {"length": table.tokens.shape[1], "num_answers": table.targets.shape[1]}
+    groups = evaluation.groups_of(config, table)
+    rows = sum(groups[split].size for split in tasks.SPLITS if split in groups)
+    most = max(evaluation.loops_of(config))
+    forward = cost.passes(model, num_loops=most, **sizes).forward
+    update = config.batch_size * sum(
+        cost.training_flops(model, config.recurrence, **sizes)
+    )
+    loops = f"{loop.mean_loops(config.recurrence):,g} loops"
+    found = {
+        f"compiling {wording.count(model.num_blocks, 'block')}, each by itself,": (
+            _COMPILE_SECONDS * model.num_blocks
+        ),
+        f"each update, of {wording.count(config.batch_size, 'row')} and {loops},": (
+            update / _FLOPS
+        ),
+        f"each evaluation, of {wording.count(rows, 'row')} and "
+        f"{wording.count(most, 'loop')},": rows * forward / _FLOPS,
+    }
+    return [
+        f"{what} takes about {wording.duration(seconds)} on a CPU"
+        for what, seconds in found.items()
+        if seconds > _SLOW_SECONDS
+    ]
 
 
 def _sizes(model: ModelConfig) -> str:

@@ -1,5 +1,7 @@
 """What a run is said to cost, at its own loop counts and at others."""
 
+import re
+
 import pytest
 
 from rdt_jax import config as configs
@@ -61,3 +63,39 @@ def test_a_drawn_depth_costs_its_mean_and_keeps_the_same_whatever_the_policy(con
     assert (found.loops, found.is_drawn) == (3.5, True)
     assert found.needed.backward < 2 * found.needed.forward
     assert len(set(found.memory.values())) == 1
+
+
+def test_a_run_is_refused_by_its_prediction_where_it_may_not_fit(config, monkeypatch):
+    deep = configs.override(config, {"recurrence.num_loops": 500})
+    table = tasks.make_table(deep)
+    found = memory.predict(deep, table)
+    needed = found.shared + found.lane
+    estimate.check_memory(deep, table, needed - 1)  # Arithmetic alone is content.
+    estimate.check_predicted_memory(deep, table, needed)
+    message = f"need {needed:,} bytes of memory and has {needed - 1:,}"
+    with pytest.raises(ValueError, match=message):
+        estimate.check_predicted_memory(deep, table, needed - 1)
+    monkeypatch.setattr(memory, "predict", None)
+    estimate.check_predicted_memory(config, table, 10**10)  # Not even traced.
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"model.core_blocks": 900}, ["compiling 900 blocks, .* about 1.25 hours"]),
+        (
+            {"recurrence.eval_loops": (1, 65536), "model.width": 256},
+            ["each evaluation, of 132 rows and 65,536 loops, takes about 1.14 hours"],
+        ),
+        (
+            {"recurrence.num_loops": 65536, "model.width": 64},
+            ["each update, of 32 rows and 65,536 loops, .* minutes", "each evaluation"],
+        ),
+    ],
+)
+def test_what_takes_minutes_of_a_cpu_is_told(config, changes, said):
+    changed = configs.override(config, changes)
+    found = estimate.slow(changed, tasks.make_table(changed))
+    assert len(found) == len(said)
+    assert all(re.match(*pair) for pair in zip(said, found, strict=True)), found
