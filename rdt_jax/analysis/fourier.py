@@ -217,6 +217,16 @@ def progress(
     return Progress(step=np.array(steps, np.int64), is_key=is_key, **over_time)
 
 
+def summarize(found: Progress) -> dict[str, float]:
+    """Returns the measures of the last checkpoint after the last loop."""
+    return {
+        "key_frequencies": float(found.is_key.sum()),
+        "gini": float(found.gini[-1, -1]),
+        "embedding_gini": float(found.embedding_gini[-1]),
+        "sum_squared_weights": float(found.sum_squared_weights[-1]),
+    }
+
+
 def pairs_of(config: ml_collections.ConfigDict, table: Table) -> Pairs:
     """Returns the answers and splits of all p^2 pairs; ValueError as `measure`."""
     arguments = config.task.kwargs

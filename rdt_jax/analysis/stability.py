@@ -102,6 +102,16 @@ def measure(
     )
 
 
+def summarize(found: Stability) -> dict[str, float]:
+    """Returns medians over rows, after the last loop where there are several."""
+    return {
+        "spectral_radius": float(np.median(found.spectral_radius)),
+        "state_norm": float(np.median(found.state_norm[-1])),
+        "distance": float(np.median(found.distance[-1])),
+        "gradient_norm": float(found.gradient_norm[-1]),
+    }
+
+
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def _loops(params, rows: Any, model, trained: int, most: int, steps: int):
     """States [1 + most, N, T, D], the first before any loop, and [N, K, K]."""

@@ -64,6 +64,8 @@ SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
     "patching": patching.summarize,
     "depth": depth.summary,
     "halting": halting.summary,
+    "progress": fourier.summarize,
+    "stability": stability.summarize,
 }
 
 _PACKAGES = ("jax", "numpy", "rdt_jax")

@@ -105,7 +105,12 @@ def _analyze(options: argparse.Namespace) -> int:
             shared.print_table(table)
         where = _workdir(options.folder) / "RUN" / "analysis"
         console.print(f"Arrays are in {where}", highlight=False, soft_wrap=True)
-    if refused and len(planned) == 1:
+    is_stored = lambda run, what: any(
+        stored.is_current(run, what, name)
+        for name in stored.names_of(run, what, kinds[run.run_id])
+    )
+    applies = all(any(is_stored(run, each) for run in runs) for each in what)
+    if runs and (not applies or (refused and len(planned) == 1)):
         return exits.MISTAKE
     return lost
 

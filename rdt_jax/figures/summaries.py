@@ -15,13 +15,14 @@ def of_run(run: Run, what: Sequence[str], kinds: Sequence[str]) -> list[Table]:
 
     Args:
       run: with stored analyses; those that did not apply have no table.
-      what: of stored.MEASURES or stored.RUN_MEASURES.
+      what: of stored.MEASURES or stored.RUN_MEASURES; one without numbers has none.
       kinds: of checkpoints.
     """
+    found = {each: _summaries(run, each, kinds) for each in what}
     return [
-        _table(each, ["quantity", *found], 1, _rows(found))
-        for each in what
-        if (found := _summaries(run, each, kinds))
+        _table(each, ["quantity", *summaries], 1, rows)
+        for each, summaries in found.items()
+        if (rows := _rows(summaries))
     ]
 
 
@@ -60,7 +61,8 @@ def of_sweep(
             ]  # fmt: skip
             title = f"{each} at {name}"
             columns = [*headings, "median", "range", "runs"]
-            built.append(_table(title, columns, len(headings), rows))
+            if rows:
+                built.append(_table(title, columns, len(headings), rows))
     return built
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from rdt_jax import cli, tasks
 from rdt_jax import config as configs
+from rdt_jax.analysis import fourier, stability, stored
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.analysis import stored
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import checkpoint, records
 
@@ -249,6 +249,32 @@ def test_the_command_computes_and_prints_paths(run, capsys):
     assert len(CALLS) == 1
 
 
+def test_an_analysis_without_numbers_has_its_paths_alone(run, capsys, monkeypatch):
+    monkeypatch.setitem(stored.SUMMARIES, "sizes", lambda found: {})
+    assert cli.main(["analyze", str(run.folder), "--what=sizes"]) == 0
+    path = run.folder / "analysis" / "sizes-final.npz"
+    assert capsys.readouterr().out == f"{path}\n"
+
+
+def test_every_analysis_has_numbers():
+    """Those that no other test runs through `summarize`, of arrays of ones."""
+    ones = np.ones((3, 2))
+    settled = stability.Stability(ones, ones[0], ones, ones, ones[0])
+    assert stored.summarize("stability", settled) == dict.fromkeys(
+        ("spectral_radius", "state_norm", "distance", "gradient_norm"), 1.0
+    )
+    fields = dict.fromkeys(fourier.Progress._fields, ones)
+    fields |= {
+        "is_key": ones[0],
+        "embedding_gini": ones[0],
+        "sum_squared_weights": ones[0],
+    }
+    assert stored.summarize("progress", fourier.Progress(**fields)) == {
+        "key_frequencies": 2.0, "gini": 1.0, "embedding_gini": 1.0,
+        "sum_squared_weights": 1.0,
+    }  # fmt: skip
+
+
 def test_the_command_lists_every_analysis_with_what_it_asks(capsys):
     assert cli.main(["analyze", "--list"]) == 0
     listed = dict(x.split(": ", 1) for x in capsys.readouterr().out.splitlines())
@@ -309,18 +335,34 @@ def test_the_command_compares_both_sides_of_each_transition(run, capsys):
     )
 
 
-def test_a_sweep_reports_what_does_not_apply_and_goes_on(make_run, capsys):
-    members = [make_run(NAMES[:1], seed) for seed in (3, 0)] + [make_run((), 1)]
+def _sweep_of(members):
     folder = members[0].folder.parent / "sweeps" / "study-smoke"
     folder.mkdir(parents=True)
     plan = {"runs": [{"run_id": member.run_id, "overrides": {}} for member in members]}
     records.write_json(folder / "plan.json", plan)
+    return folder
+
+
+def test_a_sweep_reports_what_does_not_apply_and_goes_on(make_run, capsys):
+    members = [make_run(NAMES[:1], seed) for seed in (3, 0)] + [make_run((), 1)]
+    folder = _sweep_of(members)
     assert cli.main(["analyze", str(folder), "--what=sizes"]) == 0
     printed = capsys.readouterr()
     (row,) = (x.split() for x in printed.out.splitlines() if "total" in x)
     assert row[0] == "total" and row[-1] == "1/3"
     assert "Needs a prime." in printed.err
     assert f"{members[2].run_id} has no such parameters; it kept none" in printed.err
+
+
+@pytest.mark.parametrize("what", ["sizes", "weights,sizes"])
+def test_a_sweep_of_which_an_analysis_applies_to_no_run_exits_2(
+    make_run, capsys, monkeypatch, what
+):
+    monkeypatch.setitem(stored.MEASURES, "weights", lambda *_: Weights(1.0, "", 1))
+    folder = _sweep_of([make_run(NAMES[:1], 3), make_run((), 1)])
+    assert cli.main(["analyze", str(folder), f"--what={what}"]) == 2
+    assert "Needs a prime." in capsys.readouterr().err
+    assert cli.main(["analyze", str(folder), "--what=weights"]) == 0
 
 
 @pytest.mark.parametrize(
