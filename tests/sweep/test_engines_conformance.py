@@ -207,7 +207,7 @@ def test_half_written_state(engine, sweep, undisturbed, environment):
     """An empty claim, the half of an end, and what kills leave under other names."""
     first, second = ledger.open_packs(sweep)
     state = sweep.parents[1] / "state"
-    state.mkdir()
+    state.mkdir(exist_ok=True)
     (state / f"{first.name}.1.json").touch()
     (state / f"{second.name}.1.json").write_text('{"machine": "gone", "le')
     (state / f"{second.name}.1.end.json").write_text('{"outco')
