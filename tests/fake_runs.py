@@ -83,9 +83,10 @@ def make(
             f"{split}/accuracy@{phases.loops_of(config, split)}": value
             for split, value in scores.items()
         }
-        metrics.append(
-            {"step": step, "model/gradient_norm": step or None, **accuracies}
-        )
+        row: dict[str, Any] = {"step": step, **accuracies}
+        if step > 0:  # There is no update before the first evaluation.
+            row["model/gradient_norm"] = step
+        metrics.append(row)
         detector, rows = phases.observe(detector, watched, step, scores)
         events += rows
     return Run(

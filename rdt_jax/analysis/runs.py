@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 import ml_collections
 import numpy as np
 
-from rdt_jax import config as configs
 from rdt_jax import tasks, wording
 from rdt_jax.training import phases, records
 
@@ -79,17 +78,9 @@ def read_run(folder: pathlib.Path) -> Run:
     """Reads a run folder.
 
     Raises:
-      ValueError: if it is none, if its config does not hash to its name, or if a
-        record other than the last line is damaged.
+      ValueError: as `records.read`.
     """
-    records.read_environment(folder)  # Figures say what a run ran on.
-    return Run(
-        folder=folder,
-        config=configs.read_run(folder),
-        status=records.read_status(folder),
-        metrics=records.read_rows(folder / "metrics.jsonl"),
-        events=records.read_rows(folder / "events.jsonl"),
-    )
+    return Run(folder, *records.read(folder))
 
 
 def read_runs(

@@ -110,8 +110,7 @@ def write_plan(
     """Writes or extends the plan of a sweep and creates its run folders.
 
     Runs keep the pack they began in, also if that was in another sweep, and runs that
-    are over are in no new one, so a sweep can be extended at any time. A finished run
-    that lost its last row becomes preempted: training on restores it. One that is
+    are over are in no new one, so a sweep can be extended at any time. A run that is
     unreadable stays as it is, and so does its pack.
 
     Args:
@@ -138,9 +137,6 @@ def write_plan(
             continue
         records.create(workdir / name, config)
         membership.check_kept(workdir, name)
-        status = records.read_status(workdir / name)
-        if membership.is_final(status) and records.is_torn(workdir / name):
-            _set_status(workdir / name, state="preempted", reason=None)
     path = folder / "state" / "packs.json"
     formed = form_packs(workdir, plan, options)
     path.parent.mkdir(parents=True, exist_ok=True)

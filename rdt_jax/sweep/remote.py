@@ -232,6 +232,9 @@ def restore(
     for run in runs:
         if _exists(remote, f"{run}/status.json"):
             _pull(remote, f"{run}/status.json")
+            proven = records.planned_status(remote.workdir / run).get("records")
+            if proven and proven != records.proof(remote.workdir / run):
+                records.reopen(remote.workdir / run)  # After the commit it ended.
             _pull_begun(remote, run, besides=pack)
         for pin in _list(remote, f"{run}/transitions"):
             folder = f"{run}/transitions/{pin}"
@@ -323,7 +326,10 @@ def pull_sweep(remote: Remote, name: str) -> None:
 
 
 def pull_runs(remote: Remote, runs: Sequence[str]) -> None:
-    """Brings the configs and statuses of those runs here that the bucket has."""
+    """Brings the configs and statuses of those runs here that the bucket has.
+
+    With the status of a run that is over come its records, which it tells of.
+    """
     for run in runs:
         folder = remote.workdir / run
         if not (folder / "config.json").exists():
@@ -331,7 +337,16 @@ def pull_runs(remote: Remote, runs: Sequence[str]) -> None:
                 continue
             text = _get(remote, f"{run}/config.json").decode()
             records.create(folder, configs.from_json(text))
-        _pull(remote, f"{run}/status.json")
+        status = _get(remote, f"{run}/status.json")
+        if status == (folder / "status.json").read_bytes():
+            continue
+        is_over = False
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # It is damaged.
+            is_over = membership.is_final(json.loads(status))
+        for name in moved.RECORDS if is_over else ():
+            with contextlib.suppress(FileNotFoundError):
+                _pull(remote, f"{run}/{name}")
+        _write(remote.workdir, f"{run}/status.json", status)
 
 
 def pull_begun(remote: Remote, runs: Sequence[str]) -> None:

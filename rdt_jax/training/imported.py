@@ -86,6 +86,7 @@ def write_run(
         "updates_per_second": None,
         "phase": "start",
         "accuracy": {},
+        "records": records.proof(folder),
     }
     records.write_json(folder / "status.json", status)
     return folder

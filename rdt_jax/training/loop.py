@@ -221,6 +221,9 @@ def _train_held(
         progress = standing.restore(setup)
         setup = standing.of_members(setup, progress.extra["members"])
         start = int(progress.state.step)
+        for folder, lane in zip(folders, progress.extra["lanes"], strict=True):
+            if lane["final"] is None:  # It may have ended after this checkpoint.
+                records.reopen(folder)
         begins = progress.extra["evaluated"] < 0
         standing.write_environments(setup, progress, start, begins)
         for folder in folders:
@@ -385,6 +388,7 @@ class _Statuses:
     def __init__(self):
         self._new: tuple[list[str], int] = ([], 0)  # Of the last write.
         self._due = 0.0  # When progress may be written again, by the monotonic clock.
+        self._proofs: dict[pathlib.Path, dict[str, Any]] = {}  # Of runs that are over.
 
     def write(self, setup, progress, at, saved, rate, state="running") -> None:
         finals = [lane["final"] or {} for lane in progress.extra["lanes"]]
@@ -395,6 +399,8 @@ class _Statuses:
         for index, folder in enumerate(setup.folders):
             lane = progress.extra["lanes"][index]
             status = {"state": state, "reason": None, "step": at} | finals[index]
+            if finals[index] and folder not in self._proofs:
+                self._proofs[folder] = {"records": records.proof(folder)}
             records.write_json(
                 folder / "status.json",
                 status
@@ -406,7 +412,8 @@ class _Statuses:
                     "updates_per_second": rate,
                     "phase": phases.reached(lane["detector"]),
                     "accuracy": lanes.shown_accuracy(lane),
-                },
+                }
+                | self._proofs.get(folder, {}),
             )
         self._new = new
         end = time.monotonic()

@@ -33,12 +33,13 @@ def if_over(workdir: pathlib.Path, names: Sequence[str], pack: str):
     would do that any more.
 
     Raises:
-      ValueError: if one of its runs was trained in another pack.
+      ValueError: if one of its runs was trained in another pack, or all are over and
+        one is damaged.
     """
     statuses = [records.read_status(workdir / name) for name in names]
-    torn = any(records.is_torn(workdir / name) for name in names)
-    if all(is_final(status) for status in statuses) and not torn:
+    if all(is_final(status) for status in statuses):
         for name in names:
+            records.check_readable(workdir / name)
             records.tidy(workdir / name)
         return statuses
     for name, status in zip(names, statuses, strict=True):
@@ -80,7 +81,7 @@ def check_kept(workdir: pathlib.Path, run: str) -> None:
         records.read_status(folder),
         records.read_rows(folder / "metrics.jsonl"),
     )
-    if is_final(status) and not records.is_torn(folder):
+    if is_final(status):
         return
     pack = workdir / "packs" / (status["pack"] or pack_of([run]))
     kept = pack / "checkpoints"

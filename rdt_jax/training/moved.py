@@ -94,6 +94,8 @@ def adopt(
                 f"{aside}."
             )
             continue
+        for run in runs:
+            records.reopen(workdir / run)
         for name in json.loads(proof.read_text()):
             kind, _, rest = name.partition("/")
             if kind == "runs":

@@ -34,6 +34,7 @@ EVENTS = {
     "depth_generalized": "depth",  # awaited only where it has a threshold
 }
 HOP_LEARNED = "hop_learned"  # of a stage of the curriculum
+KINDS = ("onset", "completed", "lost")
 
 SMOOTHING = 5
 ONSET_ERRORS = 4.0  # binomial standard errors

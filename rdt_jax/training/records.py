@@ -5,23 +5,26 @@ r, with `[tag=value]` appended for a breakdown. events.jsonl has one row per pha
 change. Neither holds a clock value; timing.jsonl does.
 
 A kill may tear the last line of a .jsonl file and leave a temporary file behind; the
-next `truncate` removes both.
+next `truncate` removes both. A run that is over says in its status what metrics and
+events were then (`proof`); from then on any other content is damage.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import platform
 import re
 import shutil
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import wording
+from rdt_jax.training import phases
 
 STATES = ("pending", "running", "preempted", "done", "failed")
 # Of a planned run without a folder, or with one that cannot be read; never written.
@@ -47,6 +50,14 @@ _STATUS: Mapping[str, Callable[[Any], bool]] = {
     "accuracy": lambda value: (
         isinstance(value, dict) and all(map(_is_number, value.values()))
     ),
+    "records": lambda value: (
+        isinstance(value, dict)
+        and value.keys() == set(_COUNTED)
+        and all(
+            isinstance(each, dict) and _is_count(each.get("rows"))
+            for each in value.values()
+        )
+    ),
 }
 _KEYS = {  # of the rows of a file
     "metrics.jsonl": {"step"},
@@ -56,7 +67,17 @@ _KEYS = {  # of the rows of a file
     },
     "timing.jsonl": {"step"},
 }  # fmt: skip
+_EVENTS = (*phases.EVENTS, phases.HOP_LEARNED)
 _FOLDERS = ("analysis", "figures", "tensorboard", "transitions")
+
+
+class Records(NamedTuple):
+    """What a run folder holds, checked."""
+
+    config: ml_collections.ConfigDict
+    status: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    events: list[dict[str, Any]]
 
 
 def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
@@ -191,26 +212,45 @@ def check(folder: pathlib.Path) -> None:
 
 
 def check_readable(folder: pathlib.Path) -> None:
-    """Raises ValueError, with file and line, if a record of a run is damaged.
+    """Raises ValueError, with file and line, if a record of a run is damaged."""
+    read(folder)
+    read_rows(folder / "timing.jsonl")
 
-    A damaged last line is not: going on with the run repairs it.
+
+def read(folder: pathlib.Path) -> Records:
+    """Reads a run folder.
+
+    A damaged last line of a run that is not over is no row: going on repairs it.
+
+    Raises:
+      ValueError: if it is none, if its config does not hash to its name, or if a record
+        is damaged or contradicts another; it names the file, and the line of a row.
     """
-    configs.read_run(folder)
-    read_status(folder)
-    read_environment(folder)
-    for name in _ROWS:
-        _whole_lines(folder / name)
+    config, status = configs.read_run(folder), read_status(folder)
+    rows = {name: read_rows(folder / name) for name in _COUNTED}
+    for problem in _contradictions(folder, config, status, rows):
+        raise ValueError(f"{problem}.{_advice(folder)}")
+    return Records(config, status, *rows.values())
 
 
-def is_torn(folder: pathlib.Path) -> bool:
-    """Says whether metrics or events of a run end in a damaged line.
+def proof(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns rows and SHA-256 of metrics and events, for `records` of a status."""
+    found = {}
+    for name in _COUNTED:
+        content = (folder / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        found[name] = {"rows": len(content.splitlines()), "sha256": digest}
+    return found
 
-    A kill may do that to a run that has not ended. In one that has, rows are missing.
-    """
-    for path in (folder / name for name in _COUNTED):
-        if sum(len(line) for line, _ in _whole_lines(path)) != path.stat().st_size:
-            return True
-    return False
+
+def reopen(folder: pathlib.Path) -> None:
+    """Lets a run that was over go on: its records are about to be cut or replaced."""
+    status = read_status(folder)
+    if status["state"] == "done" or "records" in status:
+        kept = {k: v for k, v in status.items() if k not in ("records", "message")}
+        write_json(
+            folder / "status.json", kept | {"state": "preempted", "reason": None}
+        )
 
 
 def count(folder: pathlib.Path) -> dict[str, int]:
@@ -322,9 +362,9 @@ def _whole_lines(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
     try:
         *lines, torn = path.read_bytes().split(b"\n")
     except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing.{_ADVICE}") from error
+        raise ValueError(f"{path} is missing.{_advice(path.parent)}") from error
     rows: list[tuple[bytes, dict[str, Any]]] = []
-    before = None  # the step of the last row
+    before: Mapping[str, Any] | None = None
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line.decode())
@@ -334,31 +374,101 @@ def _whole_lines(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
             if number < len(lines) or torn:
                 raise ValueError(
                     f"{path} line {number} is damaged: {error}. Only a last line can "
-                    f"be repaired.{_ADVICE}"
+                    f"be repaired.{_advice(path.parent)}"
                 ) from error
             break
         if wrong := _misplaced(path.name, row, before):
-            raise ValueError(f"{path} line {number} is damaged: {wrong}.{_ADVICE}")
-        before = row["step"]
+            raise ValueError(
+                f"{path} line {number} is damaged: {wrong}.{_advice(path.parent)}"
+            )
+        before = row
         rows.append((line + b"\n", row))
     return rows
 
 
-_ADVICE = (
-    " Restore the file from a copy, or remove the run's folder and its pack's to train "
-    "it again."
-)
+def _contradictions(
+    folder: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    status: Mapping[str, Any],
+    rows: Mapping[str, list[dict[str, Any]]],
+) -> Iterator[str]:
+    """Yields what records of a run cannot say beside its config and its status."""
+    budget, step, is_done = config.num_steps, status["step"], status["state"] == "done"
+    for name, found in rows.items():
+        for number, row in enumerate(found, start=1):
+            if row["step"] > budget:
+                yield (
+                    f"{folder / name} line {number} is damaged: step {row['step']} is "
+                    f"beyond the budget of {budget}"
+                )
+    now, proven = proof(folder), status.get("records")
+    for name in _COUNTED:
+        if is_done and now[name]["rows"] != len(rows[name]):
+            line = f"{folder / name} line {len(rows[name]) + 1}"
+            yield f"{line} is damaged, and the run is done"
+        if proven and now[name] != proven[name]:
+            yield (
+                f"{folder / name} is not as it was when the run ended: "
+                f"{wording.count(proven[name]['rows'], 'row')} then, "
+                f"{now[name]['rows']} now"
+            )
+    environment = read_environment(folder)
+    place = [environment.get(key) for key in ("pack", "lane")]
+    if proven and (
+        not environment.get("segments") or place != [status["pack"], status["lane"]]
+    ):
+        yield f"{folder / 'environment.json'} is not that of this run"
+    if not is_done or status["reason"] == "imported":
+        return
+    metrics = rows["metrics.jsonl"]
+    if not metrics or metrics[-1]["step"] != step:
+        last = f"ends at step {metrics[-1]['step']}" if metrics else "has no row"
+        yield (
+            f"{folder / 'metrics.jsonl'} {last}, and the run is done at step {step} by "
+            "its status.json"
+        )
+    if status["reason"] == "budget" and step != budget:
+        yield (
+            f"{folder / 'status.json'} is damaged: the budget of {budget} is not spent "
+            f"at step {step}"
+        )
 
 
-def _misplaced(name: str, row: Mapping[str, Any], before: int | None) -> str | None:
-    """Says why a row cannot stand in a file after one of step `before`."""
+def _advice(run: pathlib.Path) -> str:
+    """Says what to do about a damaged file of a run."""
+    folders = str(run)
+    with contextlib.suppress(ValueError):
+        if pack := read_status(run)["pack"]:
+            folders += f" and {run.parent / 'packs' / pack}"
+    return f" Restore the file from a copy, or remove {folders} to train it again."
+
+
+def _misplaced(
+    name: str, row: Mapping[str, Any], before: Mapping[str, Any] | None
+) -> str | None:
+    """Says why a row cannot stand in a file after the row `before`."""
     if missing := _KEYS[name] - row.keys():
         return f"it has no {', '.join(sorted(missing))}"
     several = name == "events.jsonl"  # Phases may change together.
-    if before is not None and row["step"] < before + (not several):
-        return f"step {row['step']} follows step {before}"
-    if broken := [key for key, value in row.items() if value != value]:
-        return f"{', '.join(broken)} is NaN"
+    if before is not None and row["step"] < before["step"] + (not several):
+        return f"step {row['step']} follows step {before['step']}"
+    if several and row == before:
+        return "it is the line before once more"
+    if several and row["event"] not in _EVENTS:
+        return f"event cannot be {row['event']!r}"
+    if several and row["kind"] not in phases.KINDS:
+        return f"kind cannot be {row['kind']!r}"
+    for key in ("onset", "completed") if several else ():
+        at = row[key]
+        if not (at is None or (_is_count(at) and at <= row["step"])):
+            return f"{key} cannot be {at!r} at step {row['step']}"
+    for key, value in row.items():
+        if value != value:
+            return f"{key} is NaN"
+        if name == "metrics.jsonl" and not _is_number(value):
+            return f"{key} must be a number, got {value!r}"
+        if "/accuracy@" in key and not 0 <= value <= 1:
+            return f"{key} must be in [0, 1], got {value}"
     return None
 
 

@@ -10,7 +10,7 @@ JUMPS = {"train": 20, "id": 50, "ood": 90}
 
 
 def test_a_run_folder_is_read_back(tmp_path):
-    run = fake_runs.make(jumps=JUMPS)
+    run = fake_runs.make(jumps=JUMPS, state="running", reason=None)
     folder = fake_runs.write(run, tmp_path)
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 999, "torn')  # A crash while the row was written.

@@ -202,18 +202,6 @@ def test_a_pack_that_needs_too_much_memory_is_halved_until_it_fits(tmp_path):
     assert ledger.read_packs(folder) == before
 
 
-def test_a_finished_run_that_lost_its_last_row_is_trained_on(tmp_path):
-    plan = _plan((0, 1), loops=(1,))
-    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
-    whole, torn = plan.run_ids
-    for name, end in ((whole, "\n"), (torn, "")):
-        _set_status(tmp_path, name, state="done", reason="budget")
-        (tmp_path / name / "metrics.jsonl").write_text('{"step": 0}' + end)
-    assert _packs(folder) == []
-    ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
-    assert _packs(folder) == [[torn]]
-
-
 def test_a_run_that_is_being_trained_stays_running(tmp_path):
     plan = _plan((0, 1), loops=(1,))
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))

@@ -38,7 +38,8 @@ def to_bucket(pack, workdir, runs, attempt=16):
     (pack / "runs.json").unlink(missing_ok=True)
     for run in runs:
         for name in RECORDS[:3]:
-            records.append(workdir / run / name, {"step": 999} | fake_runs.EVENT)
+            more = fake_runs.EVENT if name == "events.jsonl" else {}
+            records.append(workdir / run / name, {"step": 48} | more)
 
 
 def test_a_run_from_a_bucket_goes_on(train, toy, tmp_path, undisturbed):

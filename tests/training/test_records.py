@@ -24,7 +24,7 @@ def fill(folder, steps=(0, 4, 8)):
     for name in FILES:
         more = fake_runs.EVENT if name == "events.jsonl" else {}
         for step in steps:
-            records.append(folder / name, {"step": step, "name": name} | more)
+            records.append(folder / name, {"step": step, "name": 3} | more)
 
 
 def test_all_files_exist_from_the_first_second(folder, toy):
@@ -77,8 +77,8 @@ def test_rows_come_back_as_written(folder):
         {"step": 4, "id/loss@2": 5e-324, "large": 2**63},
     ]
     for row in rows:
-        records.append(folder / "metrics.jsonl", row)
-    assert records.read_rows(folder / "metrics.jsonl") == rows
+        records.append(folder / "timing.jsonl", row)
+    assert records.read_rows(folder / "timing.jsonl") == rows
 
 
 def test_a_torn_last_line_is_no_row(folder):
@@ -145,6 +145,13 @@ def test_a_damaged_line_before_another_is_an_error(folder, line, last):
         (["{}", "{}"], "line 2 is damaged: step 4 follows step 4"),
         (["{}", '{"step": 0}'], "line 2 is damaged: step 0 follows step 4"),
         (['{"a": NaN, "b": 1}'], "line 1 is damaged: a is NaN"),
+        (['{"id/accuracy@2": null}'], "line 1 is damaged: id/accuracy@2 must be a num"),
+        (
+            ['{"a": 1}', '{"step": 8, "a": "x"}'],
+            "line 2 is damaged: a must be a number",
+        ),
+        (['{"id/accuracy@2[hops=3]": 7.0}'], r"line 1 .* must be in \[0, 1\], got 7"),
+        (["{}", '{"step": 60}'], "line 2 .* step 60 is beyond the budget of 56"),
     ],
 )
 def test_a_row_that_was_never_written_so_is_an_error_even_at_the_end(
@@ -159,8 +166,8 @@ def test_a_row_that_was_never_written_so_is_an_error_even_at_the_end(
 
 def test_events_have_all_their_keys_and_may_share_a_step(folder):
     path = folder / "events.jsonl"
-    for event in (fake_runs.EVENT, fake_runs.EVENT):
-        records.append(path, {"step": 4} | event)
+    for occurrence in (1, 2):
+        records.append(path, fake_runs.EVENT | {"step": 4, "occurrence": occurrence})
     assert len(records.read_rows(path)) == 2
     records.append(path, {"step": 4, "event": "memorized"})
     with pytest.raises(ValueError, match="line 3 is damaged: it has no completed"):
@@ -198,17 +205,99 @@ def test_a_damaged_status_is_named(folder, content, message):
         records.read_status(folder)
 
 
-def test_a_torn_run_is_known_by_its_metrics_and_events(folder):
-    fill(folder)
-    assert not records.is_torn(folder)
-    for name in sorted(FILES):
-        path = folder / name
-        whole = path.read_bytes()
-        for damaged in (whole[:-1], whole[:-5], whole + b"\0", whole + b"\n"):
-            path.write_bytes(damaged)
-            assert records.is_torn(folder) == (name != "timing.jsonl")
-        path.write_bytes(whole)
-    assert not records.is_torn(folder)
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "it is the line before once more"),
+        ({"event": "graduated"}, "event cannot be 'graduated'"),
+        ({"kind": "begun"}, "kind cannot be 'begun'"),
+        ({"onset": 8}, "onset cannot be 8 at step 4"),
+        ({"completed": 9999}, "completed cannot be 9999 at step 4"),
+        ({"step": 60}, "step 60 is beyond the budget of 56"),
+    ],
+)
+def test_an_event_that_cannot_have_been_is_damage(folder, fields, message):
+    path = folder / "events.jsonl"
+    event = {"step": 4} | fake_runs.EVENT
+    for each in (event, event | fields):
+        records.append(path, each)
+    with pytest.raises(ValueError, match=rf"^{path} line 2 is damaged: {message}"):
+        records.check(folder)
+
+
+@pytest.fixture(params=["proof", "none"])
+def done(folder, request):
+    """A run that is over; with the proof of its status, or as it was without one."""
+    fill(folder, (0, 52))
+    records.append(folder / "metrics.jsonl", {"step": 56, "id/accuracy@2": 0.5})
+    place = {"pack": "0123456789ab", "lane": 3}
+    records.write_json(folder / "environment.json", place | {"segments": [{"step": 0}]})
+    status = {"state": "done", "reason": "budget", "step": 56} | place
+    proof = {"records": records.proof(folder)} if request.param == "proof" else {}
+    records.write_json(folder / "status.json", status | proof)
+    records.check(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "unproven"),
+    [
+        ("metrics.jsonl", lambda text: "", True),
+        ("metrics.jsonl", lambda text: text.rpartition("{")[0], True),
+        ("metrics.jsonl", lambda text: text[:-5], True),
+        ("metrics.jsonl", lambda text: text[:-1], True),
+        ("metrics.jsonl", lambda text: text + "\n", True),
+        ("metrics.jsonl", lambda text: text + '{"st', True),
+        ("metrics.jsonl", lambda text: text.replace("0.5", "0.6"), False),
+        (
+            "metrics.jsonl",
+            lambda text: text.replace(', "id/accuracy@2": 0.5', ""),
+            False,
+        ),
+        ("metrics.jsonl", lambda text: text.partition("\n")[2], False),
+        ("events.jsonl", lambda text: "", False),
+        ("events.jsonl", lambda text: "{}\n", True),
+        ("events.jsonl", lambda text: text + "3\n", True),
+        ("events.jsonl", lambda text: text[:-5], True),
+        ("events.jsonl", lambda text: text.rpartition("{")[0], False),
+        ("events.jsonl", lambda text: text.replace("0.95", "0.9"), False),
+        ("environment.json", lambda text: "{}", False),
+        ("environment.json", lambda text: text.replace(": 3", ": 4"), False),
+        ("status.json", lambda text: text.replace('p": 56', 'p": 52'), True),
+        ("status.json", lambda text: text.replace('p": 56', 'p": 3000'), True),
+    ],
+)
+def test_a_run_that_is_over_says_what_it_was_or_is_damaged(
+    done, name, change, unproven
+):
+    path, proven = done / name, "records" in records.read_status(done)
+    text = path.read_text()
+    assert change(text) != text
+    path.write_text(change(text))
+    if not (proven or unproven):
+        records.check(done)  # An earlier version did not say.
+        return
+    told = "status.json" if name == "status.json" else f"{path}"
+    rest = rf".* remove {done} and {done.parent}/packs/0123456789ab to train it again"
+    with pytest.raises(ValueError, match=told + rest):
+        records.check(done)
+    assert records.planned_status(done, in_full=True)["state"] == "unreadable"
+
+
+def test_a_run_that_was_over_can_go_on(done):
+    records.reopen(done)
+    assert records.read_status(done)["state"] == "preempted"
+    records.truncate(done, 52)
+    records.check(done)
+
+
+def test_an_imported_run_has_no_rows(done):
+    fields = {"reason": "imported", "step": 9000}
+    status = {k: v for k, v in records.read_status(done).items() if k != "records"}
+    records.write_json(done / "status.json", status | fields)
+    for name in FILES:
+        (done / name).write_text("")
+    records.check(done)
 
 
 def test_rows_that_were_there_are_missed(folder):
@@ -378,7 +467,7 @@ def test_truncation_drops_later_rows_and_keeps_the_bytes_of_others(folder, step)
 
 
 def test_truncation_does_not_round_numbers(folder):
-    row = {"step": 4, "id/loss@2": 2.8598392009735107, "a": 1e-7, "b": 0.1, "c": None}
+    row = {"step": 4, "id/loss@2": 2.8598392009735107, "a": 1e-7, "b": 0.1}
     records.append(folder / "metrics.jsonl", row)
     before = (folder / "metrics.jsonl").read_bytes()
     records.truncate(folder, 4)
