@@ -104,6 +104,11 @@ def make(
     )
 
 
+def row(name: str, step: int, **more: Any) -> dict[str, Any]:
+    """Returns a row of a run's file of that name."""
+    return {"step": step} | (EVENT if name == "events.jsonl" else {}) | more
+
+
 def lost(run: Run) -> Run:
     """Returns a run as a plan knows it whose folder is gone."""
     status = {"state": "missing", "reason": None, "message": "no folder"}

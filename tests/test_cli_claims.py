@@ -116,9 +116,86 @@ def test_without_runs_it_is_a_mistake(tmp_path, capsys):
 
 
 def test_a_preset_that_was_not_swept_is_named_with_those_that_were(workdir, capsys):
-    assert cli.main(["claims", "--preset=typo", f"--workdir={workdir}"]) == 2
-    error = capsys.readouterr().err
-    assert "'typo'" in error and "depth_by_decay-smoke" in error
+    """Those that are listed can be chosen, also one with overrides."""
+    write(workdir, "decay-slow", [member(1, None, seed=4)])
+    plan = workdir / "sweeps" / "decay-slow" / "plan.json"
+    origin = {"study": "depth_by_decay", "preset": "smoke"}
+    changes = {"overrides": {"num_steps": 230}}
+    records.write_json(plan, records.read_json(plan) | origin | changes)
+    begun = member(2, None, seed=4, until=-1, state="pending", reason=None)
+    write(workdir, "depth_by_decay-paper", [begun])
+    arguments = ["claims", str(STUDY), f"--workdir={workdir}"]
+    for typo in ("typo", "paper", "depth_by_decay-smoke"):
+        assert cli.main([*arguments, f"--preset={typo}"]) == 2
+        error = capsys.readouterr().err
+        assert f"'{typo}'" in error
+        assert error.endswith("choose from smoke, smoke num_steps=230.\n")
+    for preset, shown in (
+        ("smoke num_steps=230", {"smoke num_steps=230"}),
+        ("smoke", {"smoke", "smoke num_steps=230"}),
+    ):
+        assert cli.main([*arguments, f"--preset={preset}"]) == 0
+        listed = json.loads((workdir / "claims.json").read_text())
+        assert {claim["preset"] for claim in listed} == shown
+
+
+def test_sweeps_of_studies_that_are_not_judged_are_named(workdir, tmp_path, capsys):
+    there = tmp_path / "there"
+    write(there, "mine-cpu", [member(1, None)])
+    plan = there / "sweeps" / "mine-cpu" / "plan.json"
+    records.write_json(plan, records.read_json(plan) | {"study": "mine"})
+    assert cli.main(["claims", f"--workdir={there}"]) == 2
+    told = "there are sweeps of mine: `rdt claims FOLDER/STUDY` judges a study in ano"
+    assert told in capsys.readouterr().err
+    shutil.copytree(there, workdir, dirs_exist_ok=True)
+    assert cli.main(["claims", f"--workdir={workdir}"]) == 0
+    assert told in capsys.readouterr().err
+    assert cli.main(["claims", str(STUDY), f"--workdir={workdir}"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def smoke(verb, workdir, *options):
+    """Runs a command on the study at its smoke preset, as fake runs have it."""
+    arguments = [verb, str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
+    return cli.main([*arguments, *BUDGET, *options])
+
+
+def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, capsys):
+    sweep = f"depth_by_decay-smoke-{CHANGES}"
+    write(tmp_path, sweep, [member(1, None, seed=7), member(2, 150, seed=7)])
+    told = f"rdt: {tmp_path}/sweeps/{sweep}/plan.json is what is counted, with 2 trials"
+    assert smoke("figures", tmp_path) == 0
+    printed = capsys.readouterr()
+    assert printed.err.startswith(told) and "One seed" in printed.out
+    assert smoke("figures", tmp_path, "--check") == 0
+    assert smoke("sweep", tmp_path, "--status") == 0
+    printed = capsys.readouterr()
+    assert printed.err.count(told) == 2 and "2 trials: 2 done" in printed.out
+
+
+@pytest.mark.parametrize("content", ['{"name"', "[]", "{}", '{"runs": []}'])
+def test_figures_and_status_name_a_damaged_plan(tmp_path, capsys, content):
+    sweep = f"depth_by_decay-smoke-{CHANGES}"
+    write(tmp_path, sweep, [member(1, None)])
+    plan = tmp_path / "sweeps" / sweep / "plan.json"
+    plan.write_text(content)
+    for command in (["figures"], ["sweep", "--status"], ["sweep", "--stop"]):
+        assert smoke(command[0], tmp_path, *command[1:]) == 2
+        assert f"{plan} is damaged" in capsys.readouterr().err
+
+
+def test_runs_that_are_all_gone_are_counted_as_missing(tmp_path, capsys):
+    sweep = f"depth_by_decay-smoke-{CHANGES}"
+    members = [member(1, None), member(2, 150)]
+    write(tmp_path, sweep, members)
+    for run in members:
+        shutil.rmtree(tmp_path / run.run_id)
+    told = f"rdt: {sweep}: 2 of 2 planned runs missing, counted as not arrived"
+    for options in ([], ["--check"]):
+        assert smoke("figures", tmp_path, *options) == 1
+        assert told in capsys.readouterr().err
+    assert cli.main(["claims", str(STUDY), f"--workdir={tmp_path}"]) == 1
+    assert told in capsys.readouterr().err
 
 
 def test_a_study_that_cannot_be_judged_is_reported(workdir, capsys):

@@ -22,7 +22,11 @@ def add(verbs: argparse._SubParsersAction) -> None:
         metavar="experiments/STUDY",
         help="default: all",
     )
-    claims.add_argument("--preset", help="default: every one that was swept")
+    claims.add_argument(
+        "--preset",
+        help="such as cpu, or 'cpu num_steps=60' for its sweep with that override; "
+        "default: every one that was swept",
+    )
     shared.add_workdir(claims)
     claims.add_argument(
         "--out",
@@ -44,12 +48,17 @@ def _claims(options: argparse.Namespace) -> int:
         path.parent for path in shared.ROOT.glob("experiments/*/study.py")
     )
     scores: dict[str, list[Any]] = {}
+    presets: dict[str, str] = {}  # Of every sweep of these studies.
     plans, failed = _plans(options.workdir)
     for folder in folders:
         name = folder.resolve().name
         with exits.mistakes():
             study = spec.read_study(folder)
-        for sweep, preset in _sweeps(plans, name, options.preset).items():
+        sweeps = _sweeps(plans, name)
+        presets |= sweeps
+        for sweep, preset in sweeps.items():
+            if options.preset not in (None, preset, preset.partition(" ")[0]):
+                continue
             try:
                 found, lost = _judged(options.workdir, study, sweep)
             except ValueError as error:
@@ -60,19 +69,21 @@ def _claims(options: argparse.Namespace) -> int:
             scores.setdefault(name, []).extend(
                 dataclasses.replace(claim, preset=preset) for claim in found
             )
+    others = {plans[sweep].get("study", sweep) for sweep in plans.keys() - presets}
     if not any(scores.values()) and not failed:
-        begun = sorted(
-            p.parent.name for p in options.workdir.glob("sweeps/*/plan.json")
-        )
-        if options.preset is not None and begun:
+        there = {p for s, p in presets.items() if _is_begun(options.workdir, plans[s])}
+        if options.preset is not None and there:
             raise exits.Mistake(
                 f"--preset: no sweep of {options.preset!r} with an evaluated run in "
-                f"{options.workdir}; there are {', '.join(begun)}."
+                f"{options.workdir}; choose from {', '.join(sorted(there))}."
             )
+        asked = "these studies" if options.studies else "a study in experiments"
         raise exits.Mistake(
-            f"No run of these studies in {options.workdir} has been evaluated yet; "
-            "`rdt sweep` trains them."
+            f"{options.workdir} has no evaluated run of {asked}; "
+            + (_unasked(others) if others else "`rdt sweep` trains them.")
         )
+    if others and not options.studies:
+        print(f"rdt: {_unasked(others)}", file=sys.stderr)
     shared.print_table(drawing.table(scores))
     out = options.out or options.workdir
     listed = [
@@ -103,9 +114,7 @@ def _plans(workdir: pathlib.Path) -> tuple[dict[str, dict[str, Any]], bool]:
     return plans, damaged
 
 
-def _sweeps(
-    plans: dict[str, dict[str, Any]], study: str, preset: str | None
-) -> dict[str, str]:
+def _sweeps(plans: dict[str, dict[str, Any]], study: str) -> dict[str, str]:
     """Returns the sweeps of a study -> preset and overrides."""
     from rdt_jax.sweep import spec
 
@@ -116,9 +125,22 @@ def _sweeps(
             plan["overrides"] = {}
             if not name.startswith(f"{study}-"):
                 continue
-        if plan["study"] == study and preset in (None, plan["preset"]):
+        if plan["study"] == study:
             found[name] = f"{plan['preset']} {spec.describe(plan['overrides'])}".strip()
     return found
+
+
+def _is_begun(workdir: pathlib.Path, plan: dict[str, Any]) -> bool:
+    """Says whether a run of a plan has been evaluated."""
+    paths = [workdir / run["run_id"] / "metrics.jsonl" for run in plan["runs"]]
+    return any(path.exists() and path.stat().st_size for path in paths)
+
+
+def _unasked(studies: set[str]) -> str:
+    return (
+        f"there are sweeps of {', '.join(sorted(studies))}: `rdt claims FOLDER/STUDY` "
+        "judges a study in another folder."
+    )
 
 
 def _judged(workdir: pathlib.Path, study: Any, sweep: str) -> tuple[list[Any], int]:

@@ -50,7 +50,8 @@ def show(
       out: folder for the figures; None for the sweep's.
 
     Returns:
-      The runs of its plan.
+      The runs of its plan. If none has an evaluation, since some are lost, nothing is
+      drawn.
     """
     from rich.console import Console
 
@@ -61,6 +62,8 @@ def show(
 
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
+        if not any(run.metrics for run in runs):
+            return runs
         claims, table = judge(plan.study, runs), studies.table(plan.study, runs)
     shared.print_table(table)
     console = Console()
@@ -106,7 +109,8 @@ def _check(options: argparse.Namespace, plan) -> int:
 
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
-        figures = studies.figures(plan.study, runs)
+        begun = any(run.metrics for run in runs)
+        figures = studies.figures(plan.study, runs) if begun else {}
     lost = run_folders.describe_lost(runs)
     folder = options.out or _folder(options.workdir, plan)
     failed = bool(exits.report_lost(runs, plan.name))
@@ -125,10 +129,11 @@ def _check(options: argparse.Namespace, plan) -> int:
 
 
 def _evaluated(workdir: pathlib.Path, plan) -> list[Any]:
+    """Returns the runs of a plan; ValueError if none is evaluated and none is lost."""
     from rdt_jax.analysis import runs as run_folders
 
-    runs = run_folders.read_runs(workdir, plan.planned)
-    if not any(run.metrics for run in runs):
+    runs = run_folders.read_runs(workdir, shared.counted(workdir, plan).planned)
+    if not any(run.metrics or run.is_lost for run in runs):
         raise ValueError(
             f"No run of {plan.name} in {workdir} has been evaluated yet; "
             "`rdt sweep` trains them."

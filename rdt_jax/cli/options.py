@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from rdt_jax import wording
 from rdt_jax.cli import exits
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -125,6 +126,36 @@ def plan(options: argparse.Namespace):
             file=sys.stderr,
         )
     return found
+
+
+def counted(workdir: pathlib.Path, plan):
+    """Returns a plan as its plan.json has it, which is what is counted.
+
+    Before it is written the plan is as the study makes it. A line says where the two
+    differ. exits.Mistake if the file is damaged.
+    """
+    from rdt_jax import config as configs
+    from rdt_jax.sweep import ledger
+
+    sweep, known = workdir / "sweeps" / plan.name, plan.planned
+    if not (sweep / "plan.json").exists():
+        return plan
+    with exits.mistakes():
+        trials = dict(ledger.read_plan(sweep))
+        stored = {  # An earlier version did not write the configs.
+            name: config or known.get(name) or configs.read_run(workdir / name)
+            for name, config in ledger.planned_configs(sweep).items()
+        }
+    added, lacking = known.keys() - trials.keys(), trials.keys() - known.keys()
+    if added or lacking:
+        print(
+            f"rdt: {sweep / 'plan.json'} is what is counted, with "
+            f"{wording.count(len(trials), 'trial')}. The study or its config has been "
+            f"changed since: it adds {len(added)} and lacks {len(lacking)} of them; "
+            "`rdt sweep` plans it as it is now.",
+            file=sys.stderr,
+        )
+    return plan._replace(overrides=list(trials.values()), configs=list(stored.values()))
 
 
 def config(options: argparse.Namespace):

@@ -136,6 +136,8 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     from rdt_jax.training import attempt
 
     folder = options.workdir / "sweeps" / plan.name
+    if options.status or options.stop:
+        plan = shared.counted(options.workdir, plan)
     if options.status:
         return _status(options, plan, folder, copy)
     if options.stop:
@@ -386,7 +388,7 @@ def _conclude(options, plan, console, broken: bool = False) -> int:
     if unfinished := _unfinished(options.workdir, plan.run_ids):
         trials = wording.count(unfinished, "trial")
         verb = "is" if unfinished == 1 else "are"
-        console.print(f"{trials} {verb} unfinished; the same command goes on.")
+        console.print(f"{trials} {verb} unfinished; `rdt sweep` goes on.")
     if failed := ledger.failures(options.workdir, plan.trials):
         shared.print_table(failures.table(failed), console)
     return exits.FAILED if failed or lost or broken else exits.WELL

@@ -277,8 +277,13 @@ def stored_plan(folder: pathlib.Path) -> dict[str, Any]:
         raise ValueError(f"{folder} has no plan.json; start it with `rdt sweep`.")
     plan = records.read_json(path)
     runs = plan.get("runs")
-    if not isinstance(runs, list) or not all(
-        isinstance(run, dict) and isinstance(run.get("overrides"), dict) for run in runs
+    if (
+        not isinstance(runs, list)
+        or not runs
+        or not all(
+            isinstance(run, dict) and isinstance(run.get("overrides"), dict)
+            for run in runs
+        )
     ):
         raise ValueError(
             f"{path} is damaged: runs must list objects with run_id and overrides."

@@ -62,7 +62,8 @@ def make_run(tiny_config, params_at, tmp_path):
             step = int(name.rpartition("-")[2])
             extra = {"step": step, "event": name.split("-")[0]}
             checkpoint.save(folder / "transitions" / name, params_at(step), extra)
-        status = records.read_status(folder) | {"state": "done", "step": 90}
+        over = {"state": "done", "reason": "imported", "step": 90}
+        status = records.read_status(folder) | over
         records.write_json(folder / "status.json", status)
         return run_folders.read_run(folder)
 

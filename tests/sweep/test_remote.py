@@ -46,7 +46,7 @@ def train(copy, step):
         for name in ("metrics.jsonl", "events.jsonl", "timing.jsonl"):
             (folder / name).write_text("")
             for at in range(0, step + 1, 4):
-                row = {"step": at, "of": run} | fake_runs.EVENT
+                row = fake_runs.row(name, at, of=RUNS.index(run))
                 records.append(folder / name, row)
         records.write_json(folder / "environment.json", {"run": run})
         status = PENDING | {"state": "running", "step": step, "pack": PACK}

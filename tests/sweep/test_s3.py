@@ -94,7 +94,7 @@ def test_a_sweep_outlives_its_store_and_stops_for_who_asks_elsewhere(served, tmp
     finally:
         driver.kill()
     said = log.read_text()
-    assert "trials are unfinished; the same command goes on" in said
+    assert "trials are unfinished; `rdt sweep` goes on" in said
     assert "does not answer: Could not connect" in said and "Traceback" not in said
     (name,) = remote._list(copy, "sweeps")
     assert remote._list(copy, f"sweeps/{name}/logs")

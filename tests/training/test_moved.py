@@ -38,8 +38,7 @@ def to_bucket(pack, workdir, runs, attempt=16):
     (pack / "runs.json").unlink(missing_ok=True)
     for run in runs:
         for name in RECORDS[:3]:
-            more = fake_runs.EVENT if name == "events.jsonl" else {}
-            records.append(workdir / run / name, {"step": 48} | more)
+            records.append(workdir / run / name, fake_runs.row(name, 48))
 
 
 def test_a_run_from_a_bucket_goes_on(train, toy, tmp_path, undisturbed):

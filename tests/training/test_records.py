@@ -22,9 +22,8 @@ def folder(tmp_path, toy):
 
 def fill(folder, steps=(0, 4, 8)):
     for name in FILES:
-        more = fake_runs.EVENT if name == "events.jsonl" else {}
         for step in steps:
-            records.append(folder / name, {"step": step, "name": 3} | more)
+            records.append(folder / name, fake_runs.row(name, step, more=3))
 
 
 def test_all_files_exist_from_the_first_second(folder, toy):
@@ -167,7 +166,7 @@ def test_a_row_that_was_never_written_so_is_an_error_even_at_the_end(
 def test_events_have_all_their_keys_and_may_share_a_step(folder):
     path = folder / "events.jsonl"
     for occurrence in (1, 2):
-        records.append(path, fake_runs.EVENT | {"step": 4, "occurrence": occurrence})
+        records.append(path, fake_runs.row(path.name, 4, occurrence=occurrence))
     assert len(records.read_rows(path)) == 2
     records.append(path, {"step": 4, "event": "memorized"})
     with pytest.raises(ValueError, match="line 3 is damaged: it has no completed"):
@@ -218,7 +217,7 @@ def test_a_damaged_status_is_named(folder, content, message):
 )
 def test_an_event_that_cannot_have_been_is_damage(folder, fields, message):
     path = folder / "events.jsonl"
-    event = {"step": 4} | fake_runs.EVENT
+    event = fake_runs.row(path.name, 4)
     for each in (event, event | fields):
         records.append(path, each)
     with pytest.raises(ValueError, match=rf"^{path} line 2 is damaged: {message}"):
