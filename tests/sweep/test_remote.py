@@ -656,6 +656,9 @@ def test_a_sweep_in_a_bucket_ends_like_one_on_a_disk(bucket, tiny_config, tmp_pa
         there = remote._get(planning, f"{name}/{record}")
         assert there == (alone / name / record).read_bytes()
     bits.assert_same_run(copy.workdir / name, alone / name)
+    another = remote.connect(bucket, tmp_path / "another")
+    remote.pull_sweep(another, plan.name)
+    records.check_readable(another.workdir / name)
     (_, last) = remote._commits(copy, membership.pack_of([name]))[-1]
     assert last == 24
     outcomes = [

@@ -13,6 +13,7 @@ from rdt_jax import config as configs
 from rdt_jax.training import attempt, checkpoint, membership, records
 from tests import fake_runs
 from tests.training import bits
+from tests.training.test_loop import NAN
 
 
 def stop_at_call(number, action=lambda: True):
@@ -298,6 +299,35 @@ def test_a_run_without_a_fitting_checkpoint_begins_again(
     train([toy()], tmp_path, report=reports.append)
     assert len(reports) == 2
     bits.assert_same_runs(tmp_path, undisturbed)
+
+
+def test_a_kill_while_a_run_that_was_over_begins_again_costs_nothing(
+    train, toy, tmp_path, monkeypatch
+):
+    """Its pack's checkpoints are damaged, and its status says what its records were."""
+    broken, other = pack = [toy(NAN), toy({"seed": 1})]
+    train(pack, tmp_path / "whole")
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path / "whole", killed)
+    records.reopen(killed / configs.run_id(other))
+    for path in killed.glob("packs/*/checkpoints/*/extra.json"):
+        path.write_text("{")
+    cut = []
+
+    def truncate(folder, step, truncate=records.truncate):
+        truncate(folder, step)
+        cut.append(folder.name)
+        if len(cut) == len(pack):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "truncate", truncate)
+        with pytest.raises(KeyboardInterrupt):
+            train(pack, killed, report=lambda message: None)
+    assert configs.run_id(broken) in cut
+    assert not records.read_rows(killed / configs.run_id(broken) / "metrics.jsonl")
+    train(pack, killed, report=lambda message: None)
+    bits.assert_same_runs(killed, tmp_path / "whole")
 
 
 def test_a_pack_goes_on_in_any_order(train, toy, tmp_path):
