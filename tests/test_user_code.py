@@ -173,6 +173,33 @@ def test_a_study_is_tried_before_it_is_trained(
     assert workdir.exists() == (message is None)
 
 
+@pytest.mark.parametrize(
+    ("analyses", "is_right"),
+    [
+        ("3", False),
+        ("{'nope': ['final']}", False),
+        ("{'weights': 'final'}", False),
+        ("{'weights': ['finl']}", False),
+        ("{'weights': []}", False),
+        ("{'lens': ['final', 'memorized-after', 'hop_learned_3-before-40']}", True),
+        ("{'progress': ('run',)}", True),
+    ],
+)
+def test_the_analyses_of_a_study_are_known_before_it_is_trained(
+    study, analyses, is_right
+):
+    from rdt_jax.figures import study as studies
+    from rdt_jax.sweep import spec
+
+    folder = study("table", "import rich.table; return rich.table.Table()")
+    path = folder / "study.py"
+    path.write_text(path.read_text() + f"ANALYSES = {analyses}\n")
+    if is_right:
+        return studies.rehearse(spec.read_study(folder), {})
+    with pytest.raises(ValueError, match=rf"^{path}: ANALYSES must be a dict of bind"):
+        studies.rehearse(spec.read_study(folder), {})
+
+
 def test_what_a_function_of_a_study_is(study):
     from rdt_jax.sweep import spec
 

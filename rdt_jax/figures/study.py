@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +12,10 @@ from matplotlib.figure import Figure
 from rich.protocol import is_renderable
 
 from rdt_jax import user_code
+from rdt_jax.analysis import stored
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
+from rdt_jax.training import phases
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a suffix is appended
 
@@ -76,8 +79,10 @@ def rehearse(study: Any, planned: Mapping[str, ml_collections.ConfigDict]) -> No
 
     Raises:
       ValueError: if a function raises anything but a ValueError, returns something
-        else than it must, or asks for a config key or a split that does not exist.
+        else than it must, or asks for a config key or a split that does not exist; if
+        ANALYSES names no analysis, or a kind of checkpoint that no run keeps.
     """
+    _check_analyses(study)
     status = {"state": "missing", "reason": None}
     runs = [
         Run(pathlib.Path(name), config, status, metrics=[], events=[])
@@ -93,6 +98,29 @@ def rehearse(study: Any, planned: Mapping[str, ml_collections.ConfigDict]) -> No
                 cause = cause.__cause__
             if cause is error or not isinstance(cause, ValueError):
                 raise
+
+
+def _check_analyses(study: Any) -> None:
+    analyses = getattr(study, "ANALYSES", {})
+    events = "|".join((*phases.EVENTS, rf"{phases.HOP_LEARNED}_\d+"))
+    kind = re.compile(rf"(final|run|(snapshot-at|({events})-(before|after))(-\d+)?)")
+    are_kinds = lambda kinds: (
+        isinstance(kinds, list | tuple)
+        and len(kinds) > 0
+        and all(isinstance(each, str) and kind.fullmatch(each) for each in kinds)
+    )
+    names = stored.MEASURES | stored.RUN_MEASURES
+    if (
+        not isinstance(analyses, Mapping)
+        or not names.keys() >= set(analyses)
+        or not all(map(are_kinds, analyses.values()))
+    ):
+        raise ValueError(
+            f"{study.__file__}: ANALYSES must be a dict of {', '.join(sorted(names))} "
+            "-> list of final, run, snapshot-at, or EVENT-before or EVENT-after with "
+            f"EVENT one of {', '.join(phases.EVENTS)}, {phases.HOP_LEARNED}_HOPS, got "
+            f"{analyses!r}."
+        )
 
 
 def _call(study: Any, function: Any, runs: Sequence[Run], expected: str, is_valid):
