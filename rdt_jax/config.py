@@ -53,7 +53,8 @@ def load(spec: str) -> ml_collections.ConfigDict:
         pathlib.Path(path).resolve(),
         build,
         preset,
-        expected="get_config must return an ml_collections.ConfigDict",
+        expected="get_config must return an ml_collections.ConfigDict"
+        + _shadows(pathlib.Path(path).resolve()),
         is_valid=lambda value: isinstance(value, ml_collections.ConfigDict),
     )
     base = _declared(pathlib.Path(path))
@@ -90,7 +91,7 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
         raise ValueError(
             f"No {kind} file {path}; the folder holds {', '.join(siblings) or 'none'}."
         )
-    root = next((p for p in path.parents if (p / "configs").is_dir()), path.parent)
+    root = _root_of(path)
     place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
     name = f"_{kind}_{path.stem}_{place}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -101,7 +102,7 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     sys.path[:] = [str(root), *before, str(_ROOT)]
     sys.modules[name] = module  # Where dataclasses look up what annotations name.
 
-    expected = f"The {kind} file must be importable"
+    expected = f"The {kind} file must be importable{_shadows(path)}"
     try:
         for package in ("configs", "experiments"):
             _choose_package(package, root, expected)
@@ -112,6 +113,18 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     finally:
         sys.path[:] = before
     return module
+
+
+def _root_of(path: pathlib.Path) -> pathlib.Path:
+    return next((p for p in path.parents if (p / "configs").is_dir()), path.parent)
+
+
+def _shadows(path: pathlib.Path) -> str:
+    """Says which files beside a user's file are imported for the repository's."""
+    own = sorted(_root_of(path).glob("configs/*.py"))
+    twice = [p for p in own if p != path and (_ROOT / "configs" / p.name).is_file()]
+    found = [str(p) for p in twice if p.stem != "__init__" and _ROOT not in p.parents]
+    return f" ({', '.join(found)} is imported for rdt_jax's)" if found else ""
 
 
 def _choose_package(name: str, root: pathlib.Path, expected: str) -> None:

@@ -238,3 +238,16 @@ def test_a_library_beside_an_installed_file_is_not_the_users(tmp_path, monkeypat
     make = configs.load_module(path, "task").make
     with pytest.raises(ValueError, match=rf"^{path} line 2: ZeroDivisionError"):
         user_code.call(path, make, expected="it must return")
+
+
+def test_a_file_that_stands_in_for_one_of_the_repository_is_named(tmp_path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "base.py").write_text("THEIRS = 1\n")
+    body = "from configs import modular; return modular.get_config(preset)"
+    path = folder / "mine.py"
+    path.write_text(f"def get_config(preset): {body}\n")
+    with pytest.raises(
+        ValueError, match=rf"\({folder / 'base.py'} is imported for rdt"
+    ):
+        configs.load(f"{path}:smoke")
