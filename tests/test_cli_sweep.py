@@ -292,7 +292,8 @@ def test_an_outage_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, capsys)
         pull(copy, name)
         if look > 3:
             for path in copy.workdir.glob("*/status.json"):
-                records.write_json(path, records.read_json(path) | {"state": "done"})
+                over = {"state": "done", "reason": "imported"}  # Without a row.
+                records.write_json(path, records.read_json(path) | over)
 
     monkeypatch.setattr(remote, "pull_sweep", pull_sweep)
     monkeypatch.setattr("rdt_jax.cli.sweep._REFRESH_SECONDS", 0)
