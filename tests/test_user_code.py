@@ -251,3 +251,18 @@ def test_a_file_that_stands_in_for_one_of_the_repository_is_named(tmp_path):
         ValueError, match=rf"\({folder / 'base.py'} is imported for rdt"
     ):
         configs.load(f"{path}:smoke")
+
+
+def test_a_config_that_is_nowhere_is_named_with_both_its_places(
+    study, tmp_path, capsys
+):
+    folder = study("sweep", "return [{'seed': 0}]")
+    path = folder / "study.py"
+    path.write_text(path.read_text().replace("configs/modular.py", "configs/none.py"))
+    assert cli.main(["sweep", str(folder), "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"rdt: {path}: CONFIG must be a config file, got 'configs/n"
+    )
+    for root in (tmp_path, pathlib.Path(__file__).parents[1]):
+        assert f"no {root / 'configs/none.py'}" in error

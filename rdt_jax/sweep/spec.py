@@ -187,7 +187,12 @@ def make_plan(
     study = read_study(folder)
     roots = (folder.resolve().parents[1], pathlib.Path(__file__).resolve().parents[2])
     paths = [root / study.CONFIG for root in roots]
-    path = next((path for path in paths if path.is_file()), paths[0])
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise ValueError(
+            f"{study.__file__}: CONFIG must be a config file, got {study.CONFIG!r}, "
+            f"and there is no {' and no '.join(map(str, dict.fromkeys(paths)))}."
+        )
     preset_config = configs.load(f"{path}:{preset}")
     given = configs.parse_overrides(preset_config, arguments)
     trials = user_code.call(
