@@ -111,7 +111,7 @@ def _analyze(options: argparse.Namespace) -> int:
     )
     applies = all(any(is_stored(run, each) for run in runs) for each in what)
     if runs and (not applies or (refused and len(planned) == 1)):
-        return exits.MISTAKE
+        return lost or exits.MISTAKE
     return lost
 
 
