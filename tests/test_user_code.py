@@ -153,6 +153,7 @@ def test_results_of_a_study_are_checked(study, name, body, message):
             "line 7: AttributeError: ",
         ),
         ("claims", "return run_folders.values_of(_, 'sed')", "no config key 'sed'"),
+        ("claims", "return run_folders.accuracy(_[0], 'odd')", "got 'odd'. ("),
         ("claims", "return None", "claims must return a list of Claims, got None"),
         ("claims", "return [].index(3)", None),
         ("claims", "raise ValueError('none is evaluated')", None),

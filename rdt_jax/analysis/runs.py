@@ -179,6 +179,10 @@ def has_group(run: Run, group: str) -> bool:
 
 def _accuracy_name(run: Run, group: str) -> str:
     split, bracket, tag = group.partition("[")
+    if split not in tasks.SPLITS:
+        raise ValueError(
+            f"A group must begin with one of {', '.join(tasks.SPLITS)}, got {group!r}."
+        ) from KeyError(split)
     loops = phases.loops_of(run.config, split)
     return f"{split}/accuracy@{loops}{bracket}{tag}"
 
