@@ -191,25 +191,26 @@ def build(
 
     loss_and_gradient = objective.make(config, model, parts, mesh)
 
-    def draw_batch(data, data_key, step, stage, stage_start, length: int):
-        epoch, rows = data
-        size = batches.epoch_of(stages.rows[0])
+    def rows_of(stage: jax.Array) -> Any:
+        return jnp.array(stages.rows)[stage] if stages.values else stages.rows[0]
+
+    def draw_order(seed: jax.Array, stage: jax.Array, number: jax.Array) -> jax.Array:
+        _, data_key, _ = _lane_keys(seed)
         if stages.values:
-            sizes = jnp.array([batches.epoch_of(rows) for rows in stages.rows])
-            size = batches.Epoch(*sizes[stage])
             data_key = jax.random.fold_in(data_key, stage)
-        index = batches.batch_indices(
-            data_key, step - stage_start, epoch=size, batch_size=config.batch_size
-        )
-        tokens, positions, targets = (x[epoch[index]] for x in rows)
-        return tokens[:, :length], positions, targets
+        return batches.epoch_order(data_key, number, rows_of(stage), stages.rows[-1])
+
+    def place_of(step: jax.Array, stage: jax.Array, stage_start: jax.Array):
+        in_stage = step - stage_start
+        return batches.place_of(in_stage, rows_of(stage), config.batch_size)
 
     def update_lane(
-        params, opt_state, seed, hyper: Hyper, stage, stage_start, *, data, step,
-        length, num_loops, is_last,
+        params, opt_state, seed, hyper: Hyper, index, *, rows, step, length,
+        num_loops, is_last,
     ):  # fmt: skip
-        _, data_key, noise_key = _lane_keys(seed)
-        batch = draw_batch(data, data_key, step, stage, stage_start, length)
+        tokens, positions, targets = (x[index] for x in rows)
+        batch = tokens[:, :length], positions, targets
+        _, _, noise_key = _lane_keys(seed)
         noise = None
         drops = "dropout" in parts
         if drops or config.model.initial_state == "normal":
@@ -236,20 +237,40 @@ def build(
         return params, opt_state, loss, norm, ratio
 
     def train_part(data, state: TrainState, lanes: Lanes, n: jax.Array, length: int):
-        def update(index, state: TrainState) -> TrainState:
+        epoch, rows = data
+        place = lambda step: jax.vmap(functools.partial(place_of, step))(
+            state.stage, state.stage_start
+        )
+        draw_orders = functools.partial(jax.vmap(draw_order), lanes.seed, state.stage)
+
+        def update(index, carry: tuple[TrainState, jax.Array]):
+            state, order = carry  # [S, M], of the epoch in which a lane's batch begins
+            number, position = place(state.step)
+            size = jnp.broadcast_to(rows_of(state.stage), position.shape)  # [S]
+            ends = position + config.batch_size >= size
+            # Seldom, so a conditional; lanes that are inside an epoch keep its order.
+            next_order = jax.lax.cond(
+                ends.any(),
+                lambda: jnp.where(ends[:, None], draw_orders(number + 1), order),
+                lambda: order,
+            )
+            drawn = jax.vmap(
+                functools.partial(batches.batch_indices, batch_size=config.batch_size)
+            )(order, next_order, position, size)
             # Drawn here, not per lane: `vmap` would run every lane to the largest draw.
             num_loops = loop.draw_loops(config.recurrence, state.step)
             params, opt_state, loss, norm, ratio = over_lanes(
                 functools.partial(
-                    update_lane, data=data, step=state.step, length=length,
-                    num_loops=num_loops, is_last=index == n - 1,
-                )
-            )(
-                state.params, state.opt_state, lanes.seed, lanes.hyper,
-                state.stage, state.stage_start,
-            )  # fmt: skip
+                    update_lane,
+                    rows=rows,
+                    step=state.step,
+                    length=length,
+                    num_loops=num_loops,
+                    is_last=index == n - 1,
+                )  # fmt: skip
+            )(state.params, state.opt_state, lanes.seed, lanes.hyper, epoch[drawn])
             still = (state.finite_steps == state.step) & jnp.isfinite(loss)
-            return dataclasses.replace(
+            state = dataclasses.replace(
                 state,
                 step=state.step + 1,
                 params=params,
@@ -259,8 +280,10 @@ def build(
                 update_ratio=ratio,
                 finite_steps=state.finite_steps + still,
             )
+            return state, next_order
 
-        return jax.lax.fori_loop(0, n, update, state)
+        start = state, draw_orders(place(state.step).epoch)
+        return jax.lax.fori_loop(0, n, update, start)[0]
 
     def start_part(state: TrainState, lanes: Lanes, stage: jax.Array) -> TrainState:
         begins = stage != state.stage

@@ -48,7 +48,7 @@ def hops():
             "optimizer.warmup_steps": 2,
             "optimizer.epsilon": 1e-6,
             "phases.hop_learned": 0.11,  # Chance is 1/7: stages pass soon.
-            "seed": 2,
+            "seed": 23,  # It passes two stages, as few of so short runs do.
         },
     )
     return lambda overrides=None: configs.override(base, overrides or {})
@@ -107,22 +107,6 @@ def test_a_stage_begins_once_the_one_before_is_learned():
     assert curriculum.next_stage(curriculum.Stages((), (9,), (4,)), 0, {}) == 0
 
 
-def test_traced_epochs_draw_what_static_ones_draw():
-    key, steps = jax.random.key(3), jnp.arange(40)
-    sizes = jnp.array([batches.epoch_of(n) for n in (17, 100, 997)])
-    for number, size in enumerate((17, 100, 997)):
-        static = lambda s, n=size: batches.batch_indices(
-            key, s, epoch=batches.epoch_of(n), batch_size=13
-        )
-        traced = lambda s, i: batches.batch_indices(
-            key, s, epoch=batches.Epoch(*sizes[i]), batch_size=13
-        )
-        np.testing.assert_array_equal(
-            jax.jit(jax.vmap(static))(steps),
-            jax.jit(jax.vmap(traced, in_axes=(0, None)))(steps, number),
-        )
-
-
 def test_a_stage_trains_on_its_rows_alone(program, hops, table):
     """Words of rows beyond the stage get no gradient but decay, here none."""
     config = hops({"optimizer.weight_decay": 0.0})
@@ -159,12 +143,10 @@ def test_a_stage_begins_with_an_order_of_its_own(program, hops, table):
     length = program.stages.lengths[-1]  # Of all stages, for one compilation.
     for stage, begun in ((0, 0), (2, 3)):
         state = program.start_stage(state, lanes, jnp.array([stage]))
+        size, key = program.stages.rows[stage], jax.random.fold_in(data_key, stage)
+        order = [batches.epoch_order(key, n, size, rows.size)[:size] for n in range(9)]
         for at in range(3):
-            index = batches.batch_indices(
-                jax.random.fold_in(data_key, stage), at,
-                epoch=batches.epoch_of(program.stages.rows[stage]), batch_size=13,
-            )  # fmt: skip
-            drawn = rows[index]
+            drawn = rows[np.concatenate(order)[13 * at : 13 * (at + 1)]]
             assert int(state.step) == begun + at
             expected = loss_of(
                 state.params, table.tokens[drawn, :length],
@@ -243,7 +225,7 @@ def test_a_curriculum_goes_on_where_it_was_stopped(train, hops, tmp_path, alone)
 
 def test_lanes_of_a_curriculum_agree_with_solo_runs(train, hops, tmp_path, alone):
     """At other lengths of rows, up to rounding, as long as their stages agree."""
-    train([hops(), hops({"seed": 3})], tmp_path)
+    train([hops(), hops({"seed": 24})], tmp_path)
     name = configs.run_id(hops())
     left, right = (
         records.read_rows(w / name / "metrics.jsonl") for w in (tmp_path, alone)

@@ -81,6 +81,15 @@ def test_losses_add_up_over_a_window(program, toy):
     )
 
 
+def test_an_epoch_may_end_anywhere_in_a_chunk(program, toy, table):
+    """What a chunk carries over an epoch's end is what the next one would draw."""
+    per_epoch = batches.epoch_rows(table).size / toy().batch_size
+    assert not per_epoch.is_integer(), "a batch must straddle two epochs"
+    updates = int(2 * per_epoch) + 2
+    singles = trained(program, [toy()], *[1] * updates)
+    bits.assert_same(trained(program, [toy()], updates), singles)
+
+
 # What is learned.
 
 
@@ -173,11 +182,10 @@ def test_every_update_has_noise_of_its_own(build, toy, table):
     model = presets.model_config(config, table)
     _, data_key, noise_key = jax.random.split(jax.random.key(config.seed), 3)
     epoch = batches.epoch_rows(table)
-    draw = lambda at: epoch[
-        batches.batch_indices(
-            data_key, at, epoch=batches.epoch_of(epoch.size), batch_size=13
-        )
+    orders = [
+        batches.epoch_order(data_key, n, epoch.size, epoch.size) for n in range(9)
     ]
+    drawn = epoch[np.concatenate(orders)]
 
     @jax.jit
     def loss_of(params, rows, key):
@@ -193,7 +201,7 @@ def test_every_update_has_noise_of_its_own(build, toy, table):
     state = program.init(lanes)
     for at in range(4):
         key = jax.random.fold_in(noise_key, at)
-        expected = loss_of(state.params, draw(at), key)
+        expected = loss_of(state.params, drawn[13 * at : 13 * (at + 1)], key)
         state = program.train_chunk(program.start_window(state), lanes, 1)
         np.testing.assert_allclose(state.loss_sum[0], expected, rtol=1e-5)
 
