@@ -1,3 +1,3 @@
 """Grokking and compositional generalization in recurrent-depth transformers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

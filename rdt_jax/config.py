@@ -19,11 +19,13 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from rdt_jax import user_code
+from rdt_jax import schema, user_code
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 Overrides = Mapping[str, Any]  # dotted key -> value
+
+_ARGUMENTS = "task.kwargs."  # before each argument of a task
 
 _SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # sizes of normal float32 numbers
 
@@ -37,7 +39,7 @@ def load(spec: str) -> ml_collections.ConfigDict:
     Raises:
       ValueError: if the file does not exist, has no `get_config`, or does not know
         the preset (its own error lists the choices); if the config has not the keys
-        of configs/base.py, or a value that `override` would refuse.
+        of schema.py, or a value that `override` would refuse.
     """
     path, _, preset = spec.rpartition(":")  # A folder's name may hold colons.
     if not path or not preset or "/" in preset:
@@ -57,7 +59,7 @@ def load(spec: str) -> ml_collections.ConfigDict:
         + _shadows(pathlib.Path(path).resolve()),
         is_valid=lambda value: isinstance(value, ml_collections.ConfigDict),
     )
-    base = _declared(pathlib.Path(path))
+    base = schema.defaults()
     declared, values = dict(_items(base)), dict(_items(found))
     problems = [f"{key} is missing." for key in declared if key not in values]
     is_section = lambda value: isinstance(value, ml_collections.ConfigDict)
@@ -66,7 +68,7 @@ def load(spec: str) -> ml_collections.ConfigDict:
         {
             key: value
             for key, value in values.items()
-            if not key.startswith("task.kwargs.")  # The task's function declares them.
+            if not _is_argument(key)  # The task's function declares them.
             and not (is_section(value) and key in declared)
         },
     )
@@ -288,7 +290,24 @@ def raise_problems(problems: Sequence[str], of: str = "config") -> None:
 
 
 def run_id(config: ml_collections.ConfigDict) -> str:
-    """Names a run by its resolved config: equal configs, equal names."""
+    """Names a run by what of its config differs from the declared defaults.
+
+    So a key that is new, at its default, renames no run. `num_steps` is a budget, which
+    can grow, unless the schedule reads it. The arguments of a task are those that the
+    config gives: its function declares the others.
+    """
+    differing = {
+        key: value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0.
+        for key, value in _leaves(config).items()
+        if key not in schema.KEYS or value != schema.KEYS[key].default
+    }
+    if config.optimizer.schedule == "constant":
+        differing.pop("num_steps", None)
+    return hash_of(differing)
+
+
+def earlier_id(config: ml_collections.ConfigDict) -> str:
+    """Names a run as versions before 0.2 did, by the values of all its keys."""
     return hash_of(config.to_dict())
 
 
@@ -298,27 +317,76 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 
 
 def from_json(text: str) -> ml_collections.ConfigDict:
-    """Reads what `to_json` wrote; lists become tuples again."""
-    return ml_collections.ConfigDict(_with_tuples(json.loads(text))).lock()
+    """Reads what `to_json` wrote, now or when fewer keys were declared.
+
+    Keys that it lacks have their default, and all have the declared types.
+
+    Raises:
+      ValueError: if it has a key that is not declared, or a value of another type.
+    """
+    return from_values(json.loads(text))
+
+
+def from_values(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """Returns the config of nested values, as `from_json`."""
+    given = ml_collections.ConfigDict(_with_tuples(values))
+    leaves = _leaves(given)
+    unknown = [k for k in leaves if k not in schema.KEYS and not _is_argument(k)]
+    problems = [f"{key} is not a key of this version." for key in unknown]
+    declared = {k: v for k, v in leaves.items() if k in schema.KEYS}
+    result, more = _replaced(schema.defaults(), declared)
+    raise_problems([*problems, *more])
+    result.task.kwargs = {
+        key.removeprefix(_ARGUMENTS): v
+        for key, v in leaves.items()
+        if _is_argument(key)
+    }
+    return result.lock()
 
 
 def read_run(folder: pathlib.Path) -> ml_collections.ConfigDict:
-    """Reads the config of a run folder.
+    """Reads the config of a run folder, also one of an earlier version.
 
     Raises:
-      ValueError: if there is none, or if it does not hash to the folder's name.
+      ValueError: if there is none; if it has a key that no longer exists, with the
+        version that had it; or if it does not hash to the folder's name.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} is not a run folder: it has no config.json.")
     values = read_json(path)
-    # The hash comes first: what we did not write might not even be a config.
-    if hash_of(values) != folder.name:
+    try:
+        return of_run(values, folder.name)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}{_version_of(folder)}") from error
+
+
+def of_run(values: Mapping[str, Any], name: str) -> ml_collections.ConfigDict:
+    """Returns the config of a run from its nested values.
+
+    Raises:
+      ValueError: if they do not hash to its name, by the rule of now or of before.
+    """
+    try:
+        config = from_values(values)
+    except ValueError as error:
+        raise ValueError(f"cannot be read: {error}") from error
+    if name not in (run_id(config), hash_of(values)):
         raise ValueError(
-            f"{path} hashes to {hash_of(values)}, but its folder is named "
-            f"{folder.name}: it was edited or moved. A changed config is another run."
+            f"hashes to {run_id(config)}, but its run is named {name}: it was edited "
+            "or moved. A changed config is another run."
         )
-    return ml_collections.ConfigDict(_with_tuples(values)).lock()
+    return config
+
+
+def _version_of(folder: pathlib.Path) -> str:
+    """Says with which version a run was trained, as far as its folder tells."""
+    path = folder / "environment.json"
+    try:
+        segment = read_json(path)["segments"][-1]
+        return f" It was trained by commit {segment['commit']} of rdt_jax."
+    except (ValueError, OSError, KeyError, IndexError, TypeError):
+        return ""
 
 
 def read_json(path: pathlib.Path, kind: type = dict) -> Any:
@@ -360,9 +428,13 @@ def is_run_id(name: Any) -> bool:
 
 
 def hash_of(values: Any) -> str:
-    """Names a run by the values of its config, as JSON has them."""
+    """Returns a name for JSON values: 12 hexadecimal digits."""
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _is_argument(key: str) -> bool:
+    return key.startswith(_ARGUMENTS)
 
 
 def _with_tuples(value: Any) -> Any:
@@ -375,6 +447,9 @@ def _with_tuples(value: Any) -> Any:
 
 def _leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]:
     """Returns the type of a dotted key and whether it may be None."""
+    if key in schema.KEYS:
+        declared = schema.KEYS[key]
+        return declared.type, declared.default is None
     leaves = _leaves(config)
     if key not in leaves:
         near = difflib.get_close_matches(key, leaves, n=3)
@@ -391,22 +466,6 @@ def _leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]
     # Optional keys are placeholders, and nothing else in a config is a reference.
     field = dict(parent.items(preserve_field_references=True))[name]
     return parent.get_type(name), isinstance(field, config_dict.FieldReference)
-
-
-def _declared(path: pathlib.Path) -> ml_collections.ConfigDict:
-    """Returns what declares the keys of a config file: the repository's base.py.
-
-    Where this package is installed without it, a copy beside the file stands for it.
-    """
-    folders = [_ROOT, *path.resolve().parents]
-    base = pathlib.Path("configs", "base.py")
-    found = next((f / base for f in folders if (f / base).is_file()), None)
-    if found is None:
-        raise ValueError(
-            f"{path} needs {base} of the repository of rdt_jax, which declares the "
-            "keys, in a folder above it; got none."
-        )
-    return load_module(found, "config").get_config()
 
 
 def _leaves(config: ml_collections.ConfigDict) -> dict[str, Any]:

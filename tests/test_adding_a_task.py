@@ -80,7 +80,7 @@ def _run(commands, folder, environment=None):
 
 def test_the_page_has_what_is_followed():
     assert len(_blocks(OWN)) == 4 and len(_commands(OWN)) == 6
-    assert len(_blocks(REPOSITORY)) == 9 and len(_commands(REPOSITORY)) == 4
+    assert len(_blocks(REPOSITORY)) == 10 and len(_commands(REPOSITORY)) == 4
 
 
 @pytest.mark.slow
@@ -143,13 +143,7 @@ def test_in_this_repository(tmp_path):
     verdicts = [line.split()[0] for line in checked.splitlines()]
     assert [v for v in verdicts if v != "warns"] == 5 * ["ok"]
     after = json.loads(hashes.read_text())
-    assert set(after.pop("parity")) == {
-        "smoke",
-        "cpu",
-        "cpu_long",
-        "paper",
-        "paper_code",
-    }
+    assert set(after.pop("parity")) == {"smoke", "cpu"}
     assert after == before
 
 

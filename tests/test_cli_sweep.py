@@ -247,7 +247,7 @@ def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, cap
         plan = records.read_json(folder / "plan.json")
         records.write_json(folder / "plan.json", plan | {"runs": plan["runs"][:1]})
         name = plan["runs"][0]["run_id"]
-        done = {"state": "done", "reason": "budget"}
+        done = {"state": "done", "reason": "phases_passed"}
         path = folder.parents[1] / name / "status.json"
         records.write_json(path, records.read_json(path) | done)
 

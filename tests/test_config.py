@@ -11,6 +11,7 @@ import pytest
 from ml_collections import config_dict
 
 from rdt_jax import config as configs
+from rdt_jax import schema
 
 
 def _small() -> ml_collections.ConfigDict:
@@ -380,14 +381,38 @@ def test_an_optional_key_stays_optional_and_an_int():
 # Naming.
 
 
-def test_the_name_of_a_run_is_the_hash_of_its_canonical_json():
-    text = (
-        '{"count":3,"flag":false,'
-        '"model":{"depth":null,"loops":[1,2],"name":"rdt"},"rate":0.5}'
+@pytest.mark.parametrize(
+    ("schedule", "text", "name"),
+    [
+        (
+            "constant",
+            '{"gradient.clip_norm":1.0,"model.norm_before_coda":true,'
+            '"recurrence.eval_loops":[1,8],"task.kwargs.phi":[1.5],"task.name":"x"}',
+            "8967d0a1175b",
+        ),
+        (
+            "cosine",
+            '{"gradient.clip_norm":1.0,"model.norm_before_coda":true,'
+            '"num_steps":7,"optimizer.schedule":"cosine",'
+            '"recurrence.eval_loops":[1,8],"task.kwargs.phi":[1.5],"task.name":"x"}',
+            "e7008775ba70",
+        ),
+    ],
+)
+def test_a_name_is_the_hash_of_the_canonical_json_of_what_differs(schedule, text, name):
+    config = configs.from_values(
+        {
+            "task": {"name": "x", "seed": 0, "kwargs": {"phi": [1.5]}},
+            "recurrence": {"eval_loops": [1, 8], "num_loops": 2},
+            "optimizer": {"schedule": schedule, "weight_decay": 0.1},
+            "num_steps": 7,
+            "model": {"norm_before_coda": True},
+            "gradient": {"clip_norm": 1},
+        }
     )
     # Another rule would orphan every run folder there is.
     expected = hashlib.sha256(text.encode()).hexdigest()[:12]
-    assert configs.run_id(_small()) == expected == "0abff9a4103a"
+    assert configs.run_id(config) == expected == name
 
 
 def test_equal_configs_have_equal_names(tiny_config):
@@ -399,24 +424,28 @@ def test_equal_configs_have_equal_names(tiny_config):
     assert configs.run_id(back) == configs.run_id(same) == name
 
 
-def test_every_key_changes_the_name(tiny_config):
+def test_every_key_but_the_budget_changes_the_name(tiny_config):
+    """Whatever values its type has; the budget does not, at a constant rate."""
     other = {
         int: lambda x: x + 1,
         float: lambda x: x + 2**-20,
         bool: lambda x: not x,
         str: lambda x: x + "_",
         tuple: lambda x: (*x, 3),
-        type(None): lambda x: 1,
     }
     leaves = dict(_leaves(tiny_config))
-    names = {
-        configs.run_id(configs.override(tiny_config, {key: other[type(value)](value)}))
+    changed = {
+        key: schema.KEYS[key].type(1) if value is None else other[type(value)](value)
         for key, value in leaves.items()
-        if key != "curriculum.by"  # The one optional string.
     }
-    names |= {configs.run_id(configs.override(tiny_config, {"curriculum.by": "hops"}))}
-    assert len(leaves) > 40
-    assert len(names | {configs.run_id(tiny_config)}) == len(leaves) + 1
+    assert changed.keys() >= schema.KEYS.keys()
+    names = {
+        key: configs.run_id(configs.override(tiny_config, {key: value}))
+        for key, value in changed.items()
+    }
+    assert tiny_config.optimizer.schedule == "constant"
+    assert names.pop("num_steps") == configs.run_id(tiny_config)
+    assert len({*names.values(), configs.run_id(tiny_config)}) == len(names) + 1
 
 
 def test_names_do_not_depend_on_the_process(tiny_config):
@@ -469,14 +498,14 @@ def test_read_run_detects_an_edited_config(tmp_path, tiny_config):
     content = json.loads((folder / "config.json").read_text())
     content["optimizer"]["weight_decay"] *= 2
     (folder / "config.json").write_text(json.dumps(content))
-    message = rf"hashes to [0-9a-f]{{12}}, but its folder is named {folder.name}: it"
+    message = rf"hashes to [0-9a-f]{{12}}, but its run is named {folder.name}: it"
     with pytest.raises(ValueError, match=message):
         configs.read_run(folder)
 
 
 def test_read_run_detects_a_renamed_folder(tmp_path, tiny_config):
     folder = _run_folder(tmp_path, tiny_config).rename(tmp_path / "best")
-    with pytest.raises(ValueError, match="its folder is named best: it was edited or"):
+    with pytest.raises(ValueError, match="its run is named best: it was edited or"):
         configs.read_run(folder)
 
 

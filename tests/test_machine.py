@@ -117,7 +117,7 @@ def test_a_platform_that_jax_cannot_start_is_one_line(monkeypatch, capsys):
     def verb(options):
         raise RuntimeError("Unable to initialize backend 'cuda': no GPU is visible")
 
-    options = argparse.Namespace(verb=verb)
+    options = argparse.Namespace(verb=verb, arguments=[])
     monkeypatch.setattr(cli, "parse", lambda arguments: options)
     assert cli.main([]) == 2
     assert capsys.readouterr().err == (

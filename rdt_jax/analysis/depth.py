@@ -20,6 +20,8 @@ from rdt_jax.models.recurrent import Params
 from rdt_jax.tasks import Table
 from rdt_jax.training import losses
 
+VERSION = 1  # of the results; a change of their numbers is another one
+
 ROWS = 750  # of each number of hops, as Kohli et al. evaluate
 LOOPS = 24  # three times the most that they train with
 

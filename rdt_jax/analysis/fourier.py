@@ -28,6 +28,8 @@ import numpy as np
 from rdt_jax.models import presets, recurrent
 from rdt_jax.tasks import Table
 
+VERSION = 1  # of the results; a change of their numbers is another one
+
 OPERATIONS = ("add", "subtract")  # Their answers are equally often every residue.
 # Pairs that a loss is over. `all` has the unused too. A pair (a, b) of `id` is mirrored
 # if (b, a) is trained: in addition, to know that order does not matter is enough to

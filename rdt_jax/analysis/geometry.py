@@ -19,6 +19,8 @@ from rdt_jax.analysis import questions
 from rdt_jax.models import presets, recurrent, trace
 from rdt_jax.models.architecture import ModelConfig
 
+VERSION = 1  # of the results; a change of their numbers is another one
+
 POSITIONS = ("r1", "answer")
 
 

@@ -29,6 +29,8 @@ from rdt_jax.models.recurrent import Params
 from rdt_jax.tasks import Table
 from rdt_jax.training import losses
 
+VERSION = 1  # of the results; a change of their numbers is another one
+
 FIXED = "fixed"  # All rows take the same number of loops.
 MIN_LOOPS = 2  # The published rules compare two outputs.
 KL = 0.01  # nats, of Kohli et al.

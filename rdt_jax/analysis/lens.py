@@ -18,6 +18,8 @@ from rdt_jax.analysis import questions
 from rdt_jax.models import presets, recurrent, trace
 from rdt_jax.models.architecture import ModelConfig
 
+VERSION = 1  # of the results; a change of their numbers is another one
+
 WHAT = ("bridge", "target")
 
 

@@ -20,6 +20,8 @@ from rdt_jax.analysis import questions
 from rdt_jax.models import presets, recurrent, trace
 from rdt_jax.models.architecture import ModelConfig
 
+VERSION = 1  # of the results; a change of their numbers is another one
+
 # Which words of `h r1 r2` are replaced: (h, r1) is what Kohli et al. corrupt.
 CORRUPTIONS = {"h": (True, False), "r1": (False, True), "prefix": (True, True)}
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import ml_collections
 import numpy as np
 
+from rdt_jax import config as configs
 from rdt_jax import tasks, wording
 from rdt_jax.training import phases, records
 
@@ -74,13 +75,27 @@ class Series(NamedTuple):
     values: np.ndarray  # float64 [E]
 
 
-def read_run(folder: pathlib.Path) -> Run:
+def read_run(folder: pathlib.Path, budget: int | None = None) -> Run:
     """Reads a run folder.
+
+    Args:
+      folder: of the run.
+      budget: updates that are asked of it: what it did beyond them is left out, and
+        with fewer it is unfinished. None for its own.
 
     Raises:
       ValueError: as `records.read`.
     """
-    return Run(folder, *records.read(folder))
+    config, status, metrics, events = records.read(folder)
+    if budget is None:
+        return Run(folder, config, status, metrics, events)
+    return Run(
+        folder,
+        configs.override(config, {"num_steps": budget}),
+        records.at_budget(status, budget),
+        [row for row in metrics if row["step"] <= budget],
+        [row for row in events if row["step"] <= budget],
+    )
 
 
 def read_runs(
@@ -108,7 +123,7 @@ def _read_planned(
     message = f"{folder / 'config.json'} does not exist"
     if (folder / "config.json").exists():
         try:
-            return read_run(folder)
+            return read_run(folder, None if config is None else config.num_steps)
         except (ValueError, OSError) as error:
             state, message = "unreadable", str(error)
     if config is None:

@@ -21,6 +21,8 @@ from rdt_jax.models import presets, recurrent
 from rdt_jax.tasks import Table
 from rdt_jax.training import losses
 
+VERSION = 1  # of the results; a change of their numbers is another one
+
 
 class Stability(NamedTuple):
     """Measures of one set of parameters.

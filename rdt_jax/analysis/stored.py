@@ -3,9 +3,9 @@
 `<run>/analysis/<what>-<checkpoint>.npz` has the arrays of one measure at one checkpoint
 and the `.json` beside it says where they come from. The JSON is written last and holds
 the hash of the arrays, so a pair that a kill has torn is not read. An analysis is
-*current* while the parameters, the code that the measure runs (sources.py), and the
-measure's arguments are those that it was made from; what is not current is computed
-again.
+*current* while the parameters, the VERSION of the measure's module (of a user's own
+measure: its source), and its arguments are those that it was made from; what is not
+current is computed again.
 """
 
 import hashlib
@@ -30,12 +30,12 @@ from rdt_jax.analysis import (
     halting,
     lens,
     patching,
-    sources,
     stability,
     weights,
 )
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import presets, recurrent
+from rdt_jax.tasks import identity
 from rdt_jax.training import checkpoint as checkpoints_on_disk
 from rdt_jax.training import environment, records
 
@@ -109,6 +109,7 @@ def checkpoints(run: Run) -> dict[str, pathlib.Path]:
     return {
         "final" if path.name.startswith("final-after-") else path.name: path
         for path in sorted(pins, key=lambda path: (pins[path], path.name))
+        if pins[path] <= run.config.num_steps  # The run may have gone on since.
     }
 
 
@@ -173,6 +174,7 @@ def compute(job: Job) -> pathlib.Path:
     run, what, name = job
     measure = _lookup(what)
     table = tasks.make_table(run.config)
+    environment.check_table(run.folder, identity.hash_arrays(table), run.config)
     steps, kept = [], []
     for path in _sources_of(run, name):
         params, extra = checkpoints_on_disk.load(path, lambda _: _shapes(run, table))
@@ -247,6 +249,8 @@ def load(run: Run, what: str, checkpoint: str) -> Any | None:
 
 def path_of(run: Run, what: str, checkpoint: str) -> pathlib.Path:
     """Returns where the arrays of a result are stored; its JSON is beside them."""
+    if checkpoint == "final":  # A run that was given more updates has several.
+        checkpoint = f"final-after-{run.status.get('step')}"
     return run.folder / "analysis" / f"{what}-{checkpoint}.npz"
 
 
@@ -314,7 +318,9 @@ def _origin(run: Run, what: str, checkpoint: str) -> dict[str, Any]:
     """What a result is made from."""
     measure = _lookup(what)
     paths = _sources_of(run, checkpoint)
-    source = pathlib.Path(inspect.getfile(inspect.unwrap(measure)))
+    module = inspect.getmodule(inspect.unwrap(measure))
+    assert module is not None and module.__file__ is not None
+    own = identity.is_own(measure)
     arguments = {
         name: parameter.default
         for name, parameter in inspect.signature(measure).parameters.items()
@@ -322,7 +328,7 @@ def _origin(run: Run, what: str, checkpoint: str) -> dict[str, Any]:
     }
     return {
         "params": [_hash(path / "manifest.json") for path in paths],
-        "code": sources.fingerprint(source),
+        "code": module.VERSION if own else _hash(pathlib.Path(module.__file__)),
         "arguments": json.loads(json.dumps(arguments)),
     }
 

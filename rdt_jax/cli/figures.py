@@ -129,11 +129,16 @@ def _check(options: argparse.Namespace, plan) -> int:
 
 
 def _evaluated(workdir: pathlib.Path, plan) -> list[Any]:
-    """Returns the runs of a plan; ValueError if none is evaluated and none is lost."""
+    """Returns the runs of a plan.
+
+    Raises:
+      ValueError: if none is evaluated, and none is lost of what was planned here.
+    """
     from rdt_jax.analysis import runs as run_folders
 
     runs = run_folders.read_runs(workdir, shared.counted(workdir, plan).planned)
-    if not any(run.metrics or run.is_lost for run in runs):
+    planned = (workdir / "sweeps" / plan.name / "plan.json").exists()
+    if not any(run.metrics or (planned and run.is_lost) for run in runs):
         raise ValueError(
             f"No run of {plan.name} in {workdir} has been evaluated yet; "
             "`rdt sweep` trains them."

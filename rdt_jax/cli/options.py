@@ -119,6 +119,7 @@ def plan(options: argparse.Namespace):
         found = spec.make_plan(
             options.study, options.preset, options.overrides, loop.check, tell
         )
+    _tell_budget(found.configs[0], options.overrides)
     if found.repeated:
         print(
             "rdt: trials that are the same run as one before, which counts once: "
@@ -147,11 +148,17 @@ def counted(workdir: pathlib.Path, plan):
             for name, config in ledger.planned_configs(sweep).items()
         }
     added, lacking = known.keys() - trials.keys(), trials.keys() - known.keys()
-    if added or lacking:
+    longer = [
+        name
+        for name in known.keys() & stored.keys()
+        if known[name].num_steps != stored[name].num_steps
+    ]
+    if added or lacking or longer:
         print(
             f"rdt: {sweep / 'plan.json'} is what is counted, with "
             f"{wording.count(len(trials), 'trial')}. The study or its config has been "
-            f"changed since: it adds {len(added)} and lacks {len(lacking)} of them; "
+            f"changed since: it adds {len(added)}, lacks {len(lacking)} and gives "
+            f"{len(longer)} another num_steps; "
             "`rdt sweep` plans it as it is now.",
             file=sys.stderr,
         )
@@ -166,7 +173,18 @@ def config(options: argparse.Namespace):
     named = configs.load(options.config)
     found = configs.override(named, configs.parse_overrides(named, options.overrides))
     loop.check(found)
+    _tell_budget(found, options.overrides)
     return found
+
+
+def _tell_budget(config, overrides: Sequence[str]) -> None:
+    """Says so where a budget that was given is part of what the run is."""
+    schedule = config.optimizer.schedule
+    if schedule != "constant" and any("num_steps=" in text for text in overrides):
+        tell(
+            f"optimizer.schedule {schedule} reads num_steps: this is another run than "
+            "one with fewer or more updates, and begins at step 0."
+        )
 
 
 def report_lost(

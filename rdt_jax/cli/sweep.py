@@ -6,7 +6,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from rdt_jax import wording
 from rdt_jax.cli import exits, figures, stopping, worker
@@ -143,7 +143,7 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     if options.stop:
         with exits.mistakes():
             ledger.read_plan(folder)
-        if not _unfinished(options.workdir, plan.run_ids):
+        if not _unfinished(options.workdir, plan.budgets):
             raise exits.Mistake(f"--stop: every run of {plan.name} is over.")
         ledger.request_stop(folder)
         if copy:
@@ -215,7 +215,7 @@ def _settings(options, plan):
         devices.variables(workers)  # Raises if they cannot be dealt out.
     room = None  # Of a run, where it is known.
     trains = not options.dry_run and not options.plan
-    if options.memory or (trains and _unfinished(options.workdir, plan.run_ids)):
+    if options.memory or (trains and _unfinished(options.workdir, plan.budgets)):
         room = memory * (axes.data * axes.model if devices.has_accelerator() else 1)
     lanes = devices.default_lanes() if options.lanes is None else options.lanes
     if devices.has_accelerator():
@@ -275,7 +275,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     say = lambda message: console.print(message, markup=False, soft_wrap=True)
     refresh = _refresher(copy, plan.name, say)
     broken = bool(ledger.trainable_packs(folder)) and not _run_engine(
-        options, order, plan.trials, refresh, console, say
+        options, order, plan, refresh, console, say
     )
     metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
     if copy:
@@ -285,13 +285,13 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
     return _conclude(options, plan, console, broken)
 
 
-def _run_engine(options, order, trials, refresh, console, say) -> bool:
+def _run_engine(options, order, plan, refresh, console, say) -> bool:
     """Starts workers and waits for them; says whether they could work."""
     from rich.live import Live
 
     from rdt_jax.sweep import engines, ledger, progress
 
-    monitor = progress.Monitor(options.workdir, trials, console)
+    monitor = progress.Monitor(options.workdir, plan.trials, console, plan.budgets)
     terminal = console.is_terminal
     logs = f"{order.folder / 'state'}/worker-*.log"
     if order.target:
@@ -328,7 +328,7 @@ def _run_engine(options, order, trials, refresh, console, say) -> bool:
     if asked > 1:
         return False
     # A worker leaves what it cannot even begin, and says why in its log.
-    if not asked and _unfinished(options.workdir, [name for name, _ in trials]):
+    if not asked and _unfinished(options.workdir, plan.budgets):
         print(
             f"rdt: the workers ended before the sweep; {logs} say why.", file=sys.stderr
         )
@@ -371,11 +371,14 @@ def _refresher(copy, name: str, report):
     return refresh
 
 
-def _unfinished(workdir: pathlib.Path, run_ids: Sequence[str]) -> int:
+def _unfinished(workdir: pathlib.Path, budgets: Mapping[str, int]) -> int:
     """Counts the planned runs that are not over and can be read."""
     from rdt_jax.training import records
 
-    states = [records.planned_status(workdir / name)["state"] for name in run_ids]
+    states = [
+        records.planned_status(workdir / name, budget=budget)["state"]
+        for name, budget in budgets.items()
+    ]
     return sum(state not in ("done", "failed", "unreadable") for state in states)
 
 
@@ -385,11 +388,11 @@ def _conclude(options, plan, console, broken: bool = False) -> int:
     from rdt_jax.sweep import ledger
 
     lost = shared.report_lost(options.workdir, plan.run_ids, options.url)
-    if unfinished := _unfinished(options.workdir, plan.run_ids):
+    if unfinished := _unfinished(options.workdir, plan.budgets):
         trials = wording.count(unfinished, "trial")
         verb = "is" if unfinished == 1 else "are"
         console.print(f"{trials} {verb} unfinished; `rdt sweep` goes on.")
-    if failed := ledger.failures(options.workdir, plan.trials):
+    if failed := ledger.failures(options.workdir, plan.trials, plan.budgets):
         shared.print_table(failures.table(failed), console)
     return exits.FAILED if failed or lost or broken else exits.WELL
 
@@ -401,10 +404,10 @@ def _status(options, plan, folder, copy) -> int:
     from rdt_jax.sweep import progress
 
     console = Console()
-    over = lambda: not _unfinished(options.workdir, plan.run_ids)
+    over = lambda: not _unfinished(options.workdir, plan.budgets)
     is_planned = (folder / "plan.json").exists()
     if options.watch and not over():
-        monitor = progress.Monitor(options.workdir, plan.trials, console)
+        monitor = progress.Monitor(options.workdir, plan.trials, console, plan.budgets)
         terminal = console.is_terminal
         live = Live(monitor, console=console, refresh_per_second=2, transient=True)
         with (
@@ -419,8 +422,14 @@ def _status(options, plan, folder, copy) -> int:
                 time.sleep(_WATCH_SECONDS)
     console.print(
         progress.render(
-            options.workdir, plan.trials, None, console.width, is_planned, in_full=True
-        )
+            options.workdir,
+            plan.trials,
+            None,
+            console.width,
+            is_planned,
+            in_full=True,
+            budgets=plan.budgets,
+        )  # fmt: skip
     )
     return _conclude(options, plan, console) if is_planned else exits.WELL
 

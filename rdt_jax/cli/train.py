@@ -70,15 +70,17 @@ def _train_here(
         attempt.check_links(options.workdir)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
-        membership.if_over(options.workdir, [name], membership.pack_of([name]))
-        membership.check_kept(options.workdir, name)
+        steps, pack = config.num_steps, membership.pack_of([name])
+        membership.if_over(options.workdir, [name], pack, steps)
+        membership.check_kept(options.workdir, name, steps)
         path = pathlib.Path(options.config.rpartition(":")[0])
         max_pins = None
         if budget is not None:
             params = ledger.predictor()(config).params
             max_pins = packs.max_pins(config, budget, params)
     console = Console(stderr=True)
-    monitor = progress.Monitor(options.workdir, [(name, {"run": name})], console)
+    trials = [(name, {"run": name})]
+    monitor = progress.Monitor(options.workdir, trials, console, {name: steps})
 
     def last() -> None:
         console.show_cursor()

@@ -170,6 +170,7 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             stopped = remote.stop_requested(copy, folder.name)
             refresh()
         run_ids = [run_id for run_id, _ in ledger.read_plan(folder)]
+        ledger.check_version(folder)
         if url is not None and options.mesh is not None:
             _check_mesh(options.mesh, folder)
         ledger.open_packs(folder)  # Reads its packs.json.

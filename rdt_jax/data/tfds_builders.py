@@ -122,8 +122,8 @@ class _TableConfig(tfds.core.BuilderConfig):
 
 
 def _table_config(name: str, function, kwargs: Mapping[str, Any]) -> _TableConfig:
-    sources = int(identity.hash_sources(function, kwargs)[:8], 16)
-    return _TableConfig(name=name, version=f"1.0.{sources}", kwargs=kwargs)
+    code = int(identity.hash_code(function, kwargs)[:8], 16)
+    return _TableConfig(name=name, version=f"1.0.{code}", kwargs=kwargs)
 
 
 def _configs(task: str) -> list[_TableConfig]:

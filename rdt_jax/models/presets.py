@@ -13,13 +13,11 @@ from rdt_jax.models import (
     attention,
     components,
     cost,
-    experts,
     feedforward,
     inits,
     layers,
-    loop,
 )
-from rdt_jax.models.architecture import DTYPES, ModelConfig
+from rdt_jax.models.architecture import ModelConfig
 
 # Every component of the skeleton: model key -> its choices.
 COMPONENTS: Mapping[str, tuple[str, ...]] = {
@@ -55,6 +53,14 @@ class Preset(NamedTuple):
     keys: Mapping[str, tuple[Any, ...]]
 
 
+# The keys that `size_problems` reads.
+SIZES = {
+    f"model.{key}"
+    for key in (
+        "width", "num_heads", "head_width", "prelude_blocks", "core_blocks",
+        "coda_blocks",
+    )
+}  # fmt: skip
 _MOST_BLOCKS = 1000
 
 # What a plain stack of blocks lacks; `diagonal` may be tried with any model.
@@ -247,88 +253,29 @@ def _counts(config: ml_collections.ConfigDict, table: tasks.Table) -> tuple[int,
     return sum(cost.parameters(model).values()), sum(flops)
 
 
-def problems(config: ml_collections.ConfigDict) -> list[str]:
-    """Lists what is wrong with the `model`, `recurrence` and `loss` sections."""
-    model = config.model
-    found = []
-    choices: dict[str, Any] = {
-        "model.preset": PRESETS,
-        **{f"model.{key}": values for key, values in COMPONENTS.items()},
-        "model.expert_dispatch": experts.DISPATCHES,
-        "model.dtype": DTYPES,
-        "model.remat": loop.REMAT,
-        "recurrence.sampling": loop.SAMPLINGS,
-    }
-    for key, values in choices.items():
-        section, name = key.split(".")
-        if config[section][name] not in values:
-            found.append(
-                f"{key} must be one of {', '.join(values)}, "
-                f"got {config[section][name]!r}."
-            )
-    if model.dtype == "float64" and not jax.config.read("jax_enable_x64"):
-        found.append("model.dtype float64 needs JAX_ENABLE_X64=1 in the environment.")
-    ranges = _range_problems(model) + _recurrence_problems(config)
-    if found or ranges:
-        return found + ranges
-    return _preset_problems(config) + _combination_problems(config)
-
-
-def _range_problems(model: ml_collections.ConfigDict) -> list[str]:
-    found = []
-    at_least_one = (
-        "width", "num_heads", "mlp_ratio", "core_blocks", "num_experts",
-        "expert_width", "experts_per_token", "attention_experts",
-        "attention_experts_per_token", "step_table",
-    )  # fmt: skip
-    for key in at_least_one:
-        if model[key] < 1:
-            found.append(f"model.{key} must be at least 1, got {model[key]}.")
-    for key in ("head_width", "mlp_width", "init_depth"):
-        if model[key] is not None and model[key] < 1:
-            found.append(f"model.{key} must be none or at least 1, got {model[key]}.")
-    for key in ("prelude_blocks", "coda_blocks"):
-        if model[key] < 0:
-            found.append(f"model.{key} must be at least 0, got {model[key]}.")
+def size_problems(config: ml_collections.ConfigDict) -> list[str]:
+    """Lists what of SIZES does not go together."""
+    model, found = config.model, []
     blocks = model.prelude_blocks + model.core_blocks + model.coda_blocks
     if blocks > _MOST_BLOCKS:
         found.append(
             "model.prelude_blocks, core_blocks and coda_blocks must be at most "
             f"{_MOST_BLOCKS} together, since each is compiled, got {blocks}."
         )
-    if model.head_width is None and model.num_heads >= 1:
-        if model.width % model.num_heads:
-            found.append(
-                f"model.width ({model.width}) must be a multiple of model.num_heads "
-                f"({model.num_heads}), or model.head_width must be given."
-            )
-    for key in ("dropout", "embedding_dropout"):
-        if not 0 <= model[key] < 1:
-            found.append(f"model.{key} must be in [0, 1), got {model[key]}.")
-    for key in ("embedding_std", "initial_state_std", "layer_scale", "init_scale"):
-        if model[key] <= 0:
-            found.append(f"model.{key} must be positive, got {model[key]}.")
-    if not 0 < model.rope_fraction <= 1:
+    if model.head_width is None and model.width % model.num_heads:
         found.append(
-            f"model.rope_fraction must be in (0, 1], got {model.rope_fraction}."
-        )
-    if model.rope_base <= 1:
-        found.append(f"model.rope_base must be above 1, got {model.rope_base}.")
-    if not 0 < model.halting_threshold < 1:
-        found.append(
-            f"model.halting_threshold must be in (0, 1), got {model.halting_threshold}."
+            f"model.width ({model.width}) must be a multiple of model.num_heads "
+            f"({model.num_heads}), or model.head_width must be given."
         )
     return found
 
 
-def _recurrence_problems(config: ml_collections.ConfigDict) -> list[str]:
-    found = []
-    if config.recurrence.sampling in loop.SAMPLINGS:
-        found += loop.problems(config.recurrence)
-    for key in ("ponder", "router_entropy_mlp", "router_entropy_attention"):
-        if config.loss[key] < 0:
-            found.append(f"loss.{key} must be at least 0, got {config.loss[key]}.")
-    return found
+def problems(config: ml_collections.ConfigDict) -> list[str]:
+    """Lists what of the `model` and `recurrence` sections does not go together."""
+    model, found = config.model, []
+    if model.dtype == "float64" and not jax.config.read("jax_enable_x64"):
+        found.append("model.dtype float64 needs JAX_ENABLE_X64=1 in the environment.")
+    return found or _preset_problems(config) + _combination_problems(config)
 
 
 def _preset_problems(config: ml_collections.ConfigDict) -> list[str]:

@@ -49,7 +49,10 @@ def forecast(
     The arguments are those of `ledger.write_plan`.
     """
     by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
-    statuses = {name: records.planned_status(workdir / name) for name in by_id}
+    statuses = {
+        name: records.planned_status(workdir / name, budget=config.num_steps)
+        for name, config in by_id.items()
+    }
     states = {
         name: "pending" if retry_failed and ledger.is_retried(status)
         else status["state"]

@@ -6,7 +6,6 @@ is left follows from these; nobody keeps a list of it, so nobody can lose one.
 """
 
 import functools
-import json
 import pathlib
 import sys
 import time
@@ -79,6 +78,7 @@ class OpenPack(NamedTuple):
       flops: of its whole budget, at the least.
       program: names what it compiles, alike for packs that can share it.
       retry_from: attempts up to this number are forgiven.
+      budget: updates that the plan asks of its runs, at the least.
     """
 
     workdir: pathlib.Path
@@ -88,6 +88,7 @@ class OpenPack(NamedTuple):
     flops: int
     program: str
     retry_from: int = 0
+    budget: int = 0
 
     @property
     def name(self) -> str:
@@ -96,8 +97,10 @@ class OpenPack(NamedTuple):
 
     @property
     def configs(self) -> packs.Pack:
-        """Reads the configs of its runs."""
-        return [configs.read_run(self.workdir / name) for name in self.runs]
+        """Reads the configs of its runs, with one budget for all."""
+        found = [configs.read_run(self.workdir / name) for name in self.runs]
+        budget = max([self.budget, *(config.num_steps for config in found)])
+        return [configs.override(config, {"num_steps": budget}) for config in found]
 
 
 def write_plan(
@@ -131,12 +134,13 @@ def write_plan(
     """
     attempt.check_links(workdir)
     folder = workdir / "sweeps" / plan.name
+    check_version(folder)
     _check_replaceable(folder, plan, refresh)
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         if not is_readable(workdir, [name]):
             continue
         records.create(workdir / name, config)
-        membership.check_kept(workdir, name)
+        membership.check_kept(workdir, name, config.num_steps)
     path = folder / "state" / "packs.json"
     formed = form_packs(workdir, plan, options)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +181,19 @@ def dropped(folder: pathlib.Path, plan: spec.Plan) -> list[str]:
     return [name for name, _ in read_plan(folder) if name not in set(plan.run_ids)]
 
 
+def check_version(folder: pathlib.Path) -> None:
+    """Raises ValueError if a sweep, if there is one, was planned before version 0.2."""
+    if not (folder / "plan.json").exists():
+        return
+    (name, config), *_ = planned_configs(folder, first=1).items()
+    if config is None or configs.run_id(config) != name:
+        raise ValueError(
+            f"{folder} was planned by a version before 0.2, which drew other batches "
+            "and named runs in another way. It can be read (figures, claims, analyze) "
+            "and not be gone on with: use another --workdir."
+        )
+
+
 def _check_replaceable(
     folder: pathlib.Path, plan: spec.Plan, refresh: Callable[[], None]
 ) -> None:
@@ -215,7 +232,7 @@ def form_packs(
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         if name in known or not is_readable(workdir, [name]):
             continue
-        status = records.read_status(workdir / name)
+        status = records.read_status(workdir / name, config.num_steps)
         if membership.is_final(status):
             continue
         if began := membership.began_in(workdir, status):
@@ -243,9 +260,9 @@ def read_plan(folder: pathlib.Path) -> list[tuple[str, spec.Overrides]]:
 
 
 def planned_configs(
-    folder: pathlib.Path,
+    folder: pathlib.Path, first: int | None = None
 ) -> dict[str, ml_collections.ConfigDict | None]:
-    """Returns run id -> config of a sweep's trials, in their order.
+    """Returns run id -> config of a sweep's trials, in their order, or of the first.
 
     The config is None in a plan of an earlier version, which does not hold it.
 
@@ -253,17 +270,30 @@ def planned_configs(
       ValueError: if `folder` has no plan, or if a config does not hash to its run id.
     """
     found = {}
-    for run in stored_plan(folder)["runs"]:
+    for run in stored_plan(folder)["runs"][:first]:
         config = run.get("config")
         if config is not None:
-            if configs.hash_of(config) != run["run_id"]:
+            try:
+                config = configs.of_run(config, run["run_id"])
+            except ValueError as error:
                 raise ValueError(
-                    f"{folder / 'plan.json'}: the config of {run['run_id']} hashes to "
-                    f"{configs.hash_of(config)}: it was edited."
-                )
-            config = configs.from_json(json.dumps(config))
+                    f"{folder / 'plan.json'}: the config of a run {error}"
+                ) from error
         found[run["run_id"]] = config
     return found
+
+
+def budgets(folder: pathlib.Path) -> dict[str, int | None]:
+    """Returns the updates that a plan asks of each run; None if it does not say.
+
+    Raises:
+      ValueError: as `stored_plan`.
+    """
+    runs = stored_plan(folder)["runs"]
+    return {
+        run["run_id"]: run["config"]["num_steps"] if "config" in run else None
+        for run in runs
+    }
 
 
 def stored_plan(folder: pathlib.Path) -> dict[str, Any]:
@@ -317,14 +347,17 @@ def open_packs(folder: pathlib.Path) -> list[OpenPack]:
     Starting with the longest keeps the workers busy to the end. Packs with a run whose
     status is unreadable are left out.
     """
-    planned, workdir = {name for name, _ in read_plan(folder)}, folder.parents[1]
+    asked, workdir = budgets(folder), folder.parents[1]
     found = []
     for pack in _packs(folder):
         states = {
-            name: records.planned_status(workdir / name)["state"] for name in pack.runs
+            name: records.planned_status(workdir / name, budget=asked.get(name))[
+                "state"
+            ]
+            for name in pack.runs
         }
         left = {name for name, state in states.items() if state not in OVER}
-        if planned & left and "unreadable" not in states.values():
+        if asked.keys() & left and "unreadable" not in states.values():
             found.append(pack)
     return found
 
@@ -467,11 +500,14 @@ def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
     Returns:
       The names of runs that are now known to have failed.
     """
-    workdir, failed = folder.parents[1], []
+    workdir, failed, asked = folder.parents[1], [], budgets(folder)
     claims = attempt.under_way(workdir, watch)
     for pack in _packs(folder):
         try:
-            statuses = {name: records.read_status(workdir / name) for name in pack.runs}
+            statuses = {
+                name: records.read_status(workdir / name, asked.get(name))
+                for name in pack.runs
+            }
         except ValueError:
             continue
         open_ = {n: s for n, s in statuses.items() if not membership.is_final(s)}
@@ -505,11 +541,23 @@ def num_attempts(folder: pathlib.Path) -> int:
 
 
 def failures(
-    workdir: pathlib.Path, trials: Sequence[tuple[str, spec.Overrides]]
+    workdir: pathlib.Path,
+    trials: Sequence[tuple[str, spec.Overrides]],
+    asked: Mapping[str, int | None] = {},
 ) -> list[tuple[spec.Overrides, str, dict[str, Any]]]:
-    """Returns (overrides, run_id, status) of those of the trials that failed."""
+    """Returns (overrides, run_id, status) of those of the trials that failed.
+
+    Args:
+      workdir: of the runs.
+      trials: run id and overrides of each.
+      asked: budgets by run id; of others it is their own.
+    """
     found = [
-        (overrides, name, records.planned_status(workdir / name))
+        (
+            overrides,
+            name,
+            records.planned_status(workdir / name, budget=asked.get(name)),
+        )
         for name, overrides in trials
     ]
     return [each for each in found if each[2]["state"] == "failed"]
@@ -544,10 +592,11 @@ def remembering(build: standing.Build) -> standing.Build:
 
 def _packs(folder: pathlib.Path) -> list[OpenPack]:
     """Returns all packs of a sweep, those that were split as their parts."""
-    workdir = folder.parents[1]
+    workdir, asked = folder.parents[1], budgets(folder)
     found = []
     for entry in read_packs(folder):
         for runs in _split(workdir, entry["runs"]):
+            budget = max(asked.get(name) or 0 for name in runs)
             found.append(
                 OpenPack(
                     workdir,
@@ -557,6 +606,7 @@ def _packs(folder: pathlib.Path) -> list[OpenPack]:
                     entry["flops"] * len(runs) // len(entry["runs"]),
                     f"{entry['program']}-{len(runs)}",
                     entry["retry_from"].get(membership.pack_of(runs), 0),
+                    budget,
                 )
             )
     return sorted(found, key=lambda pack: pack.flops, reverse=True)

@@ -3,7 +3,7 @@
 import pathlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -42,20 +42,26 @@ class Monitor:
     """Remembers only what the last report said, so as not to say it twice."""
 
     def __init__(
-        self, workdir: pathlib.Path, trials: Sequence[Trial], console: Console
+        self,
+        workdir: pathlib.Path,
+        trials: Sequence[Trial],
+        console: Console,
+        budgets: Mapping[str, int | None] = {},
     ):
         self._workdir, self._trials, self._console = workdir, trials, console
+        self._budgets = budgets
         self._said: dict[str, str] = {}
         self._last = 0.0
 
     def __rich__(self) -> RenderableType:
         """Draws the table as the run folders are now."""
         rows = self._console.size.height - 6 if self._console.is_terminal else None
-        return render(self._workdir, self._trials, rows, self._console.width)
+        width, budgets = self._console.width, self._budgets
+        return render(self._workdir, self._trials, rows, width, budgets=budgets)
 
     def log(self) -> None:
         """Prints runs that ended since the last call, and a summary now and then."""
-        statuses = _statuses(self._workdir, self._trials)
+        statuses = _statuses(self._workdir, self._trials, budgets=self._budgets)
         for name, overrides, status in statuses:
             state = status["state"]
             if state in ("done", "failed") and self._said.get(name) != state:
@@ -74,6 +80,7 @@ def render(
     width: int,
     is_planned: bool = True,
     in_full: bool = False,
+    budgets: Mapping[str, int | None] = {},
 ) -> RenderableType:
     """Draws the state of trials.
 
@@ -85,8 +92,9 @@ def render(
         its accuracies and its name, so that nothing is cut off.
       is_planned: whether a run without a folder is missing, and not merely pending.
       in_full: read all records, so that a run is unreadable if any of them is damaged.
+      budgets: updates that are asked of each run; of others it is their own.
     """
-    statuses = _statuses(workdir, trials, is_planned, in_full)
+    statuses = _statuses(workdir, trials, is_planned, in_full, budgets)
     rows = [_cells(*trial) for trial in statuses]
     widths = [max(map(len, cells)) for cells in zip(_HEADINGS, *rows, strict=True)]
     is_narrow = sum(widths) + 2 * (len(widths) - 1) > width
@@ -116,11 +124,15 @@ def _line(
 
 
 def _statuses(
-    workdir, trials, is_planned: bool = True, in_full: bool = False
+    workdir: pathlib.Path,
+    trials: Sequence[Trial],
+    is_planned: bool = True,
+    in_full: bool = False,
+    budgets: Mapping[str, int | None] = {},
 ) -> list[tuple[str, spec.Overrides, dict[str, Any]]]:
     found = []
     for name, overrides in trials:
-        status = records.planned_status(workdir / name, in_full)
+        status = records.planned_status(workdir / name, in_full, budgets.get(name))
         if status["state"] == "missing" and not is_planned:
             status |= {"state": "pending"}
         found.append((name, overrides, status))

@@ -231,6 +231,8 @@ def restore(
                 _write(remote.workdir, f"{run}/{name}", empty.encode())
     for run in runs:
         if _exists(remote, f"{run}/status.json"):
+            if _exists(remote, f"{run}/config.json"):  # Its budget may be larger now.
+                _pull(remote, f"{run}/config.json")
             _pull(remote, f"{run}/status.json")
             proven = records.planned_status(remote.workdir / run).get("records")
             if proven and proven != records.proof(remote.workdir / run):
@@ -256,7 +258,7 @@ def publish(remote: Remote, runs: Sequence[str], check: Callable[[], None]) -> N
                     _put(remote, name, path.read_bytes())
         for path in sorted((folder / "tensorboard").glob("*")):
             _put(remote, f"{run}/tensorboard/{path.name}", path.read_bytes())
-        for name in moved.RECORDS:
+        for name in (*moved.RECORDS, "config.json"):  # A run without it is none.
             _put(remote, f"{run}/{name}", (folder / name).read_bytes())
     check()
     _tell(remote, runs)
@@ -272,8 +274,6 @@ def push_plan(remote: Remote, name: str) -> None:
     for run in _runs_of(folder):
         if not _exists(remote, f"{run}/config.json"):
             publish(remote, [run], lambda: None)
-            config = (remote.workdir / run / "config.json").read_bytes()
-            _put(remote, f"{run}/config.json", config)
             continue
         with contextlib.suppress(ValueError):  # A damaged one stays as it is.
             status = json.loads(_get(remote, f"{run}/status.json"))
@@ -343,7 +343,8 @@ def pull_runs(remote: Remote, runs: Sequence[str]) -> None:
         is_over = False
         with contextlib.suppress(ValueError, TypeError, KeyError):  # It is damaged.
             is_over = membership.is_final(json.loads(status))
-        for name in moved.RECORDS if is_over else ():
+        # It may have been given a larger budget since.
+        for name in ("config.json", *moved.RECORDS) if is_over else ():
             with contextlib.suppress(FileNotFoundError):
                 _pull(remote, f"{run}/{name}")
         _write(remote.workdir, f"{run}/status.json", status)

@@ -54,6 +54,11 @@ class Plan(NamedTuple):
         return [configs.run_id(config) for config in self.configs]
 
     @property
+    def budgets(self) -> dict[str, int]:
+        """The updates that are asked of each trial, by their names."""
+        return {name: config.num_steps for name, config in self.planned.items()}
+
+    @property
     def trials(self) -> list[tuple[str, Overrides]]:
         """The name of each trial, and what sets it apart."""
         return list(zip(self.run_ids, self.overrides, strict=True))
@@ -216,7 +221,13 @@ def make_plan(
         config = configs.override(base, trial)
         check(config)
         overrides = {key: config[key] for key in trial}
-        runs.setdefault(configs.run_id(config), (overrides, config))
+        _, known = runs.setdefault(configs.run_id(config), (overrides, config))
+        if known.num_steps != config.num_steps:
+            raise ValueError(
+                f"Two trials differ in num_steps alone, {known.num_steps} and "
+                f"{config.num_steps}. With a constant optimizer.schedule that is one "
+                "run: plan the larger number, whose metrics show the smaller one, too."
+            )
     name = folder.resolve().name
     return Plan(
         name="-".join([name, preset, *([_suffix(changes)] if changes else [])]),

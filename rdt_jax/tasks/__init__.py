@@ -113,8 +113,6 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
     except ValueError as error:
         return [f"task.name: {error}"]
     found = arguments.problems(function, config.task.kwargs.to_dict())
-    if config.task.seed < 0:
-        found.append(f"task.seed must be at least 0, got {config.task.seed}.")
     if found:
         return found
     try:

@@ -10,6 +10,8 @@ import numpy as np
 
 from rdt_jax.tasks import base, depths, nesting
 
+VERSION = 1  # of the tables; a change of their rows is another one
+
 ARITHMETIC: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,

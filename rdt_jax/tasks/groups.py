@@ -17,6 +17,8 @@ import numpy as np
 from rdt_jax import wording
 from rdt_jax.tasks import base, modular, splits
 
+VERSION = 1  # of the tables; a change of their rows is another one
+
 MAX_ORDER = 1_000
 # Family -> least degree.
 FAMILIES: Mapping[str, int] = {

@@ -1,4 +1,4 @@
-"""What makes two tables the same: their arrays, and the sources they are made from."""
+"""What makes two tables the same: their arrays, and the code they are made from."""
 
 import functools
 import hashlib
@@ -32,29 +32,38 @@ def hash_arrays(table: Table) -> str:
     return digest.hexdigest()
 
 
-def hash_sources(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> str:
+def hash_code(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> str:
     """Returns a SHA-256 that changes whenever a task may make another table.
 
-    It covers every file of `rdt_jax.tasks` and of the package (or the file) that
-    `function` is from, the version of numpy, whose generators may change with it, and
-    the file, or files of the folder, that an argument named `path` points to.
+    It covers the VERSION of a task's module of this package, or every file of another
+    package (or the file) that `function` is from; the version of numpy, whose
+    generators may change with it; and the file, or files of the folder, that an
+    argument named `path` points to.
     """
-    paths = [*sources("rdt_jax.tasks"), *sources(function.__module__)]
+    module = sys.modules[inspect.unwrap(function).__module__]
+    paths: list[pathlib.Path] = []
+    digest = hashlib.sha256(np.__version__.encode())
+    if is_own(function):
+        digest.update(f"{module.__name__} {module.VERSION}".encode())
+    else:
+        paths += sources(module.__name__)
     if "path" in kwargs and kwargs["path"] is not None:
         path = pathlib.Path(kwargs["path"])
         paths += [path] if path.is_file() else _files(path)
-    digest = hashlib.sha256(np.__version__.encode())
     for path in paths:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)} ".encode() + content)
     return digest.hexdigest()
 
 
+def is_own(function: Callable[..., Any]) -> bool:
+    """Says whether a function is of this package, and not of a user's."""
+    return inspect.unwrap(function).__module__.startswith("rdt_jax.")
+
+
 @functools.cache
 def sources(module: str) -> tuple[pathlib.Path, ...]:
-    """Returns the files of the package, or the file, that a task's module is from."""
-    if module.startswith("rdt_jax."):
-        return tuple(_files(pathlib.Path(__file__).parent))
+    """Returns the files of the user's package, or the file, that a module is from."""
     top = inspect.getsourcefile(sys.modules[module.partition(".")[0]])
     path = pathlib.Path(top or inspect.getfile(sys.modules[module]))
     return tuple(_files(path.parent)) if path.name == "__init__.py" else (path,)

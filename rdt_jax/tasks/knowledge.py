@@ -9,6 +9,8 @@ import numpy as np
 from rdt_jax import wording
 from rdt_jax.tasks import base, splits
 
+VERSION = 1  # of the tables; a change of their rows is another one
+
 PATTERNS = ("atomic", "id-id", "id-ood", "ood-id", "ood-ood")
 ANSWER_AT = ("last", "answer_token", "pad")
 

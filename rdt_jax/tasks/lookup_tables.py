@@ -9,6 +9,8 @@ import numpy as np
 from rdt_jax import wording
 from rdt_jax.tasks import base, splits
 
+VERSION = 1  # of the tables; a change of their rows is another one
+
 SYMBOLS = tuple(f"{symbol:03b}" for symbol in range(8))
 
 

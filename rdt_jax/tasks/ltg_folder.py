@@ -14,6 +14,8 @@ import numpy as np
 
 from rdt_jax.tasks import base, knowledge, splits
 
+VERSION = 1  # of the tables; a change of their rows is another one
+
 TEST_FILES = ("test.json", "test_small.json", "valid.json")
 # Types of items that repeat rows of train.json, and of those that are held out.
 TRAINED = re.compile(r"id_atomic|ood_atomic|atomic_facts|train_inferred|\d+hop_train")

@@ -12,6 +12,8 @@ import numpy as np
 from rdt_jax import wording
 from rdt_jax.tasks import base, splits
 
+VERSION = 1  # of the tables; a change of their rows is another one
+
 UNARY: Mapping[str, Callable[[list[int]], list[int]]] = {
     "copy": lambda x: x,
     "reverse": lambda x: x[::-1],

@@ -11,6 +11,8 @@ import numpy as np
 from rdt_jax import wording
 from rdt_jax.tasks import base, splits
 
+VERSION = 1  # of the tables; a change of their rows is another one
+
 MAX_DIGITS = 9
 # Rounds of drawing without a new sequence after which no more are taken to exist.
 MAX_ROUNDS = 20

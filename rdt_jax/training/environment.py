@@ -101,8 +101,8 @@ def write(
     Args:
       folder: of the run.
       packing: `pack` (its pack_id), `lane` (the run's place in it), `lanes` (how many
-        it began with) and `shapes` (step and number of lanes at the start and after
-        each re-forming).
+        it began with), `shapes` (step and number of lanes at the start and after each
+        re-forming) and `table` (hash of the arrays that it trains on).
       now: of `segment`.
       begins: whether nothing is left of what the run did before.
       report: told when the run goes on in another environment, so that its numbers
@@ -138,6 +138,24 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     if "segments" in content:
         return content
     return content | {"segments": [{"step": 0} | content] if content else []}
+
+
+def check_table(folder: pathlib.Path, table: str, config) -> None:
+    """Raises ValueError if a run was trained on another table than its task makes now.
+
+    Args:
+      folder: of the run.
+      table: hash of the arrays of now (`tasks.identity.hash_arrays`).
+      config: of the run.
+    """
+    before = read(folder).get("table", table)  # None was recorded before 0.2.
+    if before != table:
+        raise ValueError(
+            f"Run {folder.name} was trained on another table of {config.task.name} "
+            f"(SHA-256 {before[:12]}) than it makes now ({table[:12]}): its code, "
+            "its files or numpy have changed. It is not gone on with or measured on "
+            "other rows; train it again in another workdir."
+        )
 
 
 @functools.cache

@@ -166,27 +166,8 @@ def make(
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
-    """Lists what is wrong with the `evaluation` section and with the snapshots."""
-    section = config.evaluation
-    found = [
-        f"evaluation.{key} must be at least 1, got {section[key]}."
-        for key in ("train_rows", "batch_size", "per_decade")
-        if section[key] < 1
-    ]
-    if section.schedule not in SCHEDULES:
-        found.append(
-            f"evaluation.schedule must be one of {', '.join(SCHEDULES)}, "
-            f"got {section.schedule!r}."
-        )
-    if found or config.eval_every_steps < 1:  # There is no schedule to check against.
-        return found
-    return _snapshot_problems(config)
-
-
-def _snapshot_problems(config: ml_collections.ConfigDict) -> list[str]:
+    """Lists what is wrong with the snapshots, which are taken at evaluations."""
     steps = config.snapshot_steps
-    if any(type(step) is not int for step in steps):
-        return [f"snapshot_steps must hold ints, got {steps}."]
     if list(steps) != sorted(set(steps)):
         return [f"snapshot_steps must ascend, got {steps}."]
     never = [

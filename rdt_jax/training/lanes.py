@@ -70,6 +70,13 @@ def new_lane(watch: Watch) -> Lane:
     }  # fmt: skip
 
 
+def extended(lane: Lane, config: ml_collections.ConfigDict) -> Lane:
+    """Returns the lane, which trains again if it spent less than the budget of now."""
+    final = lane["final"] or {}
+    spent = final.get("reason") == "budget" and final["step"] < config.num_steps
+    return lane | {"final": None} if spent else lane
+
+
 def observe(
     watch: Watch, lane: Lane, at: int, window: int, measured: Mapping[str, Any]
 ) -> Observation:

@@ -17,8 +17,9 @@ import ml_collections
 import numpy as np
 
 from rdt_jax import config as configs
-from rdt_jax import tasks
+from rdt_jax import schema, tasks
 from rdt_jax.data import batches
+from rdt_jax.models import loop as recurrence
 from rdt_jax.models import presets
 from rdt_jax.training import (
     attempt,
@@ -46,21 +47,21 @@ _DISPATCH_SECONDS = 10.0  # A stop request waits for at most one dispatch.
 
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError with all that is wrong with a config; compiles nothing."""
-    found = _run_problems(config)
-    found += presets.problems(config)
-    found += optimizers.problems(config)
-    found += gradients.problems(config)
-    found += losses.problems(config)
-    found += phases.problems(config)
-    found += evaluation.problems(config)
-    task_problems = tasks.problems(config)
-    found += task_problems
-    if not task_problems:
-        table = tasks.make_table(config)
-        found += batches.problems(config, table)
-        found += curriculum.problems(config, table)
-        found += phases.table_problems(config, table)
-        found = found or estimate.problems(config, table)
+    outside = schema.problems(config)
+    found = [*outside.values()]
+    unsound = {*outside, *(key.rpartition(".")[0] for key in outside)}
+    for relations, used in _RELATIONS:
+        if unsound.isdisjoint(used):  # They count on values that each key may have.
+            found += relations(config)
+    if "task" not in unsound:
+        task_problems = tasks.problems(config)
+        found += task_problems
+        if not task_problems:
+            table = tasks.make_table(config)
+            found += batches.problems(config, table)
+            found += curriculum.problems(config, table)
+            found += phases.table_problems(config, table)
+            found = found or estimate.problems(config, table)
     configs.raise_problems(found)
 
 
@@ -80,6 +81,9 @@ def train(
     config_file: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Trains the lanes of a pack until each has passed its phases or spent its budget.
+
+    Runs that have spent a smaller budget go on to that of `pack`, and so do all others
+    of their pack.
 
     Args:
       pack: configs that differ in their seed and LANE_KEYS only, already checked.
@@ -114,11 +118,11 @@ def train(
     folders = [workdir / name for name in names]
     for folder, config in zip(folders, pack, strict=True):
         records.create(folder, config)
-    name = membership.pack_id(pack)
-    if statuses := membership.if_over(workdir, names, name):
+    name, budget = membership.pack_id(pack), pack[0].num_steps
+    if statuses := membership.if_over(workdir, names, name, budget):
         return statuses
     for run in () if mirror else names:
-        membership.check_kept(workdir, run)
+        membership.check_kept(workdir, run, budget)
     with contextlib.ExitStack() as stack:
         with may_end(lambda: None):  # It may wait for a lease.
             held = stack.enter_context(
@@ -129,9 +133,9 @@ def train(
         if mirror:
             mirror.restore(name, names, report)
         try:
-            statuses = membership.if_over(workdir, names, name)  # Since we looked.
+            statuses = membership.if_over(workdir, names, name, budget)  # By now.
             for run in () if statuses else names:
-                membership.check_kept(workdir, run)
+                membership.check_kept(workdir, run, budget)
         except ValueError as error:
             held.end("error", str(error), names)
             raise
@@ -161,6 +165,8 @@ def train(
         try:
             for folder in folders:
                 records.check(folder)
+            if any([records.extend(folder, budget) for folder in folders]) and mirror:
+                mirror.publish(names, held.check)
             statuses = _train_held(
                 pack, workdir, view, exact, max_pins, build, stop,
                 lambda message: report(readable(message)), commit,
@@ -441,19 +447,26 @@ class _Clock:
 
 
 def _run_problems(config: ml_collections.ConfigDict) -> list[str]:
-    found = []
-    for key in ("num_steps", "eval_every_steps", "checkpoint_every_steps"):
-        if config[key] < 1:
-            found.append(f"{key} must be at least 1, got {config[key]}.")
-    if found:
-        return found
     every = config.eval_every_steps
-    for key in ("num_steps", "checkpoint_every_steps"):
-        if config[key] % every:
-            found.append(
-                f"{key} ({config[key]}) must be a multiple of eval_every_steps "
-                f"({every})."
-            )
-    if not 0 <= config.seed < 2**32:
-        found.append(f"seed must be in [0, 2**32), got {config.seed}.")
-    return found
+    return [
+        f"{key} ({config[key]}) must be a multiple of eval_every_steps ({every})."
+        for key in ("num_steps", "checkpoint_every_steps")
+        if config[key] % every
+    ]
+
+
+# What lists the values that do not go together, and the keys or sections that it reads.
+_RELATIONS: Sequence[tuple[Callable[..., list[str]], set[str]]] = (
+    (_run_problems, {"num_steps", "eval_every_steps", "checkpoint_every_steps"}),
+    (presets.size_problems, presets.SIZES),
+    (recurrence.problems, {"recurrence"}),
+    (presets.problems, {"model", "recurrence"}),
+    (optimizers.problems, {"num_steps", "optimizer"}),
+    (gradients.problems, {"batch_size", "gradient"}),
+    (losses.problems, {"model", "loss"}),
+    (phases.problems, {"recurrence", "phases"}),
+    (
+        evaluation.problems,
+        {"num_steps", "eval_every_steps", "snapshot_steps", "evaluation"},
+    ),
+)

@@ -168,29 +168,11 @@ def answers_correct(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
-    """Lists what is wrong with the `loss` section, but for the weights of penalties."""
-    section = config.loss
-    found = [
-        f"loss.{key} must be one of {', '.join(table)}, got {section[key]!r}."
-        for key, table in (("function", FUNCTIONS), ("dtype", DTYPES))
-        if section[key] not in table
-    ]
-    if not 0 <= section.label_smoothing < 1:
-        found.append(
-            f"loss.label_smoothing must be in [0, 1), got {section.label_smoothing}."
-        )
-    if not 0 <= section.deep_supervision <= 1:
-        found.append(
-            f"loss.deep_supervision must be in [0, 1], got {section.deep_supervision}."
-        )
-    if section.block_similarity < 0:
-        found.append(
-            f"loss.block_similarity must be at least 0, got {section.block_similarity}."
-        )
-    period, blocks = section.similarity_period, config.model.core_blocks
-    if period < 1:
-        found.append(f"loss.similarity_period must be at least 1, got {period}.")
-    elif section.block_similarity > 0 and (blocks % period or blocks < 2 * period):
+    """Lists what of the `loss` section does not go with the model."""
+    section, blocks = config.loss, config.model.core_blocks
+    period = section.similarity_period
+    found = []
+    if section.block_similarity > 0 and (blocks % period or blocks < 2 * period):
         found.append(
             "model.core_blocks must be a multiple of loss.similarity_period "
             f"({period}), at least twice it, with loss.block_similarity, got {blocks}."

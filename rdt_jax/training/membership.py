@@ -26,8 +26,12 @@ def pack_of(run_ids: Sequence[str]) -> str:
     return hashlib.sha256(",".join(sorted(run_ids)).encode()).hexdigest()[:12]
 
 
-def if_over(workdir: pathlib.Path, names: Sequence[str], pack: str):
+def if_over(
+    workdir: pathlib.Path, names: Sequence[str], pack: str, budget: int | None = None
+):
     """Returns the statuses of a pack with nothing to do; None if there is something.
+
+    There is something where a run that spent its own budget is given a larger `budget`.
 
     Where there is nothing, what a killed process was writing is removed: no training
     would do that any more.
@@ -36,7 +40,7 @@ def if_over(workdir: pathlib.Path, names: Sequence[str], pack: str):
       ValueError: if one of its runs was trained in another pack, or all are over and
         one is damaged.
     """
-    statuses = [records.read_status(workdir / name) for name in names]
+    statuses = [records.read_status(workdir / name, budget) for name in names]
     if all(is_final(status) for status in statuses):
         for name in names:
             records.check_readable(workdir / name)
@@ -70,7 +74,7 @@ def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
     return runs
 
 
-def check_kept(workdir: pathlib.Path, run: str) -> None:
+def check_kept(workdir: pathlib.Path, run: str, budget: int | None = None) -> None:
     """Raises ValueError if a run would begin again, since its checkpoints are gone.
 
     One that was killed before its first checkpoint does: its status tells of none, and
@@ -78,7 +82,7 @@ def check_kept(workdir: pathlib.Path, run: str) -> None:
     """
     folder = workdir / run
     status, rows = (
-        records.read_status(folder),
+        records.read_status(folder, budget),
         records.read_rows(folder / "metrics.jsonl"),
     )
     if is_final(status):

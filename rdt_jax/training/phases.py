@@ -236,12 +236,8 @@ def reached(state: State) -> str:
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
-    """Lists what is wrong with the `phases` section."""
-    found = [
-        f"phases.{event} must be in (0, 1], got {config.phases[event]}."
-        for event in (*EVENTS, HOP_LEARNED)
-        if config.phases[event] is not None and not 0 < config.phases[event] <= 1
-    ]
+    """Lists what of the `phases` section does not go with the evaluated loops."""
+    found = []
     evaluated = (config.recurrence.num_loops, *config.recurrence.eval_loops)
     if loops_of(config, "depth") not in evaluated:
         found.append(

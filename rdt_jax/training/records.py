@@ -84,9 +84,17 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Makes a run folder with all its files, empty; an existing one stays as it is.
 
     Raises:
-      ValueError: if the folder belongs to another config.
+      ValueError: if the folder belongs to another config; if the run was trained by a
+        version that gave it another name.
     """
     if not (folder / "config.json").exists():
+        earlier = folder.with_name(configs.earlier_id(config))
+        if (earlier / "config.json").exists():
+            raise ValueError(
+                f"{earlier} holds this run, trained by a version before 0.2, which "
+                "drew other batches and named runs in another way. It can be read, and "
+                "not be gone on with: train in another --workdir."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         for name in _FOLDERS:
             (folder / name).mkdir(exist_ok=True)
@@ -118,8 +126,12 @@ def read_json(path: pathlib.Path, kind: type = dict) -> Any:
     return configs.read_json(path, kind)
 
 
-def read_status(folder: pathlib.Path) -> dict[str, Any]:
+def read_status(folder: pathlib.Path, budget: int | None = None) -> dict[str, Any]:
     """Returns status.json of a run folder; a run without one is pending.
+
+    Args:
+      folder: of the run.
+      budget: updates that are asked of the run, as in `at_budget`; None for its own.
 
     Raises:
       ValueError: if it is damaged; it names the file.
@@ -133,7 +145,24 @@ def read_status(folder: pathlib.Path) -> dict[str, Any]:
     for key, is_valid in _STATUS.items():
         if key in status and not is_valid(status[key]):
             raise ValueError(f"{path} is damaged: {key} cannot be {status[key]!r}.")
-    return status
+    return status if budget is None else at_budget(status, budget)
+
+
+def at_budget(status: Mapping[str, Any], budget: int) -> dict[str, Any]:
+    """Returns the status of a run as it is for somebody who asks for `budget` updates.
+
+    A run that ended with fewer goes on; one that has had more was over at the budget.
+    """
+    ended = status["state"] == "done"
+    if status["reason"] == "imported" or status["state"] == "pending":
+        return dict(status)
+    if status["reason"] == "budget" and status["step"] < budget:
+        return {**status, "state": "preempted", "reason": None, "num_steps": budget}
+    if status["step"] > budget or (ended and status["step"] == budget):
+        reason = "budget" if status["step"] > budget else status["reason"]
+        now = {"state": "done", "reason": reason, "step": budget}
+        return {**status, **now, "num_steps": budget}
+    return {**status, "num_steps": budget} if "num_steps" in status else dict(status)
 
 
 def read_environment(folder: pathlib.Path) -> dict[str, Any]:
@@ -152,19 +181,22 @@ def read_environment(folder: pathlib.Path) -> dict[str, Any]:
     return environment
 
 
-def planned_status(folder: pathlib.Path, in_full: bool = False) -> dict[str, Any]:
+def planned_status(
+    folder: pathlib.Path, in_full: bool = False, budget: int | None = None
+) -> dict[str, Any]:
     """Returns the status of a run that a plan names, one of LOST included.
 
     Args:
       folder: of the run.
       in_full: read all its records: a run is unreadable if any of them is damaged.
+      budget: as of `read_status`.
     """
     if not (folder / "config.json").exists():
         return _PENDING | {"state": "missing", "message": f"no run folder {folder}"}
     try:
         if in_full:
             check_readable(folder)
-        return read_status(folder)
+        return read_status(folder, budget)
     except (ValueError, OSError) as error:
         message = f"run {folder.name}: {error}"
         return _PENDING | {"state": "unreadable", "message": message}
@@ -251,6 +283,22 @@ def reopen(folder: pathlib.Path) -> None:
         write_json(
             folder / "status.json", kept | {"state": "preempted", "reason": None}
         )
+
+
+def extend(folder: pathlib.Path, budget: int) -> bool:
+    """Gives a run a larger budget, in which one that spent its own goes on.
+
+    Returns:
+      Whether its own was smaller.
+    """
+    config = configs.read_run(folder)
+    if config.num_steps >= budget:
+        return False
+    if read_status(folder)["reason"] == "budget":
+        reopen(folder)
+    larger = configs.override(config, {"num_steps": budget})
+    write_text(folder / "config.json", configs.to_json(larger))
+    return True
 
 
 def count(folder: pathlib.Path) -> dict[str, int]:

@@ -16,6 +16,7 @@ import ml_collections
 import numpy as np
 
 from rdt_jax import tasks
+from rdt_jax.tasks import identity
 from rdt_jax.training import board, checkpoint, environment, lanes, records, step
 
 Build = Callable[..., step.Program]  # As `step.build`.
@@ -147,6 +148,8 @@ def restore(setup: Setup) -> Progress:
         tree, kept = found
         state = program.place(tree["state"])
         ring = jax.device_get(tree["ring"])
+        given = [lanes.extended(lane, setup.watch.config) for lane in kept["lanes"]]
+        kept = kept | {"lanes": given}
         pick = lambda index: jax.tree.map(lambda x: x[index], ring)
         return Progress(state, [pick(i) for i in range(len(kept["ring_steps"]))], kept)
     extra = {
@@ -162,17 +165,25 @@ def restore(setup: Setup) -> Progress:
 def write_environments(
     setup: Setup, progress: Progress, at: int, begins: bool = False
 ) -> None:
-    """Writes environment.json of every run of the pack; `begins` at their start."""
+    """Writes environment.json of every run of the pack; `begins` at their start.
+
+    Raises:
+      ValueError: if a run that goes on was trained on another table.
+    """
     conditions = {"exact": setup.exact, "mesh": setup.program.axes._asdict()}
     if setup.config_file:
         conditions["config_file"] = setup.config_file
     now = environment.segment(setup.pack[0], at, **conditions)
     shapes = progress.extra["shapes"]
+    table = identity.hash_arrays(setup.table)
     for lane, folder in enumerate(setup.folders):
         packing = {
             "pack": setup.pack_folder.name,
             "lane": lane,
             "lanes": shapes[0][1],
             "shapes": shapes,
+            "table": table,
         }
+        if not begins:
+            environment.check_table(folder, table, setup.pack[lane])
         environment.write(folder, packing, now, begins, setup.report)

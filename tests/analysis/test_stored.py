@@ -1,6 +1,8 @@
 """Analyses beside a run: computed once, found again, made again when they are stale."""
 
+import inspect
 import json
+import sys
 from typing import NamedTuple
 
 import jax
@@ -11,6 +13,7 @@ from rdt_jax import cli, tasks
 from rdt_jax import config as configs
 from rdt_jax.analysis import fourier, stability, stored
 from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis import weights as norms
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import checkpoint, records
 
@@ -55,7 +58,8 @@ def make_run(tiny_config, params_at, tmp_path):
     """Returns a function that makes a run that kept parameters under some names."""
 
     def make(names, seed=0, overrides=None):
-        config = configs.override(tiny_config, {"seed": seed} | (overrides or {}))
+        base = configs.override(tiny_config, {"seed": seed, "num_steps": 200})
+        config = configs.override(base, overrides or {})
         folder = tmp_path / configs.run_id(config)
         records.create(folder, config)
         for name in names:
@@ -103,7 +107,7 @@ def test_checkpoints_are_named_and_ordered(run):
 def test_what_is_written_is_what_was_measured(run, params_at):
     assert stored.load(run, "sizes", "final") is None
     (path,) = stored.write(run, ["sizes"], ["final"])
-    assert path == run.folder / "analysis" / "sizes-final.npz"
+    assert path == run.folder / "analysis" / "sizes-final-after-90.npz"
     found = stored.load(run, "sizes", "final")
     assert isinstance(found, Weights)
     expected = measure(params_at(90), run.config, tasks.make_table(run.config))
@@ -117,7 +121,7 @@ def test_what_is_written_is_what_was_measured(run, params_at):
     assert text["summary"] == {"total": pytest.approx(float(found.total))}
     assert text["fields"]["loops"] == ["int64", [run.num_loops]]
     assert {p.name for p in path.parent.iterdir()} == {
-        "sizes-final.npz", "sizes-final.json",
+        "sizes-final-after-90.npz", "sizes-final-after-90.json",
     }  # fmt: skip
 
 
@@ -175,12 +179,25 @@ def test_other_parameters_arguments_or_code_make_it_stale(
     with monkeypatch.context() as patch:
         patch.setitem(stored.MEASURES, "sizes", other)
         assert stored.load(run, "sizes", "final") is None
-    edited = tmp_path / "edited.py"
+    edited = tmp_path / "edited.py"  # A measure of the user's.
     edited.write_text("# Other code.\n")
     with monkeypatch.context() as patch:
-        patch.setattr(stored.inspect, "getfile", lambda function: str(edited))
+        patch.setattr(sys.modules[__name__], "__file__", str(edited))
         assert stored.load(run, "sizes", "final") is None
     assert stored.load(run, "sizes", "final") is not None
+
+
+def test_another_version_of_a_measure_of_ours_makes_it_stale(run, monkeypatch):
+    stored.write(run, ["weights"], ["final"])
+    assert stored.load(run, "weights", "final") is not None
+    monkeypatch.setattr(norms, "VERSION", norms.VERSION + 1)
+    assert stored.load(run, "weights", "final") is None
+
+
+@pytest.mark.parametrize("name", stored.MEASURES | stored.RUN_MEASURES)
+def test_every_measure_of_ours_has_a_version(name):
+    measure = (stored.MEASURES | stored.RUN_MEASURES)[name]
+    assert type(inspect.getmodule(measure).VERSION) is int
 
 
 def test_a_torn_pair_is_not_read_and_is_made_again(run):
@@ -192,6 +209,15 @@ def test_a_torn_pair_is_not_read_and_is_made_again(run):
     assert path.read_bytes() == content
     path.with_suffix(".json").unlink()
     assert stored.load(run, "sizes", "final") is None
+
+
+def test_a_run_of_another_table_is_not_measured(run):
+    path = run.folder / "environment.json"
+    records.write_json(path, {"table": 64 * "0", "segments": []})
+    with pytest.raises(ValueError, match="another table of knowledge_composition"):
+        stored.write(run, ["sizes"], ["final"])
+    records.write_json(path, {"segments": []})  # Of before it was recorded.
+    stored.write(run, ["sizes"], ["final"])
 
 
 def test_it_outlives_the_parameters(run):
@@ -240,7 +266,7 @@ def test_numbers_that_are_unknown_before_a_transition_have_no_change(
 
 def test_the_command_computes_and_prints_paths(run, capsys):
     assert cli.main(["analyze", str(run.folder), "--what=sizes"]) == 0
-    path = run.folder / "analysis" / "sizes-final.npz"
+    path = run.folder / "analysis" / "sizes-final-after-90.npz"
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == str(path)
     total = stored.load(run, "sizes", "final").total
@@ -253,7 +279,7 @@ def test_the_command_computes_and_prints_paths(run, capsys):
 def test_an_analysis_without_numbers_has_its_paths_alone(run, capsys, monkeypatch):
     monkeypatch.setitem(stored.SUMMARIES, "sizes", lambda found: {})
     assert cli.main(["analyze", str(run.folder), "--what=sizes"]) == 0
-    path = run.folder / "analysis" / "sizes-final.npz"
+    path = run.folder / "analysis" / "sizes-final-after-90.npz"
     assert capsys.readouterr().out == f"{path}\n"
 
 

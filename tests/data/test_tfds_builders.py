@@ -298,7 +298,7 @@ def test_a_changed_generator_never_reads_a_stale_table(config, prepared, tmp_pat
     shutil.copytree(prepared, cache)
     first = _entry(cache)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(identity, "hash_sources", lambda *_: "0000000a" + 56 * "0")
+        patch.setattr(identity, "hash_code", lambda *_: "0000000a" + 56 * "0")
         tfds_builders.load_table(config, cache)
     entries = {path.parent for path in cache.rglob(tfds_builders.MANIFEST)}
     assert entries == {first, first.parent / "1.0.10"}

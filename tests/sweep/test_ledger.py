@@ -54,7 +54,8 @@ def test_a_run_that_is_over_joins_no_pack(tmp_path):
     plan = _plan((0, 1, 2), loops=(1,))
     first, *others = plan.run_ids
     records.create(tmp_path / first, plan.configs[0])
-    _set_status(tmp_path, first, state="done", reason="budget", pack="a" * 12)
+    done = {"state": "done", "reason": "budget", "step": plan.configs[0].num_steps}
+    _set_status(tmp_path, first, **done, pack="a" * 12)
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=3))
     assert _packs(folder) == [others]
     with pytest.raises(
@@ -68,7 +69,7 @@ def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     cheap, dear, middle = plan.run_ids
     assert _packs(folder) == [[dear], [middle], [cheap]]
-    _set_status(tmp_path, dear, state="done", reason="budget")
+    _set_status(tmp_path, dear, state="done", reason="phases_passed")
     _set_status(tmp_path, middle, state="failed", reason="nan")
     assert _packs(folder) == [[cheap]]
 

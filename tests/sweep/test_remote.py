@@ -49,6 +49,7 @@ def train(copy, step):
                 row = fake_runs.row(name, at, of=RUNS.index(run))
                 records.append(folder / name, row)
         records.write_json(folder / "environment.json", {"run": run})
+        (folder / "config.json").write_text("{}")
         status = PENDING | {"state": "running", "step": step, "pack": PACK}
         records.write_json(folder / "status.json", status)
     folder = copy.workdir / "packs" / PACK / "checkpoints" / str(step)

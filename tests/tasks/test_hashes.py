@@ -42,8 +42,13 @@ def _sections(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
 
 def _hash(section: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     task, kwargs = section
-    table = tasks.lookup(task)(**kwargs)
-    return {"rows": len(table.tokens), "sha256": identity.hash_arrays(table)}
+    make = tasks.lookup(task)
+    table = make(**kwargs)
+    return {
+        "rows": len(table.tokens),
+        "sha256": identity.hash_arrays(table),
+        "version": sys.modules[make.__module__].VERSION,
+    }
 
 
 def _distinct() -> Iterator[Any]:
@@ -69,7 +74,8 @@ def test_the_arrays_of_a_preset_are_those_kept(name, presets):
     for preset in presets:
         assert KEPT[name][preset] == now, (
             f"The table of configs/{name}.py:{preset} has changed. If that is meant, "
-            f"write the hashes again with{COMMAND} {name}"
+            "raise the VERSION of its task's module, so that tables and runs of before "
+            f"are known as such, and write the hashes again with{COMMAND} {name}"
         )
 
 

@@ -1,13 +1,14 @@
-"""The hash of arrays sees every change of them; that of sources, every other file."""
+"""The hash of arrays sees every change of them; that of code, versions and files."""
 
 import dataclasses
+import inspect
 import types
 
 import numpy as np
 import pytest
 
 from rdt_jax import tasks
-from rdt_jax.tasks import identity
+from rdt_jax.tasks import identity, modular
 
 
 @pytest.fixture
@@ -61,35 +62,39 @@ def test_the_certificate_does_not_count(table):
     assert identity.hash_arrays(other) == identity.hash_arrays(table)
 
 
-def test_sources_of_the_repository():
-    paths = {path.name for path in identity.sources("rdt_jax.tasks.modular")}
-    assert {"base.py", "modular.py", "knowledge.py", "__init__.py"} <= paths
-    modular, depth = tasks.BUILT_IN["modular"], tasks.BUILT_IN["knowledge_depth"]
-    seen = identity.hash_sources(modular, {})
-    assert seen == identity.hash_sources(depth, {"phi": 3})
-    assert seen == identity.hash_sources(modular, {})
+def test_the_version_of_a_module_of_ours_counts_and_not_its_source(monkeypatch):
+    own, other = tasks.BUILT_IN["modular"], tasks.BUILT_IN["scan"]
+    before = identity.hash_code(own, {}), identity.hash_code(other, {})
+    assert before[0] != before[1]
+    monkeypatch.setattr(modular, "VERSION", modular.VERSION + 1)
+    assert identity.hash_code(own, {}) != before[0]
+    assert identity.hash_code(other, {}) == before[1]
+
+
+@pytest.mark.parametrize("name", tasks.BUILT_IN)
+def test_every_task_of_ours_has_a_version(name):
+    assert type(inspect.getmodule(tasks.BUILT_IN[name]).VERSION) is int
 
 
 def test_the_source_of_an_installed_task_counts(install):
     path = install()
     function = tasks.lookup("toy")
-    before = identity.hash_sources(function, {})
-    assert before != identity.hash_sources(tasks.BUILT_IN["modular"], {})
+    before = identity.hash_code(function, {})
     path.write_text(path.read_text() + "\n# Another line.\n")
-    assert identity.hash_sources(function, {}) != before
+    assert identity.hash_code(function, {}) != before
 
 
 def test_the_version_of_numpy_counts(monkeypatch):
     function = tasks.BUILT_IN["modular"]
-    before = identity.hash_sources(function, {})
+    before = identity.hash_code(function, {})
     monkeypatch.setattr(np, "__version__", "9.9")
-    assert identity.hash_sources(function, {}) != before
+    assert identity.hash_code(function, {}) != before
 
 
 def test_the_content_of_a_path_counts(tmp_path):
     function = tasks.BUILT_IN["modular"]
     path = tmp_path
-    hash_now = lambda: identity.hash_sources(function, {"path": str(path)})
+    hash_now = lambda: identity.hash_code(function, {"path": str(path)})
     seen = [hash_now()]
     (tmp_path / "train.json").write_text("[1]")
     seen.append(hash_now())
@@ -102,4 +107,4 @@ def test_the_content_of_a_path_counts(tmp_path):
     path.write_text("[3]")
     seen.append(hash_now())
     assert len(set(seen)) == 5
-    assert identity.hash_sources(function, {"path": None}) == seen[0]
+    assert identity.hash_code(function, {"path": None}) == seen[0]

@@ -4,7 +4,6 @@ import numpy as np
 import optax
 import pytest
 
-from rdt_jax import config as configs
 from rdt_jax.training import losses
 
 B, A, V = 5, 3, 13
@@ -225,30 +224,18 @@ def test_equal_blocks_cost_nothing_and_zero_ones_have_a_gradient_of_zero():
 
 
 @pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ({"label_smoothing": 1.0}, r"smoothing must be in \[0, 1\), got 1\.0"),
-        ({"function": "max"}, r"loss\.function must be one of softmax, stablemax, got"),
-        ({"dtype": "bfloat16"}, r"loss\.dtype must be one of float32, float64, got"),
-        ({"deep_supervision": 1.5}, r"supervision must be in \[0, 1\], got 1\.5"),
-        ({"block_similarity": -1.0}, r"similarity must be at least 0, got -1\.0"),
-        ({"similarity_period": 0}, r"similarity_period must be at least 1, got 0"),
-        (
-            {"block_similarity": 1.0},
-            r"core_blocks must be a multiple of loss\.similarity_period \(1\), at l",
-        ),
-    ],
+    ("period", "blocks", "is_good"),
+    [(1, 1, False), (1, 2, True), (2, 2, False), (2, 4, True), (2, 5, False)],
 )
-def test_says_what_is_wrong(toy, overrides, message):
-    change = lambda values: {f"loss.{k}": v for k, v in values.items()}
-    good = {"block_similarity": 1.0, "similarity_period": 2}
-    good = toy(change(good) | {"model.core_blocks": 4})
-    assert losses.problems(good) == []
-    assert len(losses.problems(configs.override(good, {"model.core_blocks": 5}))) == 1
-    found = losses.problems(toy(change(overrides)))
-    assert len(found) == 1
-    with pytest.raises(ValueError, match=message):
-        configs.raise_problems(found)
+def test_similar_groups_are_whole_and_two_or_more(toy, period, blocks, is_good):
+    keys = {"loss.similarity_period": period, "model.core_blocks": blocks}
+    assert losses.problems(toy(keys)) == []
+    found = losses.problems(toy(keys | {"loss.block_similarity": 1.0}))
+    wrong = (
+        f"model.core_blocks must be a multiple of loss.similarity_period ({period}), "
+        f"at least twice it, with loss.block_similarity, got {blocks}."
+    )
+    assert found == ([] if is_good else [wrong])
 
 
 def test_a_row_is_right_when_all_its_answers_are():

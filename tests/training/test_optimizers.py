@@ -357,29 +357,9 @@ def test_a_good_config_has_no_problems(config):
     assert optimizers.problems(config(warmup_steps=NUM_STEPS, weight_decay=0.0)) == []
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("optimizer.name", "adam", r"name must be one of adamw, muon, lion, sgd, got"),
-        ("optimizer.schedule", "step", r"constant, linear, cosine, wsd, got 'step'"),
-        ("optimizer.decayed", "no", r"decayed must be one of all, matrices, blocks, "),
-        ("optimizer.momentum", 1.0, r"optimizer\.momentum must be in \[0, 1\), got 1"),
-        ("optimizer.decay_fraction", 0.0, r"fraction must be in \(0, 1\], got 0\.0"),
-        ("optimizer.learning_rate", 0.0, r"learning_rate must be positive, got 0\.0"),
-        ("optimizer.epsilon", 0.0, r"optimizer\.epsilon must be positive, got 0\.0"),
-        ("optimizer.weight_decay", -0.1, r"decay must be at least 0, got -0\.1"),
-        ("optimizer.b1", 1.0, r"optimizer\.b1 must be in \[0, 1\), got 1\.0"),
-        ("optimizer.b2", -0.5, r"optimizer\.b2 must be in \[0, 1\), got -0\.5"),
-        ("optimizer.warmup_steps", 12, r"must be in \[0, num_steps = 11\], got 12"),
-        ("optimizer.warmup_steps", -1, r"must be in \[0, num_steps = 11\], got -1"),
-        ("optimizer.final_fraction", 1.5, r"fraction must be in \[0, 1\], got 1\.5"),
-    ],
-)
-def test_says_what_is_wrong(config, key, value, message):
-    bad = configs.override(config(), {key: value})
-    assert len(optimizers.problems(bad)) == 1
-    with pytest.raises(ValueError, match=message):
-        configs.raise_problems(optimizers.problems(bad))
+def test_a_warm_up_is_within_the_budget(config):
+    (problem,) = optimizers.problems(config(warmup_steps=NUM_STEPS + 1))
+    assert problem == "optimizer.warmup_steps must be in [0, num_steps = 11], got 12."
 
 
 def test_a_warm_up_may_not_reach_into_the_decay_of_wsd(config):
@@ -389,8 +369,3 @@ def test_a_warm_up_may_not_reach_into_the_decay_of_wsd(config):
         "optimizer.warmup_steps must end before the decay of schedule wsd begins at "
         "step 6.6, got 7."
     )
-
-
-def test_says_all_that_is_wrong_at_once(config):
-    bad = config(name="adam", weight_decay=-1.0, b1=2.0, warmup_steps=99)
-    assert len(optimizers.problems(bad)) == 4

@@ -65,7 +65,7 @@ def test_a_folder_of_another_config_is_refused(folder, tmp_path, toy):
 
 def test_an_edited_config_is_refused(folder, toy):
     path = folder / "config.json"
-    path.write_text(path.read_text().replace('"num_steps": 56', '"num_steps": 57'))
+    path.write_text(path.read_text().replace('"batch_size": 13', '"batch_size": 14'))
     with pytest.raises(ValueError, match="A changed config is another run"):
         records.create(folder, toy())
 

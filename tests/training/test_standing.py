@@ -105,7 +105,7 @@ def test_a_pack_shrinks_again_and_again(pack, toy, tmp_path):
     numbers = np.arange(5)
     setup = standing.Setup(
         pack=five, folders=[tmp_path / str(i) for i in range(5)],
-        pack_folder=tmp_path / "pack", table=None, exact=False,
+        pack_folder=tmp_path / "pack", table=tasks.make_table(toy()), exact=False,
         build=lambda *_: Take(), report=pytest.fail, watch=None, program=Take(),
         lanes=step.make_lanes(five), boards=[],
     )  # fmt: skip

@@ -1,0 +1,110 @@
+"""Sweeps whose configs gain keys or updates: what is over stays over."""
+
+import json
+
+import pytest
+
+from rdt_jax import cli, schema
+from rdt_jax import config as configs
+from rdt_jax.sweep import ledger
+from rdt_jax.training import membership, records
+from tests.test_cli_sweep import NAME, NAMED, SWEEP
+
+STEPS = 300  # of the preset
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """The folder of a sweep whose runs have spent their budget."""
+    assert cli.main([*SWEEP, f"--workdir={tmp_path}", "--plan"]) == 0
+    folder = tmp_path / "sweeps" / NAME
+    for name, _ in ledger.read_plan(folder):
+        records.append(tmp_path / name / "metrics.jsonl", {"step": 0})
+        records.append(tmp_path / name / "metrics.jsonl", {"step": STEPS})
+        done = {"state": "done", "reason": "budget", "step": STEPS}
+        pack = membership.pack_of([name])
+        done |= {"pack": pack, "lane": 0, "num_steps": STEPS, "saved": STEPS}
+        kept = tmp_path / "packs" / pack / "checkpoints" / str(STEPS)
+        kept.mkdir(parents=True)
+        records.write_json(kept.parents[1] / "runs.json", [name])
+        records.write_json(tmp_path / name / "status.json", done)
+    assert set(ledger.budgets(folder).values()) == {STEPS}
+    return folder
+
+
+def runs_in(workdir):
+    return sorted(path.parent.name for path in workdir.glob("*/config.json"))
+
+
+def test_a_new_key_trains_nothing_again(finished, monkeypatch, capsys):
+    """Every finished run is found by the name that it had, and its sweep is over."""
+    workdir = finished.parents[1]
+    before = runs_in(workdir)
+    new = {"evaluation.patience": schema.Key(3, "new", "[1, inf)")}
+    monkeypatch.setattr(schema, "KEYS", dict(schema.KEYS) | new)
+    where = f"--workdir={workdir}"
+    assert cli.main([*SWEEP, where, "--plan"]) == 0
+    assert runs_in(workdir) == before
+    assert ledger.open_packs(finished) == []
+    assert cli.main([*NAMED, where, "--status"]) == 0
+    assert f"{len(before)} trials: {len(before)} done" in capsys.readouterr().out
+
+
+def test_more_updates_go_on_and_the_plan_of_fewer_stays_over(finished, capsys):
+    workdir = finished.parents[1]
+    before = runs_in(workdir)
+    where, longer = f"--workdir={workdir}", [*SWEEP, f"--config.num_steps={2 * STEPS}"]
+    assert cli.main([*longer, where, "--plan"]) == 0
+    folder = workdir / "sweeps" / f"{NAME},num_steps={2 * STEPS}"
+    assert runs_in(workdir) == before
+    found = ledger.open_packs(folder)
+    assert sorted(name for pack in found for name in pack.runs) == before
+    assert {c.num_steps for pack in found for c in pack.configs} == {2 * STEPS}
+    assert ledger.open_packs(finished) == []
+    # Under way, the first plan sees what it asked for.
+    folder = workdir / before[0]
+    records.extend(folder, 2 * STEPS)
+    status = records.read_status(folder)
+    assert (status["state"], status["step"]) == ("preempted", STEPS)
+    running = {"state": "running", "step": STEPS + 20}
+    records.write_json(folder / "status.json", status | running)
+    assert ledger.open_packs(finished) == []
+    capsys.readouterr()
+    assert cli.main([*NAMED, where, "--status"]) == 0
+    assert f"{len(before)} trials: {len(before)} done" in capsys.readouterr().out
+
+
+def test_two_budgets_of_one_run_are_refused(tmp_path, capsys):
+    study = tmp_path / "studies" / "steps"
+    study.mkdir(parents=True)
+    (study / "study.py").write_text(
+        "from rich.table import Table\n"
+        "from rdt_jax.sweep import spec\n"
+        'CONFIG = "configs/modular.py"\n'
+        'def sweep(preset): return spec.grid("num_steps", 100, 200)\n'
+        "def table(runs): return Table()\n"
+        "def figures(runs): return {}\n"
+        "def claims(runs): return []\n"
+    )
+    sweep = ["sweep", str(study), "--preset=smoke", f"--workdir={tmp_path / 'w'}"]
+    assert cli.main(sweep) == 2
+    assert (
+        "Two trials differ in num_steps alone, 100 and 200" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "w").exists()
+    again = [*sweep, "--config.optimizer.schedule=cosine", "--plan"]
+    assert cli.main(again) == 0
+    assert len(runs_in(tmp_path / "w")) == 2
+
+
+def test_a_sweep_of_an_earlier_version_is_not_gone_on_with(finished, capsys):
+    plan = json.loads((finished / "plan.json").read_text())
+    old = "0123456789ab"
+    (finished.parents[1] / plan["runs"][0]["run_id"]).rename(finished.parents[1] / old)
+    name = configs.hash_of(plan["runs"][0]["config"])
+    plan["runs"][0]["run_id"] = name
+    (finished / "plan.json").write_text(json.dumps(plan))
+    where = f"--workdir={finished.parents[1]}"
+    for command in ([*SWEEP, where], ["worker", str(finished)]):
+        assert cli.main(command) == 2
+        assert "planned by a version before 0.2" in capsys.readouterr().err
