@@ -9,106 +9,74 @@ Presets:
               of their last positions nothing was learned
   cpu_long    nesting of 7 asked, deeper arguments on both sides, 40,000 updates
   paper       modulo 5 with + - *, Deletang et al. (2022), arXiv:2207.02098; depths,
-              rows and model are our own, since theirs is no looped transformer
-  paper_code  equals `paper`: their code samples by length and not by depth
+              rows and model are our own, since theirs is no looped transformer and
+              their code samples by length and not by depth
 
     rdt train --config=configs/arithmetic_expression.py:cpu --workdir=runs
 """
 
-import ml_collections
+from configs.base import LONG, SMOKE
+from rdt_jax.named import budget, getter, presets
 
-from configs import base
-from rdt_jax import registry
-
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    config = base.get_config()
-    config.task.name = "arithmetic_expression"
-    config.task.kwargs = {
-        "modulus": 7,
-        "operators": "+ - *",
-        "min_depth": 2,
-        "max_depth": 6,
-        "max_train_depth": 4,
-        "max_side_depth": 0,  # of arguments beside the deepest
-        "train_per_depth": 3_500,
-        "heldout_per_depth": 350,
-    }
-    config.model.remat = "none"  # Of so few loops all is kept: a tenth faster.
-    config.recurrence.num_loops = 4
-    config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_steps = 200
-    config.batch_size = 128
-    config.num_steps = 5_000
-    config.eval_every_steps = 500
-    config.checkpoint_every_steps = 1_000
-    return config
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.max_depth = 7
-    config.task.kwargs.max_side_depth = 1
-    config.task.kwargs.train_per_depth = 4_000
-    config.task.kwargs.heldout_per_depth = 400
-    config.model.position = "none"  # Deeper rows are longer.
-    config.num_steps = 40_000
-    config.eval_every_steps = 500
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.max_depth = 4
-    config.task.kwargs.max_train_depth = 3
-    config.task.kwargs.train_per_depth = 400
-    config.task.kwargs.heldout_per_depth = 100
-    config.model.width = 32
-    config.recurrence.num_loops = 2
-    config.optimizer.warmup_steps = 50
-    config.num_steps = 200
-    config.eval_every_steps = 50
-    config.checkpoint_every_steps = 100
-    return config
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.modulus = 5
-    config.task.kwargs.max_depth = 14
-    config.task.kwargs.max_train_depth = 8
-    config.task.kwargs.max_side_depth = 2
-    config.task.kwargs.train_per_depth = 7_000
-    config.task.kwargs.heldout_per_depth = 500
-    config.model.width = 256
-    config.model.num_heads = 8
-    config.model.dropout = 0.1
-    config.model.position = "none"  # Deeper rows are longer.
-    config.model.remat = "full"
-    config.recurrence.num_loops = 8
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 3e-4
-    config.optimizer.weight_decay = 0.01
-    config.batch_size = 128
-    config.num_steps = 100_000
-    config.eval_every_steps = 1_000
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper,
-}
+PRESETS = presets(
+    task=(
+        "arithmetic_expression",
+        {
+            "modulus": 7,
+            "operators": "+ - *",
+            "min_depth": 2,
+            "max_depth": 6,
+            "max_train_depth": 4,
+            "max_side_depth": 0,  # of arguments beside the deepest
+            "train_per_depth": 3_500,
+            "heldout_per_depth": 350,
+        },
+    ),
+    cpu={
+        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
+        "recurrence.num_loops": 4,
+        "optimizer.name": "muon",
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.warmup_steps": 200,
+        "batch_size": 128,
+        **budget(5_000, every=500, checkpoint=1_000),
+    },
+    smoke={
+        **SMOKE,
+        "task.kwargs.max_depth": 4,
+        "task.kwargs.max_train_depth": 3,
+        "task.kwargs.train_per_depth": 400,
+        "task.kwargs.heldout_per_depth": 100,
+        "recurrence.num_loops": 2,
+        "num_steps": 200,
+    },
+    cpu_long={
+        **LONG,
+        "task.kwargs.max_depth": 7,
+        "task.kwargs.max_side_depth": 1,
+        "task.kwargs.train_per_depth": 4_000,
+        "task.kwargs.heldout_per_depth": 400,
+        "model.position": "none",  # Deeper rows are longer.
+        **budget(40_000, every=500, checkpoint=5_000),
+    },
+    paper={
+        **LONG,
+        "task.kwargs.modulus": 5,
+        "task.kwargs.max_depth": 14,
+        "task.kwargs.max_train_depth": 8,
+        "task.kwargs.max_side_depth": 2,
+        "task.kwargs.train_per_depth": 7_000,
+        "task.kwargs.heldout_per_depth": 500,
+        "model.width": 256,
+        "model.num_heads": 8,
+        "model.dropout": 0.1,
+        "model.position": "none",  # Deeper rows are longer.
+        "model.remat": "full",
+        "recurrence.num_loops": 8,
+        "optimizer.name": "adamw",
+        "optimizer.learning_rate": 3e-4,
+        "optimizer.weight_decay": 0.01,
+        **budget(100_000, every=1_000, checkpoint=5_000),
+    },
+)
+get_config = getter(PRESETS)

@@ -12,107 +12,66 @@ Presets:
               known: trained to depth 8, asked to 14. Depths 1 and 2 are left out,
               since they have too few formulas; a fixed R = 8 instead of 4 to 16
               drawn; rows, updates and optimizer are those of its graph task
-  paper_code  equals `paper`: no released defaults are known here
 
     rdt train --config=configs/boolean_expression.py:cpu --workdir=runs
 """
 
-import ml_collections
+from configs.base import CHEN_2026, LONG, SMOKE
+from rdt_jax.named import budget, getter, presets
 
-from configs import base
-from rdt_jax import registry
-
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    config = base.get_config()
-    config.task.name = "boolean_expression"
-    config.task.kwargs = {
-        "operators": "and or not",
-        "min_depth": 4,
-        "max_depth": 8,
-        "max_train_depth": 6,
-        "max_side_depth": 0,  # of arguments beside the deepest
-        "train_per_depth": 2_000,
-        "heldout_per_depth": 200,
-    }
-    config.model.position = "none"  # Deeper rows are longer.
-    config.model.remat = "none"  # Of so few loops all is kept: a tenth faster.
-    config.recurrence.num_loops = 4
-    config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_steps = 200
-    config.batch_size = 64
-    config.num_steps = 2_000
-    config.eval_every_steps = 250
-    config.checkpoint_every_steps = 500
-    return config
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.min_depth = 3
-    config.task.kwargs.max_depth = 10
-    config.task.kwargs.max_side_depth = 1
-    config.task.kwargs.train_per_depth = 3_000
-    config.task.kwargs.heldout_per_depth = 400
-    config.num_steps = 40_000
-    config.eval_every_steps = 500
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.min_depth = 3
-    config.task.kwargs.max_depth = 5
-    config.task.kwargs.max_train_depth = 4
-    config.task.kwargs.max_side_depth = 1
-    config.task.kwargs.train_per_depth = 400
-    config.task.kwargs.heldout_per_depth = 100
-    config.model.width = 32
-    config.recurrence.num_loops = 2
-    config.optimizer.warmup_steps = 50
-    config.num_steps = 200
-    config.eval_every_steps = 50
-    config.checkpoint_every_steps = 100
-    return config
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.min_depth = 3
-    config.task.kwargs.max_depth = 14
-    config.task.kwargs.max_train_depth = 8
-    config.task.kwargs.max_side_depth = 2
-    config.task.kwargs.train_per_depth = 2_000
-    config.task.kwargs.heldout_per_depth = 500
-    config.model.width = 256
-    config.model.num_heads = 8
-    config.model.core_blocks = 1
-    config.model.dropout = 0.1
-    config.model.remat = "full"
-    config.recurrence.num_loops = 8
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 3e-4
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.schedule = "cosine"
-    config.num_steps = 7_500
-    config.eval_every_steps = 250
-    config.checkpoint_every_steps = 2_500
-    config.stop_after_phases = False
-    return config
-
-
-PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper,
-}
+PRESETS = presets(
+    task=(
+        "boolean_expression",
+        {
+            "operators": "and or not",
+            "min_depth": 4,
+            "max_depth": 8,
+            "max_train_depth": 6,
+            "max_side_depth": 0,  # of arguments beside the deepest
+            "train_per_depth": 2_000,
+            "heldout_per_depth": 200,
+        },
+    ),
+    cpu={
+        "model.position": "none",  # Deeper rows are longer.
+        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
+        "recurrence.num_loops": 4,
+        "optimizer.name": "muon",
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.warmup_steps": 200,
+        "batch_size": 64,
+        **budget(2_000, every=250, checkpoint=500),
+    },
+    smoke={
+        **SMOKE,
+        "task.kwargs.min_depth": 3,
+        "task.kwargs.max_depth": 5,
+        "task.kwargs.max_train_depth": 4,
+        "task.kwargs.max_side_depth": 1,
+        "task.kwargs.train_per_depth": 400,
+        "task.kwargs.heldout_per_depth": 100,
+        "recurrence.num_loops": 2,
+        "num_steps": 200,
+    },
+    cpu_long={
+        **LONG,
+        "task.kwargs.min_depth": 3,
+        "task.kwargs.max_depth": 10,
+        "task.kwargs.max_side_depth": 1,
+        "task.kwargs.train_per_depth": 3_000,
+        "task.kwargs.heldout_per_depth": 400,
+        **budget(40_000, every=500, checkpoint=5_000),
+    },
+    paper={
+        **CHEN_2026,
+        "task.kwargs.min_depth": 3,
+        "task.kwargs.max_depth": 14,
+        "task.kwargs.max_train_depth": 8,
+        "task.kwargs.max_side_depth": 2,
+        "task.kwargs.heldout_per_depth": 500,
+        "model.width": 256,
+        "model.num_heads": 8,
+        "model.mlp_ratio": 4,
+    },
+)
+get_config = getter(PRESETS)

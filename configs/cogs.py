@@ -8,103 +8,63 @@ Presets:
   paper       the numbers of sentences of Kim and Linzen (2020), arXiv:2010.05465:
               24,000 and those of the cases to train, 3,000 held out, 1,000 of each of
               21 cases; sentences and depths are ours, the model and optimizer those
-              of Kohli et al. (2026), arXiv:2604.07822, Section 5
-  paper_code  as `paper`: what is released is data
+              of Kohli et al. (2026), arXiv:2604.07822, Section 5; what is
+              released is data
 
     rdt train --config=configs/cogs.py:cpu --workdir=runs
 """
 
-import ml_collections
+from configs.base import KOHLI_2026, LONG, SMOKE
+from rdt_jax.named import budget, getter, presets
 
-from configs import base
-from rdt_jax import registry
-
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    config = base.get_config()
-    config.task.name = "cogs"
-    config.task.kwargs = {
-        "train_rows": 4_000,
-        "id_rows": 500,
-        "rows_per_case": 50,
-        "exposures": 30,  # training sentences with the word of a case
-        "max_train_depth": 2,
-        "max_depth": 4,
-    }
-    config.recurrence.num_loops = 2
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_steps = 200
-    config.batch_size = 64
-    config.num_steps = 2_000
-    config.eval_every_steps = 500
-    config.checkpoint_every_steps = 500
-    config.evaluation.train_rows = 500
-    return config
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.train_rows = 24_000
-    config.task.kwargs.id_rows = 1_000
-    config.task.kwargs.rows_per_case = 100
-    config.num_steps = 100_000
-    config.eval_every_steps = 1_000
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.train_rows = 1_000
-    config.task.kwargs.id_rows = 100
-    config.task.kwargs.rows_per_case = 10
-    config.task.kwargs.max_depth = 3
-    config.evaluation.train_rows = 100
-    config.model.width = 32
-    config.batch_size = 32
-    config.num_steps = 60
-    config.eval_every_steps = 20
-    config.checkpoint_every_steps = 40
-    config.optimizer.warmup_steps = 20
-    return config
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.train_rows = 24_000
-    config.task.kwargs.id_rows = 3_000
-    config.task.kwargs.rows_per_case = 1_000
-    config.task.kwargs.exposures = 100
-    config.task.kwargs.max_depth = 12
-    config.model.width = 768
-    config.model.num_heads = 12
-    config.model.core_blocks = 4
-    config.model.embedding_std = 1.0
-    config.model.dropout = 0.1
-    config.model.dtype = "bfloat16"
-    config.recurrence.num_loops = 4
-    config.optimizer.learning_rate = 1e-4
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.b2 = 0.999
-    config.optimizer.warmup_steps = 2_000
-    config.batch_size = 512
-    config.num_steps = 200_000
-    config.eval_every_steps = 1_000
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper,
-}
+PRESETS = presets(
+    task=(
+        "cogs",
+        {
+            "train_rows": 4_000,
+            "id_rows": 500,
+            "rows_per_case": 50,
+            "exposures": 30,  # training sentences with the word of a case
+            "max_train_depth": 2,
+            "max_depth": 4,
+        },
+    ),
+    cpu={
+        "recurrence.num_loops": 2,
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.warmup_steps": 200,
+        "batch_size": 64,
+        "evaluation.train_rows": 500,
+        **budget(2_000, every=500, checkpoint=500),
+    },
+    smoke={
+        **SMOKE,
+        "task.kwargs.train_rows": 1_000,
+        "task.kwargs.id_rows": 100,
+        "task.kwargs.rows_per_case": 10,
+        "task.kwargs.max_depth": 3,
+        "optimizer.warmup_steps": 20,
+        "batch_size": 32,
+        "evaluation.train_rows": 100,
+        **budget(60, every=20, checkpoint=40),
+    },
+    cpu_long={
+        **LONG,
+        "task.kwargs.train_rows": 24_000,
+        "task.kwargs.id_rows": 1_000,
+        "task.kwargs.rows_per_case": 100,
+        **budget(100_000, every=1_000, checkpoint=5_000),
+    },
+    paper={
+        **KOHLI_2026,
+        "task.kwargs.train_rows": 24_000,
+        "task.kwargs.id_rows": 3_000,
+        "task.kwargs.rows_per_case": 1_000,
+        "task.kwargs.exposures": 100,
+        "task.kwargs.max_depth": 12,
+        "recurrence.num_loops": 4,
+        "batch_size": 512,
+        **budget(200_000, every=1_000, checkpoint=5_000),
+    },
+)
+get_config = getter(PRESETS)

@@ -9,101 +9,66 @@ Presets:
               Muon id was 1.00 after 1,000, and depth .51
   cpu_long    height 2 to 4 trained, 7 asked, high words side by side, 40,000 updates
   paper       Jerad et al. (2026), arXiv:2601.01754, ask for recognition by looped
-              transformers; heights, rows and model are our own
-  paper_code  equals `paper`: no released defaults are known here
+              transformers; heights, rows and model are our own; no released defaults
+              are known here
 
     rdt train --config=configs/dyck.py:cpu --workdir=runs
 """
 
-import ml_collections
+from configs.base import LONG, SMOKE
+from rdt_jax.named import budget, getter, presets
 
-from configs import base
-from rdt_jax import registry
-
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    config = base.get_config()
-    config.task.name = "dyck"
-    config.task.kwargs = {
-        "num_kinds": 3,
-        "min_depth": 2,
-        "max_depth": 4,
-        "max_train_depth": 3,
-        "max_side_depth": 0,  # of words beside the highest
-        "train_per_depth": 3_000,
-        "heldout_per_depth": 400,
-    }
-    config.model.position = "none"  # Deeper rows are longer.
-    config.model.remat = "none"  # Of so few loops all is kept: a tenth faster.
-    config.recurrence.num_loops = 4
-    config.optimizer.learning_rate = 3e-4  # At 1e-3 nothing was learned.
-    config.optimizer.warmup_steps = 200
-    config.batch_size = 128
-    config.num_steps = 2_500
-    config.eval_every_steps = 250
-    config.checkpoint_every_steps = 500
-    return config
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.max_depth = 7
-    config.task.kwargs.max_train_depth = 4
-    config.task.kwargs.max_side_depth = 1
-    config.num_steps = 40_000
-    config.eval_every_steps = 500
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.max_depth = 4
-    config.task.kwargs.max_train_depth = 3
-    config.task.kwargs.train_per_depth = 400
-    config.task.kwargs.heldout_per_depth = 100
-    config.model.width = 32
-    config.recurrence.num_loops = 2
-    config.optimizer.warmup_steps = 50
-    config.num_steps = 200
-    config.eval_every_steps = 50
-    config.checkpoint_every_steps = 100
-    return config
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.min_depth = 3
-    config.task.kwargs.max_depth = 16
-    config.task.kwargs.max_train_depth = 8
-    config.task.kwargs.max_side_depth = 1
-    config.task.kwargs.train_per_depth = 8_000
-    config.task.kwargs.heldout_per_depth = 500
-    config.model.width = 256
-    config.model.num_heads = 8
-    config.model.dropout = 0.1
-    config.model.remat = "full"
-    config.recurrence.num_loops = 8
-    config.optimizer.learning_rate = 3e-4
-    config.optimizer.weight_decay = 0.01
-    config.batch_size = 128
-    config.num_steps = 100_000
-    config.eval_every_steps = 1_000
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper,
-}
+PRESETS = presets(
+    task=(
+        "dyck",
+        {
+            "num_kinds": 3,
+            "min_depth": 2,
+            "max_depth": 4,
+            "max_train_depth": 3,
+            "max_side_depth": 0,  # of words beside the highest
+            "train_per_depth": 3_000,
+            "heldout_per_depth": 400,
+        },
+    ),
+    cpu={
+        "model.position": "none",  # Deeper rows are longer.
+        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
+        "recurrence.num_loops": 4,
+        "optimizer.learning_rate": 3e-4,  # At 1e-3 nothing was learned.
+        "optimizer.warmup_steps": 200,
+        "batch_size": 128,
+        **budget(2_500, every=250, checkpoint=500),
+    },
+    smoke={
+        **SMOKE,
+        "task.kwargs.train_per_depth": 400,
+        "task.kwargs.heldout_per_depth": 100,
+        "recurrence.num_loops": 2,
+        **budget(200, every=50, checkpoint=100),
+    },
+    cpu_long={
+        **LONG,
+        "task.kwargs.max_depth": 7,
+        "task.kwargs.max_train_depth": 4,
+        "task.kwargs.max_side_depth": 1,
+        **budget(40_000, every=500, checkpoint=5_000),
+    },
+    paper={
+        **LONG,
+        "task.kwargs.min_depth": 3,
+        "task.kwargs.max_depth": 16,
+        "task.kwargs.max_train_depth": 8,
+        "task.kwargs.max_side_depth": 1,
+        "task.kwargs.train_per_depth": 8_000,
+        "task.kwargs.heldout_per_depth": 500,
+        "model.width": 256,
+        "model.num_heads": 8,
+        "model.dropout": 0.1,
+        "model.remat": "full",
+        "recurrence.num_loops": 8,
+        "optimizer.weight_decay": 0.01,
+        **budget(100_000, every=1_000, checkpoint=5_000),
+    },
+)
+get_config = getter(PRESETS)

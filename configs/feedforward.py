@@ -16,58 +16,18 @@ Presets:
     rdt train --config=configs/feedforward.py:cpu --workdir=runs
 """
 
-import ml_collections
-
 from configs import knowledge_composition
-from rdt_jax import registry
+from rdt_jax.named import getter
 
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _components(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    config.model.preset = "feedforward"
-    config.model.core_blocks *= config.recurrence.num_loops
-    config.recurrence.num_loops = 1
-    return config
-
-
-def _sized(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    config = _components(config)
-    config.model.output_init = "gpt2"
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    return _sized(knowledge_composition.get_config("smoke"))
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    return _sized(knowledge_composition.get_config("cpu"))
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    return _sized(knowledge_composition.get_config("cpu_long"))
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _components(knowledge_composition.get_config("paper"))
-    config.model.core_blocks = 8  # L = 4 and R = 2
-    return config
-
-
-def _paper_code() -> ml_collections.ConfigDict:
-    config = _components(knowledge_composition.get_config("paper_code"))
-    config.model.core_blocks = 8
-    return config
-
-
+_KNOWLEDGE = knowledge_composition.PRESETS
+_COMPONENTS = {"model.preset": "feedforward", "recurrence.num_loops": 1}
+_SMALL = _COMPONENTS | {"model.core_blocks": 2 * 2, "model.output_init": "gpt2"}
+_PAPER = _COMPONENTS | {"model.core_blocks": 8}  # L = 4 and R = 2
 PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper_code,
+    "cpu": _KNOWLEDGE["cpu"] | _SMALL,
+    "smoke": _KNOWLEDGE["smoke"] | _SMALL,
+    "cpu_long": _KNOWLEDGE["cpu_long"] | _SMALL,
+    "paper": _KNOWLEDGE["paper"] | _PAPER,
+    "paper_code": _KNOWLEDGE["paper_code"] | _PAPER,
 }
+get_config = getter(PRESETS)

@@ -9,75 +9,47 @@ Presets:
               10,000 updates id .97 and ood .30 (R = 6, one seed), in 5 minutes on one
               CPU core
   cpu_long    the same run to the end of its budget
-  paper       the small model and optimizer of the paper, on the task of Kohli et al.
-  paper_code  the same; no released code is known to differ
+  paper       the small model and optimizer of the paper, on the task of Kohli et al.;
+              no released code is known to differ
 
     rdt train --config=configs/gated.py:cpu --workdir=runs
 """
 
-import ml_collections
-
 from configs import knowledge_composition
-from rdt_jax import registry
+from rdt_jax.named import getter
 
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _components(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    model = config.model
-    model.preset = "gated"
-    model.core_blocks = 1
-    model.position = "rope"
-    model.step_embedding = "learned"
-    model.residual = "gated_layerscale"
-    model.output_init = "normal"
-    config.recurrence.sampling = "uniform"
-    config.recurrence.min_loops = 5
-    config.recurrence.max_loops = 8
-    return config
-
-
-def _sized(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    config = _components(config)
-    config.recurrence.num_loops = 6
-    config.optimizer.learning_rate = 2e-3
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    return _sized(knowledge_composition.get_config("smoke"))
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    return _sized(knowledge_composition.get_config("cpu"))
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    return _sized(knowledge_composition.get_config("cpu_long"))
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _components(knowledge_composition.get_config("paper"))
-    model = config.model
-    model.width = 128
-    model.num_heads = 4
-    model.mlp_width = 256
-    model.step_table = 20
-    config.recurrence.num_loops = 8
-    config.batch_size = 64
-    config.optimizer.learning_rate = 3e-4
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.schedule = "cosine"
-    return config
-
-
-PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper,
+_KNOWLEDGE = knowledge_composition.PRESETS
+_COMPONENTS = {
+    "model.preset": "gated",
+    "model.core_blocks": 1,
+    "model.position": "rope",
+    "model.step_embedding": "learned",
+    "model.residual": "gated_layerscale",
+    "model.output_init": "normal",
+    "recurrence.sampling": "uniform",
+    "recurrence.min_loops": 5,
+    "recurrence.max_loops": 8,
 }
+_SMALL = {
+    **_COMPONENTS,
+    "recurrence.num_loops": 6,
+    "optimizer.learning_rate": 2e-3,
+}
+PRESETS = {
+    "cpu": _KNOWLEDGE["cpu"] | _SMALL,
+    "smoke": _KNOWLEDGE["smoke"] | _SMALL,
+    "cpu_long": _KNOWLEDGE["cpu_long"] | _SMALL,
+    "paper": {
+        **_KNOWLEDGE["paper"],
+        **_COMPONENTS,
+        "model.width": 128,
+        "model.num_heads": 4,
+        "model.mlp_width": 256,
+        "model.step_table": 20,
+        "recurrence.num_loops": 8,
+        "optimizer.learning_rate": 3e-4,
+        "optimizer.schedule": "cosine",
+        "batch_size": 64,
+    },
+}
+get_config = getter(PRESETS)

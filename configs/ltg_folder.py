@@ -14,92 +14,52 @@ Presets:
     rdt train --config=configs/ltg_folder.py:cpu --config.task.kwargs.path=FOLDER
 """
 
-import ml_collections
 from ml_collections import config_dict
 
-from configs import base
-from rdt_jax import registry
+from configs.base import KOHLI_2026, LONG, SMOKE
+from rdt_jax.named import budget, getter, presets
 
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    config = base.get_config()
-    config.task.name = "ltg_folder"
-    config.task.kwargs = {
-        "path": config_dict.placeholder(str),  # no default: where the folder lies
-        "test_file": "test.json",  # test.json, test_small.json, valid.json
-        "answer_at": "last",
-        "row_length": config_dict.placeholder(int),  # tokens; None: of the longest row
-    }
-    config.optimizer.learning_rate = 5e-3
-    config.loss.label_smoothing = 0.1
-    config.batch_size = 128
-    config.num_steps = 10_000
-    config.eval_every_steps = 250
-    config.checkpoint_every_steps = 2_000
-    return config
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.num_steps = 100_000
-    config.stop_after_phases = False
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.model.width = 32
-    config.batch_size = 32
-    config.num_steps = 60
-    config.eval_every_steps = 20
-    config.checkpoint_every_steps = 40
-    config.optimizer.warmup_steps = 20
-    return config
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.answer_at = "pad"
-    config.loss.label_smoothing = 0.0
-    config.model.width = 768
-    config.model.num_heads = 12
-    config.model.core_blocks = 4
-    config.model.embedding_std = 1.0
-    config.model.embedding_dropout = 0.1
-    config.model.dropout = 0.1
-    config.model.dtype = "bfloat16"
-    config.recurrence.num_loops = 4
-    config.optimizer.learning_rate = 1e-4
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.b2 = 0.999
-    config.optimizer.warmup_steps = 2_000
-    config.batch_size = 512
-    config.num_steps = 1_500_000
-    config.eval_every_steps = 1_000
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-def _paper_code() -> ml_collections.ConfigDict:
-    config = _paper()
-    config.model.output_init = "normal"
-    config.optimizer.weight_decay = 0.1
-    config.loss.label_smoothing = 0.1
-    config.batch_size = 128
-    config.num_steps = 6_000_000
-    return config
-
-
-PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper_code,
+_PAPER = {
+    **KOHLI_2026,
+    "task.kwargs.answer_at": "pad",
+    "model.embedding_dropout": 0.1,
+    "recurrence.num_loops": 4,
+    "loss.label_smoothing": 0.0,
+    "batch_size": 512,
+    **budget(1_500_000, every=1_000, checkpoint=5_000),
 }
+PRESETS = presets(
+    task=(
+        "ltg_folder",
+        {
+            "path": config_dict.placeholder(str),  # no default: where the folder lies
+            "test_file": "test.json",  # test.json, test_small.json, valid.json
+            "answer_at": "last",
+            # Tokens. None: of the longest row.
+            "row_length": config_dict.placeholder(int),
+        },
+    ),
+    cpu={
+        "optimizer.learning_rate": 5e-3,
+        "loss.label_smoothing": 0.1,
+        "batch_size": 128,
+        **budget(10_000, every=250, checkpoint=2_000),
+    },
+    smoke={
+        **SMOKE,
+        "optimizer.warmup_steps": 20,
+        "batch_size": 32,
+        **budget(60, every=20, checkpoint=40),
+    },
+    cpu_long=LONG | {"num_steps": 100_000},
+    paper=_PAPER,
+    paper_code={
+        **_PAPER,
+        "model.output_init": "normal",
+        "optimizer.weight_decay": 0.1,
+        "loss.label_smoothing": 0.1,
+        "batch_size": 128,
+        "num_steps": 6_000_000,
+    },
+)
+get_config = getter(PRESETS)

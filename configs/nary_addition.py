@@ -10,93 +10,54 @@ Presets:
               of 3 digits, one block of width 256 looped 12 times, 200,000 updates of
               1,024 rows. They draw fresh rows at every update, here 7,000 of each
               number of operands are fixed; they use Adafactor and name no rate, here
-              it is AdamW
-  paper_code  as `paper`: no code was found
+              it is AdamW; no code was found
 
     rdt train --config=configs/nary_addition.py:cpu --workdir=runs
 """
 
-import ml_collections
+from configs.base import LONG, SAUNSHI_2025, SMOKE
+from rdt_jax.named import budget, getter, presets
 
-from configs import base
-from rdt_jax import registry
-
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    config = base.get_config()
-    config.task.name = "nary_addition"
-    config.task.kwargs = {
-        "num_digits": 1,
-        "max_operands": 6,
-        "max_train_operands": 4,
-        "train_per_count": 80,  # of the 100 rows of two operands
-        "heldout_per_count": 20,
-    }
-    config.recurrence.num_loops = 4
-    config.optimizer.learning_rate = 3e-3
-    config.batch_size = 64
-    config.num_steps = 3_000
-    config.eval_every_steps = 250
-    config.checkpoint_every_steps = 1_000
-    return config
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.num_digits = 3
-    config.task.kwargs.max_operands = 10
-    config.task.kwargs.max_train_operands = 6
-    config.task.kwargs.train_per_count = 10_000
-    config.task.kwargs.heldout_per_count = 500
-    config.batch_size = 128
-    config.num_steps = 100_000
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.max_operands = 4
-    config.task.kwargs.max_train_operands = 3
-    config.model.width = 32
-    config.num_steps = 300
-    config.eval_every_steps = 50
-    config.checkpoint_every_steps = 100
-    config.optimizer.warmup_steps = 50
-    return config
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.num_digits = 3
-    config.task.kwargs.max_operands = 32
-    config.task.kwargs.max_train_operands = 32
-    config.task.kwargs.train_per_count = 7_000
-    config.task.kwargs.heldout_per_count = 250
-    config.model.width = 256
-    config.model.num_heads = 8
-    config.model.core_blocks = 1
-    config.model.output_init = "gpt2"
-    config.recurrence.num_loops = 12
-    config.optimizer.learning_rate = 1e-3
-    config.batch_size = 1_024
-    config.num_steps = 200_000
-    config.eval_every_steps = 1_000
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper,
-}
+PRESETS = presets(
+    task=(
+        "nary_addition",
+        {
+            "num_digits": 1,
+            "max_operands": 6,
+            "max_train_operands": 4,
+            "train_per_count": 80,  # of the 100 rows of two operands
+            "heldout_per_count": 20,
+        },
+    ),
+    cpu={
+        "recurrence.num_loops": 4,
+        "optimizer.learning_rate": 3e-3,
+        "batch_size": 64,
+        **budget(3_000, every=250, checkpoint=1_000),
+    },
+    smoke={
+        **SMOKE,
+        "task.kwargs.max_operands": 4,
+        "task.kwargs.max_train_operands": 3,
+    },
+    cpu_long={
+        **LONG,
+        "task.kwargs.num_digits": 3,
+        "task.kwargs.max_operands": 10,
+        "task.kwargs.max_train_operands": 6,
+        "task.kwargs.train_per_count": 10_000,
+        "task.kwargs.heldout_per_count": 500,
+        "batch_size": 128,
+        **budget(100_000, every=250, checkpoint=5_000),
+    },
+    paper={
+        **SAUNSHI_2025,
+        "task.kwargs.num_digits": 3,
+        "task.kwargs.max_operands": 32,
+        "task.kwargs.max_train_operands": 32,
+        "task.kwargs.train_per_count": 7_000,
+        "task.kwargs.heldout_per_count": 250,
+        "recurrence.num_loops": 12,
+    },
+)
+get_config = getter(PRESETS)

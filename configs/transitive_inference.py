@@ -11,101 +11,55 @@ Presets:
   paper       Geerts et al. (2025), arXiv:2506.04289, ask it of transformers without a
               split by distance; sizes are our own, with the model of
               Chen (2026), arXiv:2603.21676, directed reachability, at R = 8
-  paper_code  equals `paper`: no released defaults are known here
 
     rdt train --config=configs/transitive_inference.py:cpu --workdir=runs
 """
 
-import ml_collections
+from configs.base import CHEN_2026, LONG, SMOKE
+from rdt_jax.named import budget, getter, presets
 
-from configs import base
-from rdt_jax import registry
-
-
-def get_config(preset: str) -> ml_collections.ConfigDict:
-    """Returns the resolved config of a preset; ValueError lists the choices."""
-    return registry.lookup("preset", PRESETS, preset)()
-
-
-def _cpu() -> ml_collections.ConfigDict:
-    config = base.get_config()
-    config.task.name = "transitive_inference"
-    config.task.kwargs = {
-        "num_items": 10,
-        "min_hops": 1,
-        "max_hops": 3,
-        "max_train_hops": 2,
-        "train_per_hop": 30_000,
-        "heldout_per_hop": 400,
-    }
-    config.model.remat = "none"  # Of so few loops all is kept: a tenth faster.
-    config.recurrence.num_loops = 4
-    config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_steps = 200
-    config.batch_size = 64
-    config.num_steps = 1_500
-    config.eval_every_steps = 250
-    config.checkpoint_every_steps = 500
-    return config
-
-
-def _cpu_long() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.num_items = 16
-    config.task.kwargs.max_hops = 5
-    config.task.kwargs.max_train_hops = 3
-    config.num_steps = 40_000
-    config.eval_every_steps = 500
-    config.checkpoint_every_steps = 5_000
-    config.stop_after_phases = False
-    return config
-
-
-def _smoke() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.num_items = 10
-    config.task.kwargs.max_hops = 3
-    config.task.kwargs.max_train_hops = 2
-    config.task.kwargs.train_per_hop = 600
-    config.task.kwargs.heldout_per_hop = 100
-    config.model.width = 32
-    config.recurrence.num_loops = 2
-    config.optimizer.warmup_steps = 50
-    config.num_steps = 200
-    config.eval_every_steps = 50
-    config.checkpoint_every_steps = 100
-    return config
-
-
-def _paper() -> ml_collections.ConfigDict:
-    config = _cpu()
-    config.task.kwargs.num_items = 31
-    config.task.kwargs.max_hops = 10
-    config.task.kwargs.max_train_hops = 5
-    config.task.kwargs.train_per_hop = 10_000
-    config.task.kwargs.heldout_per_hop = 500
-    config.model.width = 128
-    config.model.mlp_ratio = 2
-    config.model.core_blocks = 1
-    config.model.dropout = 0.1
-    config.model.remat = "full"
-    config.recurrence.num_loops = 8
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 3e-4
-    config.optimizer.weight_decay = 0.01
-    config.optimizer.schedule = "cosine"
-    config.num_steps = 7_500
-    config.eval_every_steps = 250
-    config.checkpoint_every_steps = 2_500
-    config.stop_after_phases = False
-    return config
-
-
-PRESETS = {
-    "smoke": _smoke,
-    "cpu": _cpu,
-    "cpu_long": _cpu_long,
-    "paper": _paper,
-    "paper_code": _paper,
-}
+PRESETS = presets(
+    task=(
+        "transitive_inference",
+        {
+            "num_items": 10,
+            "min_hops": 1,
+            "max_hops": 3,
+            "max_train_hops": 2,
+            "train_per_hop": 30_000,
+            "heldout_per_hop": 400,
+        },
+    ),
+    cpu={
+        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
+        "recurrence.num_loops": 4,
+        "optimizer.name": "muon",
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.warmup_steps": 200,
+        "batch_size": 64,
+        **budget(1_500, every=250, checkpoint=500),
+    },
+    smoke={
+        **SMOKE,
+        "task.kwargs.train_per_hop": 600,
+        "task.kwargs.heldout_per_hop": 100,
+        "recurrence.num_loops": 2,
+        "num_steps": 200,
+    },
+    cpu_long={
+        **LONG,
+        "task.kwargs.num_items": 16,
+        "task.kwargs.max_hops": 5,
+        "task.kwargs.max_train_hops": 3,
+        **budget(40_000, every=500, checkpoint=5_000),
+    },
+    paper={
+        **CHEN_2026,
+        "task.kwargs.num_items": 31,
+        "task.kwargs.max_hops": 10,
+        "task.kwargs.max_train_hops": 5,
+        "task.kwargs.train_per_hop": 10_000,
+        "task.kwargs.heldout_per_hop": 500,
+    },
+)
+get_config = getter(PRESETS)

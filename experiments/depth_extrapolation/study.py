@@ -59,7 +59,6 @@ SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
     "cpu": ([*fixed(2, 5), *drawn(4.0, 8)], spec.grid("seed", 0, 1)),
     "cpu_long": ([*fixed(2, 4, 8), *drawn(4.0, 8)], spec.grid("seed", 0, 1, 2)),
     "paper": _PAPER,
-    "paper_code": _PAPER,
 }
 
 

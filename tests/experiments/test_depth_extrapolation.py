@@ -78,7 +78,6 @@ def up_to(hops, before=1.0, beyond=0.0):
         ("cpu", (2, 5), 8, 2),
         ("cpu_long", (2, 4, 8), 8, 3),
         ("paper", tuple(range(1, 9)), 8, 1),
-        ("paper_code", tuple(range(1, 9)), 8, 1),
     ],
 )
 def test_every_trial_is_a_run_of_its_own(study, root, preset, fixed, drawn, seeds):

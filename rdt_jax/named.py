@@ -1,0 +1,78 @@
+"""Named configs as data: each preset of a file is a table of overrides.
+
+    # configs/parity.py
+    from configs.base import SMOKE
+    from rdt_jax.named import budget, getter, presets
+
+    PRESETS = presets(
+        task=("parity", {"max_length": 12}),
+        cpu={"batch_size": 64, **budget(2_000, every=500, checkpoint=500)},
+        smoke=SMOKE | {"task.kwargs.max_length": 7},
+    )
+    get_config = getter(PRESETS)
+
+`rdt train --config=configs/parity.py:smoke` then trains it.
+"""
+
+import copy
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_collections
+
+from rdt_jax import config as configs
+from rdt_jax import registry, schema
+
+Overrides = dict[str, Any]  # dotted key -> value, of the declared keys
+
+_ARGUMENTS = "task.kwargs."
+
+
+def presets(
+    *, task: tuple[str, Mapping[str, Any]], cpu: Overrides, **others: Overrides
+) -> dict[str, Overrides]:
+    """Returns the presets of a task: `cpu`, and others as what they change of it.
+
+    Args:
+      task: its name, and the arguments of its function.
+      cpu: what minutes on a laptop change of the defaults.
+      **others: preset -> what it changes of `cpu`.
+    """
+    name, arguments = task
+    whole = (
+        {"task.name": name} | {_ARGUMENTS + k: v for k, v in arguments.items()} | cpu
+    )
+    return {"cpu": whole} | {preset: whole | table for preset, table in others.items()}
+
+
+def budget(steps: int, *, every: int, checkpoint: int) -> Overrides:
+    """Returns a budget of updates, evaluated `every` so many and checkpointed."""
+    return {
+        "num_steps": steps,
+        "eval_every_steps": every,
+        "checkpoint_every_steps": checkpoint,
+    }
+
+
+def getter(
+    tables: Mapping[str, Overrides],
+) -> Callable[[str], ml_collections.ConfigDict]:
+    """Returns the `get_config(preset)` of a file with these presets."""
+    return functools.partial(_get_config, tables)
+
+
+def _get_config(
+    tables: Mapping[str, Overrides], preset: str
+) -> ml_collections.ConfigDict:
+    """Returns the config of a preset, unlocked; ValueError lists the choices."""
+    table = registry.lookup("preset", tables, preset)
+    arguments = {k: v for k, v in table.items() if k.startswith(_ARGUMENTS)}
+    given = {k: v for k, v in table.items() if k not in arguments}
+    config = configs.override(schema.defaults(), given).unlock()
+    # Copies, since what may be none is a reference, which two configs would share.
+    config.task.kwargs = {
+        key.removeprefix(_ARGUMENTS): copy.deepcopy(value)
+        for key, value in arguments.items()
+    }
+    return config
