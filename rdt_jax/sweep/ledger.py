@@ -140,6 +140,7 @@ def write_plan(
         if not is_readable(workdir, [name]):
             continue
         records.create(workdir / name, config)
+        environment.check_table(workdir / name, tasks.hash_of(config), config)
         membership.check_kept(workdir, name, config.num_steps)
     path = folder / "state" / "packs.json"
     formed = form_packs(workdir, plan, options)
@@ -160,6 +161,7 @@ def write_plan(
                     "run_id": name,
                     "overrides": overrides,
                     "config": config.to_dict(),
+                    "table": tasks.hash_of(config),
                 }
                 for name, overrides, config in zip(
                     plan.run_ids, plan.overrides, plan.configs, strict=True
@@ -446,6 +448,7 @@ def work(
         latest = pack.program
         attempts = len(attempt.past(workdir, pack.name))
         try:
+            _check_tables(folder, pack)
             loop.train(
                 pack.configs,
                 workdir,
@@ -472,6 +475,20 @@ def work(
             built = remembering(build)  # What it kept may be what was too much.
             if len(attempt.past(workdir, pack.name)) == attempts:
                 refused.add(pack.name)
+
+
+def _check_tables(folder: pathlib.Path, pack: OpenPack) -> None:
+    """Raises ValueError if a task makes another table than when it was planned."""
+    planned = {run["run_id"]: run.get("table") for run in stored_plan(folder)["runs"]}
+    for name, config in zip(pack.runs, pack.configs, strict=True):
+        before, now = planned.get(name), tasks.hash_of(config)
+        if before not in (None, now):
+            raise ValueError(
+                f"Run {name} was planned with another table of {config.task.name} "
+                f"(SHA-256 {before[:12]}) than it makes here ({now[:12]}): its code, "
+                "its files or numpy differ. Bring the same here, or plan the sweep "
+                "again with `rdt sweep`."
+            )
 
 
 def choose(

@@ -16,6 +16,7 @@ from rdt_jax.tasks import (
     expressions,
     graphs,
     groups,
+    identity,
     installed,
     knowledge,
     logic,
@@ -36,6 +37,7 @@ __all__ = [
     "TASKS",
     "Certificate",
     "Table",
+    "hash_of",
     "lookup",
     "make_table",
     "problems",
@@ -106,6 +108,14 @@ def table_of(name: str, seed: int, kwargs: Mapping[str, Any]) -> Table:
     return _make_table(name, seed, tuple(sorted(kwargs.items())))
 
 
+def hash_of(config: ml_collections.ConfigDict) -> str:
+    """Returns the SHA-256 of the arrays of a run's table, kept once it was made."""
+    section = config.task
+    return _hash_of(
+        section.name, section.seed, tuple(sorted(section.kwargs.to_dict().items()))
+    )
+
+
 def problems(config: ml_collections.ConfigDict) -> list[str]:
     """Lists what is wrong with the `task` section, up to making the table."""
     try:
@@ -122,6 +132,11 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
     except MemoryError as error:
         return [f"task.kwargs must give a table that fits in memory, got {error}."]
     return []
+
+
+@functools.cache
+def _hash_of(name: str, seed: int, kwargs: tuple[tuple[str, Any], ...]) -> str:
+    return identity.hash_arrays(_make_table(name, seed, kwargs))
 
 
 @functools.lru_cache(maxsize=4)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rdt_jax import cli, schema
+from rdt_jax import cli, schema, tasks
 from rdt_jax import config as configs
 from rdt_jax.sweep import ledger
 from rdt_jax.training import membership, records
@@ -108,3 +108,24 @@ def test_a_sweep_of_an_earlier_version_is_not_gone_on_with(finished, capsys):
     for command in ([*SWEEP, where], ["worker", str(finished)]):
         assert cli.main(command) == 2
         assert "planned by a version before 0.2" in capsys.readouterr().err
+
+
+def test_a_plan_knows_its_table(finished, capsys, monkeypatch):
+    """Another one is not trained on: neither as it was planned nor planned again."""
+    plan = json.loads((finished / "plan.json").read_text())
+    workdir = finished.parents[1]
+    hashes = {run["table"] for run in plan["runs"]}
+    assert {len(value) for value in hashes} == {64} and len(hashes) == 1
+    longer = [*SWEEP, f"--config.num_steps={2 * STEPS}", f"--workdir={workdir}"]
+    assert cli.main([*longer, "--plan"]) == 0
+    monkeypatch.setattr(tasks, "hash_of", lambda config: 64 * "0")
+    folder = workdir / "sweeps" / f"{NAME},num_steps={2 * STEPS}"
+    said: list[str] = []
+    ledger.work(folder, stop_requested=lambda: 0, report=said.append)
+    assert all("was planned with another table" in text for text in said)
+    assert len(said) == len(plan["runs"])
+    (name, *_) = (run["run_id"] for run in plan["runs"])
+    records.write_json(workdir / name / "environment.json", {"table": hashes.pop()})
+    capsys.readouterr()
+    assert cli.main([*longer, "--plan"]) == 2
+    assert "was trained on another table" in capsys.readouterr().err
