@@ -29,7 +29,7 @@ test-fast: setup
 test-all: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not tpu"
 
-# 200 kills at random moments and 100 damaged checkpoints; `make test` does 5 and 20.
+# 200 kills at random moments and 100 damaged checkpoints; `make test` does 2 and 20.
 # Then 50 sweeps in a bucket of an S3 emulator, with kills and outages (about 1 h).
 chaos: setup
 	$(BIN)/python -m tests.chaos --kills 200 --flips 100 --sweeps 50

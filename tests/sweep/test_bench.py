@@ -54,6 +54,7 @@ def facts(**changed):
     return Facts(*[1] * len(Facts._fields))._replace(**changed)
 
 
+@pytest.mark.exhaustive
 def test_a_case_beside_pytorch_from_the_command_to_the_file(
     cases, tmp_path, monkeypatch, capsys
 ):
@@ -95,6 +96,7 @@ def test_a_case_beside_pytorch_from_the_command_to_the_file(
     assert (settings["length"], settings["words"]) == (50, 3)
 
 
+@pytest.mark.exhaustive
 def test_more_loops_need_no_more_compiled_memory_than_their_states(monkeypatch):
     monkeypatch.setattr(bench, "_COMPILES", 1)
     small = {"model.core_blocks": 1, "batch_size": 128, "model.width": 32}

@@ -148,7 +148,9 @@ def assert_whole(folder, undisturbed, lost=0):
     assert not list(workdir.glob("packs/*/*attempt-*"))
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize(
+    "engine", ["local", pytest.param("ray", marks=pytest.mark.exhaustive)]
+)
 def test_a_killed_worker(engine, sweep, undisturbed, environment):
     with driver(engine, sweep, environment) as driving:
         os.kill(wait(lambda: at_work(sweep)), signal.SIGKILL)

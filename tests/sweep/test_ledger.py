@@ -371,6 +371,7 @@ def test_damaged_packs_are_named_and_nothing_is_written_elsewhere(tmp_path, chan
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+@pytest.mark.exhaustive
 def test_one_compilation_for_each_signature(tmp_path, monkeypatch):
     """Six trials of two signatures in packs of one, and again in packs of three."""
     for lanes, workdir in ((1, tmp_path / "solo"), (3, tmp_path / "packs")):

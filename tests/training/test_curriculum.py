@@ -238,6 +238,7 @@ def test_lanes_of_a_curriculum_agree_with_solo_runs(train, hops, tmp_path, alone
     assert left[7]["curriculum/stage"] > 2, "a stage must have changed"
 
 
+@pytest.mark.exhaustive
 def test_one_program_for_each_length(train, hops, tmp_path):
     programs = []
 

@@ -36,6 +36,7 @@ MODELS = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_trains_two_updates(build, root, name):
     config = configs.load(f"{root}/configs/{name}.py:smoke")
@@ -49,7 +50,13 @@ def test_a_model_trains_two_updates(build, root, name):
         assert 0 < loss < 10
 
 
-@pytest.mark.parametrize("preset", knowledge_composition.PRESETS)
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=[] if name == "smoke" else [pytest.mark.exhaustive])
+        for name in knowledge_composition.PRESETS
+    ],
+)
 def test_trains_two_updates(build, preset):
     config = configs.override(knowledge_composition.get_config(preset), SMALL)
     loss, _ = _train(build, config)

@@ -138,6 +138,7 @@ LANES = (
 )
 
 
+@pytest.mark.exhaustive
 def test_lanes_of_all_strengths_equal_separate_runs(build, tiny):
     pack = [tiny(STRONG | lane) for lane in LANES]
     together = trained(build, pack, 4)
@@ -161,6 +162,7 @@ def test_every_strength_has_an_effect(build, tiny, key):
     assert any(np.abs(x - y).max() > 1e-6 for x, y in zip(*found, strict=True))
 
 
+@pytest.mark.exhaustive
 def test_the_loss_mixes_all_loops_and_adds_the_similarity(build, tiny):
     config = tiny(STRONG | LANES[0])
     program = build([config], tasks.make_table(config))
@@ -200,6 +202,7 @@ def test_the_loss_mixes_all_loops_and_adds_the_similarity(build, tiny):
     np.testing.assert_allclose(whole, expected, rtol=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_a_run_of_filter_muon_and_constant_norm_resumes_bit_identical(
     train, tiny, tmp_path
 ):

@@ -137,6 +137,7 @@ def test_a_pack_shrinks_again_and_again(pack, toy, tmp_path):
     after(16, {0, 1, 2, 3, 4}, [1], [[0, 5], [8, 2], [12, 1]])
 
 
+@pytest.mark.exhaustive
 def test_a_pack_keeps_its_shape_while_most_lanes_train(train, toy, tmp_path):
     pack = [toy({"seed": 1}), toy({"seed": 2}), toy({"seed": 3, **NAN})]
     train(pack, tmp_path)
@@ -161,6 +162,7 @@ def test_exact_lanes_are_solo_runs_bit_for_bit(train, pack, tmp_path, undisturbe
     assert len(environment["shapes"]) == 2
 
 
+@pytest.mark.exhaustive
 def test_one_program_for_each_shape_of_a_pack(pack, tmp_path, build, train):
     built = []
 

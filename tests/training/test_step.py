@@ -129,6 +129,7 @@ def test_gradients_flow_through_the_last_loops_only(build, program, toy, table):
     assert truncated.gradient_norm[0] < 0.9 * full.gradient_norm[0]
 
 
+@pytest.mark.exhaustive
 def test_drawn_depths_are_those_of_the_fixed_programs(build, program, toy, table):
     """Lanes draw alike, whatever the chunks; every update is that of its own depth."""
     section = {

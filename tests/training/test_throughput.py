@@ -15,6 +15,7 @@ def order(config, lanes=1):
     return json.dumps({"pack": as_dicts, "exact": False, "devices": 1})
 
 
+@pytest.mark.exhaustive
 def test_a_pack_is_compiled_once_however_often_it_is_asked(tiny_config, tiny_table):
     answers = []
     questions = [order(tiny_config, lanes=2), "pilot 0.01", "dispatch 1", "dispatch 3"]
