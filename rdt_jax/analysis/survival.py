@@ -1,5 +1,6 @@
 """How many runs have not arrived yet, over time, when some are never seen to arrive."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,21 +54,19 @@ def survival(times: Sequence[Bound], *, confidence: float = 0.95) -> Survival:
             f"{len(times)} and {confidence}."
         )
     known = np.array([time.steps for time in times])
-    arrives = np.array([not time.beyond for time in times])
+    beyond = np.array([time.beyond for time in times])
     steps = np.unique(np.append(known, 0.0))
-    waiting = (known >= steps[:, None]).sum(axis=1)
-    arrived = ((known == steps[:, None]) & arrives).sum(axis=1)
-    share = np.cumprod(1 - arrived / waiting)
-    with np.errstate(divide="ignore", invalid="ignore"):  # Where the share is 0 or 1.
-        variance = np.cumsum(arrived / (waiting * (waiting - arrived)))
-        width = stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
-        low, high = (share ** np.exp(sign * width / -np.log(share)) for sign in (1, -1))
+    found = stats.ecdf(stats.CensoredData.right_censored(known, beyond)).sf
+    with warnings.catch_warnings():  # Of an interval where the share is 0 or 1.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        interval = found.confidence_interval(confidence, method="log-log")
+    share = found.evaluate(steps)
     inside = (share > 0) & (share < 1)
     return Survival(
         steps=steps,
         share=share,
-        low=np.where(inside, low, np.nan),
-        high=np.where(inside, high, np.nan),
-        waiting=waiting,
-        censored=np.sort(known[~arrives]),
+        low=np.where(inside, interval.low.evaluate(steps), np.nan),
+        high=np.where(inside, interval.high.evaluate(steps), np.nan),
+        waiting=(known >= steps[:, None]).sum(axis=1),
+        censored=np.sort(known[beyond]),
     )
