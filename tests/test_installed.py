@@ -26,7 +26,7 @@ get_config = getter(PRESETS)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_it_trains_a_config_of_the_user(tmp_path):
     site, here = tmp_path / "site-packages", tmp_path / "here"
     ignore = shutil.ignore_patterns("__pycache__")
