@@ -7,6 +7,8 @@ builder are the presets of `configs/<task>.py` and, if the task has an argument
 its most faithful preset; a task without presets whose arguments all have a value has
 the config `default`.
 
+Of tfds no private name is used or overridden.
+
 The splits are those of the table. A record holds up to ROWS_PER_RECORD rows, since the
 cost of reading is per record: `tokens`, `answer_positions` and `targets` as in a Table,
 and `columns` with what is one number in a row, named in this order by the metadata
@@ -20,19 +22,20 @@ import dataclasses
 import fcntl
 import functools
 import hashlib
+import io
 import json
 import os
 import pathlib
 import shutil
 import sys
-import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
-from tensorflow_datasets.proto import tf_example_pb2
+from absl import logging
 
 from rdt_jax import machine, tasks
 from rdt_jax.tasks import SPLITS, Certificate, Table, arguments, identity
@@ -78,7 +81,8 @@ def load_table(
             if proof.exists() and (damage := _damage(folder)):
                 report(f"A prepared table is damaged and made again: {damage}")
                 shutil.rmtree(folder)
-    builder = builder_class(config=entry, data_dir=cache)
+    with _quiet():  # tfds would warn that it has no such preset.
+        builder = builder_class(config=entry, data_dir=cache)
     if not proof.exists():
         tfds.disable_progress_bar()  # The terminal shows how the training goes.
         builder.download_and_prepare()
@@ -166,23 +170,15 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
                     shutil.rmtree(left_behind)
                 if folder.exists() and not (folder / MANIFEST).exists():
                     shutil.rmtree(folder)  # Interrupted just before it was proven.
-                super().download_and_prepare(**kwargs)
+                if not folder.exists():
+                    # Nothing is downloaded, and nothing of it is announced.
+                    with (
+                        tempfile.TemporaryDirectory() as downloads,
+                        contextlib.redirect_stdout(io.StringIO()),
+                    ):
+                        super().download_and_prepare(download_dir=downloads, **kwargs)
+                    _prove(folder)
             self.info.read_from_directory(folder)  # Another process may have made it.
-
-        def _create_builder_config(self, builder_config, version):
-            if isinstance(builder_config, _TableConfig):
-                return builder_config  # tfds would warn that it has no such preset.
-            return super()._create_builder_config(builder_config, version)
-
-        def _make_download_manager(self, **kwargs):
-            """Downloads nothing, where tfds would make folders for it."""
-            return types.SimpleNamespace(downloaded_size=0)
-
-        def _log_download_bytes(self) -> None:
-            """Prints nothing, where tfds announces a download."""
-
-        def _log_download_done(self) -> None:
-            """Prints nothing."""
 
         def _info(self) -> tfds.core.DatasetInfo:
             matrix = tfds.features.Tensor(
@@ -199,11 +195,6 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
             # It is not published anywhere; asking would leave a temporary folder.
             info.initialize_from_bucket = lambda: None
             return info
-
-        def _example_writer(self):
-            writer = super()._example_writer()
-            write = lambda path, examples: writer.write(path, _in_order(examples))
-            return types.SimpleNamespace(write=write)
 
         def _split_generators(self, dl_manager):
             del dl_manager  # Nothing is downloaded.
@@ -232,21 +223,14 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
                 record["columns"] = np.column_stack([chunk, columns[chunk]])
                 yield index, record
 
-        def _post_download_and_prepare_hook(self) -> None:
-            folder = pathlib.Path(self.data_dir)
-            hashes = {path.name: _hash(path) for path in sorted(folder.iterdir())}
-            text = json.dumps(hashes, indent=2)
-            (folder / MANIFEST).with_suffix(".part").write_text(text)
-            (folder / MANIFEST).with_suffix(".part").rename(folder / MANIFEST)
-
     return Builder
 
 
-def _in_order(examples: Iterable[tuple[Any, bytes]]) -> Iterator[tuple[Any, bytes]]:
-    """Yields the same examples with their features sorted, in every process alike."""
-    for key, example in examples:
-        proto = tf_example_pb2.Example.FromString(example)
-        yield key, proto.SerializeToString(deterministic=True)
+def _prove(folder: pathlib.Path) -> None:
+    hashes = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+    part = (folder / MANIFEST).with_suffix(".part")
+    part.write_text(json.dumps(hashes, indent=2))
+    part.rename(folder / MANIFEST)
 
 
 def _hash(path: pathlib.Path) -> str:
@@ -263,6 +247,16 @@ def _damage(folder: pathlib.Path) -> str | None:
     if differs or not proven:
         return f"the files in {folder} are not those of {MANIFEST}."
     return None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 @contextlib.contextmanager

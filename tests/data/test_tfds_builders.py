@@ -104,7 +104,7 @@ def test_tfds_finds_every_task_and_preset(tmp_path):
 def test_variants_of_scan_are_found(tmp_path):
     builder = tfds.builder("rdt_scan/length", data_dir=tmp_path)
     assert builder.builder_config.kwargs == {"seed": 0, "variant": "length"}
-    assert len(tfds.builder_cls("rdt_scan").builder_configs) == 5 + 12
+    assert len(tfds.builder_cls("rdt_scan").builder_configs) == 4 + 12
 
 
 def test_a_data_source_holds_the_rows_of_each_split(tmp_path, config):
@@ -144,12 +144,15 @@ def test_a_prepared_table_is_not_made_again(config, prepared, monkeypatch):
     assert {p: p.stat().st_mtime_ns for p in prepared.rglob("*")} == before
 
 
-def test_two_prepares_are_byte_identical_across_processes(prepared, tmp_path):
+def test_two_processes_prepare_equal_tables(config, prepared, tmp_path):
+    """Of equal names; within a file the order of a record's features may differ."""
     child = _child("load(sys.argv[1]); print('tensorflow' in sys.modules)", tmp_path)
     out, errors = child.communicate(timeout=60)
     assert child.returncode == 0, errors
     assert (out.split()[1], errors) == ("False", "")  # Nothing else is printed.
-    assert _files(tmp_path) == _files(prepared)
+    assert _files(tmp_path).keys() == _files(prepared).keys()
+    tables = [tfds_builders.load_table(config, cache) for cache in (tmp_path, prepared)]
+    _assert_equal(*tables)
 
 
 def test_two_processes_at_once(prepared, tmp_path):
