@@ -23,6 +23,7 @@ import chex
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from rdt_jax import borrowed
 from rdt_jax.training import records
 
 KEEP = 2  # rotating checkpoints of a pack: one to use, one in case it is damaged
@@ -193,17 +194,8 @@ def _alone() -> Iterator[None]:
     options = ocp.options.MultiprocessingOptions(
         primary_host=me, active_processes={me}, barrier_sync_key_prefix=str(me)
     )
-    from orbax.checkpoint.experimental.v1._src.saving import execution
-
-    # Before it saves, orbax 0.12 asks all processes for their path even so.
-    check, name = execution, "_check_directory_consistency"
-    original = getattr(check, name)
-    setattr(check, name, lambda directory: None)
-    try:
-        with ocp.Context(multiprocessing_options=options):
-            yield
-    finally:
-        setattr(check, name, original)
+    with borrowed.saving_alone(), ocp.Context(multiprocessing_options=options):
+        yield
 
 
 def _manifest(hashes: dict[str, str | None]) -> str:

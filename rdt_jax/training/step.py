@@ -21,7 +21,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from rdt_jax import sharding
+from rdt_jax import borrowed, sharding
 from rdt_jax.data import batches
 from rdt_jax.models import layers, loop, presets, recurrent
 from rdt_jax.tasks import Table
@@ -404,7 +404,7 @@ def build(
         observe=observe,
         read=read,
         place=lambda state: sharding.place(fill(state), home),
-        compilations=chunk._cache_size,
+        compilations=functools.partial(borrowed.num_compiled, chunk),
         filled=functools.partial(sharding.filled, mesh=mesh),
         axes=axes,
         groups=tuple(groups),

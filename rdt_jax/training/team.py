@@ -17,8 +17,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from rdt_jax import borrowed, tasks
 from rdt_jax import config as configs
-from rdt_jax import tasks
 from rdt_jax.tasks import identity
 from rdt_jax.training import environment, standing, step
 
@@ -70,7 +70,7 @@ def join(
         heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
         shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
     )  # fmt: skip
-    state = _distributed()
+    state = borrowed.distributed_state()
     host = state.coordinator_address.rpartition(":")[0]
     return Rank(state.process_id, state.num_processes, host)
 
@@ -87,26 +87,19 @@ def _is_here(address: str | None) -> bool:
 
 def tell(name: str, word: str) -> None:
     """Tells all processes of the job a word, under a name that has none yet."""
-    _distributed().client.key_value_set(f"rdt_jax/{name}", word)
+    borrowed.distributed_state().client.key_value_set(f"rdt_jax/{name}", word)
 
 
 def hear(name: str) -> str:
     """Waits for the word that a process tells under a name."""
     while True:
         try:
-            return _distributed().client.blocking_key_value_get(
+            return borrowed.distributed_state().client.blocking_key_value_get(
                 f"rdt_jax/{name}", _POLL_MILLISECONDS
             )
         except jax.errors.JaxRuntimeError as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise
-
-
-def _distributed() -> Any:
-    """Returns what JAX knows of the job, as orbax does: it has no public name."""
-    from jax._src import distributed
-
-    return distributed.global_state
 
 
 class _Channel:
