@@ -15,7 +15,7 @@ Presets:
     rdt train --config=configs/arithmetic_expression.py:cpu --workdir=runs
 """
 
-from configs.base import LONG, SMOKE
+from configs.base import CPU_BY_DEPTH, LONG, LONG_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -33,31 +33,24 @@ PRESETS = presets(
         },
     ),
     cpu={
-        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
-        "recurrence.num_loops": 4,
-        "optimizer.name": "muon",
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.warmup_steps": 200,
+        **CPU_BY_DEPTH,
         "batch_size": 128,
         **budget(5_000, every=500, checkpoint=1_000),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_BY_DEPTH,
         "task.kwargs.max_depth": 4,
         "task.kwargs.max_train_depth": 3,
         "task.kwargs.train_per_depth": 400,
         "task.kwargs.heldout_per_depth": 100,
-        "recurrence.num_loops": 2,
-        "num_steps": 200,
     },
     cpu_long={
-        **LONG,
+        **LONG_BY_DEPTH,
         "task.kwargs.max_depth": 7,
         "task.kwargs.max_side_depth": 1,
         "task.kwargs.train_per_depth": 4_000,
         "task.kwargs.heldout_per_depth": 400,
         "model.position": "none",  # Deeper rows are longer.
-        **budget(40_000, every=500, checkpoint=5_000),
     },
     paper={
         **LONG,

@@ -186,11 +186,16 @@ from rdt_jax.schema import defaults as get_config
 
 __all__ = [
     "CHEN_2026",
+    "CPU_BY_DEPTH",
     "KOHLI_2026",
+    "KOHLI_2026_FACTS",
+    "KOHLI_2026_FACTS_CODE",
     "LONG",
+    "LONG_BY_DEPTH",
     "POWER_2022",
     "SAUNSHI_2025",
     "SMOKE",
+    "SMOKE_BY_DEPTH",
     "get_config",
 ]
 
@@ -200,8 +205,18 @@ SMOKE: Overrides = {
     "optimizer.warmup_steps": 50,
     **budget(300, every=50, checkpoint=100),
 }
+# The tasks split by depth, as measured with the models of 64 wide.
+CPU_BY_DEPTH: Overrides = {
+    "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
+    "recurrence.num_loops": 4,
+    "optimizer.name": "muon",
+    "optimizer.learning_rate": 2e-3,
+    "optimizer.warmup_steps": 200,
+}
+SMOKE_BY_DEPTH: Overrides = SMOKE | {"recurrence.num_loops": 2, "num_steps": 200}
 # To the end of the budget, also when every phase has completed.
 LONG: Overrides = {"stop_after_phases": False}
+LONG_BY_DEPTH: Overrides = LONG | budget(40_000, every=500, checkpoint=5_000)
 # The model and optimizer of Kohli et al. (2026), arXiv:2604.07822, Section 5.
 KOHLI_2026: Overrides = {
     "model.width": 768,
@@ -216,6 +231,24 @@ KOHLI_2026: Overrides = {
     "optimizer.b2": 0.999,
     "optimizer.warmup_steps": 2_000,
     **LONG,
+}
+# What they train on questions of two hops; below, as their released code does.
+KOHLI_2026_FACTS: Overrides = {
+    **KOHLI_2026,
+    "task.kwargs.answer_at": "pad",
+    "model.embedding_dropout": 0.1,
+    "recurrence.num_loops": 4,
+    "loss.label_smoothing": 0.0,
+    "batch_size": 512,
+    **budget(1_500_000, every=1_000, checkpoint=5_000),
+}
+KOHLI_2026_FACTS_CODE: Overrides = {
+    **KOHLI_2026_FACTS,
+    "model.output_init": "normal",
+    "optimizer.weight_decay": 0.1,
+    "loss.label_smoothing": 0.1,
+    "batch_size": 128,
+    "num_steps": 6_000_000,
 }
 # The training of Chen (2026), arXiv:2603.21676.
 CHEN_2026: Overrides = {

@@ -16,7 +16,7 @@ Presets:
     rdt train --config=configs/boolean_expression.py:cpu --workdir=runs
 """
 
-from configs.base import CHEN_2026, LONG, SMOKE
+from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -33,34 +33,27 @@ PRESETS = presets(
         },
     ),
     cpu={
+        **CPU_BY_DEPTH,
         "model.position": "none",  # Deeper rows are longer.
-        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
-        "recurrence.num_loops": 4,
-        "optimizer.name": "muon",
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.warmup_steps": 200,
         "batch_size": 64,
         **budget(2_000, every=250, checkpoint=500),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_BY_DEPTH,
         "task.kwargs.min_depth": 3,
         "task.kwargs.max_depth": 5,
         "task.kwargs.max_train_depth": 4,
         "task.kwargs.max_side_depth": 1,
         "task.kwargs.train_per_depth": 400,
         "task.kwargs.heldout_per_depth": 100,
-        "recurrence.num_loops": 2,
-        "num_steps": 200,
     },
     cpu_long={
-        **LONG,
+        **LONG_BY_DEPTH,
         "task.kwargs.min_depth": 3,
         "task.kwargs.max_depth": 10,
         "task.kwargs.max_side_depth": 1,
         "task.kwargs.train_per_depth": 3_000,
         "task.kwargs.heldout_per_depth": 400,
-        **budget(40_000, every=500, checkpoint=5_000),
     },
     paper={
         **CHEN_2026,

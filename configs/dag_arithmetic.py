@@ -15,7 +15,7 @@ Presets:
     rdt train --config=configs/dag_arithmetic.py:cpu --workdir=runs
 """
 
-from configs.base import LONG, SMOKE
+from configs.base import CPU_BY_DEPTH, LONG, LONG_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -35,28 +35,21 @@ PRESETS = presets(
         },
     ),
     cpu={
-        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
-        "recurrence.num_loops": 4,
-        "optimizer.name": "muon",
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.warmup_steps": 200,
+        **CPU_BY_DEPTH,
         "batch_size": 64,
         **budget(1_500, every=250, checkpoint=500),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_BY_DEPTH,
         "task.kwargs.train_per_depth": 700,
         "task.kwargs.heldout_per_depth": 70,
-        "recurrence.num_loops": 2,
-        "num_steps": 200,
     },
     cpu_long={
-        **LONG,
+        **LONG_BY_DEPTH,
         "task.kwargs.num_nodes": 9,
         "task.kwargs.num_leaves": 3,
         "task.kwargs.max_depth": 6,
         "task.kwargs.max_train_depth": 3,
-        **budget(40_000, every=500, checkpoint=5_000),
     },
     paper={
         **LONG,

@@ -16,7 +16,7 @@ Presets:
     rdt train --config=configs/graph_next_step.py:cpu --workdir=runs
 """
 
-from configs.base import CHEN_2026, LONG, SMOKE
+from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -34,30 +34,23 @@ PRESETS = presets(
         },
     ),
     cpu={
-        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
-        "recurrence.num_loops": 4,
-        "optimizer.name": "muon",
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.warmup_steps": 200,
+        **CPU_BY_DEPTH,
         "batch_size": 64,
         **budget(2_000, every=250, checkpoint=500),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_BY_DEPTH,
         "task.kwargs.num_nodes": 10,
         "task.kwargs.num_edges": 8,
         "task.kwargs.train_per_hop": 600,
         "task.kwargs.heldout_per_hop": 100,
-        "recurrence.num_loops": 2,
-        "num_steps": 200,
     },
     cpu_long={
-        **LONG,
+        **LONG_BY_DEPTH,
         "task.kwargs.num_nodes": 16,
         "task.kwargs.num_edges": 16,
         "task.kwargs.max_hops": 6,
         "task.kwargs.max_train_hops": 3,
-        **budget(40_000, every=500, checkpoint=5_000),
     },
     paper={
         **CHEN_2026,

@@ -15,7 +15,7 @@ Presets:
     rdt train --config=configs/kinship.py:cpu --workdir=runs
 """
 
-from configs.base import CHEN_2026, LONG, SMOKE
+from configs.base import CHEN_2026, LONG_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -39,18 +39,15 @@ PRESETS = presets(
         **budget(3_000, every=200, checkpoint=1_000),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_BY_DEPTH,
         "task.kwargs.max_hops": 4,
         "task.kwargs.train_per_hop": 600,
         "task.kwargs.heldout_per_hop": 100,
-        "recurrence.num_loops": 2,
-        "num_steps": 200,
     },
     cpu_long={
-        **LONG,
+        **LONG_BY_DEPTH,
         "task.kwargs.max_hops": 7,
         "task.kwargs.max_train_hops": 4,
-        **budget(40_000, every=500, checkpoint=5_000),
     },
     paper={
         **CHEN_2026,

@@ -13,7 +13,7 @@ Presets:
     rdt train --config=configs/listops.py:cpu --workdir=runs
 """
 
-from configs.base import LONG, SMOKE
+from configs.base import CPU_BY_DEPTH, LONG, LONG_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -31,29 +31,22 @@ PRESETS = presets(
         },
     ),
     cpu={
+        **CPU_BY_DEPTH,
         "model.position": "none",  # Deeper rows are longer.
-        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
-        "recurrence.num_loops": 4,
-        "optimizer.name": "muon",
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.warmup_steps": 200,
         "batch_size": 64,
         **budget(3_000, every=250, checkpoint=500),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_BY_DEPTH,
         "task.kwargs.max_depth": 4,
         "task.kwargs.train_per_depth": 400,
         "task.kwargs.heldout_per_depth": 100,
-        "recurrence.num_loops": 2,
-        "num_steps": 200,
     },
     cpu_long={
-        **LONG,
+        **LONG_BY_DEPTH,
         "task.kwargs.max_depth": 6,
         "task.kwargs.max_train_depth": 4,
         "task.kwargs.max_side_depth": 1,
-        **budget(40_000, every=500, checkpoint=5_000),
     },
     paper={
         **LONG,

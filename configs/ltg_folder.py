@@ -16,18 +16,9 @@ Presets:
 
 from ml_collections import config_dict
 
-from configs.base import KOHLI_2026, LONG, SMOKE
+from configs.base import KOHLI_2026_FACTS, KOHLI_2026_FACTS_CODE, LONG, SMOKE
 from rdt_jax.named import budget, getter, presets
 
-_PAPER = {
-    **KOHLI_2026,
-    "task.kwargs.answer_at": "pad",
-    "model.embedding_dropout": 0.1,
-    "recurrence.num_loops": 4,
-    "loss.label_smoothing": 0.0,
-    "batch_size": 512,
-    **budget(1_500_000, every=1_000, checkpoint=5_000),
-}
 PRESETS = presets(
     task=(
         "ltg_folder",
@@ -52,14 +43,7 @@ PRESETS = presets(
         **budget(60, every=20, checkpoint=40),
     },
     cpu_long=LONG | {"num_steps": 100_000},
-    paper=_PAPER,
-    paper_code={
-        **_PAPER,
-        "model.output_init": "normal",
-        "optimizer.weight_decay": 0.1,
-        "loss.label_smoothing": 0.1,
-        "batch_size": 128,
-        "num_steps": 6_000_000,
-    },
+    paper=KOHLI_2026_FACTS,
+    paper_code=KOHLI_2026_FACTS_CODE,
 )
 get_config = getter(PRESETS)
