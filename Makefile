@@ -46,7 +46,7 @@ aot: .venv-tpu/.installed
 	.venv-tpu/bin/rdt aot --config=configs/knowledge_composition.py:paper --topology=v4:2x2x1 --mesh=data=2,model=2
 	.venv-tpu/bin/rdt aot --config=configs/knowledge_depth.py:paper --topology=v5e:4x4
 	.venv-tpu/bin/rdt aot --config=configs/modular.py:paper --topology=v6e:1x1
-	.venv-tpu/bin/python -m pytest -q -m tpu tests/training/test_aot.py
+	.venv-tpu/bin/python -m pytest -q -m tpu tests/profile/test_aot.py
 
 .venv-tpu/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-tpu

@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from rdt_jax import cli, machine
-from rdt_jax.sweep import devices
+from rdt_jax import cli, devices, machine
 
 GIB = 2**30
 
@@ -148,8 +147,7 @@ import rdt_jax
 for found in pkgutil.walk_packages(rdt_jax.__path__, "rdt_jax."):
     if not found.name.endswith("__main__"):
         importlib.import_module(found.name)
-from rdt_jax import cli, machine
-from rdt_jax.sweep import bench, devices
+from rdt_jax import cli, devices, machine
 from rdt_jax.training import shelf
 print(machine.cores() == machine.threads() == devices.default_workers())
 print(shelf.machine())

@@ -7,7 +7,7 @@ vocabularies have six words that ours lack (one of them, the word that answers a
 at, is ours too in experiment B); as many relations more make the output matrix equal.
 """
 
-from rdt_jax.sweep.bench_cases import Bound, Loops, Overhead, Seeds, Updates
+from rdt_jax.profile.bench_cases import Bound, Loops, Overhead, Seeds, Updates
 
 SMALL = {  # d 64, 4 heads, V 61, T 3
     "model.core_blocks": 1,

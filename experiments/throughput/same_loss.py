@@ -22,8 +22,8 @@ import numpy as np
 from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import import_ltg, presets, recurrent
-from rdt_jax.sweep import bench, bench_cases
-from rdt_jax.training import curriculum, losses, throughput
+from rdt_jax.profile import bench, bench_cases, throughput
+from rdt_jax.training import curriculum, losses
 
 CASES = pathlib.Path(__file__).with_name("cases.py")
 TOLERANCE = 1e-4  # nats

@@ -157,7 +157,7 @@ def matmul_peak():
 
 
 def serve(lines, answer):
-    """Answers as `rdt_jax.training.throughput.serve` does."""
+    """Answers as `rdt_jax.profile.throughput.serve` does."""
     asked = iter(lines)
     case = json.loads(next(asked))
     facts, dispatch = make_trainer(case)

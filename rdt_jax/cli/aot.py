@@ -33,7 +33,7 @@ def _aot(options: argparse.Namespace) -> int:
     from rdt_jax import sharding, tasks
     from rdt_jax.figures import aot as tables
     from rdt_jax.models import presets
-    from rdt_jax.training import aot, chips
+    from rdt_jax.profile import aot, chips
 
     with exits.mistakes():
         config = shared.config(options)

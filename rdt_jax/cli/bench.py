@@ -40,7 +40,7 @@ def _bench(options: argparse.Namespace) -> int:
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from rdt_jax.figures import bench as tables
-    from rdt_jax.sweep import bench, bench_cases
+    from rdt_jax.profile import bench, bench_cases
     from rdt_jax.training import records
 
     jax.config.update("jax_platforms", "cpu")

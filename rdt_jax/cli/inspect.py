@@ -30,7 +30,8 @@ def _cost(options: argparse.Namespace) -> int:
     import jax
 
     from rdt_jax.figures import cost
-    from rdt_jax.training import estimate, loop
+    from rdt_jax.profile import estimate
+    from rdt_jax.training import loop
 
     jax.config.update("jax_platforms", "cpu")  # Traces only; holds no accelerator.
     with exits.mistakes():

@@ -148,8 +148,7 @@ def run(
 
 
 def _mesh(axes, processes: int):
-    from rdt_jax import sharding
-    from rdt_jax.sweep import devices
+    from rdt_jax import devices, sharding
 
     on_cpu = not devices.has_accelerator()
     if axes is None:

@@ -201,10 +201,10 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _settings(options, plan):
     """Returns the number of workers and the ledger's options; ValueError."""
-    from rdt_jax import sharding, tasks
-    from rdt_jax.sweep import devices, ledger
+    from rdt_jax import devices, sharding, tasks
+    from rdt_jax.profile import estimate
+    from rdt_jax.sweep import ledger
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import estimate
 
     axes = sharding.Axes() if options.mesh is None else sharding.parse(options.mesh)
     workers = options.workers or devices.default_workers(math.prod(axes))
@@ -487,9 +487,8 @@ def _dry_run(options, plan, workers: int, settings) -> int:
 
 def _tell_slow(found) -> None:
     """Says what of the largest pack looks as if it never ended, on a CPU."""
-    from rdt_jax import tasks
-    from rdt_jax.sweep import devices
-    from rdt_jax.training import estimate
+    from rdt_jax import devices, tasks
+    from rdt_jax.profile import estimate
 
     if found.largest and not devices.has_accelerator():
         config = found.largest[0]
@@ -500,7 +499,7 @@ def _tell_slow(found) -> None:
 def _rate(text: str | None) -> tuple[float | None, str]:
     """Reads --rate: operations per second, and whose they are; ValueError."""
     from rdt_jax.figures import forecast as tables
-    from rdt_jax.training import chips
+    from rdt_jax.profile import chips
 
     if text is None:
         return None, tables.HERE

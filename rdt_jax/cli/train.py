@@ -47,17 +47,11 @@ def _train_here(
 
     from rdt_jax import config as configs
     from rdt_jax import machine, tasks
+    from rdt_jax.devices import has_accelerator
+    from rdt_jax.profile import estimate
     from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import pack as packs
-    from rdt_jax.sweep.devices import has_accelerator
-    from rdt_jax.training import (
-        attempt,
-        environment,
-        estimate,
-        loop,
-        membership,
-        records,
-    )
+    from rdt_jax.training import attempt, environment, loop, membership, records
 
     with exits.mistakes():
         if (
@@ -126,8 +120,8 @@ def _check_size(config, job: ranks.Job | None) -> None:
     What a CPU can hold and needs long for is told.
     """
     from rdt_jax import machine, tasks
-    from rdt_jax.sweep.devices import has_accelerator
-    from rdt_jax.training import estimate
+    from rdt_jax.devices import has_accelerator
+    from rdt_jax.profile import estimate
 
     if job is None and not has_accelerator():
         table = tasks.make_table(config)
@@ -140,8 +134,8 @@ def _axes(text: str | None, config, job: ranks.Job | None):
     """Returns the axes of the mesh that a run trains on; None for all devices."""
     from rdt_jax import config as configs
     from rdt_jax import sharding, tasks
+    from rdt_jax.devices import has_accelerator
     from rdt_jax.models import presets
-    from rdt_jax.sweep.devices import has_accelerator
 
     if text is None:
         if job is not None:

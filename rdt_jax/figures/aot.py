@@ -6,8 +6,8 @@ from rich.text import Text
 
 from rdt_jax import wording
 from rdt_jax.figures.cost import short
-from rdt_jax.training.aot import PerChip
-from rdt_jax.training.chips import Chip
+from rdt_jax.profile.aot import PerChip
+from rdt_jax.profile.chips import Chip
 
 
 def table(found: PerChip, chip: Chip, title: str) -> Table:

@@ -6,8 +6,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rdt_jax.sweep.bench import TORCH, Measured, Row
-from rdt_jax.sweep.bench_cases import Bound
+from rdt_jax.profile.bench import TORCH, Measured, Row
+from rdt_jax.profile.bench_cases import Bound
 
 
 def tables(found: Mapping[str, Measured]) -> tuple[Table, Table]:

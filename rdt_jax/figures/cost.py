@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rdt_jax import wording
-from rdt_jax.training.estimate import Estimate
+from rdt_jax.profile.estimate import Estimate
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 

@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 import ml_collections
 
+from rdt_jax import wording
 from rdt_jax.models import attention, experts, loop
 from rdt_jax.models.architecture import ModelConfig
 
 # Norms of a block; `peri` has one for each branch that reads a norm.
 _NORMS = {"pre": 2, "post": 2, "sandwich": 4}
+_MOST_PARAMETERS = 10**12
 _GATED = ("swiglu", "sigma_moe")
 _MATRICES = {"gelu": 2, "relu": 2, "swiglu": 3}  # D x F, of a dense feed-forward
 
@@ -34,6 +36,25 @@ class Passes(NamedTuple):
 
     forward: int
     backward: int
+
+
+def problems(config: ModelConfig) -> list[str]:
+    """Lists why no machine could train a valid model."""
+    numbers = sum(parameters(config).values())
+    if numbers < _MOST_PARAMETERS:
+        return []
+    return [
+        f"The model must have fewer than {_MOST_PARAMETERS:.0e} parameters, got "
+        f"{float(numbers):.3g} with {describe(config)}."
+    ]
+
+
+def describe(config: ModelConfig) -> str:
+    """Says how large a model is, in keys of its config."""
+    return (
+        f"model.width = {config.width}, {wording.count(config.num_blocks, 'block')}, "
+        f"{config.vocab_size} words"
+    )
 
 
 def parameters(config: ModelConfig) -> dict[str, int]:

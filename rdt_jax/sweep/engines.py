@@ -18,8 +18,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from rdt_jax import sharding
-from rdt_jax.sweep import child, devices, ledger
+from rdt_jax import devices, sharding
+from rdt_jax.sweep import child, ledger
 from rdt_jax.training import attempt
 
 _CONNECT_SECONDS = 5.0

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rdt_jax import config as configs
-from rdt_jax import wording
-from rdt_jax.sweep import devices, ledger, spec, turns
+from rdt_jax import devices, wording
+from rdt_jax.profile import line_server
+from rdt_jax.sweep import ledger, spec
 from rdt_jax.sweep import pack as packs
 from rdt_jax.training import records
 
@@ -102,18 +103,20 @@ def measure(
         "exact": exact,
         "devices": 1,
     }
-    command = [sys.executable, "-m", "rdt_jax.training.throughput"]
+    command = [sys.executable, "-m", "rdt_jax.profile.throughput"]
     with contextlib.ExitStack() as stack:
         started = [
-            stack.enter_context(turns.start(command, {**os.environ, **variables}))
+            stack.enter_context(line_server.start(command, {**os.environ, **variables}))
             for variables in devices.variables(num_workers)
         ]
         who = wording.count(num_workers, "worker")
         report(f"compiling the program of the largest pack, in {who} at once")
-        facts = turns.ask(started, json.dumps(order))[0]
+        facts = line_server.ask(started, json.dumps(order))[0]
         report("compiled; timing its first updates")
-        pilots = turns.ask(started, f"pilot {_MEASURED_SECONDS}")
+        pilots = line_server.ask(started, f"pilot {_MEASURED_SECONDS}")
         updates = min(pilot["updates"] for pilot in pilots)
         report(f"timing {wording.count(updates, 'update')} in each worker")
-        seconds = [a["seconds"] for a in turns.ask(started, f"dispatch {updates}")]
+        seconds = [
+            a["seconds"] for a in line_server.ask(started, f"dispatch {updates}")
+        ]
     return sum(facts["needed_flops"] * len(pack) * updates / each for each in seconds)

@@ -17,6 +17,7 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
+from rdt_jax.profile import memory
 from rdt_jax.sweep import pack as packs
 from rdt_jax.sweep import spec
 from rdt_jax.training import (
@@ -24,7 +25,6 @@ from rdt_jax.training import (
     environment,
     loop,
     membership,
-    memory,
     records,
     shelf,
     standing,

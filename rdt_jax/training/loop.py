@@ -19,15 +19,14 @@ import numpy as np
 from rdt_jax import config as configs
 from rdt_jax import schema, tasks
 from rdt_jax.data import batches
+from rdt_jax.models import cost, presets
 from rdt_jax.models import loop as recurrence
-from rdt_jax.models import presets
 from rdt_jax.training import (
     attempt,
     board,
     checkpoint,
     curriculum,
     environment,
-    estimate,
     evaluation,
     gradients,
     lanes,
@@ -61,7 +60,7 @@ def check(config: ml_collections.ConfigDict) -> None:
             found += batches.problems(config, table)
             found += curriculum.problems(config, table)
             found += phases.table_problems(config, table)
-            found = found or estimate.problems(config, table)
+            found = found or cost.problems(presets.model_config(config, table))
     configs.raise_problems(found)
 
 

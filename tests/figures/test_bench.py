@@ -5,8 +5,8 @@ import io
 from rich.console import Console
 
 from rdt_jax.figures import bench as drawing
-from rdt_jax.sweep.bench import Measured, Row, Verdict
-from rdt_jax.sweep.bench_cases import Bound
+from rdt_jax.profile.bench import Measured, Row, Verdict
+from rdt_jax.profile.bench_cases import Bound
 
 
 def printed(found):

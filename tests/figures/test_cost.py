@@ -6,7 +6,7 @@ from rich.console import Console
 
 from rdt_jax.figures import cost
 from rdt_jax.models.cost import Passes
-from rdt_jax.training.estimate import AtLoops, Estimate
+from rdt_jax.profile.estimate import AtLoops, Estimate
 
 
 def test_the_tables_say_what_was_estimated():

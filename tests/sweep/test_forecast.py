@@ -8,7 +8,8 @@ from rich.console import Console
 
 from rdt_jax import config as configs
 from rdt_jax.figures import forecast as tables
-from rdt_jax.sweep import forecast, ledger, spec, turns
+from rdt_jax.profile import line_server
+from rdt_jax.sweep import forecast, ledger, spec
 from rdt_jax.sweep import pack as packs
 from rdt_jax.training import records
 
@@ -69,9 +70,9 @@ def test_the_rate_is_that_of_all_workers_together(plan, monkeypatch):
             return [{"seconds": 2.0}, {"seconds": 4.0}]
         return [{"needed_flops": 1000}] * 2
 
-    monkeypatch.setattr(turns, "ask", ask)
+    monkeypatch.setattr(line_server, "ask", ask)
     monkeypatch.setattr(
-        turns, "start", lambda command, variables: open(pathlib.Path("/dev/null"))
+        line_server, "start", lambda command, variables: open(pathlib.Path("/dev/null"))
     )
     said = []
     rate = forecast.measure(plan.configs[:2], False, num_workers=2, report=said.append)

@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from rdt_jax import config as configs
+from rdt_jax.profile import memory
 from rdt_jax.sweep import pack
-from rdt_jax.training import checkpoint, memory, step
+from rdt_jax.training import checkpoint, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -1,6 +1,6 @@
 """How fast one process trains a pack: what a process of `rdt bench` does.
 
-    python -m rdt_jax.training.throughput
+    python -m rdt_jax.profile.throughput
 
 The first line on standard input is a pack, and every further one a question with a
 number: `pilot SECONDS` (how many updates last about so long), `dispatch UPDATES` (how

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from rdt_jax.training import hlo
+from rdt_jax.profile import hlo
 
 WIDTH, ROWS = 48, 32
 

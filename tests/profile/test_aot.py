@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rdt_jax import cli
-from rdt_jax.training import aot
+from rdt_jax.profile import aot
 from tests.conftest import ROOT
 
 CONFIG = f"{ROOT}/configs/knowledge_composition.py:smoke"
@@ -16,7 +16,7 @@ COMPILE = """
 import json, os, sys
 os.environ["JAX_PLATFORMS"] = "cpu"
 from rdt_jax import config as configs, sharding
-from rdt_jax.training import aot
+from rdt_jax.profile import aot
 config_path, cases = sys.argv[1], json.loads(sys.argv[2])
 for overrides, lanes, mesh in cases:
     config = configs.override(configs.load(config_path), overrides)

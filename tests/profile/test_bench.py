@@ -15,13 +15,13 @@ import pytest
 from rdt_jax import cli, machine, tasks
 from rdt_jax import config as configs
 from rdt_jax.models import presets
-from rdt_jax.sweep import bench, bench_cases
+from rdt_jax.profile import bench, bench_cases
+from rdt_jax.profile.throughput import Facts
 from rdt_jax.training import records
-from rdt_jax.training.throughput import Facts
 
 SMOKE = "configs/knowledge_composition.py:smoke"
 FILE = f"""
-from rdt_jax.sweep.bench_cases import Bound, Updates
+from rdt_jax.profile.bench_cases import Bound, Updates
 tiny = {{"model.width": 8, "model.core_blocks": 1, "batch_size": 16}}
 bounds = (Bound("ratio", at_least=1e9), Bound("share of peak", at_most=1.0))
 CASES = {{

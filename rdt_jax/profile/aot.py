@@ -17,8 +17,9 @@ import numpy as np
 
 from rdt_jax import sharding, tasks, wording
 from rdt_jax.models import cost, presets
+from rdt_jax.profile import chips, hlo
 from rdt_jax.tasks import Table
-from rdt_jax.training import chips, hlo, step
+from rdt_jax.training import step
 
 
 class PerChip(NamedTuple):

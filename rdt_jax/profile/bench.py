@@ -24,11 +24,11 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import machine, sharding
-from rdt_jax.sweep import bench_cases, turns
-from rdt_jax.sweep.bench_cases import Bound, Case, Loops, Overhead, Seeds, Updates
-from rdt_jax.sweep.devices import default_lanes, default_workers, worker_threads
-from rdt_jax.training import environment, estimate, records
-from rdt_jax.training.throughput import Facts
+from rdt_jax.devices import default_lanes, default_workers, worker_threads
+from rdt_jax.profile import bench_cases, estimate, line_server
+from rdt_jax.profile.bench_cases import Bound, Case, Loops, Overhead, Seeds, Updates
+from rdt_jax.profile.throughput import Facts
+from rdt_jax.training import environment, records
 
 TORCH = "PyTorch"
 _COMPILES = 3  # of each loop count
@@ -200,7 +200,7 @@ class _Entrant(NamedTuple):
     """Processes that train at the same time; all together are one row."""
 
     name: str
-    processes: Sequence[turns.Process]
+    processes: Sequence[line_server.Process]
     facts: Sequence[Mapping[str, Any]]
     lanes: int  # of each process
 
@@ -306,7 +306,7 @@ def _race(
     report("measuring how many updates a round has")
     numbers = [
         # All processes of an entrant make as many, so that they end together.
-        min(a["updates"] for a in turns.ask(e.processes, f"pilot {case.seconds}"))
+        min(a["updates"] for a in line_server.ask(e.processes, f"pilot {case.seconds}"))
         for e in entrants
     ]
     rates: list[list[float]] = [[] for _ in entrants]
@@ -314,7 +314,7 @@ def _race(
     for turn in range(case.rounds):
         for index, entrant in enumerate(entrants):
             report(f"round {turn + 1} of {case.rounds}: {entrant.name}")
-            answers = turns.ask(entrant.processes, f"dispatch {numbers[index]}")
+            answers = line_server.ask(entrant.processes, f"dispatch {numbers[index]}")
             made = numbers[index] * entrant.lanes * len(entrant.processes)
             rates[index].append(made / max(answer["seconds"] for answer in answers))
             compilations[index] = answers[0].get("compilations")
@@ -352,7 +352,7 @@ def _median_ratio(ours: list[float], theirs: list[float] | None) -> float | None
 
 
 def _peak(entrant: _Entrant) -> float:
-    answers = turns.ask(entrant.processes, "peak 0")
+    answers = line_server.ask(entrant.processes, "peak 0")
     return sum(answer["flops_per_second"] for answer in answers)
 
 
@@ -377,20 +377,23 @@ def _enter(
         "exact": exact,
         "devices": devices,
     }
-    command = [sys.executable, "-m", "rdt_jax.training.throughput"]
+    command = [sys.executable, "-m", "rdt_jax.profile.throughput"]
     variables = worker_threads(processes) | _variables()
     started = [
-        stack.enter_context(turns.start(command, variables)) for _ in range(processes)
+        stack.enter_context(line_server.start(command, variables))
+        for _ in range(processes)
     ]
-    return _Entrant(name, started, turns.ask(started, json.dumps(order)), len(pack))
+    return _Entrant(
+        name, started, line_server.ask(started, json.dumps(order)), len(pack)
+    )
 
 
 def _enter_torch(
     stack: contextlib.ExitStack, python: str, settings: dict[str, Any]
 ) -> _Entrant:
     command = [python, str(reference()), "--serve"]
-    started = [stack.enter_context(turns.start(command, dict(os.environ)))]
-    return _Entrant(TORCH, started, turns.ask(started, json.dumps(settings)), 1)
+    started = [stack.enter_context(line_server.start(command, dict(os.environ)))]
+    return _Entrant(TORCH, started, line_server.ask(started, json.dumps(settings)), 1)
 
 
 def _variables() -> dict[str, str]:

@@ -1,6 +1,6 @@
 import pytest
 
-from rdt_jax.training import chips
+from rdt_jax.profile import chips
 
 
 def test_every_chip_names_its_source_and_is_a_chip():

@@ -6,7 +6,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.models import cost, presets
-from rdt_jax.training import throughput
+from rdt_jax.profile import throughput
 
 
 def order(config, lanes=1):

@@ -3,8 +3,9 @@ import os
 
 import pytest
 
+from rdt_jax import devices
 from rdt_jax import machine as this_machine
-from rdt_jax.sweep import child, devices, engines
+from rdt_jax.sweep import child, engines
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import cost, presets
-from rdt_jax.training import estimate, loop, memory
+from rdt_jax.profile import estimate, memory
+from rdt_jax.training import loop
 
 DRAWN = {
     "recurrence.sampling": "uniform",

@@ -8,10 +8,9 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import tasks, wording
 from rdt_jax.models import cost, loop, presets
-from rdt_jax.models.architecture import ModelConfig
-from rdt_jax.training import evaluation, memory
+from rdt_jax.profile import memory
+from rdt_jax.training import evaluation
 
-_MOST_PARAMETERS = 10**12
 _MOST_KEPT = 100  # Numbers that a block keeps of each one of its state, or parameter.
 
 # Of a CPU, roughly: to compile a block, and operations per second on narrow models.
@@ -78,18 +77,6 @@ def fixed_loops(
     )
 
 
-def problems(config: ml_collections.ConfigDict, table: tasks.Table) -> list[str]:
-    """Lists why no machine could train a valid config on its table."""
-    model = presets.model_config(config, table)
-    parameters = sum(cost.parameters(model).values())
-    if parameters < _MOST_PARAMETERS:
-        return []
-    return [
-        f"The model must have fewer than {_MOST_PARAMETERS:.0e} parameters, got "
-        f"{float(parameters):.3g} with {_sizes(model)}."
-    ]
-
-
 def check_memory(
     config: ml_collections.ConfigDict, table: tasks.Table, memory_bytes: int
 ) -> None:
@@ -110,7 +97,7 @@ def check_memory(
     if (least := 4 * (2 * parameters + states)) > memory_bytes:
         raise ValueError(
             f"A run needs at least {least:,} bytes of memory, for {parameters:,} "
-            f"parameters ({_sizes(model)}), their gradient and the states of "
+            f"parameters ({cost.describe(model)}), their gradient and the states of "
             f"{wording.count(loops, 'loop')} of {wording.count(rows, 'row')} of "
             f"{wording.count(length, 'token')}, and has {memory_bytes:,}."
         )
@@ -169,13 +156,6 @@ def slow(config: ml_collections.ConfigDict, table: tasks.Table) -> list[str]:
         for what, seconds in found.items()
         if seconds > _SLOW_SECONDS
     ]
-
-
-def _sizes(model: ModelConfig) -> str:
-    return (
-        f"model.width = {model.width}, {wording.count(model.num_blocks, 'block')}, "
-        f"{model.vocab_size} words"
-    )
 
 
 def estimate(

@@ -7,7 +7,8 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.training import memory, phases, step
+from rdt_jax.profile import memory
+from rdt_jax.training import phases, step
 from tests.conftest import ROOT
 
 K = 1000
