@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from experiments.grokking_stages import claims as judging
+from experiments.grokking_stages import drawing
 from rdt_jax import registry
 from rdt_jax.analysis import claims as verdicts
 from rdt_jax.analysis import compute, grokking, survival
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import stages as drawing
 from rdt_jax.figures import tables
 from rdt_jax.sweep import spec
 

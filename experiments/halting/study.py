@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from experiments.depth_extrapolation import study as extrapolation
+from experiments.halting import drawing
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import curriculum, halting, stored
 from rdt_jax.analysis import runs as run_folders
@@ -24,7 +25,6 @@ from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.halting import Halting
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import depth_tables
-from rdt_jax.figures import halting as drawing
 
 CONFIG = extrapolation.CONFIG
 ANALYSES = {"halting": extrapolation.ANALYSES["depth"]}

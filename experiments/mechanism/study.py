@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from experiments.mechanism import claims as judging
+from experiments.mechanism import drawing
 from rdt_jax import registry
 from rdt_jax.analysis import stages
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import mechanism as drawing
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_composition.py"

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from experiments.modular_addition import cells
 from experiments.modular_addition import claims as judged
+from experiments.modular_addition import drawing as pictures
 from experiments.modular_addition.cells import (
     DECAY,
     FRACTION,
@@ -37,7 +38,6 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import grokking as drawing
-from rdt_jax.figures import modular
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
@@ -248,7 +248,7 @@ def _draw_times(
             f"At weight decay 0, not on this axis, {arrived} of "
             f"{wording.count(len(without[0.0]), 'run')} generalize."
         )
-    return modular.times_by_value(
+    return pictures.times_by_value(
         times,
         budget=budget,
         title=f"Updates to memorize and to generalize, by {label.split(',')[0]}",
@@ -267,10 +267,10 @@ def _draw_progress(runs: Sequence[Run]) -> Figure | None:
         for one in cells.followed([] if median is None else [median]):
             name = "R = 1 (no loop)" if loops == 1 else f"R = {loops} loops"
             at = {MEMORIZED: one.memorized, GENERALIZED: one.generalized}
-            columns.append(modular.Followed(name, one.progress, at))
+            columns.append(pictures.Followed(name, one.progress, at))
     if not columns:
         return None
-    return modular.progress(
+    return pictures.progress(
         columns,
         title=f"Progress measures during training: {_task(runs)}",
         notes=(

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from experiments.grokking_stages import drawing as stages
 from rdt_jax.analysis.grokking import Bound
 from rdt_jax.analysis.survival import survival
-from rdt_jax.figures import page, stages
+from rdt_jax.figures import page
 from tests import fake_runs
 
 TIMES = {

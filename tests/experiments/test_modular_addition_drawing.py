@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.modular_addition import drawing as modular
 from rdt_jax.analysis import fourier
 from rdt_jax.analysis.laws import PowerLaw
-from rdt_jax.figures import modular
 
 INF = np.inf
 TIMES = {

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib import colors
 
+from experiments.mechanism import drawing as mechanism
 from rdt_jax.analysis import binding, lens, patching, questions, stages
-from rdt_jax.figures import mechanism
 from tests import fake_runs
 
 SEEDS, LOOPS, BLOCKS = 3, 2, 2

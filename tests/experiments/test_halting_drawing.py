@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from experiments.halting import drawing as halting
 from experiments.halting import study
 from rdt_jax.analysis import halting as analysis
-from rdt_jax.figures import halting
 from tests import fake_depth
 
 WORDS = {"title": "Loops: knowledge depth", "notes": ("One seed.",)}
