@@ -306,11 +306,6 @@ def run_id(config: ml_collections.ConfigDict) -> str:
     return hash_of(differing)
 
 
-def earlier_id(config: ml_collections.ConfigDict) -> str:
-    """Names a run as versions before 0.2 did, by the values of all its keys."""
-    return hash_of(config.to_dict())
-
-
 def to_json(config: ml_collections.ConfigDict) -> str:
     """Writes a resolved config so that `from_json` gives an equal one."""
     return json.dumps(config.to_dict(), indent=2) + "\n"

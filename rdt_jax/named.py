@@ -1,13 +1,12 @@
 """Named configs as data: each preset of a file is a table of overrides.
 
     # configs/parity.py
-    from configs.base import SMOKE
     from rdt_jax.named import budget, getter, presets
 
     PRESETS = presets(
         task=("parity", {"max_length": 12}),
         cpu={"batch_size": 64, **budget(2_000, every=500, checkpoint=500)},
-        smoke=SMOKE | {"task.kwargs.max_length": 7},
+        smoke={"model.width": 32, "task.kwargs.max_length": 7},
     )
     get_config = getter(PRESETS)
 

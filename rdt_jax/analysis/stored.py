@@ -106,10 +106,17 @@ def checkpoints(run: Run) -> dict[str, pathlib.Path]:
     if run.is_lost:  # What lies in its place may be another run's.
         return {}
     pins = records.pins(run.folder)
+    # A run that was asked for several budgets has a last of each.
+    is_over = run.status["state"] == "done"
+    final = f"final-after-{run.status['step']}" if is_over else None
     return {
-        "final" if path.name.startswith("final-after-") else path.name: path
+        "final" if path.name == final else path.name: path
         for path in sorted(pins, key=lambda path: (pins[path], path.name))
-        if pins[path] <= run.config.num_steps  # The run may have gone on since.
+        if path.name == final
+        or (
+            pins[path] <= run.config.num_steps
+            and not path.name.startswith("final-after-")
+        )
     }
 
 
@@ -249,8 +256,11 @@ def load(run: Run, what: str, checkpoint: str) -> Any | None:
 
 def path_of(run: Run, what: str, checkpoint: str) -> pathlib.Path:
     """Returns where the arrays of a result are stored; its JSON is beside them."""
-    if checkpoint == "final":  # A run that was given more updates has several.
+    # A run that was asked for several budgets has one of each.
+    if checkpoint == "final":
         checkpoint = f"final-after-{run.status.get('step')}"
+    elif checkpoint == RUN:
+        checkpoint = f"{RUN}-of-{run.config.num_steps}"
     return run.folder / "analysis" / f"{what}-{checkpoint}.npz"
 
 

@@ -147,13 +147,18 @@ def counted(workdir: pathlib.Path, plan):
             name: config or known.get(name) or configs.read_run(workdir / name)
             for name, config in ledger.planned_configs(sweep).items()
         }
+    with exits.mistakes():
+        is_earlier = ledger.is_earlier(sweep)
+    if is_earlier:
+        tell(f"{sweep} was planned by a version before 0.2 and is read as it is.")
+        known = {}
     added, lacking = known.keys() - trials.keys(), trials.keys() - known.keys()
     longer = [
         name
         for name in known.keys() & stored.keys()
         if known[name].num_steps != stored[name].num_steps
     ]
-    if added or lacking or longer:
+    if not is_earlier and (added or lacking or longer):
         print(
             f"rdt: {sweep / 'plan.json'} is what is counted, with "
             f"{wording.count(len(trials), 'trial')}. The study or its config has been "
@@ -162,7 +167,11 @@ def counted(workdir: pathlib.Path, plan):
             "`rdt sweep` plans it as it is now.",
             file=sys.stderr,
         )
-    return plan._replace(overrides=list(trials.values()), configs=list(stored.values()))
+    return plan._replace(
+        overrides=list(trials.values()),
+        configs=list(stored.values()),
+        names=list(stored),
+    )
 
 
 def config(options: argparse.Namespace):

@@ -119,7 +119,7 @@ def _sweep(options: argparse.Namespace) -> int:
             remote.pull_runs(copy, plan.run_ids)
             if remote.has_sweep(copy, plan.name):
                 remote.pull_sweep(copy, plan.name)
-            remote.pull_begun(copy, plan.run_ids)
+            remote.pull_begun(copy, plan.run_ids, plan.budgets)
         try:
             return _of_plan(options, plan, copy)
         except exits.Mistake as mistake:  # Of the copy, which is gone by then.

@@ -5,6 +5,7 @@ attempts ended, is in the workdir (`training.attempt`), since sweeps share packs
 is left follows from these; nobody keeps a list of it, so nobody can lose one.
 """
 
+import contextlib
 import functools
 import pathlib
 import sys
@@ -97,10 +98,12 @@ class OpenPack(NamedTuple):
 
     @property
     def configs(self) -> packs.Pack:
-        """Reads the configs of its runs, with one budget for all."""
+        """Reads the configs of its runs, with the budget of the plan."""
         found = [configs.read_run(self.workdir / name) for name in self.runs]
-        budget = max([self.budget, *(config.num_steps for config in found)])
-        return [configs.override(config, {"num_steps": budget}) for config in found]
+        if not self.budget:  # The plan, of an earlier version, does not say.
+            return found
+        asked = {"num_steps": self.budget}
+        return [configs.override(config, asked) for config in found]
 
 
 def write_plan(
@@ -183,12 +186,17 @@ def dropped(folder: pathlib.Path, plan: spec.Plan) -> list[str]:
     return [name for name, _ in read_plan(folder) if name not in set(plan.run_ids)]
 
 
+def is_earlier(folder: pathlib.Path) -> bool:
+    """Says whether a sweep, if there is one, was planned before version 0.2."""
+    if not (folder / "plan.json").exists():
+        return False
+    (name, config), *_ = planned_configs(folder, first=1).items()
+    return config is None or configs.run_id(config) != name
+
+
 def check_version(folder: pathlib.Path) -> None:
     """Raises ValueError if a sweep, if there is one, was planned before version 0.2."""
-    if not (folder / "plan.json").exists():
-        return
-    (name, config), *_ = planned_configs(folder, first=1).items()
-    if config is None or configs.run_id(config) != name:
+    if is_earlier(folder):
         raise ValueError(
             f"{folder} was planned by a version before 0.2, which drew other batches "
             "and named runs in another way. It can be read (figures, claims, analyze) "
@@ -241,7 +249,12 @@ def form_packs(
             if not is_readable(workdir, began):
                 continue
             runs = [configs.read_run(workdir / other) for other in began]
-            formed.append(_entry(runs, options, predict))
+            entry = _entry(runs, options, predict)
+            if membership.is_final(records.read_status(workdir / name)):
+                # It has ended well with its budget, whatever failed on the way.
+                packed = membership.pack_of(began)
+                entry["retry_from"] = {packed: len(attempt.past(workdir, packed))}
+            formed.append(entry)
             known |= set(began)
         else:
             new.append(config)
@@ -462,6 +475,7 @@ def work(
                 may_end=may_end,
                 report=report,
                 config_file=stored_plan(folder).get("config_file"),
+                budgets=_budgets_of(workdir, pack.runs),
             )
         except ConnectionError:  # The store is away.
             raise
@@ -475,6 +489,16 @@ def work(
             built = remembering(build)  # What it kept may be what was too much.
             if len(attempt.past(workdir, pack.name)) == attempts:
                 refused.add(pack.name)
+
+
+def _budgets_of(workdir: pathlib.Path, runs: Sequence[str]) -> set[int]:
+    """Returns the updates that all sweeps of a workdir ask of some runs."""
+    found: set[int | None] = set()
+    for path in workdir.glob("sweeps/*/plan.json"):
+        with contextlib.suppress(ValueError, OSError):  # Of another sweep, damaged.
+            asked = budgets(path.parent)
+            found |= {asked[name] for name in runs if name in asked}
+    return {budget for budget in found if budget is not None}
 
 
 def _check_tables(folder: pathlib.Path, pack: OpenPack) -> None:
@@ -671,8 +695,10 @@ def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) 
     """Makes failed runs pending again, and their packs' attempts so far not count."""
     formed = read_packs(path.parents[1])
     retried = set()
+    asked = budgets(path.parents[1])
     for name in run_ids:
-        if is_retried(records.planned_status(workdir / name)):
+        status = records.planned_status(workdir / name, budget=asked.get(name))
+        if is_retried(status):
             retried.add(name)
             _set_status(workdir / name, state="pending", reason=None)
     for entry in formed:

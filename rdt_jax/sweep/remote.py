@@ -20,7 +20,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from rdt_jax import config as configs
@@ -350,21 +350,26 @@ def pull_runs(remote: Remote, runs: Sequence[str]) -> None:
         _write(remote.workdir, f"{run}/status.json", status)
 
 
-def pull_begun(remote: Remote, runs: Sequence[str]) -> None:
+def pull_begun(
+    remote: Remote, runs: Sequence[str], budgets: Mapping[str, int] = {}
+) -> None:
     """Brings here what `membership.began_in` asks of unfinished runs.
 
     Args:
       remote: where from.
       runs: whose statuses are here.
+      budgets: updates that are asked of them, where these are not their own.
     """
     _shelf(remote).refresh()
     for run in runs:
-        _pull_begun(remote, run, besides=None)
+        _pull_begun(remote, run, besides=None, budget=budgets.get(run))
 
 
-def _pull_begun(remote: Remote, run: str, *, besides: str | None) -> None:
+def _pull_begun(
+    remote: Remote, run: str, *, besides: str | None, budget: int | None = None
+) -> None:
     """Marks the pack that an unfinished run has a commit in, with all of its runs."""
-    status = records.planned_status(remote.workdir / run)
+    status = records.planned_status(remote.workdir / run, budget=budget)
     pack = status["pack"]
     if pack in (None, besides) or status["state"] == "done":
         return

@@ -36,6 +36,7 @@ class Plan(NamedTuple):
       changes: of the preset, by the command line, for all trials.
       repeated: number of trials left out since they are the run of one before.
       config_file: the file of the preset.
+      names: of the trials where plan.json gives them; None for those of the configs.
     """
 
     name: str
@@ -47,11 +48,12 @@ class Plan(NamedTuple):
     changes: Overrides = {}
     repeated: int = 0
     config_file: pathlib.Path | None = None
+    names: Sequence[str] | None = None
 
     @property
     def run_ids(self) -> list[str]:
         """The names of the trials, in the order of the sweep."""
-        return [configs.run_id(config) for config in self.configs]
+        return list(self.names or map(configs.run_id, self.configs))
 
     @property
     def budgets(self) -> dict[str, int]:

@@ -28,6 +28,7 @@ class Watch(NamedTuple):
       loops: evaluated loop counts.
       max_pins: parameters that a run may keep at transitions; None for no limit. Those
         of snapshots and of the end are kept whatever it is.
+      budgets: steps at which parameters are kept as those of the end.
     """
 
     config: ml_collections.ConfigDict
@@ -36,6 +37,7 @@ class Watch(NamedTuple):
     groups: Sequence[str]
     loops: Sequence[int]
     max_pins: int | None
+    budgets: frozenset[int] = frozenset()
 
 
 class Pin(NamedTuple):
@@ -128,7 +130,7 @@ def observe(
     }
     if at in watch.config.snapshot_steps:
         pins.append(Pin("snapshot", "at", at))
-    if final is not None:
+    if final is not None or at in watch.budgets:
         pins.append(Pin("final", "after", at))
     return Observation(now, row, events, pins)
 

@@ -9,7 +9,7 @@ import contextlib
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from rdt_jax import schema, tasks
 from rdt_jax.data import batches
 from rdt_jax.models import cost, presets
 from rdt_jax.models import loop as recurrence
+from rdt_jax.tasks import identity
 from rdt_jax.training import (
     attempt,
     board,
@@ -57,7 +58,8 @@ def check(config: ml_collections.ConfigDict) -> None:
         found += task_problems
         if not task_problems:
             table = tasks.make_table(config)
-            found += batches.problems(config, table)
+            if "batch_size" not in unsound:
+                found += batches.problems(config, table)
             found += curriculum.problems(config, table)
             found += phases.table_problems(config, table)
             found = found or cost.problems(presets.model_config(config, table))
@@ -78,6 +80,7 @@ def train(
     may_end: standing.MayEnd = standing.never_end,
     report: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
     config_file: Mapping[str, Any] | None = None,
+    budgets: Collection[int] = (),
 ) -> list[dict[str, Any]]:
     """Trains the lanes of a pack until each has passed its phases or spent its budget.
 
@@ -102,6 +105,8 @@ def train(
       report: takes what the user should know, such as a damaged checkpoint.
       config_file: commit and hash of the file that the configs are from, as of
         `environment.of_files`.
+      budgets: further numbers of updates that somebody asks of these runs; their
+        parameters are kept there as at the end.
 
     Returns:
       The status of each run, as in its status.json, by ascending run id.
@@ -164,12 +169,10 @@ def train(
         try:
             for folder in folders:
                 records.check(folder)
-            if any([records.extend(folder, budget) for folder in folders]) and mirror:
-                mirror.publish(names, held.check)
             statuses = _train_held(
                 pack, workdir, view, exact, max_pins, build, stop,
                 lambda message: report(readable(message)), commit,
-                lambda: may_end(leave), config_file,
+                lambda: may_end(leave), config_file, budgets,
             )  # fmt: skip
             if mirror:
                 mirror.publish(names, held.check)
@@ -213,23 +216,30 @@ def _set_unfinished(view: pathlib.Path, names, **fields: Any) -> list[str]:
 @environment.pinned()
 def _train_held(
     pack, workdir, view, exact, max_pins, build, stop_requested, report, commit,
-    may_end, config_file,
+    may_end, config_file, budgets,
 ) -> list[dict[str, Any]]:  # fmt: skip
     names = [configs.run_id(config) for config in pack]
     folders = [view / name for name in names]
     with may_end():
         setup = _set_up(
             pack, folders, workdir, view, exact, max_pins, build, report, commit,
-            may_end, config_file,
+            may_end, config_file, budgets,
         )  # fmt: skip
         moved.adopt(setup.pack_folder, view, names, report)
         progress = standing.restore(setup)
         setup = standing.of_members(setup, progress.extra["members"])
         start = int(progress.state.step)
+        begins = progress.extra["evaluated"] < 0
+        if not begins:
+            table_hash = identity.hash_arrays(setup.table)
+            for folder, config in zip(folders, pack, strict=True):
+                environment.check_table(folder, table_hash, config)
+        # Where a smaller budget ended, no lane was left to go on as a smaller pack.
+        setup, progress = standing.reform(setup, progress, start)
         for folder, lane in zip(folders, progress.extra["lanes"], strict=True):
             if lane["final"] is None:  # It may have ended after this checkpoint.
                 records.reopen(folder)
-        begins = progress.extra["evaluated"] < 0
+            records.set_budget(folder, pack[0].num_steps)
         standing.write_environments(setup, progress, start, begins)
         for folder in folders:
             records.truncate(folder, progress.extra["evaluated"])
@@ -245,7 +255,7 @@ def _train_held(
 
 def _set_up(
     pack, folders, workdir, view, exact, max_pins, build, report, commit, may_end,
-    config_file,
+    config_file, budgets,
 ) -> standing.Setup:  # fmt: skip
     from rdt_jax.data import tfds_builders  # It takes 0.3 s, and only training reads.
 
@@ -263,7 +273,13 @@ def _set_up(
         build=build,
         report=report,
         watch=lanes.Watch(
-            config, awaited, program.stages, program.groups, program.loops, max_pins
+            config,
+            awaited,
+            program.stages,
+            program.groups,
+            program.loops,
+            max_pins,
+            frozenset(budgets),
         ),
         program=program,
         lanes=step.make_lanes(pack),
@@ -397,6 +413,7 @@ class _Statuses:
 
     def write(self, setup, progress, at, saved, rate, state="running") -> None:
         finals = [lane["final"] or {} for lane in progress.extra["lanes"]]
+        evaluated = progress.extra["evaluated"]
         new = [final.get("state", state) for final in finals], saved
         begin = time.monotonic()
         if new == self._new and begin < self._due:
@@ -413,6 +430,7 @@ class _Statuses:
                     "pack": setup.pack_folder.name,
                     "lane": index,
                     "saved": saved,
+                    "evaluated": finals[index].get("step", evaluated),
                     "num_steps": setup.watch.config.num_steps,
                     "updates_per_second": rate,
                     "phase": phases.reached(lane["detector"]),

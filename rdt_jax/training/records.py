@@ -10,6 +10,7 @@ events were then (`proof`); from then on any other content is damage.
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -36,6 +37,7 @@ _PARAMETERS = {"manifest", "extra", "state"}  # names without their endings
 _COUNTED = ("metrics.jsonl", "events.jsonl")
 _ROWS = (*_COUNTED, "timing.jsonl")
 _PENDING = {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": None}
+_OF_NOW = ("phase", "accuracy")  # of the newest evaluation
 # What status.json may say; it has at least the keys of _PENDING.
 _STATUS: Mapping[str, Callable[[Any], bool]] = {
     "state": lambda value: value in STATES,
@@ -44,6 +46,7 @@ _STATUS: Mapping[str, Callable[[Any], bool]] = {
     "pack": lambda value: value is None or configs.is_run_id(value),
     "lane": lambda value: value is None or _is_count(value),
     "saved": lambda value: _is_count(value),
+    "evaluated": lambda value: value == -1 or _is_count(value),
     "num_steps": lambda value: _is_count(value) and value > 0,
     "updates_per_second": lambda value: value is None or _is_number(value),
     "phase": lambda value: isinstance(value, str),
@@ -88,12 +91,11 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         version that gave it another name.
     """
     if not (folder / "config.json").exists():
-        earlier = folder.with_name(configs.earlier_id(config))
-        if (earlier / "config.json").exists():
+        if _is_earlier(folder.parent):
             raise ValueError(
-                f"{earlier} holds this run, trained by a version before 0.2, which "
-                "drew other batches and named runs in another way. It can be read, and "
-                "not be gone on with: train in another --workdir."
+                f"The runs in {folder.parent} were trained by a version before 0.2, "
+                "which drew other batches and named runs in another way. They can be "
+                "read, and not be gone on with: train in another --workdir."
             )
         folder.mkdir(parents=True, exist_ok=True)
         for name in _FOLDERS:
@@ -104,6 +106,16 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         write_json(folder / "status.json", _PENDING)
         _write_first(folder / "config.json", configs.to_json(config))
     configs.read_run(folder)
+
+
+@functools.cache
+def _is_earlier(workdir: pathlib.Path) -> bool:
+    """Says whether the first run of a workdir has a name of before version 0.2."""
+    for path in sorted(workdir.glob("*/config.json")):
+        if configs.is_run_id(path.parent.name):
+            with contextlib.suppress(ValueError, OSError):
+                return configs.run_id(configs.read_run(path.parent)) != path.parent.name
+    return False
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -151,18 +163,24 @@ def read_status(folder: pathlib.Path, budget: int | None = None) -> dict[str, An
 def at_budget(status: Mapping[str, Any], budget: int) -> dict[str, Any]:
     """Returns the status of a run as it is for somebody who asks for `budget` updates.
 
-    A run that ended with fewer goes on; one that has had more was over at the budget.
+    A run that ended with fewer goes on. One that was evaluated at the budget is over
+    there, whatever became of it since.
     """
-    ended = status["state"] == "done"
-    if status["reason"] == "imported" or status["state"] == "pending":
+    step, reason, is_done = status["step"], status["reason"], status["state"] == "done"
+    if reason == "imported":
         return dict(status)
-    if status["reason"] == "budget" and status["step"] < budget:
-        return {**status, "state": "preempted", "reason": None, "num_steps": budget}
-    if status["step"] > budget or (ended and status["step"] == budget):
-        reason = "budget" if status["step"] > budget else status["reason"]
-        now = {"state": "done", "reason": reason, "step": budget}
-        return {**status, **now, "num_steps": budget}
-    return {**status, "num_steps": budget} if "num_steps" in status else dict(status)
+    asked = {"num_steps": budget} if "num_steps" in status else {}
+    if is_done and reason == "budget" and step < budget:
+        return {**status, "state": "preempted", "reason": None, **asked}
+    if is_done and step <= budget:
+        return {**status, **asked}
+    # A run that broke has no row of the evaluation that saw it.
+    evaluated = step - 1 if reason == "nan" else status.get("evaluated", step - 1)
+    if evaluated < budget:
+        return {**status, **asked}
+    kept = {k: v for k, v in status.items() if k not in ("message", *_OF_NOW)}
+    now = {"state": "done", "reason": "budget", "step": budget}
+    return {**(kept if evaluated > budget else {**status}), **now, **asked}
 
 
 def read_environment(folder: pathlib.Path) -> dict[str, Any]:
@@ -285,20 +303,16 @@ def reopen(folder: pathlib.Path) -> None:
         )
 
 
-def extend(folder: pathlib.Path, budget: int) -> bool:
-    """Gives a run a larger budget, in which one that spent its own goes on.
-
-    Returns:
-      Whether its own was smaller.
-    """
+def set_budget(folder: pathlib.Path, budget: int) -> None:
+    """Gives a run its budget when it is about to train; a spent smaller one is over."""
     config = configs.read_run(folder)
-    if config.num_steps >= budget:
-        return False
-    if read_status(folder)["reason"] == "budget":
+    if config.num_steps == budget:
+        return
+    status = read_status(folder)
+    if status["reason"] == "budget" and status["step"] < budget:
         reopen(folder)
-    larger = configs.override(config, {"num_steps": budget})
-    write_text(folder / "config.json", configs.to_json(larger))
-    return True
+    given = configs.override(config, {"num_steps": budget})
+    write_text(folder / "config.json", configs.to_json(given))
 
 
 def count(folder: pathlib.Path) -> dict[str, int]:

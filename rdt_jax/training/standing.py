@@ -165,11 +165,7 @@ def restore(setup: Setup) -> Progress:
 def write_environments(
     setup: Setup, progress: Progress, at: int, begins: bool = False
 ) -> None:
-    """Writes environment.json of every run of the pack; `begins` at their start.
-
-    Raises:
-      ValueError: if a run that goes on was trained on another table.
-    """
+    """Writes environment.json of every run of the pack; `begins` at their start."""
     conditions = {"exact": setup.exact, "mesh": setup.program.axes._asdict()}
     if setup.config_file:
         conditions["config_file"] = setup.config_file
@@ -184,6 +180,4 @@ def write_environments(
             "shapes": shapes,
             "table": table,
         }
-        if not begins:
-            environment.check_table(folder, table, setup.pack[lane])
         environment.write(folder, packing, now, begins, setup.report)

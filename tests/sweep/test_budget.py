@@ -24,6 +24,7 @@ def finished(tmp_path):
         done = {"state": "done", "reason": "budget", "step": STEPS}
         pack = membership.pack_of([name])
         done |= {"pack": pack, "lane": 0, "num_steps": STEPS, "saved": STEPS}
+        done["evaluated"] = STEPS
         kept = tmp_path / "packs" / pack / "checkpoints" / str(STEPS)
         kept.mkdir(parents=True)
         records.write_json(kept.parents[1] / "runs.json", [name])
@@ -63,9 +64,15 @@ def test_more_updates_go_on_and_the_plan_of_fewer_stays_over(finished, capsys):
     assert ledger.open_packs(finished) == []
     # Under way, the first plan sees what it asked for.
     folder = workdir / before[0]
-    records.extend(folder, 2 * STEPS)
+    records.set_budget(folder, 2 * STEPS)
     status = records.read_status(folder)
     assert (status["state"], status["step"]) == ("preempted", STEPS)
+    assert ledger.open_packs(finished) == []
+    failed = {"state": "failed", "reason": "error", "message": "a bad table"}
+    records.write_json(folder / "status.json", status | failed)
+    assert ledger.open_packs(finished) == []
+    assert cli.main([*SWEEP, where, "--retry-failed", "--plan"]) == 0
+    assert records.read_status(folder)["state"] == "failed"
     running = {"state": "running", "step": STEPS + 20}
     records.write_json(folder / "status.json", status | running)
     assert ledger.open_packs(finished) == []
@@ -97,17 +104,26 @@ def test_two_budgets_of_one_run_are_refused(tmp_path, capsys):
     assert len(runs_in(tmp_path / "w")) == 2
 
 
-def test_a_sweep_of_an_earlier_version_is_not_gone_on_with(finished, capsys):
-    plan = json.loads((finished / "plan.json").read_text())
-    old = "0123456789ab"
-    (finished.parents[1] / plan["runs"][0]["run_id"]).rename(finished.parents[1] / old)
-    name = configs.hash_of(plan["runs"][0]["config"])
-    plan["runs"][0]["run_id"] = name
-    (finished / "plan.json").write_text(json.dumps(plan))
-    where = f"--workdir={finished.parents[1]}"
+def test_a_sweep_of_an_earlier_version_is_read_and_not_gone_on_with(finished, capsys):
+    """Its plan and its folders have names by another rule."""
+    workdir, path = finished.parents[1], finished / "plan.json"
+    plan = json.loads(path.read_text())
+    for run in plan["runs"]:
+        before = workdir / run["run_id"]
+        run["run_id"] = configs.hash_of(run["config"])
+        before.rename(workdir / run["run_id"])
+    path.write_text(json.dumps(plan))
+    where, total = f"--workdir={workdir}", len(plan["runs"])
+    assert cli.main([*NAMED, where, "--status"]) == 0
+    said = capsys.readouterr()
+    assert f"{total} trials: {total} done" in said.out
+    assert "planned by a version before 0.2" in said.err
     for command in ([*SWEEP, where], ["worker", str(finished)]):
         assert cli.main(command) == 2
         assert "planned by a version before 0.2" in capsys.readouterr().err
+    longer = [*SWEEP, where, f"--config.num_steps={2 * STEPS}", "--plan"]
+    assert cli.main(longer) == 2
+    assert "were trained by a version before 0.2" in capsys.readouterr().err
 
 
 def test_a_plan_knows_its_table(finished, capsys, monkeypatch):

@@ -10,6 +10,7 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis import stored
 from rdt_jax.training import loop, records
 from tests.training import bits
+from tests.training.test_loop_interrupted import stop_at_call
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +66,78 @@ def test_what_is_over_at_a_budget_is_not_trained(extended, toy):
     assert (first / names[0] / "status.json").read_bytes() == before
 
 
+def test_fewer_updates_than_before_are_a_budget_like_any_other(train, toy, tmp_path):
+    """Of a run that has not spent the larger one; it can be given that again."""
+    config = lambda steps: toy({"num_steps": steps, "stop_after_phases": False})
+    name = configs.run_id(config(40))
+    train([config(40)], tmp_path, stop_requested=stop_at_call(2))
+    assert records.read_status(tmp_path / name)["step"] < 20
+    for steps in (20, 40):
+        (status,) = train([config(steps)], tmp_path)
+        assert (status["state"], status["step"]) == ("done", steps)
+        assert records.read(tmp_path / name).config.num_steps == steps
+
+
+def test_what_is_kept_at_another_budget_is_the_last_of_that_budget(
+    train, toy, tmp_path
+):
+    """Also where the larger came first; a run on its way has none of its own."""
+    config = toy({"num_steps": 40, "stop_after_phases": False})
+    folder = tmp_path / configs.run_id(config)
+    train([config], tmp_path, budgets={20, 40}, stop_requested=stop_at_call(9))
+    step = records.read_status(folder)["evaluated"]
+    assert 20 < step < 40
+    small, own = (run_folders.read_run(folder, budget) for budget in (20, None))
+    assert stored.checkpoints(small)["final"].name == "final-after-20"
+    assert "final" not in stored.checkpoints(own)
+    train([config], tmp_path, budgets={20, 40})
+    own = run_folders.read_run(folder)
+    assert stored.checkpoints(own)["final"].name == "final-after-40"
+    paths = [stored.path_of(run, "progress", stored.RUN) for run in (small, own)]
+    assert paths[0] != paths[1]
+
+
+@pytest.mark.slow
+def test_a_pack_that_shrinks_at_a_budget_goes_on_as_if_it_had_not_ended(
+    train, root, tmp_path
+):
+    """Two of four lanes pass their phases just where the other two spend theirs."""
+    base = configs.override(
+        configs.load(f"{root}/configs/modular.py:smoke"),
+        {
+            "eval_every_steps": 20,
+            "checkpoint_every_steps": 100,
+            "batch_size": 64,
+            "task.kwargs.train_fraction": 0.8,
+            "optimizer.weight_decay": 1.0,
+            "phases.memorized": 0.5,
+            "phases.id_generalized": 0.05,
+        },
+    )
+    rates = (1e-2, 5e-3, 1e-3, 1e-4)
+    pack = lambda steps: [
+        configs.override(
+            base, {"seed": s, "optimizer.learning_rate": rate, "num_steps": steps}
+        )
+        for s, rate in enumerate(rates)
+    ]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    statuses = train(pack(300), whole)
+    passed = sorted(s["step"] for s in statuses if s["reason"] == "phases_passed")
+    assert len(passed) >= 2, "two lanes must end before the others"
+    train(pack(passed[1]), parts)
+    train(pack(300), parts)
+    for config in pack(300):
+        file = f"{configs.run_id(config)}/metrics.jsonl"
+        assert (parts / file).read_text() == (whole / file).read_text()
+
+
 STATUS = {"state": "done", "reason": "budget", "step": 20, "num_steps": 20}
 
 
 @pytest.mark.parametrize(
     ("status", "budget", "expected"),
-    [
+    [  # fmt: skip
         ({}, 20, ("done", "budget", 20)),
         ({}, 30, ("preempted", None, 20)),
         ({"reason": "phases_passed", "step": 12}, 30, ("done", "phases_passed", 12)),
@@ -80,6 +147,27 @@ STATUS = {"state": "done", "reason": "budget", "step": 20, "num_steps": 20}
         ({"state": "running", "reason": None}, 20, ("running", None, 20)),
         ({"state": "failed", "reason": "nan", "step": 25}, 20, ("done", "budget", 20)),
         ({"state": "failed", "reason": "nan", "step": 15}, 20, ("failed", "nan", 15)),
+        ({"state": "failed", "reason": "nan"}, 20, ("failed", "nan", 20)),
+        # Evaluated at the budget and gone on since: over, whatever became of it.
+        *(
+            (
+                {"state": state, "reason": reason, "evaluated": 20},
+                20,
+                ("done", "budget", 20),
+            )
+            for state, reason in (
+                ("running", None),
+                ("preempted", None),
+                ("pending", None),
+                ("failed", "oom"),
+                ("failed", "error"),
+            )
+        ),
+        (
+            {"state": "running", "reason": None, "evaluated": 15},
+            20,
+            ("running", None, 20),
+        ),
         ({"reason": "imported", "step": 9}, 20, ("done", "imported", 9)),
     ],
 )
@@ -107,10 +195,13 @@ def test_a_run_of_an_earlier_version_is_read_and_not_gone_on_with(train, toy, tm
     config = toy({"num_steps": 20})
     train([config], tmp_path)
     now = tmp_path / configs.run_id(config)
-    before = now.rename(tmp_path / configs.earlier_id(config))
+    values = json.loads((now / "config.json").read_text())
+    before = now.rename(tmp_path / configs.hash_of(values))
+    records._is_earlier.cache_clear()
     assert run_folders.read_run(before).last_step == 20
-    with pytest.raises(ValueError, match=r"trained by a version before 0\.2"):
-        train([config], tmp_path)
+    for other in (config, configs.override(config, {"seed": 99})):
+        with pytest.raises(ValueError, match=r"trained by a version before 0\.2"):
+            train([other], tmp_path)
     assert not now.exists()
     assert np.isfinite(
         run_folders.accuracy(run_folders.read_run(before), "id").values
