@@ -62,6 +62,7 @@ def _train_here(
         budget = shared.size(options, "transition_budget")
         name = configs.run_id(config)
         attempt.check_links(options.workdir)
+        records.check_version(options.workdir)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)
         steps, pack = config.num_steps, membership.pack_of([name])

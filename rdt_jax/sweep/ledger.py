@@ -138,6 +138,7 @@ def write_plan(
     attempt.check_links(workdir)
     folder = workdir / "sweeps" / plan.name
     check_version(folder)
+    records.check_version(workdir)
     _check_replaceable(folder, plan, refresh)
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         if not is_readable(workdir, [name]):

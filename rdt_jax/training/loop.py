@@ -120,6 +120,7 @@ def train(
     pack = sorted(pack, key=configs.run_id)  # A pack's name does not tell its order.
     names = [configs.run_id(config) for config in pack]
     folders = [workdir / name for name in names]
+    records.check_version(workdir)
     for folder, config in zip(folders, pack, strict=True):
         records.create(folder, config)
     name, budget = membership.pack_id(pack), pack[0].num_steps

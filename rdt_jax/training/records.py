@@ -10,7 +10,6 @@ events were then (`proof`); from then on any other content is damage.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
@@ -87,16 +86,9 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Makes a run folder with all its files, empty; an existing one stays as it is.
 
     Raises:
-      ValueError: if the folder belongs to another config; if the run was trained by a
-        version that gave it another name.
+      ValueError: if the folder belongs to another config.
     """
     if not (folder / "config.json").exists():
-        if _is_earlier(folder.parent):
-            raise ValueError(
-                f"The runs in {folder.parent} were trained by a version before 0.2, "
-                "which drew other batches and named runs in another way. They can be "
-                "read, and not be gone on with: train in another --workdir."
-            )
         folder.mkdir(parents=True, exist_ok=True)
         for name in _FOLDERS:
             (folder / name).mkdir(exist_ok=True)
@@ -108,14 +100,22 @@ def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     configs.read_run(folder)
 
 
-@functools.cache
-def _is_earlier(workdir: pathlib.Path) -> bool:
-    """Says whether the first run of a workdir has a name of before version 0.2."""
-    for path in sorted(workdir.glob("*/config.json")):
-        if configs.is_run_id(path.parent.name):
-            with contextlib.suppress(ValueError, OSError):
-                return configs.run_id(configs.read_run(path.parent)) != path.parent.name
-    return False
+def check_version(workdir: pathlib.Path) -> None:
+    """Raises ValueError if the runs of a workdir have names of before version 0.2."""
+    for path in workdir.glob("*/config.json"):
+        if not configs.is_run_id(path.parent.name):
+            continue
+        with contextlib.suppress(ValueError, OSError):  # Of a damaged run.
+            config = configs.read_run(path.parent)
+            break
+    else:
+        return
+    if configs.run_id(config) != path.parent.name:
+        raise ValueError(
+            f"The runs in {workdir} were trained by a version before 0.2, which drew "
+            "other batches and named runs in another way. They can be read, and not be "
+            "gone on with: train in another --workdir."
+        )
 
 
 def write_text(path: pathlib.Path, text: str) -> None:

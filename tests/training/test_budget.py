@@ -197,7 +197,6 @@ def test_a_run_of_an_earlier_version_is_read_and_not_gone_on_with(train, toy, tm
     now = tmp_path / configs.run_id(config)
     values = json.loads((now / "config.json").read_text())
     before = now.rename(tmp_path / configs.hash_of(values))
-    records._is_earlier.cache_clear()
     assert run_folders.read_run(before).last_step == 20
     for other in (config, configs.override(config, {"seed": 99})):
         with pytest.raises(ValueError, match=r"trained by a version before 0\.2"):
