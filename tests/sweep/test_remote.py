@@ -335,6 +335,47 @@ def test_a_sweep_that_moves_between_disk_and_bucket_ends_like_one_left_alone(
     bits.assert_same_runs(back, tmp_path / "alone")
 
 
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_more_updates_go_on_in_a_bucket(tiny_config, tmp_path, lanes):
+    """Planned and trained on machines that have seen nothing of what was before."""
+    bucket = f"memory://{tmp_path.name}/runs"
+    options = ledger.Options(lanes=lanes)
+
+    def work(name, plan):
+        planning = remote.connect(bucket, tmp_path / f"planning-{name}")
+        remote.pull_runs(planning, plan.run_ids)
+        remote.pull_begun(planning, plan.run_ids, plan.budgets)
+        ledger.write_plan(planning.workdir, plan, options)
+        remote.push_plan(planning, plan.name)
+        copy = remote.connect(bucket, tmp_path / f"copy-{name}")
+        refresh = lambda: remote.pull_sweep(copy, plan.name)
+        refresh()
+        ledger.work(
+            copy.workdir / "sweeps" / plan.name,
+            stop_requested=lambda: 0, report=pytest.fail,
+            mirror=remote.mirror(copy), refresh=refresh,
+        )  # fmt: skip
+        return copy.workdir
+
+    def plan(name, steps):
+        every = {"eval_every_steps": 4, "checkpoint_every_steps": 8}
+        every |= {"num_steps": steps, "stop_after_phases": False}
+        trials = [configs.override(tiny_config, every | {"seed": s}) for s in (0, 1)]
+        return spec.Plan(name, None, [{"seed": 0}, {"seed": 1}], trials)
+
+    work("small", plan("small", 16))
+    last = work("large", plan("large", 32))
+    whole = plan("whole", 32)
+    ledger.write_plan(tmp_path / "whole", whole, options)
+    folder = tmp_path / "whole" / "sweeps" / "whole"
+    ledger.work(folder, stop_requested=lambda: 0, report=pytest.fail)
+    for name in whole.run_ids:
+        for file in ("metrics.jsonl", "config.json"):
+            text = (tmp_path / "whole" / name / file).read_text()
+            assert (last / name / file).read_text() == text
+
+
 def test_a_plan_changes_no_run_that_was_finished_meanwhile(machine):
     planning = machine("planning")
     folder = planning.workdir / "sweeps" / "plan"
