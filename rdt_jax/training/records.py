@@ -163,8 +163,8 @@ def read_status(folder: pathlib.Path, budget: int | None = None) -> dict[str, An
 def at_budget(status: Mapping[str, Any], budget: int) -> dict[str, Any]:
     """Returns the status of a run as it is for somebody who asks for `budget` updates.
 
-    A run that ended with fewer goes on. One that was evaluated at the budget is over
-    there, whatever became of it since.
+    A run that ended with fewer goes on. One that was given more and was evaluated at
+    the budget is over there, whatever became of it since.
     """
     step, reason, is_done = status["step"], status["reason"], status["state"] == "done"
     if reason == "imported":
@@ -176,7 +176,8 @@ def at_budget(status: Mapping[str, Any], budget: int) -> dict[str, Any]:
         return {**status, **asked}
     # A run that broke has no row of the evaluation that saw it.
     evaluated = step - 1 if reason == "nan" else status.get("evaluated", step - 1)
-    if evaluated < budget:
+    given_more = step > budget or status.get("num_steps", budget) > budget
+    if evaluated < budget or not given_more:
         return {**status, **asked}
     kept = {k: v for k, v in status.items() if k not in ("message", *_OF_NOW)}
     now = {"state": "done", "reason": "budget", "step": budget}
@@ -311,6 +312,8 @@ def set_budget(folder: pathlib.Path, budget: int) -> None:
     status = read_status(folder)
     if status["reason"] == "budget" and status["step"] < budget:
         reopen(folder)
+        reopened = read_status(folder) | {"num_steps": budget}
+        write_json(folder / "status.json", reopened)
     given = configs.override(config, {"num_steps": budget})
     write_text(folder / "config.json", configs.to_json(given))
 

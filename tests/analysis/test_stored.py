@@ -144,7 +144,7 @@ def test_a_run_measure_sees_snapshots_and_the_end(make_run, params_at, monkeypat
     run = make_run((*NAMES, "snapshot-at-100", "snapshot-at-8"))
     assert stored.names_of(run, "totals", ("final",)) == ["run"]
     (path,) = stored.write(run, ["totals"], ["run"])
-    assert path.name == "totals-run.npz"
+    assert path.name == "totals-run-of-200.npz"
     found = stored.load(run, "totals", "run")
     np.testing.assert_array_equal(found.steps, [8, 90, 100])
     expected = totals({step: params_at(step) for step in (8, 90, 100)}, None, None)

@@ -130,7 +130,7 @@ def test_a_race_is_decided_round_by_round_and_by_the_slowest_process(monkeypatch
         field = {"pilot": "updates", "peak": "flops_per_second"}[word]
         return [{field: value} for value in answers[name][word]]
 
-    monkeypatch.setattr(bench.turns, "ask", ask)
+    monkeypatch.setattr(bench.line_server, "ask", ask)
     told = facts(needed_flops=50, executed_flops=100)._asdict()
     entrants = [
         bench._Entrant("ours", ["ours"] * 2, [told] * 2, lanes=4),
@@ -199,8 +199,10 @@ def test_a_worker_among_several_has_its_share_of_the_cores(monkeypatch):
         return subprocess.Popen([sys.executable, "-c", ""])
 
     monkeypatch.delenv("NPROC", raising=False)
-    monkeypatch.setattr(bench.turns, "start", start)
-    monkeypatch.setattr(bench.turns, "ask", lambda processes, _: [{}] * len(processes))
+    monkeypatch.setattr(bench.line_server, "start", start)
+    monkeypatch.setattr(
+        bench.line_server, "ask", lambda processes, _: [{}] * len(processes)
+    )
     for processes in (1, 2):
         with bench.contextlib.ExitStack() as stack:
             bench._enter(stack, "x", [], processes=processes)

@@ -151,7 +151,7 @@ STATUS = {"state": "done", "reason": "budget", "step": 20, "num_steps": 20}
         # Evaluated at the budget and gone on since: over, whatever became of it.
         *(
             (
-                {"state": state, "reason": reason, "evaluated": 20},
+                {"state": state, "reason": reason, "evaluated": 20, "num_steps": 40},
                 20,
                 ("done", "budget", 20),
             )
@@ -164,7 +164,7 @@ STATUS = {"state": "done", "reason": "budget", "step": 20, "num_steps": 20}
             )
         ),
         (
-            {"state": "running", "reason": None, "evaluated": 15},
+            {"state": "running", "reason": None, "evaluated": 15, "num_steps": 40},
             20,
             ("running", None, 20),
         ),

@@ -5,6 +5,7 @@ import types
 import jax
 import pytest
 
+from rdt_jax import borrowed
 from rdt_jax.training import team
 
 
@@ -25,6 +26,6 @@ def test_the_coordinator_listens_at_its_address_alone(
         coordinator_address="x:1", process_id=0, num_processes=2
     )
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: told.update(k))
-    monkeypatch.setattr(team, "_distributed", lambda: state)
+    monkeypatch.setattr(borrowed, "distributed_state", lambda: state)
     team.join(address, 2, process)
     assert told["coordinator_bind_address"] == listens_at
