@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rdt_jax.cli import exits, stopping
@@ -83,12 +83,7 @@ def run(command: Sequence[str]) -> int:
         )
         theirs.close()
         inbox: queue.SimpleQueue = queue.SimpleQueue()
-        handlers = {
-            number: signal.signal(
-                number, lambda *_: inbox.put(("signal", {"at": time.monotonic()}))
-            )
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        stop_hearing = _hear(inbox)
         _listen(ours, "child", inbox)
         threading.Thread(
             target=lambda: inbox.put(("end", {"code": child.wait()})), daemon=True
@@ -96,10 +91,37 @@ def run(command: Sequence[str]) -> int:
         try:
             return _watch(child, ours, inbox)
         finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            stop_hearing()
             child.kill()
             child.wait()
+
+
+def _hear(inbox: queue.SimpleQueue) -> Callable[[], None]:
+    """Puts signals into a queue from now on; returns what ends that.
+
+    A thread does so: a handler that puts, in a thread that waits for the queue, can
+    leave it waiting for ever if two signals come at once.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    descriptor = signal.set_wakeup_fd(told)
+
+    def forward() -> None:
+        while number := os.read(heard, 1):
+            if number[0] in numbers:
+                inbox.put(("signal", {"at": time.monotonic()}))
+        os.close(heard)
+
+    def end() -> None:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.close(told)
+
+    threading.Thread(target=forward, daemon=True).start()
+    return end
 
 
 def _watch(child: subprocess.Popen, ours: socket.socket, inbox) -> int:
@@ -150,7 +172,7 @@ def _watch(child: subprocess.Popen, ours: socket.socket, inbox) -> int:
                 _send(zero, {"token": token, "rank": rank, "host": platform.node()})
                 _listen(zero, "zero", inbox)
             case "child", {"ended": ended}:
-                if rank > 0:
+                if zero is not None:  # Else rank 0 is done.
                     _send(zero, {"ended": True})
             case (("child" | "zero"), {"stopped": _}):
                 for peer in peers.values():

@@ -102,7 +102,7 @@ def test_a_parent_that_is_gone_is_named_by_the_others(start, tmp_path, gone):
 def test_a_parent_that_is_asked_to_stop_asks_rank_0(start, tmp_path, asked, ways):
     parents = start(*ways)
     wait_for(tmp_path / "stays-0")
-    time.sleep(0.3)  # The other ranks get to know their parents.
+    time.sleep(0.5)  # The other ranks get to know their parents.
     for number in (signal.SIGTERM, signal.SIGINT):  # Two that come at once are one.
         parents[asked].send_signal(number)
     codes, said = ends(parents)
