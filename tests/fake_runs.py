@@ -9,7 +9,8 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax.analysis.runs import Run
-from rdt_jax.training import phases, records
+from rdt_jax.store import records
+from rdt_jax.training import phases
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 EVERY = 10  # updates between evaluations

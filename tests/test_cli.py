@@ -16,8 +16,9 @@ import pytest
 from rdt_jax import cli, machine
 from rdt_jax import config as configs
 from rdt_jax.models import import_ltg
+from rdt_jax.store import records
 from rdt_jax.sweep import spec
-from rdt_jax.training import recipes, records
+from rdt_jax.training import recipes
 from tests.golden import FOLDER
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rdt_jax import cli
 from rdt_jax.figures import save
-from rdt_jax.training import records
+from rdt_jax.store import records
 from tests import fake_runs
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -13,8 +13,8 @@ import fsspec
 import pytest
 
 from rdt_jax import cli
+from rdt_jax.store import attempt, environment, membership, records
 from rdt_jax.sweep import engines, forecast, ledger, remote
-from rdt_jax.training import attempt, environment, membership, records
 
 ROOT = pathlib.Path(__file__).parents[1]
 STUDY = str(ROOT / "experiments" / "depth_by_decay")

@@ -23,6 +23,7 @@ LAYERS = (
     "data",
     "models",
     "sharding",
+    "store",
     "training",
     "profile",
     "sweep",
@@ -40,7 +41,7 @@ FILES = sorted(
 BASES = {"nn.Module", "NamedTuple", "Protocol"}
 EXCEPTIONS = {
     # A refusal like those of a claim, which a worker tells apart: it had begun.
-    "training/attempt.py": ["BlockingIOError"],
+    "store/attempt.py": ["BlockingIOError"],
     # What the command turns a user's mistake into on its way to exit code 2.
     "cli/exits.py": ["Exception"],
     # tfds takes nothing else for a builder.

@@ -148,7 +148,7 @@ for found in pkgutil.walk_packages(rdt_jax.__path__, "rdt_jax."):
     if not found.name.endswith("__main__"):
         importlib.import_module(found.name)
 from rdt_jax import cli, devices, machine
-from rdt_jax.training import shelf
+from rdt_jax.store import shelf
 print(machine.cores() == machine.threads() == devices.default_workers())
 print(shelf.machine())
 print(machine.memory() > 0, len(devices.variables(2)))

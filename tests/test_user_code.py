@@ -8,7 +8,7 @@ import pytest
 from rdt_jax import cli, user_code
 from rdt_jax import config as configs
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.training import records
+from rdt_jax.store import records
 
 STUDY = """
 from rdt_jax.analysis import runs as run_folders

@@ -28,8 +28,9 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, save
 from rdt_jax.figures.grokking import EVENT_NAMES, task_name
+from rdt_jax.store import records
 from rdt_jax.sweep import ledger
-from rdt_jax.training import phases, records
+from rdt_jax.training import phases
 
 WELL, MISTAKE = 0, 2
 POWER, LEVEL = 0.8, 0.05

@@ -10,7 +10,8 @@ import numpy as np
 
 from rdt_jax import config as configs
 from rdt_jax import tasks, wording
-from rdt_jax.training import phases, records
+from rdt_jax.store import records
+from rdt_jax.training import phases
 
 Outcome = Literal["over", "failed", "unfinished"]
 

@@ -35,9 +35,9 @@ from rdt_jax.analysis import (
 )
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import presets, recurrent
+from rdt_jax.store import checkpoint as checkpoints_on_disk
+from rdt_jax.store import environment, records
 from rdt_jax.tasks import identity
-from rdt_jax.training import checkpoint as checkpoints_on_disk
-from rdt_jax.training import environment, records
 
 # name -> measure(params, config, table) -> NamedTuple of arrays.
 MEASURES: dict[str, Callable[..., Any]] = {

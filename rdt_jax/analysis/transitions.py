@@ -9,7 +9,8 @@ from rdt_jax.analysis import grokking
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.grokking import Bound, GrokTimes
 from rdt_jax.analysis.runs import Run
-from rdt_jax.training import phases, records
+from rdt_jax.store import records
+from rdt_jax.training import phases
 
 
 class Rise(NamedTuple):

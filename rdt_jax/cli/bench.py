@@ -41,7 +41,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     from rdt_jax.figures import bench as tables
     from rdt_jax.profile import bench, bench_cases
-    from rdt_jax.training import records
+    from rdt_jax.store import records
 
     jax.config.update("jax_platforms", "cpu")
     with exits.mistakes():

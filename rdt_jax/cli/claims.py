@@ -41,8 +41,8 @@ def _claims(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
     from rdt_jax.figures import claims as drawing
+    from rdt_jax.store import records
     from rdt_jax.sweep import spec
-    from rdt_jax.training import records
 
     folders = options.studies or sorted(
         path.parent for path in shared.ROOT.glob("experiments/*/study.py")

@@ -203,7 +203,7 @@ def report_lost(
 
     With `url`, `workdir` is a copy of the one that is there.
     """
-    from rdt_jax.training import records
+    from rdt_jax.store import records
 
     statuses = [records.planned_status(workdir / n, in_full=True) for n in run_ids]
     lost = [status for status in statuses if status["state"] in records.LOST]

@@ -132,8 +132,8 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
     from rich.console import Console
 
     from rdt_jax.figures import study as studies
+    from rdt_jax.store import attempt
     from rdt_jax.sweep import ledger, remote
-    from rdt_jax.training import attempt
 
     folder = options.workdir / "sweeps" / plan.name
     if options.status or options.stop:
@@ -203,8 +203,7 @@ def _settings(options, plan):
     """Returns the number of workers and the ledger's options; ValueError."""
     from rdt_jax import devices, sharding, tasks
     from rdt_jax.profile import estimate
-    from rdt_jax.sweep import ledger
-    from rdt_jax.sweep import pack as packs
+    from rdt_jax.sweep import ledger, packing
 
     axes = sharding.Axes() if options.mesh is None else sharding.parse(options.mesh)
     workers = options.workers or devices.default_workers(math.prod(axes))
@@ -222,9 +221,9 @@ def _settings(options, plan):
         memory *= axes.trial  # Each device along it has its own lanes.
     elif options.lanes is None:
         lanes = axes.trial
-    packs.check_mesh(axes, plan.configs, plan.name)
+    packing.check_mesh(axes, plan.configs, plan.name)
     if room is not None:
-        for config in {packs.signature(each): each for each in plan.configs}.values():
+        for config in {packing.signature(each): each for each in plan.configs}.values():
             estimate.check_memory(config, tasks.make_table(config), room)
     budget = shared.size(options, "transition_budget")
     return workers, ledger.Options(lanes, memory, options.exact, budget)
@@ -373,7 +372,7 @@ def _refresher(copy, name: str, report):
 
 def _unfinished(workdir: pathlib.Path, budgets: Mapping[str, int]) -> int:
     """Counts the planned runs that are not over and can be read."""
-    from rdt_jax.training import records
+    from rdt_jax.store import records
 
     states = [
         records.planned_status(workdir / name, budget=budget)["state"]

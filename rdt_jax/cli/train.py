@@ -49,9 +49,9 @@ def _train_here(
     from rdt_jax import machine, tasks
     from rdt_jax.devices import has_accelerator
     from rdt_jax.profile import estimate
-    from rdt_jax.sweep import ledger, progress
-    from rdt_jax.sweep import pack as packs
-    from rdt_jax.training import attempt, environment, loop, membership, records
+    from rdt_jax.store import attempt, environment, membership, records
+    from rdt_jax.sweep import ledger, packing, progress
+    from rdt_jax.training import loop
 
     with exits.mistakes():
         if (
@@ -72,7 +72,7 @@ def _train_here(
         max_pins = None
         if budget is not None:
             params = ledger.predictor()(config).params
-            max_pins = packs.max_pins(config, budget, params)
+            max_pins = packing.max_pins(config, budget, params)
     console = Console(stderr=True)
     trials = [(name, {"run": name})]
     monitor = progress.Monitor(options.workdir, trials, console, {name: steps})

@@ -128,13 +128,12 @@ def _take_scratch(scratch: pathlib.Path, url: str) -> None:
 def _check_mesh(text: str, folder: pathlib.Path) -> None:
     """Raises ValueError if a mesh cannot train what a sweep plans, over or not."""
     from rdt_jax import sharding
-    from rdt_jax.sweep import ledger
-    from rdt_jax.sweep import pack as packs
+    from rdt_jax.sweep import ledger, packing
 
     configs = ledger.planned_configs(folder).values()
     # A plan of an earlier version does not hold them.
     known = [config for config in configs if config is not None]
-    packs.check_mesh(sharding.parse(text), known, folder.name)
+    packing.check_mesh(sharding.parse(text), known, folder.name)
 
 
 def _worker_here(options: argparse.Namespace, build) -> int:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import numbers
-from rdt_jax.training import environment, records
+from rdt_jax.store import environment, records
 
 _DOTS_PER_INCH = 200
 _WARNING, _ROOM = 8.0, 0.24  # points, inches

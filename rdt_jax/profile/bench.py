@@ -28,7 +28,7 @@ from rdt_jax.devices import default_lanes, default_workers, worker_threads
 from rdt_jax.profile import bench_cases, estimate, line_server
 from rdt_jax.profile.bench_cases import Bound, Case, Loops, Overhead, Seeds, Updates
 from rdt_jax.profile.throughput import Facts
-from rdt_jax.training import environment, records
+from rdt_jax.store import environment, records
 
 TORCH = "PyTorch"
 _COMPILES = 3  # of each loop count

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from rdt_jax import devices, sharding
+from rdt_jax.store import attempt
 from rdt_jax.sweep import child, ledger
-from rdt_jax.training import attempt
 
 _CONNECT_SECONDS = 5.0
 _POLL_SECONDS = 0.5

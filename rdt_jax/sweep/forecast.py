@@ -11,9 +11,8 @@ from typing import NamedTuple
 from rdt_jax import config as configs
 from rdt_jax import devices, wording
 from rdt_jax.profile import line_server
-from rdt_jax.sweep import ledger, spec
-from rdt_jax.sweep import pack as packs
-from rdt_jax.training import records
+from rdt_jax.store import records
+from rdt_jax.sweep import ledger, packing, spec
 
 _MEASURED_SECONDS = 1.0
 
@@ -34,9 +33,9 @@ class Forecast(NamedTuple):
     trials: int
     over: int
     packs: int
-    needs: packs.Needs
+    needs: packing.Needs
     flops: int
-    largest: packs.Pack | None
+    largest: packing.Pack | None
 
 
 def forecast(
@@ -75,14 +74,14 @@ def forecast(
         trials=len(by_id),
         over=sum(state in ledger.OVER for state in states.values()),
         packs=len(left),
-        needs=packs.needs(left, [e["max_pins"] for e in entries], ledger.predictor()),
+        needs=packing.needs(left, [e["max_pins"] for e in entries], ledger.predictor()),
         flops=sum(flops),
         largest=left[flops.index(max(flops))] if left else None,
     )
 
 
 def measure(
-    pack: packs.Pack, exact: bool, num_workers: int, report: Callable[[str], None]
+    pack: packing.Pack, exact: bool, num_workers: int, report: Callable[[str], None]
 ) -> float:
     """Returns the operations per second of all workers while they train a pack.
 

@@ -1,7 +1,7 @@
 """Who works on what: the plan of a sweep, its packs, and what is left to do.
 
 status.json of a run alone says what became of it. Who trains a pack, and how its
-attempts ended, is in the workdir (`training.attempt`), since sweeps share packs. What
+attempts ended, is in the workdir (`store.attempt`), since sweeps share packs. What
 is left follows from these; nobody keeps a list of it, so nobody can lose one.
 """
 
@@ -19,18 +19,9 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.profile import memory
-from rdt_jax.sweep import pack as packs
-from rdt_jax.sweep import spec
-from rdt_jax.training import (
-    attempt,
-    environment,
-    loop,
-    membership,
-    records,
-    shelf,
-    standing,
-    step,
-)
+from rdt_jax.store import attempt, environment, membership, records, shelf
+from rdt_jax.sweep import packing, spec
+from rdt_jax.training import loop, standing, step
 
 # How often each class of failure is tried again. A NaN would repeat. A pack that needs
 # too much memory is split in two until it is one lane. `error` and `preempted` (an
@@ -97,7 +88,7 @@ class OpenPack(NamedTuple):
         return membership.pack_of(self.runs)
 
     @property
-    def configs(self) -> packs.Pack:
+    def configs(self) -> packing.Pack:
         """Reads the configs of its runs, with the budget of the plan."""
         found = [configs.read_run(self.workdir / name) for name in self.runs]
         if not self.budget:  # The plan, of an earlier version, does not say.
@@ -260,7 +251,7 @@ def form_packs(
         else:
             new.append(config)
             known.add(name)
-    for pack in packs.form(new, options.lanes, options.memory_bytes, predict):
+    for pack in packing.form(new, options.lanes, options.memory_bytes, predict):
         formed.append(_entry(pack, options, predict))
     return formed
 
@@ -394,12 +385,12 @@ def is_readable(workdir: pathlib.Path, run_ids: Sequence[str]) -> bool:
 
 
 @functools.cache
-def predictor() -> packs.Predict:
+def predictor() -> packing.Predict:
     """Returns a function that predicts bytes once for each signature."""
     known: dict[str, memory.Bytes] = {}
 
     def predict(config: ml_collections.ConfigDict) -> memory.Bytes:
-        name = packs.signature(config)
+        name = packing.signature(config)
         if name not in known:
             known[name] = memory.predict(config, tasks.make_table(config))
         return known[name]
@@ -623,7 +614,7 @@ def remembering(build: standing.Build) -> standing.Build:
     built: dict[tuple[str, int, bool], step.Program] = {}
 
     def build_once(pack, table, exact=False) -> step.Program:
-        key = (packs.signature(pack[0]), len(pack), exact)
+        key = (packing.signature(pack[0]), len(pack), exact)
         program = built.pop(key, None) or build(pack, table, exact)
         while len(built) >= _PROGRAMS:
             del built[next(iter(built))]
@@ -710,14 +701,14 @@ def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) 
     records.write_json(path, formed)
 
 
-def _entry(pack: packs.Pack, options: Options, predict: packs.Predict):
+def _entry(pack: packing.Pack, options: Options, predict: packing.Predict):
     params = predict(pack[0]).params
     return {
         "runs": [configs.run_id(config) for config in pack],
         "exact": options.exact,
-        "max_pins": packs.max_pins(pack[0], options.pin_bytes, params),
-        "flops": packs.flops(pack),
-        "program": packs.program_id(pack[0]),
+        "max_pins": packing.max_pins(pack[0], options.pin_bytes, params),
+        "flops": packing.flops(pack),
+        "program": packing.program_id(pack[0]),
         "retry_from": {},
     }
 

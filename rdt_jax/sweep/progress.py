@@ -10,8 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from rdt_jax import wording
+from rdt_jax.store import records
 from rdt_jax.sweep import spec
-from rdt_jax.training import records
 
 Trial = tuple[str, spec.Overrides]  # run_id, what sets it apart
 

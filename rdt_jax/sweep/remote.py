@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from rdt_jax import config as configs
+from rdt_jax.store import checkpoint, membership, moved, records
+from rdt_jax.store import shelf as shelves
 from rdt_jax.sweep import ledger
-from rdt_jax.training import checkpoint, membership, moved, records
-from rdt_jax.training import shelf as shelves
 
 PATIENCE_SECONDS = 600.0  # How long a store that does not answer is asked again.
 

@@ -9,7 +9,7 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import import_ltg, presets
-from rdt_jax.training import checkpoint, environment, records
+from rdt_jax.store import checkpoint, environment, records
 
 
 def write_run(

@@ -21,23 +21,25 @@ from rdt_jax import schema, tasks
 from rdt_jax.data import batches
 from rdt_jax.models import cost, presets
 from rdt_jax.models import loop as recurrence
-from rdt_jax.tasks import identity
-from rdt_jax.training import (
+from rdt_jax.store import (
     attempt,
     board,
     checkpoint,
-    curriculum,
     environment,
+    membership,
+    moved,
+    records,
+    shelf,
+)
+from rdt_jax.tasks import identity
+from rdt_jax.training import (
+    curriculum,
     evaluation,
     gradients,
     lanes,
     losses,
-    membership,
-    moved,
     optimizers,
     phases,
-    records,
-    shelf,
     standing,
     step,
 )

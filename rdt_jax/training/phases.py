@@ -24,17 +24,8 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from rdt_jax.store.records import EVENTS, HOP_LEARNED
 from rdt_jax.tasks import Table
-
-# Event -> the split whose accuracy it is about.
-EVENTS = {
-    "memorized": "train",
-    "id_generalized": "id",
-    "ood_generalized": "ood",
-    "depth_generalized": "depth",  # awaited only where it has a threshold
-}
-HOP_LEARNED = "hop_learned"  # of a stage of the curriculum
-KINDS = ("onset", "completed", "lost")
 
 SMOOTHING = 5
 ONSET_ERRORS = 4.0  # binomial standard errors

@@ -16,8 +16,9 @@ import ml_collections
 import numpy as np
 
 from rdt_jax import tasks
+from rdt_jax.store import board, checkpoint, environment, records
 from rdt_jax.tasks import identity
-from rdt_jax.training import board, checkpoint, environment, lanes, records, step
+from rdt_jax.training import lanes, step
 
 Build = Callable[..., step.Program]  # As `step.build`.
 Leave = Callable[[], None]

@@ -19,8 +19,9 @@ from jax.experimental import multihost_utils
 
 from rdt_jax import borrowed, tasks
 from rdt_jax import config as configs
+from rdt_jax.store import environment
 from rdt_jax.tasks import identity
-from rdt_jax.training import environment, standing, step
+from rdt_jax.training import standing, step
 
 _KEPT = 5  # programs that a follower keeps: as many as a worker, and the one in use
 _POLL_MILLISECONDS = 10_000

@@ -15,7 +15,7 @@ from rdt_jax.analysis import fourier, stability, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis import weights as norms
 from rdt_jax.models import presets, recurrent
-from rdt_jax.training import checkpoint, records
+from rdt_jax.store import checkpoint, records
 
 
 class Weights(NamedTuple):

@@ -5,7 +5,7 @@ import pytest
 
 from rdt_jax.analysis import grokking, transitions
 from rdt_jax.analysis.grokking import Bound
-from rdt_jax.training import records
+from rdt_jax.store import records
 from tests import fake_runs
 
 TRAIN, ID, OOD = "memorized", "id_generalized", "ood_generalized"

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import s3fs
 
 from rdt_jax import config as configs
+from rdt_jax.store import membership, records
 from rdt_jax.sweep import ledger, remote, spec
-from rdt_jax.training import membership, records
 from tests.chaos import cases, store
 from tests.training import bits
 

@@ -26,7 +26,8 @@ from collections.abc import Callable
 import jax
 
 from rdt_jax import config as configs
-from rdt_jax.training import checkpoint, loop, phases, records, step
+from rdt_jax.store import checkpoint, records
+from rdt_jax.training import loop, phases, step
 
 ANY = "any"
 STARTING, ENDING = "starting", "ending"

@@ -5,7 +5,7 @@ import pathlib
 import random
 import shutil
 
-from rdt_jax.training import checkpoint
+from rdt_jax.store import checkpoint
 from tests.training import bits
 
 KINDS = ("flip", "truncate", "empty", "remove", "add")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from rdt_jax.training import records
+from rdt_jax.store import records
 from tests.chaos import cases, child
 from tests.training import bits
 

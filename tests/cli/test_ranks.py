@@ -13,7 +13,7 @@ import time
 import pytest
 
 from rdt_jax.cli import ranks
-from rdt_jax.training import records
+from rdt_jax.store import records
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "knowledge_composition.py") + ":smoke"

@@ -7,7 +7,8 @@ import pytest
 
 from experiments.grokking_stages import study
 from rdt_jax import config as configs
-from rdt_jax.training import loop, records
+from rdt_jax.store import records
+from rdt_jax.training import loop
 from tests import fake_runs
 
 (VANILLA, LOOPED, TRAIN_ID, ID_OOD, EARLY, LATE, PLATEAU, UPDATES, OPERATIONS,

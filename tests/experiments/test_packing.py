@@ -6,8 +6,9 @@ import pytest
 from experiments.packing import compare, study
 from rdt_jax import config as configs
 from rdt_jax.figures import save
-from rdt_jax.sweep import pack
-from rdt_jax.training import loop, records
+from rdt_jax.store import records
+from rdt_jax.sweep import packing
+from rdt_jax.training import loop
 from tests import fake_runs
 
 # Steps at which ID jumps, by seed; it completes 20 updates later. None: never.
@@ -59,7 +60,7 @@ def test_the_sweep_varies_the_seed_only_so_that_it_is_one_pack(root):
         base = configs.load(f"{root / study.CONFIG}:{preset}")
         trials = [configs.override(base, trial) for trial in study.sweep(preset)]
         assert [trial.seed for trial in trials] == list(range(seeds))
-        assert len({pack.signature(trial) for trial in trials}) == 1
+        assert len({packing.signature(trial) for trial in trials}) == 1
         loop.check(trials[0])
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rdt_jax.figures import save
-from rdt_jax.training import environment, records
+from rdt_jax.store import environment, records
 from tests import fake_runs
 
 ORIGIN = {"runs": ["0123456789ab"], "commits": ["c0ffee"]}

@@ -17,7 +17,7 @@ from rdt_jax import config as configs
 from rdt_jax.models import presets
 from rdt_jax.profile import bench, bench_cases
 from rdt_jax.profile.throughput import Facts
-from rdt_jax.training import records
+from rdt_jax.store import records
 
 SMOKE = "configs/knowledge_composition.py:smoke"
 FILE = f"""

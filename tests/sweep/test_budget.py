@@ -6,8 +6,8 @@ import pytest
 
 from rdt_jax import cli, schema, tasks
 from rdt_jax import config as configs
+from rdt_jax.store import membership, records
 from rdt_jax.sweep import ledger
-from rdt_jax.training import membership, records
 from tests.test_cli_sweep import NAME, NAMED, SWEEP
 
 STEPS = 300  # of the preset

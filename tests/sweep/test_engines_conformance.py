@@ -16,8 +16,8 @@ import time
 import pytest
 
 from rdt_jax import config as configs
+from rdt_jax.store import attempt, records
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import attempt, records
 from tests.training import bits
 
 ROOT = pathlib.Path(__file__).parents[2]

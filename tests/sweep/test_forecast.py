@@ -9,9 +9,8 @@ from rich.console import Console
 from rdt_jax import config as configs
 from rdt_jax.figures import forecast as tables
 from rdt_jax.profile import line_server
-from rdt_jax.sweep import forecast, ledger, spec
-from rdt_jax.sweep import pack as packs
-from rdt_jax.training import records
+from rdt_jax.store import records
+from rdt_jax.sweep import forecast, ledger, packing, spec
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def test_a_forecast_adds_up_and_writes_nothing(plan, tmp_path):
     assert (found.trials, found.over) == (6, 0)
     assert found.packs == 4  # Of each signature two lanes and one.
     assert found.needs.programs == 4
-    assert found.flops == sum(packs.flops([config]) for config in plan.configs)
+    assert found.flops == sum(packing.flops([config]) for config in plan.configs)
     assert [c.recurrence.num_loops for c in found.largest] == [2, 2]
     ledger.write_plan(tmp_path, plan, options)
     assert forecast.forecast(tmp_path, plan, options) == found
@@ -42,7 +41,7 @@ def test_what_is_over_costs_nothing(plan, tmp_path):
         records.write_json(path, records.read_json(path) | {"state": "done"})
     found = forecast.forecast(tmp_path, plan, options)
     assert (found.trials, found.over, found.packs) == (6, 3, 3)
-    assert found.flops == 3 * packs.flops([plan.configs[-1]])
+    assert found.flops == 3 * packing.flops([plan.configs[-1]])
 
 
 def test_failed_trials_cost_something_where_they_are_tried_again(plan, tmp_path):
@@ -82,7 +81,7 @@ def test_the_rate_is_that_of_all_workers_together(plan, monkeypatch):
 
 
 def test_the_table_says_hours_and_what_they_leave_out(plan):
-    needs = packs.Needs(programs=3, memory=2 * 10**9, pins=10**6, checkpoints=10**3)
+    needs = packing.Needs(programs=3, memory=2 * 10**9, pins=10**6, checkpoints=10**3)
     found = forecast.Forecast(6, 1, 4, needs, 72 * 10**12, plan.configs[:1])
     console = Console(width=100, file=io.StringIO())
     console.print(tables.table(found, 2, 8 * 10**9, 10.0**10))

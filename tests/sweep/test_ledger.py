@@ -4,8 +4,9 @@ import pathlib
 import pytest
 
 from rdt_jax import config as configs
+from rdt_jax.store import attempt, membership, records, shelf
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import attempt, loop, membership, records, shelf, step
+from rdt_jax.training import loop, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 

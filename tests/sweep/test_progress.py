@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
+from rdt_jax.store import records
 from rdt_jax.sweep import progress
-from rdt_jax.training import records
 
 TRIALS = [(f"run{i}", {"recurrence.num_loops": i, "seed": 0}) for i in range(1, 5)]
 

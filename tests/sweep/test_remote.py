@@ -11,8 +11,8 @@ import fsspec
 import pytest
 
 from rdt_jax import config as configs
+from rdt_jax.store import attempt, checkpoint, membership, records
 from rdt_jax.sweep import ledger, remote, spec
-from rdt_jax.training import attempt, checkpoint, membership, records
 from tests import fake_runs
 from tests.training import bits
 

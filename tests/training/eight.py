@@ -16,7 +16,8 @@ import jax
 
 from rdt_jax import config as configs
 from rdt_jax import sharding
-from rdt_jax.training import environment, loop, records, step
+from rdt_jax.store import environment, records
+from rdt_jax.training import loop, step
 
 SHAPES = [
     f"{trial},{data},{model}"

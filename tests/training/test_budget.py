@@ -8,7 +8,8 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis import stored
-from rdt_jax.training import loop, records
+from rdt_jax.store import records
+from rdt_jax.training import loop
 from tests.training import bits
 from tests.training.test_loop_interrupted import stop_at_call
 

@@ -9,7 +9,8 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import presets, recurrent
-from rdt_jax.training import curriculum, losses, phases, records, step
+from rdt_jax.store import records
+from rdt_jax.training import curriculum, losses, phases, step
 from tests.conftest import ROOT
 from tests.training import bits
 from tests.training.test_loop_interrupted import stop_at_call

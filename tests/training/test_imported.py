@@ -10,7 +10,8 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.analysis import runs
 from rdt_jax.models import import_ltg, presets, recurrent
-from rdt_jax.training import checkpoint, imported, loop, records
+from rdt_jax.store import checkpoint, records
+from rdt_jax.training import imported, loop
 from tests.conftest import ROOT
 from tests.golden import FOLDER
 from tests.tasks import ltg_folders

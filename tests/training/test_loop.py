@@ -9,7 +9,8 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.training import loop, membership, phases, records, step
+from rdt_jax.store import membership, records
+from rdt_jax.training import loop, phases, step
 from tests.training import bits
 
 STEPS = list(range(0, 57, 4))

@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import attempt, checkpoint, membership, records
+from rdt_jax.store import attempt, checkpoint, membership, records
 from tests import fake_runs
 from tests.training import bits
 from tests.training.test_loop import NAN

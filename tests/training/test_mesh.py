@@ -13,7 +13,8 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import sharding, tasks
-from rdt_jax.training import loop, records, step
+from rdt_jax.store import records
+from rdt_jax.training import loop, step
 from tests.training import bits, eight
 
 COLLECTIVES = re.compile(

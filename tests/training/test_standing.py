@@ -10,7 +10,8 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import sharding, tasks
-from rdt_jax.training import membership, records, standing, step
+from rdt_jax.store import membership, records
+from rdt_jax.training import standing, step
 from tests.training import bits
 from tests.training.test_loop import NAN
 from tests.training.test_loop_interrupted import stop_at_call

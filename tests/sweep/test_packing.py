@@ -5,8 +5,9 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.profile import memory
-from rdt_jax.sweep import pack
-from rdt_jax.training import checkpoint, step
+from rdt_jax.store import checkpoint
+from rdt_jax.sweep import packing
+from rdt_jax.training import step
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -26,7 +27,7 @@ def test_trials_that_differ_in_lane_keys_share_a_program(base):
     ]
     for overrides in different:
         other = configs.override(base, overrides)
-        assert pack.signature(other) == pack.signature(base)
+        assert packing.signature(other) == packing.signature(base)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_trials_that_differ_in_lane_keys_share_a_program(base):
 )
 def test_anything_else_is_another_program(base, overrides):
     other = configs.override(base, overrides)
-    assert pack.signature(other) != pack.signature(base)
+    assert packing.signature(other) != packing.signature(base)
 
 
 def test_every_lane_key_reaches_the_lanes(base):
@@ -68,7 +69,7 @@ def test_every_lane_key_reaches_the_lanes(base):
         "model.embedding_dropout": 0.5,
         "seed": 5,
     }
-    assert set(values) == set(pack.LANE_KEYS)
+    assert set(values) == set(packing.LANE_KEYS)
     before = step.make_lanes([base])
     for key, value in values.items():
         after = step.make_lanes([configs.override(base, {key: value})])
@@ -98,14 +99,14 @@ def grid(base, loops, seeds):
 
 def test_form_keeps_order_and_size(base):
     trials = grid(base, (1, 2), range(5))
-    packs = pack.form(trials, 2, sys.maxsize, predict)
+    packs = packing.form(trials, 2, sys.maxsize, predict)
     assert [len(p) for p in packs] == [2, 2, 1, 2, 2, 1]
     assert [configs.run_id(c) for p in packs for c in p] == [
         configs.run_id(c) for c in trials
     ]
-    assert all(len({pack.signature(c) for c in p}) == 1 for p in packs)
+    assert all(len({packing.signature(c) for c in p}) == 1 for p in packs)
     with pytest.raises(ValueError, match="--lanes must be at least 1, got 0"):
-        pack.form(trials, 0, sys.maxsize, predict)
+        packing.form(trials, 0, sys.maxsize, predict)
 
 
 @pytest.mark.parametrize(
@@ -118,39 +119,39 @@ def test_form_keeps_order_and_size(base):
     ],
 )
 def test_packs_that_would_not_fit_are_split(base, memory_bytes, sizes):
-    packs = pack.form(grid(base, (1, 2), range(5)), None, memory_bytes, predict)
+    packs = packing.form(grid(base, (1, 2), range(5)), None, memory_bytes, predict)
     assert [len(p) for p in packs] == sizes
 
 
 def test_nothing_is_predicted_for_packs_of_one(base):
-    packs = pack.form(grid(base, (1,), range(3)), 1, 0, pytest.fail)
+    packs = packing.form(grid(base, (1,), range(3)), 1, 0, pytest.fail)
     assert [len(p) for p in packs] == [1, 1, 1]
 
 
 def test_needs_add_up(base):
     packs = [grid(base, (1,), range(3)), grid(base, (2,), (0,)), grid(base, (2,), (1,))]
-    needs = pack.needs(packs, [4, 6, 0], predict)
+    needs = packing.needs(packs, [4, 6, 0], predict)
     assert needs.programs == 2
     assert needs.memory == 10 + 3 * 100
     assert needs.pins == 3 * 3 * (1 + 4) + 3 * (1 + 6) + 3
     assert needs.checkpoints == (3 + 1 + 1) * 7 * (checkpoint.KEEP + 1)
     packs[0] = [configs.override(c, {"snapshot_steps": (0, 2)}) for c in packs[0]]
-    more = pack.needs(packs, [4, 6, 0], predict)
+    more = packing.needs(packs, [4, 6, 0], predict)
     assert more.pins == needs.pins + 3 * 3 * 2
 
 
 def test_transitions_that_fit_in_a_budget(base):
-    assert pack.max_pins(base, None, 1000) == 6  # Both sides of three phases.
-    assert pack.max_pins(base, 5999, 1000) == 5
-    assert pack.max_pins(base, 0, 1000) == 0
-    assert pack.max_pins(base, 10**9, 1000) == 6
+    assert packing.max_pins(base, None, 1000) == 6  # Both sides of three phases.
+    assert packing.max_pins(base, 5999, 1000) == 5
+    assert packing.max_pins(base, 0, 1000) == 0
+    assert packing.max_pins(base, 10**9, 1000) == 6
     stages = configs.load(f"{ROOT / 'configs/knowledge_depth.py'}:smoke")
-    assert pack.max_pins(stages, None, 1000) == 2 * (2 + 2)  # And of hops 2 and 3.
+    assert packing.max_pins(stages, None, 1000) == 2 * (2 + 2)  # And of hops 2 and 3.
 
 
 def test_flops_grow_with_loops_and_budget(base):
     deeper = configs.override(base, {"recurrence.num_loops": 8})
     longer = configs.override(base, {"num_steps": 600})
-    assert pack.flops([deeper]) > 2 * pack.flops([base])
-    assert pack.flops([longer]) == 2 * pack.flops([base])
-    assert pack.flops([base, base]) == 2 * pack.flops([base])
+    assert packing.flops([deeper]) > 2 * packing.flops([base])
+    assert packing.flops([longer]) == 2 * packing.flops([base])
+    assert packing.flops([base, base]) == 2 * packing.flops([base])

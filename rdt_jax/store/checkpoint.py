@@ -24,7 +24,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from rdt_jax import borrowed
-from rdt_jax.training import records
+from rdt_jax.store import records
 
 KEEP = 2  # rotating checkpoints of a pack: one to use, one in case it is damaged
 _DAMAGED = ".damaged"

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import records
+from rdt_jax.store import records
 from tests import fake_runs
 
 FILES = {"metrics.jsonl", "events.jsonl", "timing.jsonl"}

@@ -12,7 +12,8 @@ from rdt_jax import sharding, tasks
 from rdt_jax.config import raise_problems
 from rdt_jax.models import cost, presets
 from rdt_jax.profile import memory
-from rdt_jax.training import checkpoint, curriculum, optimizers, phases
+from rdt_jax.store import checkpoint
+from rdt_jax.training import curriculum, optimizers, phases
 
 # Trials that differ in these keys only may train as lanes of one pack. Whether there is
 # any dropout at all, and so on (`optimizers.PARTS`), is part of the program.

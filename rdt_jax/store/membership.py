@@ -13,7 +13,7 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import wording
-from rdt_jax.training import attempt, checkpoint, moved, records
+from rdt_jax.store import attempt, checkpoint, moved, records
 
 
 def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdt_jax.training import checkpoint, optimizers, step
+from rdt_jax.store import checkpoint
+from rdt_jax.training import optimizers, step
 from tests.training import bits
 
 EXTRA = {"evaluated": 8, "ring_steps": [0, 4, 8], "lanes": [{"final": None}]}

@@ -22,8 +22,8 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import machine, tasks
+from rdt_jax.store import records
 from rdt_jax.tasks import identity
-from rdt_jax.training import records
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 _EXPORTED = "$Format:%H$"  # `git archive` puts the commit here (.gitattributes).

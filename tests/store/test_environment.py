@@ -9,10 +9,10 @@ import jax
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import environment, records
+from rdt_jax.store import environment, records
 
 ROOT = pathlib.Path(__file__).parents[2]
-SOURCE = pathlib.Path("rdt_jax", "training", "environment.py")
+SOURCE = pathlib.Path("rdt_jax", "store", "environment.py")
 PACKING = {"pack": "p", "lane": 0, "lanes": 1, "shapes": [[0, 1]]}
 
 

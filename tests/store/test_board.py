@@ -7,7 +7,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from rdt_jax import config as configs
-from rdt_jax.training import board, records
+from rdt_jax.store import board, records
 
 
 def events(path):

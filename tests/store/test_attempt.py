@@ -16,11 +16,12 @@ import types
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import attempt, loop, membership, records, shelf
+from rdt_jax.store import attempt, membership, records, shelf
+from rdt_jax.training import loop
 
 _HOLD = """
 import pathlib, sys, time
-from rdt_jax.training import attempt
+from rdt_jax.store import attempt
 workdir, pack, lease, *runs = sys.argv[1:]
 with attempt.hold(pathlib.Path(workdir), pack, runs, lease=float(lease)):
     print("held", flush=True)

@@ -27,8 +27,8 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rdt_jax.training import checkpoint, records
-from rdt_jax.training import shelf as shelves
+from rdt_jax.store import checkpoint, records
+from rdt_jax.store import shelf as shelves
 
 LEASE_SECONDS = 60.0
 LOST = "preempted"  # What became of an attempt that never said how it ended.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import checkpoint, membership, moved, records
+from rdt_jax.store import checkpoint, membership, moved, records
 from tests import fake_runs
 from tests.training import bits
 from tests.training.test_loop_interrupted import checkpoints, run_folder, stop_at_call

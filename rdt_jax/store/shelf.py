@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, NamedTuple
 
 from rdt_jax import machine as machines
-from rdt_jax.training import records
+from rdt_jax.store import records
 
 Rewrite = Callable[[bytes], None]
 

@@ -24,7 +24,16 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import wording
-from rdt_jax.training import phases
+
+# Event -> the split whose accuracy it is about.
+EVENTS = {
+    "memorized": "train",
+    "id_generalized": "id",
+    "ood_generalized": "ood",
+    "depth_generalized": "depth",  # awaited only where it has a threshold
+}
+HOP_LEARNED = "hop_learned"  # of a stage of the curriculum
+KINDS = ("onset", "completed", "lost")
 
 STATES = ("pending", "running", "preempted", "done", "failed")
 # Of a planned run without a folder, or with one that cannot be read; never written.
@@ -69,7 +78,6 @@ _KEYS = {  # of the rows of a file
     },
     "timing.jsonl": {"step"},
 }  # fmt: skip
-_EVENTS = (*phases.EVENTS, phases.HOP_LEARNED)
 _FOLDERS = ("analysis", "figures", "tensorboard", "transitions")
 
 
@@ -519,9 +527,9 @@ def _misplaced(
         return f"step {row['step']} follows step {before['step']}"
     if several and row == before:
         return "it is the line before once more"
-    if several and row["event"] not in _EVENTS:
+    if several and row["event"] not in (*EVENTS, HOP_LEARNED):
         return f"event cannot be {row['event']!r}"
-    if several and row["kind"] not in phases.KINDS:
+    if several and row["kind"] not in KINDS:
         return f"kind cannot be {row['kind']!r}"
     for key in ("onset", "completed") if several else ():
         at = row[key]

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 
 from rdt_jax import config as configs
-from rdt_jax.training import checkpoint, records
+from rdt_jax.store import checkpoint, records
 
 # Of a run, in a commit.
 RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")

@@ -1,0 +1,1 @@
+"""What lies in a workdir: run folders, checkpoints, leases, packs, environments."""

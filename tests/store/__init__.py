@@ -1,0 +1,1 @@
+"""Tests of rdt_jax.store."""
