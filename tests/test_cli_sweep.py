@@ -187,7 +187,7 @@ def test_a_mistake_of_a_worker_exits_2(arguments, message, capsys):
 
 
 def test_a_rate_that_cannot_be_measured_is_said(tmp_path, monkeypatch, capsys):
-    def measure(pack, exact, workers, report):
+    def measure(pack, exact, workers, log):
         raise RuntimeError("A process ended with exit code -9")
 
     monkeypatch.setattr(forecast, "measure", measure)

@@ -61,11 +61,11 @@ def _bench(options: argparse.Namespace) -> int:
         for number, (name, case) in enumerate(cases.items()):
             title = f"{name} ({number + 1} of {len(cases)})"
             line = progress.add_task(title)
-            report = lambda what, line=line, title=title: progress.update(
+            log = lambda what, line=line, title=title: progress.update(
                 line, description=f"{title}: {what}"
             )
             try:
-                found[name] = bench.measure(case, options.torch_python, report)
+                found[name] = bench.measure(case, options.torch_python, log)
                 console.print(f"{title}: measured in {found[name].seconds:.0f} s")
             except RuntimeError as error:
                 failed[name] = str(error)

@@ -111,10 +111,10 @@ def _sweep(options: argparse.Namespace) -> int:
     options.url = None
     if not shared.is_url(options.workdir):
         return _of_plan(options, plan, None)
-    report = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
+    log = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
     with remote.scratch() as scratch:
         with exits.mistakes():
-            copy = remote.connect(options.workdir, scratch, report=report)
+            copy = remote.connect(options.workdir, scratch, log=log)
             options.url, options.workdir = options.workdir, copy.workdir
             remote.pull_runs(copy, plan.run_ids)
             if remote.has_sweep(copy, plan.name):
@@ -316,7 +316,7 @@ def _run_engine(options, order, plan, refresh, console, say) -> bool:
                 order.folder,
                 stop_requested=stop,
                 watch=watch,
-                report=say,
+                log=say,
             )
         except RuntimeError as error:
             refresh(now=True)
@@ -335,7 +335,7 @@ def _run_engine(options, order, plan, refresh, console, say) -> bool:
     return True
 
 
-def _refresher(copy, name: str, report):
+def _refresher(copy, name: str, log):
     """Returns what exchanges a sweep with its bucket, now or now and then.
 
     Only the first waits for a store that is away; workers do so by themselves.
@@ -353,14 +353,14 @@ def _refresher(copy, name: str, report):
                 push_logs(asked)
                 remote.pull_sweep(asked, name)
                 if is_away:
-                    report(f"The store of {copy.root} answers again.")
+                    log(f"The store of {copy.root} answers again.")
                 is_away = False
             except ConnectionError as error:
                 if now:
                     raise
                 if not is_away:
                     minutes = f"{remote.PATIENCE_SECONDS / 60:g} minutes"
-                    report(
+                    log(
                         f"{error}. It is asked again; each worker asks for {minutes}, "
                         "with growing waits."
                     )
@@ -462,11 +462,11 @@ def _dry_run(options, plan, workers: int, settings) -> int:
                 )
                 with console.status("") as shown:
 
-                    def report(text: str) -> None:
+                    def log(text: str) -> None:
                         console.print(f"  {text}", highlight=False)
                         shown.update(text)
 
-                    rate = forecast.measure(found.largest, settings.exact, busy, report)
+                    rate = forecast.measure(found.largest, settings.exact, busy, log)
         except RuntimeError as error:
             print(f"rdt: the rate could not be measured: {error}", file=sys.stderr)
             code = exits.FAILED

@@ -92,7 +92,7 @@ def _train_here(
             build=build,
             stop_requested=stop,
             may_end=stop.may_end,
-            report=console.print,
+            log=console.print,
             config_file=environment.of_files([path]),
         )
         with exits.mistakes(BlockingIOError):

@@ -157,13 +157,13 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
     from rdt_jax.sweep import ledger, remote
 
     # `engines` looks for this word in logs.
-    report = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
+    log = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
     refresh, mirror, stopped = lambda: None, None, lambda: False
     with exits.mistakes():
         if url is not None:
             # Who started us has found the store.
             started = options.parent is not None
-            copy = remote.connect(url, folder.parents[1], report=report, wait=started)
+            copy = remote.connect(url, folder.parents[1], log=log, wait=started)
             refresh = lambda: remote.pull_sweep(copy, folder.name)
             mirror = remote.mirror(copy)
             stopped = remote.stop_requested(copy, folder.name)
@@ -174,7 +174,7 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             _check_mesh(options.mesh, folder)
         ledger.open_packs(folder)  # Reads its packs.json.
     if ledger.is_stopped(folder) or stopped():
-        report(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
+        log(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
         return exits.WELL
     orphaned = lambda: options.parent not in (None, os.getppid())
     also = lambda: orphaned() or stopped() or ledger.is_stopped(folder)
@@ -188,7 +188,7 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             folder,
             stop_requested=stop,
             may_end=stop.may_end,
-            report=report,
+            log=log,
             lease=options.lease,
             mirror=mirror,
             refresh=refresh,

@@ -49,7 +49,7 @@ _ARRAYS = ("tokens", "answer_positions", "targets")
 def load_table(
     config: ml_collections.ConfigDict,
     cache: pathlib.Path,
-    report: Callable[[str], None] = lambda message: None,
+    log: Callable[[str], None] = lambda message: None,
 ) -> Table:
     """Reads the table of a run's `task` section, after preparing it if need be.
 
@@ -59,7 +59,7 @@ def load_table(
     Args:
       config: of the run, already checked.
       cache: folder of prepared tables, shared by any number of processes.
-      report: takes what the user should know.
+      log: takes what the user should know.
 
     Raises:
       ValueError: if the task is unknown or refuses its arguments.
@@ -79,7 +79,7 @@ def load_table(
     if damaged:
         with _alone(folder.parents[1]):  # Another process may have put it right.
             if proof.exists() and (damage := _damage(folder)):
-                report(f"A prepared table is damaged and made again: {damage}")
+                log(f"A prepared table is damaged and made again: {damage}")
                 shutil.rmtree(folder)
     with _quiet():  # tfds would warn that it has no such preset.
         builder = builder_class(config=entry, data_dir=cache)

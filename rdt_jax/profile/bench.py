@@ -116,14 +116,14 @@ def check_torch(python: str) -> None:
 
 
 def measure(
-    case: Case, torch_python: str | None = None, report: Report = lambda _: None
+    case: Case, torch_python: str | None = None, log: Report = lambda _: None
 ) -> Measured:
     """Measures a case; nothing else should run on the machine.
 
     Args:
       case: valid.
       torch_python: a Python with torch; None leaves the ratios to PyTorch out.
-      report: takes what is being done.
+      log: takes what is being done.
 
     Raises:
       RuntimeError: if a process of it fails; the message has what it said last.
@@ -131,13 +131,13 @@ def measure(
     begin = time.perf_counter()
     config = bench_cases.resolve(case)
     if isinstance(case, Updates):
-        rows, quantities = _measure_updates(case, config, torch_python, report)
+        rows, quantities = _measure_updates(case, config, torch_python, log)
     elif isinstance(case, Seeds):
-        rows, quantities = _measure_seeds(case, config, torch_python, report)
+        rows, quantities = _measure_seeds(case, config, torch_python, log)
     elif isinstance(case, Loops):
-        rows, quantities = _measure_loops(case, config, report)
+        rows, quantities = _measure_loops(case, config, log)
     else:
-        rows, quantities = _measure_overhead(case, config, report)
+        rows, quantities = _measure_overhead(case, config, log)
     verdicts = [_judge(bound, quantities[bound.quantity]) for bound in case.bounds]
     return Measured(rows, quantities, verdicts, time.perf_counter() - begin)
 
@@ -205,20 +205,20 @@ class _Entrant(NamedTuple):
     lanes: int  # of each process
 
 
-def _measure_updates(case: Updates, config, torch_python, report: Report) -> _Found:
+def _measure_updates(case: Updates, config, torch_python, log: Report) -> _Found:
     with contextlib.ExitStack() as stack:
-        report("compiling")
+        log("compiling")
         ours = _enter(stack, "rdt_jax", [config], devices=sharding.cores_for(config))
         entrants = [ours]
         if case.against_torch and torch_python is not None:
             facts = Facts(**ours.facts[0])
             settings = torch_case(config, facts, case.torch_length)
             entrants.append(_enter_torch(stack, torch_python, settings))
-        rows = _race(entrants, case, report)
+        rows = _race(entrants, case, log)
     return rows, {"ratio": rows[0].ratio, "share of peak": rows[0].share_of_peak}
 
 
-def _measure_seeds(case: Seeds, config, torch_python, report: Report) -> _Found:
+def _measure_seeds(case: Seeds, config, torch_python, log: Report) -> _Found:
     seeds = [configs.override(config, {"seed": n}) for n in range(case.num_seeds)]
     workers = default_workers()
     lanes = default_lanes() or case.num_seeds
@@ -233,23 +233,23 @@ def _measure_seeds(case: Seeds, config, torch_python, report: Report) -> _Found:
         entrants = []
         for number, lanes, exact in dict.fromkeys(packings):
             name = f"{number} x {lanes} lane{'s' * (lanes > 1)}{', exact' * exact}"
-            report(f"compiling {name}")
+            log(f"compiling {name}")
             pack = seeds[:lanes]
             entrants.append(_enter(stack, name, pack, exact, number))
         if torch_python is not None:
             settings = torch_case(config, Facts(**entrants[0].facts[0]))
             entrants.append(_enter_torch(stack, torch_python, settings))
-        rows = _race(entrants, case, report)
+        rows = _race(entrants, case, log)
     rows[0] = rows[0]._replace(name=f"{rows[0].name} (sweep)")
     return rows, {"ratio": rows[0].ratio}
 
 
-def _measure_loops(case: Loops, config, report: Report) -> _Found:
+def _measure_loops(case: Loops, config, log: Report) -> _Found:
     config = configs.override(config, {"model.remat": "full"})
     found: dict[int, list[Facts]] = {count: [] for count in case.loops}
     for number in range(_COMPILES):
         for count in case.loops:
-            report(f"compiling R = {count}, {number + 1} of {_COMPILES}")
+            log(f"compiling R = {count}, {number + 1} of {_COMPILES}")
             with contextlib.ExitStack() as stack:
                 pack = [estimate.fixed_loops(config, count)]
                 facts = _enter(stack, f"R = {count}", pack).facts[0]
@@ -273,8 +273,8 @@ def _measure_loops(case: Loops, config, report: Report) -> _Found:
     }
 
 
-def _measure_overhead(case: Overhead, config, report: Report) -> _Found:
-    report("training a whole run")
+def _measure_overhead(case: Overhead, config, log: Report) -> _Found:
+    log("training a whole run")
     with tempfile.TemporaryDirectory() as workdir:
         command = [sys.executable, "-m", "rdt_jax", "train", f"--workdir={workdir}"]
         command += [f"--config={bench_cases.ROOT / case.config}"]
@@ -298,12 +298,12 @@ def _measure_overhead(case: Overhead, config, report: Report) -> _Found:
 
 
 def _race(
-    entrants: Sequence[_Entrant], case: Updates | Seeds, report: Report
+    entrants: Sequence[_Entrant], case: Updates | Seeds, log: Report
 ) -> list[Row]:
     """Lets entrants train in turns; the last one is PyTorch, if it is there."""
-    report("measuring the peak")
+    log("measuring the peak")
     peaks = [_peak(entrant) for entrant in entrants]
-    report("measuring how many updates a round has")
+    log("measuring how many updates a round has")
     numbers = [
         # All processes of an entrant make as many, so that they end together.
         min(a["updates"] for a in line_server.ask(e.processes, f"pilot {case.seconds}"))
@@ -313,12 +313,12 @@ def _race(
     compilations: list[int | None] = [None] * len(entrants)
     for turn in range(case.rounds):
         for index, entrant in enumerate(entrants):
-            report(f"round {turn + 1} of {case.rounds}: {entrant.name}")
+            log(f"round {turn + 1} of {case.rounds}: {entrant.name}")
             answers = line_server.ask(entrant.processes, f"dispatch {numbers[index]}")
             made = numbers[index] * entrant.lanes * len(entrant.processes)
             rates[index].append(made / max(answer["seconds"] for answer in answers))
             compilations[index] = answers[0].get("compilations")
-    report("measuring the peak again")
+    log("measuring the peak again")
     peaks = [max(p, _peak(e)) for p, e in zip(peaks, entrants, strict=True)]
     theirs = rates[-1] if entrants[-1].name == TORCH else None
     rows = []

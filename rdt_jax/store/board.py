@@ -22,10 +22,10 @@ class Board:
     """A file of events in a folder; the holder of the run alone writes there."""
 
     def __init__(
-        self, folder: pathlib.Path, step: int, report: Callable[[str], None]
+        self, folder: pathlib.Path, step: int, log: Callable[[str], None]
     ) -> None:
         """Begins a file that replaces what others in the folder say from `step` on."""
-        self._folder, self._report = folder, report
+        self._folder, self._report = folder, log
         self._writer: record_writer.RecordWriter | None = None
         try:
             folder.mkdir(exist_ok=True)

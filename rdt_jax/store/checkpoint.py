@@ -109,7 +109,7 @@ def save_rotating(
 def load_newest(
     folder: pathlib.Path,
     abstract: Callable[[Any], chex.ArrayTree],
-    report: Callable[[str], None],
+    log: Callable[[str], None],
     misfit: Callable[[Any], str | None] = lambda extra: None,
 ):
     """Reads the newest checkpoint of a pack that can be used.
@@ -120,7 +120,7 @@ def load_newest(
     Args:
       folder: of the checkpoints.
       abstract: as of `load`.
-      report: takes what the user should know.
+      log: takes what the user should know.
       misfit: maps the extra value to what does not fit it any more, None if all does.
 
     Returns:
@@ -139,7 +139,7 @@ def load_newest(
         if problem is None:
             _tidy(folder)
             return load(path, abstract)
-        report(f"Checkpoint {path} {what}. It is set aside as {set_aside(path)}.")
+        log(f"Checkpoint {path} {what}. It is set aside as {set_aside(path)}.")
     return None
 
 

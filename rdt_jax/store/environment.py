@@ -94,7 +94,7 @@ def write(
     packing: Mapping[str, Any],
     now: Mapping[str, Any],
     begins: bool,
-    report: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Writes environment.json of a run folder.
 
@@ -105,7 +105,7 @@ def write(
         re-forming) and `table` (hash of the arrays that it trains on).
       now: of `segment`.
       begins: whether nothing is left of what the run did before.
-      report: told when the run goes on in another environment, so that its numbers
+      log: told when the run goes on in another environment, so that its numbers
         need no longer be those of an undisturbed run, bit by bit.
     """
     segments = [] if begins else read(folder)["segments"]
@@ -116,7 +116,7 @@ def write(
         before = {key: segments[-1].get(key, value) for key, value in now.items()}
         changes = _changes(before, now)
     if changes:
-        report(
+        log(
             f"Run {folder.name} goes on from step {now['step']} in another environment "
             "than before, so its numbers may differ from an undisturbed run's: "
             f"{'; '.join(changes)}."

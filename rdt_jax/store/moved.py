@@ -61,7 +61,7 @@ def adopt(
     pack: pathlib.Path,
     workdir: pathlib.Path,
     runs: Sequence[str],
-    report: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Makes the newest commit of a pack its newest checkpoint, with its records.
 
@@ -71,7 +71,7 @@ def adopt(
       pack: folder of the pack.
       workdir: of its runs.
       runs: their names.
-      report: told of commits that are damaged.
+      log: told of commits that are damaged.
     """
     folder = pack / "checkpoints"
     for path in checkpoint.folders(folder):
@@ -89,7 +89,7 @@ def adopt(
             break
         if problem := _damage(proof, runs):
             aside = checkpoint.set_aside(proof.parent, folder)
-            report(
+            log(
                 f"Commit {proof.parent} cannot be used: {problem}. It is set aside as "
                 f"{aside}."
             )

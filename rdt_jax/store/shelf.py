@@ -114,8 +114,8 @@ class Mirror(NamedTuple):
     Attributes:
       shelf: of the claims.
       newest: pack -> step of its newest checkpoint there; -1 without one.
-      restore: (pack, runs, report) -> None; brings that checkpoint here with its
-        records; `report` takes what is wrong with others.
+      restore: (pack, runs, log) -> None; brings that checkpoint here with its
+        records; `log` takes what is wrong with others.
       commit: (number of the attempt, pack, runs, step, check) -> None; brings the
         checkpoint of a step there, its records before it; `check` raises if the attempt
         is not the newest.

@@ -73,7 +73,7 @@ def run(
     *,
     stop_requested: Callable[[], int],
     watch: Callable[[], None],
-    report: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Trains a sweep with an engine's workers until nothing is left to do.
 
@@ -87,7 +87,7 @@ def run(
       stop_requested: how often it was asked to stop. Once makes the workers checkpoint
         and end, twice ends them as they are.
       watch: called about twice a second.
-      report: takes what the user should know.
+      log: takes what the user should know.
 
     Raises:
       RuntimeError: if workers end before they can claim anything.
@@ -106,7 +106,7 @@ def run(
     while workers:
         watch()
         for message in reports():
-            report(message)
+            log(message)
         time.sleep(_POLL_SECONDS)
         asked = max(stop_requested(), ledger.is_stopped(folder))
         for worker in workers.values():
@@ -122,16 +122,16 @@ def run(
             del workers[index]
             if code == 0:
                 continue
-            report(f"Worker {index} ended with exit code {code}.")
+            log(f"Worker {index} ended with exit code {code}.")
             for name in ledger.settle(folder, seen):
-                report(f"Run {name} failed.")
+                log(f"Run {name} failed.")
             claimed = ledger.num_attempts(folder) > started_at[index]
             vain = 0 if claimed else vain + 1
             if stopping or not ledger.trainable_packs(folder):
                 continue
             if vain == _VAIN_STARTS:
                 for message in reports():
-                    report(message)
+                    log(message)
                 raise RuntimeError(
                     f"{vain} workers in a row ended before they could train."
                 )
@@ -145,7 +145,7 @@ def run(
                 engine.kill(worker)
     watch()
     for message in reports():
-        report(message)
+        log(message)
 
 
 def _reports(folder: pathlib.Path) -> Callable[[], list[str]]:
@@ -178,7 +178,7 @@ def local(order: Order) -> Iterator[Engine]:
 
     def start(index: int) -> subprocess.Popen:
         environment = os.environ | variables[index]
-        return child.start(_command(order), environment, _log(order, index))
+        return child.start(_command(order), environment, _log_path(order, index))
 
     yield Engine(
         slots=lambda: num_workers,
@@ -276,9 +276,9 @@ def on_ray(order: Order) -> Iterator[Engine]:
         logs: dict[Any, pathlib.Path] = {}
 
         def start(index: int) -> Any:
-            log = _log(order, index)
-            worker = task.remote(_command(order), variables, log if here else None)
-            logs[worker] = log
+            log_path = _log_path(order, index)
+            worker = task.remote(_command(order), variables, log_path if here else None)
+            logs[worker] = log_path
             return worker
 
         def exit_code(worker) -> int | None:
@@ -330,5 +330,5 @@ def _command(order: Order) -> list[str]:
     return [*worker, f"--lease={order.lease}", *mesh]
 
 
-def _log(order: Order, index: int) -> pathlib.Path:
+def _log_path(order: Order, index: int) -> pathlib.Path:
     return order.folder / "state" / f"worker-{index}.log"

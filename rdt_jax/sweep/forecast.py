@@ -81,7 +81,7 @@ def forecast(
 
 
 def measure(
-    pack: packing.Pack, exact: bool, num_workers: int, report: Callable[[str], None]
+    pack: packing.Pack, exact: bool, num_workers: int, log: Callable[[str], None]
 ) -> float:
     """Returns the operations per second of all workers while they train a pack.
 
@@ -92,7 +92,7 @@ def measure(
       pack: to train.
       exact: as of `loop.train`.
       num_workers: at a time.
-      report: receives what is done now, for the user: it may take many minutes.
+      log: receives what is done now, for the user: it may take many minutes.
 
     Raises:
       RuntimeError: if a process ended; the message has what it said last.
@@ -109,12 +109,12 @@ def measure(
             for variables in devices.variables(num_workers)
         ]
         who = wording.count(num_workers, "worker")
-        report(f"compiling the program of the largest pack, in {who} at once")
+        log(f"compiling the program of the largest pack, in {who} at once")
         facts = line_server.ask(started, json.dumps(order))[0]
-        report("compiled; timing its first updates")
+        log("compiled; timing its first updates")
         pilots = line_server.ask(started, f"pilot {_MEASURED_SECONDS}")
         updates = min(pilot["updates"] for pilot in pilots)
-        report(f"timing {wording.count(updates, 'update')} in each worker")
+        log(f"timing {wording.count(updates, 'update')} in each worker")
         seconds = [
             a["seconds"] for a in line_server.ask(started, f"dispatch {updates}")
         ]

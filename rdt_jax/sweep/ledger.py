@@ -402,7 +402,7 @@ def work(
     folder: pathlib.Path,
     *,
     stop_requested: Callable[[], int],
-    report: Callable[[str], None],
+    log: Callable[[str], None],
     may_end: standing.MayEnd = standing.never_end,
     lease: float = attempt.LEASE_SECONDS,
     mirror: shelf.Mirror | None = None,
@@ -417,7 +417,7 @@ def work(
     Args:
       folder: of the sweep.
       stop_requested: asked after every dispatch and between packs.
-      report: takes what the user should know.
+      log: takes what the user should know.
       may_end: a context in which this process may end, as of `loop.train`.
       lease: seconds without a sign of life of this worker after which others may take
         its pack.
@@ -465,19 +465,19 @@ def work(
                 mirror=mirror,
                 stop_requested=stop,
                 may_end=may_end,
-                report=report,
+                log=log,
                 config_file=stored_plan(folder).get("config_file"),
                 budgets=_budgets_of(workdir, pack.runs),
             )
         except ConnectionError:  # The store is away.
             raise
         except attempt.TakenOver as error:
-            report(str(error))
+            log(str(error))
         except BlockingIOError:
             pass  # Another worker was faster.
         except Exception as error:
             said = " ".join(str(error).split())
-            report(f"Pack {pack.name} failed: {said}\n{traceback.format_exc()}")
+            log(f"Pack {pack.name} failed: {said}\n{traceback.format_exc()}")
             built = remembering(build)  # What it kept may be what was too much.
             if len(attempt.past(workdir, pack.name)) == attempts:
                 refused.add(pack.name)

@@ -53,14 +53,14 @@ class Remote(NamedTuple):
       fs: the fsspec file system.
       root: of the workdir in it.
       workdir: the copy, of this process alone.
-      report: takes that the store does not answer.
+      log: takes that the store does not answer.
       patience: seconds for which it is asked again before `ConnectionError` is raised.
     """
 
     fs: Any
     root: str
     workdir: pathlib.Path
-    report: Callable[[str], None] = lambda message: None
+    log: Callable[[str], None] = lambda message: None
     patience: float = PATIENCE_SECONDS
 
 
@@ -68,7 +68,7 @@ def connect(
     url: str,
     workdir: pathlib.Path,
     *,
-    report: Callable[[str], None] = lambda message: None,
+    log: Callable[[str], None] = lambda message: None,
     wait: bool = False,
 ) -> Remote:
     """Opens a workdir such as gs://bucket/runs and asks its store what is there.
@@ -76,7 +76,7 @@ def connect(
     Args:
       url: of any fsspec file system that can create files exclusively.
       workdir: an own folder of this process.
-      report: takes that the store does not answer, from now on.
+      log: takes that the store does not answer, from now on.
       wait: whether that is waited for now, too: the store is known to be there.
 
     Raises:
@@ -98,7 +98,7 @@ def connect(
             "(gs://, s3://) or a folder that all machines mount."
         )
     (workdir / "state").mkdir(parents=True, exist_ok=True)
-    remote = Remote(fs, root.rstrip("/"), workdir, report)
+    remote = Remote(fs, root.rstrip("/"), workdir, log)
     try:
         if wait:
             _ask(remote, lambda: _look(remote))
@@ -201,7 +201,7 @@ def restore(
     remote: Remote,
     pack: str,
     runs: Sequence[str],
-    report: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Makes the copy of a pack what its newest whole commit says.
 
@@ -210,13 +210,13 @@ def restore(
     """
     local = remote.workdir / "packs" / pack / "checkpoints"
     shutil.rmtree(local, ignore_errors=True)
-    _adopt(remote, pack, runs, report)
+    _adopt(remote, pack, runs, log)
     for number, step in reversed(_commits(remote, pack)):
         folder = f"packs/{pack}/checkpoints/{number}/{step}"
         try:
             found = _read_commit(remote, folder, runs)
         except (FileNotFoundError, ValueError) as error:
-            report(f"Commit {remote.root}/{folder} cannot be used: {error}.")
+            log(f"Commit {remote.root}/{folder} cannot be used: {error}.")
             (local / f"{step}.damaged").mkdir(parents=True, exist_ok=True)
             continue
         for name, content in found.items():
@@ -499,7 +499,7 @@ def _read_commit(remote: Remote, folder: str, runs: Sequence[str]) -> dict[str, 
 
 
 def _adopt(
-    remote: Remote, pack: str, runs: Sequence[str], report: Callable[[str], None]
+    remote: Remote, pack: str, runs: Sequence[str], log: Callable[[str], None]
 ) -> None:
     """Makes a commit of the newest checkpoint of a pack that was copied from a disk.
 
@@ -523,7 +523,7 @@ def _adopt(
             if now | hashes != now:
                 raise ValueError("a file is not what manifest.json says")
         except (FileNotFoundError, ValueError, AttributeError) as error:
-            report(f"Checkpoint {remote.root}/{folder}/{step} cannot be used: {error}.")
+            log(f"Checkpoint {remote.root}/{folder}/{step} cannot be used: {error}.")
             continue
         for name, content in contents.items():
             _put(remote, f"{folder}/0/{step}/{name}", content)
@@ -565,14 +565,14 @@ def _ask(remote: Remote, call: Callable[[], T]) -> T:
                     f"The store of {remote.root} does not answer: {_line(error)}"
                 ) from error
             if wait == _FIRST_WAIT:
-                remote.report(
+                remote.log(
                     f"The store of {remote.root} does not answer: {_line(error)}. It "
                     f"is asked again for {remote.patience / 60:g} minutes."
                 )
         time.sleep(wait)
         wait = min(2 * wait, _LONGEST_WAIT)
     if wait > _FIRST_WAIT:
-        remote.report(f"The store of {remote.root} answers again.")
+        remote.log(f"The store of {remote.root} answers again.")
     return answer
 
 

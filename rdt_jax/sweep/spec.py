@@ -176,7 +176,7 @@ def make_plan(
     preset: str,
     arguments: list[str],
     check: Callable[[ml_collections.ConfigDict], None],
-    report: Callable[[str], None] = lambda text: None,
+    log: Callable[[str], None] = lambda text: None,
 ) -> Plan:
     """Resolves and checks every trial of a study at a preset.
 
@@ -186,7 +186,7 @@ def make_plan(
       preset: of the study and of its config.
       arguments: `--config.KEY=VALUE` for all trials; of no key that the sweep sets.
       check: raises ValueError with all that is wrong with a config.
-      report: told now and then how many trials are checked, if that takes a while.
+      log: told now and then how many trials are checked, if that takes a while.
 
     Raises:
       ValueError: if the study, the preset, an override or a config is wrong.
@@ -218,7 +218,7 @@ def make_plan(
     reported = time.monotonic()
     for number, trial in enumerate(trials):
         if time.monotonic() - reported > _REPORT_SECONDS:
-            report(f"{number:,} of {len(trials):,} trials are checked")
+            log(f"{number:,} of {len(trials):,} trials are checked")
             reported = time.monotonic()
         config = configs.override(base, trial)
         check(config)

@@ -80,7 +80,7 @@ def train(
     mirror: shelf.Mirror | None = None,
     stop_requested: Callable[[], int] = lambda: False,
     may_end: standing.MayEnd = standing.never_end,
-    report: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
+    log: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
     config_file: Mapping[str, Any] | None = None,
     budgets: Collection[int] = (),
 ) -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def train(
         checkpointed and its unfinished runs become `preempted`.
       may_end: a context in which this process may end, since nothing has been trained
         since the newest checkpoint. It calls what it is given before that.
-      report: takes what the user should know, such as a damaged checkpoint.
+      log: takes what the user should know, such as a damaged checkpoint.
       config_file: commit and hash of the file that the configs are from, as of
         `environment.of_files`.
       budgets: further numbers of updates that somebody asks of these runs; their
@@ -138,7 +138,7 @@ def train(
                 )
             )
         if mirror:
-            mirror.restore(name, names, report)
+            mirror.restore(name, names, log)
         try:
             statuses = membership.if_over(workdir, names, name, budget)  # By now.
             for run in () if statuses else names:
@@ -174,7 +174,7 @@ def train(
                 records.check(folder)
             statuses = _train_held(
                 pack, workdir, view, exact, max_pins, build, stop,
-                lambda message: report(readable(message)), commit,
+                lambda message: log(readable(message)), commit,
                 lambda: may_end(leave), config_file, budgets,
             )  # fmt: skip
             if mirror:
@@ -218,17 +218,17 @@ def _set_unfinished(view: pathlib.Path, names, **fields: Any) -> list[str]:
 
 @environment.pinned()
 def _train_held(
-    pack, workdir, view, exact, max_pins, build, stop_requested, report, commit,
+    pack, workdir, view, exact, max_pins, build, stop_requested, log, commit,
     may_end, config_file, budgets,
 ) -> list[dict[str, Any]]:  # fmt: skip
     names = [configs.run_id(config) for config in pack]
     folders = [view / name for name in names]
     with may_end():
         setup = _set_up(
-            pack, folders, workdir, view, exact, max_pins, build, report, commit,
+            pack, folders, workdir, view, exact, max_pins, build, log, commit,
             may_end, config_file, budgets,
         )  # fmt: skip
-        moved.adopt(setup.pack_folder, view, names, report)
+        moved.adopt(setup.pack_folder, view, names, log)
         progress = standing.restore(setup)
         setup = standing.of_members(setup, progress.extra["members"])
         start = int(progress.state.step)
@@ -247,7 +247,7 @@ def _train_held(
         for folder in folders:
             records.truncate(folder, progress.extra["evaluated"])
         boards = [
-            board.Board(folder / "tensorboard", start + 1, report) for folder in folders
+            board.Board(folder / "tensorboard", start + 1, log) for folder in folders
         ]
     try:
         return _train(setup._replace(boards=boards), progress, start, stop_requested)
@@ -257,13 +257,13 @@ def _train_held(
 
 
 def _set_up(
-    pack, folders, workdir, view, exact, max_pins, build, report, commit, may_end,
+    pack, folders, workdir, view, exact, max_pins, build, log, commit, may_end,
     config_file, budgets,
 ) -> standing.Setup:  # fmt: skip
     from rdt_jax.data import tfds_builders  # It takes 0.3 s, and only training reads.
 
     config = pack[0]
-    table = tfds_builders.load_table(config, workdir / "tables", report)
+    table = tfds_builders.load_table(config, workdir / "tables", log)
     program = build(pack, table, exact)
     rows = dict(zip(program.groups, program.group_sizes, strict=True))
     awaited = phases.phases_of(config, table, rows, program.stages.values)
@@ -274,7 +274,7 @@ def _set_up(
         table=table,
         exact=exact,
         build=build,
-        report=report,
+        log=log,
         watch=lanes.Watch(
             config,
             awaited,

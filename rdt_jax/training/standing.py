@@ -39,7 +39,7 @@ class Setup(NamedTuple):
     table: tasks.Table
     exact: bool
     build: Build
-    report: Callable[[str], None]
+    log: Callable[[str], None]
     watch: lanes.Watch
     program: step.Program  # of the lanes that it has now
     lanes: step.Lanes
@@ -143,7 +143,7 @@ def restore(setup: Setup) -> Progress:
         return next(filter(None, lost), None)
 
     found = checkpoint.load_newest(
-        setup.pack_folder / "checkpoints", abstract, setup.report, misfit
+        setup.pack_folder / "checkpoints", abstract, setup.log, misfit
     )
     if found is not None:
         tree, kept = found
@@ -181,4 +181,4 @@ def write_environments(
             "shapes": shapes,
             "table": table,
         }
-        environment.write(folder, packing, now, begins, setup.report)
+        environment.write(folder, packing, now, begins, setup.log)

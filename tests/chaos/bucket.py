@@ -180,7 +180,7 @@ def _compare(alone: Alone, url: str, workdir: pathlib.Path) -> None:
     for path in sorted(alone.workdir.glob("*/config.json")):
         run = path.parent.name
         pack = membership.pack_of([run])
-        remote.restore(copy, pack, [run], report=_fail)
+        remote.restore(copy, pack, [run], log=_fail)
         assert records.read_status(workdir / run)["state"] == "done"
         bits.assert_same_run(workdir / run, path.parent)
         name = f"packs/{pack}/checkpoints"

@@ -249,7 +249,7 @@ def test_the_overhead_is_what_a_run_does_beside_its_dispatches(monkeypatch):
 def test_a_case_that_fails_is_told_and_the_others_go_on(
     cases, tmp_path, monkeypatch, capsys
 ):
-    def measure(case, torch_python, report):
+    def measure(case, torch_python, log):
         if case.torch_length:
             raise RuntimeError("out of luck")
         return bench.Measured([bench.Row("rdt_jax", 5.0)], {}, [], 1.0)

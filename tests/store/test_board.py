@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_written_stops_no_run(train, toy, tmp_path, spoi
     records.create(folder, config)
     spoil(folder / "tensorboard")
     told = []
-    (status,) = train([config], tmp_path, report=told.append)
+    (status,) = train([config], tmp_path, log=told.append)
     assert status["state"] == "done"
     assert len(told) == 1
     assert f"{folder}/tensorboard gets no more numbers for TensorBoard" in told[0]

@@ -163,8 +163,8 @@ class History:
 
     def goes_on(self, step, begins=False, **values):
         now = {"step": step, "commit": "c" * 40, "settings": {"x64": False}} | values
-        report = self.reports.append
-        environment.write(self.folder, PACKING, now, begins, report)
+        log = self.reports.append
+        environment.write(self.folder, PACKING, now, begins, log)
         return [s["step"] for s in environment.read(self.folder)["segments"]]
 
 

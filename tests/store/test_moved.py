@@ -49,7 +49,7 @@ def test_a_run_from_a_bucket_goes_on(train, toy, tmp_path, undisturbed):
     to_bucket(folder.parent, tmp_path, [run], attempt=32)
     status = records.read_status(tmp_path / run)
     assert membership.began_in(tmp_path, status) == [run]
-    train([toy()], tmp_path, report=pytest.fail)
+    train([toy()], tmp_path, log=pytest.fail)
     bits.assert_same_runs(tmp_path, undisturbed)
     assert [path.name for path in checkpoint.folders(folder)] != ["32"]
     assert not list(folder.glob("*.commits"))
@@ -68,9 +68,9 @@ def copied(tmp_path):
     return pack
 
 
-def adopt(pack, report=pytest.fail):
+def adopt(pack, log=pytest.fail):
     workdir = pack.parents[1]
-    moved.adopt(pack, workdir, ["one"], report)
+    moved.adopt(pack, workdir, ["one"], log)
     rows = records.read_rows(workdir / "one" / "metrics.jsonl")
     return checkpoint.steps_in(pack / "checkpoints"), [row["step"] for row in rows]
 
@@ -158,7 +158,7 @@ def test_a_run_whose_checkpoints_are_gone_is_refused(
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     (tmp_path / "away").rename(pack)
     (run / "status.json").write_bytes(status)
-    train([toy()], tmp_path, stop_requested=stop_at_call(1), report=pytest.fail)
+    train([toy()], tmp_path, stop_requested=stop_at_call(1), log=pytest.fail)
     assert records.read_status(run)["step"] == step
 
 

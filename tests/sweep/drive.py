@@ -18,7 +18,7 @@ def main(engine: str, folder: str, workers: str, lease: str) -> None:
             order.folder,
             stop_requested=stop,
             watch=lambda: None,
-            report=lambda message: print(message, flush=True),
+            log=lambda message: print(message, flush=True),
         )
 
 

@@ -137,7 +137,7 @@ def test_a_plan_knows_its_table(finished, capsys, monkeypatch):
     monkeypatch.setattr(tasks, "hash_of", lambda config: 64 * "0")
     folder = workdir / "sweeps" / f"{NAME},num_steps={2 * STEPS}"
     said: list[str] = []
-    ledger.work(folder, stop_requested=lambda: 0, report=said.append)
+    ledger.work(folder, stop_requested=lambda: 0, log=said.append)
     assert all("was planned with another table" in text for text in said)
     assert len(said) == len(plan["runs"])
     (name, *_) = (run["run_id"] for run in plan["runs"])

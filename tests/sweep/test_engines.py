@@ -35,9 +35,7 @@ class Planted:
 def run(tmp_path, monkeypatch):
     """Runs workers that claim a pack, or not, as the values say; returns them."""
 
-    def run(
-        slots, claims, asked=0, say=lambda index: None, report=lambda message: None
-    ):
+    def run(slots, claims, asked=0, say=lambda index: None, log=lambda message: None):
         planted = Planted(claims, say)
         # All that were started first have claimed before any of them ends.
         watch = lambda: setattr(planted, "attempts", sum(claims[: planted.started]))
@@ -55,7 +53,7 @@ def run(tmp_path, monkeypatch):
             tmp_path,
             stop_requested=lambda: asked,
             watch=watch,
-            report=report,
+            log=log,
         )
         return planted
 

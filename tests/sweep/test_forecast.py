@@ -74,7 +74,7 @@ def test_the_rate_is_that_of_all_workers_together(plan, monkeypatch):
         line_server, "start", lambda command, variables: open(pathlib.Path("/dev/null"))
     )
     said = []
-    rate = forecast.measure(plan.configs[:2], False, num_workers=2, report=said.append)
+    rate = forecast.measure(plan.configs[:2], False, num_workers=2, log=said.append)
     assert rate == 1000 * 2 * 7 / 2.0 + 1000 * 2 * 7 / 4.0
     assert asked[1:] == ["pilot 1.0", "dispatch 7"]
     assert len(said) == len(asked) and "timing 7 updates" in said[-1]

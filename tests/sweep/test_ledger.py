@@ -257,7 +257,7 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
     with attempt.hold(tmp_path, membership.pack_of([held]), [held]):
-        ledger.work(folder, stop_requested=lambda: next(stop), report=said.append)
+        ledger.work(folder, stop_requested=lambda: next(stop), log=said.append)
     assert trained == [good]
     assert len(said) == 1 and "planted" in said[0]
 
@@ -266,7 +266,7 @@ def test_a_stop_is_asked_of_every_worker_and_lasts_until_the_next_start(tmp_path
     plan = _plan((0,), loops=(1,))
     folder = ledger.write_plan(tmp_path, plan, ledger.Options())
     ledger.request_stop(folder)
-    ledger.work(folder, stop_requested=lambda: False, report=pytest.fail)
+    ledger.work(folder, stop_requested=lambda: False, log=pytest.fail)
     assert _packs(folder) == [plan.run_ids]
     assert not list((tmp_path / "state").glob("*.json"))
     ledger.write_plan(tmp_path, plan, ledger.Options())
@@ -392,7 +392,7 @@ def test_one_compilation_for_each_signature(tmp_path, monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(ledger, "remembering", _remembering(build))
-            ledger.work(folder, stop_requested=lambda: False, report=pytest.fail)
+            ledger.work(folder, stop_requested=lambda: False, log=pytest.fail)
         states = [records.read_status(workdir / n)["state"] for n in plan.run_ids]
         assert states == ["done"] * 6
         assert [program.compilations() for program in programs] == [1, 1]

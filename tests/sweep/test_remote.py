@@ -62,7 +62,7 @@ def train(copy, step):
 
 def go_on(copy):
     """Returns the step at which a machine goes on; -1 at the start."""
-    remote.restore(copy, PACK, RUNS, report=lambda _: None)
+    remote.restore(copy, PACK, RUNS, log=lambda _: None)
     steps = checkpoint.steps_in(copy.workdir / "packs" / PACK / "checkpoints")
     step = steps[-1] if steps else -1
     for run in RUNS:
@@ -295,7 +295,7 @@ def test_a_sweep_that_moves_between_disk_and_bucket_ends_like_one_left_alone(
         ledger.work(
             workdir / "sweeps" / plan.name,
             stop_requested=lambda: next(asked) >= calls,
-            report=pytest.fail,
+            log=pytest.fail,
             **bucket,
         )
 
@@ -353,7 +353,7 @@ def test_more_updates_go_on_in_a_bucket(tiny_config, tmp_path, lanes):
         refresh()
         ledger.work(
             copy.workdir / "sweeps" / plan.name,
-            stop_requested=lambda: 0, report=pytest.fail,
+            stop_requested=lambda: 0, log=pytest.fail,
             mirror=remote.mirror(copy), refresh=refresh,
         )  # fmt: skip
         return copy.workdir
@@ -369,7 +369,7 @@ def test_more_updates_go_on_in_a_bucket(tiny_config, tmp_path, lanes):
     whole = plan("whole", 32)
     ledger.write_plan(tmp_path / "whole", whole, options)
     folder = tmp_path / "whole" / "sweeps" / "whole"
-    ledger.work(folder, stop_requested=lambda: 0, report=pytest.fail)
+    ledger.work(folder, stop_requested=lambda: 0, log=pytest.fail)
     for name in whole.run_ids:
         for file in ("metrics.jsonl", "config.json"):
             text = (tmp_path / "whole" / name / file).read_text()
@@ -460,7 +460,7 @@ def test_an_outage_at_any_moment_is_waited_for(machine, clock, calls, lost):
     one = machine("one")
     said = []
     store = Outage(one.fs, calls, 9, lost=lost)
-    away = one._replace(fs=store, report=said.append)
+    away = one._replace(fs=store, log=said.append)
     train(away, 4)
     commit(away, 1, 4)
     train(away, 8)
@@ -677,7 +677,7 @@ def test_a_sweep_in_a_bucket_ends_like_one_on_a_disk(bucket, tiny_config, tmp_pa
     plan = spec.Plan("study-toy", None, [{}], [config])
     alone = tmp_path / "alone"
     folder = ledger.write_plan(alone, plan, ledger.Options())
-    ledger.work(folder, stop_requested=lambda: False, report=pytest.fail)
+    ledger.work(folder, stop_requested=lambda: False, log=pytest.fail)
 
     planning = remote.connect(bucket, tmp_path / "planning")
     ledger.write_plan(planning.workdir, plan, ledger.Options())
@@ -689,7 +689,7 @@ def test_a_sweep_in_a_bucket_ends_like_one_on_a_disk(bucket, tiny_config, tmp_pa
         ledger.work(
             copy.workdir / "sweeps" / plan.name,
             stop_requested=lambda asked=asked, calls=calls: next(asked) >= calls,
-            report=pytest.fail,
+            log=pytest.fail,
             mirror=remote.mirror(copy),
             refresh=lambda copy=copy: remote.pull_sweep(copy, plan.name),
         )
@@ -726,14 +726,14 @@ def test_a_run_goes_on_in_the_pack_that_it_began_in(bucket, tiny_config, tmp_pat
         packs = ledger.read_packs(folder)
         return [sorted(entry["runs"]) for entry in packs]
 
-    def work_on(plan, where, calls, report):
+    def work_on(plan, where, calls, log):
         copy = remote.connect(bucket, tmp_path / where)
         remote.pull_sweep(copy, plan.name)
         asked = iter(range(999))
         ledger.work(
             copy.workdir / "sweeps" / plan.name,
             stop_requested=lambda: next(asked) >= calls,
-            report=report,
+            log=log,
             mirror=remote.mirror(copy),
             refresh=lambda: remote.pull_sweep(copy, plan.name),
         )

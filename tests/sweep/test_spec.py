@@ -113,7 +113,7 @@ def test_a_list_that_is_too_long_is_refused_and_checks_are_reported(
     said = []
     clock = iter(range(0, 10**6, 4))
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    plan_of(spec.seeds(4), report=said.append)
+    plan_of(spec.seeds(4), log=said.append)
     assert said == ["1 of 4 trials are checked", "3 of 4 trials are checked"]
 
 

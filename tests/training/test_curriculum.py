@@ -220,7 +220,7 @@ def test_a_run_goes_from_stage_to_stage(alone, hops):
 def test_a_curriculum_goes_on_where_it_was_stopped(train, hops, tmp_path, alone):
     for number in (2, 3, 4, 5):
         train([hops()], tmp_path, stop_requested=stop_at_call(number))
-    train([hops()], tmp_path, report=pytest.fail)
+    train([hops()], tmp_path, log=pytest.fail)
     bits.assert_same_runs(tmp_path, alone)
 
 

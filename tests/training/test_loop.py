@@ -290,7 +290,7 @@ def test_the_status_says_how_it_ended(folder):
 
 def test_running_a_finished_run_again_does_nothing(undisturbed, train, toy, folder):
     before = snapshot(undisturbed)
-    statuses = train([toy()], undisturbed, report=pytest.fail)
+    statuses = train([toy()], undisturbed, log=pytest.fail)
     assert statuses == [records.read_status(folder)]
     assert snapshot(undisturbed) == before
 

@@ -48,7 +48,7 @@ def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
             with (folder / name).open("a") as file:
                 file.write('{"step": 1')
     assert told == [("preempted", at) for at in (0, 1, 12, 13, 32)]
-    (status,) = train([toy()], tmp_path, report=pytest.fail)
+    (status,) = train([toy()], tmp_path, log=pytest.fail)
     assert (status["state"], status["reason"]) == ("done", "budget")
     bits.assert_same_runs(tmp_path, undisturbed)
     timing = records.read_rows(folder / "timing.jsonl")
@@ -97,7 +97,7 @@ def test_a_run_killed_before_its_last_status_is_done(train, toy, tmp_path):
     path = run_folder(tmp_path, toy) / "status.json"
     done = records.read_json(path)
     records.write_json(path, done | {"state": "running", "reason": None})
-    (status,) = train([toy()], tmp_path, report=pytest.fail)
+    (status,) = train([toy()], tmp_path, log=pytest.fail)
     assert status == records.read_json(path) == done | {"updates_per_second": None}
 
 
@@ -144,7 +144,7 @@ def test_damaged_checkpoints_are_set_aside(train, toy, tmp_path, undisturbed, da
         broken[len(broken) // 2] ^= 4
         victim.write_bytes(broken)
     reports = []
-    train([toy()], tmp_path, report=reports.append)
+    train([toy()], tmp_path, log=reports.append)
     assert len(reports) == damaged
     for path, report in zip(newest, reports, strict=False):
         assert f"{path} is damaged" in report
@@ -239,7 +239,7 @@ def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
     records.write_json(path, content | {"segments": [elsewhere]})
     reports = []
     stop = stop_at_call(1)
-    train([toy()], tmp_path, stop_requested=stop, report=reports.append, **go_on)
+    train([toy()], tmp_path, stop_requested=stop, log=reports.append, **go_on)
     assert len(reports) == 1
     assert f"config_file sha256 c.py is {'2' * 12}, was {'1' * 12}; " in reports[0]
     assert "goes on from step 1 in another environment than before" in reports[0]
@@ -275,16 +275,16 @@ def test_a_damaged_last_row_is_made_again(train, toy, tmp_path, undisturbed, nam
     assert (status["state"], status["step"]) == ("preempted", 40)
     left = cut(run_folder(tmp_path, toy) / name)
     reports = []
-    train([toy()], tmp_path, report=reports.append)
+    train([toy()], tmp_path, log=reports.append)
     newest = checkpoints(tmp_path, toy) / str(status["step"])
     assert f"Checkpoint {newest} cannot be used: " in reports[0]
     assert f"{name} had {left + 1} rows up to it, and has {left}" in reports[0]
     bits.assert_same_runs(tmp_path, undisturbed)
-    assert not train([toy()], tmp_path, report=pytest.fail)[0]["step"] < 56
+    assert not train([toy()], tmp_path, log=pytest.fail)[0]["step"] < 56
     left = cut(run_folder(tmp_path, toy) / name)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(ValueError, match=rf"{name} line {left + 1} is damaged, and"):
-        train([toy()], tmp_path, report=pytest.fail)
+        train([toy()], tmp_path, log=pytest.fail)
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
 
@@ -296,7 +296,7 @@ def test_a_run_without_a_fitting_checkpoint_begins_again(
     path.write_bytes(path.read_bytes()[:-20000])
     assert records.read_rows(path)[-1]["step"] < 32
     reports = []
-    train([toy()], tmp_path, report=reports.append)
+    train([toy()], tmp_path, log=reports.append)
     assert len(reports) == 2
     bits.assert_same_runs(tmp_path, undisturbed)
 
@@ -323,10 +323,10 @@ def test_a_kill_while_a_run_that_was_over_begins_again_costs_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(records, "truncate", truncate)
         with pytest.raises(KeyboardInterrupt):
-            train(pack, killed, report=lambda message: None)
+            train(pack, killed, log=lambda message: None)
     assert configs.run_id(broken) in cut
     assert not records.read_rows(killed / configs.run_id(broken) / "metrics.jsonl")
-    train(pack, killed, report=lambda message: None)
+    train(pack, killed, log=lambda message: None)
     bits.assert_same_runs(killed, tmp_path / "whole")
 
 

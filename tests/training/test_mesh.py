@@ -63,12 +63,12 @@ def losses_of(workdir, config):
 )
 def test_two_devices_train_the_run_of_one(axis, changed, toy, train, on, tmp_path):
     config = toy({"num_steps": 16, "eval_every_steps": 4} | changed)
-    on(axis, [config], tmp_path / "two", report=pytest.fail)
+    on(axis, [config], tmp_path / "two", log=pytest.fail)
     folder = tmp_path / "two" / configs.run_id(config)
     (segment,) = records.read_json(folder / "environment.json")["segments"]
     assert len(segment["devices"]) == 2
     assert segment["mesh"] == {"trial": 1, "data": 1, "model": 1} | {axis: 2}
-    train([config], tmp_path / "one", report=pytest.fail)
+    train([config], tmp_path / "one", log=pytest.fail)
     two, one = (losses_of(tmp_path / name, config) for name in ("two", "one"))
     np.testing.assert_allclose(two[0], one[0], rtol=1e-5)
     if "model.dropout" not in changed:  # It draws other numbers.
@@ -82,8 +82,8 @@ def test_lanes_on_two_devices_are_those_of_one(toy, train, on, tmp_path):
     changed = {"num_steps": 16, "eval_every_steps": 4, "model.dropout": 0.1}
     pack = [toy({"seed": seed} | changed) for seed in (1, 2)]
     pack += [toy({"seed": seed} | changed | NAN) for seed in (3, 4, 5)]
-    on("trial", pack, tmp_path / "two", report=pytest.fail)
-    train(pack, tmp_path / "one", report=pytest.fail)
+    on("trial", pack, tmp_path / "two", log=pytest.fail)
+    train(pack, tmp_path / "one", log=pytest.fail)
     for config in pack:
         folders = [tmp_path / name / configs.run_id(config) for name in ("two", "one")]
         shapes, others = (
@@ -137,7 +137,7 @@ def test_a_run_goes_on_exactly_and_on_another_number(toy, train, on, tmp_path):
     on("data", [config], tmp_path / "again")
     bits.assert_same_runs(tmp_path / "again", tmp_path / "whole")
     reports = []
-    (status,) = train([config], tmp_path / "other", report=reports.append)
+    (status,) = train([config], tmp_path / "other", log=reports.append)
     assert (status["state"], status["step"]) == ("done", 16)
     assert len(reports) == 1 and "mesh data is 1, was 2" in reports[0]
 

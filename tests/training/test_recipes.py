@@ -223,7 +223,7 @@ def test_a_run_of_filter_muon_and_constant_norm_resumes_bit_identical(
 
     (status,) = train([config], tmp_path / "cut", stop_requested=stop)
     assert status["state"] == "preempted" and 3 < status["step"] < 20
-    train([config], tmp_path / "cut", report=pytest.fail)
+    train([config], tmp_path / "cut", log=pytest.fail)
     bits.assert_same_runs(tmp_path / "cut", tmp_path / "whole")
     rows = [
         row["model/weight_norm"]

@@ -73,7 +73,7 @@ def test_a_stopped_pack_shrinks_as_if_it_had_not_been(
 ):
     for number in calls:
         train(pack, tmp_path, stop_requested=stop_at_call(number))
-    train(pack, tmp_path, report=pytest.fail)
+    train(pack, tmp_path, log=pytest.fail)
     bits.assert_same_runs(tmp_path, shrunk)
 
 
@@ -88,7 +88,7 @@ def test_a_pack_that_was_killed_after_it_shrank_is_small(train, pack, tmp_path, 
 
     with pytest.raises(KeyboardInterrupt):
         train(pack, tmp_path, stop_requested=die_once_small)
-    train(pack, tmp_path, report=pytest.fail)
+    train(pack, tmp_path, log=pytest.fail)
     bits.assert_same_runs(tmp_path, shrunk)
 
 
@@ -107,7 +107,7 @@ def test_a_pack_shrinks_again_and_again(pack, toy, tmp_path):
     setup = standing.Setup(
         pack=five, folders=[tmp_path / str(i) for i in range(5)],
         pack_folder=tmp_path / "pack", table=tasks.make_table(toy()), exact=False,
-        build=lambda *_: Take(), report=pytest.fail, watch=None, program=Take(),
+        build=lambda *_: Take(), log=pytest.fail, watch=None, program=Take(),
         lanes=step.make_lanes(five), boards=[],
     )  # fmt: skip
     for folder in setup.folders:
@@ -178,7 +178,7 @@ def test_one_program_for_each_shape_of_a_pack(pack, tmp_path, build, train):
 def test_going_on_exactly_is_reported(train, toy, tmp_path):
     reports = []
     train([toy()], tmp_path, stop_requested=stop_at_call(1))
-    train([toy()], tmp_path, exact=True, report=reports.append)
+    train([toy()], tmp_path, exact=True, log=reports.append)
     assert len(reports) == 1
     assert "in another environment than before" in reports[0]
     assert reports[0].endswith(": exact is True, was False.")
