@@ -13,7 +13,7 @@ from configs import base
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import presets, recurrent
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests.conftest import ROOT
 from tests.tasks import ltg_folders
 
@@ -88,10 +88,10 @@ def test_a_table_is_made_in_ten_seconds_of_one_core_and_200_megabytes(config):
 
 def test_a_config_has_the_keys_of_base_and_is_valid(config):
     assert dict(_keys(config)) == dict(_keys(base.get_config()))
-    loop.check(config)
+    validation.check(config)
     again = configs.from_json(configs.to_json(config))
     assert again == config
-    loop.check(again)
+    validation.check(again)
 
 
 def test_the_loops_of_a_config_can_be_changed(config):
@@ -103,11 +103,11 @@ def test_the_loops_of_a_config_can_be_changed(config):
     changed = configs.override(config, configs.parse_overrides(config, argument))
     if config.model.preset == "feedforward":
         with pytest.raises(ValueError, match="num_loops must be 1 in preset feedforw"):
-            loop.check(changed)
+            validation.check(changed)
         return
     assert changed.recurrence.num_loops == 7
     assert changed.recurrence.eval_loops == (1, 9)
-    loop.check(changed)
+    validation.check(changed)
     assert configs.run_id(changed) != configs.run_id(config)
     # The loop counts belong to the run, not to the model or to its parameters.
     table = tasks.make_table(config)
@@ -188,7 +188,7 @@ def test_check_joins_the_problems_of_all_layers(tiny_config):
         },
     )
     with pytest.raises(ValueError, match="^Invalid config:\n") as caught:
-        loop.check(wrong)
+        validation.check(wrong)
     lines = str(caught.value).split("\n  ")[1:]
     assert [line.split()[0] for line in lines] == [
         "optimizer.learning_rate",  # What each key may be, and then what goes together.
@@ -213,6 +213,6 @@ def test_check_joins_the_problems_of_all_layers(tiny_config):
     ],
 )
 def test_check_refuses(tiny_config, overrides, message):
-    loop.check(tiny_config)
+    validation.check(tiny_config)
     with pytest.raises(ValueError, match=message):
-        loop.check(configs.override(tiny_config, overrides))
+        validation.check(configs.override(tiny_config, overrides))

@@ -31,7 +31,7 @@ def _cost(options: argparse.Namespace) -> int:
 
     from rdt_jax.figures import cost
     from rdt_jax.profile import estimate
-    from rdt_jax.training import loop
+    from rdt_jax.training import validation
 
     jax.config.update("jax_platforms", "cpu")  # Traces only; holds no accelerator.
     with exits.mistakes():
@@ -40,7 +40,7 @@ def _cost(options: argparse.Namespace) -> int:
         if config.recurrence.sampling == "fixed":  # The first line has it.
             counts = [n for n in counts if n != config.recurrence.num_loops]
         for count in counts:
-            loop.check(estimate.fixed_loops(config, count))
+            validation.check(estimate.fixed_loops(config, count))
     for table in cost.tables(estimate.estimate(config, counts)):
         shared.print_table(table)
     return exits.WELL

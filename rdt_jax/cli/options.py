@@ -113,11 +113,11 @@ def tell(text: str) -> None:
 def plan(options: argparse.Namespace):
     """Returns the plan of the study, the preset and the overrides; exits.Mistake."""
     from rdt_jax.sweep import spec
-    from rdt_jax.training import loop
+    from rdt_jax.training import validation
 
     with exits.mistakes():
         found = spec.make_plan(
-            options.study, options.preset, options.overrides, loop.check, tell
+            options.study, options.preset, options.overrides, validation.check, tell
         )
     _tell_budget(found.configs[0], options.overrides)
     if found.repeated:
@@ -177,11 +177,11 @@ def counted(workdir: pathlib.Path, plan):
 def config(options: argparse.Namespace):
     """Returns the valid config that the arguments name; ValueError if it is not."""
     from rdt_jax import config as configs
-    from rdt_jax.training import loop
+    from rdt_jax.training import validation
 
     named = configs.load(options.config)
     found = configs.override(named, configs.parse_overrides(named, options.overrides))
-    loop.check(found)
+    validation.check(found)
     _tell_budget(found, options.overrides)
     return found
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -128,7 +128,7 @@ def read_cases(path: pathlib.Path, names: Sequence[str] = ()) -> dict[str, Case]
         )
     chosen = {name: cases[name] for name in names or cases}
     for case in chosen.values():
-        loop.check(resolve(case))
+        validation.check(resolve(case))
     return chosen
 
 

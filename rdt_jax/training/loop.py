@@ -17,10 +17,6 @@ import ml_collections
 import numpy as np
 
 from rdt_jax import config as configs
-from rdt_jax import schema, tasks
-from rdt_jax.data import batches
-from rdt_jax.models import cost, presets
-from rdt_jax.models import loop as recurrence
 from rdt_jax.store import (
     attempt,
     board,
@@ -33,39 +29,14 @@ from rdt_jax.store import (
 )
 from rdt_jax.tasks import identity
 from rdt_jax.training import (
-    curriculum,
     evaluation,
-    gradients,
     lanes,
-    losses,
-    optimizers,
     phases,
     standing,
     step,
 )
 
 _DISPATCH_SECONDS = 10.0  # A stop request waits for at most one dispatch.
-
-
-def check(config: ml_collections.ConfigDict) -> None:
-    """Raises ValueError with all that is wrong with a config; compiles nothing."""
-    outside = schema.problems(config)
-    found = [*outside.values()]
-    unsound = {*outside, *(key.rpartition(".")[0] for key in outside)}
-    for relations, used in _RELATIONS:
-        if unsound.isdisjoint(used):  # They count on values that each key may have.
-            found += relations(config)
-    if "task" not in unsound:
-        task_problems = tasks.problems(config)
-        found += task_problems
-        if not task_problems:
-            table = tasks.make_table(config)
-            if "batch_size" not in unsound:
-                found += batches.problems(config, table)
-            found += curriculum.problems(config, table)
-            found += phases.table_problems(config, table)
-            found = found or cost.problems(presets.model_config(config, table))
-    configs.raise_problems(found)
 
 
 def train(
@@ -464,29 +435,3 @@ class _Clock:
         """Returns the sums and starts again from zero."""
         taken, self._seconds = self._seconds, {}
         return taken
-
-
-def _run_problems(config: ml_collections.ConfigDict) -> list[str]:
-    every = config.eval_every_steps
-    return [
-        f"{key} ({config[key]}) must be a multiple of eval_every_steps ({every})."
-        for key in ("num_steps", "checkpoint_every_steps")
-        if config[key] % every
-    ]
-
-
-# What lists the values that do not go together, and the keys or sections that it reads.
-_RELATIONS: Sequence[tuple[Callable[..., list[str]], set[str]]] = (
-    (_run_problems, {"num_steps", "eval_every_steps", "checkpoint_every_steps"}),
-    (presets.size_problems, presets.SIZES),
-    (recurrence.problems, {"recurrence"}),
-    (presets.problems, {"model", "recurrence"}),
-    (optimizers.problems, {"num_steps", "optimizer"}),
-    (gradients.problems, {"batch_size", "gradient"}),
-    (losses.problems, {"model", "loss"}),
-    (phases.problems, {"recurrence", "phases"}),
-    (
-        evaluation.problems,
-        {"num_steps", "eval_every_steps", "snapshot_steps", "evaluation"},
-    ),
-)

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.accelerators import cells, study
 from rdt_jax import config as configs
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests import fake_runs
 from tests.conftest import ROOT
 
@@ -52,7 +52,7 @@ def test_a_sweep_gives_all_recipes_one_grid_and_is_valid(preset):
     assert len({configs.run_id(config) for config in resolved}) == len(trials)
     grids, others = {}, {}
     for config, trial in zip(resolved, trials, strict=True):
-        loop.check(config)
+        validation.check(config)
         name = recipe_of_trial(trial)
         scale = cells.SCALE.get(name, 1.0)
         rate, decay = trial[cells.RATE] / scale, trial[cells.DECAY] * scale

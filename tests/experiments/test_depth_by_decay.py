@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from rdt_jax import config as configs
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests import fake_runs
 
 LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
@@ -47,7 +47,7 @@ def test_every_trial_is_a_run_of_its_own(study, root, preset):
     assert len({configs.run_id(trial) for trial in trials}) == len(trials)
     if preset == "smoke":
         for trial in trials:
-            loop.check(trial)
+            validation.check(trial)
 
 
 def test_an_unknown_preset_lists_the_choices(study):

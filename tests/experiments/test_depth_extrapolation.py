@@ -5,7 +5,7 @@ from rich.console import Console
 
 from rdt_jax import config as configs
 from rdt_jax.analysis import stored
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests import fake_depth
 from tests.fake_depth import DYNAMIC
 
@@ -92,7 +92,7 @@ def test_every_trial_is_a_run_of_its_own(study, root, preset, fixed, drawn, seed
     )
     if preset == "smoke":
         for config in resolved:
-            loop.check(config)
+            validation.check(config)
 
 
 def test_without_runs_that_pass_anything_no_claim_is_tested(study, keep):

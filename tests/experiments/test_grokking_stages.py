@@ -8,7 +8,7 @@ import pytest
 from experiments.grokking_stages import study
 from rdt_jax import config as configs
 from rdt_jax.store import records
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests import fake_runs
 
 (VANILLA, LOOPED, TRAIN_ID, ID_OOD, EARLY, LATE, PLATEAU, UPDATES, OPERATIONS,
@@ -48,7 +48,7 @@ def test_the_sweep(root, preset, depths, seeds):
     assert len({configs.run_id(trial) for trial in trials}) == depths * seeds
     if preset == "smoke":
         for trial in trials:
-            loop.check(trial)
+            validation.check(trial)
 
 
 def test_an_unknown_preset_lists_the_choices():

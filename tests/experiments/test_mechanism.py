@@ -8,7 +8,7 @@ from rich.console import Console
 
 from rdt_jax import config as configs
 from rdt_jax.analysis import binding, geometry, lens, patching, stages
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests import fake_runs
 
 LOOPS, BLOCKS, DECAY = (
@@ -169,7 +169,7 @@ def test_every_trial_is_a_run_of_its_own(study, root, preset):
     assert controls & depths  # A control as deep as a looped model.
     if preset == "smoke":
         for trial in trials:
-            loop.check(trial)
+            validation.check(trial)
 
 
 def test_an_unknown_preset_lists_the_choices(study):

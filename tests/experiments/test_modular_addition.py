@@ -8,7 +8,7 @@ import pytest
 from experiments.modular_addition import cells, claims, frequencies, study
 from rdt_jax import config as configs
 from rdt_jax.analysis import fourier, laws, statistics
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests import fake_runs
 from tests.conftest import ROOT
 
@@ -396,7 +396,7 @@ def test_a_sweep_is_valid_and_has_its_cells(preset):
     resolved = [configs.override(config, trial) for trial in trials]
     assert len({configs.run_id(config) for config in resolved}) == len(trials)
     for config in resolved[:: 1 if preset != "paper" else 17]:
-        loop.check(config)
+        validation.check(config)
     followed = [config for config in resolved if config.snapshot_steps]
     assert all(not config.stop_after_phases for config in followed)
     assert 0 in followed[0].snapshot_steps

@@ -8,7 +8,7 @@ from rdt_jax import config as configs
 from rdt_jax.figures import save
 from rdt_jax.store import records
 from rdt_jax.sweep import packing
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests import fake_runs
 
 # Steps at which ID jumps, by seed; it completes 20 updates later. None: never.
@@ -61,7 +61,7 @@ def test_the_sweep_varies_the_seed_only_so_that_it_is_one_pack(root):
         trials = [configs.override(base, trial) for trial in study.sweep(preset)]
         assert [trial.seed for trial in trials] == list(range(seeds))
         assert len({packing.signature(trial) for trial in trials}) == 1
-        loop.check(trials[0])
+        validation.check(trials[0])
 
 
 def test_the_budget_is_that_of_the_question(root):

@@ -8,7 +8,7 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import cost, presets
 from rdt_jax.profile import estimate, memory
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 
 DRAWN = {
     "recurrence.sampling": "uniform",
@@ -28,7 +28,7 @@ def test_a_run_of_other_loops_is_valid_and_equal_but_for_its_loops(config):
     drawn = configs.override(config, DRAWN)
     for count, depth in ((1, None), (2, None), (3, 3), (9, 3)):
         found = estimate.fixed_loops(drawn, count)
-        loop.check(found)
+        validation.check(found)
         assert found.recurrence.num_loops == count
         assert found.recurrence.backprop_depth == depth
         assert found.model == drawn.model and found.optimizer == drawn.optimizer

@@ -6,7 +6,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.sweep import spec
-from rdt_jax.training import loop
+from rdt_jax.training.validation import check
 
 ROOT = pathlib.Path(__file__).parents[2]
 STUDY = ROOT / "experiments" / "depth_by_decay"
@@ -74,13 +74,13 @@ def test_the_parts_of_a_sweep_combine():
 
 
 def test_plan_resolves_each_trial_and_names_it_by_content():
-    plan = spec.make_plan(STUDY, "smoke", ["--config.batch_size=32"], loop.check)
+    plan = spec.make_plan(STUDY, "smoke", ["--config.batch_size=32"], check)
     assert plan.name == "depth_by_decay-smoke-batch_size=32"
     assert len(set(plan.run_ids)) == len(plan.configs) >= 2
     for config, overrides in zip(plan.configs, plan.overrides, strict=True):
         assert config.batch_size == 32
         assert config.recurrence.num_loops == overrides["recurrence.num_loops"]
-    longer = spec.make_plan(STUDY, "smoke", ["--config.num_steps=600"], loop.check)
+    longer = spec.make_plan(STUDY, "smoke", ["--config.num_steps=600"], check)
     assert not set(longer.run_ids) & set(plan.run_ids)
 
 
@@ -100,7 +100,7 @@ def plan_of(tmp_path):
 
     def plan(trials, arguments=(), **named):
         (folder / "study.py").write_text(STUDY_OF.format(trials=trials))
-        return spec.make_plan(folder, "smoke", list(arguments), loop.check, **named)
+        return spec.make_plan(folder, "smoke", list(arguments), check, **named)
 
     return plan
 
@@ -178,11 +178,11 @@ def test_a_value_that_is_no_name_of_a_file_is_hashed(plan_of):
 
 def test_plan_reports_what_is_wrong():
     with pytest.raises(ValueError, match="choose from accelerators, depth_by_decay"):
-        spec.make_plan(STUDY.parent / "depth_by_decoy", "smoke", [], loop.check)
+        spec.make_plan(STUDY.parent / "depth_by_decoy", "smoke", [], check)
     with pytest.raises(ValueError, match="Unknown preset 'smoky'; choose from"):
-        spec.make_plan(STUDY, "smoky", [], loop.check)
+        spec.make_plan(STUDY, "smoky", [], check)
     with pytest.raises(ValueError, match="model.width .33. must be a multiple"):
-        spec.make_plan(STUDY, "smoke", ["--config.model.width=33"], loop.check)
+        spec.make_plan(STUDY, "smoke", ["--config.model.width=33"], check)
 
 
 def test_every_preset_of_the_study_is_a_preset_of_its_config():

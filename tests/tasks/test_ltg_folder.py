@@ -10,7 +10,7 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.tasks import knowledge, ltg_folder
-from rdt_jax.training import loop
+from rdt_jax.training import validation
 from tests.conftest import ROOT
 from tests.tasks import ltg_folders
 from tests.tasks.reading import read
@@ -350,7 +350,7 @@ def test_a_config_without_a_folder_has_one_problem():
     (problem,) = tasks.problems(config)
     assert problem.startswith("task.kwargs.path must be a released data folder with ")
     with pytest.raises(ValueError, match=r"^Invalid config:\n  task\.kwargs\.path .*$"):
-        loop.check(config)
+        validation.check(config)
 
 
 def test_a_folder_is_given_as_an_override(tmp_path):
@@ -358,4 +358,4 @@ def test_a_folder_is_given_as_an_override(tmp_path):
     config = configs.load(f"{ROOT}/configs/ltg_folder.py:smoke")
     argument = [f"--config.task.kwargs.path={tmp_path}"]
     overrides = configs.parse_overrides(config, argument)
-    loop.check(configs.override(config, overrides))
+    validation.check(configs.override(config, overrides))

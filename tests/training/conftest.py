@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import loop, optimizers, step
+from rdt_jax.training import loop, optimizers, step, validation
 
 # Keys that change what a program is fed or when it is called, but not the program.
 _NOT_COMPILED = {
@@ -69,7 +69,7 @@ def train(build):
 
     def train(pack, workdir: pathlib.Path, **kwargs):
         for config in pack:
-            loop.check(config)
+            validation.check(config)
         return loop.train(pack, workdir, **{"build": build} | kwargs)
 
     return train

@@ -11,7 +11,7 @@ from rdt_jax import tasks
 from rdt_jax.analysis import runs
 from rdt_jax.models import import_ltg, presets, recurrent
 from rdt_jax.store import checkpoint, records
-from rdt_jax.training import imported, loop
+from rdt_jax.training import imported, loop, validation
 from tests.conftest import ROOT
 from tests.golden import FOLDER
 from tests.tasks import ltg_folders
@@ -59,7 +59,7 @@ def test_with_its_data_it_is_a_run_like_any_other(write):
     run = runs.read_run(folder)
     assert (run.outcome, run.metrics, run.last_step) == ("over", [], None)
     assert run.status["reason"] in records.REASONS and run.status["step"] == 20
-    loop.check(run.config)
+    validation.check(run.config)
     table = tasks.make_table(run.config)
     model = presets.model_config(run.config, table)
     init = functools.partial(recurrent.init, config=model)

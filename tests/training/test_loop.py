@@ -10,7 +10,7 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.store import membership, records
-from rdt_jax.training import loop, phases, step
+from rdt_jax.training import phases, step, validation
 from tests.training import bits
 
 STEPS = list(range(0, 57, 4))
@@ -81,12 +81,12 @@ ALONE = {  # Problems that hide others, or are hidden by others.
 def test_a_bad_value_is_named_with_what_must_hold(toy, key):
     value, message = (WRONG | ALONE)[key]
     with pytest.raises(ValueError, match=message):
-        loop.check(toy({key: value}))
+        validation.check(toy({key: value}))
 
 
 def test_all_problems_are_reported_at_once(toy):
     with pytest.raises(ValueError, match="^Invalid config:\n") as error:
-        loop.check(toy({key: value for key, (value, _) in WRONG.items()}))
+        validation.check(toy({key: value for key, (value, _) in WRONG.items()}))
     for _, message in WRONG.values():
         assert re.search(message, str(error.value)), message
     assert len(str(error.value).splitlines()) == 1 + len(WRONG)
@@ -95,13 +95,13 @@ def test_all_problems_are_reported_at_once(toy):
 def test_problems_of_the_table_come_with_the_others(toy):
     wrong = {"batch_size": 97, "model.width": 15, "phases.memorized": 2.0}
     with pytest.raises(ValueError, match="Invalid config") as error:
-        loop.check(toy(wrong))
+        validation.check(toy(wrong))
     assert len(str(error.value).splitlines()) == 4
 
 
 def test_good_configs_pass(toy):
-    loop.check(toy())
-    loop.check(toy({"batch_size": 96, "optimizer.weight_decay": 0.0}))
+    validation.check(toy())
+    validation.check(toy({"batch_size": 96, "optimizer.weight_decay": 0.0}))
 
 
 # A run from start to end.

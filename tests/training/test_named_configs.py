@@ -7,7 +7,7 @@ import pytest
 from configs import knowledge_composition
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.training import loop, step
+from rdt_jax.training import step, validation
 
 SMALL = {
     "num_steps": 14,
@@ -64,7 +64,7 @@ def test_trains_two_updates(build, preset):
 
 
 def _train(build, config):
-    loop.check(config)
+    validation.check(config)
     program = build([config], tasks.make_table(config))
     lanes = step.make_lanes([config])
     before = program.init(lanes)

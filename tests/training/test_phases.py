@@ -10,7 +10,7 @@ import statistics
 import numpy as np
 import pytest
 
-from rdt_jax.training import loop, phases
+from rdt_jax.training import phases, validation
 
 EVERY = 20  # updates between evaluations
 ID = phases.Phase("id_generalized", "id", 2, threshold=0.95, chance=0.1, rows=100)
@@ -367,7 +367,7 @@ def test_loops_of_depth_that_are_not_evaluated_are_a_problem(toy):
 def test_a_phase_of_depth_needs_depth_rows(toy, key, value):
     message = rf"phases\.{key} must be none, since the table of .* no depth rows; got "
     with pytest.raises(ValueError, match=message):
-        loop.check(toy({f"phases.{key}": value}))
+        validation.check(toy({f"phases.{key}": value}))
 
 
 def test_onset_is_four_binomial_errors_above_chance():

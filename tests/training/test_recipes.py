@@ -10,7 +10,7 @@ from configs import base
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import presets, recurrent
-from rdt_jax.training import loop, losses, recipes, step
+from rdt_jax.training import loop, losses, recipes, step, validation
 from tests.training import bits
 
 # The smallest run: every recipe compiles a program of its own.
@@ -79,7 +79,7 @@ def test_a_recipe_trains_in_its_own_way(build, tiny, baseline, name):
     if name == "clip":
         overrides["gradient.clip_norm"] = 1e-6  # Adam sees no scale but its epsilon.
     config = tiny(overrides)
-    loop.check(config)
+    validation.check(config)
     # These differ in what is traced, or in what is not compiled.
     own = build if name != "wsd" else step.build
     state = trained(own, [config], 2)
