@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from rdt_jax import machine
-from rdt_jax.cli import exits, watch
+from rdt_jax.cli import exits, supervisor
 
 if TYPE_CHECKING:
     from rdt_jax import sharding
@@ -97,19 +97,19 @@ def job_of(options: argparse.Namespace) -> Job | None:
 
 @contextlib.contextmanager
 def joined(job: Job) -> "Iterator[team.Rank]":
-    """Joins the job, in a child of `watch.run`, and introduces its parent to others."""
+    """Joins the job in a rank, and introduces its parent to those of other ranks."""
     from rdt_jax.training import team
 
-    with watch.as_child() as (tell_parent, answers):
+    with supervisor.as_child() as (tell_parent, answers):
         rank = team.join(*job)
         tell_parent(
             {"rank": rank.number, "processes": rank.processes, "host": rank.coordinator}
         )
         if rank.number == 0:
             answer = next(answers)
-            team.tell("watch", f"{answer['port']} {answer['token']}")
+            team.tell("supervisor", f"{answer['port']} {answer['token']}")
         else:
-            port, token = team.hear("watch").split()
+            port, token = team.hear("supervisor").split()
             tell_parent({"host": rank.coordinator, "port": int(port), "token": token})
         yield rank
         tell_parent({"ended": True})

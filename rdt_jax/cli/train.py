@@ -4,7 +4,7 @@ import argparse
 import pathlib
 import sys
 
-from rdt_jax.cli import exits, ranks, stopping, watch
+from rdt_jax.cli import exits, ranks, stopping, supervisor
 from rdt_jax.cli import options as shared
 
 
@@ -29,8 +29,8 @@ def _train(options: argparse.Namespace) -> int:
     with exits.mistakes():
         job = ranks.job_of(options)
     shared.use_compile_cache()
-    if job is not None and not watch.is_child():
-        return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
+    if job is not None and not supervisor.is_child():
+        return supervisor.run([sys.executable, "-m", "rdt_jax", *options.arguments])
 
     with exits.mistakes():
         config = shared.config(options)
@@ -82,7 +82,7 @@ def _train_here(
         if not console.is_terminal:
             monitor.log()
         print(options.workdir / name, flush=True)
-        watch.say_stopped()
+        supervisor.say_stopped()
 
     with stopping.on_signal(last=last) as stop:
         train = lambda: loop.train(

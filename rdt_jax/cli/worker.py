@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-from rdt_jax.cli import exits, ranks, stopping, watch
+from rdt_jax.cli import exits, ranks, stopping, supervisor
 from rdt_jax.cli import options as shared
 
 
@@ -57,8 +57,8 @@ def _worker(options: argparse.Namespace) -> int:
         if options.scratch is not None:
             _take_scratch(options.scratch, options.folder.rpartition("/sweeps/")[0])
     shared.use_compile_cache()
-    if job is not None and not watch.is_child():
-        return watch.run([sys.executable, "-m", "rdt_jax", *options.arguments])
+    if job is not None and not supervisor.is_child():
+        return supervisor.run([sys.executable, "-m", "rdt_jax", *options.arguments])
     if options.mesh is None:
         from rdt_jax.training import step
 
@@ -181,7 +181,7 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
 
     def last() -> None:
         clear()
-        watch.say_stopped()
+        supervisor.say_stopped()
 
     with stopping.on_signal(also, last) as stop:
         ledger.work(

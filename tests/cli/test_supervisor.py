@@ -11,7 +11,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 RANK = pathlib.Path(__file__).with_name("rank.py")
-PARENT = "import sys; from rdt_jax.cli import watch; sys.exit(watch.run(sys.argv[1:]))"
+PARENT = """
+import sys
+from rdt_jax.cli import supervisor
+sys.exit(supervisor.run(sys.argv[1:]))
+"""
 
 
 @pytest.fixture
