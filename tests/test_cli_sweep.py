@@ -13,8 +13,10 @@ import fsspec
 import pytest
 
 from rdt_jax import cli
-from rdt_jax.store import attempt, environment, membership, records
-from rdt_jax.sweep import engines, forecast, ledger, remote
+from rdt_jax.store import environment, membership, records
+from rdt_jax.store.leases import LocalLeases
+from rdt_jax.sweep import engines, forecast, ledger
+from rdt_jax.sweep.bucket_sweep import BucketSweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 STUDY = str(ROOT / "experiments" / "depth_by_decay")
@@ -81,7 +83,7 @@ def test_what_was_stopped_is_refused_by_workers(planned, capsys):
     assert cli.main([*NAMED, where, "--stop"]) == 0
     assert "Nobody trains" in capsys.readouterr().out
     (name, _), *_ = ledger.read_plan(folder)
-    with attempt.hold(workdir, membership.pack_of([name]), [name], lease=60):
+    with LocalLeases(workdir).acquire(membership.pack_of([name]), [name]):
         assert cli.main([*NAMED, where, "--stop"]) == 0
         assert "checkpoint and end" in capsys.readouterr().out
     assert ledger.is_stopped(folder)
@@ -283,19 +285,19 @@ def test_a_plan_in_a_bucket(tmp_path, capsys):
 def test_an_outage_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, capsys):
     url = f"memory://{tmp_path.name}/runs"
     assert cli.main([*SWEEP, f"--workdir={url}", "--plan"]) == 0
-    pull, looks = remote.pull_sweep, itertools.count()
+    pull, looks = BucketSweep.pull, itertools.count()
 
-    def pull_sweep(copy, name):
+    def pull_or_fail(sweep):
         look = next(looks)
         if 1 <= look <= 3:
             raise ConnectionError("The store does not answer: it is away")
-        pull(copy, name)
+        pull(sweep)
         if look > 3:
-            for path in copy.workdir.glob("*/status.json"):
+            for path in sweep.bucket.workdir.glob("*/status.json"):
                 over = {"state": "done", "reason": "imported"}  # Without a row.
                 records.write_json(path, records.read_json(path) | over)
 
-    monkeypatch.setattr(remote, "pull_sweep", pull_sweep)
+    monkeypatch.setattr(BucketSweep, "pull", pull_or_fail)
     monkeypatch.setattr("rdt_jax.cli.sweep._REFRESH_SECONDS", 0)
     monkeypatch.setattr("rdt_jax.cli.sweep._WATCH_SECONDS", 0)
     capsys.readouterr()

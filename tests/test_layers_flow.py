@@ -40,8 +40,8 @@ FILES = sorted(
 )
 BASES = {"nn.Module", "NamedTuple", "Protocol"}
 EXCEPTIONS = {
-    # A refusal like those of a claim, which a worker tells apart: it had begun.
-    "store/attempt.py": ["BlockingIOError"],
+    # A refusal like those of a lease, which a worker tells apart: it had begun.
+    "store/leases.py": ["BlockingIOError"],
     # What the command turns a user's mistake into on its way to exit code 2.
     "cli/exits.py": ["Exception"],
     # tfds takes nothing else for a builder.

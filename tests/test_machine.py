@@ -148,9 +148,9 @@ for found in pkgutil.walk_packages(rdt_jax.__path__, "rdt_jax."):
     if not found.name.endswith("__main__"):
         importlib.import_module(found.name)
 from rdt_jax import cli, devices, machine
-from rdt_jax.store import shelf
+from rdt_jax.store import lease_files
 print(machine.cores() == machine.threads() == devices.default_workers())
-print(shelf.machine())
+print(lease_files.machine())
 print(machine.memory() > 0, len(devices.variables(2)))
 """
 

@@ -101,7 +101,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from rdt_jax.sweep import engines, remote
+    from rdt_jax.store import bucket_sync
+    from rdt_jax.store.bucket import Bucket, temporary_copy
+    from rdt_jax.sweep import engines
+    from rdt_jax.sweep.bucket_sweep import BucketSweep
 
     with exits.mistakes():
         _check_options(options)
@@ -112,28 +115,29 @@ def _sweep(options: argparse.Namespace) -> int:
     if not shared.is_url(options.workdir):
         return _of_plan(options, plan, None)
     log = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
-    with remote.scratch() as scratch:
+    with temporary_copy() as scratch:
         with exits.mistakes():
-            copy = remote.connect(options.workdir, scratch, log=log)
-            options.url, options.workdir = options.workdir, copy.workdir
-            remote.pull_runs(copy, plan.run_ids)
-            if remote.has_sweep(copy, plan.name):
-                remote.pull_sweep(copy, plan.name)
-            remote.pull_begun(copy, plan.run_ids, plan.budgets)
+            bucket = Bucket.connect(options.workdir, scratch, log=log)
+            sweep = BucketSweep(bucket, plan.name)
+            options.url, options.workdir = options.workdir, bucket.workdir
+            bucket_sync.pull_runs(bucket, plan.run_ids)
+            if sweep.exists():
+                sweep.pull()
+            bucket_sync.pull_begun(bucket, plan.run_ids, plan.budgets)
         try:
-            return _of_plan(options, plan, copy)
+            return _of_plan(options, plan, sweep)
         except exits.Mistake as mistake:  # Of the copy, which is gone by then.
-            message = str(mistake).replace(str(copy.workdir), options.url)
+            message = str(mistake).replace(str(bucket.workdir), options.url)
             raise exits.Mistake(message) from mistake
 
 
 def _of_plan(options: argparse.Namespace, plan, copy) -> int:
-    """Does what is asked with a plan; `copy` is of a workdir in a bucket, or None."""
+    """Does what is asked with a plan; `copy` is its BucketSweep, or None on a disk."""
     from rich.console import Console
 
     from rdt_jax.figures import study as studies
-    from rdt_jax.store import attempt
-    from rdt_jax.sweep import ledger, remote
+    from rdt_jax.store import leases
+    from rdt_jax.sweep import ledger
 
     folder = options.workdir / "sweeps" / plan.name
     if options.status or options.stop:
@@ -147,9 +151,9 @@ def _of_plan(options: argparse.Namespace, plan, copy) -> int:
             raise exits.Mistake(f"--stop: every run of {plan.name} is over.")
         ledger.request_stop(folder)
         if copy:
-            remote.request_stop(copy, plan.name)
-        claims = attempt.under_way(options.workdir, attempt.Watch())
-        if {run for claim in claims for run in claim.runs} & set(plan.run_ids):
+            copy.request_stop()
+        holders = leases.holders(options.workdir, leases.Observer())
+        if {run for holder in holders for run in holder.runs} & set(plan.run_ids):
             what = f"The workers of {plan.name} checkpoint and end"
         else:
             what = f"Nobody trains {plan.name} now; who starts later ends at once"
@@ -232,7 +236,8 @@ def _settings(options, plan):
 def _train(options, plan, workers: int, settings, console, copy) -> int:
     import jax
 
-    from rdt_jax.sweep import engines, forecast, ledger, remote
+    from rdt_jax.store import bucket_sync
+    from rdt_jax.sweep import engines, forecast, ledger
 
     # This process plans and watches; the workers alone may hold an accelerator.
     jax.config.update("jax_platforms", "cpu")
@@ -247,7 +252,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
             plan,
             settings,
             options.retry_failed,
-            lambda: remote.pull_begun(copy, []) if copy else None,
+            lambda: bucket_sync.pull_begun(copy.bucket, []) if copy else None,
         )
     if dropped:
         console.print(
@@ -256,7 +261,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         )
     if copy:
         with exits.mistakes(PermissionError):
-            remote.push_plan(copy, plan.name)
+            copy.push_plan()
     lost = shared.report_lost(options.workdir, plan.run_ids, options.url)
     if options.plan:
         print(f"{options.url}/sweeps/{plan.name}" if copy else folder)
@@ -272,7 +277,7 @@ def _train(options, plan, workers: int, settings, console, copy) -> int:
         options.mesh,
     )
     say = lambda message: console.print(message, markup=False, soft_wrap=True)
-    refresh = _refresher(copy, plan.name, say)
+    refresh = _refresher(copy, say)
     broken = bool(ledger.trainable_packs(folder)) and not _run_engine(
         options, order, plan, refresh, console, say
     )
@@ -335,31 +340,32 @@ def _run_engine(options, order, plan, refresh, console, say) -> bool:
     return True
 
 
-def _refresher(copy, name: str, log):
+def _refresher(copy, log):
     """Returns what exchanges a sweep with its bucket, now or now and then.
 
     Only the first waits for a store that is away; workers do so by themselves.
     """
-    from rdt_jax.sweep import remote
+    from rdt_jax.store.bucket import PATIENCE_SECONDS
+    from rdt_jax.sweep.bucket_sweep import LogPusher
 
     at, is_away = time.monotonic(), False
-    push_logs = remote.log_pusher(name)
+    logs = LogPusher()
 
     def refresh(now: bool = False) -> None:
         nonlocal at, is_away
         if copy and (now or time.monotonic() - at > _REFRESH_SECONDS):
-            asked = copy if now else copy._replace(patience=0.0)
+            asked = copy if now else copy.with_patience(0.0)
             try:
-                push_logs(asked)
-                remote.pull_sweep(asked, name)
+                logs.push(asked)
+                asked.pull()
                 if is_away:
-                    log(f"The store of {copy.root} answers again.")
+                    log(f"The store of {copy.bucket.root} answers again.")
                 is_away = False
             except ConnectionError as error:
                 if now:
                     raise
                 if not is_away:
-                    minutes = f"{remote.PATIENCE_SECONDS / 60:g} minutes"
+                    minutes = f"{PATIENCE_SECONDS / 60:g} minutes"
                     log(
                         f"{error}. It is asked again; each worker asks for {minutes}, "
                         "with growing waits."
@@ -413,7 +419,7 @@ def _status(options, plan, folder, copy) -> int:
             stopping.on_signal() as stop,
             live if terminal else contextlib.nullcontext(),
         ):
-            refresh = _refresher(copy, plan.name, console.print)
+            refresh = _refresher(copy, console.print)
             while not over() and not stop():
                 refresh()
                 if not terminal:

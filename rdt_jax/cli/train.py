@@ -49,7 +49,7 @@ def _train_here(
     from rdt_jax import machine, tasks
     from rdt_jax.devices import has_accelerator
     from rdt_jax.profile import estimate
-    from rdt_jax.store import attempt, environment, membership, records
+    from rdt_jax.store import environment, leases, membership, records
     from rdt_jax.sweep import ledger, packing, progress
     from rdt_jax.training import loop
 
@@ -61,7 +61,7 @@ def _train_here(
             estimate.check_predicted_memory(config, table, machine.memory())
         budget = shared.size(options, "transition_budget")
         name = configs.run_id(config)
-        attempt.check_links(options.workdir)
+        leases.check_links(options.workdir)
         records.check_version(options.workdir)
         records.create(options.workdir / name, config)
         records.check(options.workdir / name)

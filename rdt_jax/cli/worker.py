@@ -140,10 +140,10 @@ def _worker_here(options: argparse.Namespace, build) -> int:
     if not shared.is_url(options.folder):
         folder = pathlib.Path(options.folder).resolve()
         return _work(options, folder, None, build, lambda: None)
-    from rdt_jax.sweep import remote
+    from rdt_jax.store.bucket import temporary_copy
 
     with contextlib.ExitStack() as stack:
-        scratch = options.scratch or stack.enter_context(remote.scratch())
+        scratch = options.scratch or stack.enter_context(temporary_copy())
         url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
         folder = scratch.resolve() / "sweeps" / name
         return _work(options, folder, url, build, stack.close)
@@ -154,19 +154,24 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
 
     `clear` removes what is temporary, where the process ends at once.
     """
-    from rdt_jax.sweep import ledger, remote
+    from rdt_jax.store.bucket import Bucket
+    from rdt_jax.store.bucket_sync import BucketLeases
+    from rdt_jax.store.leases import Leases, LocalLeases
+    from rdt_jax.sweep import ledger
+    from rdt_jax.sweep.bucket_sweep import BucketSweep, StopRequest
 
     # `engines` looks for this word in logs.
     log = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
-    refresh, mirror, stopped = lambda: None, None, lambda: False
+    leases: Leases = LocalLeases(folder.parents[1], options.lease)
+    refresh, stopped = lambda: None, lambda: False
     with exits.mistakes():
         if url is not None:
             # Who started us has found the store.
             started = options.parent is not None
-            copy = remote.connect(url, folder.parents[1], log=log, wait=started)
-            refresh = lambda: remote.pull_sweep(copy, folder.name)
-            mirror = remote.mirror(copy)
-            stopped = remote.stop_requested(copy, folder.name)
+            bucket = Bucket.connect(url, folder.parents[1], log=log, wait=started)
+            sweep = BucketSweep(bucket, folder.name)
+            leases = BucketLeases(bucket, options.lease)
+            refresh, stopped = sweep.pull, StopRequest(sweep).is_made
             refresh()
         run_ids = [run_id for run_id, _ in ledger.read_plan(folder)]
         ledger.check_version(folder)
@@ -189,8 +194,7 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             stop_requested=stop,
             may_end=stop.may_end,
             log=log,
-            lease=options.lease,
-            mirror=mirror,
+            pack_leases=leases,
             refresh=refresh,
             build=build,
         )

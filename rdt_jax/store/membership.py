@@ -13,7 +13,7 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import wording
-from rdt_jax.store import attempt, checkpoint, moved, records
+from rdt_jax.store import checkpoint, leases, moved, records
 
 
 def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:
@@ -68,7 +68,7 @@ def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
     if not _has_any(folder / "checkpoints"):
         return []
     runs = moved.runs_of(folder)
-    past = attempt.past(workdir, status["pack"])
+    past = leases.history(workdir, status["pack"])
     if len(runs) > 1 and past and past[-1].outcome == "oom":
         return []
     return runs

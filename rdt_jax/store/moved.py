@@ -1,8 +1,8 @@
 """Packs of a workdir that was copied from a bucket to a disk.
 
-A bucket has commits: `checkpoints/<attempt>/<step>/` with `checkpoint/`, `runs/` and
-`commit.json`, of their SHA-256 (sweep/remote.py says why). A disk has the checkpoints
-alone, in `checkpoints/<step>/`, and the records in the run folders.
+A bucket has commits: `checkpoints/<lease>/<step>/` with `checkpoint/`, `runs/` and
+`commit.json`, of their SHA-256 (store/bucket_sync.py says why). A disk has the
+checkpoints alone, in `checkpoints/<step>/`, and the records in the run folders.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from rdt_jax import config as configs
 from rdt_jax.store import checkpoint, records
+from rdt_jax.store.bucket import stays_inside
 
 # Of a run, in a commit.
 RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
@@ -31,10 +32,15 @@ def runs_of(pack: pathlib.Path) -> list[str]:
         runs = records.read_json(path, list)
     else:
         path = next((pack / "checkpoints").glob("*/*/commit.json"))
-        names = [name.split("/") for name in records.read_json(path)]
-        runs = sorted({parts[1] for parts in names if parts[0] == "runs"})
+        runs = runs_in(records.read_json(path))
     configs.check_run_ids(runs, path)
     return runs
+
+
+def runs_in(names: Iterable[str]) -> list[str]:
+    """Returns the runs of a commit by the names of its files."""
+    parts = [name.split("/") for name in names]
+    return sorted({part[1] for part in parts if part[0] == "runs"})
 
 
 def check_names(names: Iterable[str], runs: Sequence[str]) -> None:
@@ -50,11 +56,6 @@ def check_names(names: Iterable[str], runs: Sequence[str]) -> None:
             raise ValueError(
                 f"commit.json names {name!r}, which is no file of a commit"
             )
-
-
-def stays_inside(name: str) -> bool:
-    """Says whether a name is of something in the folder that it is read against."""
-    return not {"", ".", ".."}.intersection(name.split("/"))
 
 
 def adopt(

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from rdt_jax import devices, sharding
-from rdt_jax.store import attempt
+from rdt_jax.store import leases
 from rdt_jax.sweep import child, ledger
 
 _CONNECT_SECONDS = 5.0
@@ -43,7 +43,7 @@ class Order(NamedTuple):
 
     folder: pathlib.Path
     num_workers: int | None = None
-    lease: float = attempt.LEASE_SECONDS
+    lease: float = leases.LEASE_SECONDS
     address: str | None = None
     target: str | None = None
     mesh: str | None = None
@@ -92,7 +92,7 @@ def run(
     Raises:
       RuntimeError: if workers end before they can claim anything.
     """
-    seen = attempt.Watch()
+    observer = leases.Observer()
     reports = _reports(folder)
     slots = min(engine.slots(), len(ledger.open_packs(folder)))
     stopping, vain, started_at = False, 0, dict[int, int]()
@@ -123,7 +123,7 @@ def run(
             if code == 0:
                 continue
             log(f"Worker {index} ended with exit code {code}.")
-            for name in ledger.settle(folder, seen):
+            for name in ledger.settle(folder, observer):
                 log(f"Run {name} failed.")
             claimed = ledger.num_attempts(folder) > started_at[index]
             vain = 0 if claimed else vain + 1

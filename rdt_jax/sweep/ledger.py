@@ -1,8 +1,8 @@
 """Who works on what: the plan of a sweep, its packs, and what is left to do.
 
 status.json of a run alone says what became of it. Who trains a pack, and how its
-attempts ended, is in the workdir (`store.attempt`), since sweeps share packs. What
-is left follows from these; nobody keeps a list of it, so nobody can lose one.
+leases ended, is in the workdir (`store.leases`), since sweeps share packs. What is
+left follows from these; nobody keeps a list of it, so nobody can lose one.
 """
 
 import contextlib
@@ -19,7 +19,8 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.profile import memory
-from rdt_jax.store import attempt, environment, membership, records, shelf
+from rdt_jax.store import environment, leases, membership, records
+from rdt_jax.store.leases import Leases, LocalLeases, Observer
 from rdt_jax.sweep import packing, spec
 from rdt_jax.training import loop, standing, step
 
@@ -124,9 +125,9 @@ def write_plan(
     Raises:
       ValueError: if an option is out of range, packs.json is damaged, or a run has
         lost its checkpoints; if the sweep is being trained and unfinished trials of its
-        plan are not in the new one; or as `attempt.check_links`.
+        plan are not in the new one; or as `leases.check_links`.
     """
-    attempt.check_links(workdir)
+    leases.check_links(workdir)
     folder = workdir / "sweeps" / plan.name
     check_version(folder)
     records.check_version(workdir)
@@ -167,7 +168,7 @@ def write_plan(
     (folder / "state" / "stop").unlink(missing_ok=True)
     if retry_failed:
         _forgive(workdir, plan.run_ids, path)
-    settle(folder, attempt.Watch())
+    settle(folder, Observer())
     return folder
 
 
@@ -200,16 +201,17 @@ def _check_replaceable(
     folder: pathlib.Path, plan: spec.Plan, refresh: Callable[[], None]
 ) -> None:
     """Raises ValueError if replacing the plan would take trials from its workers."""
-    workdir, watch = folder.parents[1], attempt.Watch()
+    workdir, observer = folder.parents[1], Observer()
     statuses = [records.planned_status(workdir / n) for n in dropped(folder, plan)]
     lost = [status for status in statuses if not membership.is_final(status)]
     while lost:
         refresh()
         planned = [name for name, _ in read_plan(folder)]
-        claim = attempt.holder(attempt.under_way(workdir, watch), "", planned)
-        if claim is None:
+        holders = leases.holders(workdir, observer)
+        holder = leases.holder_of(holders, "", planned)
+        if holder is None:
             return
-        if claim.look == "alive":
+        if holder.is_alive:
             raise ValueError(
                 f"The sweep {plan.name} is being trained, and {len(lost)} of its "
                 "unfinished trials are not in this plan: its study or its config was "
@@ -245,7 +247,7 @@ def form_packs(
             if membership.is_final(records.read_status(workdir / name)):
                 # It has ended well with its budget, whatever failed on the way.
                 packed = membership.pack_of(began)
-                entry["retry_from"] = {packed: len(attempt.past(workdir, packed))}
+                entry["retry_from"] = {packed: len(leases.history(workdir, packed))}
             formed.append(entry)
             known |= set(began)
         else:
@@ -404,8 +406,7 @@ def work(
     stop_requested: Callable[[], int],
     log: Callable[[str], None],
     may_end: standing.MayEnd = standing.never_end,
-    lease: float = attempt.LEASE_SECONDS,
-    mirror: shelf.Mirror | None = None,
+    pack_leases: Leases | None = None,
     refresh: Callable[[], None] = lambda: None,
     build: standing.Build = step.build,
 ) -> None:
@@ -419,14 +420,12 @@ def work(
       stop_requested: asked after every dispatch and between packs.
       log: takes what the user should know.
       may_end: a context in which this process may end, as of `loop.train`.
-      lease: seconds without a sign of life of this worker after which others may take
-        its pack.
-      mirror: what the workdir is a copy of, if it is one.
+      pack_leases: leases of the packs of the workdir; None for those of a disk.
       refresh: brings here what others have done, where it is.
       build: makes the programs.
     """
     workdir = folder.parents[1]
-    watch = attempt.Watch()
+    pack_leases = pack_leases or LocalLeases(workdir)
     built = remembering(build)
     stop = lambda: stop_requested() or is_stopped(folder)
     refused: set[str] = set()  # Packs that could not even be claimed.
@@ -434,14 +433,12 @@ def work(
     while not stop():
         with may_end(lambda: None):
             refresh()
-        failed = settle(folder, watch)
-        if mirror and failed:
-            mirror.tell(failed)
+        pack_leases.tell(settle(folder, pack_leases.observer))
         left = [pack for pack in open_packs(folder) if pack.name not in refused]
         if not left:
             return
-        claims = attempt.under_way(workdir, watch)
-        free = [p for p in left if attempt.holder(claims, p.name, p.runs) is None]
+        holders = leases.holders(workdir, pack_leases.observer)
+        free = [p for p in left if leases.holder_of(holders, p.name, p.runs) is None]
         if not free:
             time.sleep(_WAIT_SECONDS)  # A holder may end without finishing its pack.
             continue
@@ -451,7 +448,7 @@ def work(
             refused.add(pack.name)
             continue
         latest = pack.program
-        attempts = len(attempt.past(workdir, pack.name))
+        attempts = len(leases.history(workdir, pack.name))
         try:
             _check_tables(folder, pack)
             loop.train(
@@ -460,9 +457,7 @@ def work(
                 exact=pack.exact,
                 max_pins=pack.max_pins,
                 build=built,
-                lease=lease,
-                watch=watch,
-                mirror=mirror,
+                leases=pack_leases,
                 stop_requested=stop,
                 may_end=may_end,
                 log=log,
@@ -471,7 +466,7 @@ def work(
             )
         except ConnectionError:  # The store is away.
             raise
-        except attempt.TakenOver as error:
+        except leases.TakenOver as error:
             log(str(error))
         except BlockingIOError:
             pass  # Another worker was faster.
@@ -479,7 +474,7 @@ def work(
             said = " ".join(str(error).split())
             log(f"Pack {pack.name} failed: {said}\n{traceback.format_exc()}")
             built = remembering(build)  # What it kept may be what was too much.
-            if len(attempt.past(workdir, pack.name)) == attempts:
+            if len(leases.history(workdir, pack.name)) == attempts:
                 refused.add(pack.name)
 
 
@@ -524,8 +519,8 @@ def choose(
     return min(dearest, key=lambda p: (p.program != latest, p.program in others))
 
 
-def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
-    """Writes into the runs of packs that nobody trains what follows from the attempts.
+def settle(folder: pathlib.Path, observer: Observer) -> list[str]:
+    """Writes into the runs of packs that nobody trains what follows from their leases.
 
     Those whose retries are spent have failed; the others that failed or were running
     are preempted: they go on.
@@ -534,7 +529,7 @@ def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
       The names of runs that are now known to have failed.
     """
     workdir, failed, asked = folder.parents[1], [], budgets(folder)
-    claims = attempt.under_way(workdir, watch)
+    holders = leases.holders(workdir, observer)
     for pack in _packs(folder):
         try:
             statuses = {
@@ -544,12 +539,12 @@ def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
         except ValueError:
             continue
         open_ = {n: s for n, s in statuses.items() if not membership.is_final(s)}
-        if not open_ or attempt.holder(claims, pack.name, pack.runs) is not None:
+        if not open_ or leases.holder_of(holders, pack.name, pack.runs) is not None:
             continue
         spent = _spent(pack)
-        if spent is not None:  # Unless an attempt has begun since we looked.
-            claims = attempt.under_way(workdir, watch)
-            held = attempt.holder(claims, pack.name, pack.runs) is not None
+        if spent is not None:  # Unless a lease has begun since we looked.
+            holders = leases.holders(workdir, observer)
+            held = leases.holder_of(holders, pack.name, pack.runs) is not None
             if held or _spent(pack) != spent:
                 continue
         for name, status in open_.items():
@@ -570,7 +565,7 @@ def settle(folder: pathlib.Path, watch: attempt.Watch) -> list[str]:
 def num_attempts(folder: pathlib.Path) -> int:
     """Counts the attempts at the packs of a sweep so far."""
     workdir = folder.parents[1]
-    return sum(len(attempt.past(workdir, pack.name)) for pack in _packs(folder))
+    return sum(len(leases.history(workdir, pack.name)) for pack in _packs(folder))
 
 
 def failures(
@@ -647,7 +642,7 @@ def _packs(folder: pathlib.Path) -> list[OpenPack]:
 
 def _split(workdir: pathlib.Path, runs: Sequence[str]) -> list[Sequence[str]]:
     """Returns the packs that a pack has become: two halves if it needed too much."""
-    past = attempt.past(workdir, membership.pack_of(runs)) if len(runs) > 1 else []
+    past = leases.history(workdir, membership.pack_of(runs)) if len(runs) > 1 else []
     if not past or past[-1].outcome != "oom":
         return [runs]
     left = [name for name in past[-1].unfinished if name in runs]
@@ -661,7 +656,7 @@ def _spent(pack: OpenPack) -> tuple[str, str] | None:
 
     The newest attempt must not be under way.
     """
-    past = attempt.past(pack.workdir, pack.name)[pack.retry_from :]
+    past = leases.history(pack.workdir, pack.name)[pack.retry_from :]
     since = [each for each in past if each.step == past[-1].step]
     for reason, counted in (("oom", past), ("error", since)):
         ended = [each for each in counted if each.outcome == reason]
@@ -669,7 +664,7 @@ def _spent(pack: OpenPack) -> tuple[str, str] | None:
             return reason, ended[-1].message
     lost = 0
     for each in reversed(past):
-        if each.outcome != attempt.LOST or each.step != past[-1].step:
+        if each.outcome != leases.LOST or each.step != past[-1].step:
             break
         lost += 1
     if lost > RETRIES["preempted"]:
@@ -697,7 +692,7 @@ def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) 
         for runs in _split(workdir, entry["runs"]):
             if retried & set(runs):
                 pack = membership.pack_of(runs)
-                entry["retry_from"][pack] = len(attempt.past(workdir, pack))
+                entry["retry_from"][pack] = len(leases.history(workdir, pack))
     records.write_json(path, formed)
 
 

@@ -18,15 +18,14 @@ import numpy as np
 
 from rdt_jax import config as configs
 from rdt_jax.store import (
-    attempt,
     board,
     checkpoint,
     environment,
     membership,
     moved,
     records,
-    shelf,
 )
+from rdt_jax.store.leases import Leases, LocalLeases
 from rdt_jax.tasks import identity
 from rdt_jax.training import (
     evaluation,
@@ -46,9 +45,7 @@ def train(
     exact: bool = False,
     max_pins: int | None = None,
     build: standing.Build = step.build,
-    lease: float = attempt.LEASE_SECONDS,
-    watch: attempt.Watch | None = None,
-    mirror: shelf.Mirror | None = None,
+    leases: Leases | None = None,
     stop_requested: Callable[[], int] = lambda: False,
     may_end: standing.MayEnd = standing.never_end,
     log: Callable[[str], None] = lambda message: print(message, file=sys.stderr),
@@ -67,10 +64,7 @@ def train(
       max_pins: parameters that each run may keep at transitions, the first ones; None
         for all. Those of snapshots and at a run's end are always kept.
       build: makes the program; for callers that keep programs for later packs.
-      lease: seconds without a sign of life of this process after which another may
-        take over.
-      watch: that has been looking at the attempts of this workdir.
-      mirror: what the workdir is a copy of, if it is one.
+      leases: leases of the packs of this workdir; None for those of a disk.
       stop_requested: asked after every dispatch; when it says True, the pack is
         checkpointed and its unfinished runs become `preempted`.
       may_end: a context in which this process may end, since nothing has been trained
@@ -99,17 +93,13 @@ def train(
     name, budget = membership.pack_id(pack), pack[0].num_steps
     if statuses := membership.if_over(workdir, names, name, budget):
         return statuses
-    for run in () if mirror else names:
+    leases = leases or LocalLeases(workdir)
+    for run in () if leases.is_copy else names:
         membership.check_kept(workdir, run, budget)
     with contextlib.ExitStack() as stack:
         with may_end(lambda: None):  # It may wait for a lease.
-            held = stack.enter_context(
-                attempt.hold(
-                    workdir, name, names, lease=lease, watch=watch, mirror=mirror
-                )
-            )
-        if mirror:
-            mirror.restore(name, names, log)
+            held = stack.enter_context(leases.acquire(name, names))
+        held.restore(log)
         try:
             statuses = membership.if_over(workdir, names, name, budget)  # By now.
             for run in () if statuses else names:
@@ -118,7 +108,7 @@ def train(
             held.end("error", str(error), names)
             raise
         if statuses:
-            held.end("over", "", [])
+            held.end("over")
             return statuses
         view = held.view
         readable = lambda message: message.replace(str(view), str(workdir))
@@ -130,14 +120,12 @@ def train(
 
         def commit(at: int) -> None:
             held.check()
-            if mirror:
-                mirror.commit(held.number, name, names, at, held.check)
+            held.commit(at)
 
         def leave() -> None:
             held.check()
             unfinished = _set_unfinished(view, names, state="preempted", reason=None)
-            if mirror:
-                mirror.tell(names)
+            held.tell()
             held.end("stopped", "", unfinished)
 
         try:
@@ -148,9 +136,8 @@ def train(
                 lambda message: log(readable(message)), commit,
                 lambda: may_end(leave), config_file, budgets,
             )  # fmt: skip
-            if mirror:
-                mirror.publish(names, held.check)
-        except ConnectionError:  # The store is away; the attempt is lost.
+            held.publish()
+        except ConnectionError:  # The store is away; the lease is lost.
             raise
         except Exception as error:
             held.check()
@@ -159,8 +146,7 @@ def train(
             with contextlib.suppress(OSError):  # The disk may be what failed.
                 failed = {"state": "failed", "reason": reason, "message": message}
                 unfinished = _set_unfinished(view, names, **failed)
-                if mirror:
-                    mirror.publish(names, held.check)
+                held.publish()
                 held.end(reason, message, unfinished)
             raise
         left = [

@@ -14,8 +14,10 @@ from typing import NamedTuple
 import s3fs
 
 from rdt_jax import config as configs
-from rdt_jax.store import membership, records
-from rdt_jax.sweep import ledger, remote, spec
+from rdt_jax.store import bucket_sync, membership, records
+from rdt_jax.store.bucket import Bucket
+from rdt_jax.sweep import ledger, spec
+from rdt_jax.sweep.bucket_sweep import BucketSweep
 from tests.chaos import cases, store
 from tests.training import bits
 
@@ -91,7 +93,7 @@ def disturb(
     if chance.random() < 0.5:
         done.append(_begin_on_disk(alone, chance, folder, url))
     else:
-        remote.push_plan(remote.connect(url, folder / "planning"), _NAME)
+        BucketSweep(Bucket.connect(url, folder / "planning"), _NAME).push_plan()
     whole = lambda: round(chance.uniform(0, _SPAN), 2)
     kills = [
         ("kill", whole(), chance.randrange(2)) for _ in range(chance.randint(1, 3))
@@ -175,12 +177,12 @@ def _begin_on_disk(
 
 def _compare(alone: Alone, url: str, workdir: pathlib.Path) -> None:
     """Fails unless the bucket holds what the workdir of the sweep left alone does."""
-    copy = remote.connect(url, workdir)
-    remote.pull_sweep(copy, _NAME)
+    copy = Bucket.connect(url, workdir)
+    BucketSweep(copy, _NAME).pull()
     for path in sorted(alone.workdir.glob("*/config.json")):
         run = path.parent.name
         pack = membership.pack_of([run])
-        remote.restore(copy, pack, [run], log=_fail)
+        bucket_sync.restore(copy, pack, [run], log=_fail)
         assert records.read_status(workdir / run)["state"] == "done"
         bits.assert_same_run(workdir / run, path.parent)
         name = f"packs/{pack}/checkpoints"

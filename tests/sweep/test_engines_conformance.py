@@ -16,7 +16,7 @@ import time
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import attempt, records
+from rdt_jax.store import leases, records
 from rdt_jax.sweep import ledger, spec
 from tests.training import bits
 
@@ -119,7 +119,7 @@ def at_work(folder, rows=3, but=()):
     for path in (folder.parents[1] / "state").glob("*.json"):
         if path.with_suffix(".end.json").exists() or ".end." in path.name:
             continue
-        claim = attempt._parse(path.read_bytes())
+        claim = leases.parse(path.read_bytes())
         for run in claim.get("runs", []):
             metrics = folder.parents[1] / run / "metrics.jsonl"
             if (
@@ -141,7 +141,7 @@ def assert_whole(folder, undisturbed, lost=0):
     outcomes = [
         each.outcome
         for pack in ledger._packs(folder)
-        for each in attempt.past(workdir, pack.name)
+        for each in leases.history(workdir, pack.name)
     ]
     assert outcomes.count("done") == 2, outcomes
     assert len(outcomes) - outcomes.count("over") == 2 + lost, outcomes
@@ -250,14 +250,14 @@ def test_an_engine_that_is_gone(engine, sweep, undisturbed, environment):
                 os.kill(number, signal.SIGKILL)
         driving.wait(LIMIT)
     lost = sum(
-        each.outcome == attempt.LOST
+        each.outcome == leases.LOST
         for pack in ledger._packs(sweep)
-        for each in attempt.past(sweep.parents[1], pack.name)
+        for each in leases.history(sweep.parents[1], pack.name)
     )
     assert lost >= 1
 
     def settled():
-        ledger.settle(sweep, attempt.Watch())
+        ledger.settle(sweep, leases.Observer())
         statuses = map(records.read_json, sweep.parents[1].glob("*/status.json"))
         return "running" not in {status["state"] for status in statuses}
 

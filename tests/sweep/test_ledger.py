@@ -4,7 +4,8 @@ import pathlib
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import attempt, membership, records, shelf
+from rdt_jax.store import lease_files, leases, membership, records
+from rdt_jax.store.leases import LocalLeases, Observer
 from rdt_jax.sweep import ledger, spec
 from rdt_jax.training import loop, step
 
@@ -118,9 +119,9 @@ def _attempts(workdir, run_ids, *ended, step=-1, unfinished=None):
     pack = membership.pack_of(run_ids)
     state = workdir / "state"
     state.mkdir(exist_ok=True)
-    begin = len(attempt.past(workdir, pack)) + 1
+    begin = len(leases.history(workdir, pack)) + 1
     for number, outcome in enumerate(ended, start=begin):
-        claim = {"machine": shelf.machine(), "step": step, "runs": run_ids}
+        claim = {"machine": lease_files.machine(), "step": step, "runs": run_ids}
         records.write_json(state / f"{pack}.{number}.json", claim)
         if outcome is not None:
             end = {"outcome": outcome, "message": f"{outcome} {number}"}
@@ -139,7 +140,7 @@ def test_each_class_of_failure_has_its_retries(tmp_path, outcome, tries):
         assert _packs(folder) == [[name]]
         _attempts(tmp_path, [name], outcome)
         _set_status(tmp_path, name, state="running")
-        failed = ledger.settle(folder, attempt.Watch())
+        failed = ledger.settle(folder, Observer())
         assert failed == ([name] if number == tries else [])
         state = "failed" if number == tries else "preempted"
         assert records.read_status(tmp_path / name)["state"] == state
@@ -157,7 +158,7 @@ def test_each_class_of_failure_has_its_retries(tmp_path, outcome, tries):
     assert _packs(folder) == [[name]]
     assert ledger.failures(tmp_path, ledger.read_plan(folder)) == []
     _attempts(tmp_path, [name], outcome)  # The retries are whole again.
-    ledger.settle(folder, attempt.Watch())
+    ledger.settle(folder, Observer())
     assert _packs(folder) == ([[name]] if tries > 1 else [])
 
 
@@ -167,7 +168,7 @@ def test_attempts_that_got_on_do_not_count(tmp_path, outcomes):
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     for newest in range(0, 1000, 100):
         _attempts(tmp_path, plan.run_ids, *outcomes, step=newest)
-        assert ledger.settle(folder, attempt.Watch()) == []
+        assert ledger.settle(folder, Observer()) == []
 
 
 def test_a_nan_is_not_tried_again(tmp_path):
@@ -191,13 +192,13 @@ def test_a_pack_that_needs_too_much_memory_is_halved_until_it_fits(tmp_path):
     assert _packs(folder) == [left[:2], left[2:]]
     for name in left:
         _set_status(tmp_path, name, state="failed", reason="oom")
-    assert ledger.settle(folder, attempt.Watch()) == []
+    assert ledger.settle(folder, Observer()) == []
     states = {records.read_status(tmp_path / n)["state"] for n in left}
     assert states == {"preempted"}
     _attempts(tmp_path, left[2:], "oom")
     assert _packs(folder) == [left[:2], left[2:3], left[3:]]
     _attempts(tmp_path, left[2:3], "oom")
-    assert ledger.settle(folder, attempt.Watch()) == left[2:3]
+    assert ledger.settle(folder, Observer()) == left[2:3]
     assert _packs(folder) == [left[:2], left[3:]]
     before = ledger.read_packs(folder)
     ledger.write_plan(tmp_path, plan, ledger.Options(lanes=5))
@@ -210,8 +211,8 @@ def test_a_run_that_is_being_trained_stays_running(tmp_path):
     held, dead = plan.run_ids
     for name in (held, dead):
         _set_status(tmp_path, name, state="running")
-    with attempt.hold(tmp_path, membership.pack_of([held]), [held]):
-        ledger.settle(folder, attempt.Watch())
+    with LocalLeases(tmp_path).acquire(membership.pack_of([held]), [held]):
+        ledger.settle(folder, Observer())
     states = [records.read_status(tmp_path / n)["state"] for n in plan.run_ids]
     assert states == ["running", "preempted"]
 
@@ -224,7 +225,7 @@ def test_a_plan_that_is_being_trained_is_extended_and_never_replaced(tmp_path):
     assert ledger.dropped(folder, other) == plan.run_ids[:1]
     held = plan.run_ids[1]  # The trial that would be lost is pending.
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-    with attempt.hold(tmp_path, membership.pack_of([held]), [held]):
+    with LocalLeases(tmp_path).acquire(membership.pack_of([held]), [held]):
         with pytest.raises(ValueError, match="is being trained, and 1 of its unfinish"):
             write(other)
         assert before.items() <= {p: p.read_bytes() for p in before}.items()
@@ -256,7 +257,7 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
-    with attempt.hold(tmp_path, membership.pack_of([held]), [held]):
+    with LocalLeases(tmp_path).acquire(membership.pack_of([held]), [held]):
         ledger.work(folder, stop_requested=lambda: next(stop), log=said.append)
     assert trained == [good]
     assert len(said) == 1 and "planted" in said[0]
@@ -368,7 +369,7 @@ def test_damaged_packs_are_named_and_nothing_is_written_elsewhere(tmp_path, chan
     for content in ('[{"runs', "{}", "[3]", json.dumps([whole[0] | change])):
         path.write_text(content)
         with pytest.raises(ValueError, match=rf"^{path} is damaged: "):
-            ledger.settle(folder, attempt.Watch())
+            ledger.settle(folder, Observer())
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 

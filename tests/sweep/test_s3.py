@@ -10,7 +10,8 @@ import time
 import pytest
 
 from rdt_jax import cli
-from rdt_jax.sweep import remote
+from rdt_jax.store.bucket import Bucket
+from rdt_jax.store.bucket_sync import BucketFiles
 from tests.chaos import bucket
 
 pytestmark = pytest.mark.exhaustive
@@ -26,9 +27,9 @@ def served():
 
 def test_a_claim_has_one_winner_of_twelve(served, tmp_path):
     def create(number):
-        copy = remote.connect(f"{served.url}/claims", tmp_path / str(number))
+        copy = Bucket.connect(f"{served.url}/claims", tmp_path / str(number))
         try:
-            with remote.mirror(copy).shelf.create("pack.1.json", b"%d" % number):
+            with BucketFiles(copy).create("pack.1.json", b"%d" % number):
                 return True
         except FileExistsError:
             return False
@@ -81,8 +82,8 @@ def test_a_sweep_outlives_its_store_and_stops_for_who_asks_elsewhere(served, tmp
             [*sweep, "--workers=1"], cwd=ROOT, stdout=file, stderr=file
         )
     try:
-        copy = remote.connect(f"{served.url}/stopped", tmp_path / "copy")
-        while not remote._list(copy, "state"):  # A worker has claimed.
+        copy = Bucket.connect(f"{served.url}/stopped", tmp_path / "copy")
+        while not copy.names_in("state"):  # A worker has claimed.
             assert driver.poll() is None, log.read_text()
             time.sleep(0.5)
         with served.outage("away"):
@@ -96,8 +97,8 @@ def test_a_sweep_outlives_its_store_and_stops_for_who_asks_elsewhere(served, tmp
     said = log.read_text()
     assert "trials are unfinished; `rdt sweep` goes on" in said
     assert "does not answer: Could not connect" in said and "Traceback" not in said
-    (name,) = remote._list(copy, "sweeps")
-    assert remote._list(copy, f"sweeps/{name}/logs")
+    (name,) = copy.names_in("sweeps")
+    assert copy.names_in(f"sweeps/{name}/logs")
 
 
 def test_two_workers_killed_and_without_their_store_end_as_one_left_alone(

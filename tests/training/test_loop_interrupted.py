@@ -10,7 +10,7 @@ import jax
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import attempt, checkpoint, membership, records
+from rdt_jax.store import checkpoint, leases, membership, records
 from tests import fake_runs
 from tests.training import bits
 from tests.training.test_loop import NAN
@@ -87,7 +87,7 @@ def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturb
             train([toy()], tmp_path, may_end=ends_at(number))
     assert seen == ["preempted"] * 5
     train([toy()], tmp_path, may_end=ends_at(99))
-    outcomes = [past.outcome for past in attempt.past(tmp_path, pack)]
+    outcomes = [past.outcome for past in leases.history(tmp_path, pack)]
     assert outcomes == ["stopped"] * 6 + ["done"]  # None of them was lost.
     bits.assert_same_runs(tmp_path, undisturbed)
 

@@ -1,6 +1,7 @@
-"""Attempts against real second processes, and silent claims of other machines."""
+"""Leases against real second processes, and silent holders on other machines."""
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import json
@@ -9,21 +10,21 @@ import platform
 import signal
 import subprocess
 import sys
-import threading
 import time
-import types
+from collections.abc import Callable
 
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import attempt, membership, records, shelf
+from rdt_jax.store import lease_files, leases, membership, records
+from rdt_jax.store.leases import Heartbeat, LocalLeases, Observer
 from rdt_jax.training import loop
 
 _HOLD = """
 import pathlib, sys, time
-from rdt_jax.store import attempt
+from rdt_jax.store.leases import LocalLeases
 workdir, pack, lease, *runs = sys.argv[1:]
-with attempt.hold(pathlib.Path(workdir), pack, runs, lease=float(lease)):
+with LocalLeases(pathlib.Path(workdir), float(lease)).acquire(pack, runs):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -43,106 +44,103 @@ def held_elsewhere(root, workdir, pack, runs, lease=60):
 def test_one_process_holds_a_pack_and_its_runs_until_it_ends(root, tmp_path):
     with held_elsewhere(root, tmp_path, "a", ["one"]) as process:
         with pytest.raises(BlockingIOError, match="process is training pack a; wait"):
-            attempt.hold(tmp_path, "a", ["one"]).__enter__()
+            LocalLeases(tmp_path).acquire("a", ["one"]).__enter__()
         with pytest.raises(BlockingIOError, match="process is training run one; wait"):
-            attempt.hold(tmp_path, "b", ["two", "one"]).__enter__()
-        with attempt.hold(tmp_path, "c", ["two"]):  # Shares nothing.
+            LocalLeases(tmp_path).acquire("b", ["two", "one"]).__enter__()
+        with LocalLeases(tmp_path).acquire("c", ["two"]):  # Shares nothing.
             pass
         process.kill()  # With SIGKILL it cannot give anything back itself.
         process.wait()
         begin = time.monotonic()
-        with attempt.hold(tmp_path, "a", ["one"]) as held:
+        with LocalLeases(tmp_path).acquire("a", ["one"]) as held:
             held.end("stopped", "asked", ["one"])
         assert time.monotonic() - begin < 5, "the lease was waited for"
-    first, second = attempt.past(tmp_path, "a")
+    first, second = leases.history(tmp_path, "a")
     assert (first.outcome, second.outcome) == ("preempted", "stopped")
     assert (second.message, second.unfinished) == ("asked", ["one"])
-    assert attempt.past(tmp_path, "b") == []
+    assert leases.history(tmp_path, "b") == []
 
 
-def test_who_claims_between_two_looks_of_another_keeps_its_pack(tmp_path, monkeypatch):
-    under_way, rivals = attempt.under_way, contextlib.ExitStack()
+@dataclasses.dataclass(frozen=True)
+class BeforeCreating:
+    """Lease files in which somebody does something before a file is created."""
 
-    def look_then_rival(workdir, watch):
-        found = under_way(workdir, watch)
-        monkeypatch.setattr(attempt, "under_way", under_way)
-        rivals.enter_context(attempt.hold(tmp_path, "a", ["one"]))
-        return found
+    files: lease_files.DiskFiles
+    act: Callable[[], object]
 
-    monkeypatch.setattr(attempt, "under_way", look_then_rival)
-    with rivals:
+    def __getattr__(self, name):
+        return getattr(self.files, name)
+
+    def create(self, name, content):
+        self.act()
+        return self.files.create(name, content)
+
+
+def acquire_after(act, workdir):
+    """Acquires a lease; `act` happens between its first look and its own file."""
+    files = BeforeCreating(lease_files.DiskFiles(workdir), act)
+    return LocalLeases(workdir, files=files).acquire("a", ["one"]).__enter__()
+
+
+def test_who_claims_between_two_looks_of_another_keeps_its_pack(tmp_path):
+    with contextlib.ExitStack() as rivals:
+        rival = LocalLeases(tmp_path).acquire("a", ["one"])
         with pytest.raises(BlockingIOError, match="process is training pack a"):
-            attempt.hold(tmp_path, "a", ["one"]).__enter__()
-        assert len(attempt.past(tmp_path, "a")) == 1
+            acquire_after(lambda: rivals.enter_context(rival), tmp_path)
+        assert len(leases.history(tmp_path, "a")) == 1
 
 
-def test_a_heartbeat_outlives_an_error_of_any_kind():
-    beats = []
+class Pauses:
+    """An event that nobody waits for; it is set after some waits, which it notes."""
 
-    def rewrite(content):
-        beats.append(content)
-        if len(beats) == 1:
-            raise RuntimeError("the bucket is not well")
+    def __init__(self, waits):
+        self.most, self.waits = waits, []
 
-    with attempt._beating(rewrite, {"lease": 0.1}, lambda: False):
-        late = time.monotonic() + 20
-        while len(beats) < 3 and time.monotonic() < late:
-            time.sleep(0.01)
-    assert len(beats) >= 3
+    def wait(self, seconds):
+        self.waits.append(seconds)
+        return len(self.waits) == self.most
+
+    def set(self):
+        pass
 
 
-def test_a_heart_beats_four_times_per_lease_and_sooner_after_a_failure(monkeypatch):
-    """Stores allow about one write of an object in a second."""
-    waits = []
-
-    class Pauses:
-        def wait(self, seconds):
-            waits.append(seconds)
-            return len(waits) == 5
-
-        def set(self):
-            pass
-
-    beats = []
+def test_a_heart_beats_four_times_per_lease_and_sooner_after_a_failure():
+    """Of any kind. Stores allow about one write of an object in a second."""
+    beats, pauses = [], Pauses(5)
 
     def rewrite(content):
         beats.append(content)
         if len(beats) in (2, 3):
-            raise TimeoutError
+            raise RuntimeError("the bucket is not well")
 
-    patched = types.SimpleNamespace(Event=Pauses, Thread=threading.Thread)
-    monkeypatch.setattr(attempt, "threading", patched)
-    with attempt._beating(rewrite, {"lease": 60.0}, lambda: False) as failures:
+    with Heartbeat(rewrite, {"lease": 60.0}, lambda: False, pauses) as heartbeat:
         pass
-    assert waits == [15, 15, 3.75, 3.75, 15] and not failures
+    assert pauses.waits == [15, 15, 3.75, 3.75, 15] and not heartbeat.failures
 
 
-def test_who_lost_a_lease_hears_why_its_heart_failed(tmp_path, monkeypatch):
-    for name in ("one", "state"):
-        (tmp_path / name).mkdir()
-    shelves = shelf.own(tmp_path / "state")
+def test_a_heart_stops_once_its_lease_is_taken_over():
+    beats, pauses = [], Pauses(9)
+    with Heartbeat(beats.append, {"lease": 1.0}, lambda: len(beats) >= 3, pauses):
+        pass
+    assert len(beats) == 3
 
-    @contextlib.contextmanager
-    def create(name, content):
-        def rewrite(content):
-            raise TimeoutError("429: too many writes")
 
-        with shelves.create(name, content):
-            yield rewrite
+def test_who_lost_a_lease_hears_why_its_heart_failed(tmp_path):
+    class Failing(lease_files.DiskFiles):
+        @contextlib.contextmanager
+        def create(self, name, content):
+            def rewrite(content):
+                raise TimeoutError("429: too many writes")
 
-    monkeypatch.setattr(shelf, "own", lambda folder: shelves._replace(create=create))
-    with attempt.hold(tmp_path, "a", ["one"], lease=0.1) as held:
+            with super().create(name, content):
+                yield rewrite
+
+    files = Failing(tmp_path)
+    with LocalLeases(tmp_path, 0.1, files=files).acquire("a", ["one"]) as lease:
         time.sleep(0.2)
         (tmp_path / "state" / "a.2.json").touch()
-        with pytest.raises(attempt.TakenOver, match=r"0.1 s \(429: too many writes\)"):
-            held.check()
-
-
-def test_a_heart_stops_once_its_attempt_is_taken_over():
-    beats = []
-    with attempt._beating(beats.append, {"lease": 0.1}, lambda: len(beats) >= 3):
-        time.sleep(0.5)
-    assert len(beats) == 3
+        with pytest.raises(leases.TakenOver, match=r"0.1 s \(429: too many writes\)"):
+            lease.check()
 
 
 def claim_of_another_machine(workdir, pack, runs, lease=60.0, beat=0):
@@ -153,8 +151,9 @@ def claim_of_another_machine(workdir, pack, runs, lease=60.0, beat=0):
     return state / f"{pack}.1.json"
 
 
-def look(watch, workdir):
-    return [(claim.pack, claim.look) for claim in attempt.under_way(workdir, watch)]
+def look(observer, workdir):
+    found = leases.holders(workdir, observer)
+    return [(holder.pack, "alive" if holder.is_alive else "silent") for holder in found]
 
 
 def test_a_lease_is_measured_by_the_clock_of_who_waits(tmp_path, monkeypatch):
@@ -162,20 +161,20 @@ def test_a_lease_is_measured_by_the_clock_of_who_waits(tmp_path, monkeypatch):
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     claim = claim_of_another_machine(tmp_path, "a", ["one"], lease=60)
-    watch = attempt.Watch()
+    observer = Observer()
     for skew in (-3600, 0, 3600):
         os.utime(claim, (time.time() + skew,) * 2)
-        assert look(watch, tmp_path) == [("a", "silent")]
+        assert look(observer, tmp_path) == [("a", "silent")]
     now += 59
-    assert look(watch, tmp_path) == [("a", "silent")]
+    assert look(observer, tmp_path) == [("a", "silent")]
     claim_of_another_machine(tmp_path, "a", ["one"], lease=60, beat=1)
-    assert look(watch, tmp_path) == [("a", "alive")]
+    assert look(observer, tmp_path) == [("a", "alive")]
     now += 59
     os.utime(claim, (time.time() + 600,) * 2)  # Touching it is no sign of life.
-    assert look(watch, tmp_path) == [("a", "alive")]
+    assert look(observer, tmp_path) == [("a", "alive")]
     now += 2
-    assert look(watch, tmp_path) == []
-    assert look(attempt.Watch(), tmp_path) == [("a", "silent")], "others wait as well"
+    assert look(observer, tmp_path) == []
+    assert look(Observer(), tmp_path) == [("a", "silent")], "others wait as well"
 
 
 @pytest.mark.parametrize("content", ["", '{"lease": 0.', "[1]"])
@@ -185,12 +184,12 @@ def test_a_claim_that_is_half_written_counts_until_its_lease_is_over(
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     claim_of_another_machine(tmp_path, "a", ["one"]).write_text(content)
-    watch = attempt.Watch()
-    assert look(watch, tmp_path) == [("a", "silent")]
-    now += attempt.LEASE_SECONDS
-    assert look(watch, tmp_path) == []
-    with attempt.hold(tmp_path, "a", ["one"], watch=watch):
-        assert [each.number for each in attempt.past(tmp_path, "a")] == [1, 2]
+    observer = Observer()
+    assert look(observer, tmp_path) == [("a", "silent")]
+    now += leases.LEASE_SECONDS
+    assert look(observer, tmp_path) == []
+    with LocalLeases(tmp_path, observer=observer).acquire("a", ["one"]):
+        assert [past.number for past in leases.history(tmp_path, "a")] == [1, 2]
 
 
 def test_a_silent_claim_is_waited_for_and_a_live_one_refuses(tmp_path, monkeypatch):
@@ -207,10 +206,10 @@ def test_a_silent_claim_is_waited_for_and_a_live_one_refuses(tmp_path, monkeypat
     claim_of_another_machine(tmp_path, "a", ["one"])
     beats = 7
     with pytest.raises(BlockingIOError, match="is training pack a"):
-        attempt.hold(tmp_path, "a", ["one"]).__enter__()
+        LocalLeases(tmp_path).acquire("a", ["one"]).__enter__()
     assert now < 1010
     beats = 0
-    with attempt.hold(tmp_path, "a", ["one"]):
+    with LocalLeases(tmp_path).acquire("a", ["one"]):
         assert now > 1060
 
 
@@ -219,19 +218,18 @@ def test_who_lost_its_lease_can_write_nothing_more(root, tmp_path, monkeypatch):
     run = tmp_path / "one"
     run.mkdir()
     (run / "metrics.jsonl").write_text('{"step": 0}\n')
-    with attempt.hold(tmp_path, "a", ["one"], lease=60) as old:
+    with LocalLeases(tmp_path, 60).acquire("a", ["one"]) as old:
         opened = (old.view / "one" / "metrics.jsonl").open("a")
         records.append(old.view / "one" / "metrics.jsonl", {"step": 1})
-        watch = attempt.Watch()
-        attempt.under_way(tmp_path, watch)
+        observer = Observer()
+        leases.holders(tmp_path, observer)
         later = time.monotonic() + 61
         with monkeypatch.context() as patch:
             patch.setattr(time, "monotonic", lambda: later)
-            patch.setattr(attempt, "_beating", lambda *_: contextlib.nullcontext())
-            (seen,) = attempt.under_way(tmp_path, attempt.Watch())
-            assert seen.look == "alive"  # Its lock is held: only the lease can tell.
-            with attempt.hold(tmp_path, "a", ["one"], watch=watch) as new:
-                with pytest.raises(attempt.TakenOver, match="taken over pack a"):
+            (seen,) = leases.holders(tmp_path, Observer())
+            assert seen.is_alive  # Its lock is held: only the lease can tell.
+            with LocalLeases(tmp_path, observer=observer).acquire("a", ["one"]) as new:
+                with pytest.raises(leases.TakenOver, match="taken over pack a"):
                     old.check()
                 for path in ("metrics.jsonl", "status.json"):
                     with pytest.raises(FileNotFoundError):
@@ -251,13 +249,13 @@ def test_who_lost_its_lease_can_write_nothing_more(root, tmp_path, monkeypatch):
 
 def test_a_stopped_process_loses_its_pack_after_its_lease(root, tmp_path):
     with held_elsewhere(root, tmp_path, "a", ["one"], lease=1) as process:
-        watch = attempt.Watch()
+        observer = Observer()
         os.kill(process.pid, signal.SIGSTOP)
         deadline = time.monotonic() + 30
-        while attempt.under_way(tmp_path, watch):
+        while leases.holders(tmp_path, observer):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        with attempt.hold(tmp_path, "a", ["one"], watch=watch) as held:
+        with LocalLeases(tmp_path, observer=observer).acquire("a", ["one"]) as held:
             os.kill(process.pid, signal.SIGCONT)
             time.sleep(0.5)  # It beats again, into a claim that is not the newest.
             held.check()
@@ -265,10 +263,10 @@ def test_a_stopped_process_loses_its_pack_after_its_lease(root, tmp_path):
 
 def test_only_one_of_many_takes_over(tmp_path):
     """A claim is created, not written: who comes second finds it there."""
-    with attempt.hold(tmp_path, "a", ["one"]):
+    with LocalLeases(tmp_path).acquire("a", ["one"]):
         path = tmp_path / "state" / "a.1.json"
         with pytest.raises(FileExistsError):
-            shelf._create_locked(path, b"")
+            lease_files.create_locked(path, b"")
         assert json.loads(path.read_text())["runs"] == ["one"]
     assert sorted(p.name for p in (tmp_path / "state").iterdir()) == ["a.1.json"]
 
@@ -282,24 +280,26 @@ def unsupported(code):
 
 def test_without_locks_claims_are_created_once_and_leases_tell(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported(errno.ENOLCK))
-    with attempt.hold(tmp_path, "a", ["one"], lease=1):
+    with LocalLeases(tmp_path, 1).acquire("a", ["one"]):
         with pytest.raises(FileExistsError):
-            shelf.own(tmp_path / "state").create("a.1.json", b"").__enter__()
+            lease_files.DiskFiles(tmp_path).create("a.1.json", b"").__enter__()
         with pytest.raises(BlockingIOError, match="is training pack a"):
-            attempt.hold(tmp_path, "a", ["one"]).__enter__()  # It saw the heart beat.
+            LocalLeases(tmp_path).acquire(
+                "a", ["one"]
+            ).__enter__()  # It saw the heart beat.
         with pytest.raises(BlockingIOError, match="is training run one"):
-            attempt.hold(tmp_path, "b", ["one"]).__enter__()
+            LocalLeases(tmp_path).acquire("b", ["one"]).__enter__()
     begin = time.monotonic()
-    with attempt.hold(tmp_path, "a", ["one"]):  # The heart has stopped.
+    with LocalLeases(tmp_path).acquire("a", ["one"]):  # The heart has stopped.
         assert 1 <= time.monotonic() - begin < 20
-    assert [past.number for past in attempt.past(tmp_path, "a")] == [1, 2]
+    assert [past.number for past in leases.history(tmp_path, "a")] == [1, 2]
     assert not list((tmp_path / "state").glob(".*"))
 
 
 def test_a_claim_that_was_locked_once_is_told_by_its_lease(tmp_path, monkeypatch):
-    with attempt.hold(tmp_path, "a", ["one"]):
+    with LocalLeases(tmp_path).acquire("a", ["one"]):
         monkeypatch.setattr(fcntl, "flock", unsupported(errno.ENOLCK))
-        assert look(attempt.Watch(), tmp_path) == [("a", "alive")]
+        assert look(Observer(), tmp_path) == [("a", "alive")]
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP])
@@ -307,11 +307,11 @@ def test_a_file_system_without_symbolic_links_is_refused(tmp_path, monkeypatch, 
     monkeypatch.setattr(os, "symlink", unsupported(code))
     message = f"{tmp_path} must be on a file system with symbolic links"
     with pytest.raises(ValueError, match=message):
-        attempt.hold(tmp_path, "a", ["one"]).__enter__()
+        LocalLeases(tmp_path).acquire("a", ["one"]).__enter__()
     assert [path.name for path in tmp_path.rglob("*")] == ["state"]
     monkeypatch.setattr(os, "symlink", unsupported(errno.EACCES))
     with pytest.raises(PermissionError, match=f"denied: '{tmp_path / 'state'}'$"):
-        attempt.hold(tmp_path, "a", ["one"]).__enter__()
+        LocalLeases(tmp_path).acquire("a", ["one"]).__enter__()
 
 
 def test_files_of_others_beside_claims_and_views_are_left(tmp_path):
@@ -325,7 +325,7 @@ def test_files_of_others_beside_claims_and_views_are_left(tmp_path):
     for name in strays:
         (tmp_path / "state" / name).write_text("of somebody else")
     for _ in range(2):
-        with attempt.hold(tmp_path, "a", ["one"]):
+        with LocalLeases(tmp_path).acquire("a", ["one"]):
             pass
     assert {path.name for path in pack.iterdir()} == {*names}
     claims = {"a.1.json", "a.2.json"}
@@ -345,18 +345,9 @@ def test_a_run_that_trains_in_a_pack_cannot_be_trained_alone(toy, root, tmp_path
     assert {path: os.stat(path).st_mtime_ns for path in before} == before
 
 
-def test_two_packs_that_share_a_run_and_begin_at_once_exclude_each_other(
-    tmp_path, monkeypatch
-):
+def test_two_packs_that_share_a_run_and_begin_at_once_exclude_each_other(tmp_path):
     """The other claim comes after the first look and before our own claim."""
-    under_way = attempt.under_way
-
-    def look_and_plant(workdir, watch):
-        found = under_way(workdir, watch)
-        claim_of_another_machine(workdir, "b", ["two", "one"])
-        return found
-
-    monkeypatch.setattr(attempt, "under_way", look_and_plant)
+    plant = lambda: claim_of_another_machine(tmp_path, "b", ["two", "one"])
     with pytest.raises(BlockingIOError, match="is training run one"):
-        attempt.hold(tmp_path, "a", ["one"]).__enter__()
+        acquire_after(plant, tmp_path)
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["b.1.json"]
