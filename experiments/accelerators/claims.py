@@ -18,8 +18,8 @@ LEVEL = 0.05  # of a test, after Holm's correction
 FEWEST = 5  # seeds that can tell what happens on most
 
 
-def judge_all(runs: Sequence[Run]) -> list[Claim]:
-    """Judges all claims on the runs of the study, finished or not."""
+def claims(runs: Sequence[Run]) -> list[Claim]:
+    """Judges the claims on what has been run so far."""
     best = cells.best_cells(runs)
     tests = cells.compare(best)
     return [

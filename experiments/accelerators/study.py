@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich import box
 from rich.table import Table
 
 from experiments.accelerators import cells
-from experiments.accelerators import claims as judged
+from experiments.accelerators import claims as judging
 from experiments.accelerators.cells import (
     BASELINE,
     DECAY,
@@ -33,12 +32,13 @@ from experiments.accelerators.cells import (
 from rdt_jax import registry
 from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import comparison
+from rdt_jax.figures import comparison, terminal
 from rdt_jax.figures.grokking import task_name
 
 CONFIG = "configs/modular.py"
+
+claims = judging.claims
 
 
 def _trials(
@@ -114,15 +114,9 @@ def table(runs: Sequence[Run]) -> Table:
     budget = run_folders.shared_value(runs, "num_steps")
     best = cells.best_cells(runs)
     tests = cells.compare(best)
-    found = Table(
-        title="Updates to ID generalization, every recipe at its best cell",
+    found = terminal.table(
+        "Updates to ID generalization, every recipe at its best cell",
         caption=_caption(runs, budget),
-        caption_justify="left",
-        title_style="bold",
-        caption_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
     )
     for heading in ("recipe", "rate", "decay", "chosen", "median", "interval",
                     "n/N", "later", "p"):  # fmt: skip
@@ -137,15 +131,13 @@ def table(runs: Sequence[Run]) -> Table:
             if not np.isnan(low_high.low):
                 interval = " - ".join(_steps(x, budget) for x in low_high[1:])
         test, arrived = tests.get(name), np.isfinite(cell.times).sum()
-        chosen = _steps(float(np.median(cell.chosen)), budget)
+        chosen = _steps(float(np.median(cell.chosen)), budget) + "*" * (not cell.again)
+        entries = (chosen, median, interval, f"{arrived}/{cell.times.size}")
         found.add_row(
             name,
             f"{cell.rate:g}",
             f"{cell.decay:g}",
-            "..." if cell.unfinished else chosen + "*" * (not cell.again),
-            "..." if cell.unfinished else median,
-            "..." if cell.unfinished else interval,
-            "..." if cell.unfinished else f"{arrived}/{cell.times.size}",
+            *(4 * ["..."] if cell.unfinished else entries),
             "" if test is None else f"{test.later:.2f}",
             "" if test is None else f"{test.p_value:.3f}",
         )
@@ -174,11 +166,6 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             event="ID generalized",
         )
     }
-
-
-def claims(runs: Sequence[Run]) -> list[Claim]:
-    """Judges the claims on what has been run so far."""
-    return judged.judge_all(runs)
 
 
 def _steps(steps: float, budget: int) -> str:

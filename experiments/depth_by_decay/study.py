@@ -12,9 +12,6 @@ decay is ours: in grokking it decides how long generalization lags behind memori
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure
-from rich.table import Table
-
 from rdt_jax import registry, wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import grokking
@@ -27,6 +24,8 @@ from rdt_jax.figures import tables
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_composition.py"
+
+table, figures = tables.updates_to_phases, drawing.by_loops_and_decay
 
 LOOPS = "recurrence.num_loops"
 WEIGHT_DECAY = "optimizer.weight_decay"
@@ -59,22 +58,6 @@ SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
 def sweep(preset: str) -> list[dict[str, Any]]:
     """Returns the overrides of each trial; ValueError lists the presets."""
     return spec.product(*registry.lookup("preset", SWEEPS, preset))
-
-
-def figures(runs: Sequence[Run]) -> dict[str, Figure]:
-    """Draws the study; ValueError if there is no run."""
-    accuracy = drawing.accuracy(runs)
-    chance = run_folders.chance(runs[0], "ood")
-    return {
-        "accuracy": accuracy,
-        "ood_by_depth": drawing.ood_by_depth(runs, chance=chance),
-        "phase_diagram": drawing.phase_diagram(runs),
-    }
-
-
-def table(runs: Sequence[Run]) -> Table:
-    """Builds the table of the study; ValueError if there is no run."""
-    return tables.updates_to_phases(runs)
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:

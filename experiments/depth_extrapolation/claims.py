@@ -12,16 +12,16 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments.depth_extrapolation import learning
-from experiments.depth_extrapolation.learning import SOURCE, name_of
+from experiments.depth_extrapolation.learning import SOURCE
 from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
-from rdt_jax.analysis import curriculum, depth, scaling, stored
+from rdt_jax.analysis import curriculum, depth, grokking, scaling, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.depth import Depth
@@ -47,7 +47,7 @@ class _Sample(NamedTuple):
     wanted: str
     measured: list[tuple[Run, int, Depth]]
     lacking: Counter[str]
-    unfinished: int
+    unfinished: list[Run]
 
 
 class _Score(NamedTuple):
@@ -97,7 +97,8 @@ def _nothing_beyond_at_training_loops(runs: Sequence[Run]) -> Claim:
         accuracy = found.accuracy[:, run.num_loops - 1]
         beyond += scaling.reach(found, accuracy) > hops
         parts.append(
-            f"{name_of(run)} {_at(found, accuracy, hops + 1)} on {hops + 1} hops"
+            f"{curriculum.label(run)} {_at(found, accuracy, hops + 1)} on {hops + 1} "
+            "hops"
         )
     return _judge(
         "With the loops of training nothing deeper than trained is answered "
@@ -125,14 +126,15 @@ def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
         deeper = found.levels > hops
         works = (
             deeper
-            & scaling.above_chance(scaled, _chance(run))
+            & scaling.above_chance(scaled, run_folders.chance(run, "id"))
             & (scaled.loops > run.num_loops)
             & (scaled.gain > ERRORS * scaled.error)
         )
         best = int(np.flatnonzero(deeper)[scaled.accuracy[deeper].argmax()])
         notes["gained" if works.any() else "did not"].append(
-            f"{name_of(run)} {scaled.accuracy[best]:.2f} on {found.levels[best]} hops "
-            f"after {wording.count(scaled.loops[best], 'loop')}, "
+            f"{curriculum.label(run)} {scaled.accuracy[best]:.2f} on "
+            f"{found.levels[best]} hops after "
+            f"{wording.count(scaled.loops[best], 'loop')}, "
             f"{scaled.accuracy[best] - scaled.gain[best]:.2f} after {run.num_loops}"
         )
     gained, other = map(len, notes.values())
@@ -142,9 +144,9 @@ def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
         sample,
         figure="Figure 5",
         expected="R = 6 answers 17 hops after learning 13, R = 8 answers 24 after 16",
-        measured=_by_outcome(notes),
+        measured=judging.by_outcome(notes),
         holds=gained > other,
-        lost=gained + sample.unfinished <= other,
+        lost=gained + len(sample.unfinished) <= other,
     )
 
 
@@ -161,7 +163,7 @@ def _few_loops_lose(runs: Sequence[Run]) -> Claim:
         rows = found.correct[found.hops <= hops].astype(float)
         before, after = rows[:, run.num_loops - 1], rows[:, twice - 1]
         notes[_outcome(before - after)].append(
-            f"{name_of(run)} {before.mean():.2f} after {run.num_loops} loops, "
+            f"{curriculum.label(run)} {before.mean():.2f} after {run.num_loops} loops, "
             f"{after.mean():.2f} after {twice}"
         )
     kept = bool(notes["kept"])
@@ -174,7 +176,7 @@ def _few_loops_lose(runs: Sequence[Run]) -> Claim:
         sample,
         figure="Figure 5",
         expected="R = 2 to 4 lose accuracy on learned hops at r > R",
-        measured=_by_outcome(notes),
+        measured=judging.by_outcome(notes),
         holds=not kept,
         lost=kept,
         open_ends=open_ends,
@@ -193,13 +195,13 @@ def _most_loops_decide(runs: Sequence[Run]) -> Claim:
     finished = [
         run
         for members in curriculum.by_recurrence(runs).values()
-        if not learning.count_unfinished(members)
+        if not run_folders.unfinished(members)
         for run in members
     ]
     hops, able = curriculum.common_stage(finished) or (1, [])
     wanted = "two loop counts that pass a common stage"
     sample = _sample(able, wanted, least=hops, stage=hops)
-    sample = sample._replace(unfinished=learning.count_unfinished(runs))
+    sample = sample._replace(unfinished=run_folders.unfinished(runs))
     scores = _scores(sample.measured)
     loops = {score.loops for score in scores.values()}
     pairs = [
@@ -277,7 +279,7 @@ def _two_hops_alone_do_not_extend(runs: Sequence[Run]) -> Claim:
     for run, hops, found in sample.measured:
         scaled = scaling.scaled(found, 1)
         beyond += scaling.generalization_ratio(found, hops) > 1
-        parts.append(f"{name_of(run)} {_at(found, scaled.accuracy, hops + 1)}")
+        parts.append(f"{curriculum.label(run)} {_at(found, scaled.accuracy, hops + 1)}")
     return _judge(
         "A model that has learned two hops only answers no deeper ones "
         f"(accuracy {scaling.ANSWERED}), whatever its loops at inference.",
@@ -299,10 +301,10 @@ def _many_hops_extend(runs: Sequence[Run]) -> Claim:
         asked=lambda hops: RATIO * hops,
     )
     ratios = {
-        name_of(run): scaling.generalization_ratio(found, hops)
+        curriculum.label(run): scaling.generalization_ratio(found, hops)
         for run, hops, found in sample.measured
     }
-    best = [*ratios.values(), *[math.inf] * sample.unfinished]
+    best = [*ratios.values(), *[math.inf] * len(sample.unfinished)]
     listed = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items())
     return _judge(
         f"Models with {most} loops of training or more (drawn: at the most) that "
@@ -335,14 +337,14 @@ def _sample(
       stage: its hops, and whatever a run did later; None for the last one of a run.
     """
     learned = {run: curriculum.progress(run).learned or 0 for run in runs}
-    over = [
+    open_runs = [
         run
-        for run in runs
-        if run.outcome != "unfinished" or learned[run] >= (stage or math.inf)
+        for run in run_folders.unfinished(runs)
+        if learned[run] < (stage or math.inf)
     ]
-    sample = _Sample(wanted, [], Counter(), len(runs) - len(over))
-    for run in over:
-        if learned[run] < least:
+    sample = _Sample(wanted, [], Counter(), open_runs)
+    for run in runs:
+        if run in open_runs or learned[run] < least:
             continue
         stages = stages_of(run)
         hops = max(stages, default=0) if stage is None else stage
@@ -390,7 +392,7 @@ def _judge(
         ]
         missing += [] if lacking else [sample.wanted]
     if not lost:
-        missing += learning.ends_of(sample.unfinished)
+        missing += grokking.ends_of(sample.unfinished)
     return judging.judge(
         text,
         source=f"{SOURCE}, {figure}",
@@ -400,15 +402,6 @@ def _judge(
         missing=missing,
         runs=[run for run, _, _ in sample.measured],
     )
-
-
-def _by_outcome(notes: Mapping[str, Sequence[str]]) -> str:
-    parts = [f"{outcome}: {', '.join(each)}" for outcome, each in notes.items() if each]
-    return "; ".join(parts) or "not measured"
-
-
-def _chance(run: Run) -> float:
-    return run_folders.chance(run, "id")
 
 
 def _at(found: Depth, accuracy: np.ndarray, hops: int) -> str:

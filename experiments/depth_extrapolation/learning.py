@@ -10,11 +10,11 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import curriculum
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
-from rdt_jax.analysis.grokking import format_steps
+from rdt_jax.analysis.grokking import ends_of, format_steps
 from rdt_jax.analysis.runs import Run
 
 SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
@@ -56,7 +56,7 @@ def _more_loops_learn_more(runs: Sequence[Run]) -> Claim:
     elif max(least) < 2:
         missing.append("a run that learns two hops")
     if not lost:
-        missing += ends_of(count_unfinished(members))
+        missing += ends_of(run_folders.unfinished(members))
         missing += _more_of({names[k]: groups[names[k]] for k in behind})
     return judging.judge(
         "More loops of training learn more hops in a curriculum.",
@@ -103,7 +103,7 @@ def _drawn_loops_learn_most(runs: Sequence[Run]) -> Claim:
     elif max(best_fixed, best_drawn) < 2:
         missing.append("a run that learns two hops")
     if max((each.most for each in of_drawn), default=0) > best_fixed:
-        missing += ends_of(count_unfinished(runs))
+        missing += ends_of(run_folders.unfinished(runs))
         missing += [] if holds else _more_of(drawn)
     return judging.judge(
         "Loops that are drawn anew at every update learn more hops than any fixed R.",
@@ -128,13 +128,13 @@ def _first_hops_take_most(runs: Sequence[Run]) -> Claim:
         whole = found.last_step if found.is_bounded else found.passed[learned]
         slow += 2 * found.passed[SLOW] > whole
         parts.append(
-            f"{name_of(run)} {format_steps(found.passed[SLOW])} of "
+            f"{curriculum.label(run)} {format_steps(found.passed[SLOW])} of "
             f"{format_steps(whole)} for {learned} hops"
             + (" and a stage that did not end" if found.is_bounded else "")
         )
     missing = [] if used else [f"a run that learns {FURTHER} hops"]
-    left = count_unfinished(runs)
-    if 2 * (slow + left) > len(used) + left:
+    left = run_folders.unfinished(runs)
+    if 2 * (slow + len(left)) > len(used) + len(left):
         missing += ends_of(left)
     return judging.judge(
         f"Learning up to {SLOW} hops takes more updates than all further hops "
@@ -210,18 +210,3 @@ def _any(groups: Mapping[str, Sequence[Run]], test: Callable[[Run], bool]) -> li
 def _is_capped(run: Run) -> bool:
     """Says whether a run passed the last stage, and could have learned more hops."""
     return not curriculum.progress(run).is_bounded
-
-
-def count_unfinished(runs: Sequence[Run]) -> int:
-    """Counts the runs that still train."""
-    return sum(run.outcome == "unfinished" for run in runs)
-
-
-def ends_of(unfinished: int) -> list[str]:
-    """Names what is missing while so many runs train."""
-    return [f"the end of {wording.count(unfinished, 'run')}"] if unfinished else []
-
-
-def name_of(run: Run) -> str:
-    """Names a run by its loops and its seed."""
-    return f"{curriculum.name_of(run)} (seed {run.config.seed})"

@@ -19,12 +19,13 @@ from rich.table import Table
 
 from experiments.depth_extrapolation import claims as judging
 from rdt_jax import registry
-from rdt_jax.analysis import compute, curriculum, depth, scaling, stored
+from rdt_jax.analysis import compute, curriculum, scaling, stored
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.grokking import format_steps
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import depth as drawing
-from rdt_jax.figures import depth_tables
+from rdt_jax.figures import terminal
+from rdt_jax.figures.grokking import task_name
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_depth.py"
@@ -32,6 +33,7 @@ CONFIG = "configs/knowledge_depth.py"
 # stand in where no stage was passed.
 ANALYSES = {"depth": (*(f"hop_learned_{hops}-after" for hops in range(2, 41)), "final")}
 
+claims = judging.claims
 _BUDGETS = 40  # of training, at which the best is named
 
 
@@ -69,30 +71,46 @@ def sweep(preset: str) -> list[dict[str, Any]]:
 
 def table(runs: Sequence[Run]) -> Table:
     """Builds the table of the study; ValueError if there is no run."""
-    return depth_tables.stages(
-        [
-            depth_tables.Stages(
-                name=name,
-                seed=run.config.seed,
-                progress=curriculum.progress(run),
-                reach=_reach(run),
-            )
-            for name, members in curriculum.by_recurrence(runs).items()
-            for run in members
-        ],
-        task=_task(runs),
+    return terminal.table(
+        f"Hops learned: {task_name(runs)}",
+        ("loops", "seed", "learned", "to 2 hops", "to the most", "answered"),
+        [_row(run) for each in curriculum.by_recurrence(runs).values() for run in each],
+        caption="Updates until two hops, and until the most, were learned; > marks the "
+        "last stage there is. Answered: the most hops with accuracy at least "
+        f"{scaling.ANSWERED} after the loops that serve best, and as a multiple of "
+        "those learned. ... marks a run that is not finished.",
+        words=("loops",),
     )
 
 
-def claims(runs: Sequence[Run]) -> list[Claim]:
-    """Judges the claims on what has been run so far."""
-    return judging.claims(runs)
+def _row(run: Run) -> list[str]:
+    """Says what a run learned, and the hops answered when it passed its last stage."""
+    found = curriculum.progress(run)
+    learned = found.learned
+    names = [curriculum.name_of(run), str(run.config.seed)]
+    open_end = "..." if found.outcome == "unfinished" else ""
+    if learned is None:
+        after = f"> {format_steps(found.last_step)}{open_end}"
+        return [*names, f"none{open_end}", after, "", ""]
+    mark = "" if found.is_bounded else "> "
+    measured = judging.stages_of(run)
+    reach = None
+    if measured:
+        last = measured[max(measured)]
+        reach = scaling.reach(last, scaling.scaled(last, 1).accuracy)
+    return [
+        *names,
+        f"{mark}{learned}{open_end}",
+        format_steps(found.passed[min(found.passed)]),
+        format_steps(found.passed[learned]),
+        "" if reach is None else f"{reach} ({reach / learned:.2f}x)",
+    ]
 
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws the study, as far as it has been run; ValueError if there is no run."""
     groups = curriculum.by_recurrence(runs)
-    task = _task(runs)
+    task = task_name(runs)
     seeds = max(map(len, groups.values()))
     median = "One seed." if seeds == 1 else f"The median run of {seeds} seeds by depth."
     made = {
@@ -106,7 +124,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
         ),
         "accuracy_by_compute": _by_compute(groups, task),
     }
-    chosen = [curriculum.median_run(members) for members in groups.values()]
+    chosen = curriculum.median_runs(runs)
     panels = [
         panel
         for run in chosen
@@ -165,12 +183,7 @@ def panel_of(run: Run, hops: int | None) -> drawing.Panel | None:
         found = judging.stages_of(run).get(hops)
     if found is None:
         return None
-    return drawing.Panel(
-        title=f"{curriculum.name_of(run)}, seed {run.config.seed}",
-        found=found,
-        trained=depth.most_loops(run.config),
-        learned=hops,
-    )
+    return drawing.panel_of(run, found, hops)
 
 
 def _by_compute(groups: Mapping[str, Sequence[Run]], task: str) -> Figure:
@@ -193,14 +206,6 @@ def _by_compute(groups: Mapping[str, Sequence[Run]], task: str) -> Figure:
     )
 
 
-def _reach(run: Run) -> int | None:
-    last = _last_measured(run)
-    if last is None:
-        return None
-    found = judging.stages_of(run)[last]
-    return scaling.reach(found, scaling.scaled(found, 1).accuracy)
-
-
 def _ratios(members: Sequence[Run]) -> dict[int, list[float]]:
     ratios: dict[int, list[float]] = {}
     for run in members:
@@ -210,10 +215,6 @@ def _ratios(members: Sequence[Run]) -> dict[int, list[float]]:
                 ratio = scaling.generalization_ratio(found, hops)
                 ratios.setdefault(hops, []).append(ratio)
     return ratios
-
-
-def _task(runs: Sequence[Run]) -> str:
-    return str(run_folders.shared_value(runs, "task.name")).replace("_", " ")
 
 
 def _threshold_note(runs: Sequence[Run]) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from experiments.grokking_stages import claims as judging
 from experiments.grokking_stages import drawing
@@ -21,12 +20,13 @@ from rdt_jax import registry
 from rdt_jax.analysis import claims as verdicts
 from rdt_jax.analysis import compute, grokking, survival
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import tables
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_composition.py"
+
+table, claims = tables.updates_to_phases, judging.claims
 
 LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
 OOD = "ood_generalized"
@@ -82,16 +82,6 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             ),
         ),
     }
-
-
-def table(runs: Sequence[Run]) -> Table:
-    """Builds the table of the study; ValueError if there is no run."""
-    return tables.updates_to_phases(runs)
-
-
-def claims(runs: Sequence[Run]) -> list[Claim]:
-    """Judges the claims on what has been run so far."""
-    return judging.claims(runs)
 
 
 def _shown(by_depth: Mapping[int, Sequence[Run]]) -> int:

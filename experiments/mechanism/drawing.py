@@ -13,17 +13,15 @@ from matplotlib import axes, lines, patches, ticker
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from rich import box
 from rich.table import Table
 
 from rdt_jax.analysis import binding, grokking, questions, stages
 from rdt_jax.analysis import geometry as geometries
 from rdt_jax.analysis import lens as lenses
-from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.analysis.stages import Seen
-from rdt_jax.figures import page
-from rdt_jax.figures.grokking import SPLIT_COLORS, SPLIT_NAMES
+from rdt_jax.figures import page, terminal
+from rdt_jax.figures.grokking import SPLIT_COLORS, SPLIT_NAMES, task_name
 
 DEPTH = "effective depth (blocks run so far)"
 BAND = (
@@ -75,7 +73,7 @@ def lens(members: Sequence[Run]) -> Figure:
         members,
         "lens",
         draw,
-        title=f"What can be decoded on the way: {_task(members)}",
+        title=f"What can be decoded on the way: {task_name(members)}",
         notes=(
             "Share of two-hop questions h r1 r2 whose bridge, or target, ranks first "
             "among all words: final norm and output matrix on every state.",
@@ -115,7 +113,7 @@ def attention(members: Sequence[Run]) -> Figure:
         members,
         "binding",
         draw,
-        title=f"Who attends to whom: {_task(members)}",
+        title=f"Who attends to whom: {task_name(members)}",
         notes=(
             "Mean attention weight of the head that gives the most, of every block in "
             "the order in which they run.",
@@ -150,7 +148,7 @@ def geometry(members: Sequence[Run]) -> Figure:
         members,
         "geometry",
         draw,
-        title=f"Is a retrieved bridge its entity: {_task(members)}",
+        title=f"Is a retrieved bridge its entity: {task_name(members)}",
         notes=(
             "Mean cosine of the state at r1 with the bridge's embedding, less that "
             "with all other entities; states and embeddings centered.",
@@ -177,7 +175,7 @@ def patching(members: Sequence[Run]) -> Figure:
     figure, panels = page.make(
         len(models),
         len(MAPS),
-        title=f"Which states bring the answer back: {_task(members)}",
+        title=f"Which states bring the answer back: {task_name(members)}",
         notes=(
             "h and r1 are replaced, then one state of the clean pass is restored. "
             "Color: share with the clean answer again (median over seeds).",
@@ -220,24 +218,22 @@ def table(members: Sequence[Run]) -> Table:
     Args:
       members: runs of one study, with their stored analyses.
     """
-    found = Table(
-        title=f"OOD questions inside: {_task(members)}",
-        caption=(
-            "Medians over seeds, each the largest over effective depths, on OOD "
-            "questions; recovered: by a clean state at r1, of seeds with at least "
-            f"{FEWEST} that count; - where no seed has it."
+    found = terminal.table(
+        f"OOD questions inside: {task_name(members)}",
+        (
+            "model",
+            "stage",
+            "seeds",
+            "bridge\nat r1",
+            "target",
+            "recovered",
+            "alignment",
         ),
-        caption_justify="left",
-        title_style="bold",
-        caption_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
+        caption="Medians over seeds, each the largest over effective depths, on OOD "
+        "questions; recovered: by a clean state at r1, of seeds with at least "
+        f"{FEWEST} that count; - where no seed has it.",
+        words=("model", "stage"),
     )
-    found.add_column("model")
-    found.add_column("stage")
-    for name in ("seeds", "bridge\nat r1", "target", "recovered", "alignment"):
-        found.add_column(name, justify="right")
     ood = questions.GROUPS.index("ood")
     first = questions.FIRST
     reads: dict[str, list[Callable[[Any], np.ndarray]]] = {
@@ -435,7 +431,3 @@ def _styles(names: Sequence[str]) -> list[Any]:
         lines.Line2D([], [], lw=1.6, color=page.INK, ls=style, label=name)
         for style, name in zip(STYLES, names, strict=True)
     ]
-
-
-def _task(members: Sequence[Run]) -> str:
-    return run_folders.shared_value(members, "task.name").replace("_", " ")

@@ -14,13 +14,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from experiments.mechanism import claims as judging
 from experiments.mechanism import drawing
 from rdt_jax import registry
 from rdt_jax.analysis import stages
-from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.sweep import spec
 
@@ -29,6 +27,7 @@ CONFIG = "configs/knowledge_composition.py"
 LOOPS = "recurrence.num_loops"
 BLOCKS = "model.core_blocks"
 WEIGHT_DECAY = "optimizer.weight_decay"
+table, claims = drawing.table, judging.claims
 ANALYSES = {what: stages.KINDS for what in ("lens", "patching", "binding", "geometry")}
 
 
@@ -67,13 +66,3 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
         "attention": drawing.attention(runs),
         "geometry": drawing.geometry(runs),
     }
-
-
-def table(runs: Sequence[Run]) -> Table:
-    """Builds the table of the study; ValueError if there is no run."""
-    return drawing.table(runs)
-
-
-def claims(runs: Sequence[Run]) -> list[Claim]:
-    """Judges the claims on what has been run so far."""
-    return judging.claims(runs)

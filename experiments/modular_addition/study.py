@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich import box
 from rich.table import Table
 
 from experiments.modular_addition import cells
@@ -38,6 +37,7 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import grokking as drawing
+from rdt_jax.figures import terminal
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
@@ -151,31 +151,23 @@ def sweep(preset: str) -> list[dict[str, Any]]:
 def table(runs: Sequence[Run]) -> Table:
     """Builds the table of all cells; ValueError if there is no run."""
     budget = run_folders.shared_value(runs, "num_steps")
-    found = Table(
-        title="Updates to memorize and to generalize: modular addition",
-        caption=(
-            "median n/N over the seeds; > marks what lies beyond the budget of "
-            f"{grokking.format_steps(budget)} updates, ... what is still training. "
-            f"Thresholds: {drawing.thresholds(runs, (MEMORIZED, GENERALIZED))}."
-        ),
-        caption_justify="left",
-        title_style="bold",
-        caption_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
+    return terminal.table(
+        "Updates to memorize and to generalize: modular addition",
+        ("R", "decay", "trained", "memorized", "generalized", "ID at end"),
+        [
+            (
+                str(cell.values[LOOPS]),
+                f"{cell.values[DECAY]:g}",
+                f"{cell.values[FRACTION]:g}",
+                *(_entry(cell, event) for event in (MEMORIZED, GENERALIZED)),
+                f"{cell.final['id'].median:.2f}" if "id" in cell.final else "",
+            )
+            for cell in grokking.cells(runs, (LOOPS, FRACTION, DECAY))
+        ],
+        caption="median n/N over the seeds; > marks what lies beyond the budget of "
+        f"{grokking.format_steps(budget)} updates, ... what is still training. "
+        f"Thresholds: {drawing.thresholds(runs, (MEMORIZED, GENERALIZED))}.",
     )
-    for heading in ("R", "decay", "trained", "memorized", "generalized", "ID at end"):
-        found.add_column(heading, justify="right")
-    for cell in grokking.cells(runs, (LOOPS, FRACTION, DECAY)):
-        found.add_row(
-            str(cell.values[LOOPS]),
-            f"{cell.values[DECAY]:g}",
-            f"{cell.values[FRACTION]:g}",
-            *(_entry(cell, event) for event in (MEMORIZED, GENERALIZED)),
-            f"{cell.final['id'].median:.2f}" if "id" in cell.final else "",
-        )
-    return found
 
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:

@@ -22,13 +22,14 @@ from scipy import stats
 from experiments.depth_extrapolation import study as extrapolation
 from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
-from rdt_jax.analysis import curriculum, depth, scaling, stored
-from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis import curriculum, scaling
 from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.curriculum import Measured
 from rdt_jax.analysis.depth import Depth
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import depth as drawing
-from rdt_jax.figures import depth_tables
+from rdt_jax.figures import terminal
+from rdt_jax.figures.grokking import task_name
 
 CONFIG = extrapolation.CONFIG
 ANALYSES = extrapolation.ANALYSES
@@ -43,14 +44,6 @@ CORRELATION = 0.75
 _FEW = 5  # lines of a panel
 
 sweep = extrapolation.sweep
-
-
-class Measured(NamedTuple):
-    """A looped run that learned hops, its answers, and which hops it learned."""
-
-    run: Run
-    found: Depth
-    learned: np.ndarray  # bool [H]
 
 
 class Losses(NamedTuple):
@@ -85,31 +78,32 @@ class Losses(NamedTuple):
 def table(runs: Sequence[Run]) -> Table:
     """Builds the table of the study, of the stages where nothing was measured yet."""
     rows, last = [], 0
-    for name, members in curriculum.by_recurrence(runs).items():
-        for run in members:
-            learned, checkpoint = curriculum.deepest(run)
-            found = stored.load(run, "depth", checkpoint)
-            if found is None:
-                continue
-            last = int(found.loops[-1])
-            declined = scaling.overthinking(found)
-            rows += [
-                depth_tables.Decline(
-                    name=name,
-                    seed=run.config.seed,
-                    hops=int(level),
-                    first_hit=float(found.first_hit[index]),
-                    peak_loop=int(declined.peak_loop[index]),
-                    peak=float(declined.peak[index]),
-                    drop=float(declined.drop[index]),
-                    error=float(declined.error[index]),
-                )
-                for index, level in enumerate(found.levels)
-                if level <= max(2, learned or 0)
-            ]
+    for run, learned, found in curriculum.last_measured(runs, "depth"):
+        last = int(found.loops[-1])
+        over = scaling.overthinking(found)
+        rows += [
+            (
+                curriculum.name_of(run),
+                str(run.config.seed),
+                str(level),
+                f"{found.first_hit[index]:.1f}",
+                str(over.peak_loop[index]),
+                f"{over.peak[index]:.1f}",
+                f"{over.drop[index]:.1f} +- {over.error[index]:.1f}",
+            )
+            for index, level in enumerate(found.levels)
+            if level <= max(2, learned or 0)
+        ]
     if not rows:
         return extrapolation.table(runs)
-    return depth_tables.declines(rows, task=_task(runs), last=last)
+    return terminal.table(
+        f"Mean logit margin by loops: {task_name(runs)}",
+        ("loops", "seed", "hops", "first hit", "peak at", "peak", "drop"),
+        rows,
+        caption=f"Drop: from the peak to loop {last}, +- its standard error over rows; "
+        "the peak is chosen on every other row and scored on the rest.",
+        words=("loops",),
+    )
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
@@ -124,32 +118,18 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws the study; nothing where nothing was measured."""
-    panels = []
-    groups = curriculum.by_recurrence(runs)
-    for members in groups.values():
-        run = curriculum.median_run(members)
-        learned, checkpoint = curriculum.deepest(run)
-        found = stored.load(run, "depth", checkpoint)
-        if found is not None:
-            panels.append(
-                drawing.Panel(
-                    title=f"{curriculum.name_of(run)}, seed {run.config.seed}",
-                    found=found,
-                    trained=depth.most_loops(run.config),
-                    learned=learned,
-                    # The stage in a row is the one that its updates trained.
-                    stage=learned or run.metrics[-1]["curriculum/stage"],
-                )
-            )
+    panels = [
+        drawing.panel_of(run, found, learned, curriculum.trained_hops(run, learned))
+        for run, learned, found in curriculum.last_measured(
+            curriculum.median_runs(runs), "depth"
+        )
+    ]
     if not panels:
         return {}
     every = panels[0].found.levels
     levels = every[np.unique(np.linspace(0, every.size - 1, _FEW).round().astype(int))]
-    seeds = max(map(len, groups.values()))
-    which = "" if seeds % 2 else ", of the middle two the higher"
-    median = f"Each panel: the median run of {seeds} seeds by hops learned{which}."
     notes = (
-        "One seed." if seeds == 1 else median,
+        drawing.median_note(runs),
         "Held-out rows, parameters when the last stage was passed, or at the end if "
         "none was.",
         "Bold: hops that were learned, with the loop at which they are first right.",
@@ -159,50 +139,51 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             panels,
             levels=levels.tolist(),
             quantity="mean_margin",
-            title=f"Logit of the answer less the largest other one: {_task(runs)}",
+            title=f"Logit of the answer less the largest other one: {task_name(runs)}",
             notes=notes,
         ),
         "changes": drawing.by_loop(
             panels,
             levels=levels.tolist(),
             quantity="mean_change",
-            title=f"How far one more loop moves the state at the answer: {_task(runs)}",
+            title="How far one more loop moves the state at the answer: "
+            f"{task_name(runs)}",
             notes=notes,
         ),
     }
 
 
 def _margin_declines(runs: Sequence[Run]) -> Claim:
-    counts, used, declined = [], [], 0
-    for run, found, learned in _measured(runs):
+    counts, declined = [], 0
+    measured = curriculum.judged(runs, "depth")
+    for run, found, learned in measured:
         over = scaling.overthinking(found)
         falls = (over.drop > ERRORS * over.error) & (over.peak > 0)
         falls &= (over.peak_loop > 1) & learned  # It had risen.
         falls &= over.drop >= LEAST_LOST * over.peak
-        used.append(run)
         declined += bool(2 * falls.sum() > learned.sum())
         at = ", ".join(map(str, over.peak_loop[learned]))
         counts.append(
-            f"{_name(run)} falls for {falls.sum()} of "
+            f"{curriculum.label(run)} falls for {falls.sum()} of "
             f"{wording.count(learned.sum(), 'number of hops', 'numbers of hops')}, "
             f"peaks at loop {at}"
         )
-    left = curriculum.unmeasured(runs, used)
-    holds = judging.majority(declined, len(used) - declined, len(left))
-    missing = [] if holds is not None else curriculum.waits_for(left)
+    others = len(measured) - declined
+    holds, missing = curriculum.majority(runs, measured, declined, others)
     return judging.judge(
         "The mean margin of learned hops rises to a peak and declines with more loops.",
         source=SOURCE,
         expected="a peak and a decline for all numbers of hops, R = 6, 7, 8 and drawn",
         measured="; ".join(counts) or "not measured",
         holds=holds,
-        missing=missing + ([] if used else ["a run with loops that passes a stage"]),
-        runs=used,
+        missing=missing
+        + ([] if measured else ["a run with loops that passes a stage"]),
+        runs=[one.run for one in measured],
     )
 
 
 def _drawn_loops_decline_less(runs: Sequence[Run]) -> Claim:
-    members = _measured(runs)
+    members = curriculum.judged(runs, "depth")
     fixed = [one for one in members if curriculum.is_fixed(one.run)]
     # The paper compares with its largest fixed counts.
     most = max((one.run.num_loops for one in fixed), default=0)
@@ -309,7 +290,8 @@ def _later(
     values_of: Callable[[Depth], np.ndarray],
 ) -> Claim:
     correlations, parts, used = [], [], []
-    for run, found, learned in _measured(runs):
+    measured = curriculum.judged(runs, "depth")
+    for run, found, learned in measured:
         if learned.sum() < POINTS:
             continue
         values = values_of(found)[learned]
@@ -319,8 +301,8 @@ def _later(
         rank = stats.spearmanr(found.levels[learned], values)[0] if grows else 0.0
         correlations.append(float(rank))
         listed = ", ".join(f"{value:.1f}" for value in values)
-        parts.append(f"{_name(run)} {listed} (rank correlation {rank:.2f})")
-    left = curriculum.unmeasured(runs, [one.run for one in _measured(runs)])
+        parts.append(f"{curriculum.label(run)} {listed} (rank correlation {rank:.2f})")
+    left = curriculum.unmeasured(runs, [one.run for one in measured])
     low, high = (
         statistics.median([*correlations, *len(left) * [end]] or [0.0])
         for end in (-1.0, 1.0)
@@ -341,24 +323,3 @@ def _later(
         missing=missing,
         runs=used,
     )
-
-
-def _measured(runs: Sequence[Run]) -> list[Measured]:
-    """Returns the looped runs that are over and learned hops, and which."""
-    members = []
-    for run in runs:
-        if run.outcome == "unfinished":
-            continue  # It may pass a further stage.
-        learned, checkpoint = curriculum.deepest(run)
-        found = stored.load(run, "depth", checkpoint)
-        if found is not None and learned and depth.most_loops(run.config) > 1:
-            members.append(Measured(run, found, found.levels <= learned))
-    return members
-
-
-def _name(run: Run) -> str:
-    return f"{curriculum.name_of(run)} (seed {run.config.seed})"
-
-
-def _task(runs: Sequence[Run]) -> str:
-    return str(run_folders.shared_value(runs, "task.name")).replace("_", " ")

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from rdt_jax import registry, wording
 from rdt_jax.analysis import claims as judging
@@ -29,6 +28,8 @@ from rdt_jax.figures import tables
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
+
+table = tables.updates_to_phases
 
 TRAIN, ID = "memorized", "id_generalized"
 
@@ -46,11 +47,6 @@ def sweep(preset: str) -> list[dict[str, Any]]:
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws one workdir of the study; ValueError if there is no run."""
     return {"accuracy": drawing.accuracy(runs)}
-
-
-def table(runs: Sequence[Run]) -> Table:
-    """Builds the table of one workdir; ValueError if there is no run."""
-    return tables.updates_to_phases(runs)
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:

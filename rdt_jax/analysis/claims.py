@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rdt_jax.analysis.runs import Run
 
@@ -85,6 +85,16 @@ def majority(right: int, wrong: int, undecided: int) -> bool | None:
     if lead > undecided:
         return True
     return False if right + wrong and lead + undecided <= 0 else None
+
+
+def by_outcome(notes: Mapping[str, Sequence[str]]) -> str:
+    """Lists runs by what became of them: `gained: R = 5 .8; did not: R = 2 .1`.
+
+    Args:
+      notes: outcome -> what is said of each run; an empty one is left out.
+    """
+    parts = [f"{outcome}: {', '.join(said)}" for outcome, said in notes.items() if said]
+    return "; ".join(parts) or "not measured"
 
 
 def fewest_seeds(runs: Sequence[Run]) -> int:

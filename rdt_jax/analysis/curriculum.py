@@ -12,12 +12,12 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rdt_jax import wording
-from rdt_jax.analysis import depth, grokking, stored
+from rdt_jax.analysis import claims, depth, grokking, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import loop
@@ -160,6 +160,75 @@ def deepest(run: Run) -> tuple[int | None, str]:
     return max(kept_stages(run).items(), default=(None, "final"))
 
 
+class Measured(NamedTuple):
+    """A looped run that is over and learned hops, and what was measured of it.
+
+    Attributes:
+      run: the run.
+      found: the stored analysis of its last stage.
+      learned: bool [H], the numbers of hops that it had learned by then.
+    """
+
+    run: Run
+    found: Any
+    learned: np.ndarray
+
+
+def last_measured(runs: Sequence[Run], what: str) -> list[tuple[Run, int | None, Any]]:
+    """Returns a stored analysis of each run that has one of its last stage.
+
+    Args:
+      runs: of a study.
+      what: of `stored.MEASURES`.
+
+    Returns:
+      Run, hops of its last stage as of `deepest`, and the analysis; by recurrence and
+      seed.
+    """
+    measured = []
+    for members in by_recurrence(runs).values():
+        for run in members:
+            hops, checkpoint = deepest(run)
+            found = stored.load(run, what, checkpoint)
+            if found is not None:
+                measured.append((run, hops, found))
+    return measured
+
+
+def judged(runs: Sequence[Run], what: str) -> list[Measured]:
+    """Returns the looped runs that are over, learned hops and were measured then.
+
+    Args:
+      runs: of a study, whose order is kept. A run that still trains may pass a further
+        stage.
+      what: of `stored.MEASURES`, with numbers of hops `levels`.
+    """
+    over = [run for run in runs if run.outcome != "unfinished"]
+    measured = []
+    for run in over:
+        hops, checkpoint = deepest(run)
+        found = stored.load(run, what, checkpoint)
+        if found is not None and hops and depth.most_loops(run.config) > 1:
+            measured.append(Measured(run, found, found.levels <= hops))
+    return measured
+
+
+def majority(
+    runs: Sequence[Run], measured: Sequence[Measured], right: int, wrong: int
+) -> tuple[bool | None, list[str]]:
+    """Says whether most runs are right, and what a verdict waits for.
+
+    Args:
+      runs: of a study.
+      measured: those of `judged`; of all others it may still turn out either way.
+      right: number of runs that are as claimed.
+      wrong: number of runs that are not.
+    """
+    left = unmeasured(runs, [one.run for one in measured])
+    holds = claims.majority(right, wrong, len(left))
+    return holds, waits_for(left) if holds is None else []
+
+
 def unmeasured(runs: Sequence[Run], measured: Sequence[Run]) -> list[str]:
     """Says of each looped run that may still be measured what is missing.
 
@@ -240,6 +309,11 @@ def name_of(run: Run) -> str:
     return f"R drawn from {counts.min()} to {counts.max()}"
 
 
+def label(run: Run) -> str:
+    """Names a run by its loops and its seed: `R = 5 (seed 0)`."""
+    return f"{name_of(run)} (seed {run.config.seed})"
+
+
 def is_fixed(run: Run) -> bool:
     """Says whether all updates of a run take the same number of loops."""
     return run.config.recurrence.sampling == "fixed"
@@ -263,6 +337,22 @@ def median_run(runs: Sequence[Run]) -> Run:
         return learned, -found.passed.get(learned, 0)
 
     return sorted(runs, key=rank)[len(runs) // 2]
+
+
+def median_runs(runs: Sequence[Run]) -> list[Run]:
+    """Returns the median run of each recurrence."""
+    return [median_run(members) for members in by_recurrence(runs).values()]
+
+
+def trained_hops(run: Run, learned: int | None) -> int:
+    """Returns the most hops that had been trained when a run was measured.
+
+    Args:
+      run: that was evaluated.
+      learned: hops of the stage that it had passed then; None if it passed none.
+    """
+    # The stage in a row is the one that its updates trained.
+    return learned or run.metrics[-1]["curriculum/stage"]
 
 
 def _rank(run: Run) -> tuple[bool, int, int]:

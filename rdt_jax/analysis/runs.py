@@ -136,6 +136,11 @@ def _read_planned(
     return Run(folder, config, status, metrics=[], events=[])
 
 
+def unfinished(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs that may still train, and those of which nobody can tell."""
+    return [run for run in runs if run.outcome == "unfinished"]
+
+
 def describe_lost(runs: Sequence[Run]) -> str:
     """Says how many of the planned runs are missing or unreadable; empty if none is."""
     lost = [run for run in runs if run.is_lost]

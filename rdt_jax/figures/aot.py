@@ -1,10 +1,10 @@
 """The table of `rdt aot`."""
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from rdt_jax import wording
+from rdt_jax.figures import terminal
 from rdt_jax.figures.cost import short
 from rdt_jax.profile.aot import PerChip
 from rdt_jax.profile.chips import Chip
@@ -12,18 +12,7 @@ from rdt_jax.profile.chips import Chip
 
 def table(found: PerChip, chip: Chip, title: str) -> Table:
     """Builds the table of what one chip does."""
-    built = Table(
-        title=title,
-        title_style="bold",
-        title_justify="left",
-        show_header=False,
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    built.caption_justify = "left"
-    built.caption_style = "dim"
-    built.caption = Text(
+    caption = Text(
         "Per chip and update, compiled and not run. FLOPs by formula, without "
         "recomputation; bytes and collectives of the compiled program, without the "
         "updates that measure norms. At the least: the slowest of products, memory "
@@ -31,11 +20,9 @@ def table(found: PerChip, chip: Chip, title: str) -> Table:
         f"{short(chip.bandwidth)}B/s, {short(chip.links)}B/s; {chip.source}). Small "
         "products and short dispatches stay far above it; evaluations come on top."
     )
-    built.add_column("what")
-    built.add_column("number", justify="right")
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.collectives.items())
     share = found.memory_bytes / chip.memory
-    for what, number in (
+    rows = (
         ("chips", str(found.chips)),
         ("lanes on all chips", str(found.lanes)),
         ("arguments", f"{short(found.argument_bytes)}B"),
@@ -49,6 +36,13 @@ def table(found: PerChip, chip: Chip, title: str) -> Table:
         ("time at the least", f"{wording.duration(found.seconds)} ({found.bound})"),
         ("budget at the least", wording.duration(3600 * found.hours)),
         ("compiled in", f"{found.compile_seconds:.1f} s"),
-    ):
-        built.add_row(what, number)
-    return built
+    )
+    return terminal.table(
+        title,
+        ("what", "number"),
+        rows,
+        caption=caption,
+        words=("what",),
+        title_justify="left",
+        show_header=False,
+    )

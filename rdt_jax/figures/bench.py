@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rdt_jax.figures import terminal
 from rdt_jax.profile.bench import TORCH, Measured, Row
 from rdt_jax.profile.bench_cases import Bound
 
@@ -16,28 +16,26 @@ def tables(found: Mapping[str, Measured]) -> tuple[Table, Table]:
 
 
 def _measured(found: Mapping[str, Measured]) -> Table:
-    table = _table("Training throughput")
-    table.add_column("case and programs")
-    headers = [
-        "updates\n/s", "slowest -\nfastest", "GFLOP\n/s", "of\npeak", "compile\ns",
-        "MB", "times\nPyTorch",
-    ]  # fmt: skip
-    for header in headers:
-        table.add_column(header, justify="right")
-    for name, measured in found.items():
-        table.add_section()
-        table.add_row(name, style="bold")
-        for row in measured.rows:
-            table.add_row(f" {row.name}", *_numbers(row))
     with_torch = any(row.name == TORCH for m in found.values() for row in m.rows)
-    table.caption = Text(
+    caption = Text(
         "Updates of all lanes and processes together, medians of turns taken with "
         "PyTorch. FLOPs: needed by our update (2 for a multiply-add, no elementwise "
         "work, no recomputation, no optimizer). Of peak: of the best float32 product "
         "of matrices in the same processes. MB: temporary memory of one process."
         + ("" if with_torch else " Times PyTorch: give --torch-python=PYTHON.")
     )
-    table.caption_justify = "left"
+    headings = [
+        "case and programs", "updates\n/s", "slowest -\nfastest", "GFLOP\n/s",
+        "of\npeak", "compile\ns", "MB", "times\nPyTorch",
+    ]  # fmt: skip
+    table = terminal.table(
+        "Training throughput", headings, caption=caption, words=headings[:1]
+    )
+    for name, measured in found.items():
+        table.add_section()
+        table.add_row(name, style="bold")
+        for row in measured.rows:
+            table.add_row(f" {row.name}", *_numbers(row))
     return table
 
 
@@ -58,23 +56,23 @@ def _numbers(row: Row) -> list[str]:
 
 
 def _bounds(found: Mapping[str, Measured]) -> Table:
-    table = _table("What must come out")
-    for header in ("case", "quantity"):
-        table.add_column(header)
-    table.add_column("value", justify="right")
-    table.add_column("bound")
-    table.add_column("holds")
-    for name, measured in found.items():
-        for verdict in measured.verdicts:
-            words = {True: "yes", False: "no", None: "not measured"}
-            table.add_row(
+    answers = {True: "yes", False: "no", None: "not measured"}
+    return terminal.table(
+        "What must come out",
+        ("case", "quantity", "value", "bound", "holds"),
+        [
+            (
                 name,
                 verdict.bound.quantity,
                 _text(verdict.value),
                 _said(verdict.bound),
-                words[verdict.holds],
+                answers[verdict.holds],
             )
-    return table
+            for name, measured in found.items()
+            for verdict in measured.verdicts
+        ],
+        words=("case", "quantity", "bound", "holds"),
+    )
 
 
 def _said(bound: Bound) -> str:
@@ -86,14 +84,3 @@ def _said(bound: Bound) -> str:
 
 def _text(value: float | None, unit: str = "") -> str:
     return "" if value is None else f"{value:.3g}{unit}"
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_style="bold",
-        caption_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )

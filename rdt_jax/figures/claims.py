@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from rich import box
 from rich.table import Table
 
 from rdt_jax import wording
 from rdt_jax.analysis.claims import Claim
+from rdt_jax.figures import terminal
 
 # In the order of a count.
 VERDICTS = ("holds", "fails", "not tested at this preset")
@@ -29,17 +29,9 @@ def table(scores: Mapping[str, Sequence[Claim]]) -> Table:
     Args:
       scores: study -> its claims, each with its preset.
     """
-    found = Table(
-        title="Claims",
-        title_style="bold",
-        caption=count(scores),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for heading in ("study", "preset", "seeds", "claim", "verdict"):
-        found.add_column(heading, justify="right" if heading == "seeds" else "left")
+    words = ("study", "preset", "claim", "verdict")
+    headings = ("study", "preset", "seeds", "claim", "verdict")
+    found = terminal.table("Claims", headings, caption=count(scores), words=words)
     for study, claims in scores.items():
         for claim in claims:
             verdict = "not tested" if claim.holds is None else claim.verdict

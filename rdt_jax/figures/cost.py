@@ -1,10 +1,10 @@
 """The tables of `rdt cost`."""
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from rdt_jax import wording
+from rdt_jax.figures import terminal
 from rdt_jax.profile.estimate import Estimate
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
@@ -12,17 +12,14 @@ _UNITS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 
 def tables(found: Estimate) -> tuple[Table, Table]:
     """Builds the tables of parameters, by part, and of updates, by loop count."""
-    parameters = _table("Parameters")
-    parameters.add_column("part")
-    parameters.add_column("numbers", justify="right")
+    parameters = terminal.table("Parameters", ("part", "numbers"), words=("part",))
     for name, number in found.parameters.items():
         if number:
             parameters.add_row(name.replace("_", " "), f"{number:,}")
     parameters.add_section()
     parameters.add_row("all", f"{sum(found.parameters.values()):,}", style="bold")
 
-    updates = _table("Updates")
-    updates.caption = Text(
+    caption = Text(
         f"FLOPs per token of rows of T = {found.length} and per update of "
         f"{wording.count(found.batch_size, 'row')}: 2 for a multiply-add, no "
         "elementwise work, no recomputation, no optimizer. Needed: causal pairs, "
@@ -32,14 +29,12 @@ def tables(found: Estimate) -> tuple[Table, Table]:
         "configured, * the mean of drawn loops, whose memory is that of the largest "
         "draw, whatever the policy."
     )
-    updates.caption_justify = "left"
-    headers = [
+    headings = [
         "R", "forward\n/token", "update\n/token", "needed\n/update",
         "executed\n/update",
     ]  # fmt: skip
-    headers += [f"memory\n{policy}" for policy in found.at_loops[0].memory]
-    for header in headers:
-        updates.add_column(header, justify="right")
+    headings += [f"memory\n{policy}" for policy in found.at_loops[0].memory]
+    updates = terminal.table("Updates", headings, caption=caption)
     for at in found.at_loops:
         needed, executed = sum(at.needed), sum(at.executed)
         updates.add_row(
@@ -51,17 +46,6 @@ def tables(found: Estimate) -> tuple[Table, Table]:
             *(f"{short(size)}B" for size in at.memory.values()),
         )
     return parameters, updates
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title,
-        title_style="bold",
-        caption_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
 
 
 def short(number: float) -> str:

@@ -15,10 +15,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from rdt_jax import wording
-from rdt_jax.analysis import grokking
+from rdt_jax.analysis import curriculum, depth, grokking
 from rdt_jax.analysis.compute import Budget, Curve
 from rdt_jax.analysis.curriculum import Progress
 from rdt_jax.analysis.depth import Depth
+from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import page
 
 LABELS = {
@@ -53,6 +54,23 @@ class Panel(NamedTuple):
     trained: int
     learned: int | None
     stage: int | None = None
+
+
+def panel_of(
+    run: Run, found: Depth, learned: int | None, stage: int | None = None
+) -> Panel:
+    """Returns the panel of a run; what follows it is as of Panel."""
+    title = f"{curriculum.name_of(run)}, seed {run.config.seed}"
+    return Panel(title, found, depth.most_loops(run.config), learned, stage)
+
+
+def median_note(runs: Sequence[Run]) -> str:
+    """Says whose run a panel is, where each is the median run of a recurrence."""
+    seeds = max(map(len, curriculum.by_recurrence(runs).values()))
+    if seeds == 1:
+        return "One seed."
+    which = "" if seeds % 2 else ", of the middle two the higher"
+    return f"Each panel: the median run of {seeds} seeds by hops learned{which}."
 
 
 def hops_by_loops(

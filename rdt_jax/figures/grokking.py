@@ -14,7 +14,7 @@ from matplotlib import axes, colors, lines, patches, ticker
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from rdt_jax import wording
+from rdt_jax import tasks, wording
 from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import Run
@@ -36,6 +36,26 @@ SPLIT_COLORS = {
 }  # fmt: skip
 
 _BARS = (1.33, 1.13)  # heights of the first and last of three phases, above accuracy 1
+
+
+def by_loops_and_decay(members: Sequence[Run]) -> dict[str, Figure]:
+    """Draws the figures of a sweep over loop depth and weight decay.
+
+    Args:
+      members: runs of one sweep, finished or not.
+
+    Returns:
+      `accuracy` by split, `ood_by_depth` where the task has OOD rows, and
+      `phase_diagram`.
+
+    Raises:
+      ValueError: as the functions that draw them.
+    """
+    figures = {"accuracy": accuracy(members)}
+    chances = tasks.make_table(members[0].config).certificate.chance
+    if "ood" in chances:
+        figures["ood_by_depth"] = ood_by_depth(members, chance=chances["ood"])
+    return figures | {"phase_diagram": phase_diagram(members)}
 
 
 def accuracy(members: Sequence[Run]) -> Figure:

@@ -3,11 +3,11 @@
 import statistics
 from collections.abc import Sequence
 
-from rich import box
 from rich.table import Table
 
 from rdt_jax.analysis import runs, stored
 from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import terminal
 
 
 def of_run(run: Run, what: Sequence[str], kinds: Sequence[str]) -> list[Table]:
@@ -80,7 +80,7 @@ def _summaries(run: Run, what: str, kinds: Sequence[str]):
 def _rows(summaries) -> list[list[str]]:
     quantities = dict.fromkeys(q for s in summaries.values() for q in s)
     return [
-        [quantity, *(_number(s.get(quantity)) for s in summaries.values())]
+        [quantity, *(written(s.get(quantity)) for s in summaries.values())]
         for quantity in quantities
     ]
 
@@ -91,20 +91,14 @@ def _entries(values: Sequence[float | None]) -> list[str]:
     count = f"{len(numbers)}/{len(values)}"
     if not numbers:
         return ["-", "-", count]
-    extent = " to ".join(_number(end) for end in (min(numbers), max(numbers)))
-    return [_number(statistics.median(numbers)), extent, count]
+    extent = " to ".join(written(end) for end in (min(numbers), max(numbers)))
+    return [written(statistics.median(numbers)), extent, count]
 
 
 def _table(
     title: str, columns: Sequence[str], words: int, rows: Sequence[Sequence[str]]
 ) -> Table:
-    table = Table(
-        title=title,
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = terminal.table(title)
     for index, heading in enumerate(columns):
         table.add_column(
             heading, justify="left" if index < words else "right", overflow="fold"
@@ -116,5 +110,6 @@ def _table(
     return table
 
 
-def _number(value: float | None) -> str:
+def written(value: float | None) -> str:
+    """Writes a number of a summary in four digits."""
     return "-" if value is None else f"{value:.4g}"

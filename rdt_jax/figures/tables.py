@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -10,6 +9,7 @@ from rdt_jax import wording
 from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import terminal
 from rdt_jax.figures.grokking import LOOPS, WEIGHT_DECAY, split_name
 from rdt_jax.training import phases
 
@@ -38,26 +38,19 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     if any("depth" in cell.final for cell in cells):
         ends.append("depth")
     mixed = any(group in cell.final for cell in cells for group in grokking.MIXED)
-    table = Table(
-        title=f"Updates to each phase: {task}",
-        caption=Text(_caption(members, cells, ends, mixed)),
-        caption_justify="left",
-        title_style="bold",
-        caption_style="dim",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),  # What is wider breaks entries at 80 columns.
-    )
-    table.add_column("R", justify="right")
-    table.add_column("decay", justify="right")
+    headings = ["R", "decay"]
     for event in events:
         threshold = runs.shared_value(members, f"phases.{event}")
         name = split_name(members, phases.EVENTS[event])
-        table.add_column(f"{_VERBS[event]}\n{name} >= {threshold:.2f}", justify="right")
-    for split in ends:
-        table.add_column(f"{split_name(members, split)}\nat the end", justify="right")
-    if mixed:
-        table.add_column("mixed*\nat the end", justify="right")
+        verb = "memorized" if event == "memorized" else "generalized"
+        headings.append(f"{verb}\n{name} >= {threshold:.2f}")
+    headings += [f"{split_name(members, split)}\nat the end" for split in ends]
+    headings += ["mixed*\nat the end"] * mixed
+    table = terminal.table(
+        f"Updates to each phase: {task}",
+        headings,
+        caption=Text(_caption(members, cells, ends, mixed)),
+    )
     for index, cell in enumerate(cells):
         if index and cell.values[LOOPS] != cells[index - 1].values[LOOPS]:
             table.add_section()
@@ -69,14 +62,6 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
             *([_mixed_entry(cell)] if mixed else []),
         )
     return table
-
-
-_VERBS = {
-    "memorized": "memorized",
-    "id_generalized": "generalized",
-    "ood_generalized": "generalized",
-    "depth_generalized": "generalized",
-}
 
 
 def _times_entry(cell: Cell, event: str) -> Text:

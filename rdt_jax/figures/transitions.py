@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.table import Table
 
 from rdt_jax.analysis import stored
 from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import summaries, terminal
 
 
 def tables(run: Run, what: Sequence[str]) -> list[Table]:
@@ -20,18 +20,10 @@ def tables(run: Run, what: Sequence[str]) -> list[Table]:
 
 
 def _table(run: Run, what: Sequence[str], transition: stored.Transition) -> Table:
-    table = Table(
-        title=transition.event.replace("_", " "),
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    for heading in ("analysis", "quantity"):
-        table.add_column(heading)
-    for side in transition[1:]:
-        table.add_column(f"at {side.rpartition('-')[2]}", justify="right")
-    table.add_column("change", justify="right")
+    words = ("analysis", "quantity")
+    steps = (f"at {side.rpartition('-')[2]}" for side in transition[1:])
+    title = transition.event.replace("_", " ")
+    table = terminal.table(title, (*words, *steps, "change"), words=words)
     for name in what:
         before, after = (
             stored.read_provenance(run, name, side) for side in transition[1:]
@@ -42,9 +34,6 @@ def _table(run: Run, what: Sequence[str], transition: stored.Transition) -> Tabl
             now = after["summary"][key]
             known = value is not None and now is not None
             change = f"{now - value:+.4g}" if known else "-"
-            table.add_row(name, key, _number(value), _number(now), change)
+            entries = map(summaries.written, (value, now))
+            table.add_row(name, key, *entries, change)
     return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
