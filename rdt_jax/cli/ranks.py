@@ -13,7 +13,7 @@ from rdt_jax.cli import exits, supervisor
 
 if TYPE_CHECKING:
     from rdt_jax import sharding
-    from rdt_jax.training import standing, team
+    from rdt_jax.training import loop, team
 
 _VARIABLES = {
     "coordinator": "JAX_COORDINATOR_ADDRESS",
@@ -118,7 +118,7 @@ def joined(job: Job) -> "Iterator[team.Rank]":
 def run(
     job: Job | None,
     axes: "sharding.Axes | None",
-    lead: Callable[["standing.Build"], int],
+    lead: Callable[["loop.Build"], int],
 ) -> int:
     """Runs a verb in this process, or this process's part of it; returns the exit code.
 

@@ -22,7 +22,7 @@ from rdt_jax.profile import memory
 from rdt_jax.store import environment, leases, membership, records
 from rdt_jax.store.leases import Leases, LocalLeases, Observer
 from rdt_jax.sweep import packing, spec
-from rdt_jax.training import loop, standing, step
+from rdt_jax.training import loop, recording, step
 
 # How often each class of failure is tried again. A NaN would repeat. A pack that needs
 # too much memory is split in two until it is one lane. `error` and `preempted` (an
@@ -405,10 +405,10 @@ def work(
     *,
     stop_requested: Callable[[], int],
     log: Callable[[str], None],
-    may_end: standing.MayEnd = standing.never_end,
+    may_end: recording.MayEnd = loop.never_end,
     pack_leases: Leases | None = None,
     refresh: Callable[[], None] = lambda: None,
-    build: standing.Build = step.build,
+    build: loop.Build = step.build,
 ) -> None:
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
@@ -601,7 +601,7 @@ def is_stopped(folder: pathlib.Path) -> bool:
     return (folder / "state" / "stop").exists()
 
 
-def remembering(build: standing.Build) -> standing.Build:
+def remembering(build: loop.Build) -> loop.Build:
     """Returns `build`, which here makes the program of a signature and size once.
 
     The newest few are kept: each holds its task's rows on the device.

@@ -17,7 +17,7 @@ from rdt_jax.training import curriculum, evaluation, phases
 Lane = dict[str, Any]
 
 
-class Watch(NamedTuple):
+class Awaited(NamedTuple):
     """What is awaited of every lane of a pack; the same while it trains.
 
     Attributes:
@@ -64,9 +64,9 @@ class Observation(NamedTuple):
     pins: list[Pin]
 
 
-def new_lane(watch: Watch) -> Lane:
+def new_lane(awaited: Awaited) -> Lane:
     """Returns the lane before its first evaluation."""
-    detector = phases.new_state(watch.phases)
+    detector = phases.new_state(awaited.phases)
     return {
         "detector": detector, "accuracy": {}, "stage": 0, "pins": 0, "final": None,
     }  # fmt: skip
@@ -80,12 +80,12 @@ def extended(lane: Lane, config: ml_collections.ConfigDict) -> Lane:
 
 
 def observe(
-    watch: Watch, lane: Lane, at: int, window: int, measured: Mapping[str, Any]
+    awaited: Awaited, lane: Lane, at: int, window: int, measured: Mapping[str, Any]
 ) -> Observation:
     """Takes in one evaluation of a lane.
 
     Args:
-      watch: of the pack.
+      awaited: by the pack.
       lane: as it was; not changed.
       at: step of the evaluation.
       window: updates since the one before.
@@ -99,38 +99,40 @@ def observe(
         last = int(measured["finite_steps"])
         failed = {"state": "failed", "reason": "nan", "step": last}
         return Observation(lane | {"final": failed}, None, [], [])
-    row = _quantities(watch, measured["quantities"])
-    accuracy = {p.group: row[_name(p.group, "accuracy", p.loops)] for p in watch.phases}
+    row = _quantities(awaited, measured["quantities"])
+    accuracy = {
+        p.group: row[_name(p.group, "accuracy", p.loops)] for p in awaited.phases
+    }
     row["model/weight_norm"] = float(measured["weight_norm"])
     if at > 0:
-        loops = watch.config.recurrence.num_loops
+        loops = awaited.config.recurrence.num_loops
         row[f"train/batch_loss@{loops}"] = float(measured["loss_sum"]) / window
         for name in ("gradient_norm", "update_ratio"):
             row[f"model/{name}"] = float(measured[name])
-    if watch.stages.values:
-        row["curriculum/stage"] = watch.stages.values[lane["stage"]]
-    detector, events = phases.observe(lane["detector"], watch.phases, at, accuracy)
+    if awaited.stages.values:
+        row["curriculum/stage"] = awaited.stages.values[lane["stage"]]
+    detector, events = phases.observe(lane["detector"], awaited.phases, at, accuracy)
     pins: list[Pin] = []
     for event in events:
         hops = "" if event["hops"] is None else f"_{event['hops']}"
         for side in ("before", "after"):
             if event[side] is None:
                 continue
-            if lane["pins"] + len(pins) == watch.max_pins:
+            if lane["pins"] + len(pins) == awaited.max_pins:
                 event[side] = None
             else:
                 pins.append(Pin(f"{event['event']}{hops}", side, event[side]))
-    final = _final(watch.config, detector, at)
+    final = _final(awaited.config, detector, at)
     now = {
         "detector": detector,
         "accuracy": accuracy,
-        "stage": curriculum.next_stage(watch.stages, lane["stage"], detector),
+        "stage": curriculum.next_stage(awaited.stages, lane["stage"], detector),
         "pins": lane["pins"] + len(pins),
         "final": final,
     }
-    if at in watch.config.snapshot_steps:
+    if at in awaited.config.snapshot_steps:
         pins.append(Pin("snapshot", "at", at))
-    if final is not None or at in watch.budgets:
+    if final is not None or at in awaited.budgets:
         pins.append(Pin("final", "after", at))
     return Observation(now, row, events, pins)
 
@@ -145,10 +147,12 @@ def _name(group: str, quantity: str, loops: int) -> str:
     return f"{split}/{quantity}@{loops}{bracket}{tag}"
 
 
-def _quantities(watch: Watch, measured: Mapping[str, np.ndarray]) -> dict[str, float]:
+def _quantities(
+    awaited: Awaited, measured: Mapping[str, np.ndarray]
+) -> dict[str, float]:
     row = {}
-    for position, loops in enumerate(watch.loops):
-        for column, group in enumerate(watch.groups):
+    for position, loops in enumerate(awaited.loops):
+        for column, group in enumerate(awaited.groups):
             for quantity, values in measured.items():
                 if quantity == "kl" and loops == 1:
                     continue  # There is no loop before the first.

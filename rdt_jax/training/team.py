@@ -21,7 +21,7 @@ from rdt_jax import borrowed, tasks
 from rdt_jax import config as configs
 from rdt_jax.store import environment
 from rdt_jax.tasks import identity
-from rdt_jax.training import standing, step
+from rdt_jax.training import loop, step
 
 _KEPT = 5  # programs that a follower keeps: as many as a worker, and the one in use
 _POLL_MILLISECONDS = 10_000
@@ -121,7 +121,7 @@ class _Channel:
 
 
 @contextlib.contextmanager
-def lead(mesh: jax.sharding.Mesh | None) -> Iterator[standing.Build]:
+def lead(mesh: jax.sharding.Mesh | None) -> Iterator[loop.Build]:
     """Yields `step.build` on a mesh; with several processes, for all of them.
 
     Args:

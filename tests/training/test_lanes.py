@@ -20,7 +20,7 @@ def watch(toy):
         ]
         stages = curriculum.Stages((), (9,), (4,))
         config = toy(overrides or {})
-        return lanes.Watch(config, awaited, stages, GROUPS, LOOPS, max_pins)
+        return lanes.Awaited(config, awaited, stages, GROUPS, LOOPS, max_pins)
 
     return watch
 

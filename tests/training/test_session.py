@@ -1,5 +1,6 @@
 """Packs that shrink, exact packs, runs that belong to another pack."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax import sharding, tasks
+from rdt_jax import tasks
 from rdt_jax.store import membership, records
-from rdt_jax.training import standing, step
+from rdt_jax.training import session, step
 from tests.training import bits
 from tests.training.test_loop import NAN
 from tests.training.test_loop_interrupted import stop_at_call
@@ -97,40 +98,43 @@ class Take(NamedTuple):
 
     take_lanes: Callable = lambda state, index: jax.tree.map(lambda x: x[index], state)
     filled: Callable = lambda lanes: lanes
-    axes: sharding.Axes = sharding.Axes()
 
 
-def test_a_pack_shrinks_again_and_again(pack, toy, tmp_path):
+def test_a_pack_shrinks_again_and_again(pack, toy):
     """Lanes are known by their place in the first pack, arrays by that in the last."""
     five = [*pack, toy({"seed": 9})]
     numbers = np.arange(5)
-    setup = standing.Setup(
-        pack=five, folders=[tmp_path / str(i) for i in range(5)],
-        pack_folder=tmp_path / "pack", table=tasks.make_table(toy()), exact=False,
-        build=lambda *_: Take(), log=pytest.fail, watch=None, program=Take(),
-        lanes=step.make_lanes(five), boards=[],
-    )  # fmt: skip
-    for folder in setup.folders:
-        folder.mkdir()
-        records.write_json(folder / "environment.json", {})
-    extra = {
-        "members": list(range(5)), "shapes": [[0, 5]],
-        "lanes": [{"final": None} for _ in range(5)],
-    }  # fmt: skip
-    progress = standing.Progress({"x": numbers}, [{"x": numbers}], extra)
+    now = session.Session(
+        configs=five,
+        awaited=None,
+        make_program=lambda configs: Take(),
+        program=Take(),
+        lane_params=step.make_lanes(five),
+        state={"x": numbers},
+        ring=[{"x": numbers}],
+        step=0,
+        progress=session.Progress(
+            evaluated=0,
+            ring_steps=[0],
+            members=list(range(5)),
+            shapes=[[0, 5]],
+            lanes=[{"final": None} for _ in range(5)],
+        ),
+    )
 
     def after(at, over, members, shapes):
-        nonlocal setup, progress
-        lanes_now = [{"final": {} if index in over else None} for index in range(5)]
-        progress = progress._replace(extra=progress.extra | {"lanes": lanes_now})
-        setup, progress = standing.reform(setup, progress, at)
-        assert progress.extra["members"] == members
-        assert progress.extra["shapes"] == shapes
-        assert progress.state["x"].tolist() == members
-        assert progress.ring[0]["x"].tolist() == members
+        nonlocal now
+        lanes = [{"final": {} if index in over else None} for index in range(5)]
+        progress = dataclasses.replace(now.progress, lanes=lanes)
+        now = dataclasses.replace(now, step=at, progress=progress).shrunk()
+        assert now.progress.members == members
+        assert now.progress.shapes == shapes
+        assert now.state["x"].tolist() == members
+        assert now.ring[0]["x"].tolist() == members
+        assert now.params_at(0, members[-1])["x"] == members[-1]
         seeds = [five[index].seed for index in members]
-        assert setup.lanes.seed.tolist() == seeds
-        assert standing.running(progress) == 5 - len(over)
+        assert now.lane_params.seed.tolist() == seeds
+        assert now.num_running == 5 - len(over)
 
     after(4, {0, 3}, [0, 1, 2, 3, 4], [[0, 5]])
     after(8, {0, 3, 4}, [1, 2], [[0, 5], [8, 2]])
@@ -253,8 +257,9 @@ def test_what_a_checkpoint_says_is_json(shrunk, pack):
     assert set(extra) == {
         "evaluated", "ring_steps", "members", "shapes", "lanes", "lines",
     }  # fmt: skip
-    progress = standing.Progress(None, [], extra)
-    assert standing.running(progress) == 0
+    progress = session.Progress.from_json(extra)
+    assert all(lane["final"] for lane in progress.lanes)
+    assert progress.to_json() | {"lines": extra["lines"]} == extra
     assert len(extra["lanes"]) == 4
 
 

@@ -1,0 +1,267 @@
+"""A pack in training: its compiled program, its arrays, and what is known of its lanes.
+
+    session = session.train(100, length=session.row_length)
+    session = session.shrunk()  # without the lanes that are over
+
+Lanes that are over stay in a pack, since its shape is part of the program, until half
+of its lanes are: then the others go on as a smaller pack. That happens at evaluations
+and depends on nothing but their results, so a pack that was killed shrinks alike.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from rdt_jax.store import checkpoint
+from rdt_jax.training import evaluation, lanes, step
+
+Configs = Sequence[ml_collections.ConfigDict]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a checkpoint says beside its arrays; a JSON value.
+
+    Attributes:
+      evaluated: step of the newest evaluation; -1 before the first.
+      ring_steps: steps of the evaluations whose parameters are in the ring.
+      members: indices of the lanes that the arrays have.
+      shapes: [step, number of lanes] at the start and after each shrinking.
+      lanes: what is known of each lane that the pack began with.
+    """
+
+    evaluated: int
+    ring_steps: Sequence[int]
+    members: Sequence[int]
+    shapes: Sequence[Sequence[int]]
+    lanes: Sequence[lanes.Lane]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Progress":
+        """Reads the progress out of what a checkpoint says; it may say more."""
+        return cls(**{f.name: value[f.name] for f in dataclasses.fields(cls)})
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the JSON value that `from_json` reads."""
+        return dict(vars(self))
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """A pack in training.
+
+    Attributes:
+      configs: one for each lane that the pack began with.
+      awaited: what is awaited of every lane.
+      make_program: compiles the program of some of these lanes.
+      program: of the lanes that the pack has now.
+      lane_params: what tells these lanes apart.
+      state: the arrays that change, on the devices.
+      ring: parameters at the newest evaluations, on the host, the oldest first.
+      step: updates applied so far.
+      progress: the rest of what a checkpoint holds.
+      rate: updates per second of the last dispatch; None before the first.
+    """
+
+    configs: Configs
+    awaited: lanes.Awaited
+    make_program: Callable[[Configs], step.Program]
+    program: step.Program
+    lane_params: step.Lanes
+    state: step.TrainState
+    ring: Sequence[chex.ArrayTree]
+    step: int
+    progress: Progress
+    rate: float | None = None
+
+    @property
+    def config(self) -> ml_collections.ConfigDict:
+        """The config of the first lane: what is read of it is the same for all."""
+        return self.awaited.config
+
+    @property
+    def num_running(self) -> int:
+        """The number of lanes that still train."""
+        return sum(lane["final"] is None for lane in self.progress.lanes)
+
+    @property
+    def next_evaluation(self) -> int:
+        """The step of the evaluation that comes next, which may be that of now."""
+        return evaluation.next_step(self.config, self.progress.evaluated)
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """Whether the config asks for a checkpoint at this step."""
+        return self.step > 0 and self.step % self.config.checkpoint_every_steps == 0
+
+    @property
+    def row_length(self) -> int:
+        """The smallest length bucket that holds the rows of all lanes that train."""
+        lengths = self.awaited.stages.lengths
+        members = (self.progress.lanes[index] for index in self.progress.members)
+        return max(lengths[lane["stage"]] for lane in members if lane["final"] is None)
+
+    def params_at(self, step: int, lane: int) -> chex.ArrayTree:
+        """Returns the parameters of a lane at an evaluation that the ring has."""
+        params = self.ring[self.progress.ring_steps.index(step)]
+        position = self.progress.members.index(lane)
+        return jax.tree.map(lambda leaf: leaf[position], params)
+
+    def train(self, num_updates: int, length: int) -> "Session":
+        """Returns the session after some updates, which have been made by then.
+
+        Args:
+          num_updates: may be 0, which compiles the program.
+          length: T, tokens of each row that are read.
+        """
+        state = self.program.train_chunk(
+            self.state, self.lane_params, num_updates, length=length
+        )
+        state = jax.block_until_ready(state)
+        return dataclasses.replace(self, state=state, step=self.step + num_updates)
+
+    def shrunk(self) -> "Session":
+        """Returns the session of the running lanes alone, if that is less work.
+
+        It is if they are at most half of the lanes that the arrays have.
+        """
+        members, filled = self.progress.members, self.program.filled
+        positions = [
+            position
+            for position, index in enumerate(members)
+            if self.progress.lanes[index]["final"] is None
+        ]
+        # On a mesh, fewer lanes need not be less work.
+        if not positions or 2 * filled(len(positions)) > filled(len(members)):
+            return self
+        progress = dataclasses.replace(
+            self.progress,
+            members=[members[position] for position in positions],
+            shapes=[*self.progress.shapes, [self.step, len(positions)]],
+        )
+        smaller = dataclasses.replace(
+            self,
+            state=self.program.take_lanes(self.state, jnp.array(positions)),
+            ring=[
+                jax.tree.map(lambda leaf: leaf[positions], params)
+                for params in self.ring
+            ],
+            progress=progress,
+        )
+        return smaller.with_program_of(progress.members)
+
+    def with_program_of(self, members: Sequence[int]) -> "Session":
+        """Returns the session with the program of some of its first lanes."""
+        if len(members) == self.lane_params.seed.size:
+            return self
+        configs = [self.configs[index] for index in members]
+        return dataclasses.replace(
+            self,
+            program=self.make_program(configs),
+            lane_params=step.make_lanes(configs),
+        )
+
+    def arrays(self) -> dict[str, Any]:
+        """Returns the arrays of a checkpoint, on the host: any devices can go on."""
+        # Stacked, since a checkpoint takes its time by the number of arrays.
+        ring = jax.tree.map(lambda *leaves: np.stack(leaves), *self.ring)
+        return {"state": self.program.read(self.state), "ring": ring}
+
+
+def begin(
+    configs: Configs,
+    awaited: lanes.Awaited,
+    make_program: Callable[[Configs], step.Program],
+    program: step.Program,
+) -> Session:
+    """Returns the session of a pack before its first update and evaluation."""
+    lane_params = step.make_lanes(configs)
+    return Session(
+        configs,
+        awaited,
+        make_program,
+        program,
+        lane_params,
+        state=program.init(lane_params),
+        ring=[],
+        step=0,
+        progress=Progress(
+            evaluated=-1,
+            ring_steps=[],
+            members=list(range(len(configs))),
+            shapes=[[0, len(configs)]],
+            lanes=[lanes.new_lane(awaited) for _ in configs],
+        ),
+    )
+
+
+def resume(
+    configs: Configs,
+    awaited: lanes.Awaited,
+    make_program: Callable[[Configs], step.Program],
+    program: step.Program,
+    arrays: Mapping[str, Any],
+    progress: Progress,
+) -> Session:
+    """Returns the session of a checkpoint.
+
+    Args:
+      configs: one for each lane that the pack began with.
+      awaited: what is awaited of every lane.
+      make_program: as of `Session`.
+      program: of all these lanes; the checkpoint may have fewer.
+      arrays: of `Session.arrays`.
+      progress: of the checkpoint. Lanes that spent a smaller budget than that of now
+        train again.
+    """
+    ring = jax.device_get(arrays["ring"])
+    progress = dataclasses.replace(
+        progress,
+        lanes=[lanes.extended(lane, awaited.config) for lane in progress.lanes],
+    )
+    state = program.place(arrays["state"])
+    session = Session(
+        configs,
+        awaited,
+        make_program,
+        program,
+        lane_params=step.make_lanes(configs),
+        state=state,
+        ring=[
+            jax.tree.map(lambda leaf, i=index: leaf[i], ring)
+            for index in range(len(progress.ring_steps))
+        ],
+        step=int(state.step),
+        progress=progress,
+    )
+    return session.with_program_of(progress.members)
+
+
+def shapes_of_arrays(
+    program: step.Program, lane_params: step.Lanes, progress: Progress
+) -> chex.ArrayTree:
+    """Returns the shapes and dtypes of what `Session.arrays` made of a session.
+
+    Args:
+      program: of all lanes that the pack began with.
+      lane_params: of these.
+      progress: of the session; its arrays may have fewer lanes.
+    """
+    num_lanes, num_rings = len(progress.members), len(progress.ring_steps)
+
+    def cut(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        shape = (num_lanes, *leaf.shape[1:]) if leaf.ndim else ()
+        return jax.ShapeDtypeStruct(shape, leaf.dtype)
+
+    def stack(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((num_rings, *leaf.shape), leaf.dtype)
+
+    state = jax.tree.map(cut, program.shapes(lane_params))
+    ring = jax.tree.map(stack, state.params)
+    return checkpoint.shapes_of({"state": state, "ring": ring})
