@@ -1,4 +1,9 @@
-"""What is to be learned: tables with an oracle and a certified split, in numpy."""
+"""What is to be learned: tables with an oracle and a certified split, in numpy.
+
+Every task raises ValueError if an argument is out of range, if there are not so many
+rows, or if training is too small for a held-out row; the message begins with the key,
+`task.kwargs.` and the name of the argument.
+"""
 
 import functools
 from collections.abc import Callable, Mapping

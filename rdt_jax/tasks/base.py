@@ -179,6 +179,57 @@ def teacher_forced(
     return tokens, positions.astype(np.int32), targets
 
 
+def certified(
+    tokens: np.ndarray,
+    answer_positions: np.ndarray,
+    targets: np.ndarray,
+    split: np.ndarray,
+    *,
+    atoms: np.ndarray,
+    held_out: str,
+    vocab: Sequence[str],
+    repeats: np.ndarray | None = None,
+    tags: Mapping[str, np.ndarray] | None = None,
+    tag_names: Mapping[str, tuple[str, ...]] | None = None,
+    lengths: np.ndarray | None = None,
+    shortcuts: Mapping[str, np.ndarray] | None = None,
+) -> Table:
+    """Makes a table with its certificate.
+
+    Args:
+      tokens: int32 [N, T].
+      answer_positions: int [N, A], or [N] where rows have one answer.
+      targets: int [N, A], or [N] likewise.
+      split: int8 [N].
+      atoms: int [N, K], this and the next as `certify` takes them.
+      held_out: what the model never saw, in words.
+      vocab: the words.
+      repeats: int [N], how often a train row stands in an epoch; None: once.
+      tags: name -> int [N]; None for no tag.
+      tag_names: tag -> the words for its values, where they have words.
+      lengths: int [N], this and the next as `certify` takes them.
+      shortcuts: name -> int [N].
+
+    Raises:
+      ValueError: if a table refuses the arrays.
+    """
+    rows = len(tokens)
+    if repeats is None:
+        repeats = np.ones(rows, np.int32)
+    arrays = (
+        tokens,
+        answer_positions.reshape(rows, -1).astype(np.int32),
+        targets.reshape(rows, -1).astype(np.int32),
+        split,
+        repeats.astype(np.int32),
+    )
+    certificate = certify(
+        *arrays, atoms, held_out, lengths=lengths, shortcuts=shortcuts
+    )
+    tags = {name: tag.astype(np.int32) for name, tag in (tags or {}).items()}
+    return Table(*arrays, tags, tag_names or {}, tuple(vocab), certificate)
+
+
 def questions_of(
     tokens: np.ndarray, answer_positions: np.ndarray, targets: np.ndarray
 ) -> np.ndarray:
@@ -246,7 +297,29 @@ def certify(
     )
     parts = {name: split == SPLITS.index(name) for name in SPLITS}
     names = [name for name in SPLITS if parts[name].any()]
-    # Atom by atom, since rows can be many and wide; index -1 is the last of the marks.
+    questions = questions_of(tokens, answer_positions, targets)
+    keys = _repeated_rows(questions, parts)
+    counted, impure = _count_atoms(atoms, parts, lengths)
+    last = _last_token(questions)
+    return Certificate(
+        rows={name: int(parts[name].sum()) for name in names}
+        | {"train_epoch": int(repeats[parts["train"]].sum())},
+        overlap={
+            f"{a}/{b}": len(keys[a] & keys[b])
+            for a, b in itertools.combinations(names, 2)
+        },
+        atoms=counted,
+        impure=impure,
+        held_out=held_out,
+        **_baselines(last, targets, parts, repeats, shortcuts or {}),
+    )
+
+
+def _count_atoms(atoms, parts, lengths) -> tuple[dict[str, int], dict[str, int]]:
+    """Returns `atoms` and `impure` of a certificate.
+
+    Atom by atom, since rows can be many and wide; index -1 is the last of the marks.
+    """
     marks = int(atoms.max()) + 2
     counts = sum((atom >= 0).astype(np.int32) for atom in atoms.T)  # [N]
     exists, practiced = np.zeros(marks, bool), np.zeros(marks, bool)
@@ -259,38 +332,19 @@ def certify(
         "id": int((parts["id"] & (counts > 1) & (known < counts)).sum()),
         "ood": int((parts["ood"] & (counts > 1) & (known > 0)).sum()),
     }
-    if "mixed" in names:
+    if parts["mixed"].any():
         pure = (known == 0) | (known == counts)
         impure["mixed"] = int((parts["mixed"] & pure).sum())
-    if "depth" in names:
+    if parts["depth"].any():
         lengths = counts if lengths is None else lengths
         broken = (known < counts) | (lengths <= lengths[parts["train"]].max())
         impure["depth"] = int((parts["depth"] & broken).sum())
-    questions = questions_of(tokens, answer_positions, targets)
-    keys = _repeated_rows(questions, parts)
-    return Certificate(
-        rows={name: int(parts[name].sum()) for name in names}
-        | {"train_epoch": int(repeats[parts["train"]].sum())},
-        overlap={
-            f"{a}/{b}": len(keys[a] & keys[b])
-            for i, a in enumerate(names)
-            for b in names[i + 1 :]
-        },
-        atoms={
-            "all": int(exists.sum()),
-            "practiced": int(practiced.sum()),
-            "never_composed": int((exists & ~practiced).sum()),
-        },
-        impure=impure,
-        held_out=held_out,
-        **_baselines(
-            _last_token(questions),
-            targets,
-            parts,
-            repeats,
-            {} if shortcuts is None else shortcuts,
-        ),
-    )
+    counted = {
+        "all": int(exists.sum()),
+        "practiced": int(practiced.sum()),
+        "never_composed": int((exists & ~practiced).sum()),
+    }
+    return counted, impure
 
 
 def _check_arrays(**arrays: np.ndarray) -> None:

@@ -5,12 +5,13 @@ grammar, lexicon and logical forms are used: these are our own and much smaller.
 is theirs is the kinds of cases: for each of their 21 there is one here.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, splits
+from rdt_jax.tasks import base, limits, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -164,98 +165,109 @@ def cogs(
     Returns:
       A table with teacher-forced answers (the last token of an answer is `<end>`) and
       the tags `case` (CASE_NAMES) and `depth`.
-
-    Raises:
-      ValueError: if an argument is out of range, there are not so many sentences, or
-        training is too small for any held-out row.
     """
-    _check(train_rows, id_rows, rows_per_case, exposures, max_train_depth, max_depth)
-    uniform = base.uniform(np.random.default_rng(seed))
-    rows: list[tuple[Sentence, str, str, int]] = []  # with split, case and depth
-    seen: set[tuple[str, ...]] = set()
-
-    def draw(count, split, case, **kinds):
-        wanted, vain = len(rows) + count, 0
-        while len(rows) < wanted and vain < GIVE_UP:
-            sentence, depth = _sentence(uniform, max_train_depth, **kinds)
-            vain += 1
-            if sentence.text not in seen:
-                seen.add(sentence.text)
-                rows.append((sentence, split, case, depth))
-                vain = 0
-        if len(rows) < wanted:
-            raise ValueError(
-                f"task.kwargs.{_argument(split, case)} must be at most the number of "
-                f"such sentences (case: {case}), got {count}; "
-                f"{len(rows) + count - wanted} were found. A larger max_train_depth "
-                "makes more."
-            )
-
-    draw(train_rows, "train", "none")
-    for name, case in CASES.items():
-        if case.shown is None:
-            alone = Sentence((case.word,), (case.word,), ((case.word, "alone", ""),))
-            rows.append((alone, "train", name, 0))
-        else:
-            draw(exposures, "train", name, word=case.word, place=case.shown)
-    draw(id_rows, "id", "none")
-    for name, case in CASES.items():
-        draw(rows_per_case, "ood", name, word=case.word, place=case.asked)
-    draw(rows_per_case, "ood", STRUCTURES[0], modified="subject")
+    limits.at_least(
+        1, train_rows=train_rows, id_rows=id_rows, rows_per_case=rows_per_case,
+        exposures=exposures, max_train_depth=max_train_depth,
+    )  # fmt: skip
+    must = f"be more than task.kwargs.max_train_depth ({max_train_depth})"
+    limits.require(max_depth > max_train_depth, "max_depth", must, max_depth)
+    rows = _Rows(base.uniform(np.random.default_rng(seed)), max_train_depth, [], set())
     deeper = range(max_train_depth + 1, max_depth + 1)
-    draw(rows_per_case, "depth", STRUCTURES[1], nested="complement", depths=deeper)
-    draw(rows_per_case, "depth", STRUCTURES[2], nested="modifier", depths=deeper)
+    rows.draw_all(train_rows, id_rows, rows_per_case, exposures, deeper)
+    sentences, drawn_for, cases, depth = zip(*rows.drawn, strict=True)
+    atoms = _needed(sentences)
+    split = splits.of_parts(atoms, np.array(drawn_for), "train_rows", train_rows)
+    token = {word: number for number, word in enumerate(WORDS)}
+    is_bare = np.array([len(sentence.text) == 1 for sentence in sentences])
+    return base.certified(
+        *base.teacher_forced(
+            base.pad([[token[w] for w in sentence.text] for sentence in sentences]),
+            base.pad([[token[w] for w in sentence.meaning] for sentence in sentences]),
+            token["<sep>"],
+            token["<end>"],
+        ),
+        split,
+        atoms=atoms,
+        held_out=(
+            f"{len(CASES)} words, each in a construction in which training never "
+            "has it; modifiers of a subject; complements and modifiers nested more "
+            f"than {max_train_depth} deep."
+        ),
+        vocab=WORDS,
+        repeats=np.where(is_bare, exposures, 1),
+        tags={
+            "case": np.array([CASE_NAMES.index(case) for case in cases]),
+            "depth": np.array(depth),
+        },
+        tag_names={"case": CASE_NAMES},
+    )
 
+
+class _Rows(NamedTuple):
+    """Rows drawn so far.
+
+    Attributes:
+      uniform: numbers in [0, 1).
+      max_train_depth: as an argument of the task.
+      drawn: sentence, split, case and depth of each.
+      seen: their texts.
+    """
+
+    uniform: Iterator[float]
+    max_train_depth: int
+    drawn: list[tuple[Sentence, str, str, int]]
+    seen: set[tuple[str, ...]]
+
+    def draw_all(self, train_rows, id_rows, rows_per_case, exposures, deeper) -> None:
+        """Draws the rows of a table, part after part, with arguments of the task."""
+        self.draw(train_rows, "train_rows", "train", "none")
+        for name, case in CASES.items():
+            if case.shown is None:
+                use = (case.word, "alone", "")
+                alone = Sentence((case.word,), (case.word,), (use,))
+                self.drawn.append((alone, "train", name, 0))
+            else:
+                shown = {"word": case.word, "place": case.shown}
+                self.draw(exposures, "exposures", "train", name, **shown)
+        self.draw(id_rows, "id_rows", "id", "none")
+        test = functools.partial(self.draw, rows_per_case, "rows_per_case")
+        for name, case in CASES.items():
+            test("ood", name, word=case.word, place=case.asked)
+        test("ood", STRUCTURES[0], modified="subject")
+        test("depth", STRUCTURES[1], nested="complement", depths=deeper)
+        test("depth", STRUCTURES[2], nested="modifier", depths=deeper)
+
+    def draw(self, count: int, key: str, split: str, case: str, **kinds) -> None:
+        """Draws `count` new sentences of some kind; `key` is the argument of them."""
+        wanted, vain = len(self.drawn) + count, 0
+        while len(self.drawn) < wanted and vain < GIVE_UP:
+            sentence, depth = _sentence(self.uniform, self.max_train_depth, **kinds)
+            vain += 1
+            if sentence.text not in self.seen:
+                self.seen.add(sentence.text)
+                self.drawn.append((sentence, split, case, depth))
+                vain = 0
+        limits.require(
+            len(self.drawn) == wanted,
+            key,
+            f"be at most the number of such sentences (case: {case})",
+            f"{count}; {len(self.drawn) + count - wanted} were found. A larger "
+            "max_train_depth makes more",
+        )
+
+
+def _needed(sentences) -> np.ndarray:
+    """Returns the uses that each sentence needs, [N, K]; see `cogs` on atoms."""
     asked = {(c.word, *c.asked): name for name, c in CASES.items()}
     asked |= {(word, "modifier", "subject"): STRUCTURES[0] for word in PREPOSITIONS}
     index: dict[object, int] = {}
     used = []
-    for row in rows:
-        uses = row[0].uses
-        tested = [atom for use in uses if use in asked for atom in (asked[use], use)]
-        needed = tested or uses
+    for sentence in sentences:
+        tested = [a for use in sentence.uses if use in asked for a in (asked[use], use)]
+        needed = tested or sentence.uses
         used.append([1 + index.setdefault(atom, len(index)) for atom in needed])
-    atoms = base.pad(used) - 1
-    parts = np.array([split for _, split, *_ in rows])
-    split = splits.assign(atoms, parts == "train", parts == "depth")
-    splits.check_heldout(split, ("id", "depth"), "train_rows", train_rows)
-    split[parts == "ood"] = base.SPLITS.index("ood")
-    token = {word: number for number, word in enumerate(WORDS)}
-    questions = base.pad([[token[w] for w in s.text] for s, *_ in rows])
-    tokens, positions, targets = base.teacher_forced(
-        questions,
-        base.pad([[token[w] for w in s.meaning] for s, *_ in rows]),
-        token["<sep>"],
-        token["<end>"],
-    )
-    is_bare = np.array([len(sentence.text) == 1 for sentence, *_ in rows])
-    repeats = np.where(is_bare, exposures, 1).astype(np.int32)
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions,
-        targets=targets,
-        split=split,
-        repeats=repeats,
-        tags={
-            "case": np.array([CASE_NAMES.index(row[2]) for row in rows], np.int32),
-            "depth": np.array([row[3] for row in rows], np.int32),
-        },
-        tag_names={"case": CASE_NAMES},
-        vocab=WORDS,
-        certificate=base.certify(
-            tokens,
-            positions,
-            targets,
-            split,
-            repeats,
-            atoms,
-            held_out=(
-                f"{len(CASES)} words, each in a construction in which training never "
-                "has it; modifiers of a subject; complements and modifiers nested more "
-                f"than {max_train_depth} deep."
-            ),
-        ),
-    )
+    return base.pad(used) - 1
 
 
 def _sentence(
@@ -351,26 +363,3 @@ def _compose(head, roles) -> tuple[str, ...]:
 
 def _pick(uniform: Iterator[float], options):
     return options[int(next(uniform) * len(options))]
-
-
-def _argument(split, case) -> str:
-    if split == "train":
-        return "train_rows" if case == "none" else "exposures"
-    return "id_rows" if case == "none" else "rows_per_case"
-
-
-def _check(train_rows, id_rows, rows_per_case, exposures, max_train_depth, max_depth):
-    for name, value in (
-        ("train_rows", train_rows),
-        ("id_rows", id_rows),
-        ("rows_per_case", rows_per_case),
-        ("exposures", exposures),
-        ("max_train_depth", max_train_depth),
-    ):
-        if value < 1:
-            raise ValueError(f"task.kwargs.{name} must be at least 1, got {value}.")
-    if max_depth <= max_train_depth:
-        raise ValueError(
-            "task.kwargs.max_depth must be more than task.kwargs.max_train_depth "
-            f"({max_train_depth}), got {max_depth}."
-        )

@@ -5,7 +5,7 @@ Reference: Wang et al. (2024), arXiv:2405.15071, Section 4.
 
 import numpy as np
 
-from rdt_jax.tasks import base, knowledge, splits
+from rdt_jax.tasks import base, knowledge, limits, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -58,119 +58,149 @@ def comparison(
     Returns:
       A table with A = 1 and tags `hops` (facts asked for: 1, 2) and `pattern`
       (knowledge.PATTERNS).
-
-    Raises:
-      ValueError: if an argument is out of range, or phi is more than the facts serve.
     """
-    num_ood = _check(
-        num_entities, num_attributes, num_values, ood_share, phi, atomic_repeats,
-        max_heldout_pairs, answer_at,
-    )  # fmt: skip
+    _check(num_entities, num_attributes, num_values)
+    knowledge.check_composed(
+        ood_share, phi, atomic_repeats, answer_at, max_heldout_pairs=max_heldout_pairs
+    )
+    num_ood = _num_ood(num_entities, ood_share)
+    num_train = _num_train(num_entities - num_ood, num_attributes, phi)
     rng = np.random.default_rng(seed)
     values = rng.integers(0, num_values, (num_entities, num_attributes))
-    order = np.tile(np.arange(num_entities), (num_attributes, 1))
-    order = rng.permuted(order, axis=1)  # [attributes, E], the OOD entities first
-    is_ood = np.zeros(values.shape, bool)
-    is_ood[order[:, :num_ood], np.arange(num_attributes)[:, None]] = True
-    num_known = num_entities - num_ood
+    order, is_ood = _draw_ood(rng, num_entities, num_attributes, num_ood)
+    pairs = _pairs(rng, order, num_ood, num_train, max_heldout_pairs)
+    tokens, targets = _write(values, num_values, pairs)
+    one_hop = np.arange(len(tokens)) < values.size
+    hops = np.where(one_hop, 1, 2).astype(np.int32)
+    atoms = _facts_used(tokens, hops)
+    # PATTERNS: an OOD fact that comes first counts 2, one that comes second 1.
+    pattern = np.where(one_hop, 0, 1 + is_ood.ravel()[atoms] @ np.array([2, 1]))
+    split = _split(atoms, one_hop, num_train, pattern)
+    splits.check_heldout(split, ("id",), "phi", phi)
+    words = _words(num_entities, num_attributes, num_values)
+    tokens, positions, words = knowledge.place_answer(
+        tokens, 1 + hops, answer_at, words
+    )
+    return base.certified(
+        tokens,
+        positions,
+        targets,
+        split,
+        atoms=atoms,
+        held_out=f"{is_ood.sum()} of {values.size} facts are trained alone but used by "
+        "no training comparison; `ood` compares two of them.",
+        vocab=words,
+        repeats=np.where(one_hop, atomic_repeats, 1),
+        tags={"hops": hops, "pattern": pattern},
+        tag_names={"pattern": knowledge.PATTERNS},
+        shortcuts=_shortcuts(tokens, one_hop, values.ravel()[atoms[:, 0]]),
+    )
 
-    num_id_facts = num_known * num_attributes
-    num_train = round(phi * num_id_facts / 2)  # Pairs.
+
+def _shortcuts(tokens, one_hop, first_value) -> dict[str, np.ndarray]:
+    """Returns the attribute of each row, and with it the first value that it needs."""
+    # Facts are told by the attribute behind the entity, comparisons by that before it.
+    attribute = np.where(one_hop, -tokens[:, 1], tokens[:, 0])
+    with_value = attribute * (1 + first_value.max()) + first_value
+    return {"attribute": attribute, "first_value": np.where(one_hop, -1, with_value)}
+
+
+def _check(num_entities, num_attributes, num_values):
+    limits.at_least(3, num_entities=num_entities)
+    limits.at_least(1, num_attributes=num_attributes)
+    limits.at_least(2, num_values=num_values)
+
+
+def _words(num_entities, num_attributes, num_values) -> tuple[str, ...]:
+    return (
+        "<pad>",
+        *(f"entity_{i}" for i in range(num_entities)),
+        *(f"attribute_{i}" for i in range(num_attributes)),
+        *(f"value_{i}" for i in range(num_values)),
+        *(f"attribute_{i}_{name}" for i in range(num_attributes) for name in LABELS),
+    )
+
+
+def _draw_ood(rng, num_entities, num_attributes, num_ood):
+    """Returns the entities (OOD ones first) [attributes, E], and who is OOD, [E, A]."""
+    order = np.tile(np.arange(num_entities), (num_attributes, 1))
+    order = rng.permuted(order, axis=1)
+    is_ood = np.zeros((num_entities, num_attributes), bool)
+    is_ood[order[:, :num_ood], np.arange(num_attributes)[:, None]] = True
+    return order, is_ood
+
+
+def _num_ood(num_entities, ood_share) -> int:
+    """Returns the number of OOD entities of each attribute."""
+    num_ood = round(ood_share * num_entities)
+    limits.require(
+        ood_share == 0 or num_ood >= 2,
+        "ood_share",
+        f"be 0 or make at least 2 of {num_entities} entities OOD",
+        ood_share,
+    )
+    limits.require(
+        num_entities - num_ood >= 3,
+        "ood_share",
+        f"leave at least 3 of {num_entities} entities ID",
+        ood_share,
+    )
+    return num_ood
+
+
+def _num_train(num_known, num_attributes, phi) -> int:
+    """Returns the number of trained pairs, of `num_known` ID entities."""
+    num_facts = num_known * num_attributes
+    num_train = round(phi * num_facts / 2)
     possible = num_attributes * num_known * (num_known - 1) // 2
-    if num_train < 1:
-        raise ValueError(
-            f"task.kwargs.phi must train at least one pair of the {num_id_facts} ID "
-            f"facts, got {phi}."
-        )
-    if num_train >= possible:
-        raise ValueError(
-            f"task.kwargs.phi must leave at least one of {possible} pairs of ID facts "
-            f"untrained: at most {2 * (possible - 1) / num_id_facts:.4g}, got {phi}."
-        )
-    known = num_ood + np.stack(np.triu_indices(num_known, 1), axis=1)
+    limits.require(
+        num_train >= 1,
+        "phi",
+        f"train at least one pair of the {num_facts} ID facts",
+        phi,
+    )
+    limits.require(
+        num_train < possible,
+        "phi",
+        f"leave at least one of {possible} pairs of ID facts untrained: at most "
+        f"{2 * (possible - 1) / num_facts:.4g}",
+        phi,
+    )
+    return num_train
+
+
+def _pairs(rng, order, num_ood, num_train, limit) -> np.ndarray:
+    """Draws pairs, int64 [pairs, 3]: an attribute and two entities; trained first."""
+    num_entities = order.shape[1]
+    if limit is None:  # More than there are.
+        limit = order.size * num_entities
+    known = num_ood + np.stack(np.triu_indices(num_entities - num_ood, 1), axis=1)
     unknown = np.stack(np.triu_indices(num_ood, 1), axis=1)
     crossed = np.indices((num_ood, num_entities))[:, :, num_ood:].reshape(2, -1).T
-    limit = max_heldout_pairs
-    if limit is None:  # More than there are.
-        limit = values.size * num_entities
-    pairs = np.concatenate(  # [pairs, 3]: an attribute and two entities
+    return np.concatenate(
         [
             _draw_pairs(rng, order, known, num_train + limit),
             _draw_pairs(rng, order, unknown, limit),
             _draw_pairs(rng, order, crossed, limit),
         ]
     )
-    is_train = np.arange(len(pairs)) < num_train
+
+
+def _write(values, num_values, pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Writes facts, then pairs in either order: int32 [N, 4] with answers [N]."""
     pairs = np.concatenate([pairs, pairs[:, [0, 2, 1]]])
     attribute, first, second = pairs.T
     label = 1 + np.sign(values[first, attribute] - values[second, attribute])
-
-    entity_word = 1
-    attribute_word = entity_word + num_entities
-    value_word = attribute_word + num_attributes
-    label_word = value_word + num_values
-    words = (
-        ["<pad>"]
-        + [f"entity_{i}" for i in range(num_entities)]
-        + [f"attribute_{i}" for i in range(num_attributes)]
-        + [f"value_{i}" for i in range(num_values)]
-        + [f"attribute_{i}_{name}" for i in range(num_attributes) for name in LABELS]
-    )
-    num_rows = values.size + len(pairs)
-    one_hop = np.arange(num_rows) < values.size
-    tokens = np.zeros((num_rows, 4), np.int32)
-    tokens[one_hop, :2] = np.indices(values.shape).reshape(2, -1).T
-    tokens[one_hop, :2] += [entity_word, attribute_word]
-    tokens[~one_hop, :3] = pairs + [attribute_word, entity_word, entity_word]
-    targets = np.concatenate(
-        [
-            value_word + values.ravel(),
-            label_word + len(LABELS) * attribute + label,
-        ]
-    ).astype(np.int32)
-    hops = np.where(one_hop, 1, 2).astype(np.int32)
-    atoms = _facts_used(tokens, hops)
-    # PATTERNS: an OOD fact that comes first counts 2, one that comes second 1.
-    pattern = 1 + 2 * is_ood[first, attribute] + is_ood[second, attribute]
-    pattern = np.concatenate([np.zeros(values.size), pattern]).astype(np.int32)
-    is_train = np.concatenate([np.ones(values.size, bool), is_train, is_train])
-    split = _split(atoms, is_train, pattern)
-    splits.check_heldout(split, ("id",), "phi", phi)
-
-    tokens, positions = knowledge.place_answer(tokens, 1 + hops, answer_at, len(words))
-    if answer_at == "answer_token":
-        words.append("<a>")
-    repeats = np.where(one_hop, atomic_repeats, 1).astype(np.int32)
-    # Facts are told by the attribute behind the entity, comparisons by that before it.
-    asked = np.where(one_hop, -tokens[:, 1], tokens[:, 0])
-    first_value = values.ravel()[atoms[:, 0]]
-    certificate = base.certify(
-        tokens,
-        positions[:, None],
-        targets[:, None],
-        split,
-        repeats,
-        atoms=atoms,
-        held_out=(
-            f"{int(is_ood.sum())} of {values.size} facts are trained alone but used by "
-            "no training comparison; `ood` compares two of them."
-        ),
-        shortcuts={
-            "attribute": asked,
-            "first_value": np.where(one_hop, -1, asked * num_values + first_value),
-        },
-    )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions[:, None],
-        targets=targets[:, None],
-        split=split,
-        repeats=repeats,
-        tags={"hops": hops, "pattern": pattern},
-        tag_names={"pattern": knowledge.PATTERNS},
-        vocab=tuple(words),
-        certificate=certificate,
-    )
+    # The first word of each kind.
+    first_attribute = 1 + values.shape[0]
+    first_value = first_attribute + values.shape[1]
+    first_label = first_value + num_values
+    tokens = np.zeros((values.size + len(pairs), 4), np.int32)
+    tokens[: values.size, :2] = np.indices(values.shape).reshape(2, -1).T
+    tokens[: values.size, :2] += [1, first_attribute]
+    tokens[values.size :, :3] = pairs + [first_attribute, 1, 1]
+    labels = first_label + len(LABELS) * attribute + label
+    return tokens, np.concatenate([first_value + values.ravel(), labels])
 
 
 def _draw_pairs(rng, order, places, limit) -> np.ndarray:
@@ -197,7 +227,9 @@ def _facts_used(tokens, hops) -> np.ndarray:
     return facts
 
 
-def _split(atoms, is_train, pattern) -> np.ndarray:
+def _split(atoms, one_hop, num_train, pattern) -> np.ndarray:
+    is_pair_trained = np.tile(np.arange((~one_hop).sum() // 2) < num_train, 2)
+    is_train = np.concatenate([one_hop[one_hop], is_pair_trained])
     split = splits.assign(atoms, is_train, np.zeros(len(atoms), bool))
     practiced = np.zeros(atoms.max() + 1, bool)
     practiced[atoms[is_train & (pattern > 0)]] = True
@@ -208,47 +240,3 @@ def _split(atoms, is_train, pattern) -> np.ndarray:
     split[ood] = base.SPLITS.index("ood")
     split[mixed & practiced[atoms].any(axis=1)] = base.SPLITS.index("mixed")
     return split
-
-
-def _check(
-    num_entities,
-    num_attributes,
-    num_values,
-    ood_share,
-    phi,
-    repeats,
-    heldout,
-    answer_at,
-) -> int:
-    """Returns the number of OOD entities of each attribute."""
-    for name, number, least in (
-        ("num_entities", num_entities, 3),
-        ("num_attributes", num_attributes, 1),
-        ("num_values", num_values, 2),
-        ("atomic_repeats", repeats, 1),
-    ):
-        if number < least:
-            raise ValueError(
-                f"task.kwargs.{name} must be at least {least}, got {number}."
-            )
-    if heldout is not None and heldout < 1:
-        raise ValueError(
-            f"task.kwargs.max_heldout_pairs must be at least 1, got {heldout}."
-        )
-    if not 0 <= ood_share < 1:
-        raise ValueError(f"task.kwargs.ood_share must be in [0, 1), got {ood_share}.")
-    if phi <= 0:
-        raise ValueError(f"task.kwargs.phi must be positive, got {phi}.")
-    knowledge.check_answer_at(answer_at)
-    num_ood = round(ood_share * num_entities)
-    if ood_share > 0 and num_ood < 2:
-        raise ValueError(
-            "task.kwargs.ood_share must be 0 or make at least 2 of "
-            f"{num_entities} entities OOD, got {ood_share}."
-        )
-    if num_entities - num_ood < 3:
-        raise ValueError(
-            f"task.kwargs.ood_share must leave at least 3 of {num_entities} entities "
-            f"ID, got {ood_share}."
-        )
-    return num_ood

@@ -1,10 +1,11 @@
 """Arithmetic on a directed acyclic graph, written as shuffled equations."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, depths, expressions
+from rdt_jax.tasks import base, depths, expressions, limits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -60,33 +61,29 @@ def dag_arithmetic(
     Returns:
       A table with A = 1 and the tag `depth`. The shortcut `operators` sees the
       operators of the asked node's equation.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
     plan = depths.Plan(
         "depth", min_depth, max_depth, max_train_depth, train_per_depth,
         heldout_per_depth,
     )  # fmt: skip
-    depths.check(plan, smallest=1)
-    _check(modulus, num_nodes, num_leaves, max_arguments, max_depth)
+    plan.check(smallest=1)
+    limits.at_least(2, modulus=modulus)
+    limits.at_least(1, num_leaves=num_leaves, max_arguments=max_arguments)
+    why = f"num_leaves + max_depth = {num_leaves} + {max_depth} = "
+    limits.at_least(num_leaves + max_depth, why, num_nodes=num_nodes)
     chosen = expressions.chosen_operators(operators, expressions.ARITHMETIC)
     form = _Form(modulus, chosen, num_nodes, num_leaves, max_arguments)
-
-    def shortcuts(tokens):
-        equations, asked = _parse(form, tokens)
-        applied = equations[np.arange(len(tokens)), asked, 1::2]
-        return {"operators": base.row_hashes(applied)}
-
     return depths.make_table(
-        np.random.default_rng(seed),
-        plan,
-        lambda rng, depth, count: _draw(rng, form, depth, count),
-        lambda tokens: _read(form, tokens),
-        vocab=form.words,
-        answers=1 + np.arange(modulus),
-        shortcuts=shortcuts,
-    )
+        np.random.default_rng(seed), plan, functools.partial(_draw, form),
+        functools.partial(_read, form), vocab=form.words,
+        answers=1 + np.arange(modulus), shortcuts=functools.partial(_shortcuts, form),
+    )  # fmt: skip
+
+
+def _shortcuts(form, tokens) -> dict[str, np.ndarray]:
+    equations, asked = _parse(form, tokens)
+    applied = equations[np.arange(len(tokens)), asked, 1::2]
+    return {"operators": base.row_hashes(applied)}
 
 
 class _Form(NamedTuple):
@@ -111,20 +108,7 @@ class _Form(NamedTuple):
         return 1 + self.modulus + self.num_nodes
 
 
-def _check(modulus, num_nodes, num_leaves, max_arguments, max_depth):
-    if modulus < 2:
-        raise ValueError(f"task.kwargs.modulus must be at least 2, got {modulus}.")
-    for name, value in (("num_leaves", num_leaves), ("max_arguments", max_arguments)):
-        if value < 1:
-            raise ValueError(f"task.kwargs.{name} must be at least 1, got {value}.")
-    if num_nodes < num_leaves + max_depth:
-        raise ValueError(
-            "task.kwargs.num_nodes must be at least num_leaves + max_depth = "
-            f"{num_leaves} + {max_depth}, got {num_nodes}."
-        )
-
-
-def _draw(rng, form, depth, count) -> np.ndarray:
+def _draw(form, rng, depth, count) -> np.ndarray:
     """Draws rows whose asked node has a depth, int32 [count, T]."""
     nodes, leaves, width = form.num_nodes, form.num_leaves, form.max_arguments
     # In the order of their levels: the leaves, then at least one node of each level up

@@ -9,16 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax import wording
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, limits
+from rdt_jax.tasks.splits import Plan
 
 LARGEST_DRAW = 16_384  # rows drawn and read at a time, which bounds the memory
 SMALLEST_DRAW = 256
 # So many draws in a row without a new row of use: what is missing does not exist, or
 # hardly.
 PATIENCE = 100
-# Unit of a plan -> its word in min_, max_ and max_train_, and the tag.
-MANY = {"depth": "depth", "hop": "hops"}
 
 
 class Reading(NamedTuple):
@@ -33,57 +31,6 @@ class Reading(NamedTuple):
     answers: np.ndarray
     atoms: np.ndarray
     depth: np.ndarray
-
-
-class Plan(NamedTuple):
-    """How many rows of which depth; the attributes are arguments of every such task.
-
-    Attributes:
-      unit: what the arguments call it: depth, hop.
-      first: the smallest depth.
-      last: the largest depth; beyond `trained`, held-out rows are `depth`.
-      trained: the largest depth of a train row; up to it, held-out rows are `id`.
-      train: train rows of each trained depth.
-      heldout: held-out rows of each depth.
-    """
-
-    unit: str
-    first: int
-    last: int
-    trained: int
-    train: int
-    heldout: int
-
-
-def check(plan: Plan, smallest: int, group: int = 1) -> None:
-    """Raises ValueError unless `smallest <= first <= trained <= last`.
-
-    Args:
-      plan: the depths and their rows.
-      smallest: the smallest depth that the task has.
-      group: rows that stand together; each number of rows is a multiple of it.
-    """
-    many = MANY[plan.unit]
-    if plan.first < smallest:
-        raise ValueError(
-            f"task.kwargs.min_{many} must be at least {smallest}, got {plan.first}."
-        )
-    if plan.last < plan.first:
-        raise ValueError(
-            f"task.kwargs.max_{many} must be at least min_{many} = {plan.first}, "
-            f"got {plan.last}."
-        )
-    if not plan.first <= plan.trained <= plan.last:
-        raise ValueError(
-            f"task.kwargs.max_train_{many} must be in [min_{many} = {plan.first}, "
-            f"max_{many} = {plan.last}], got {plan.trained}."
-        )
-    wanted = "at least 1" if group == 1 else f"a positive multiple of {group}"
-    for name, rows in (("train", plan.train), ("heldout", plan.heldout)):
-        if rows < 1 or rows % group:
-            raise ValueError(
-                f"task.kwargs.{name}_per_{plan.unit} must be {wanted}, got {rows}."
-            )
 
 
 def make_table(
@@ -120,17 +67,17 @@ def make_table(
       ValueError: if there are not so many rows.
     """
     parts: dict[tuple[str, int], tuple[np.ndarray, Reading]] = {}
-    seen: dict[int, np.ndarray] = {}
+    seen = dict.fromkeys(plan.lengths, np.zeros(0, np.uint64))
     practiced = None
     for name, last in (("train", plan.trained), ("heldout", plan.last)):
+        rows = plan.train if name == "train" else plan.heldout
         for depth in range(plan.first, last + 1):
-            rows = plan.train if name == "train" else plan.heldout
             quota = rows // answers.size + (
                 rng.permutation(answers.size) < rows % answers.size
             )
             part, missing = _fill(
                 rng, lambda rng, n, d=depth: draw(rng, d, n), read, answers, quota,
-                seen.get(depth, np.zeros(0, np.uint64)), practiced, group,
+                seen[depth], practiced, group,
             )  # fmt: skip
             if missing.any():
                 worst = missing.argmax()
@@ -145,12 +92,13 @@ def make_table(
             seen[depth] = base.row_hashes(part[0])
         if practiced is None:
             practiced = _practiced([reading for _, reading in parts.values()])
-            if practiced.size == 1:
-                raise ValueError(
-                    f"task.kwargs.max_train_{MANY[plan.unit]} must be so large that "
-                    "training composes parts: no train row has more than one, got "
-                    f"{plan.trained}."
-                )
+            limits.require(
+                practiced.size > 1,
+                f"max_train_{plan.many}",
+                "be so large that training composes parts: no train row has more than "
+                "one",
+                plan.trained,
+            )
     return _assemble(plan, parts, vocab, shortcuts)
 
 
@@ -217,34 +165,17 @@ def _assemble(plan, parts, vocab, shortcuts) -> base.Table:
         np.array([base.SPLITS.index(kind) for kind in kinds], np.int8),
         [len(parts[part][0]) for part in ordered],
     )
-    tag = MANY[plan.unit]
-    each = {"depth": "depth", "hop": "number of hops"}[plan.unit]
-    targets = reading.answers.astype(np.int32)[:, None]
-    repeats = np.ones(len(tokens), np.int32)
-    positions = ((tokens != 0).sum(axis=1, dtype=np.int32) - 1)[:, None]
-    certificate = base.certify(
+    return base.certified(
         tokens,
-        positions,
-        targets,
+        (tokens != 0).sum(axis=1) - 1,
+        reading.answers,
         split,
-        repeats,
-        reading.atoms,
-        f"{wording.count(plan.heldout, 'row')} of each {each} from {plan.first} to "
-        f"{plan.last}; training has {wording.count(plan.train, 'other')} of each up to "
-        f"{plan.trained}.",
+        atoms=reading.atoms,
+        held_out=plan.held_out,
+        vocab=vocab,
+        tags={plan.many: reading.depth},
         lengths=reading.depth,
         shortcuts=shortcuts(tokens),
-    )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions,
-        targets=targets,
-        split=split,
-        repeats=repeats,
-        tags={tag: reading.depth.astype(np.int32)},
-        tag_names={},
-        vocab=tuple(vocab),
-        certificate=certificate,
     )
 
 

@@ -4,9 +4,11 @@ Reference: Jerad et al. (2026), arXiv:2601.01754 (context-free recognition with 
 transformers). Our own sampling.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from rdt_jax.tasks import base, depths, nesting
+from rdt_jax.tasks import base, depths, limits, nesting
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -57,74 +59,96 @@ def dyck(
       until the word is gone or the exchanged brackets face one another. The shortcut
       `ends` sees the first and the last bracket, `surplus` how many more brackets are
       opened than closed, of each kind.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
-    plan = depths.Plan(
-        "depth", min_depth, max_depth, max_train_depth, train_per_depth,
-        heldout_per_depth,
+    limits.inside(2, len(BRACKETS), num_kinds=num_kinds)
+    plan = nesting.plan(
+        min_depth, max_depth, max_train_depth, train_per_depth, heldout_per_depth,
+        max_side_depth, group=2,
     )  # fmt: skip
-    depths.check(plan, smallest=1, group=2)
-    if not 2 <= num_kinds <= len(BRACKETS):
-        raise ValueError(
-            f"task.kwargs.num_kinds must be in [2, {len(BRACKETS)}], got {num_kinds}."
-        )
-    nesting.check_side(max_side_depth)
-    pairs = [pair.split() for pair in BRACKETS[:num_kinds]]
-    words = ("<pad>", *(a for a, _ in pairs), *(b for _, b in pairs), "?", "no", "yes")
-    question, no, yes = len(words) - 3, len(words) - 2, len(words) - 1
-    marks = len(words) + np.arange(2)  # The two closing brackets, until they are known.
+    form = _Form(num_kinds, max_side_depth)
+    return depths.make_table(
+        np.random.default_rng(seed), plan, form.draw, form.read, vocab=form.words,
+        answers=form.answers, shortcuts=form.shortcuts, group=2,
+    )  # fmt: skip
 
-    def expand(rng, depth, count):
-        kind = 1 + rng.integers(0, num_kinds, count)
-        inside = nesting.arguments(
-            rng, depth, rng.integers(1, 4, count), np.zeros(1, np.int64), max_side_depth
-        )
-        return np.column_stack([kind, inside, kind + num_kinds])
 
-    def draw(rng, depth, count):
+class _Form(NamedTuple):
+    """What rows are made of."""
+
+    num_kinds: int
+    max_side_depth: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Opening brackets of all kinds, then closing ones, then the question."""
+        opening, closing = zip(
+            *(pair.split() for pair in BRACKETS[: self.num_kinds]), strict=True
+        )
+        return "<pad>", *opening, *closing, "?", "no", "yes"
+
+    @property
+    def question(self) -> int:
+        """The token of the question mark."""
+        return 1 + 2 * self.num_kinds
+
+    @property
+    def answers(self) -> np.ndarray:
+        """The tokens of no and yes."""
+        return self.question + np.array([1, 2])
+
+    @property
+    def brackets(self) -> dict[int, int]:
+        """Maps opening tokens to closing ones."""
+        return {1 + kind: 1 + self.num_kinds + kind for kind in range(self.num_kinds)}
+
+    def draw(self, rng, depth, count) -> np.ndarray:
+        """Draws pairs of rows of one height, int32 [count, T]."""
         count //= 2
-        highest = max(1, min(max_side_depth, depth))
-        first = rng.integers(0, num_kinds, count)
-        second = (first + rng.integers(1, num_kinds, count)) % num_kinds
+        highest = max(1, min(self.max_side_depth, depth))
+        first = rng.integers(0, self.num_kinds, count)
+        second = (first + rng.integers(1, self.num_kinds, count)) % self.num_kinds
         before, behind = -rng.integers(1, highest + 1, (2, count))
         between = -rng.integers(0, 2, count)
         inside = np.full(count, 1 - depth)
+        # The two closing brackets stand for themselves until they are known.
+        marks = self.question + np.array([3, 4])
         mark, other_mark = (np.full(count, mark) for mark in marks)
         start = np.stack(
             [before, 1 + first, inside, mark, between, 1 + second, inside, other_mark,
-             behind, np.full(count, question)],
+             behind, np.full(count, self.question)],
             axis=1,
         )  # fmt: skip
-        rows = np.repeat(nesting.grow(rng, start, expand), 2, axis=0)
-        closing = 1 + num_kinds + np.stack([first, second, second, first], axis=1)
-        closing = closing.reshape(-1, 2)  # As it should be, and exchanged.
+        rows = np.repeat(nesting.grow(rng, start, self._expand), 2, axis=0)
+        closing = np.stack([first, second, second, first], axis=1)
+        closing = 1 + self.num_kinds + closing.reshape(-1, 2)  # Then exchanged.
         for place, closed in enumerate(closing.T):
             rows = np.where(rows == marks[place], closed[:, None], rows)
         return rows
 
-    def evaluate(symbols, start, end, around):
-        return np.zeros(start.size, np.int64), around * num_kinds + symbols[start] - 1
+    def _expand(self, rng, depth, count) -> np.ndarray:
+        kind = 1 + rng.integers(0, self.num_kinds, count)
+        counts, nothing = rng.integers(1, 4, count), np.zeros(1, np.int64)
+        inside = nesting.arguments(rng, depth, counts, nothing, self.max_side_depth)
+        return np.column_stack([kind, inside, kind + self.num_kinds])
 
-    brackets = {1 + kind: 1 + num_kinds + kind for kind in range(num_kinds)}
+    def read(self, tokens) -> depths.Reading:
+        """Cancels innermost pairs until none is left, or two face that do not fit."""
+        no, yes = self.answers
+        last, atoms, depth = nesting.reduce(tokens, self.brackets, self._evaluate)
+        return depths.Reading(np.where(last == self.question, yes, no), atoms, depth)
 
-    def read(tokens):
-        left, atoms, depth = nesting.reduce(tokens, brackets, evaluate)
-        return depths.Reading(np.where(left == question, yes, no), atoms, depth)
+    def _evaluate(self, symbols, start, end, around):
+        atoms = around * self.num_kinds + symbols[start] - 1
+        return np.zeros(start.size, np.int64), atoms
 
-    def shortcuts(tokens):
+    def shortcuts(self, tokens) -> dict[str, np.ndarray]:
+        """Returns the ends of each row, and how many more brackets open than close."""
         last = np.take_along_axis(tokens, (tokens != 0).sum(1)[:, None] - 2, axis=1)
         surplus = [
             (tokens == opened).sum(1) - (tokens == closed).sum(1)
-            for opened, closed in brackets.items()
+            for opened, closed in self.brackets.items()
         ]
         return {
-            "ends": tokens[:, 0] * len(words) + last[:, 0],
+            "ends": tokens[:, 0] * len(self.words) + last[:, 0],
             "surplus": base.row_hashes(np.stack(surplus, axis=1)),
         }
-
-    return depths.make_table(
-        np.random.default_rng(seed), plan, draw, read, vocab=words,
-        answers=np.array([no, yes]), shortcuts=shortcuts, group=2,
-    )  # fmt: skip

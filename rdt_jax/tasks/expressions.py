@@ -5,10 +5,11 @@ of its nesting (rdt_jax/tasks/nesting.py).
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, depths, nesting
+from rdt_jax.tasks import base, depths, limits, nesting
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -74,39 +75,14 @@ def arithmetic_expression(
     Returns:
       A table with A = 1 and the tag `depth`. The shortcut `outermost` sees what stands
       in the outermost brackets and in no other.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
-    plan = depths.Plan(
-        "depth", min_depth, max_depth, max_train_depth, train_per_depth,
-        heldout_per_depth,
+    plan = nesting.plan(
+        min_depth, max_depth, max_train_depth, train_per_depth, heldout_per_depth,
+        max_side_depth,
     )  # fmt: skip
-    depths.check(plan, smallest=1)
-    nesting.check_side(max_side_depth)
-    if modulus < 2:
-        raise ValueError(f"task.kwargs.modulus must be at least 2, got {modulus}.")
+    limits.at_least(2, modulus=modulus)
     chosen = chosen_operators(operators, ARITHMETIC)
-    words = ("<pad>", *(str(a) for a in range(modulus)), *chosen, "(", ")", "=")
-    leaves = 1 + np.arange(modulus)
-    opening, closing = words.index("("), words.index(")")
-
-    def expand(rng, depth, count):
-        arguments = nesting.arguments(
-            rng, depth, np.full(count, 2), leaves, max_side_depth
-        )  # [count, 2]
-        operator = 1 + modulus + rng.integers(0, len(chosen), count)
-        opened, closed = np.full(count, opening), np.full(count, closing)
-        left, right = arguments.T
-        return np.stack([opened, left, operator, right, closed], axis=1)
-
-    def evaluate(symbols, start, end, around):
-        a, operator, b = (symbols[start + offset] for offset in (1, 2, 3))
-        a, operator, b = a - 1, operator - 1 - modulus, b - 1
-        values = np.choose(operator, [ARITHMETIC[word](a, b) for word in chosen])
-        return 1 + values % modulus, (operator * modulus + a) * modulus + b
-
-    return _table(seed, plan, words, leaves, {opening: closing}, expand, evaluate)
+    return _table(seed, plan, _Arithmetic(modulus, chosen, max_side_depth))
 
 
 def boolean_expression(
@@ -146,50 +122,15 @@ def boolean_expression(
     Returns:
       A table with A = 1 and the tag `depth`. The shortcut `outermost` sees what stands
       in the outermost brackets and in no other.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
-    plan = depths.Plan(
-        "depth", min_depth, max_depth, max_train_depth, train_per_depth,
-        heldout_per_depth,
+    plan = nesting.plan(
+        min_depth, max_depth, max_train_depth, train_per_depth, heldout_per_depth,
+        max_side_depth,
     )  # fmt: skip
-    depths.check(plan, smallest=1)
-    nesting.check_side(max_side_depth)
     chosen = chosen_operators(operators, BOOLEAN)
-    if chosen == ("not",):
-        raise ValueError(
-            "task.kwargs.operators must have an operator of two arguments, got 'not'."
-        )
-    words = ("<pad>", "F", "T", *chosen, "(", ")", "=")
-    leaves = np.array([1, 2])
-    opening, closing = words.index("("), words.index(")")
-    negation = words.index("not") if "not" in words else -1
-    kinds = len(chosen)
-
-    def expand(rng, depth, count):
-        operator = 3 + rng.integers(0, kinds, count)
-        unary = operator == negation
-        left, right = nesting.arguments(
-            rng, depth, np.where(unary, 1, 2), leaves, max_side_depth
-        ).T
-        before, between = np.where(unary, operator, 0), np.where(unary, 0, operator)
-        opened, closed = np.full(count, opening), np.full(count, closing)
-        return np.stack([opened, before, left, between, right, closed], axis=1)
-
-    def evaluate(symbols, start, end, around):
-        unary = end - start == 3
-        operator = np.where(unary, symbols[start + 1], symbols[start + 2]) - 3
-        a = np.where(unary, symbols[start + 2], symbols[start + 1]) - 1
-        b = np.where(unary, 0, symbols[end - 1] - 1)
-        values = np.choose(operator, [BOOLEAN[word](a, b) for word in chosen])
-        # The operator around stands before the bracket or behind it; around the
-        # outermost bracket, `=` stands for none.
-        before, behind = symbols[start - 1] - 3, symbols[end + 1] - 3
-        outer = np.where((before >= 0) & (before < kinds), before, behind)
-        return 1 + values, ((outer * kinds + operator) * 2 + a) * 2 + b
-
-    return _table(seed, plan, words, leaves, {opening: closing}, expand, evaluate)
+    must = "have an operator of two arguments"
+    limits.require(chosen != ("not",), "operators", must, repr(operators))
+    return _table(seed, plan, _Boolean(chosen, max_side_depth))
 
 
 def listops(
@@ -233,47 +174,14 @@ def listops(
     Returns:
       A table with A = 1 and the tag `depth`. The shortcut `outermost` sees what stands
       in the outermost brackets and in no other.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
-    plan = depths.Plan(
-        "depth", min_depth, max_depth, max_train_depth, train_per_depth,
-        heldout_per_depth,
+    plan = nesting.plan(
+        min_depth, max_depth, max_train_depth, train_per_depth, heldout_per_depth,
+        max_side_depth,
     )  # fmt: skip
-    depths.check(plan, smallest=1)
-    nesting.check_side(max_side_depth)
-    if max_arguments < 2:
-        raise ValueError(
-            f"task.kwargs.max_arguments must be at least 2, got {max_arguments}."
-        )
+    limits.at_least(2, max_arguments=max_arguments)
     chosen = chosen_operators(operators, LISTOPS)
-    words = ("<pad>", *"0123456789", *(f"[{word}" for word in chosen), "]", "=")
-    leaves = 1 + np.arange(10)
-    closing, kinds = words.index("]"), len(chosen)
-    places = np.arange(max_arguments)
-
-    def expand(rng, depth, count):
-        operator = 11 + rng.integers(0, kinds, count)
-        counts = rng.integers(2, max_arguments + 1, count)
-        arguments = nesting.arguments(rng, depth, counts, leaves, max_side_depth)
-        return np.column_stack([operator, arguments, np.full(count, closing)])
-
-    def evaluate(symbols, start, end, around):
-        counts = end - start - 1
-        at = np.minimum(start[:, None] + 1 + places, symbols.size - 1)
-        digits = symbols[at] - 1  # [n, A], only the first of each row its own.
-        operator = symbols[start] - 11
-        values = np.zeros(start.size, np.int64)
-        for kind, word in enumerate(chosen):
-            mine = operator == kind
-            values[mine] = LISTOPS[word](digits[mine], counts[mine])
-        outer = np.where(around > 0, around - 11, kinds)
-        atoms = (outer * kinds + operator) * (max_arguments + 1) + counts
-        return 1 + values, atoms
-
-    brackets = {11 + kind: closing for kind in range(kinds)}
-    return _table(seed, plan, words, leaves, brackets, expand, evaluate)
+    return _table(seed, plan, _Lists(chosen, max_arguments, max_side_depth))
 
 
 def chosen_operators(operators: str, table: Mapping[str, Callable]) -> tuple[str, ...]:
@@ -283,26 +191,145 @@ def chosen_operators(operators: str, table: Mapping[str, Callable]) -> tuple[str
       ValueError: if a word is not in the table or stands twice, or there is none.
     """
     words = tuple(operators.split())
-    if not words or len(set(words)) < len(words) or not set(words) <= set(table):
-        raise ValueError(
-            "task.kwargs.operators must be one or more different words of "
-            f"{', '.join(table)} with spaces between, got {operators!r}."
-        )
+    limits.require(
+        bool(words) and len(set(words)) == len(words) and set(words) <= set(table),
+        "operators",
+        f"be one or more different words of {', '.join(table)} with spaces between",
+        repr(operators),
+    )
     return words
 
 
-def _table(seed, plan, words, leaves, brackets, expand, evaluate) -> base.Table:
-    question = len(words) - 1
+class _Arithmetic(NamedTuple):
+    modulus: int
+    operators: tuple[str, ...]
+    max_side_depth: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return "<pad>", *map(str, range(self.modulus)), *self.operators, "(", ")", "="
+
+    @property
+    def answers(self) -> np.ndarray:
+        return 1 + np.arange(self.modulus)
+
+    @property
+    def brackets(self) -> dict[int, int]:
+        return {self.words.index("("): self.words.index(")")}
+
+    def expand(self, rng, depth, count) -> np.ndarray:
+        left, right = nesting.arguments(
+            rng, depth, np.full(count, 2), self.answers, self.max_side_depth
+        ).T
+        operator = 1 + self.modulus + rng.integers(0, len(self.operators), count)
+        opened, closed = (np.full(count, self.words.index(word)) for word in "()")
+        return np.stack([opened, left, operator, right, closed], axis=1)
+
+    def evaluate(self, symbols, start, end, around):
+        a, operator, b = (symbols[start + offset] for offset in (1, 2, 3))
+        a, operator, b = a - 1, operator - 1 - self.modulus, b - 1
+        values = np.choose(
+            operator, [ARITHMETIC[word](a, b) for word in self.operators]
+        )
+        atoms = (operator * self.modulus + a) * self.modulus + b
+        return 1 + values % self.modulus, atoms
+
+
+class _Boolean(NamedTuple):
+    operators: tuple[str, ...]
+    max_side_depth: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return "<pad>", "F", "T", *self.operators, "(", ")", "="
+
+    @property
+    def answers(self) -> np.ndarray:
+        return np.array([1, 2])
+
+    @property
+    def brackets(self) -> dict[int, int]:
+        return {self.words.index("("): self.words.index(")")}
+
+    def expand(self, rng, depth, count) -> np.ndarray:
+        operator = 3 + rng.integers(0, len(self.operators), count)
+        negation = self.words.index("not") if "not" in self.operators else -1
+        unary = operator == negation
+        left, right = nesting.arguments(
+            rng, depth, np.where(unary, 1, 2), self.answers, self.max_side_depth
+        ).T
+        before, between = np.where(unary, operator, 0), np.where(unary, 0, operator)
+        opened, closed = (np.full(count, self.words.index(word)) for word in "()")
+        return np.stack([opened, before, left, between, right, closed], axis=1)
+
+    def evaluate(self, symbols, start, end, around):
+        kinds, unary = len(self.operators), end - start == 3
+        operator = np.where(unary, symbols[start + 1], symbols[start + 2]) - 3
+        a = np.where(unary, symbols[start + 2], symbols[start + 1]) - 1
+        b = np.where(unary, 0, symbols[end - 1] - 1)
+        values = np.choose(operator, [BOOLEAN[word](a, b) for word in self.operators])
+        # The operator around stands before the bracket or behind it; around the
+        # outermost bracket, `=` stands for none.
+        before, behind = symbols[start - 1] - 3, symbols[end + 1] - 3
+        outer = np.where((before >= 0) & (before < kinds), before, behind)
+        return 1 + values, ((outer * kinds + operator) * 2 + a) * 2 + b
+
+
+class _Lists(NamedTuple):
+    operators: tuple[str, ...]
+    max_arguments: int
+    max_side_depth: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        opening = (f"[{word}" for word in self.operators)
+        return "<pad>", *"0123456789", *opening, "]", "="
+
+    @property
+    def answers(self) -> np.ndarray:
+        return 1 + np.arange(10)
+
+    @property
+    def brackets(self) -> dict[int, int]:
+        closing = 11 + len(self.operators)
+        return dict.fromkeys(range(11, closing), closing)
+
+    def expand(self, rng, depth, count) -> np.ndarray:
+        kinds = len(self.operators)
+        operator = 11 + rng.integers(0, kinds, count)
+        counts = rng.integers(2, self.max_arguments + 1, count)
+        arguments = nesting.arguments(
+            rng, depth, counts, self.answers, self.max_side_depth
+        )
+        return np.column_stack([operator, arguments, np.full(count, 11 + kinds)])
+
+    def evaluate(self, symbols, start, end, around):
+        kinds, counts = len(self.operators), end - start - 1
+        places = start[:, None] + 1 + np.arange(self.max_arguments)
+        digits = symbols[np.minimum(places, symbols.size - 1)] - 1
+        operator = symbols[start] - 11  # [n], and of digits [n, A] the first `counts`.
+        values = np.zeros(start.size, np.int64)
+        for kind, word in enumerate(self.operators):
+            mine = operator == kind
+            values[mine] = LISTOPS[word](digits[mine], counts[mine])
+        outer = np.where(around > 0, around - 11, kinds)
+        atoms = (outer * kinds + operator) * (self.max_arguments + 1) + counts
+        return 1 + values, atoms
+
+
+def _table(seed, plan, form) -> base.Table:
+    question, brackets = len(form.words) - 1, form.brackets
 
     def draw(rng, depth, count):
         start = np.tile(np.array([-depth, question]), (count, 1))
-        return nesting.grow(rng, start, expand)
+        return nesting.grow(rng, start, form.expand)
 
     def read(tokens):
-        return depths.Reading(*nesting.reduce(tokens, brackets, evaluate))
+        return depths.Reading(*nesting.reduce(tokens, brackets, form.evaluate))
 
     return depths.make_table(
-        np.random.default_rng(seed), plan, draw, read, vocab=words, answers=leaves,
+        np.random.default_rng(seed), plan, draw, read, vocab=form.words,
+        answers=form.answers,
         shortcuts=lambda tokens: {"outermost": nesting.outermost(tokens, brackets)},
     )  # fmt: skip
 

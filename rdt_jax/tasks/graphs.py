@@ -7,9 +7,11 @@ they never shorten, join or prolong a path. A row's hops are h: rounds of
 following all edges from the source until the target is met, or nothing new is.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from rdt_jax.tasks import base, depths
+from rdt_jax.tasks import base, depths, limits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -56,45 +58,18 @@ def graph_reachability(
     Returns:
       A table with A = 1 and the tag `hops`. The shortcut `degree` sees the numbers of
       edges in and out of source and target.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
     plan = depths.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
     )
-    depths.check(plan, smallest=1, group=2)
-    _check(plan, num_nodes, num_edges, num_paths=2, one_source=False)
-    words = (*_words(num_nodes), "no", "yes")
-    no, yes = len(words) - 2, len(words) - 1
-
-    def draw(rng, hops, count):
-        edges = _draw_edges(rng, count // 2, hops, num_nodes, num_edges, 2, False)
-        other = edges.copy()
-        everyone, cut = np.arange(len(edges)), rng.integers(0, hops, len(edges))
-        other[everyone, cut, 1] = edges[everyone, hops + cut, 1]
-        other[everyone, hops + cut, 1] = edges[everyone, cut, 1]
-        return _write(rng, [edges, other], num_nodes, source=0, target=hops)
-
-    def read(tokens):
-        edges, source, target = _parse(tokens, num_nodes)
-        is_met, reached, hops = _follow(edges, source, target, num_nodes)
-        return depths.Reading(
-            np.where(is_met, yes, no), _atoms(edges, reached, num_nodes), hops
-        )
-
-    def shortcuts(tokens):
-        edges, source, target = _parse(tokens, num_nodes)
-        degrees = [
-            (edges[:, :, side] == node[:, None]).sum(axis=1)
-            for node in (source, target)
-            for side in (0, 1)
-        ]
-        return {"degree": base.row_hashes(np.stack(degrees, axis=1))}
-
+    plan.check(smallest=1, group=2)
+    form = _Form(num_nodes, num_edges, num_paths=2, one_source=False)
+    _check(plan, form)
+    words = (*form.words, "no", "yes")
     return depths.make_table(
-        np.random.default_rng(seed), plan, draw, read, vocab=words,
-        answers=np.array([no, yes]), shortcuts=shortcuts, group=2,
+        np.random.default_rng(seed), plan, form.draw_pairs, form.read_pairs,
+        vocab=words, answers=len(form.words) + np.arange(2),
+        shortcuts=_degrees_of_ends, group=2,
     )  # fmt: skip
 
 
@@ -140,37 +115,115 @@ def graph_next_step(
       A table with A = 1 and the tag `hops`. The shortcut `degree` sees the name of the
       source's successor with the most edges, `successor` of the one that is listed
       first.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
     plan = depths.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
     )
-    depths.check(plan, smallest=1)
-    if num_paths < 2:
-        raise ValueError(f"task.kwargs.num_paths must be at least 2, got {num_paths}.")
-    _check(plan, num_nodes, num_edges, num_paths, one_source=True)
-    words = _words(num_nodes)
+    plan.check(smallest=1)
+    limits.at_least(2, num_paths=num_paths)
+    form = _Form(num_nodes, num_edges, num_paths, one_source=True)
+    _check(plan, form)
+    return depths.make_table(
+        np.random.default_rng(seed), plan, form.draw_steps, form.read_steps,
+        vocab=form.words, answers=1 + np.arange(num_nodes),
+        shortcuts=form.successors,
+    )  # fmt: skip
 
-    def draw(rng, hops, count):
-        edges = _draw_edges(rng, count, hops, num_nodes, num_edges, num_paths, True)
-        return _write(rng, [edges], num_nodes, source=0, target=hops)
 
-    def read(tokens):
-        edges, source, target = _parse(tokens, num_nodes)
-        _, reached, hops = _follow(edges, source, target, num_nodes)
+class _Form(NamedTuple):
+    """What the graphs of a table are made of.
+
+    Attributes:
+      num_nodes: nodes of each graph.
+      num_edges: edges of each graph.
+      num_paths: paths of equal length in it.
+      one_source: whether all of them begin in one node.
+    """
+
+    num_nodes: int
+    num_edges: int
+    num_paths: int
+    one_source: bool
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return "<pad>", *(f"n{node}" for node in range(self.num_nodes)), ">", "?"
+
+    def draw_pairs(self, rng, hops, count) -> np.ndarray:
+        """Draws graphs, and the same with the heads of two edges exchanged."""
+        edges = self.draw_edges(rng, count // 2, hops)
+        other = edges.copy()
+        everyone, cut = np.arange(len(edges)), rng.integers(0, hops, len(edges))
+        other[everyone, cut, 1] = edges[everyone, hops + cut, 1]
+        other[everyone, hops + cut, 1] = edges[everyone, cut, 1]
+        return _write(rng, [edges, other], self.num_nodes, source=0, target=hops)
+
+    def draw_steps(self, rng, hops, count) -> np.ndarray:
+        edges = self.draw_edges(rng, count, hops)
+        return _write(rng, [edges], self.num_nodes, source=0, target=hops)
+
+    def draw_edges(self, rng, count, hops) -> np.ndarray:
+        """Returns int [count, E, 2]: the edges of path after path, then distractors."""
+        paths = self.paths(hops)
+        along = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2)
+        others = self.distractors(hops)
+        number = self.num_edges - len(along)
+        order = rng.random((count, len(others)), np.float32).argsort(axis=1)[:, :number]
+        along = np.broadcast_to(along, (count, *along.shape))
+        return np.concatenate([along, others[order]], axis=1)
+
+    def paths(self, hops) -> np.ndarray:
+        """Returns the nodes along each path, [paths, hops + 1], numbered from 0."""
+        number = self.num_paths
+        if not self.one_source:
+            return np.arange(number * (hops + 1)).reshape(number, hops + 1)
+        nodes = np.arange(1, number * hops + 1).reshape(number, hops)
+        return np.column_stack([np.zeros(number, int), nodes])
+
+    def distractors(self, hops) -> np.ndarray:
+        """Returns the edges that may be added to the paths, [Q, 2]."""
+        paths, nodes = self.paths(hops), np.arange(self.num_nodes)
+        used = int(paths.max()) + 1
+        # The other nodes in halves: those only led to, and those only leading to
+        # others.
+        is_path, is_sink = nodes < used, nodes >= used + (self.num_nodes - used) // 2
+        # Nothing else leaves an end, nor a source whose next step is asked: its
+        # successors are alike.
+        barred = np.append(paths[:, -1], 0 if self.one_source else paths[:, -1])
+        tails = ~is_sink & ~np.isin(nodes, barred)
+        heads = is_path | is_sink
+        allowed = tails[:, None] & heads & ~(is_path[:, None] & is_path)
+        return np.argwhere(allowed)
+
+    def read_pairs(self, tokens) -> depths.Reading:
+        """Says whether the target is met by following all edges from the source."""
+        edges, source, target = _parse(tokens)
+        is_met, reached, hops = _follow(edges, source, target, self.num_nodes)
+        no, yes = len(self.words) + np.arange(2)
+        answers = np.where(is_met, yes, no)
+        return depths.Reading(answers, self.atoms(edges, reached), hops)
+
+    def read_steps(self, tokens) -> depths.Reading:
+        """Finds the successor of the source that leads to the target."""
+        edges, source, target = _parse(tokens)
+        _, reached, hops = _follow(edges, source, target, self.num_nodes)
         # Which nodes lead to the target is asked backwards.
-        _, leading, _ = _follow(edges[:, :, ::-1], target, source, num_nodes)
+        _, leading, _ = _follow(edges[:, :, ::-1], target, source, self.num_nodes)
         rows = np.arange(len(tokens))[:, None]
         is_step = (edges[:, :, 0] == source[:, None]) & leading[rows, edges[:, :, 1]]
         step = edges[rows[:, 0], is_step.argmax(axis=1), 1]
-        return depths.Reading(1 + step, _atoms(edges, reached, num_nodes), hops)
+        return depths.Reading(1 + step, self.atoms(edges, reached), hops)
 
-    def shortcuts(tokens):
-        edges, source, _ = _parse(tokens, num_nodes)
+    def atoms(self, edges, reached) -> np.ndarray:
+        """Returns the edges that leave a reached node, [n, E], -1 for the others."""
+        follows = reached[np.arange(len(edges))[:, None], edges[:, :, 0]]
+        return np.where(follows, edges[:, :, 0] * self.num_nodes + edges[:, :, 1], -1)
+
+    def successors(self, tokens) -> dict[str, np.ndarray]:
+        """Returns the busiest and the first listed successor of the source."""
+        edges, source, _ = _parse(tokens)
         rows = np.arange(len(tokens))[:, None]
-        degree = np.zeros((len(tokens), num_nodes), int)
+        degree = np.zeros((len(tokens), self.num_nodes), int)
         np.add.at(degree, (rows[:, :, None], edges), 1)
         is_successor = edges[:, :, 0] == source[:, None]
         busiest = np.where(is_successor, degree[rows, edges[:, :, 1]], -1).argmax(1)
@@ -179,68 +232,17 @@ def graph_next_step(
             "successor": edges[rows[:, 0], is_successor.argmax(axis=1), 1],
         }
 
-    return depths.make_table(
-        np.random.default_rng(seed), plan, draw, read, vocab=words,
-        answers=1 + np.arange(num_nodes), shortcuts=shortcuts,
-    )  # fmt: skip
 
-
-def _words(num_nodes) -> tuple[str, ...]:
-    return "<pad>", *(f"n{node}" for node in range(num_nodes)), ">", "?"
-
-
-def _check(plan, num_nodes, num_edges, num_paths, one_source):
-    paths = plan.last * num_paths
-    smallest = paths + (1 if one_source else num_paths) + 2
-    if num_nodes < smallest:
-        raise ValueError(
-            f"task.kwargs.num_nodes must be at least {smallest} for paths of max_hops "
-            f"= {plan.last}, got {num_nodes}."
-        )
+def _check(plan, form):
+    paths = plan.last * form.num_paths
+    smallest = paths + (1 if form.one_source else form.num_paths) + 2
+    must = f"be at least {smallest} for paths of max_hops = {plan.last}"
+    limits.require(form.num_nodes >= smallest, "num_nodes", must, form.num_nodes)
     most = min(
-        hops * num_paths + len(_distractors(hops, num_nodes, num_paths, one_source))
-        for hops in range(plan.first, plan.last + 1)
+        hops * form.num_paths + len(form.distractors(hops)) for hops in plan.lengths
     )
-    if not paths <= num_edges <= most:
-        raise ValueError(
-            f"task.kwargs.num_edges must be in [{paths}, {most}] with {num_nodes} "
-            f"nodes and paths of {plan.first} to {plan.last} hops, got {num_edges}."
-        )
-
-
-def _paths(hops, num_paths, one_source) -> np.ndarray:
-    """Returns the nodes along each path, [paths, hops + 1], numbered from 0."""
-    if not one_source:
-        return np.arange(num_paths * (hops + 1)).reshape(num_paths, hops + 1)
-    nodes = np.arange(1, num_paths * hops + 1).reshape(num_paths, hops)
-    return np.column_stack([np.zeros(num_paths, int), nodes])
-
-
-def _distractors(hops, num_nodes, num_paths, one_source) -> np.ndarray:
-    """Returns the edges that may be added to the paths, [Q, 2]."""
-    paths = _paths(hops, num_paths, one_source)
-    used = int(paths.max()) + 1
-    # The other nodes in halves: those only led to, and those only leading to others.
-    is_path = np.arange(num_nodes) < used
-    is_sink = np.arange(num_nodes) >= used + (num_nodes - used) // 2
-    # Nothing else leaves an end, nor a source whose next step is asked: its successors
-    # are alike.
-    barred = np.append(paths[:, -1], 0 if one_source else paths[:, -1])
-    tails = ~is_sink & ~np.isin(np.arange(num_nodes), barred)
-    heads = is_path | is_sink
-    allowed = tails[:, None] & heads & ~(is_path[:, None] & is_path)
-    return np.argwhere(allowed)
-
-
-def _draw_edges(rng, count, hops, num_nodes, num_edges, num_paths, one_source):
-    """Returns int [count, E, 2]: the edges of path after path, then distractors."""
-    paths = _paths(hops, num_paths, one_source)
-    along = np.stack([paths[:, :-1], paths[:, 1:]], axis=2).reshape(-1, 2)
-    others = _distractors(hops, num_nodes, num_paths, one_source)
-    number = num_edges - len(along)
-    order = rng.random((count, len(others)), np.float32).argsort(axis=1)[:, :number]
-    along = np.broadcast_to(along, (count, *along.shape))
-    return np.concatenate([along, others[order]], axis=1)
+    shape = f"{form.num_nodes} nodes and paths of {plan.first} to {plan.last} hops"
+    limits.inside(paths, most, f" with {shape}", num_edges=form.num_edges)
 
 
 def _write(rng, graphs, num_nodes, source, target) -> np.ndarray:
@@ -261,7 +263,7 @@ def _write(rng, graphs, num_nodes, source, target) -> np.ndarray:
     return tokens.reshape(-1, tokens.shape[2])
 
 
-def _parse(tokens, num_nodes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _parse(tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns edges [n, E, 2], sources and targets [n], nodes numbered from 0."""
     edges = np.stack([tokens[:, 0:-3:3], tokens[:, 2:-3:3]], axis=2) - 1
     return edges, tokens[:, -2] - 1, tokens[:, -1] - 1
@@ -291,6 +293,11 @@ def _follow(edges, source, target, num_nodes):
         reached = new
 
 
-def _atoms(edges, reached, num_nodes) -> np.ndarray:
-    follows = reached[np.arange(len(edges))[:, None], edges[:, :, 0]]
-    return np.where(follows, edges[:, :, 0] * num_nodes + edges[:, :, 1], -1)
+def _degrees_of_ends(tokens) -> dict[str, np.ndarray]:
+    edges, source, target = _parse(tokens)
+    degrees = [
+        (edges[:, :, side] == node[:, None]).sum(axis=1)
+        for node in (source, target)
+        for side in (0, 1)
+    ]
+    return {"degree": base.row_hashes(np.stack(degrees, axis=1))}

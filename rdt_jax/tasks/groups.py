@@ -14,8 +14,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from rdt_jax import wording
-from rdt_jax.tasks import base, modular, splits
+from rdt_jax.tasks import base, limits, modular, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -72,68 +71,42 @@ def group_composition(
 
     Returns:
       A table with A = 1 and the tag `length`.
-
-    Raises:
-      ValueError: if an argument is out of range, there are not so many shortest
-        words, or training is too small for any held-out word.
     """
+    plan = splits.Plan(
+        "length", min_length, max_length, max_train_length, train_per_length,
+        heldout_per_length,
+    )  # fmt: skip
     elements, times = _group(family, degree)
-    _check_words(
-        len(elements), min_length, max_length, max_train_length, train_per_length,
-        heldout_per_length,
-    )  # fmt: skip
+    plan.check(smallest=2)
+    most = len(elements) ** min_length  # Each element multiplies the words.
+    plan.check_number(most, f"words of {min_length} elements")
     rng = np.random.default_rng(seed)
-    lengths, is_train = splits.rows_by_length(
-        range(min_length, max_length + 1), max_train_length, train_per_length,
-        heldout_per_length,
-    )  # fmt: skip
+    lengths, is_train = plan.rows()
     tokens = np.zeros((lengths.size, max_length + 1), np.int32)
-    targets = np.zeros((lengths.size, 1), np.int32)
-    for length in range(min_length, max_length + 1):
+    targets = np.zeros(lengths.size, np.int32)
+    for length in plan.lengths:
         rows = np.flatnonzero(lengths == length)
         drawn = splits.draw_distinct(rng, length * [len(elements)], rows.size)
         product = drawn[:, 0]
         for element in drawn.T[1:]:
             product = times[product, element]
         tokens[rows, :length] = 1 + drawn
-        targets[rows, 0] = 1 + product
+        targets[rows] = 1 + product
     equals = 1 + len(elements)
     all_rows = np.arange(lengths.size)
     tokens[all_rows, lengths] = equals
-
-    atoms = np.where(tokens < equals, tokens - 1, -1)
-    split = splits.assign(atoms, is_train, lengths > max_train_length)
-    heldout = ("id", "depth") if max_length > max_train_length else ("id",)
-    splits.check_heldout(split, heldout, "train_per_length", train_per_length)
-    repeats = np.ones(lengths.size, np.int32)
-    positions = lengths[:, None].astype(np.int32)
-    certificate = base.certify(
+    return plan.table(
         tokens,
-        positions,
+        lengths,
         targets,
-        split,
-        repeats,
-        atoms=atoms,
-        held_out=(
-            f"{wording.count(heldout_per_length, 'word')} of each length from "
-            f"{min_length} to {max_length}; training has words of up to "
-            f"{max_train_length} elements."
-        ),
+        atoms=np.where(tokens < equals, tokens - 1, -1),
+        lengths=lengths,
+        trained=is_train,
+        vocab=("<pad>", *elements, "="),
         shortcuts={
             "first_element": tokens[:, 0],
             "last_element": tokens[all_rows, lengths - 1],
         },
-    )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions,
-        targets=targets,
-        split=split,
-        repeats=repeats,
-        tags={"length": lengths},
-        tag_names={},
-        vocab=("<pad>", *elements, "="),
-        certificate=certificate,
     )
 
 
@@ -158,15 +131,8 @@ def group_operation(
 
     Returns:
       A table with A = 1 and without tags.
-
-    Raises:
-      ValueError: if an argument is out of range, or the share leaves a split empty.
     """
-    if operation not in OPERATIONS:
-        raise ValueError(
-            f"task.kwargs.operation must be one of {', '.join(OPERATIONS)}, "
-            f"got {operation!r}."
-        )
+    limits.one_of(OPERATIONS, operation=operation)
     elements, times = _group(family, degree)
     pairs = np.indices(times.shape).reshape(2, -1).T
     inverse = np.argmax(times == 0, axis=1)  # Element 0 is the identity.
@@ -178,10 +144,7 @@ def group_operation(
 
 def _group(family, degree) -> tuple[list[str], np.ndarray]:
     """Returns the words of the elements, the identity first, and the table [G, G]."""
-    if family not in FAMILIES:
-        raise ValueError(
-            f"task.kwargs.family must be one of {', '.join(FAMILIES)}, got {family!r}."
-        )
+    limits.one_of(FAMILIES, family=family)
     least, order = FAMILIES[family], 1
     if family == "cyclic":
         order = degree
@@ -192,11 +155,12 @@ def _group(family, degree) -> tuple[list[str], np.ndarray]:
             order *= factor
             if order > MAX_ORDER:
                 break
-    if degree < least or order > MAX_ORDER:
-        raise ValueError(
-            f"task.kwargs.degree must be at least {least} for {family!r} and give at "
-            f"most {MAX_ORDER} elements, got {degree}."
-        )
+    limits.require(
+        degree >= least and order <= MAX_ORDER,
+        "degree",
+        f"be at least {least} for {family!r} and give at most {MAX_ORDER} elements",
+        degree,
+    )
     if family in ("symmetric", "alternating"):
         return _permutations(degree, even_only=family == "alternating")
     index = np.arange(order)
@@ -221,27 +185,3 @@ def _permutations(degree, even_only) -> tuple[list[str], np.ndarray]:
     products = images[:, images]  # [G, G, degree]: a after b
     times = index[products @ powers]
     return ["".join(map(str, image)) for image in images], times
-
-
-def _check_words(order, shortest, longest, longest_train, train, heldout):
-    if shortest < 2:
-        raise ValueError(f"task.kwargs.min_length must be at least 2, got {shortest}.")
-    if longest < shortest:
-        raise ValueError(
-            "task.kwargs.max_length must be at least min_length = "
-            f"{shortest}, got {longest}."
-        )
-    if not shortest <= longest_train <= longest:
-        raise ValueError(
-            "task.kwargs.max_train_length must be in [min_length, max_length] = "
-            f"[{shortest}, {longest}], got {longest_train}."
-        )
-    for name, rows in (("train_per_length", train), ("heldout_per_length", heldout)):
-        if rows < 1:
-            raise ValueError(f"task.kwargs.{name} must be at least 1, got {rows}.")
-    if train + heldout > order**shortest:  # Each element multiplies the words.
-        raise ValueError(
-            "task.kwargs.train_per_length + task.kwargs.heldout_per_length must be at "
-            f"most {order**shortest}, the number of words of {shortest} elements, "
-            f"got {train} + {heldout}."
-        )

@@ -4,10 +4,11 @@ References: Wang et al. (2024), arXiv:2405.15071, Section 3.1; Kohli et al. (202
 arXiv:2604.07822, Sections 3, 5.1 and 6.1.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from rdt_jax import wording
-from rdt_jax.tasks import base, splits
+from rdt_jax.tasks import base, limits, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -58,119 +59,108 @@ def composition(
 
     Returns:
       A table with A = 1 and tags `hops` (1, 2) and `pattern` (PATTERNS).
-
-    Raises:
-      ValueError: if an argument is out of range, or phi is more than the graph serves.
     """
-    _check_composition(
-        num_entities, num_relations, out_degree, ood_share, phi, atomic_repeats,
-        max_heldout, answer_at,
-    )  # fmt: skip
+    _check_graph(num_entities, num_relations, answer_at)
+    limits.inside(1, num_relations, " = [1, num_relations]", out_degree=out_degree)
+    check_composed(ood_share, phi, atomic_repeats, answer_at, max_heldout=max_heldout)
     rng = np.random.default_rng(seed)
     tail = _draw_graph(rng, num_entities, num_relations, out_degree)  # [E, R]
     heads, relations = np.nonzero(tail >= 0)  # Facts in row-major order.
+    bridges = tail[heads, relations]
     num_facts = heads.size
-    fact_of = np.full(tail.shape, -1, np.int64)
-    fact_of[heads, relations] = np.arange(num_facts)
     is_ood = np.zeros(num_facts, bool)
     is_ood[rng.permutation(num_facts)[: round(ood_share * num_facts)]] = True
-
-    # All two-hop questions: each fact followed by each fact of its tail.
-    bridges = tail[heads, relations]
-    second = fact_of[bridges]  # [facts, R], -1 where the bridge lacks the relation
-    first_hop, second_relation = np.nonzero(second >= 0)
-    second_hop = second[first_hop, second_relation]
-    pattern = 1 + 2 * is_ood[first_hop] + is_ood[second_hop]  # PATTERNS
-
-    split = np.full(first_hop.size, base.SPLITS.index("unused"), np.int8)
-    candidates = rng.permutation(np.flatnonzero(pattern == PATTERNS.index("id-id")))
-    num_id = int((~is_ood).sum())
-    if candidates.size < 2:
-        raise ValueError(
-            "task.kwargs.ood_share must leave at least two questions of ID facts only, "
-            f"got {ood_share}."
-        )
-    num_train = round(phi * num_id)
-    if num_train < 1:
-        raise ValueError(
-            f"task.kwargs.phi must train at least one of the questions about {num_id} "
-            f"ID facts, got {phi}."
-        )
-    if num_train >= candidates.size:
-        largest = (candidates.size - 1) / num_id
-        raise ValueError(
-            f"task.kwargs.phi must leave at least one ID question untrained: at most "
-            f"{largest:.4g} with this graph, got {phi}."
-        )
-    trained = candidates[:num_train]
-    split[trained] = base.SPLITS.index("train")
-    practiced = np.zeros(num_facts, bool)
-    practiced[first_hop[trained]] = practiced[second_hop[trained]] = True
-    heldout = candidates[num_train:]
-    askable = practiced[first_hop[heldout]] & practiced[second_hop[heldout]]
-    split[heldout[askable][:max_heldout]] = base.SPLITS.index("id")
-    one_practiced = practiced[first_hop] | practiced[second_hop]
-    for name, part in (("id-ood", "mixed"), ("ood-id", "mixed"), ("ood-ood", "ood")):
-        rows = rng.permutation(np.flatnonzero(pattern == PATTERNS.index(name)))
-        if part == "mixed":
-            rows = rows[one_practiced[rows]]
-        split[rows[:max_heldout]] = base.SPLITS.index(part)
-
-    if not (split == base.SPLITS.index("id")).any():
-        raise ValueError(
-            "task.kwargs.phi must be so large that some untrained question asks for "
-            f"practiced facts only, got {phi}."
-        )
-    if ood_share > 0 and not (split == base.SPLITS.index("ood")).any():
-        raise ValueError(
-            "task.kwargs.ood_share must be 0 or give a question of two OOD facts, "
-            f"got {ood_share}."
-        )
-
-    entity = 1 + np.arange(num_entities, dtype=np.int32)
-    relation = 1 + num_entities + np.arange(num_relations, dtype=np.int32)
+    hops_of, second_relation = _two_hop(tail, bridges)
+    split, pattern = _split(rng, hops_of, is_ood, ood_share, phi, max_heldout)
+    facts = np.column_stack([1 + heads, 1 + num_entities + relations])
+    tokens = np.zeros((num_facts + len(hops_of), 4), np.int32)
+    tokens[:, :2] = np.concatenate([facts, facts[hops_of[:, 0]]])
+    tokens[num_facts:, 2] = 1 + num_entities + second_relation
+    hops = np.repeat(np.array([1, 2], np.int32), [num_facts, len(hops_of)])
     words = _words(num_entities, num_relations)
-    num_rows = num_facts + first_hop.size
-    tokens = np.zeros((num_rows, 4), np.int32)
-    tokens[:num_facts, 0] = entity[heads]
-    tokens[:num_facts, 1] = relation[relations]
-    tokens[num_facts:, 0] = entity[heads[first_hop]]
-    tokens[num_facts:, 1] = relation[relations[first_hop]]
-    tokens[num_facts:, 2] = relation[second_relation]
-    hops = np.repeat(np.array([1, 2], np.int32), [num_facts, first_hop.size])
-    tokens, positions = place_answer(tokens, 1 + hops, answer_at, len(words))
-    if answer_at == "answer_token":
-        words.append("<a>")
-    targets = entity[np.concatenate([bridges, bridges[second_hop]])]
-    split = np.concatenate([np.zeros(num_facts, np.int8), split])
-    repeats = np.where(hops == 1, atomic_repeats, 1).astype(np.int32)
-    certificate = base.certify(
+    tokens, positions, words = place_answer(tokens, 1 + hops, answer_at, words)
+    targets = 1 + np.concatenate([bridges, bridges[hops_of[:, 1]]])
+    return base.certified(
         tokens,
-        positions[:, None],
-        targets[:, None],
-        split,
-        repeats,
+        positions,
+        targets,
+        np.pad(split, (num_facts, 0)),  # All facts are trained.
         atoms=_facts_used(tokens, targets, hops),
         held_out=(
             f"{int(is_ood.sum())} of {num_facts} facts are trained as one-hop rows but "
             "used by no two-hop training row; `ood` asks two of them in a row."
         ),
-        shortcuts={"last_relation": tokens[np.arange(num_rows), hops]},
-    )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions[:, None],
-        targets=targets[:, None].astype(np.int32),
-        split=split,
-        repeats=repeats,
-        tags={
-            "hops": hops,
-            "pattern": np.concatenate([np.zeros(num_facts), pattern]).astype(np.int32),
-        },
+        vocab=words,
+        repeats=np.where(hops == 1, atomic_repeats, 1),
+        tags={"hops": hops, "pattern": np.pad(pattern, (num_facts, 0))},
         tag_names={"pattern": PATTERNS},
-        vocab=tuple(words),
-        certificate=certificate,
+        shortcuts={"last_relation": tokens[np.arange(hops.size), hops]},
     )
+
+
+def _two_hop(tail, bridges) -> tuple[np.ndarray, np.ndarray]:
+    """Returns all two-hop questions: their facts [Q, 2] and their second relation."""
+    first, relation = np.nonzero(tail[bridges] >= 0)
+    fact_of = np.cumsum(tail.ravel() >= 0).reshape(tail.shape) - 1
+    return np.stack([first, fact_of[bridges[first], relation]], axis=1), relation
+
+
+def _split(
+    rng, hops_of, is_ood, ood_share, phi, max_heldout
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the split and the pattern of two-hop questions, [Q] each.
+
+    `hops_of` int [Q, 2] are the two facts of each.
+    """
+    pattern = 1 + is_ood[hops_of] @ np.array([2, 1])  # PATTERNS
+    split = np.full(len(hops_of), base.SPLITS.index("unused"), np.int8)
+    candidates = rng.permutation(np.flatnonzero(pattern == PATTERNS.index("id-id")))
+    num_id = int((~is_ood).sum())
+    num_train = round(phi * num_id)
+    limits.require(
+        candidates.size >= 2,
+        "ood_share",
+        "leave at least two questions of ID facts only",
+        ood_share,
+    )
+    limits.require(
+        num_train >= 1,
+        "phi",
+        f"train at least one of the questions about {num_id} ID facts",
+        phi,
+    )
+    limits.require(
+        num_train < candidates.size,
+        "phi",
+        "leave at least one ID question untrained: at most "
+        f"{(candidates.size - 1) / num_id:.4g} with this graph",
+        phi,
+    )
+    trained, heldout = np.split(candidates, [num_train])
+    split[trained] = base.SPLITS.index("train")
+    practiced = np.zeros(is_ood.size, bool)
+    practiced[hops_of[trained]] = True
+    askable = practiced[hops_of[heldout]].all(axis=1)
+    split[heldout[askable][:max_heldout]] = base.SPLITS.index("id")
+    one_practiced = practiced[hops_of].any(axis=1)
+    for name, part in (("id-ood", "mixed"), ("ood-id", "mixed"), ("ood-ood", "ood")):
+        rows = rng.permutation(np.flatnonzero(pattern == PATTERNS.index(name)))
+        if part == "mixed":
+            rows = rows[one_practiced[rows]]
+        split[rows[:max_heldout]] = base.SPLITS.index(part)
+    limits.require(
+        bool((split == base.SPLITS.index("id")).any()),
+        "phi",
+        "be so large that some untrained question asks for practiced facts only",
+        phi,
+    )
+    limits.require(
+        ood_share == 0 or bool((split == base.SPLITS.index("ood")).any()),
+        "ood_share",
+        "be 0 or give a question of two OOD facts",
+        ood_share,
+    )
+    return split, pattern
 
 
 def depth(
@@ -212,26 +202,23 @@ def depth(
 
     Returns:
       A table with A = 1 and the tag `hops`.
-
-    Raises:
-      ValueError: if an argument is out of range, there are not so many two-hop
-        questions, or training is too small for any held-out row.
     """
-    _check_depth(
-        num_entities, num_relations, max_hops, max_train_hops, train_per_hop,
-        heldout_per_hop, answer_at,
-    )  # fmt: skip
+    plan = splits.Plan(
+        "hop", 2, max_hops, max_train_hops, train_per_hop, heldout_per_hop
+    )
+    _check_graph(num_entities, num_relations, answer_at)
+    plan.check(smallest=2, takes_first=False)
+    # Each hop multiplies the questions, so two hops have the fewest.
+    plan.check_number(num_entities * num_relations**2, "two-hop questions")
     rng = np.random.default_rng(seed)
     tail = np.stack([rng.permutation(num_entities) for _ in range(num_relations)], 1)
     facts = np.indices(tail.shape).reshape(2, -1).T  # [facts, 2]
-    hops, is_train = splits.rows_by_length(
-        range(2, max_hops + 1), max_train_hops, train_per_hop, heldout_per_hop
-    )
+    hops, is_train = plan.rows()
     hops = np.concatenate([np.ones(len(facts), np.int32), hops])
     is_train = np.concatenate([np.ones(len(facts), bool), is_train])
     tokens = np.zeros((hops.size, 2 + max_hops), np.int32)
     targets = np.zeros(hops.size, np.int32)
-    for length in range(1, max_hops + 1):
+    for length in (1, *plan.lengths):
         part = np.flatnonzero(hops == length)
         walks = facts
         if length > 1:
@@ -243,109 +230,47 @@ def depth(
         for relation in walks.T[1:]:
             at = tail[at, relation]
         targets[part] = 1 + at
-
-    used = _facts_used(tokens, targets, hops)
-    split = splits.assign(used, is_train, hops > max_train_hops)
-    heldout = ("id", "depth") if max_hops > max_train_hops else ("id",)
-    splits.check_heldout(split, heldout, "train_per_hop", train_per_hop)
-
     words = _words(num_entities, num_relations)
-    tokens, positions = place_answer(tokens, 1 + hops, answer_at, len(words))
-    if answer_at == "answer_token":
-        words.append("<a>")
-    repeats = np.ones(hops.size, np.int32)
-    certificate = base.certify(
+    tokens, positions, words = place_answer(tokens, 1 + hops, answer_at, words)
+    return plan.table(
         tokens,
-        positions[:, None],
-        targets[:, None],
-        split,
-        repeats,
-        atoms=used,
-        held_out=(
-            f"{wording.count(heldout_per_hop, 'question')} of each number of hops from "
-            f"2 to {max_hops}; training has questions of up to {max_train_hops} hops."
-        ),
+        positions,
+        targets,
+        atoms=_facts_used(tokens, targets, hops),
+        lengths=hops,
+        trained=is_train,
+        vocab=words,
         shortcuts={"last_relation": tokens[np.arange(hops.size), hops]},
     )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions[:, None],
-        targets=targets[:, None],
-        split=split,
-        repeats=repeats,
-        tags={"hops": hops},
-        tag_names={},
-        vocab=tuple(words),
-        certificate=certificate,
-    )
 
 
-def _words(num_entities, num_relations) -> list[str]:
+def _words(num_entities, num_relations) -> tuple[str, ...]:
     return (
-        ["<pad>"]
-        + [f"entity_{i}" for i in range(num_entities)]
-        + [f"relation_{i}" for i in range(num_relations)]
+        "<pad>",
+        *(f"entity_{i}" for i in range(num_entities)),
+        *(f"relation_{i}" for i in range(num_relations)),
     )
 
 
-def _check_composition(
-    num_entities, num_relations, out_degree, ood_share, phi, repeats, heldout, answer_at
-):
-    _check_shared(num_entities, num_relations, answer_at)
-    if not 1 <= out_degree <= num_relations:
-        raise ValueError(
-            f"task.kwargs.out_degree must be in [1, num_relations = {num_relations}], "
-            f"got {out_degree}."
-        )
-    if not 0 <= ood_share < 1:
-        raise ValueError(f"task.kwargs.ood_share must be in [0, 1), got {ood_share}.")
-    if phi <= 0:
-        raise ValueError(f"task.kwargs.phi must be positive, got {phi}.")
-    if repeats < 1:
-        raise ValueError(f"task.kwargs.atomic_repeats must be >= 1, got {repeats}.")
-    if heldout is not None and heldout < 1:
-        raise ValueError(f"task.kwargs.max_heldout must be >= 1, got {heldout}.")
+def _check_graph(num_entities, num_relations, answer_at):
+    limits.at_least(2, num_entities=num_entities)
+    limits.at_least(1, num_relations=num_relations)
+    limits.one_of(ANSWER_AT, answer_at=answer_at)
 
 
-def _check_depth(
-    num_entities, num_relations, max_hops, max_train_hops, train, heldout, answer_at
-):
-    _check_shared(num_entities, num_relations, answer_at)
-    if max_hops < 2:
-        raise ValueError(f"task.kwargs.max_hops must be at least 2, got {max_hops}.")
-    if not 2 <= max_train_hops <= max_hops:
-        raise ValueError(
-            f"task.kwargs.max_train_hops must be in [2, max_hops = {max_hops}], "
-            f"got {max_train_hops}."
-        )
-    for name, rows in (("train_per_hop", train), ("heldout_per_hop", heldout)):
-        if rows < 1:
-            raise ValueError(f"task.kwargs.{name} must be >= 1, got {rows}.")
-    # Each hop multiplies the questions, so two hops have the fewest.
-    questions = num_entities * num_relations**2
-    if train + heldout > questions:
-        raise ValueError(
-            "task.kwargs.train_per_hop + task.kwargs.heldout_per_hop must be at most "
-            f"{questions}, the number of two-hop questions, got {train} + {heldout}."
-        )
-
-
-def _check_shared(num_entities, num_relations, answer_at):
-    if num_entities < 2 or num_relations < 1:
-        raise ValueError(
-            "task.kwargs.num_entities must be at least 2 and num_relations at least 1, "
-            f"got {num_entities} and {num_relations}."
-        )
-    check_answer_at(answer_at)
-
-
-def check_answer_at(answer_at: str):
-    """Raises ValueError if the answer is to be read at no place of ANSWER_AT."""
-    if answer_at not in ANSWER_AT:
-        raise ValueError(
-            f"task.kwargs.answer_at must be one of {', '.join(ANSWER_AT)}, "
-            f"got {answer_at!r}."
-        )
+def check_composed(
+    ood_share: float,
+    phi: float,
+    atomic_repeats: int,
+    answer_at: str,
+    **caps: int | None,
+) -> None:
+    """Checks what tasks with OOD facts share; `caps` are rows kept, or None."""
+    limits.share(False, ood_share=ood_share)
+    limits.require(phi > 0, "phi", "be positive", phi)
+    limits.at_least(1, atomic_repeats=atomic_repeats)
+    limits.one_of(ANSWER_AT, answer_at=answer_at)
+    limits.at_least(1, **{key: cap for key, cap in caps.items() if cap is not None})
 
 
 def _draw_graph(rng, num_entities, num_relations, out_degree) -> np.ndarray:
@@ -360,27 +285,27 @@ def _draw_graph(rng, num_entities, num_relations, out_degree) -> np.ndarray:
 
 
 def place_answer(
-    tokens: np.ndarray, lengths: np.ndarray, answer_at: str, answer_token: int
-) -> tuple[np.ndarray, np.ndarray]:
+    tokens: np.ndarray, lengths: np.ndarray, answer_at: str, words: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Makes room for the answer of each row.
 
     Args:
       tokens: int32 [N, T], with at least one column of padding at the end; overwritten.
       lengths: int32 [N], words of each row.
       answer_at: one of ANSWER_AT.
-      answer_token: what is appended where the answer is read at a token of its own.
+      words: of the vocabulary.
 
     Returns:
-      The tokens, int32 [N, T or T - 1], and where the answer is read, int32 [N].
+      The tokens, int32 [N, T or T - 1]; where the answer is read, int32 [N]; the words,
+      with `<a>` where the answer is read at a token of its own.
     """
-    rows = np.arange(len(tokens))
     if answer_at == "answer_token":
-        tokens[rows, lengths] = answer_token
-        return tokens, lengths
+        words = tuple(dict.fromkeys((*words, "<a>")))
+        tokens[np.arange(len(tokens)), lengths] = words.index("<a>")
+        return tokens, lengths, words
     tokens = tokens[:, : lengths.max()]
-    if answer_at == "pad":
-        return tokens, np.full_like(lengths, tokens.shape[1] - 1)
-    return tokens, lengths - 1
+    last = np.full_like(lengths, tokens.shape[1])
+    return tokens, (last if answer_at == "pad" else lengths) - 1, tuple(words)
 
 
 def _facts_used(tokens, targets, hops) -> np.ndarray:

@@ -4,9 +4,11 @@ Rows come in pairs of one yes and one no that differ in a word or in the order o
 so that what can be counted without chaining premises is the same for both answers.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from rdt_jax.tasks import base, depths
+from rdt_jax.tasks import base, depths, limits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -54,85 +56,23 @@ def kinship(
     Returns:
       A table with A = 1 and the tag `hops`. The shortcut `words` sees the claim and how
       often each word stands among the premises.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
     plan = depths.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
     )
-    depths.check(plan, smallest=1, group=2)
-    if num_people < max_hops + 1:
-        raise ValueError(
-            f"task.kwargs.num_people must be at least max_hops + 1 = {max_hops + 1}, "
-            f"got {num_people}."
-        )
-    if min_hops == max_train_hops < max_hops:
-        raise ValueError(
-            "task.kwargs.max_train_hops must be more than min_hops, since a chain of "
-            "odd length makes odd claims and one of even length even ones, got "
-            f"{max_train_hops} and {min_hops}."
-        )
-    farthest = max_hops + 2  # What the twin of an extreme chain is compared with.
-    claims = (f"{claim:+d}" for claim in range(-farthest, farthest + 1))
-    people = (f"person_{i}" for i in range(num_people))
-    words = ("<pad>", *people, "parent", "child", *claims, "?", "no", "yes")
-    parent, child = 1 + num_people, 2 + num_people
-    question, no, yes = range(len(words) - 3, len(words))
-    zero = words.index("+0")
-
-    def draw(rng, hops, count):
-        count //= 2
-        chain = _draw_names(rng, count, num_people, hops + 1)
-        order = rng.permuted(np.tile(np.arange(hops), (count, 1)), axis=1)
-        is_turned = rng.integers(0, 2, (count, hops))
-        is_parent = rng.integers(0, 2, (count, hops))
-        twin = is_parent.copy()
-        twin[np.arange(count), rng.integers(0, hops, count)] ^= 1
-        claim = zero + (2 * is_parent - 1).sum(axis=1)
-        tokens = np.zeros((count, 2, 3 * hops + 4), np.int32)
-        for place, steps in enumerate((is_parent, twin)):
-            left = np.where(is_turned, chain[:, 1:], chain[:, :-1])
-            right = np.where(is_turned, chain[:, :-1], chain[:, 1:])
-            word = np.where(steps ^ is_turned, parent, child)
-            premises = np.stack([left, word, right], axis=2)
-            premises = np.take_along_axis(premises, order[:, :, None], axis=1)
-            tokens[:, place, :-4] = premises.reshape(count, -1)
-        tokens[:, :, -4] = question
-        tokens[:, :, -3], tokens[:, :, -2] = chain[:, :1], chain[:, -1:]
-        tokens[:, :, -1] = claim[:, None]
-        return tokens.reshape(2 * count, -1)
-
-    def read(tokens):
-        left, word, right = (tokens[:, side:-4:3] for side in range(3))
-        count, hops = left.shape
-        rows, at = np.arange(count), tokens[:, -3]
-        offset = np.zeros(count, int)
-        is_used = np.zeros(left.shape, bool)
-        atoms = np.zeros((count, hops + 1), int)
-        span = 2 * farthest + 1
-        for hop in range(hops):
-            fits = ((left == at[:, None]) | (right == at[:, None])) & ~is_used
-            premise = fits.argmax(axis=1)
-            is_used[rows, premise] = True
-            is_left = left[rows, premise] == at
-            is_parent = word[rows, premise] == parent
-            side = 2 * is_left + is_parent
-            atoms[:, hop] = side * span + offset + farthest
-            offset += np.where(is_left == is_parent, 1, -1)
-            at = np.where(is_left, right[rows, premise], left[rows, premise])
-        claim = tokens[:, -1] - zero
-        atoms[:, hops] = (4 + claim + farthest) * span + offset + farthest
-        answers = np.where(offset == claim, yes, no)
-        return depths.Reading(answers, atoms, np.full(count, hops))
-
-    def shortcuts(tokens):
-        counts = [(tokens == word).sum(axis=1) for word in (parent, child)]
-        return {"words": base.row_hashes(np.stack([*counts, tokens.max(1)], axis=1))}
-
+    plan.check(smallest=1, group=2)
+    limits.at_least(max_hops + 1, "max_hops + 1 = ", num_people=num_people)
+    limits.require(
+        not min_hops == max_train_hops < max_hops,
+        "max_train_hops",
+        "be more than min_hops, since a chain of odd length makes odd claims and one "
+        "of even length even ones",
+        f"{max_train_hops} and {min_hops}",
+    )
+    form = _Kinship(num_people, farthest=max_hops + 2)
     return depths.make_table(
-        np.random.default_rng(seed), plan, draw, read, vocab=words,
-        answers=np.array([no, yes]), shortcuts=shortcuts, group=2,
+        np.random.default_rng(seed), plan, form.draw, form.read, vocab=form.words,
+        answers=len(form.words) - np.array([2, 1]), shortcuts=form.shortcuts, group=2,
     )  # fmt: skip
 
 
@@ -176,85 +116,167 @@ def transitive_inference(
     Returns:
       A table with A = 1 and the tag `hops`. The shortcut `degree` sees how many items
       stand next above and next below either item.
-
-    Raises:
-      ValueError: if an argument is out of range, or there are not so many rows.
     """
     plan = depths.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
     )
-    depths.check(plan, smallest=1, group=2)
-    if num_items < 3 * max_hops + 1:
-        raise ValueError(
-            "task.kwargs.num_items must be at least 3 max_hops + 1 = "
-            f"{3 * max_hops + 1}, got {num_items}."
-        )
-    items = (f"item_{i}" for i in range(num_items))
-    words = ("<pad>", *items, ">", "<", "?", "no", "yes")
-    above, below, question, no, yes = range(1 + num_items, len(words))
+    plan.check(smallest=1, group=2)
+    limits.at_least(3 * max_hops + 1, "3 max_hops + 1 = ", num_items=num_items)
+    form = _Order(num_items)
+    return depths.make_table(
+        np.random.default_rng(seed), plan, form.draw, form.read, vocab=form.words,
+        answers=len(form.words) - np.array([2, 1]), shortcuts=form.shortcuts, group=2,
+    )  # fmt: skip
 
-    def draw(rng, hops, count):
+
+class _Kinship(NamedTuple):
+    """What rows of kinship are made of.
+
+    Attributes:
+      num_people: names.
+      farthest: generations of the largest claim: that of the twin of an extreme chain.
+    """
+
+    num_people: int
+    farthest: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        claims = (f"{n:+d}" for n in range(-self.farthest, self.farthest + 1))
+        people = (f"person_{i}" for i in range(self.num_people))
+        return "<pad>", *people, "parent", "child", *claims, "?", "no", "yes"
+
+    @property
+    def zero(self) -> int:
+        """The token of the claim +0."""
+        return 3 + self.num_people + self.farthest
+
+    def draw(self, rng, hops, count) -> np.ndarray:
+        """Draws pairs of rows of a chain's length, int32 [count, T]."""
         count //= 2
-        chain = _draw_names(rng, count, num_items, num_items)
-        order = rng.permuted(np.tile(np.arange(num_items - 1), (count, 1)), axis=1)
-        is_turned = rng.integers(0, 2, (count, num_items - 1))
-        left = np.where(is_turned, chain[:, 1:], chain[:, :-1])
-        right = np.where(is_turned, chain[:, :-1], chain[:, 1:])
-        premises = np.stack([left, np.where(is_turned, below, above), right], axis=2)
-        premises = np.take_along_axis(premises, order[:, :, None], axis=1)
-        first = rng.integers(hops, num_items - 2 * hops, count)
+        chain = _draw_names(rng, count, self.num_people, hops + 1)
+        order = rng.permuted(np.tile(np.arange(hops), (count, 1)), axis=1)
+        is_turned = rng.integers(0, 2, (count, hops))
+        is_parent = rng.integers(0, 2, (count, hops))
+        twin = is_parent.copy()
+        twin[np.arange(count), rng.integers(0, hops, count)] ^= 1
+        claim = self.zero + (2 * is_parent - 1).sum(axis=1)
+        parent, child = 1 + self.num_people, 2 + self.num_people
+        tokens = np.zeros((count, 2, 3 * hops + 4), np.int32)
+        for place, steps in enumerate((is_parent, twin)):
+            word = np.where(steps ^ is_turned, parent, child)
+            tokens[:, place, :-4] = _premises(chain, word, is_turned, order)
+        tokens[:, :, -4] = len(self.words) - 3
+        tokens[:, :, -3], tokens[:, :, -2] = chain[:, :1], chain[:, -1:]
+        tokens[:, :, -1] = claim[:, None]
+        return tokens.reshape(2 * count, -1)
+
+    def read(self, tokens) -> depths.Reading:
+        """Goes from person to person along the chain, and compares with the claim."""
+        left, word, right = (tokens[:, side:-4:3] for side in range(3))
+        count, hops = left.shape
+        rows, at = np.arange(count), tokens[:, -3]
+        offset = np.zeros(count, int)
+        is_used = np.zeros(left.shape, bool)
+        atoms = np.zeros((count, hops + 1), int)
+        span = 2 * self.farthest + 1
+        for hop in range(hops):
+            fits = ((left == at[:, None]) | (right == at[:, None])) & ~is_used
+            premise = fits.argmax(axis=1)
+            is_used[rows, premise] = True
+            is_left = left[rows, premise] == at
+            is_parent = word[rows, premise] == 1 + self.num_people
+            side = 2 * is_left + is_parent
+            atoms[:, hop] = side * span + offset + self.farthest
+            offset += np.where(is_left == is_parent, 1, -1)
+            at = np.where(is_left, right[rows, premise], left[rows, premise])
+        claim = tokens[:, -1] - self.zero
+        compared = (4 + claim + self.farthest) * span + offset + self.farthest
+        atoms[:, hops] = compared
+        answers = len(self.words) - np.where(offset == claim, 1, 2)
+        return depths.Reading(answers, atoms, np.full(count, hops))
+
+    def shortcuts(self, tokens) -> dict[str, np.ndarray]:
+        """Returns the claim with how often each word stands among the premises."""
+        words = (1 + self.num_people, 2 + self.num_people)
+        counts = [(tokens == word).sum(axis=1) for word in words]
+        return {"words": base.row_hashes(np.stack([*counts, tokens.max(1)], axis=1))}
+
+
+class _Order(NamedTuple):
+    """What rows of transitive inference are made of."""
+
+    num_items: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        items = (f"item_{i}" for i in range(self.num_items))
+        return "<pad>", *items, ">", "<", "?", "no", "yes"
+
+    def draw(self, rng, hops, count) -> np.ndarray:
+        """Draws pairs of rows that ask over so many premises, int32 [count, T]."""
+        count //= 2
+        items = self.num_items
+        chain = _draw_names(rng, count, items, items)
+        order = rng.permuted(np.tile(np.arange(items - 1), (count, 1)), axis=1)
+        is_turned = rng.integers(0, 2, (count, items - 1))
+        premises = _premises(chain, 1 + items + is_turned, is_turned, order)
+        first = rng.integers(hops, items - 2 * hops, count)
         asked = np.take_along_axis(chain, np.stack([first, first + hops], 1), axis=1)
-        tokens = np.zeros((count, 2, 3 * num_items), np.int32)
-        tokens[:, :, :-3] = premises.reshape(count, 1, -1)
-        tokens[:, :, -3] = question
+        tokens = np.zeros((count, 2, 3 * items), np.int32)
+        tokens[:, :, :-3] = premises[:, None]
+        tokens[:, :, -3] = 3 + items
         tokens[:, 0, -2:], tokens[:, 1, -2:] = asked, asked[:, ::-1]
         return tokens.reshape(2 * count, -1)
 
-    def parse(tokens):
+    def parse(self, tokens) -> np.ndarray:
+        """Returns the upper and the lower item of each premise, [2, n, premises]."""
         left, word, right = (tokens[:, side:-3:3] for side in range(3))
-        upper, lower = np.where(word == above, (left, right), (right, left))
-        return upper, lower
+        is_above = word == 1 + self.num_items
+        return np.where(is_above, (left, right), (right, left))
 
-    def read(tokens):
-        upper, lower = parse(tokens)
+    def read(self, tokens) -> depths.Reading:
+        """Goes up and down from the first item until the last one is met."""
+        upper, lower = self.parse(tokens)
         count, rows = len(tokens), np.arange(len(tokens))[:, None]
         # The neighbors of each item, and of the end of the order none: 0.
-        higher, deeper = np.zeros((2, count, num_items + 1), int)
+        higher, deeper = np.zeros((2, count, self.num_items + 1), int)
         higher[rows, lower], deeper[rows, upper] = upper, lower
         rows, first, last = rows[:, 0], tokens[:, -2], tokens[:, -1]
         up, down, hops = first, first, np.zeros(count, int)
         ways = []
-        while True:
-            is_left = (up != last) & (down != last)
-            if not is_left.any():
-                break
-            ways.append((up, down, is_left))
-            up, down = (
-                np.where(is_left, step[rows, at], at)
-                for step, at in ((higher, up), (deeper, down))
-            )
-            hops += is_left
+        while ((up != last) & (down != last)).any():
+            goes_on = (up != last) & (down != last)
+            ways.append((up, down, goes_on))
+            up = np.where(goes_on, higher[rows, up], up)
+            down = np.where(goes_on, deeper[rows, down], down)
+            hops += goes_on
         is_above = down == last
         atoms = np.full((count, len(ways)), -1)
-        for place, (higher_at, lower_at, is_left) in enumerate(ways):
-            falling = lower_at * (num_items + 1) + deeper[rows, lower_at]
-            rising = higher[rows, higher_at] * (num_items + 1) + higher_at
-            atoms[:, place] = np.where(is_left, np.where(is_above, falling, rising), -1)
-        return depths.Reading(np.where(is_above, yes, no), atoms, hops)
+        for place, (up, down, goes_on) in enumerate(ways):
+            falling = down * (self.num_items + 1) + deeper[rows, down]
+            rising = higher[rows, up] * (self.num_items + 1) + up
+            atoms[:, place] = np.where(goes_on, np.where(is_above, falling, rising), -1)
+        answers = len(self.words) - np.where(is_above, 1, 2)
+        return depths.Reading(answers, atoms, hops)
 
-    def shortcuts(tokens):
-        sides = parse(tokens)
+    def shortcuts(self, tokens) -> dict[str, np.ndarray]:
+        """Returns how many items stand next above and below either asked item."""
         degrees = [
             (side == tokens[:, [place]]).sum(axis=1)
             for place in (-2, -1)
-            for side in sides
+            for side in self.parse(tokens)
         ]
         return {"degree": base.row_hashes(np.stack(degrees, axis=1))}
 
-    return depths.make_table(
-        np.random.default_rng(seed), plan, draw, read, vocab=words,
-        answers=np.array([no, yes]), shortcuts=shortcuts, group=2,
-    )  # fmt: skip
+
+def _premises(chain, words, is_turned, order) -> np.ndarray:
+    """Writes the steps along chains in an order, each from either side, [n, 3 hops]."""
+    left = np.where(is_turned, chain[:, 1:], chain[:, :-1])
+    right = np.where(is_turned, chain[:, :-1], chain[:, 1:])
+    premises = np.stack([left, words, right], axis=2)
+    premises = np.take_along_axis(premises, order[:, :, None], axis=1)
+    return premises.reshape(len(chain), -1)
 
 
 def _draw_names(rng, count, num_names, length) -> np.ndarray:

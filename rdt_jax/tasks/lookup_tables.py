@@ -4,10 +4,12 @@ References: Liska et al. (2018), arXiv:1802.06467; Csordas et al. (2022),
 arXiv:2210.06350 (CTL++: functions in groups).
 """
 
+import functools
+
 import numpy as np
 
 from rdt_jax import wording
-from rdt_jax.tasks import base, splits
+from rdt_jax.tasks import base, limits, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -56,130 +58,97 @@ def lookup_tables(
     Returns:
       A table with A = 1, read at the last function, and the tags `functions` (how
       many) and `crossings` (how many are followed by one of another group).
-
-    Raises:
-      ValueError: if an argument is out of range, there are not so many compositions,
-        or training is too small for any held-out row.
     """
-    _check(
-        num_functions, num_groups, max_functions, max_train_functions,
-        train_per_length, heldout_per_length,
+    plan = splits.Plan(
+        "length", 2, max_functions, max_train_functions, train_per_length,
+        heldout_per_length,
     )  # fmt: skip
+    _check(plan, num_functions, num_groups)
     rng = np.random.default_rng(seed)
     tables = np.stack([rng.permutation(8) for _ in range(num_functions)])  # [F, 8]
-    blocks = [(np.arange(num_functions)[:, None], "train")]  # (functions, split)
-    for length in range(2, max_functions + 1):
-        steps = np.zeros((1, length - 1), bool)  # Which cross to another group.
-        if length > max_train_functions:
-            drawn = _draw(rng, tables, num_groups, steps, heldout_per_length)
-            blocks.append((drawn, "depth"))
-            continue
-        count = train_per_length + heldout_per_length
-        drawn = _draw(rng, tables, num_groups, steps, count)
-        blocks.append((drawn[:train_per_length], "train"))
-        blocks.append((drawn[train_per_length:], "id"))
-        if num_groups > 1:
-            drawn = _draw(rng, tables, num_groups, ~steps, heldout_per_length)
-            blocks.append((drawn, "ood"))
-        if num_groups > 1 and length > 2:
-            mixed = np.array(list(np.ndindex(*(length - 1) * (2,))), bool)[1:-1]
-            drawn = _draw(rng, tables, num_groups, mixed, heldout_per_length)
-            blocks.append((drawn, "mixed"))
-
-    sizes = [len(functions) for functions, _ in blocks]
-    functions = np.full((sum(sizes), max_functions), -1)  # [compositions, K]
-    for (block, _), rows in zip(
-        blocks, np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1]), strict=True
-    ):
-        functions[rows, : block.shape[1]] = block
-    functions = np.repeat(functions, 8, axis=0)  # [N, K]
-    part = np.repeat(np.repeat([part for _, part in blocks], sizes), 8)
-    symbols = np.tile(np.arange(8), sum(sizes))
+    functions, part = _compositions(rng, plan, num_functions, num_groups)
+    symbols = np.tile(np.arange(8), len(functions))
+    functions, part = np.repeat(functions, 8, axis=0), np.repeat(part, 8)
     answers = symbols
     for function in functions.T:
         answers = np.where(function >= 0, tables[function, answers], answers)
-
     atoms, crossings = _links(functions, num_functions, num_groups)
     counts = (functions >= 0).sum(axis=1, dtype=np.int32)
-    split = splits.assign(atoms, part == "train", part == "depth")
-    heldout = ("id", "depth") if max_functions > max_train_functions else ("id",)
-    splits.check_heldout(split, heldout, "train_per_length", train_per_length)
-    split[part == "ood"] = base.SPLITS.index("ood")
-    split[splits.mixes(atoms, split) & (part == "mixed")] = base.SPLITS.index("mixed")
+    split = splits.of_parts(atoms, part, "train_per_length", train_per_length)
     tokens = np.zeros((symbols.size, 1 + max_functions), np.int32)
     tokens[:, 0] = 1 + symbols
     tokens[:, 1:] = np.where(functions >= 0, 1 + 8 + functions, 0)
-    targets = (1 + answers).astype(np.int32)[:, None]
-    repeats = np.ones(symbols.size, np.int32)
-    held_out = (
-        f"{wording.count(heldout_per_length, 'composition')} of each length from 2 to "
-        f"{max_functions}; training has those of up to {max_train_functions} functions"
-    )
-    if num_groups > 1:
-        held_out += f", which never leave their one of {num_groups} groups"
-    return base.Table(
-        tokens=tokens,
-        answer_positions=counts[:, None],
-        targets=targets,
-        split=split,
-        repeats=repeats,
-        tags={"functions": counts, "crossings": crossings},
-        tag_names={},
-        vocab=("<pad>", *SYMBOLS, *(f"f{i}" for i in range(num_functions))),
-        certificate=base.certify(
-            tokens,
-            counts[:, None],
-            targets,
-            split,
-            repeats,
-            atoms,
-            held_out=held_out + ".",
+    stay = f", which never leave their one of {num_groups} groups"
+    return base.certified(
+        tokens,
+        counts,
+        1 + answers,
+        split,
+        atoms=atoms,
+        held_out=(
+            f"{wording.count(heldout_per_length, 'composition')} of each length from 2 "
+            f"to {max_functions}; training has those of up to {max_train_functions} "
+            f"functions{stay if num_groups > 1 else ''}."
         ),
+        vocab=("<pad>", *SYMBOLS, *(f"f{i}" for i in range(num_functions))),
+        tags={"functions": counts, "crossings": crossings},
     )
 
 
-def _check(functions, groups, longest, longest_train, train, heldout):
-    if groups < 1:
-        raise ValueError(f"task.kwargs.num_groups must be at least 1, got {groups}.")
-    if functions < 2 * groups or functions % groups:
-        raise ValueError(
-            "task.kwargs.num_functions must be a multiple of task.kwargs.num_groups "
-            f"({groups}) and at least twice that, got {functions}."
-        )
-    if longest_train < 2:
-        raise ValueError(
-            f"task.kwargs.max_train_functions must be at least 2, got {longest_train}."
-        )
-    if longest < longest_train:
-        raise ValueError(
-            "task.kwargs.max_functions must be at least task.kwargs.max_train_functions"
-            f" ({longest_train}), got {longest}."
-        )
-    if groups > 1 and longest_train > 16:
-        raise ValueError(
-            "task.kwargs.max_train_functions must be at most 16 with groups, "
-            f"got {longest_train}."
-        )
-    for name, rows in (("train_per_length", train), ("heldout_per_length", heldout)):
-        if rows < 1:
-            raise ValueError(f"task.kwargs.{name} must be >= 1, got {rows}.")
+def _compositions(
+    rng, plan, num_functions, num_groups
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws the functions of each composition, [C, K], -1 behind, and its part [C]."""
+    blocks = [(np.arange(num_functions)[:, None], "train")]
+    draw = functools.partial(_draw, rng, num_functions, num_groups)
+    for length in plan.lengths:
+        steps = np.zeros((1, length - 1), bool)  # Which cross to another group.
+        if length > plan.trained:
+            blocks.append((draw(steps, plan.heldout), "depth"))
+            continue
+        drawn = draw(steps, plan.train + plan.heldout)
+        blocks += [(drawn[: plan.train], "train"), (drawn[plan.train :], "id")]
+        if num_groups > 1:
+            blocks.append((draw(~steps, plan.heldout), "ood"))
+        if num_groups > 1 and length > 2:
+            mixed = np.array(list(np.ndindex(*(length - 1) * (2,))), bool)[1:-1]
+            blocks.append((draw(mixed, plan.heldout), "mixed"))
+    padded = [
+        np.pad(block, [(0, 0), (0, plan.last - block.shape[1])], constant_values=-1)
+        for block, _ in blocks
+    ]
+    sizes = [len(block) for block, _ in blocks]
+    return np.concatenate(padded), np.repeat([part for _, part in blocks], sizes)
+
+
+def _check(plan, functions, groups):
+    limits.at_least(1, num_groups=groups)
+    limits.require(
+        functions >= 2 * groups and functions % groups == 0,
+        "num_functions",
+        f"be a multiple of task.kwargs.num_groups ({groups}) and at least twice that",
+        functions,
+    )
+    longest_train = plan.trained
+    limits.at_least(2, max_train_functions=longest_train)
+    why = "task.kwargs.max_train_functions = "
+    limits.at_least(longest_train, why, max_functions=plan.last)
+    few = groups == 1 or longest_train <= 16
+    must = "be at most 16 with groups"
+    limits.require(few, "max_train_functions", must, longest_train)
     # Longer compositions and those across groups are no fewer.
+    limits.at_least(1, train_per_length=plan.train, heldout_per_length=plan.heldout)
     number = functions * (functions // groups)
-    if train + heldout > number:
-        raise ValueError(
-            "task.kwargs.train_per_length + task.kwargs.heldout_per_length must be at "
-            f"most {number}, the number of compositions of two functions in a group, "
-            f"got {train} + {heldout}."
-        )
+    plan.check_number(number, "compositions of two functions in a group")
 
 
-def _draw(rng, tables, num_groups, patterns, count) -> np.ndarray:
+def _draw(rng, num_functions, num_groups, patterns, count) -> np.ndarray:
     """Returns distinct compositions, int64 [count, K], one of the patterns in each.
 
     A pattern says of every function but the first whether it leaves the group of the
     one before.
     """
-    size = len(tables) // num_groups  # Functions of a group.
+    size = num_functions // num_groups  # Functions of a group.
     drawn = np.empty((0, patterns.shape[1] + 1), np.int64)
     while len(drawn) < count:
         crosses = patterns[rng.integers(0, len(patterns), count)]  # [count, K - 1]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, knowledge, splits
+from rdt_jax.tasks import base, knowledge, limits, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -83,51 +83,58 @@ def ltg_folder(
         message names the file, the number of the item from 0, and what is wrong.
     """
     del seed
-    if test_file not in TEST_FILES:
-        raise ValueError(
-            f"task.kwargs.test_file must be one of {', '.join(TEST_FILES)}, "
-            f"got {test_file!r}."
-        )
-    knowledge.check_answer_at(answer_at)
-    if path is None or not pathlib.Path(path).is_dir():
-        raise ValueError(
-            "task.kwargs.path must be a released data folder with vocab.json, "
-            f"train.json and {test_file}, got {path!r}."
-        )
-    folder = pathlib.Path(path)
-    for name in ("vocab.json", "train.json", test_file):
-        if not (folder / name).is_file():
-            raise ValueError(
-                f"task.kwargs.path must be a folder that has {name}, got {path!r}."
-            )
+    limits.one_of(TEST_FILES, test_file=test_file)
+    limits.one_of(knowledge.ANSWER_AT, answer_at=answer_at)
+    folder = _folder(path, test_file)
     vocab = _read_vocab(folder / "vocab.json")
-    if answer_at == "answer_token" and "<a>" not in vocab:
-        raise ValueError(
-            f"task.kwargs.answer_at can be 'answer_token' only if {folder}/vocab.json "
-            f"has the word <a>, got {answer_at!r}."
-        )
-    trained = _read_items(folder / "train.json", vocab)
-    rows, repeats = _merge(trained)
-    num_train = len(rows)
+    has_token = answer_at != "answer_token" or "<a>" in vocab
+    must = f"be another than answer_token, since {folder}/vocab.json has no word <a>"
+    limits.require(has_token, "answer_at", must, repr(answer_at))
+    rows, repeats = _merge(_read_items(folder / "train.json", vocab))
     held_out = _held_out(rows, _read_items(folder / test_file, vocab))
-    rows |= {item.question: item for item in held_out}
-    items = list(rows.values())
-    is_train = np.arange(len(items)) < num_train
+    items, repeats = [*rows.values(), *held_out], repeats + len(held_out) * [1]
+    is_train = np.arange(len(items)) < len(rows)
     hops = np.array([len(item.question) - 1 for item in items], np.int32)
-    composed = is_train & (hops > 1)
-    for file, missing in (
-        ("train.json", not composed.any()),
-        (test_file, not held_out),
-    ):
-        if missing:
-            kind = "composition" if file == "train.json" else "held-out item"
-            raise ValueError(f"{folder / file}: there must be a {kind}, but is none.")
-
+    _check_use(folder / "train.json", (hops[is_train] > 1).any(), "composition")
+    _check_use(folder / test_file, held_out, "held-out item")
     questions = base.pad([item.question for item in items])
     targets = np.array([item.answer for item in items], np.int32)
     words = ("<pad>", *vocab)
     facts = _facts_used(questions, targets, hops, items, words)
-    split = splits.assign(facts, is_train, hops > hops[composed].max())
+    split = _split(facts, is_train, hops, items)
+    tokens, positions = _lay_out(questions, hops, answer_at, words, row_length)
+    return base.certified(
+        tokens,
+        positions,
+        targets,
+        split,
+        atoms=facts,
+        held_out=f"What {test_file} of the folder holds out.",
+        vocab=words,
+        repeats=np.array(repeats),
+        **_tags(hops, split),
+        shortcuts={"last_relation": questions[np.arange(hops.size), hops]},
+    )
+
+
+def _tags(hops, split) -> dict[str, Any]:
+    if hops.max() > 2:
+        return {"tags": {"hops": hops}}
+    is_ood = split == base.SPLITS.index("ood")  # PATTERNS: id-id, ood-ood
+    pattern = np.where(hops == 1, 0, np.where(is_ood, 4, 1))
+    names = {"pattern": knowledge.PATTERNS}
+    return {"tags": {"hops": hops, "pattern": pattern}, "tag_names": names}
+
+
+def _check_use(path, has_any, kind) -> None:
+    if not has_any:
+        raise ValueError(f"{path}: there must be a {kind}, but is none.")
+
+
+def _split(facts, is_train, hops, items) -> np.ndarray:
+    """Returns the split of each row [N]; checks that `ood` rows are what they say."""
+    longest = hops[is_train & (hops > 1)].max()
+    split = splits.assign(facts, is_train, hops > longest)
     is_ood = np.array([item.kind == "test_inferred_ood" for item in items]) & ~is_train
     none_known = (split == base.SPLITS.index("unused")) & ~splits.mixes(facts, split)
     for row in np.flatnonzero(is_ood & ~none_known):
@@ -136,47 +143,36 @@ def ltg_folder(
             "type is test_inferred_ood."
         )
     split[is_ood] = base.SPLITS.index("ood")
-    tokens = np.pad(questions, ((0, 0), (0, 1)))
-    tokens, positions = knowledge.place_answer(
-        tokens, 1 + hops, answer_at, vocab.get("<a>", 0)
+    return split
+
+
+def _lay_out(questions, hops, answer_at, words, length):
+    """Returns the tokens, padded to `length` if given, and where answers are read."""
+    tokens, positions, _ = knowledge.place_answer(
+        np.pad(questions, ((0, 0), (0, 1))), 1 + hops, answer_at, words
     )
-    if row_length is not None:
+    if length is not None:
         longest = tokens.shape[1]
-        if row_length < longest:
-            raise ValueError(
-                f"task.kwargs.row_length must be none or at least {longest}, the "
-                f"tokens of the longest row, got {row_length}."
-            )
-        tokens = np.pad(tokens, ((0, 0), (0, row_length - longest)))
+        must = f"be none or at least {longest}, the tokens of the longest row"
+        limits.require(length >= longest, "row_length", must, length)
+        tokens = np.pad(tokens, ((0, 0), (0, length - longest)))
         if answer_at == "pad":
-            positions[:] = row_length - 1
-    tags = {"hops": hops}
-    if hops.max() == 2:
-        pattern = np.where(hops == 1, "atomic", np.where(is_ood, "ood-ood", "id-id"))
-        tags["pattern"] = np.array(
-            [knowledge.PATTERNS.index(name) for name in pattern], np.int32
-        )
-    all_repeats = np.array(repeats + len(held_out) * [1], np.int32)
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions[:, None],
-        targets=targets[:, None],
-        split=split,
-        repeats=all_repeats,
-        tags=tags,
-        tag_names={"pattern": knowledge.PATTERNS} if "pattern" in tags else {},
-        vocab=words,
-        certificate=base.certify(
-            tokens,
-            positions[:, None],
-            targets[:, None],
-            split,
-            all_repeats,
-            facts,
-            held_out=f"What {test_file} of the folder holds out.",
-            shortcuts={"last_relation": questions[np.arange(hops.size), hops]},
-        ),
+            positions[:] = length - 1
+    return tokens, positions
+
+
+def _folder(path, test_file) -> pathlib.Path:
+    is_folder = path is not None and pathlib.Path(path).is_dir()
+    limits.require(
+        is_folder,
+        "path",
+        f"be a released data folder with vocab.json, train.json and {test_file}",
+        repr(path),
     )
+    for name in ("vocab.json", "train.json", test_file):
+        has_file = (pathlib.Path(path) / name).is_file()
+        limits.require(has_file, "path", f"be a folder that has {name}", repr(path))
+    return pathlib.Path(path)
 
 
 def _read_json(path: pathlib.Path) -> list[Any]:

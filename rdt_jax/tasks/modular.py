@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from rdt_jax.tasks import base, splits
+from rdt_jax.tasks import base, limits, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -56,11 +56,13 @@ def modular(
 
     Returns:
       A table with A = 1 and without tags.
-
-    Raises:
-      ValueError: if an argument is out of range, or the share leaves a split empty.
     """
-    _check(operation, modulus)
+    limits.one_of(OPERATIONS, operation=operation)
+    why = ", since all pairs of residues are rows"
+    limits.inside(2, MOST_RESIDUES, why, modulus=modulus)
+    divisors = range(2, int(modulus**0.5) + 1)
+    can_divide = operation not in DIVIDING or all(modulus % d for d in divisors)
+    limits.require(can_divide, "modulus", f"be a prime for {operation!r}", modulus)
     a, b = np.divmod(np.arange(modulus**2), modulus)
     if operation == "divide":
         a, b = a[b != 0], b[b != 0]
@@ -95,69 +97,35 @@ def complete_table(
     Raises:
       ValueError: if the share is out of range or leaves a split empty.
     """
-    if not 0 < train_fraction < 1:
-        raise ValueError(
-            f"task.kwargs.train_fraction must be in (0, 1), got {train_fraction}."
-        )
+    limits.share(True, train_fraction=train_fraction)
     num_rows = len(pairs)
     num_train = round(train_fraction * num_rows)
-    if not 1 <= num_train < num_rows:
-        raise ValueError(
-            f"task.kwargs.train_fraction must train at least one of the {num_rows} "
-            f"pairs and leave at least one untrained, got {train_fraction}."
-        )
+    limits.require(
+        1 <= num_train < num_rows,
+        "train_fraction",
+        f"train at least one of the {num_rows} pairs and leave at least one untrained",
+        train_fraction,
+    )
     words = ("<pad>", *elements, operation, "=")
     tokens = np.empty((num_rows, 4), np.int32)
     tokens[:, [0, 2]] = 1 + pairs
     tokens[:, 1] = words.index(operation)
     tokens[:, 3] = words.index("=")
-    targets = (1 + answers).astype(np.int32)[:, None]
     atoms = tokens[:, [0, 2]] - 1 + np.array([0, len(elements)])
     is_train = np.zeros(num_rows, bool)
     is_train[np.random.default_rng(seed).permutation(num_rows)[:num_train]] = True
     split = splits.assign(atoms, is_train, longer=np.zeros(num_rows, bool))
     splits.check_heldout(split, ("id",), "train_fraction", train_fraction)
-    repeats = np.ones(num_rows, np.int32)
-    positions = np.full((num_rows, 1), 3, np.int32)
-    certificate = base.certify(
+    return base.certified(
         tokens,
-        positions,
-        targets,
+        np.full(num_rows, 3),
+        1 + answers,
         split,
-        repeats,
         atoms=atoms,
         held_out=f"{num_rows - num_train} of the {num_rows} pairs.",
+        vocab=words,
         shortcuts={"first_operand": tokens[:, 0], "second_operand": tokens[:, 2]},
     )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions,
-        targets=targets,
-        split=split,
-        repeats=repeats,
-        tags={},
-        tag_names={},
-        vocab=words,
-        certificate=certificate,
-    )
-
-
-def _check(operation, modulus):
-    if operation not in OPERATIONS:
-        raise ValueError(
-            f"task.kwargs.operation must be one of {', '.join(OPERATIONS)}, "
-            f"got {operation!r}."
-        )
-    if not 2 <= modulus <= MOST_RESIDUES:
-        raise ValueError(
-            f"task.kwargs.modulus must be in [2, {MOST_RESIDUES}], since all pairs of "
-            f"residues are rows, got {modulus}."
-        )
-    divisors = range(2, int(modulus**0.5) + 1)
-    if operation in DIVIDING and any(modulus % d == 0 for d in divisors):
-        raise ValueError(
-            f"task.kwargs.modulus must be a prime for {operation!r}, got {modulus}."
-        )
 
 
 def _inverses(modulus) -> np.ndarray:

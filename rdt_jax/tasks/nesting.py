@@ -10,15 +10,30 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from rdt_jax.tasks import base, depths
+from rdt_jax.tasks import base, depths, limits
 
 
-def check_side(max_side_depth: int) -> None:
-    """Raises ValueError unless the argument is a depth."""
-    if max_side_depth < 0:
-        raise ValueError(
-            f"task.kwargs.max_side_depth must be at least 0, got {max_side_depth}."
-        )
+def plan(
+    min_depth: int,
+    max_depth: int,
+    max_train_depth: int,
+    train_per_depth: int,
+    heldout_per_depth: int,
+    max_side_depth: int,
+    group: int = 1,
+) -> depths.Plan:
+    """Makes the plan of a task of nested words, from its arguments.
+
+    Raises:
+      ValueError: if one of them, or `max_side_depth`, is out of range.
+    """
+    made = depths.Plan(
+        "depth", min_depth, max_depth, max_train_depth, train_per_depth,
+        heldout_per_depth,
+    )  # fmt: skip
+    made.check(smallest=1, group=group)
+    limits.at_least(0, max_side_depth=max_side_depth)
+    return made
 
 
 def arguments(

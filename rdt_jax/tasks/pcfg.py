@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rdt_jax import wording
-from rdt_jax.tasks import base, splits
+from rdt_jax.tasks import base, limits, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -29,11 +29,14 @@ BINARY: Mapping[str, Callable[[list[int], list[int]], list[int]]] = {
     "remove_second": lambda x, y: x,
 }
 FUNCTIONS = (*UNARY, *BINARY)
+PAIRS = [(outer, inner) for outer in FUNCTIONS for inner in FUNCTIONS]
 SPLITTINGS = ("random", "systematicity", "productivity")
 COMMA = 1 + len(FUNCTIONS)  # The token; those of the functions stand before it.
 FIRST_SYMBOL = COMMA + 1
 LONGEST_STRING = 5  # symbols of an argument
 ATTEMPTS = 100  # Draws per wanted row before there are held to be too few.
+ELSEWHERE = " unless the splitting is "
+_NUMBER = {pair: number for number, pair in enumerate(PAIRS)}
 _TOKEN = {name: 1 + number for number, name in enumerate(FUNCTIONS)}
 
 
@@ -100,88 +103,82 @@ def pcfg(
     Returns:
       A table with teacher-forced answers (the last token of an answer is `<end>`) and
       the tags `functions` (how many) and `pairs` (untrained ones in the row).
-
-    Raises:
-      ValueError: if an argument is out of range, there are not so many rows, or
-        training is too small for any held-out row.
     """
     _check(
         splitting, num_symbols, max_functions, max_train_functions, max_length,
         train_rows, heldout_rows, num_heldout_pairs,
     )  # fmt: skip
     rng = np.random.default_rng(seed)
-    pairs = [(outer, inner) for outer in FUNCTIONS for inner in FUNCTIONS]
-    chosen = rng.permutation(len(pairs))[:num_heldout_pairs]
-    untrained = {pairs[number] for number in chosen}
-    shorter = range(1, max_train_functions + 1)
-    plan = [("train", shorter, train_rows), ("id", shorter, heldout_rows)]
+    untrained = {PAIRS[n] for n in rng.permutation(len(PAIRS))[:num_heldout_pairs]}
+    plan = _plan(
+        splitting, max_functions, max_train_functions, train_rows, heldout_rows
+    )
+    rows, parts = _draw_parts(
+        base.uniform(rng), plan, untrained, num_symbols, max_length
+    )
+    atoms = base.pad([[1 + atom for atom in _atoms(row)] for row in rows]) - 1
+    split = splits.of_parts(atoms, parts, "train_rows", train_rows)
+    words = ["<pad>", *FUNCTIONS, ",", *_symbol_words(num_symbols), "<sep>", "<end>"]
+    held = [sum(pair in untrained for pair in row.pairs) for row in rows]
+    return base.certified(
+        *base.teacher_forced(
+            base.pad([row.question for row in rows]),
+            base.pad([row.answer for row in rows]),
+            words.index("<sep>"),
+            words.index("<end>"),
+        ),
+        split,
+        atoms=atoms,
+        held_out=_held_out(splitting, untrained, max_train_functions, heldout_rows),
+        vocab=words,
+        tags={
+            "functions": np.array([1 + len(row.pairs) for row in rows]),
+            "pairs": np.array(held),
+        },
+    )
+
+
+def _plan(
+    splitting, longest, longest_train, train, heldout
+) -> list[tuple[str, range, int]]:
+    """Returns each part of the table: its name, numbers of functions, and rows."""
+    shorter = range(1, longest_train + 1)
+    plan = [("train", shorter, train), ("id", shorter, heldout)]
     if splitting == "systematicity":
-        plan.append(("ood", range(2, max_functions + 1), heldout_rows))
-        plan.append(("mixed", range(3, max_functions + 1), heldout_rows))
+        plan.append(("ood", range(2, longest + 1), heldout))
+        plan.append(("mixed", range(3, longest + 1), heldout))
     if splitting == "productivity":
-        longer = range(max_train_functions + 1, max_functions + 1)
-        plan.append(("depth", longer, heldout_rows))
-    uniform = base.uniform(rng)
+        plan.append(("depth", range(longest_train + 1, longest + 1), heldout))
+    return plan
+
+
+def _draw_parts(
+    uniform, plan, untrained, num_symbols, max_length
+) -> tuple[list[Expression], np.ndarray]:
+    """Draws the rows of a plan, all different, and returns the part of each."""
     drawn: dict[tuple[int, ...], Expression] = {}
-    part_of: list[str] = []
     for part, lengths, count in plan:
         drawn |= _draw_rows(
             uniform, part, lengths, count, drawn, untrained, num_symbols, max_length
         )
-        part_of += count * [part]
-    rows = list(drawn.values())
-    pair_index = {pair: 2 * number for number, pair in enumerate(pairs)}
-    used = [
-        [pair_index[pair] + side for pair in row.pairs for side in (0, 1)]
-        or [2 * len(pairs) + FUNCTIONS.index(row.function)]
-        for row in rows
-    ]
-    atoms = base.pad([[1 + atom for atom in row] for row in used]) - 1
-    parts = np.array(part_of)
-    split = splits.assign(atoms, parts == "train", parts == "depth")
-    heldout = ("id", "depth") if splitting == "productivity" else ("id",)
-    splits.check_heldout(split, heldout, "train_rows", train_rows)
-    split[parts == "ood"] = base.SPLITS.index("ood")
-    split[splits.mixes(atoms, split) & (parts == "mixed")] = base.SPLITS.index("mixed")
-    held = [sum(pair in untrained for pair in row.pairs) for row in rows]
-    words = ["<pad>", *FUNCTIONS, ",", *_symbol_words(num_symbols), "<sep>", "<end>"]
-    questions = base.pad([row.question for row in rows])
-    tokens, positions, targets = base.teacher_forced(
-        questions,
-        base.pad([row.answer for row in rows]),
-        words.index("<sep>"),
-        words.index("<end>"),
-    )
-    repeats = np.ones(split.size, np.int32)
-    held_out = {
-        "random": f"{wording.count(heldout_rows, 'random expression')}.",
-        "systematicity": "Applying one function to what another gives: "
-        + ", ".join(sorted(" to ".join(pair) for pair in untrained))
-        + ".",
-        "productivity": f"Expressions of more than {max_train_functions} functions.",
-    }
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions,
-        targets=targets,
-        split=split,
-        repeats=repeats,
-        tags={
-            "functions": np.array([1 + len(row.pairs) for row in rows], np.int32),
-            "pairs": np.array(held, np.int32),
-        },
-        tag_names={},
-        vocab=tuple(words),
-        certificate=base.certify(
-            tokens,
-            positions,
-            targets,
-            split,
-            repeats,
-            atoms,
-            held_out=held_out[splitting],
-        ),
-    )
+    parts = np.repeat([part for part, *_ in plan], [count for *_, count in plan])
+    return list(drawn.values()), parts
+
+
+def _held_out(splitting, untrained, longest_train, heldout) -> str:
+    crossed = ", ".join(sorted(" to ".join(pair) for pair in untrained))
+    return {
+        "random": f"{wording.count(heldout, 'random expression')}.",
+        "systematicity": f"Applying one function to what another gives: {crossed}.",
+        "productivity": f"Expressions of more than {longest_train} functions.",
+    }[splitting]
+
+
+def _atoms(row) -> list[int]:
+    """Returns each pair of an expression twice, or its one function."""
+    if not row.pairs:
+        return [2 * len(PAIRS) + FUNCTIONS.index(row.function)]
+    return [2 * _NUMBER[pair] + side for pair in row.pairs for side in (0, 1)]
 
 
 def _draw_rows(
@@ -246,45 +243,29 @@ def _symbol_words(num_symbols) -> list[str]:
 def _check(
     splitting, symbols, longest, longest_train, max_length, train, heldout, pairs
 ):
-    if splitting not in SPLITTINGS:
-        raise ValueError(
-            f"task.kwargs.splitting must be one of {', '.join(SPLITTINGS)}, "
-            f"got {splitting!r}."
-        )
-    for name, value, least in (
-        ("num_symbols", symbols, 2),
-        ("max_train_functions", longest_train, 2),
-        ("max_length", max_length, 4),
-        ("train_rows", train, 1),
-        ("heldout_rows", heldout, 1),
-    ):
-        if value < least:
-            raise ValueError(
-                f"task.kwargs.{name} must be at least {least}, got {value}."
-            )
     productivity = splitting == "productivity"
-    if productivity and longest <= longest_train:
-        raise ValueError(
-            "task.kwargs.max_functions must be more than "
-            f"task.kwargs.max_train_functions ({longest_train}), got {longest}."
-        )
-    if not productivity and longest != longest_train:
-        raise ValueError(
-            f"task.kwargs.max_functions must equal task.kwargs.max_train_functions "
-            f"({longest_train}) unless the splitting is productivity, got {longest}."
-        )
-    if splitting == "systematicity" and longest < 3:
-        raise ValueError(
-            "task.kwargs.max_functions must be at least 3 for systematicity, "
-            f"got {longest}."
-        )
-    number = len(FUNCTIONS) ** 2
-    if splitting == "systematicity" and not 1 <= pairs < number:
-        raise ValueError(
-            f"task.kwargs.num_heldout_pairs must be in [1, {number - 1}], got {pairs}."
-        )
-    if splitting != "systematicity" and pairs != 0:
-        raise ValueError(
-            "task.kwargs.num_heldout_pairs must be 0 unless the splitting is "
-            f"systematicity, got {pairs}."
-        )
+    systematicity = splitting == "systematicity"
+    limits.one_of(SPLITTINGS, splitting=splitting)
+    limits.at_least(2, num_symbols=symbols, max_train_functions=longest_train)
+    limits.at_least(4, max_length=max_length)
+    limits.at_least(1, train_rows=train, heldout_rows=heldout)
+    limits.require(
+        longest > longest_train if productivity else longest == longest_train,
+        "max_functions",
+        f"{'be more than' if productivity else 'equal'} task.kwargs.max_train_functions"
+        f" ({longest_train}){'' if productivity else ELSEWHERE + 'productivity'}",
+        longest,
+    )
+    limits.require(
+        longest >= 3 or not systematicity,
+        "max_functions",
+        "be at least 3 for systematicity",
+        longest,
+    )
+    most = len(PAIRS) - 1
+    limits.require(
+        1 <= pairs <= most if systematicity else pairs == 0,
+        "num_heldout_pairs",
+        f"be in [1, {most}]" if systematicity else f"be 0{ELSEWHERE}systematicity",
+        pairs,
+    )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, limits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -125,71 +125,53 @@ def scan(*, seed: int, variant: str) -> base.Table:
     Returns:
       A table with teacher-forced answers (A = 49, the last token of an answer is
       `<end>`) and the tag `length`: the number of actions.
-
-    Raises:
-      ValueError: if there is no such variant.
     """
-    if variant not in VARIANT_CHOICES:
-        raise ValueError(
-            f"task.kwargs.variant must be one of {', '.join(VARIANT_CHOICES)}, "
-            f"got {variant!r}."
-        )
+    limits.one_of(VARIANT_CHOICES, variant=variant)
     commands, actions, questions, answers = _rows()
     lengths = (answers != 0).sum(axis=1, dtype=np.int32)
     sentence = {name: number for number, name in enumerate(SENTENCES)}
-    sentences = [_sentences(command) for command in commands]
     repeats = np.ones(len(commands), np.int32)
     if variant == "simple":
         order = np.random.default_rng(seed).permutation(len(commands))
-        parts = np.where(np.argsort(order) < SIMPLE_TRAIN, "train", "id")
-        atoms = [[sentence[name] for name in names] for names in sentences]
+        parts = np.where(np.argsort(order) < SIMPLE_TRAIN, "train", "id").tolist()
+        atoms = [[sentence[name] for name in _sentences(c)] for c in commands]
         held_out = f"A random {order.size - SIMPLE_TRAIN} of {order.size} commands."
     elif variant == "length":
-        parts = np.where(lengths <= LENGTH_TRAIN, "train", "depth")
+        parts = np.where(lengths <= LENGTH_TRAIN, "train", "depth").tolist()
         atoms = [[ACTIONS.index(action) for action in answer] for answer in actions]
         held_out = f"Commands of more than {LENGTH_TRAIN} actions."
     else:
-        split = VARIANTS[variant]
-        parts = np.array([_part(command, split) for command in commands])
-        if split.bare:
-            repeats[commands.index(split.bare)] = split.repeats
-        atoms = []
-        for command, names in zip(commands, sentences, strict=True):
-            tested = [name for name in names if _phrase(name) in split.tested]
-            if command == split.bare:
-                atoms.append([0])
-            elif tested:
-                atoms.append([a for name in tested for a in (0, 1 + sentence[name])])
-            else:
-                atoms.append([1 + sentence[name] for name in names])
-        held_out = (
-            f"`{split.bare}` in company: training has it as a command of its own only."
-            if split.bare
-            else f"The phrase `{'` or `'.join(split.tested)}`: no training row has it."
-        )
-    split_index = np.array([base.SPLITS.index(part) for part in parts], np.int8)
-    tokens, positions, targets = base.teacher_forced(
-        questions, answers, WORDS.index("<sep>"), WORDS.index("<end>")
-    )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions,
-        targets=targets,
-        split=split_index,
+        published = VARIANTS[variant]
+        parts = [_part(command, published) for command in commands]
+        atoms = [_atoms(command, published, sentence) for command in commands]
+        held_out = f"The phrase `{'` or `'.join(published.tested)}`: no training row "
+        held_out += "has it."
+        if published.bare:
+            repeats[commands.index(published.bare)] = published.repeats
+            held_out = f"`{published.bare}` in company: training has it as a command "
+            held_out += "of its own only."
+    return base.certified(
+        *base.teacher_forced(
+            questions, answers, WORDS.index("<sep>"), WORDS.index("<end>")
+        ),
+        np.array([base.SPLITS.index(part) for part in parts], np.int8),
+        atoms=base.pad([[1 + a for a in row] for row in atoms]) - 1,
+        held_out=held_out,
+        vocab=WORDS,
         repeats=repeats,
         tags={"length": lengths},
-        tag_names={},
-        vocab=WORDS,
-        certificate=base.certify(
-            tokens,
-            positions,
-            targets,
-            split_index,
-            repeats,
-            atoms=base.pad([[1 + a for a in row] for row in atoms]) - 1,
-            held_out=held_out,
-        ),
     )
+
+
+def _atoms(command, published, sentence) -> list[int]:
+    """Returns the parts that a command needs: 0 is the tested unit."""
+    names = _sentences(command)
+    tested = [name for name in names if _phrase(name) in published.tested]
+    if command == published.bare:
+        return [0]
+    if tested:
+        return [atom for name in tested for atom in (0, 1 + sentence[name])]
+    return [1 + sentence[name] for name in names]
 
 
 def interpret(command: str) -> list[str]:

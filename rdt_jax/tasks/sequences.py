@@ -8,8 +8,7 @@ import itertools
 
 import numpy as np
 
-from rdt_jax import wording
-from rdt_jax.tasks import base, splits
+from rdt_jax.tasks import base, limits, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -52,87 +51,40 @@ def nary_addition(
 
     Returns:
       A table with the tag `operands`; A is one more than the digits of the largest sum.
-
-    Raises:
-      ValueError: if an argument is out of range, there are not so many rows of two
-        operands, or training is too small for any held-out row.
     """
-    if not 1 <= num_digits <= MAX_DIGITS:
-        raise ValueError(
-            f"task.kwargs.num_digits must be in [1, {MAX_DIGITS}], got {num_digits}."
-        )
-    _check_lengths("operands", "count", 2, max_operands, max_train_operands,
-                   train_per_count, heldout_per_count)  # fmt: skip
-    if train_per_count + heldout_per_count > 100**num_digits:
-        raise ValueError(
-            "task.kwargs.train_per_count + task.kwargs.heldout_per_count must be at "
-            f"most {100**num_digits}, the number of rows of two operands, "
-            f"got {train_per_count} + {heldout_per_count}."
-        )
-    rng = np.random.default_rng(seed)
-    operands, is_train = splits.rows_by_length(
-        range(2, max_operands + 1), max_train_operands, train_per_count,
+    plan = splits.Plan(
+        "count", 2, max_operands, max_train_operands, train_per_count,
         heldout_per_count,
     )  # fmt: skip
+    limits.inside(1, MAX_DIGITS, num_digits=num_digits)
+    plan.check(smallest=2, takes_first=False)
+    plan.check_number(100**num_digits, "rows of two operands")
+    operands, is_train = plan.rows()
+    rng = np.random.default_rng(seed)
     words = ("<pad>", *"0123456789", "+", "=", "<end>")
     plus, equals, end = (words.index(word) for word in ("+", "=", "<end>"))
     place_values = 10 ** np.arange(num_digits - 1, -1, -1)
     sums = np.zeros(operands.size, np.int64)
-    length = operands * (num_digits + 1)  # Up to the equals sign, included.
-    longest_sum = len(str(max_operands * (10**num_digits - 1)))
-    tokens = np.zeros((operands.size, length.max() + longest_sum), np.int32)
-    for count in range(2, max_operands + 1):
+    lengths = operands * (num_digits + 1)  # Up to the equals sign, included.
+    questions = np.zeros((operands.size, lengths.max()), np.int32)
+    for count in plan.lengths:
         rows = np.flatnonzero(operands == count)
         numbers = splits.draw_distinct(rng, count * [10**num_digits], rows.size)
         sums[rows] = numbers.sum(axis=1)
         question = np.full((rows.size, count, num_digits + 1), plus, np.int32)
         question[:, :, :-1] = 1 + numbers[:, :, None] // place_values % 10
         question[:, -1, -1] = equals
-        tokens[rows, : count * (num_digits + 1)] = question.reshape(rows.size, -1)
-    atoms = _digits_used(tokens, equals, num_digits)
-
-    num_answers = 1 + (sums[:, None] >= 10 ** np.arange(1, 18)).sum(axis=1)  # Digits.
-    most = num_answers.max() + 1
-    targets = np.full((operands.size, most), base.NO_TARGET, np.int32)
-    positions = np.zeros((operands.size, most), np.int32)
-    for answer in range(most):
-        rows = np.flatnonzero(answer <= num_answers)
-        positions[rows, answer] = length[rows] - 1 + answer
-        rest = num_answers[rows] - 1 - answer  # -1 where the digits have ended.
-        digit = 1 + sums[rows] // 10 ** np.maximum(rest, 0) % 10
-        targets[rows, answer] = np.where(rest < 0, end, digit)
-        fed = rows[rest >= 0]
-        tokens[fed, length[fed] + answer] = targets[fed, answer]
-    tokens = tokens[:, : (length + num_answers).max()]
-
-    split = splits.assign(atoms, is_train, operands > max_train_operands)
-    heldout = ("id", "depth") if max_operands > max_train_operands else ("id",)
-    splits.check_heldout(split, heldout, "train_per_count", train_per_count)
-    repeats = np.ones(operands.size, np.int32)
-    certificate = base.certify(
+        questions[rows, : count * (num_digits + 1)] = question.reshape(rows.size, -1)
+    tokens, positions, targets = _write_sums(questions, lengths, sums, end)
+    return plan.table(
         tokens,
         positions,
         targets,
-        split,
-        repeats,
-        atoms=atoms,
-        held_out=(
-            f"{wording.count(heldout_per_count, 'row')} of each number of operands "
-            f"from 2 to {max_operands}; training adds up to {max_train_operands} "
-            "operands."
-        ),
-        shortcuts={"number_of_operands": operands, "first_digit": tokens[:, 0]},
-    )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions,
-        targets=targets,
-        split=split,
-        repeats=repeats,
-        tags={"operands": operands},
-        tag_names={},
+        atoms=_digits_used(questions, num_digits),
+        lengths=operands,
+        trained=is_train,
         vocab=words,
-        certificate=certificate,
+        shortcuts={"number_of_operands": operands, "first_digit": tokens[:, 0]},
     )
 
 
@@ -177,34 +129,21 @@ def p_hop_induction(
 
     Returns:
       A table with A = 1 and the tag `hops`.
-
-    Raises:
-      ValueError: if an argument is out of range, not so many sequences are found, or
-        training is too small for any held-out row.
     """
-    if alphabet_size < 3:
-        raise ValueError(
-            f"task.kwargs.alphabet_size must be at least 3, got {alphabet_size}."
-        )
-    if min_hops < 1:
-        raise ValueError(f"task.kwargs.min_hops must be at least 1, got {min_hops}.")
-    _check_lengths("hops", "hop", min_hops, max_hops, max_train_hops, train_per_hop,
-                   heldout_per_hop)  # fmt: skip
-    if length < max_hops + 2:  # A hop leads back by at least one character.
-        raise ValueError(
-            f"task.kwargs.length must be at least max_hops + 2 = {max_hops + 2}, "
-            f"got {length}."
-        )
-    rng = np.random.default_rng(seed)
-    hops, is_train = splits.rows_by_length(
-        range(min_hops, max_hops + 1), max_train_hops, train_per_hop, heldout_per_hop
+    plan = splits.Plan(
+        "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
     )
+    limits.at_least(3, alphabet_size=alphabet_size)
+    plan.check(smallest=1)
+    # A hop leads back by at least one character.
+    limits.at_least(max_hops + 2, "max_hops + 2 = ", length=length)
+    rng = np.random.default_rng(seed)
+    hops, is_train = plan.rows()
     words = ("<pad>", "<hop>", *(f"c{i}" for i in range(alphabet_size)))
     tokens = np.zeros((hops.size, max_hops + length), np.int32)
     atoms = np.full((hops.size, max_hops), -1, np.min_scalar_type(-(alphabet_size**2)))
-    targets = np.zeros((hops.size, 1), np.int32)
-    one_hop = np.zeros(hops.size, np.int32)
-    for count in range(min_hops, max_hops + 1):
+    targets, one_hop = np.zeros((2, hops.size), np.int32)
+    for count in plan.lengths:
         rows = np.flatnonzero(hops == count)
         sequences, visited = _draw_sequences(
             rng, alphabet_size, length, count, rows.size
@@ -212,47 +151,37 @@ def p_hop_induction(
         tokens[rows, :count] = words.index("<hop>")
         tokens[rows, count : count + length] = 2 + sequences
         atoms[rows, :count] = visited[:, :-1] * alphabet_size + visited[:, 1:]
-        targets[rows, 0] = 2 + visited[:, -1]
+        targets[rows] = 2 + visited[:, -1]
         one_hop[rows] = visited[:, 1]
-
-    split = splits.assign(atoms, is_train, hops > max_train_hops)
-    heldout = ("id", "depth") if max_hops > max_train_hops else ("id",)
-    splits.check_heldout(split, heldout, "train_per_hop", train_per_hop)
-    repeats = np.ones(hops.size, np.int32)
-    positions = (hops + length - 1)[:, None].astype(np.int32)
-    certificate = base.certify(
-        tokens,
-        positions,
-        targets,
-        split,
-        repeats,
-        atoms=atoms,
-        held_out=(
-            f"{wording.count(heldout_per_hop, 'row')} of each number of hops from "
-            f"{min_hops} to {max_hops}; training makes up to {max_train_hops} hops."
-        ),
-        shortcuts={"one_hop": one_hop},
-    )
-    return base.Table(
-        tokens=tokens,
-        answer_positions=positions,
-        targets=targets,
-        split=split,
-        repeats=repeats,
-        tags={"hops": hops},
-        tag_names={},
-        vocab=words,
-        certificate=certificate,
-    )
+    return plan.table(
+        tokens, hops + length - 1, targets, atoms, lengths=hops, trained=is_train,
+        vocab=words, shortcuts={"one_hop": one_hop},
+    )  # fmt: skip
 
 
-def _digits_used(tokens, equals, num_digits) -> np.ndarray:
+def _write_sums(questions, lengths, sums, end):
+    """Returns tokens, positions and targets; the digits of a sum are fed back."""
+    num_digits = 1 + (sums[:, None] >= 10 ** np.arange(1, 18)).sum(axis=1)
+    shape = sums.size, num_digits.max() + 1
+    targets, positions = np.full(shape, base.NO_TARGET), np.zeros(shape, np.int32)
+    width = max(questions.shape[1], (lengths + num_digits).max())
+    tokens = np.pad(questions, ((0, 0), (0, width - questions.shape[1])))
+    for answer in range(shape[1]):
+        rows = np.flatnonzero(answer <= num_digits)
+        positions[rows, answer] = lengths[rows] - 1 + answer
+        rest = num_digits[rows] - 1 - answer  # -1 where the digits have ended.
+        digit = 1 + sums[rows] // 10 ** np.maximum(rest, 0) % 10
+        targets[rows, answer] = np.where(rest < 0, end, digit)
+        fed = rows[rest >= 0]
+        tokens[fed, lengths[fed] + answer] = targets[fed, answer]
+    return tokens, positions, targets
+
+
+def _digits_used(questions, num_digits) -> np.ndarray:
     """Returns the digits of each question in their places, [N, K], off the rows."""
-    before = np.arange(tokens.shape[1]) < np.argmax(tokens == equals, axis=1)[:, None]
-    digits = np.where(before & (tokens <= 10), tokens - 1, -1)  # Of ten words.
-    place = np.arange(tokens.shape[1]) % (num_digits + 1)
-    atoms = np.where(digits >= 0, 10 * place + digits, -1).astype(np.int8)
-    return atoms[:, before.any(axis=0)]
+    place = np.arange(questions.shape[1]) % (num_digits + 1)
+    is_digit = (questions >= 1) & (questions <= 10)  # Of ten words.
+    return np.where(is_digit, 10 * place + questions - 1, -1).astype(np.int8)
 
 
 def _draw_sequences(
@@ -304,20 +233,3 @@ def _visit(sequences, alphabet_size, hops) -> np.ndarray:
         at = np.where(exists, previous[at, rows] + 1, at)
         visited[exists, hop] = by_place[at[exists], rows[exists]]
     return visited
-
-
-def _check_lengths(noun, unit, least, longest, longest_train, train, heldout):
-    if longest < least:
-        raise ValueError(
-            f"task.kwargs.max_{noun} must be at least {least}, got {longest}."
-        )
-    if not least <= longest_train <= longest:
-        raise ValueError(
-            f"task.kwargs.max_train_{noun} must be in [{least}, max_{noun} = "
-            f"{longest}], got {longest_train}."
-        )
-    for name, rows in (("train", train), ("heldout", heldout)):
-        if rows < 1:
-            raise ValueError(
-                f"task.kwargs.{name}_per_{unit} must be at least 1, got {rows}."
-            )

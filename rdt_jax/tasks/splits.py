@@ -3,15 +3,147 @@
 Rows are drawn without repeats, counted out by length, and split by what they need.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base
+from rdt_jax import wording
+from rdt_jax.tasks import base, limits
 
 # Up to so many rows, they are numbered and chosen without replacement; beyond, drawn
 # until enough of them are distinct, which then hardly takes a second draw.
 LARGEST_CHOICE = 2**62
+# Unit of a plan -> its word in min_, max_ and max_train_, which is the tag, and in
+# sentences.
+MANY = {"depth": "depth", "hop": "hops", "length": "length", "count": "operands"}
+EACH = {"hop": "number of hops", "count": "number of operands"}
+
+
+class Plan(NamedTuple):
+    """How many rows of which length; the attributes are arguments of every such task.
+
+    Attributes:
+      unit: what the arguments call it: depth, hop, length, count.
+      first: the smallest length.
+      last: the largest length; beyond `trained`, held-out rows are `depth`.
+      trained: the largest length of a train row; up to it, held-out rows are `id`.
+      train: train rows of each trained length.
+      heldout: held-out rows of each length.
+    """
+
+    unit: str
+    first: int
+    last: int
+    trained: int
+    train: int
+    heldout: int
+
+    @property
+    def many(self) -> str:
+        """The name of the length, in the arguments and as a tag."""
+        return MANY[self.unit]
+
+    @property
+    def lengths(self) -> range:
+        """The lengths of the rows."""
+        return range(self.first, self.last + 1)
+
+    @property
+    def held_out(self) -> str:
+        """What the model never saw, in words."""
+        return (
+            f"{wording.count(self.heldout, 'row')} of each "
+            f"{EACH.get(self.unit, self.unit)} from {self.first} to {self.last}; "
+            f"training has {wording.count(self.train, 'other')} of each up to "
+            f"{self.trained}."
+        )
+
+    def check(self, smallest: int, *, group: int = 1, takes_first: bool = True) -> None:
+        """Raises ValueError unless `smallest <= first <= trained <= last`.
+
+        Args:
+          smallest: the smallest length that the task has.
+          group: rows that stand together; each number of rows is a multiple of it.
+          takes_first: whether the task has an argument for `first`.
+        """
+        why = f"min_{self.many} = " if takes_first else ""
+        limits.at_least(smallest, **{f"min_{self.many}": self.first})
+        limits.at_least(self.first, why, **{f"max_{self.many}": self.last})
+        limits.require(
+            self.first <= self.trained <= self.last,
+            f"max_train_{self.many}",
+            f"be in [{why}{self.first}, max_{self.many} = {self.last}]",
+            self.trained,
+        )
+        wanted = "at least 1" if group == 1 else f"a positive multiple of {group}"
+        for name, rows in (("train", self.train), ("heldout", self.heldout)):
+            fits = rows >= 1 and rows % group == 0
+            limits.require(fits, f"{name}_per_{self.unit}", f"be {wanted}", rows)
+
+    def check_number(self, most: int, what: str) -> None:
+        """Raises ValueError if the shortest rows are more than there are.
+
+        Args:
+          most: number of different rows of the smallest length.
+          what: what they are, in words.
+        """
+        limits.require(
+            self.train + self.heldout <= most,
+            f"train_per_{self.unit} + task.kwargs.heldout_per_{self.unit}",
+            f"be at most {most}, the number of {what}",
+            f"{self.train} + {self.heldout}",
+        )
+
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Counts out rows: of each length some to train on and some to hold out.
+
+        Returns:
+          The length of each row, int32 [N], ascending, and whether it is trained, bool
+          [N], the trained rows of a length first.
+        """
+        counts = [
+            self.heldout + self.train * (length <= self.trained)
+            for length in self.lengths
+        ]
+        length = np.repeat(np.array(self.lengths, np.int32), counts)
+        place = np.concatenate([np.arange(count) for count in counts])
+        return length, (length <= self.trained) & (place < self.train)
+
+    def table(
+        self,
+        tokens: np.ndarray,
+        answer_positions: np.ndarray,
+        targets: np.ndarray,
+        atoms: np.ndarray,
+        *,
+        lengths: np.ndarray,
+        trained: np.ndarray,
+        vocab: Sequence[str],
+        shortcuts: Mapping[str, np.ndarray],
+    ) -> base.Table:
+        """Makes the table of rows that were counted out by `rows`.
+
+        Args:
+          tokens: int32 [N, T], this and the next three as `base.certified` takes them.
+          answer_positions: int [N, A] or [N].
+          targets: int [N, A] or [N].
+          atoms: int [N, K].
+          lengths: int32 [N], of each row.
+          trained: bool [N].
+          vocab: the words.
+          shortcuts: name -> int [N], as `base.certify` takes them.
+
+        Raises:
+          ValueError: if training is too small for any held-out row.
+        """
+        split = assign(atoms, trained, lengths > self.trained)
+        names = ("id", "depth") if self.last > self.trained else ("id",)
+        check_heldout(split, names, f"train_per_{self.unit}", self.train)
+        return base.certified(
+            tokens, answer_positions, targets, split, atoms=atoms, vocab=vocab,
+            held_out=self.held_out, tags={self.many: lengths}, shortcuts=shortcuts,
+        )  # fmt: skip
 
 
 def draw_distinct(
@@ -39,29 +171,6 @@ def draw_distinct(
     return rows[:count]
 
 
-def rows_by_length(
-    lengths: range, longest_train: int, train_rows: int, heldout_rows: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Counts out rows: of each length some to train on and some to hold out.
-
-    Args:
-      lengths: in which the rows come.
-      longest_train: longer rows are held out only.
-      train_rows: of each length up to `longest_train`.
-      heldout_rows: of each length.
-
-    Returns:
-      The length of each row, int32 [N], ascending, and whether it is trained, bool [N],
-      the trained rows of a length first.
-    """
-    counts = [
-        heldout_rows + train_rows * (length <= longest_train) for length in lengths
-    ]
-    length = np.repeat(np.array(lengths, np.int32), counts)
-    place = np.concatenate([np.arange(count) for count in counts])
-    return length, (length <= longest_train) & (place < train_rows)
-
-
 def assign(atoms: np.ndarray, trained: np.ndarray, longer: np.ndarray) -> np.ndarray:
     """Says which split each row is in, int8 [N], indices into SPLITS.
 
@@ -74,16 +183,38 @@ def assign(atoms: np.ndarray, trained: np.ndarray, longer: np.ndarray) -> np.nda
       trained: bool [N].
       longer: bool [N], whether a row is longer than all trained ones.
     """
-    counts = sum((atom >= 0).astype(np.int32) for atom in atoms.T)
-    practiced = np.zeros(int(atoms.max()) + 2, bool)
-    for atom in atoms.T:
-        practiced[atom[trained & (counts > 1)]] = True
+    counts, practiced = _practiced(atoms, trained)
     practiced[-1] = True  # Where a row needs no further part.
     split = np.full(len(atoms), base.SPLITS.index("id"), np.int8)
     split[longer] = base.SPLITS.index("depth")
     for atom in atoms.T:
         split[~practiced[atom] & (counts > 1)] = base.SPLITS.index("unused")
     split[trained] = base.SPLITS.index("train")
+    return split
+
+
+def of_parts(
+    atoms: np.ndarray, parts: np.ndarray, key: str, value: float
+) -> np.ndarray:
+    """Says which split each row is in, int8 [N], where all were drawn for some part.
+
+    What is drawn for `train`, `id` and `depth` is split as `assign` says; `ood` stays
+    what it is; `mixed` is that only if it mixes.
+
+    Args:
+      atoms: int [N, K], as `base.certify` takes them.
+      parts: strings [N], what each row was drawn for.
+      key: the argument that is too small where a held-out part has no row.
+      value: of that argument.
+
+    Raises:
+      ValueError: if nothing is left of `id` or `depth`.
+    """
+    split = assign(atoms, parts == "train", parts == "depth")
+    names = [name for name in ("id", "depth") if (parts == name).any()]
+    check_heldout(split, names, key, value)
+    split[parts == "ood"] = base.SPLITS.index("ood")
+    split[mixes(atoms, split) & (parts == "mixed")] = base.SPLITS.index("mixed")
     return split
 
 
@@ -97,10 +228,7 @@ def mixes(atoms: np.ndarray, split: np.ndarray) -> np.ndarray:
     Returns:
       bool [N].
     """
-    counts = sum((atom >= 0).astype(np.int32) for atom in atoms.T)
-    practiced = np.zeros(int(atoms.max()) + 2, bool)
-    for atom in atoms.T:
-        practiced[atom[(split == base.SPLITS.index("train")) & (counts > 1)]] = True
+    counts, practiced = _practiced(atoms, split == base.SPLITS.index("train"))
     practiced[-1] = False  # Where a row needs no further part.
     known = sum(practiced[atom].astype(np.int32) for atom in atoms.T)
     return (known > 0) & (known < counts)
@@ -116,8 +244,18 @@ def check_heldout(split: np.ndarray, names: Sequence[str], key: str, value: floa
       value: of that argument.
     """
     for name in names:
-        if not (split == base.SPLITS.index(name)).any():
-            raise ValueError(
-                f"task.kwargs.{key} must be so large that some held-out {name} row "
-                f"asks for practiced parts only, got {value}."
-            )
+        limits.require(
+            bool((split == base.SPLITS.index(name)).any()),
+            key,
+            f"be so large that some held-out {name} row asks for practiced parts only",
+            value,
+        )
+
+
+def _practiced(atoms, trained) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the parts of each row [N], and whether a composed one is trained on."""
+    counts = sum((atom >= 0).astype(np.int32) for atom in atoms.T)
+    practiced = np.zeros(int(atoms.max()) + 2, bool)
+    for atom in atoms.T:
+        practiced[atom[trained & (counts > 1)]] = True
+    return counts, practiced

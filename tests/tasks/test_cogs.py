@@ -272,26 +272,6 @@ def test_a_use_under_test_in_training_breaks_the_certificate(monkeypatch):
     assert certificate.impure["ood"] == KWARGS["rows_per_case"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        *(
-            ({name: 0}, rf"{name} must be at least 1, got 0\.")
-            for name in KWARGS
-            if name != "max_depth"
-        ),
-        ({"max_depth": 2}, r"max_depth must be more than .* \(2\), got 2\."),
-        (
-            {"train_rows": 1, "exposures": 1, "id_rows": 1},
-            r"train_rows must be so large that some held-out id row .*, got 1\.",
-        ),
-    ],
-)
-def test_an_argument_out_of_range_is_refused(changes, message):
-    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}$"):
-        _make(**changes)
-
-
 def test_more_sentences_than_there_are_are_refused(monkeypatch):
     monkeypatch.setattr(cogs, "PEOPLE", ("boy",))
     monkeypatch.setattr(cogs, "NAMES", ("Anna",))

@@ -217,41 +217,6 @@ def test_the_shortcuts_are_counted_from_the_rows(table):
     assert 0 < shortcuts["attribute"]["ood"] < shortcuts["first_value"]["ood"] < 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_entities": 2}, r"num_entities must be at least 3, got 2\."),
-        ({"num_attributes": 0}, r"num_attributes must be at least 1, got 0\."),
-        ({"num_values": 1}, r"num_values must be at least 2, got 1\."),
-        ({"atomic_repeats": 0}, r"atomic_repeats must be at least 1, got 0\."),
-        ({"max_heldout_pairs": 0}, r"max_heldout_pairs must be at least 1, got 0\."),
-        ({"ood_share": 1.0}, r"ood_share must be in \[0, 1\), got 1\.0\."),
-        (
-            {"ood_share": 0.05},
-            r"ood_share must be 0 or make at least 2 of 17 entities OOD, got 0\.05\.",
-        ),
-        (
-            {"ood_share": 0.9},
-            r"ood_share must leave at least 3 of 17 entities ID, got 0\.9\.",
-        ),
-        ({"phi": 0.0}, r"phi must be positive, got 0\.0\."),
-        ({"phi": 0.01}, r"phi must train at least one pair of the 36 ID facts, got 0"),
-        (
-            {"phi": 11.0},  # 12 * 11 / 2 pairs of each attribute.
-            r"phi must leave at least one of 198 pairs .*: at most 10\.94, got 11\.0\.",
-        ),
-        (
-            {"phi": 1 / 18, "max_heldout_pairs": 1},
-            r"phi must be so large that some held-out id row .*, got 0\.0",
-        ),
-        ({"answer_at": "first"}, r"answer_at must be one of last, .*, got 'first'\."),
-    ],
-)
-def test_an_argument_out_of_range_is_refused(changes, message):
-    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}"):
-        _make(**changes)
-
-
 def test_the_largest_phi_is_the_one_that_the_message_names():
     table = _make(phi=2 * 197 / 36)
     assert table.certificate.rows["id"] == 2

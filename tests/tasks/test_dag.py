@@ -136,28 +136,3 @@ def test_names_and_places_are_random():
     for count in (asked, position):
         assert len(count) == 9
         assert max(count.values()) < 1.5 * min(count.values())
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"modulus": 1}, r"modulus must be at least 2, got 1\."),
-        ({"num_leaves": 0}, r"num_leaves must be at least 1, got 0\."),
-        ({"max_arguments": 0}, r"max_arguments must be at least 1, got 0\."),
-        (
-            {"num_nodes": 7},
-            r"num_nodes must be at least num_leaves \+ max_depth = 3 \+ 5, got 7\.",
-        ),
-        ({"operators": "%"}, r"operators must be one or more different words of \+, -"),
-        ({"min_depth": 0}, r"min_depth must be at least 1, got 0\."),
-        ({"heldout_per_depth": 0}, r"heldout_per_depth must be at least 1, got 0\."),
-        (
-            {"num_nodes": 2, "num_leaves": 1, "max_depth": 1, "max_train_depth": 1,
-             "max_arguments": 1, "train_per_depth": 30},
-            r"only 4 new rows of the 6 of depth 1 with the answer '\d' .*, got 30\.",
-        ),
-    ],
-)  # fmt: skip
-def test_what_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        _make(**changes)

@@ -145,9 +145,9 @@ def test_more_rows_than_there_are(plan, message):
     ],
 )
 def test_a_plan_that_is_none(changes, group, message):
-    depths.check(PLAN._replace(train=2, heldout=2), smallest=1, group=2)
+    PLAN._replace(train=2, heldout=2).check(smallest=1, group=2)
     with pytest.raises(ValueError, match=message):
-        depths.check(PLAN._replace(**changes), smallest=1, group=group)
+        PLAN._replace(**changes).check(smallest=1, group=group)
 
 
 def test_padded():

@@ -122,22 +122,3 @@ def test_neither_end_nor_counts_tell_the_answer():
 def test_vocabulary():
     words = ("<pad>", "(", "[", "{", ")", "]", "}", "?", "no", "yes")
     assert _make().vocab == words
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_kinds": 1}, r"num_kinds must be in \[2, 8\], got 1\."),
-        ({"num_kinds": 9}, r"num_kinds must be in \[2, 8\], got 9\."),
-        ({"max_side_depth": -1}, r"max_side_depth must be at least 0, got -1\."),
-        ({"train_per_depth": 7}, r"train_per_depth must be a positive multiple of 2"),
-        ({"min_depth": 0}, r"min_depth must be at least 1, got 0\."),
-        (
-            {"min_depth": 1, "max_side_depth": 0, "num_kinds": 2},
-            r"only \d+ new rows of the 75 of depth 1 with the answer 'no' were found",
-        ),
-    ],
-)
-def test_what_is_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        _make(**changes)

@@ -199,34 +199,3 @@ def test_the_degree_shortcut_sees_degrees():
         right += guess == table.vocab[table.targets[index, 0]]
     found = table.certificate.shortcuts["degree"]["id"]
     assert found == pytest.approx(right / len(rows))
-
-
-@pytest.mark.parametrize(
-    ("make", "changes", "message"),
-    [
-        (_reachability, {"num_nodes": 13}, r"num_nodes must be at least 14 for paths"),
-        (_reachability, {"num_edges": 9}, r"num_edges must be in \[10, \d+\] with 14"),
-        (_reachability, {"num_edges": 99}, r"num_edges must be in \[10, \d+\] .* 99\."),
-        (_reachability, {"train_per_hop": 3}, r"must be a positive multiple of 2"),
-        (_reachability, {"min_hops": 0}, r"min_hops must be at least 1, got 0\."),
-        (
-            _reachability,
-            {"max_train_hops": 6},
-            r"max_train_hops must be in \[min_hops = 1, max_hops = 5\], got 6\.",
-        ),
-        (_next_step, {"num_nodes": 12}, r"num_nodes must be at least 13 for paths of"),
-        (_next_step, {"num_paths": 1}, r"num_paths must be at least 2, got 1\."),
-        (_next_step, {"num_paths": 3}, r"num_nodes must be at least 18 for paths of"),
-        (_next_step, {"num_edges": 9}, r"num_edges must be in \[10, \d+\] with 14"),
-        (_next_step, {"heldout_per_hop": 0}, r"heldout_per_hop must be at least 1"),
-        (
-            _reachability,
-            {"num_nodes": 6, "num_edges": 2, "max_hops": 1, "max_train_hops": 1,
-             "train_per_hop": 2000},
-            r"of the 1000 of hop 1 with the answer 'no' were found, got 2000\.",
-        ),
-    ],
-)  # fmt: skip
-def test_what_is_refused(make, changes, message):
-    with pytest.raises(ValueError, match=message):
-        make(**changes)

@@ -270,39 +270,6 @@ def test_the_seed_of_the_run_plays_no_part(tiny_config):
     assert (other != tasks.make_table(tiny_config).tokens).any()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_entities": 1}, r"num_entities must be at least 2 .*, got 1 and 7\."),
-        ({"num_relations": 0}, r"num_relations at least 1, got 13 and 0\."),
-        ({"out_degree": 0}, r"out_degree must be in \[1, num_relations = 7\], got 0\."),
-        ({"out_degree": 8}, r"out_degree must be in \[1, num_relations = 7\], got 8\."),
-        ({"ood_share": 1.0}, r"ood_share must be in \[0, 1\), got 1\.0\."),
-        ({"ood_share": -0.1}, r"ood_share must be in \[0, 1\), got -0\.1\."),
-        ({"phi": 0.0}, r"phi must be positive, got 0\.0\."),
-        ({"atomic_repeats": 0}, r"atomic_repeats must be >= 1, got 0\."),
-        ({"max_heldout": 0}, r"max_heldout must be >= 1, got 0\."),
-        (
-            {"answer_at": "first"},
-            r"answer_at must be one of last, answer_token, pad, got 'first'\.",
-        ),
-    ],
-)
-def test_an_argument_out_of_range_is_refused(changes, message):
-    with pytest.raises(ValueError, match=rf"task\.kwargs\..*{message}"):
-        _make(**changes)
-
-
-def test_a_split_without_rows_is_refused():
-    for name, value, message in [
-        ("phi", 1e-4, "phi must train at least one of the questions about"),
-        ("ood_share", 0.99, "ood_share must leave at least two questions of ID facts"),
-        ("ood_share", 0.02, "ood_share must be 0 or give a question of two OOD facts"),
-    ]:
-        with pytest.raises(ValueError, match=f"task.kwargs.{message}"):
-            _make(**{name: value})
-
-
 def test_the_largest_phi_is_the_one_that_the_message_names():
     questions = sum(pattern == "id-id" for *_, pattern in _two_hop(_make()))
     largest = (questions - 1) / (65 - 20)

@@ -167,46 +167,6 @@ def test_facts_are_counted_at_the_end_of_a_small_integer_type(facts):
     assert table.certificate.atoms["practiced"] == facts
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"num_entities": 1}, r"num_entities must be at least 2 .*, got 1 and 5\."),
-        ({"num_relations": 0}, r"num_relations at least 1, got 11 and 0\."),
-        ({"max_hops": 1}, r"max_hops must be at least 2, got 1\."),
-        (
-            {"max_train_hops": 1},
-            r"max_train_hops must be in \[2, max_hops = 7\], got 1\.",
-        ),
-        (
-            {"max_train_hops": 8},
-            r"max_train_hops must be in \[2, max_hops = 7\], got 8\.",
-        ),
-        ({"train_per_hop": 0}, r"train_per_hop must be >= 1, got 0\."),
-        ({"heldout_per_hop": 0}, r"heldout_per_hop must be >= 1, got 0\."),
-        (
-            {"train_per_hop": 247},
-            r"train_per_hop \+ task\.kwargs\.heldout_per_hop must be at most 275, the "
-            r"number of two-hop questions, got 247 \+ 29\.",
-        ),
-        (
-            {"train_per_hop": 1, "heldout_per_hop": 2, "max_train_hops": 2},
-            r"train_per_hop must be so large that some held-out id row .*, got 1\.",
-        ),
-        (
-            {"train_per_hop": 2, "heldout_per_hop": 9, "max_train_hops": 6},
-            r"train_per_hop must be so large that some held-out depth row .*, got 2\.",
-        ),
-        (
-            {"answer_at": "first"},
-            r"answer_at must be one of last, answer_token, pad, got 'first'\.",
-        ),
-    ],
-)
-def test_an_argument_out_of_range_is_refused(changes, message):
-    with pytest.raises(ValueError, match=rf"^task\.kwargs\..*{message}"):
-        _make(**changes)
-
-
 def test_as_many_rows_as_two_hop_questions_will_do():
     table = _make(train_per_hop=246)
     hops = table.tags["hops"]

@@ -307,37 +307,11 @@ def test_a_folder_with_nothing_to_ask_is_refused(tmp_path, name, keep, message):
         _make(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"path": None}, r"path must be a released data folder with .*, got None\."),
-        ({"path": "/nowhere"}, r"path must be a released data folder .* '/nowhere'\."),
-        ({"test_file": "x"}, r"test_file must be one of test\.json, .*, got 'x'\."),
-        ({"answer_at": "x"}, r"answer_at must be one of last, .*, got 'x'\."),
-        (
-            {"test_file": "test_small.json"},
-            r"path must be a folder that has test_small.*",
-        ),
-    ],
-)
-def test_an_argument_out_of_range_is_refused(changes, message):
-    kwargs = {
-        "path": ltg_folders.example("systematicity"),
-        "test_file": "test.json",
-        "answer_at": "last",
-        "row_length": None,
-    }
-    with pytest.raises(ValueError, match=rf"^task\.kwargs\.{message}$"):
-        ltg_folder.ltg_folder(seed=0, **kwargs | changes)
-
-
 def test_an_answer_token_must_be_a_word(tmp_path):
     ltg_folders.extrapolation(tmp_path)
     ltg_folders.write(tmp_path, "vocab.json", ltg_folders.vocab(7, 3)[:10])
     _make(tmp_path)
-    message = (
-        r"task\.kwargs\.answer_at can be 'answer_token' only if .* has the word <a>"
-    )
+    message = r"task\.kwargs\.answer_at must be another .* has no word <a>, got 'answer"
     with pytest.raises(ValueError, match=message):
         _make(tmp_path, answer_at="answer_token")
 

@@ -236,14 +236,6 @@ def test_a_tested_command_in_training_breaks_the_certificate(variant, monkeypatc
     assert impure == PUBLISHED[variant][2] - 1
 
 
-def test_an_unknown_variant_is_refused():
-    message = (
-        r"^task\.kwargs\.variant must be one of simple, length, addprim_jump, .*x'\.$"
-    )
-    with pytest.raises(ValueError, match=message):
-        scan.scan(seed=0, variant="x")
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.sampled_from(scan.SENTENCES), st.sampled_from(scan.SENTENCES))
 def test_connectives_put_sentences_together(first, second):

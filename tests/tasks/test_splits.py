@@ -46,7 +46,7 @@ def test_rows_beyond_64_bits_are_drawn(first, others):
 
 
 def test_rows_are_counted_out_by_length():
-    length, trained = splits.rows_by_length(range(2, 5), 3, 2, 1)
+    length, trained = splits.Plan("length", 2, 4, 3, train=2, heldout=1).rows()
     assert length.tolist() == [2, 2, 2, 3, 3, 3, 4]
     assert trained.tolist() == [True, True, False, True, True, False, False]
     assert (length.dtype, trained.dtype) == (np.int32, bool)
