@@ -86,9 +86,3 @@ def test_grown_words_have_their_depth(side):
     levels = np.isin(tokens, (3, 4)).astype(int) - (tokens == 5)
     np.testing.assert_array_equal(np.cumsum(levels, axis=1).max(axis=1), wanted)
     np.testing.assert_array_equal(levels.sum(axis=1), 0)
-
-
-def test_the_side_depth_is_a_depth():
-    nesting.check_side(0)
-    with pytest.raises(ValueError, match=r"max_side_depth must be at least 0, got -1"):
-        nesting.check_side(-1)
