@@ -9,6 +9,8 @@ import numpy as np
 from rdt_jax import config as configs
 from rdt_jax import wording
 
+VERSION = 1  # of what tasks make with it; a change of their rows is another one
+
 # The parts of a table; `Table.split` holds indices into this tuple.
 #   train   trained on            id     new combinations of practiced parts
 #   ood     no part practiced     mixed  some parts practiced (by pattern, no headline)

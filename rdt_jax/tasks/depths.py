@@ -12,6 +12,8 @@ import numpy as np
 from rdt_jax.tasks import base, limits
 from rdt_jax.tasks.splits import Plan
 
+VERSION = 1  # of what tasks make with it; a change of their rows is another one
+
 LARGEST_DRAW = 16_384  # rows drawn and read at a time, which bounds the memory
 SMALLEST_DRAW = 256
 # So many draws in a row without a new row of use: what is missing does not exist, or

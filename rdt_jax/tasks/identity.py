@@ -36,9 +36,10 @@ def hash_code(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> str:
     """Returns a SHA-256 that changes whenever a task may make another table.
 
     It covers the VERSION of a task's module of this package, or every file of another
-    package (or the file) that `function` is from; the version of numpy, whose
-    generators may change with it; and the file, or files of the folder, that an
-    argument named `path` points to.
+    package (or the file) that `function` is from, with the VERSION of every module in
+    `rdt_jax.tasks` that it may build on; the version of numpy, whose generators may
+    change with it; and the file, or files of the folder, that an argument named `path`
+    points to.
     """
     module = sys.modules[inspect.unwrap(function).__module__]
     paths: list[pathlib.Path] = []
@@ -47,6 +48,7 @@ def hash_code(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> str:
         digest.update(f"{module.__name__} {module.VERSION}".encode())
     else:
         paths += sources(module.__name__)
+        digest.update(json.dumps(_versions()).encode())
     if "path" in kwargs and kwargs["path"] is not None:
         path = pathlib.Path(kwargs["path"])
         paths += [path] if path.is_file() else _files(path)
@@ -59,6 +61,15 @@ def hash_code(function: Callable[..., Table], kwargs: Mapping[str, Any]) -> str:
 def is_own(function: Callable[..., Any]) -> bool:
     """Says whether a function is of this package, and not of a user's."""
     return inspect.unwrap(function).__module__.startswith("rdt_jax.")
+
+
+def _versions() -> dict[str, int]:
+    """Returns the VERSION of each module of tasks, and of helpers of tasks, by name."""
+    return {
+        name: module.VERSION
+        for name, module in sorted(sys.modules.items())
+        if name.startswith("rdt_jax.tasks.") and hasattr(module, "VERSION")
+    }
 
 
 @functools.cache

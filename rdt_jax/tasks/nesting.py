@@ -12,6 +12,8 @@ import numpy as np
 
 from rdt_jax.tasks import base, depths, limits
 
+VERSION = 1  # of what tasks make with it; a change of their rows is another one
+
 
 def plan(
     min_depth: int,

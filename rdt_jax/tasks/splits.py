@@ -11,6 +11,8 @@ import numpy as np
 from rdt_jax import wording
 from rdt_jax.tasks import base, limits
 
+VERSION = 1  # of what tasks make with it; a change of their rows is another one
+
 # Up to so many rows, they are numbered and chosen without replacement; beyond, drawn
 # until enough of them are distinct, which then hardly takes a second draw.
 LARGEST_CHOICE = 2**62

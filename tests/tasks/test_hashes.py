@@ -1,10 +1,11 @@
 """No table of a named config changes unseen: the SHA-256 of its arrays is kept.
 
 A config file and its presets join by being there. `python -m tests.tasks.test_hashes`
-writes the hashes again, of the configs that it is given or of all; a change to them is
-explained in its commit.
+writes the hashes again, of the configs that it is given or of all, and refuses other
+rows of the same arguments without another VERSION; a change is explained in its commit.
 """
 
+import hashlib
 import json
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.tasks import arguments, identity
+from tests import pins
 from tests.conftest import ROOT
 
 PATH = ROOT / "tests" / "tasks" / "hashes.json"
@@ -45,10 +47,15 @@ def _hash(section: tuple[str, dict[str, Any]]) -> dict[str, Any]:
     make = tasks.lookup(task)
     table = make(**kwargs)
     return {
+        "arguments": _hash_arguments(section),
         "rows": len(table.tokens),
         "sha256": identity.hash_arrays(table),
         "version": sys.modules[make.__module__].VERSION,
     }
+
+
+def _hash_arguments(section: tuple[str, dict[str, Any]]) -> str:
+    return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _distinct() -> Iterator[Any]:
@@ -74,8 +81,9 @@ def test_the_arrays_of_a_preset_are_those_kept(name, presets):
     for preset in presets:
         assert KEPT[name][preset] == now, (
             f"The table of configs/{name}.py:{preset} has changed. If that is meant, "
-            "raise the VERSION of its task's module, so that tables and runs of before "
-            f"are known as such, and write the hashes again with{COMMAND} {name}"
+            "raise the VERSION of its task's module, and of base, splits, depths or "
+            "nesting where they made the change, so that tables and runs of before are "
+            f"known as such, and write the hashes again with{COMMAND} {name}"
         )
 
 
@@ -94,13 +102,15 @@ def _write(names: Sequence[str]) -> None:
     there = configs.named_configs()
     hashes = {name: kept for name, kept in KEPT.items() if name in there}
     for name in names or there:
-        hashes[name] = {}
+        written: dict[str, dict[str, Any]] = {}
         done: dict[str, dict[str, Any]] = {}
         for preset, section in _sections(name).items():
             start = time.perf_counter()
             key = json.dumps(section, sort_keys=True)
-            hashes[name][preset] = done[key] = done.get(key) or _hash(section)
+            written[preset] = done[key] = done.get(key) or _hash(section)
             print(f"{name}:{preset} {time.perf_counter() - start:.2f} s")
+        merged = pins.merged(KEPT.get(name, {}), written)
+        hashes[name] = {preset: merged[preset] for preset in written}
     text = json.dumps(dict(sorted(hashes.items())), indent=1) + "\n"
     PATH.write_text(text)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import tasks
-from rdt_jax.tasks import identity, modular
+from rdt_jax.tasks import base, depths, identity, modular, nesting, splits
 
 
 @pytest.fixture
@@ -82,6 +82,18 @@ def test_the_source_of_an_installed_task_counts(install):
     before = identity.hash_code(function, {})
     path.write_text(path.read_text() + "\n# Another line.\n")
     assert identity.hash_code(function, {}) != before
+
+
+@pytest.mark.parametrize("helper", [base, splits, depths, nesting, modular])
+def test_what_an_installed_task_may_build_on_counts(install, monkeypatch, helper):
+    install()
+    function, own = tasks.lookup("toy"), tasks.BUILT_IN["dyck"]
+    before = identity.hash_code(function, {}), identity.hash_code(own, {})
+    assert before[0] == identity.hash_code(function, {})
+    monkeypatch.setattr(helper, "VERSION", helper.VERSION + 1)
+    assert identity.hash_code(function, {}) != before[0]
+    # Of tasks of ours the hashes of their tables say that their VERSION is another.
+    assert identity.hash_code(own, {}) == before[1]
 
 
 def test_the_version_of_numpy_counts(monkeypatch):
