@@ -38,7 +38,7 @@ KNOWLEDGE = {
 }
 # Measure -> the preset of its model and table; the others: knowledge_composition.
 PRESETS = {"fourier": "modular", "progress": "modular"}
-# Fewer iterations than by default, which is seconds less; what they compile is the same.
+# Fewer iterations than by default: what they compile is the same.
 ARGUMENTS = {"stability": {"steps": 8}, "weights": {"steps": 8}}
 MEASURES = {**stored.MEASURES, **stored.RUN_MEASURES}
 
