@@ -31,12 +31,15 @@ class Key(NamedTuple):
       values: choices, or an interval such as `(0, 1]` of a number or of each of a
         tuple; None for any.
       kind: type of a value that is not None, where the default is.
+      per_lane: whether runs that differ in it may share one compiled program, which
+        then gets the value as an argument (training/hyper.py).
     """
 
     default: Any
     meaning: str
     values: tuple[str, ...] | str | None = None
     kind: type | None = None
+    per_lane: bool = False
 
     @property
     def type(self) -> type:
@@ -186,16 +189,18 @@ KEYS: Mapping[str, Key] = {
         None, "blocks that a pass runs, of inits moeut and depth", "[1, inf)", kind=int
     ),
     "model.init_scale": Key(
-        1.0, "times all parameters at the start, norms' too", "(0, inf)"
+        1.0, "times all parameters at the start, norms' too", "(0, inf)", per_lane=True
     ),
     "model.embedding_std": Key(
         0.02, "of token, position, step tables at the start", "(0, inf)"
     ),
     "model.scale_embedding": Key(False, "token embeddings times the root of width"),
     "model.dropout": Key(
-        0.0, "share of attention weights and branch outputs", "[0, 1)"
+        0.0, "share of attention weights and branch outputs", "[0, 1)", per_lane=True
     ),
-    "model.embedding_dropout": Key(0.0, "share of the embedded input", "[0, 1)"),
+    "model.embedding_dropout": Key(
+        0.0, "share of the embedded input", "[0, 1)", per_lane=True
+    ),
     "model.dtype": Key(
         "float32",
         "activations; parameters are always float32",
@@ -235,21 +240,29 @@ KEYS: Mapping[str, Key] = {
     ),
     # The update: w <- w - rate * (direction + weight_decay * w), always.
     "optimizer.name": Key("adamw", "the direction", ("adamw", "muon", "lion", "sgd")),
-    "optimizer.learning_rate": Key(1e-3, "at the end of the warm-up", "(0, inf)"),
-    "optimizer.weight_decay": Key(0.1, "times the rate (optax)", "[0, inf)"),
+    "optimizer.learning_rate": Key(
+        1e-3, "at the end of the warm-up", "(0, inf)", per_lane=True
+    ),
+    "optimizer.weight_decay": Key(
+        0.1, "times the rate (optax)", "[0, inf)", per_lane=True
+    ),
     "optimizer.decayed": Key(
         "all", "what decays; blocks: their matrices", ("all", "matrices", "blocks")
     ),
-    "optimizer.b1": Key(0.9, "decay of the first moment, of adamw and lion", "[0, 1)"),
-    "optimizer.b2": Key(
-        0.98, "decay of the second moment; of lion's only one", "[0, 1)"
+    "optimizer.b1": Key(
+        0.9, "decay of the first moment, of adamw and lion", "[0, 1)", per_lane=True
     ),
-    "optimizer.momentum": Key(0.95, "decay of the momentum, of muon and sgd", "[0, 1)"),
+    "optimizer.b2": Key(
+        0.98, "decay of the second moment; of lion's only one", "[0, 1)", per_lane=True
+    ),
+    "optimizer.momentum": Key(
+        0.95, "decay of the momentum, of muon and sgd", "[0, 1)", per_lane=True
+    ),
     "optimizer.epsilon": Key(
         1e-8, "added to the root of the second moment", "(0, inf)"
     ),
     "optimizer.warmup_steps": Key(
-        500, "linear, from learning_rate / warmup_steps", "[0, inf)"
+        500, "linear, from learning_rate / warmup_steps", "[0, inf)", per_lane=True
     ),
     "optimizer.schedule": Key(
         "constant",
@@ -267,12 +280,18 @@ KEYS: Mapping[str, Key] = {
     "gradient.micro_batches": Key(
         1, "equal parts of a batch, one after another", "[1, inf)"
     ),
-    "gradient.clip_norm": Key(None, "most L2 norm; None: any", "(0, inf)", kind=float),
+    "gradient.clip_norm": Key(
+        None, "most L2 norm; None: any", "(0, inf)", kind=float, per_lane=True
+    ),
     "gradient.filter": Key(
         "none", "add the slow part", ("none", "grokfast_ema", "grokfast_ma")
     ),
-    "gradient.filter_strength": Key(2.0, "times the slow part", "[0, inf)"),
-    "gradient.filter_decay": Key(0.98, "of grokfast_ema, per update", "[0, 1)"),
+    "gradient.filter_strength": Key(
+        2.0, "times the slow part", "[0, inf)", per_lane=True
+    ),
+    "gradient.filter_decay": Key(
+        0.98, "of grokfast_ema, per update", "[0, 1)", per_lane=True
+    ),
     "gradient.filter_window": Key(100, "of grokfast_ma, updates", "[1, inf)"),
     "gradient.orthogonal": Key(False, "without its part along each tensor of weights"),
     "curriculum.by": Key(None, "a tag; None: all rows at once", kind=str),
@@ -285,16 +304,17 @@ KEYS: Mapping[str, Key] = {
         "float32", "of loss and its logit gradient", ("float32", "float64")
     ),
     "loss.label_smoothing": Key(
-        0.0, "share given to the uniform distribution", "[0, 1)"
+        0.0, "share given to the uniform distribution", "[0, 1)", per_lane=True
     ),
     "loss.deep_supervision": Key(
-        0.0, "share of the mean loss over all loops", "[0, 1]"
+        0.0, "share of the mean loss over all loops", "[0, 1]", per_lane=True
     ),
     "loss.block_similarity": Key(
         0.0,
         "times 1 - cosine of corresponding weights of consecutive groups of core "
         "blocks",
         "[0, inf)",
+        per_lane=True,
     ),
     "loss.similarity_period": Key(1, "core blocks of such a group", "[1, inf)"),
     "loss.ponder": Key(

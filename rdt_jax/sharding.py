@@ -174,22 +174,22 @@ def axes_of(mesh: Mesh | None) -> Axes:
     return Axes() if mesh is None else Axes(**mesh.shape)
 
 
-def filled(num_lanes: int, mesh: Mesh | None) -> int:
+def padded_lanes(num_lanes: int, mesh: Mesh | None) -> int:
     """Returns the lanes with which a pack of `num_lanes` fills the axis `trial`."""
     trial = axes_of(mesh).trial
     return -(-num_lanes // trial) * trial
 
 
-def fill(tree: Any, mesh: Mesh | None) -> Any:
+def pad_lanes(tree: Any, mesh: Mesh | None) -> Any:
     """Repeats the last lane of every leaf [S, ...] until they fill the axis `trial`."""
 
-    def fill_leaf(x):
-        num_lanes = filled(x.shape[0], mesh)
+    def pad_leaf(x):
+        num_lanes = padded_lanes(x.shape[0], mesh)
         if num_lanes == x.shape[0]:
             return x
         return x[np.minimum(np.arange(num_lanes), x.shape[0] - 1)]
 
-    return jax.tree.map(lambda x: fill_leaf(x) if x.ndim else x, tree)
+    return jax.tree.map(lambda x: pad_leaf(x) if x.ndim else x, tree)
 
 
 def layout(state: Any, mesh: Mesh) -> Any:

@@ -113,7 +113,7 @@ def test_imports_flow_one_way(file):
         ("tasks/base.py", "from rdt_jax.models import layers"),
         ("tasks/base.py", "import rdt_jax.data.batches"),
         ("registry.py", "from rdt_jax import config"),
-        ("models/loop.py", "def late():\n    from rdt_jax.training import step"),
+        ("models/loop.py", "def late():\n    from rdt_jax.training import pack"),
         ("training/loop.py", "from rdt_jax import cli"),
         ("training/loop.py", "from configs import base"),
         ("models/loop.py", "from . import layers"),

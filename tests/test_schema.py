@@ -16,7 +16,7 @@ from rdt_jax import config as configs
 from rdt_jax import schema
 from rdt_jax.models import architecture, experts, presets
 from rdt_jax.models import loop as loops
-from rdt_jax.training import evaluation, gradients, losses, optimizers
+from rdt_jax.training import evaluate, gradients, losses, optimizers
 from tests.conftest import ROOT
 
 PATH = ROOT / "tests" / "run_ids.json"
@@ -35,7 +35,7 @@ CHOICES = {
     "gradient.filter": gradients.FILTERS,
     "loss.function": losses.FUNCTIONS,
     "loss.dtype": losses.DTYPES,
-    "evaluation.schedule": evaluation.SCHEDULES,
+    "evaluation.schedule": evaluate.SCHEDULES,
 }
 INTERVALS = [n for n, key in schema.KEYS.items() if isinstance(key.values, str)]
 

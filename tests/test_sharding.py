@@ -77,16 +77,16 @@ def test_rows_that_do_not_divide_stay_whole(mesh):
 
 def test_lanes_are_filled_up_with_the_last_and_read_without_it():
     mesh = sharding.make_mesh(Axes(trial=2))
-    assert [sharding.filled(lanes, mesh) for lanes in (1, 2, 3)] == [2, 2, 4]
-    assert sharding.filled(3, None) == 3
+    assert [sharding.padded_lanes(lanes, mesh) for lanes in (1, 2, 3)] == [2, 2, 4]
+    assert sharding.padded_lanes(3, None) == 3
     state = {"w": np.arange(6.0).reshape(3, 2), "step": np.int32(7)}
-    full = sharding.fill(state, mesh)
+    full = sharding.pad_lanes(state, mesh)
     assert full["w"].tolist() == [[0, 1], [2, 3], [4, 5], [4, 5]]
     placed = sharding.place(full, sharding.layout(full, mesh))
     assert placed["w"].sharding.spec[0] == "trial"
     back = sharding.read(placed, mesh, 3)
     np.testing.assert_equal(back, state)
-    assert sharding.fill(state, None)["w"] is state["w"]
+    assert sharding.pad_lanes(state, None)["w"] is state["w"]
 
 
 # The axis of each parameter of a block that is cut, counted without lanes.

@@ -13,7 +13,7 @@ from rdt_jax.cli import exits, supervisor
 
 if TYPE_CHECKING:
     from rdt_jax import sharding
-    from rdt_jax.training import loop, team
+    from rdt_jax.training import loop, multiprocess
 
 _VARIABLES = {
     "coordinator": "JAX_COORDINATOR_ADDRESS",
@@ -23,7 +23,7 @@ _VARIABLES = {
 
 
 class Job(NamedTuple):
-    """As `team.join` takes them; all are None where JAX finds them."""
+    """As `multiprocess.join` takes them; all are None where JAX finds them."""
 
     coordinator: str | None = None
     num_processes: int | None = None
@@ -96,20 +96,20 @@ def job_of(options: argparse.Namespace) -> Job | None:
 
 
 @contextlib.contextmanager
-def joined(job: Job) -> "Iterator[team.Rank]":
+def joined(job: Job) -> "Iterator[multiprocess.Rank]":
     """Joins the job in a rank, and introduces its parent to those of other ranks."""
-    from rdt_jax.training import team
+    from rdt_jax.training import multiprocess
 
     with supervisor.as_child() as (tell_parent, answers):
-        rank = team.join(*job)
+        rank = multiprocess.join(*job)
         tell_parent(
             {"rank": rank.number, "processes": rank.processes, "host": rank.coordinator}
         )
         if rank.number == 0:
             answer = next(answers)
-            team.tell("supervisor", f"{answer['port']} {answer['token']}")
+            multiprocess.tell("supervisor", f"{answer['port']} {answer['token']}")
         else:
-            port, token = team.hear("supervisor").split()
+            port, token = multiprocess.hear("supervisor").split()
             tell_parent({"host": rank.coordinator, "port": int(port), "token": token})
         yield rank
         tell_parent({"ended": True})
@@ -127,23 +127,23 @@ def run(
       axes: of the mesh; None for all devices, along `data`.
       lead: takes what builds programs on the mesh; it is called in rank 0 alone.
     """
-    from rdt_jax.training import team
+    from rdt_jax.training import multiprocess
 
     machine.tell_quota()
 
-    def with_team(processes: int) -> int:
+    def with_others(processes: int) -> int:
         with exits.mistakes():
             mesh = _mesh(axes, processes)
-        with team.lead(mesh) as build:
+        with multiprocess.lead(mesh) as build:
             return lead(build)
 
     if job is None:
-        return with_team(1)
+        return with_others(1)
     with joined(job) as rank:
         if rank.number == 0:
-            return with_team(rank.processes)
+            return with_others(rank.processes)
         with exits.mistakes():
-            team.follow(_mesh(axes, rank.processes))
+            multiprocess.follow(_mesh(axes, rank.processes))
     return exits.WELL
 
 

@@ -60,9 +60,9 @@ def _worker(options: argparse.Namespace) -> int:
     if job is not None and not supervisor.is_child():
         return supervisor.run([sys.executable, "-m", "rdt_jax", *options.arguments])
     if options.mesh is None:
-        from rdt_jax.training import step
+        from rdt_jax.training import pack
 
-        return _worker_here(options, step.build)
+        return _worker_here(options, pack.build)
 
     from rdt_jax import sharding
 

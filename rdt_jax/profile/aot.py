@@ -19,7 +19,8 @@ from rdt_jax import sharding, tasks, wording
 from rdt_jax.models import cost, presets
 from rdt_jax.profile import chips, hlo
 from rdt_jax.tasks import Table
-from rdt_jax.training import step
+from rdt_jax.training import hyper
+from rdt_jax.training.pack import build
 
 
 class PerChip(NamedTuple):
@@ -132,8 +133,9 @@ def compile_chunk(
             f"less. The compiler says: {str(error)[:300]}"
         ) from error
     compile_seconds = time.perf_counter() - begin
-    memory = compiled.memory_analysis()
-    traffic = hlo.traffic(compiled.as_text())
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    assert memory is not None and text is not None
+    traffic = hlo.traffic(text)
     flops = len(pack) * _update_flops(config, table) / number
     bounds = {
         "products": flops / chip.flops,
@@ -158,18 +160,16 @@ def compile_chunk(
     )
 
 
-def _lower(pack, table: Table, mesh: jax.sharding.Mesh):
+def _lower(
+    configs: Sequence[ml_collections.ConfigDict], table: Table, mesh: jax.sharding.Mesh
+) -> jax.stages.Lowered:
     """Lowers the training chunk, with shapes for arrays."""
-    program, lanes = step.build(pack, table, mesh=mesh), step.make_lanes(pack)
+    pack, lanes = build(configs, table, mesh=mesh), hyper.make_lanes(configs)
     everywhere = jax.sharding.NamedSharding(mesh, sharding.EVERYWHERE)
-    state = jax.eval_shape(program.init, lanes)
-    chunk = program.train_chunk
-    return chunk.func.lower(
-        *chunk.args,
-        sharding.place(state, sharding.layout(state, mesh)),
+    return pack.lower(
+        sharding.place(pack.shapes(lanes), pack.home),
         sharding.place(lanes, everywhere),
         sharding.place(np.int32(0), everywhere),
-        **chunk.keywords,
     )
 
 

@@ -9,7 +9,7 @@ from rdt_jax import config as configs
 from rdt_jax import tasks, wording
 from rdt_jax.models import cost, loop, presets
 from rdt_jax.profile import memory
-from rdt_jax.training import evaluation
+from rdt_jax.training import evaluate
 
 _MOST_KEPT = 100  # Numbers that a block keeps of each one of its state, or parameter.
 
@@ -115,7 +115,7 @@ def check_predicted_memory(
     recurrence, length = config.recurrence, table.tokens.shape[1]
     updates = config.batch_size * (recurrence.max_loops or recurrence.num_loops)
     rows = min(config.evaluation.batch_size, len(table.tokens))
-    states = max(updates, rows * max(evaluation.loops_of(config))) * length
+    states = max(updates, rows * max(evaluate.loops_of(config))) * length
     numbers = model.num_blocks * states * model.width
     parameters = sum(cost.parameters(model).values())
     if 4 * _MOST_KEPT * (numbers + parameters) < memory_bytes:
@@ -133,9 +133,9 @@ def slow(config: ml_collections.ConfigDict, table: tasks.Table) -> list[str]:
     """Lists what of a valid run will look as if it never ended, on a CPU."""
     model = presets.model_config(config, table)
     sizes = {"length": table.tokens.shape[1], "num_answers": table.targets.shape[1]}
-    groups = evaluation.groups_of(config, table)
+    groups = evaluate.groups_of(config, table)
     rows = sum(groups[split].size for split in tasks.SPLITS if split in groups)
-    most = max(evaluation.loops_of(config))
+    most = max(evaluate.loops_of(config))
     forward = cost.passes(model, num_loops=most, **sizes).forward
     update = config.batch_size * sum(
         cost.training_flops(model, config.recurrence, **sizes)

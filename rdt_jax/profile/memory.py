@@ -6,6 +6,7 @@ and so need less: on the CPU by a factor of one to three (tests/training/test_me
 holds this).
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from rdt_jax.tasks import Table
-from rdt_jax.training import phases, step
+from rdt_jax.training import hyper, pack, phases
 
 
 class Bytes(NamedTuple):
@@ -36,13 +37,11 @@ class Bytes(NamedTuple):
 
 def predict(config: ml_collections.ConfigDict, table: Table) -> Bytes:
     """Predicts the bytes of a pack whose first lane is `config`."""
-    program = step.build([config], table)
-    state, chunk = _trace_update(config, program)
-    evaluation = jax.make_jaxpr(program.evaluate.func)(
-        *program.evaluate.args, state.params
-    )
+    alone = pack.build([config], table)
+    state, chunk = _trace_update(config, alone)
+    evaluation = jax.make_jaxpr(alone.evaluate)(state.params)
     params, whole = _bytes(state.params), _bytes(state)
-    shared = _bytes(program.train_chunk.args) + _bytes(program.evaluate.args)
+    shared = _bytes(alone.data) + _bytes(alone.evaluated)
     return Bytes(
         shared=shared,
         lane=whole + max(_peak(chunk.jaxpr), _peak(evaluation.jaxpr)),
@@ -57,18 +56,18 @@ def of_update(config: ml_collections.ConfigDict, table: Table) -> int:
     These are the activations that the backward pass needs, the gradient, and the new
     parameters and optimizer while the old ones are alive.
     """
-    _, chunk = _trace_update(config, step.build([config], table))
+    _, chunk = _trace_update(config, pack.build([config], table))
     return _peak(chunk.jaxpr)
 
 
-def _trace_update(config: ml_collections.ConfigDict, program: step.Program):
+def _trace_update(
+    config: ml_collections.ConfigDict, alone: pack.Pack
+) -> tuple[pack.TrainState, Any]:
     """Returns the shapes of the state, and the training chunk, traced."""
-    lanes = step.make_lanes([config])
-    state = jax.eval_shape(program.init, lanes)
-    chunk = jax.make_jaxpr(program.train_chunk.func, static_argnums=4)(
-        *program.train_chunk.args, state, lanes, 1, max(program.stages.lengths)
-    )
-    return state, chunk
+    lanes = hyper.make_lanes([config])
+    state = alone.shapes(lanes)
+    train = functools.partial(alone.train, n=1, length=max(alone.stages.lengths))
+    return state, jax.make_jaxpr(train)(state, lanes)
 
 
 def _bytes(tree: Any) -> int:

@@ -8,6 +8,7 @@ long so many take), `peak 0` (how fast matrices are multiplied). Each is answere
 line of JSON. Between questions the process is idle, so that several can take turns.
 """
 
+import dataclasses
 import functools
 import json
 import sys
@@ -19,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from rdt_jax import config as configs
 from rdt_jax import registry, sharding, tasks
+from rdt_jax.config import from_json
 from rdt_jax.models import cost, presets, recurrent
-from rdt_jax.training import step
+from rdt_jax.training import hyper
+from rdt_jax.training.pack import Pack, TrainState, build
 
 # [rows, inner] times [inner, columns]: a large square, and the products of a block at
 # the size of Kohli et al. (2026), Section 5, on 128 rows of three tokens.
@@ -64,69 +66,73 @@ class Facts(NamedTuple):
     temporary_bytes: int
 
 
-class Trainer(NamedTuple):
+@dataclasses.dataclass(eq=False)
+class Trainer:
     """A compiled pack, ready to train.
 
     Attributes:
       facts: of the pack.
-      dispatch: number of updates -> seconds that they took, in one dispatch.
-      compilations: () -> programs of the training chunk that were compiled so far.
+      pack: of it.
+      lanes: what tells its lanes apart.
+      state: after all dispatches so far.
     """
 
     facts: Facts
-    dispatch: Callable[[int], float]
-    compilations: Callable[[], int]
+    pack: Pack
+    lanes: hyper.Lanes
+    state: TrainState
+
+    def dispatch(self, num_updates: int) -> float:
+        """Returns the seconds that so many updates take, in one dispatch."""
+        begin = time.perf_counter()
+        # `jit` finds what was compiled before.
+        state = self.pack.train(
+            self.state, self.lanes, num_updates, length=self.facts.length
+        )
+        self.state = jax.block_until_ready(state)
+        return time.perf_counter() - begin
 
 
 def compile_pack(
-    pack: Sequence[ml_collections.ConfigDict], exact: bool = False, devices: int = 1
+    configs: Sequence[ml_collections.ConfigDict], exact: bool = False, devices: int = 1
 ) -> Trainer:
     """Compiles the training chunk of a pack, as `loop.train` runs it.
 
     Args:
-      pack: configs that differ in their seed and LANE_KEYS only, already checked.
-      exact: lanes one after another; see `step`.
+      configs: of lanes that differ in their seed and LANE_KEYS only, already checked.
+      exact: lanes one after another; see `training.pack`.
       devices: cores that share each batch: the axis `data` of the mesh.
     """
-    config, mesh = pack[0], sharding.make_mesh(sharding.Axes(data=devices))
+    config, mesh = configs[0], sharding.make_mesh(sharding.Axes(data=devices))
     table = tasks.make_table(config)
-    model = presets.model_config(config, table)
-    program = step.build(pack, table, exact, mesh)
-    lanes = step.make_lanes(pack)
-    state = jax.block_until_ready(program.init(lanes))
-    length, num_answers = program.stages.lengths[0], table.targets.shape[1]
+    pack, lanes = build(configs, table, exact, mesh), hyper.make_lanes(configs)
+    state = jax.block_until_ready(pack.init(lanes))
+    length, num_answers = pack.stages.lengths[0], table.targets.shape[1]
     begin = time.perf_counter()
-    chunk = program.train_chunk
-    compiled = chunk.func.lower(*chunk.args, state, lanes, 0, length=length).compile()
+    compiled = pack.lower(state, lanes, length=length).compile()
     compile_seconds = time.perf_counter() - begin
+    memory = compiled.memory_analysis()
+    assert memory is not None
     flops = functools.partial(
         cost.training_flops,
-        model,
+        presets.model_config(config, table),
         config.recurrence,
         length=length,
         num_answers=num_answers,
     )
     facts = Facts(
-        lanes=len(pack),
+        lanes=len(configs),
         batch_size=config.batch_size,
         length=length,
         num_answers=num_answers,
         vocab_size=len(table.vocab),
-        parameters=recurrent.num_parameters(state.params) // len(pack),
+        parameters=recurrent.num_parameters(state.params) // len(configs),
         needed_flops=config.batch_size * sum(flops()),
         executed_flops=config.batch_size * sum(flops(batch_size=config.batch_size)),
         compile_seconds=compile_seconds,
-        temporary_bytes=compiled.memory_analysis().temp_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
     )
-
-    def dispatch(num_updates: int) -> float:
-        nonlocal state  # It is donated.
-        begin = time.perf_counter()
-        # `jit` finds what was compiled above.
-        state = jax.block_until_ready(chunk(state, lanes, num_updates, length=length))
-        return time.perf_counter() - begin
-
-    return Trainer(facts, dispatch, program.compilations)
+    return Trainer(facts, pack, lanes, state)
 
 
 def updates_lasting(seconds: float, dispatch: Callable[[int], float]) -> int:
@@ -165,8 +171,8 @@ def serve(lines: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> Non
     """
     asked = iter(lines)
     order = json.loads(next(asked))
-    pack = [configs.from_json(json.dumps(config)) for config in order["pack"]]
-    trainer = compile_pack(pack, order["exact"], order["devices"])
+    configs = [from_json(json.dumps(config)) for config in order["pack"]]
+    trainer = compile_pack(configs, order["exact"], order["devices"])
     answer(trainer.facts._asdict())
     questions: dict[str, Callable[[float], dict[str, Any]]] = {
         "pilot": lambda seconds: {
@@ -174,7 +180,7 @@ def serve(lines: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> Non
         },
         "dispatch": lambda number: {
             "seconds": trainer.dispatch(int(number)),
-            "compilations": trainer.compilations(),
+            "compilations": trainer.pack.compilations(),
         },
         "peak": lambda _: {"flops_per_second": matmul_peak()},
     }

@@ -186,7 +186,7 @@ def folders(folder: pathlib.Path, end: str = "") -> list[pathlib.Path]:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Lets orbax wait for no other process: the leader alone writes (training/team)."""
+    """Lets orbax wait for no other process: the leader alone writes (multiprocess)."""
     if jax.process_count() == 1:
         yield
         return

@@ -22,7 +22,8 @@ from rdt_jax.profile import memory
 from rdt_jax.store import environment, leases, membership, records
 from rdt_jax.store.leases import Leases, LocalLeases, Observer
 from rdt_jax.sweep import packing, spec
-from rdt_jax.training import loop, recording, step
+from rdt_jax.training import loop, multiprocess, recording
+from rdt_jax.training.pack import build as build_pack
 
 # How often each class of failure is tried again. A NaN would repeat. A pack that needs
 # too much memory is split in two until it is one lane. `error` and `preempted` (an
@@ -408,7 +409,7 @@ def work(
     may_end: recording.MayEnd = loop.never_end,
     pack_leases: Leases | None = None,
     refresh: Callable[[], None] = lambda: None,
-    build: loop.Build = step.build,
+    build: loop.Build = build_pack,
 ) -> None:
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
@@ -606,9 +607,9 @@ def remembering(build: loop.Build) -> loop.Build:
 
     The newest few are kept: each holds its task's rows on the device.
     """
-    built: dict[tuple[str, int, bool], step.Program] = {}
+    built: dict[tuple[str, int, bool], multiprocess.AnyPack] = {}
 
-    def build_once(pack, table, exact=False) -> step.Program:
+    def build_once(pack, table, exact=False) -> multiprocess.AnyPack:
         key = (packing.signature(pack[0]), len(pack), exact)
         program = built.pop(key, None) or build(pack, table, exact)
         while len(built) >= _PROGRAMS:

@@ -13,11 +13,11 @@ from rdt_jax.config import raise_problems
 from rdt_jax.models import cost, presets
 from rdt_jax.profile import memory
 from rdt_jax.store import checkpoint
-from rdt_jax.training import curriculum, optimizers, phases
+from rdt_jax.training import curriculum, hyper, phases
 
 # Trials that differ in these keys only may train as lanes of one pack. Whether there is
-# any dropout at all, and so on (`optimizers.PARTS`), is part of the program.
-LANE_KEYS = ("seed", *optimizers.LANE_KEYS)
+# any dropout at all, and so on (`hyper.parts_of`), is part of the program.
+LANE_KEYS = ("seed", *hyper.LANE_KEYS)
 
 Pack = list[ml_collections.ConfigDict]
 
@@ -31,7 +31,7 @@ def signature(config: ml_collections.ConfigDict) -> str:
         for section in sections:
             parent = parent[section]
         del parent[leaf]
-    parts = sorted(optimizers.parts_of([config]))
+    parts = sorted(hyper.parts_of([config]))
     return json.dumps([static, parts], sort_keys=True)
 
 

@@ -140,7 +140,7 @@ def _observe(
     state = session.program.start_window(session.state)
     if session.awaited.stages.values:
         stages = [progress.lanes[index]["stage"] for index in progress.members]
-        state = session.program.start_stage(
+        state = session.program.begin_stage(
             state, session.lane_params, np.array(stages, np.int32)
         )
     ring = [*session.ring, params][-phases.RING :]

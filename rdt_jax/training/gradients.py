@@ -1,7 +1,7 @@
 """What happens to a gradient before the optimizer, and to weights after it.
 
 Every piece is an optax transformation over traced strengths, so that lanes may differ.
-The order is that of `before` and, in step.py, of accumulation before all of it:
+The order is that of `before` and, in update.py, of accumulation before all of it:
 
   accumulate -> clip -> filter -> orthogonal -> the optimizer -> constant norm
 
@@ -11,7 +11,7 @@ norm is that of the weights which the whole update has made.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -20,22 +20,23 @@ import ml_collections
 import optax
 
 from rdt_jax import registry
+from rdt_jax.training.hyper import LaneParams
 
 # A part of the gradient below this share of it is the rounding of a difference.
 _ROUNDING = 1e-5
 
 
 def before(
-    section: ml_collections.ConfigDict, hyper: Any, clips: bool
+    section: ml_collections.ConfigDict, hyper: LaneParams, clips: bool
 ) -> list[optax.GradientTransformation]:
     """Returns what a run does to its gradient, in order; nothing by default.
 
     Args:
       section: `gradient` of the config.
-      hyper: `optimizers.Hyper` of a lane.
+      hyper: scalars of a lane.
       clips: whether any lane of the pack clips.
     """
-    chosen = [optax.clip_by_global_norm(hyper.clip_norm)] if clips else []
+    chosen = [optax.clip_by_global_norm(hyper["gradient.clip_norm"])] if clips else []
     make_filter = registry.lookup("gradient filter", FILTERS, section.filter)
     if make_filter is not None:
         chosen.append(make_filter(hyper, section.filter_window))
@@ -128,10 +129,15 @@ def grokfast_ma(strength: jax.Array, window: int) -> optax.GradientTransformatio
 
 
 # From a lane's strengths and the window; None for no filter.
-FILTERS: Mapping[str, Callable[[Any, int], optax.GradientTransformation] | None] = {
+Filter = Callable[[LaneParams, int], optax.GradientTransformation]
+FILTERS: Mapping[str, Filter | None] = {
     "none": None,
-    "grokfast_ema": lambda h, _: grokfast_ema(h.filter_strength, h.filter_decay),
-    "grokfast_ma": lambda h, window: grokfast_ma(h.filter_strength, window),
+    "grokfast_ema": lambda hyper, _: grokfast_ema(
+        hyper["gradient.filter_strength"], hyper["gradient.filter_decay"]
+    ),
+    "grokfast_ma": lambda hyper, window: grokfast_ma(
+        hyper["gradient.filter_strength"], window
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from rdt_jax.training import curriculum, evaluation, phases
+from rdt_jax.training import curriculum, evaluate, phases
 
 Lane = dict[str, Any]
 
@@ -90,7 +90,7 @@ def observe(
       at: step of the evaluation.
       window: updates since the one before.
       measured: "quantities" (name -> float32 [loops, G]), "weight_norm", and of
-        `step.TrainState` the lane's "loss_sum", "gradient_norm", "update_ratio" and
+        `pack.TrainState` the lane's "loss_sum", "gradient_norm", "update_ratio" and
         "finite_steps".
     """
     # The last update may have broken what its own loss does not see yet.
@@ -156,7 +156,7 @@ def _quantities(
             for quantity, values in measured.items():
                 if quantity == "kl" and loops == 1:
                     continue  # There is no loop before the first.
-                if quantity in evaluation.TRAIN_ONLY and group != "train":
+                if quantity in evaluate.TRAIN_ONLY and group != "train":
                     continue
                 value = float(values[position, column])
                 row[_name(group, quantity, loops)] = value

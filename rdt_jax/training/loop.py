@@ -16,9 +16,9 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax.store import environment, membership, records
 from rdt_jax.store.leases import Leases, LocalLeases
-from rdt_jax.training import fit, lanes, phases, recording, session, step
-
-Build = Callable[..., step.Program]  # As `step.build`.
+from rdt_jax.training import fit, lanes, phases, recording, session
+from rdt_jax.training.multiprocess import Build
+from rdt_jax.training.pack import build as build_pack
 
 
 def never_end(leave: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
@@ -32,7 +32,7 @@ def train(
     *,
     exact: bool = False,
     max_pins: int | None = None,
-    build: Build = step.build,
+    build: Build = build_pack,
     leases: Leases | None = None,
     stop_requested: Callable[[], int] = lambda: False,
     may_end: recording.MayEnd = never_end,
@@ -48,7 +48,7 @@ def train(
     Args:
       pack: configs that differ in their seed and LANE_KEYS only, already checked.
       workdir: where the run folders and the pack's folder are.
-      exact: lanes are bit for bit what solo runs are; see `step`.
+      exact: lanes are bit for bit what solo runs are; see `pack`.
       max_pins: parameters that each run may keep at transitions, the first ones; None
         for all. Those of snapshots and at a run's end are always kept.
       build: makes the program; for callers that keep programs for later packs.

@@ -1,4 +1,12 @@
-"""The training loss: cross-entropy at the answer positions, and what is added to it."""
+"""The training loss: cross-entropy at the answer positions, and what is added to it.
+
+`update.loss` puts them together. A new term is a function here, its line in TERMS, and
+the key of its weight in schema.py:
+
+    TERMS = {
+        "logit_size": lambda params, logits, targets, section: (logits**2).mean(),
+    }  # times loss.logit_size: Key(0.0, "times the mean square", ..., per_lane=True)
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -148,6 +156,20 @@ def block_similarity(blocks: Sequence[Any], period: int) -> jax.Array:
         if one.ndim >= 2
     ]
     return 1 - jnp.stack(cosines).mean()
+
+
+# Name -> a term of the loss, which is added to it times the key `loss.<name>` of a
+# lane, and left out of programs in which no lane has it above 0. A term is a function
+# of parameters, logits [B, A, V] after the last loop, targets [B, A], and the section
+# `loss` of the config.
+Term = Callable[
+    [dict[str, Any], jax.Array, jax.Array, ml_collections.ConfigDict], jax.Array
+]
+TERMS: Mapping[str, Term] = {
+    "block_similarity": lambda params, logits, targets, section: block_similarity(
+        params["core"], section.similarity_period
+    ),
+}
 
 
 def _cosine(one: jax.Array, other: jax.Array) -> jax.Array:

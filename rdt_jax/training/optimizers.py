@@ -1,9 +1,8 @@
 """Optimizers over traced hyper-parameters, so that the lanes of a pack may differ."""
 
 import functools
-import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,63 +11,7 @@ import optax
 
 from rdt_jax import registry
 from rdt_jax.training import gradients
-
-
-class Hyper(NamedTuple):
-    """What may differ between the lanes of one program; float32 scalars, or [S].
-
-    `LANE_KEYS` says which config key each one comes from.
-    """
-
-    learning_rate: jax.Array
-    weight_decay: jax.Array
-    b1: jax.Array
-    b2: jax.Array
-    momentum: jax.Array
-    warmup_steps: jax.Array
-    clip_norm: jax.Array
-    filter_strength: jax.Array
-    filter_decay: jax.Array
-    label_smoothing: jax.Array
-    deep_supervision: jax.Array
-    block_similarity: jax.Array
-    dropout: jax.Array
-    embedding_dropout: jax.Array
-    init_scale: jax.Array
-
-
-LANE_KEYS: Mapping[str, str] = {
-    "optimizer.learning_rate": "learning_rate",
-    "optimizer.weight_decay": "weight_decay",
-    "optimizer.b1": "b1",
-    "optimizer.b2": "b2",
-    "optimizer.momentum": "momentum",
-    "optimizer.warmup_steps": "warmup_steps",
-    "gradient.clip_norm": "clip_norm",
-    "gradient.filter_strength": "filter_strength",
-    "gradient.filter_decay": "filter_decay",
-    "loss.label_smoothing": "label_smoothing",
-    "loss.deep_supervision": "deep_supervision",
-    "loss.block_similarity": "block_similarity",
-    "model.dropout": "dropout",
-    "model.embedding_dropout": "embedding_dropout",
-    "model.init_scale": "init_scale",
-}
-
-# Parts of the program that are left out while no lane uses them: does a run use it?
-PARTS: Mapping[str, Callable[[ml_collections.ConfigDict], bool]] = {
-    "dropout": lambda c: c.model.dropout > 0 or c.model.embedding_dropout > 0,
-    "clip": lambda c: c.gradient.clip_norm is not None,
-    "deep_supervision": lambda c: c.loss.deep_supervision > 0,
-    "block_similarity": lambda c: c.loss.block_similarity > 0,
-}
-
-
-def parts_of(configs: Iterable[ml_collections.ConfigDict]) -> frozenset[str]:
-    """Names the parts of PARTS that at least one of the runs uses."""
-    configs = tuple(configs)
-    return frozenset(name for name, uses in PARTS.items() if any(map(uses, configs)))
-
+from rdt_jax.training.hyper import LaneParams, Spec
 
 # Parameters that are no part of the blocks and of what stands between them.
 _OUTSIDE = ("embedding", "position", "step", "readout", "halting", "final_norm")
@@ -102,7 +45,7 @@ DECAYED: Mapping[str, Callable[[Any], Any] | None] = {
 _MUON_RMS = 0.2  # of a matrix's update over the rate, about that of AdamW's
 
 
-def _muon(hyper: Hyper, epsilon: float) -> optax.GradientTransformation:
+def _muon(hyper: LaneParams, epsilon: float) -> optax.GradientTransformation:
     """Orthogonalizes the momentum of the blocks' matrices; all else is AdamW's.
 
     A leaf of more than two axes is a batch of matrices on its last two, but for
@@ -129,7 +72,7 @@ def _muon(hyper: Hyper, epsilon: float) -> optax.GradientTransformation:
     with_path = jax.tree_util.tree_map_with_path
     orthogonalized = optax.chain(
         optax.contrib.scale_by_muon(
-            beta=hyper.momentum,
+            beta=hyper["optimizer.momentum"],
             weight_dimension_numbers=functools.partial(
                 with_path, lambda p, x: optax.contrib.MuonDimensionNumbers(*axes(p, x))
             ),
@@ -145,16 +88,20 @@ def _muon(hyper: Hyper, epsilon: float) -> optax.GradientTransformation:
     )
 
 
-def _adam(hyper: Hyper, epsilon: float) -> optax.GradientTransformation:
-    return optax.scale_by_adam(hyper.b1, hyper.b2, epsilon)
+def _adam(hyper: LaneParams, epsilon: float) -> optax.GradientTransformation:
+    return optax.scale_by_adam(hyper["optimizer.b1"], hyper["optimizer.b2"], epsilon)
 
 
 # What an update is before weight decay and rate: from a lane's numbers and epsilon.
-OPTIMIZERS: Mapping[str, Callable[[Hyper, float], optax.GradientTransformation]] = {
+OPTIMIZERS: Mapping[
+    str, Callable[[LaneParams, float], optax.GradientTransformation]
+] = {
     "adamw": _adam,
     "muon": _muon,
-    "lion": lambda hyper, _: optax.scale_by_lion(hyper.b1, hyper.b2),
-    "sgd": lambda hyper, _: optax.trace(hyper.momentum),
+    "lion": lambda hyper, _: optax.scale_by_lion(
+        hyper["optimizer.b1"], hyper["optimizer.b2"]
+    ),
+    "sgd": lambda hyper, _: optax.trace(hyper["optimizer.momentum"]),
 }
 
 # Share of the rate, from the progress in [0, 1] from the end of the warm-up to
@@ -169,55 +116,38 @@ SCHEDULES: Mapping[str, Callable[[jax.Array, jax.Array, float], jax.Array]] = {
 }
 
 
-def make(
-    config: ml_collections.ConfigDict,
-    hyper: Hyper,
-    parts: frozenset[str] | None = None,
-) -> optax.GradientTransformation:
+def make(spec: Spec, hyper: LaneParams) -> optax.GradientTransformation:
     """Builds a lane's optimizer inside the traced step.
 
     It does to the gradient what `gradients` says, then
     w <- w - rate * (direction + decay * w), optax's convention, for all of OPTIMIZERS.
-
-    Args:
-      config: of any lane of the pack.
-      hyper: scalars.
-      parts: `parts_of` the pack; None for a pack of this config alone.
     """
-    section = config.optimizer
-    decay = registry.lookup("schedule", SCHEDULES, section.schedule)
-    num_steps, final = config.num_steps, section.final_fraction
-    tail_steps = section.decay_fraction * num_steps
-
-    def schedule(step: jax.Array) -> jax.Array:
-        # optax's schedules refuse a traced warm-up length (its fractions are traced).
-        warmup = jnp.maximum(hyper.warmup_steps, 1.0)
-        ramp = jnp.minimum((step + 1) / warmup, 1.0)
-        span = jnp.maximum(num_steps - hyper.warmup_steps, 1.0)
-        progress = jnp.clip((step - hyper.warmup_steps) / span, 0.0, 1.0)
-        tail = jnp.clip(1.0 - (num_steps - step) / tail_steps, 0.0, 1.0)
-        return hyper.learning_rate * ramp * decay(progress, tail, final)
-
-    parts = parts_of([config]) if parts is None else parts
+    section = spec.optimizer
     direction = registry.lookup("optimizer", OPTIMIZERS, section.name)
     decayed = registry.lookup("decayed", DECAYED, section.decayed)
     return optax.chain(
-        *gradients.before(config.gradient, hyper, "clip" in parts),
+        *gradients.before(spec.gradient, hyper, "clip" in spec.parts),
         direction(hyper, section.epsilon),
-        optax.add_decayed_weights(hyper.weight_decay, decayed),
-        optax.scale_by_learning_rate(schedule),
+        optax.add_decayed_weights(hyper["optimizer.weight_decay"], decayed),
+        optax.scale_by_learning_rate(functools.partial(_rate, spec, hyper)),
         *([gradients.constant_norm()] if section.constant_norm else []),
     )
 
 
-def read_hyper(config: ml_collections.ConfigDict) -> dict[str, float]:
-    """Returns the values of a run's lane keys, by their name in `Hyper`."""
-    values = {}
-    for key, name in LANE_KEYS.items():
-        section, leaf = key.split(".")
-        value = config[section][leaf]
-        values[name] = math.inf if value is None else float(value)  # No limit.
-    return values
+def _rate(spec: Spec, hyper: LaneParams, step: jax.Array) -> jax.Array:
+    """Returns the learning rate of an update, from the number of those before it."""
+    section, num_steps = spec.optimizer, spec.num_steps
+    decay = registry.lookup("schedule", SCHEDULES, section.schedule)
+    warmup_steps = hyper["optimizer.warmup_steps"]
+    # optax's schedules refuse a traced warm-up length (its fractions are traced).
+    warmup = jnp.maximum(warmup_steps, 1.0)
+    ramp = jnp.minimum((step + 1) / warmup, 1.0)
+    span = jnp.maximum(num_steps - warmup_steps, 1.0)
+    progress = jnp.clip((step - warmup_steps) / span, 0.0, 1.0)
+    tail_steps = section.decay_fraction * num_steps
+    tail = jnp.clip(1.0 - (num_steps - step) / tail_steps, 0.0, 1.0)
+    rate = hyper["optimizer.learning_rate"] * ramp
+    return rate * decay(progress, tail, section.final_fraction)
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from rdt_jax import tasks
 from rdt_jax.store import board, checkpoint, environment, moved, records
 from rdt_jax.tasks import identity
-from rdt_jax.training import lanes, phases, session, step
+from rdt_jax.training import hyper, lanes, multiprocess, phases, session
 from rdt_jax.training.session import Progress, Session
 
 Log = Callable[[str], None]
@@ -27,8 +27,8 @@ def restore(
     folders: Sequence[pathlib.Path],
     configs: session.Configs,
     awaited: lanes.Awaited,
-    make_program: Callable[[session.Configs], step.Program],
-    program: step.Program,
+    make_program: Callable[[session.Configs], multiprocess.AnyPack],
+    program: multiprocess.AnyPack,
     log: Log,
 ) -> Session:
     """Returns the session of the newest checkpoint, or a new one where there is none.
@@ -43,7 +43,7 @@ def restore(
       log: receives messages about checkpoints that cannot be used.
     """
     moved.adopt(pack_folder, pack_folder.parents[1], [f.name for f in folders], log)
-    lane_params = step.make_lanes(configs)
+    lane_params = hyper.make_lanes(configs)
 
     def shapes(extra: Mapping[str, Any]) -> Any:
         progress = Progress.from_json(extra)

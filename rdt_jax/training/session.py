@@ -19,7 +19,8 @@ import ml_collections
 import numpy as np
 
 from rdt_jax.store import checkpoint
-from rdt_jax.training import evaluation, lanes, step
+from rdt_jax.training import evaluate, hyper, lanes, multiprocess
+from rdt_jax.training.pack import TrainState
 
 Configs = Sequence[ml_collections.ConfigDict]
 
@@ -71,10 +72,10 @@ class Session:
 
     configs: Configs
     awaited: lanes.Awaited
-    make_program: Callable[[Configs], step.Program]
-    program: step.Program
-    lane_params: step.Lanes
-    state: step.TrainState
+    make_program: Callable[[Configs], multiprocess.AnyPack]
+    program: multiprocess.AnyPack
+    lane_params: hyper.Lanes
+    state: TrainState
     ring: Sequence[chex.ArrayTree]
     step: int
     progress: Progress
@@ -93,7 +94,7 @@ class Session:
     @property
     def next_evaluation(self) -> int:
         """The step of the evaluation that comes next, which may be that of now."""
-        return evaluation.next_step(self.config, self.progress.evaluated)
+        return evaluate.next_step(self.config, self.progress.evaluated)
 
     @property
     def is_checkpoint_due(self) -> bool:
@@ -120,7 +121,7 @@ class Session:
           num_updates: may be 0, which compiles the program.
           length: T, tokens of each row that are read.
         """
-        state = self.program.train_chunk(
+        state = self.program.train(
             self.state, self.lane_params, num_updates, length=length
         )
         state = jax.block_until_ready(state)
@@ -131,14 +132,14 @@ class Session:
 
         It is if they are at most half of the lanes that the arrays have.
         """
-        members, filled = self.progress.members, self.program.filled
+        members, padded = self.progress.members, self.program.padded_lanes
         positions = [
             position
             for position, index in enumerate(members)
             if self.progress.lanes[index]["final"] is None
         ]
         # On a mesh, fewer lanes need not be less work.
-        if not positions or 2 * filled(len(positions)) > filled(len(members)):
+        if not positions or 2 * padded(len(positions)) > padded(len(members)):
             return self
         progress = dataclasses.replace(
             self.progress,
@@ -147,7 +148,7 @@ class Session:
         )
         smaller = dataclasses.replace(
             self,
-            state=self.program.take_lanes(self.state, jnp.array(positions)),
+            state=self.program.take(self.state, jnp.array(positions)),
             ring=[
                 jax.tree.map(lambda leaf: leaf[positions], params)
                 for params in self.ring
@@ -164,24 +165,24 @@ class Session:
         return dataclasses.replace(
             self,
             program=self.make_program(configs),
-            lane_params=step.make_lanes(configs),
+            lane_params=hyper.make_lanes(configs),
         )
 
     def arrays(self) -> dict[str, Any]:
         """Returns the arrays of a checkpoint, on the host: any devices can go on."""
         # Stacked, since a checkpoint takes its time by the number of arrays.
         ring = jax.tree.map(lambda *leaves: np.stack(leaves), *self.ring)
-        return {"state": self.program.read(self.state), "ring": ring}
+        return {"state": self.program.to_host(self.state), "ring": ring}
 
 
 def begin(
     configs: Configs,
     awaited: lanes.Awaited,
-    make_program: Callable[[Configs], step.Program],
-    program: step.Program,
+    make_program: Callable[[Configs], multiprocess.AnyPack],
+    program: multiprocess.AnyPack,
 ) -> Session:
     """Returns the session of a pack before its first update and evaluation."""
-    lane_params = step.make_lanes(configs)
+    lane_params = hyper.make_lanes(configs)
     return Session(
         configs,
         awaited,
@@ -204,8 +205,8 @@ def begin(
 def resume(
     configs: Configs,
     awaited: lanes.Awaited,
-    make_program: Callable[[Configs], step.Program],
-    program: step.Program,
+    make_program: Callable[[Configs], multiprocess.AnyPack],
+    program: multiprocess.AnyPack,
     arrays: Mapping[str, Any],
     progress: Progress,
 ) -> Session:
@@ -225,13 +226,13 @@ def resume(
         progress,
         lanes=[lanes.extended(lane, awaited.config) for lane in progress.lanes],
     )
-    state = program.place(arrays["state"])
+    state = program.from_host(arrays["state"])
     session = Session(
         configs,
         awaited,
         make_program,
         program,
-        lane_params=step.make_lanes(configs),
+        lane_params=hyper.make_lanes(configs),
         state=state,
         ring=[
             jax.tree.map(lambda leaf, i=index: leaf[i], ring)
@@ -244,7 +245,7 @@ def resume(
 
 
 def shapes_of_arrays(
-    program: step.Program, lane_params: step.Lanes, progress: Progress
+    program: multiprocess.AnyPack, lane_params: hyper.Lanes, progress: Progress
 ) -> chex.ArrayTree:
     """Returns the shapes and dtypes of what `Session.arrays` made of a session.
 

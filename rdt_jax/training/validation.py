@@ -17,7 +17,7 @@ from rdt_jax.data import batches
 from rdt_jax.models import cost, loop, presets
 from rdt_jax.training import (
     curriculum,
-    evaluation,
+    evaluate,
     gradients,
     losses,
     optimizers,
@@ -66,7 +66,7 @@ _RELATIONS: Sequence[tuple[Callable[..., list[str]], set[str]]] = (
     (losses.problems, {"model", "loss"}),
     (phases.problems, {"recurrence", "phases"}),
     (
-        evaluation.problems,
+        evaluate.problems,
         {"num_steps", "eval_every_steps", "snapshot_steps", "evaluation"},
     ),
 )

@@ -21,13 +21,13 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 import jax
 
 from rdt_jax import config as configs
 from rdt_jax.store import checkpoint, records
-from rdt_jax.training import loop, phases, step
+from rdt_jax.training import loop, phases
+from rdt_jax.training.pack import Pack
 
 ANY = "any"
 STARTING, ENDING = "starting", "ending"
@@ -114,11 +114,8 @@ class Moments:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wrap(moments: Moments) -> Callable[..., step.Program]:
-    """Puts moments around the functions that write; returns `step.build` with others.
-
-    Those are around what its programs do.
-    """
+def wrap(moments: Moments) -> None:
+    """Puts moments around the functions that write, and around what a pack does."""
 
     def around(module, name: str, kind: str, text=lambda *_: b"") -> None:
         function = getattr(module, name)
@@ -129,27 +126,20 @@ def wrap(moments: Moments) -> Callable[..., step.Program]:
 
         setattr(module, name, wrapped)
 
-    save, build = checkpoint.save, step.build
+    save, train = checkpoint.save, Pack.train
 
     def save_or_pin(path, *arguments) -> None:
         kind = "saving" if path.name.isdigit() else "pinning"
         with moments.inside(kind):
             save(path, *arguments)
 
-    def build_wrapped(*arguments, **named):
-        program = build(*arguments, **named)
+    def train_inside(*inputs, **named):
+        moments.go("training")
+        with moments.inside("training"):
+            return jax.block_until_ready(train(*inputs, **named))
 
-        def train_chunk(*inputs, **more):
-            moments.go("training")
-            with moments.inside("training"):
-                return jax.block_until_ready(program.train_chunk(*inputs, **more))
-
-        def observe(*inputs):
-            with moments.inside("evaluating"):
-                return program.observe(*inputs)
-
-        return program._replace(train_chunk=train_chunk, observe=observe)
-
+    Pack.train = train_inside
+    around(Pack, "observe", "evaluating")
     checkpoint.save = save_or_pin
     around(checkpoint, "save_rotating", "saving")
     around(checkpoint, "load_newest", "restoring")
@@ -157,7 +147,6 @@ def wrap(moments: Moments) -> Callable[..., step.Program]:
     around(records, "append", "appending", lambda _, row: json.dumps(row).encode())
     around(records, "write_text", "writing", lambda _, text: text.encode())
     sys.addaudithook(moments.hear)
-    return build_wrapped
 
 
 def main() -> None:
@@ -167,9 +156,9 @@ def main() -> None:
     pack = [configs.from_json(text) for text in values["lanes"]]
     phases.ONSET_ERRORS = values["onset_errors"]
     moments = Moments(workdir, kind, int(number), float(delay))
-    build = wrap(moments)
+    wrap(moments)
     moments.pass_by()
-    loop.train(pack, workdir, exact=values["exact"], build=build)
+    loop.train(pack, workdir, exact=values["exact"])
     moments.go(ENDING)
     moments.pass_by()
     moments.write(seen)

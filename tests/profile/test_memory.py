@@ -8,7 +8,8 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.profile import memory
-from rdt_jax.training import phases, step
+from rdt_jax.training import hyper, phases
+from rdt_jax.training.pack import build as build_pack
 from tests.conftest import ROOT
 
 K = 1000
@@ -58,12 +59,11 @@ def test_a_prediction_is_no_less_and_at_most_three_times_what_xla_needs(override
     )
     table = tasks.make_table(config)
     found = memory.predict(config, table)
-    program, lanes = step.build([config], table), step.make_lanes([config])
-    state = jax.eval_shape(program.init, lanes)
-    chunk, evaluate = program.train_chunk, program.evaluate
+    program, lanes = build_pack([config], table), hyper.make_lanes([config])
+    state = program.shapes(lanes)
     compiled = [
-        chunk.func.lower(*chunk.args, state, lanes, 1, **chunk.keywords).compile(),
-        evaluate.func.lower(*evaluate.args, state.params).compile(),
+        program.lower(state, lanes).compile(),
+        jax.jit(program.evaluate).lower(state.params).compile(),
     ]
     temporary = max(c.memory_analysis().temp_size_in_bytes for c in compiled)
     leaves = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))

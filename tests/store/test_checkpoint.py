@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from rdt_jax.store import checkpoint
-from rdt_jax.training import optimizers, step
+from rdt_jax.training import hyper, optimizers
+from rdt_jax.training.pack import TrainState
 from tests.training import bits
 
 EXTRA = {"evaluated": 8, "ring_steps": [0, 4, 8], "lanes": [{"final": None}]}
 
 
 @pytest.fixture(scope="module")
-def state(toy):
+def state(toy, tiny_table):
     """A state of two lanes with the optimizer's own containers and awkward numbers."""
     rng = np.random.default_rng(1)
     awkward = np.array([[-0.0, np.nan, np.inf, 1e-45, 3.4e38]] * 2, np.float32)
@@ -25,12 +26,13 @@ def state(toy):
         "embedding": awkward,
     }
     params = jax.tree.map(jnp.asarray, params)
-    lanes = step.make_lanes([toy(), toy({"seed": 1})])
-    opt_state = jax.vmap(lambda h, p: optimizers.make(toy(), h).init(p))(
+    lanes = hyper.make_lanes([toy(), toy({"seed": 1})])
+    spec = hyper.make_spec([toy()], tiny_table)
+    opt_state = jax.vmap(lambda h, p: optimizers.make(spec, h).init(p))(
         lanes.hyper, params
     )
     counted = jax.tree.map(lambda x: x if x.dtype == jnp.float32 else x + 7, opt_state)
-    return step.TrainState(
+    return TrainState(
         step=jnp.int32(2**31 - 1),
         params=params,
         opt_state=counted,

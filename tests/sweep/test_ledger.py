@@ -7,7 +7,8 @@ from rdt_jax import config as configs
 from rdt_jax.store import lease_files, leases, membership, records
 from rdt_jax.store.leases import LocalLeases, Observer
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import loop, step
+from rdt_jax.training import loop
+from rdt_jax.training.pack import build as build_pack
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -388,7 +389,7 @@ def test_one_compilation_for_each_signature(tmp_path, monkeypatch):
         programs = []
 
         def build(pack, table, exact=False, programs=programs):
-            programs.append(step.build(pack, table, exact))
+            programs.append(build_pack(pack, table, exact))
             return programs[-1]
 
         with monkeypatch.context() as patch:

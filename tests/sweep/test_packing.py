@@ -7,7 +7,7 @@ from rdt_jax import config as configs
 from rdt_jax.profile import memory
 from rdt_jax.store import checkpoint
 from rdt_jax.sweep import packing
-from rdt_jax.training import step
+from rdt_jax.training import hyper
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -70,9 +70,9 @@ def test_every_lane_key_reaches_the_lanes(base):
         "seed": 5,
     }
     assert set(values) == set(packing.LANE_KEYS)
-    before = step.make_lanes([base])
+    before = hyper.make_lanes([base])
     for key, value in values.items():
-        after = step.make_lanes([configs.override(base, {key: value})])
+        after = hyper.make_lanes([configs.override(base, {key: value})])
         changed = [
             name
             for name in before.hyper._fields

@@ -6,7 +6,8 @@ import pathlib
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import loop, optimizers, step, validation
+from rdt_jax.training import hyper, loop, validation
+from rdt_jax.training.pack import build as build_pack
 
 # Keys that change what a program is fed or when it is called, but not the program.
 _NOT_COMPILED = {
@@ -18,7 +19,7 @@ _NOT_COMPILED = {
     "snapshot_steps",
     "evaluation.schedule",
     "evaluation.per_decade",
-    *optimizers.LANE_KEYS,
+    *hyper.LANE_KEYS,
 }
 
 
@@ -51,8 +52,8 @@ def toy(tiny_config):
 
 @pytest.fixture(scope="session")
 def build():
-    """Returns `step.build`, which here builds equal programs once."""
-    original, built = step.build, {}
+    """Returns `build_pack`, which here builds equal programs once."""
+    original, built = build_pack, {}
 
     def build(pack, table, exact=False):
         key = (_program_key(pack), exact)
@@ -92,5 +93,5 @@ def _program_key(pack) -> str:
         *sections, name = key.split(".")
         parent = values[sections[0]] if sections else values
         del parent[name]
-    parts = sorted(optimizers.parts_of(pack))
+    parts = sorted(hyper.parts_of(pack))
     return json.dumps([values, len(pack), parts], sort_keys=True)

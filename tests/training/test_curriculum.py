@@ -10,7 +10,8 @@ from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import presets, recurrent
 from rdt_jax.store import records
-from rdt_jax.training import curriculum, losses, phases, step
+from rdt_jax.training import curriculum, hyper, losses, phases
+from rdt_jax.training.pack import build as build_pack
 from tests.conftest import ROOT
 from tests.training import bits
 from tests.training.test_loop_interrupted import stop_at_call
@@ -111,14 +112,14 @@ def test_a_stage_begins_once_the_one_before_is_learned():
 def test_a_stage_trains_on_its_rows_alone(program, hops, table):
     """Words of rows beyond the stage get no gradient but decay, here none."""
     config = hops({"optimizer.weight_decay": 0.0})
-    lanes = step.make_lanes([config])
+    lanes = hyper.make_lanes([config])
     start = bits.copy(program.init(lanes))
     lengths = program.stages.lengths
     for stage in range(3):
-        state = program.start_stage(
+        state = program.begin_stage(
             jax.tree.map(jnp.array, start), lanes, jnp.array([stage])
         )
-        state = program.train_chunk(state, lanes, 30, length=lengths[stage])
+        state = program.train(state, lanes, 30, length=lengths[stage])
         # 30 batches are several epochs: the loss of trained hops falls the most.
         loss = jax.device_get(program.evaluate(state.params))["loss"][0, 0]
         told = {k: loss[program.groups.index(f"train[hops={k}]")] for k in (1, 2, 3, 4)}
@@ -129,7 +130,7 @@ def test_a_stage_trains_on_its_rows_alone(program, hops, table):
 
 def test_a_stage_begins_with_an_order_of_its_own(program, hops, table):
     """Its batches are counted from its first step, under a key of the stage alone."""
-    config, lanes = hops(), step.make_lanes([hops()])
+    config, lanes = hops(), hyper.make_lanes([hops()])
     model = presets.model_config(config, table)
     _, data_key, _ = jax.random.split(jax.random.key(config.seed), 3)
     rows = batches.epoch_rows(table, "hops")
@@ -143,7 +144,7 @@ def test_a_stage_begins_with_an_order_of_its_own(program, hops, table):
     state = program.init(lanes)
     length = program.stages.lengths[-1]  # Of all stages, for one compilation.
     for stage, begun in ((0, 0), (2, 3)):
-        state = program.start_stage(state, lanes, jnp.array([stage]))
+        state = program.begin_stage(state, lanes, jnp.array([stage]))
         size, key = program.stages.rows[stage], jax.random.fold_in(data_key, stage)
         order = [batches.epoch_order(key, n, size, rows.size)[:size] for n in range(9)]
         for at in range(3):
@@ -154,16 +155,16 @@ def test_a_stage_begins_with_an_order_of_its_own(program, hops, table):
                 table.answer_positions[drawn], table.targets[drawn],
             )  # fmt: skip
             state = program.start_window(state)
-            state = program.train_chunk(state, lanes, 1, length=length)
+            state = program.train(state, lanes, 1, length=length)
             np.testing.assert_allclose(state.loss_sum[0], expected, rtol=1e-5)
 
 
 def test_a_fresh_optimizer_for_the_lanes_that_begin_a_stage(hops, table, build):
     pack = [hops({"curriculum.reset_optimizer": True, "seed": s}) for s in (1, 2)]
-    program, lanes = build(pack, table), step.make_lanes(pack)
-    state = program.train_chunk(program.init(lanes), lanes, 3)
+    program, lanes = build(pack, table), hyper.make_lanes(pack)
+    state = program.train(program.init(lanes), lanes, 3)
     before = bits.copy(state)
-    state = program.start_stage(state, lanes, np.array([0, 1], np.int32))
+    state = program.begin_stage(state, lanes, np.array([0, 1], np.int32))
     assert state.stage.tolist() == [0, 1]
     assert state.stage_start.tolist() == [0, 3]
     old, new = (jax.tree.leaves(s.opt_state) for s in (before, bits.copy(state)))
@@ -175,13 +176,13 @@ def test_a_fresh_optimizer_for_the_lanes_that_begin_a_stage(hops, table, build):
 
 
 def test_the_optimizer_goes_on_unless_it_is_reset(program, hops):
-    lanes = step.make_lanes([hops()])
-    state = program.train_chunk(program.init(lanes), lanes, 3)
+    lanes = hyper.make_lanes([hops()])
+    state = program.train(program.init(lanes), lanes, 3)
     before = bits.copy(state)
-    state = program.start_stage(state, lanes, np.array([2], np.int32))
+    state = program.begin_stage(state, lanes, np.array([2], np.int32))
     bits.assert_same(state.opt_state, before.opt_state)
     assert state.stage_start.tolist() == [3]
-    again = bits.copy(program.start_stage(state, lanes, np.array([2], np.int32)))
+    again = bits.copy(program.begin_stage(state, lanes, np.array([2], np.int32)))
     assert again.stage_start.tolist() == [3]
 
 
@@ -244,7 +245,7 @@ def test_one_program_for_each_length(train, hops, tmp_path):
     programs = []
 
     def keep(pack, table, exact=False):
-        programs.append(step.build(pack, table, exact))
+        programs.append(build_pack(pack, table, exact))
         return programs[-1]
 
     train([hops()], tmp_path, build=keep)

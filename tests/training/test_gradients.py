@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from rdt_jax.training import gradients, optimizers
+from rdt_jax.training import gradients, hyper
 
 STEPS, STRENGTH, DECAY, WINDOW = 11, 3.0, 0.7, 4
 
@@ -124,19 +124,18 @@ def with_gradient(toy):
 
 
 def hyper_of(config):
-    values = optimizers.read_hyper(config)
-    return optimizers.Hyper(**{k: jnp.float32(v) for k, v in values.items()})
+    return {k: jnp.float32(v) for k, v in hyper.lane_params(config).items()}
 
 
 def chain_of(config):
-    parts = optimizers.parts_of([config])
+    parts = hyper.parts_of([config])
     chosen = gradients.before(config.gradient, hyper_of(config), "clip" in parts)
     return optax.chain(*chosen)
 
 
 def test_a_default_run_does_nothing_to_its_gradient(toy):
     config = toy()
-    assert optimizers.parts_of([config]) == set()
+    assert hyper.parts_of([config]) == set()
     assert gradients.before(config.gradient, hyper_of(config), clips=False) == []
 
 
@@ -166,10 +165,10 @@ def test_the_filters_of_a_config(with_gradient):
 
 
 def test_a_lane_that_does_not_clip_is_unchanged_bit_by_bit(with_gradient):
-    hyper = hyper_of(with_gradient())
-    assert hyper.clip_norm == np.inf
+    lane = hyper_of(with_gradient())
+    assert lane["gradient.clip_norm"] == np.inf
     section = with_gradient().gradient
-    found = outputs(optax.chain(*gradients.before(section, hyper, clips=True)))
+    found = outputs(optax.chain(*gradients.before(section, lane, clips=True)))
     for name, expected in GRADIENTS.items():
         np.testing.assert_array_equal(found[name], expected)
 

@@ -10,7 +10,7 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.store import membership, records
-from rdt_jax.training import phases, step, validation
+from rdt_jax.training import hyper, phases, validation
 from tests.training import bits
 
 STEPS = list(range(0, 57, 4))
@@ -32,8 +32,8 @@ def program(build, toy):
 
 
 def state_at(program, config, updates):
-    lanes = step.make_lanes([config])
-    return program.train_chunk(program.init(lanes), lanes, updates)
+    lanes = hyper.make_lanes([config])
+    return program.train(program.init(lanes), lanes, updates)
 
 
 def snapshot(folder):
@@ -167,11 +167,11 @@ def test_metrics_are_those_of_the_parameters_at_that_step(folder, program, toy):
 
 
 def test_the_batch_loss_is_the_mean_since_the_last_evaluation(folder, program, toy):
-    lanes = step.make_lanes([toy()])
+    lanes = hyper.make_lanes([toy()])
     rows = records.read_rows(folder / "metrics.jsonl")
     state, losses = state_at(program, toy(), rows[5]["step"]), []
     for _ in range(4):
-        state = program.train_chunk(program.start_window(state), lanes, 1)
+        state = program.train(program.start_window(state), lanes, 1)
         losses.append(float(state.loss_sum[0]))
     np.testing.assert_allclose(
         rows[6]["train/batch_loss@2"], np.mean(losses), rtol=1e-6
@@ -193,10 +193,10 @@ def test_the_window_is_as_long_as_the_last_evaluation_is_ago(
     )
     train([config], tmp_path)
     rows = records.read_rows(tmp_path / configs.run_id(config) / "metrics.jsonl")
-    lanes, losses = step.make_lanes([config]), []
+    lanes, losses = hyper.make_lanes([config]), []
     state = program.init(lanes)
     for _ in range(8):
-        state = program.train_chunk(program.start_window(state), lanes, 1)
+        state = program.train(program.start_window(state), lanes, 1)
         losses.append(float(state.loss_sum[0]))
     steps = [row["step"] for row in rows]
     assert steps == [0, 1, 2, 4, 8]

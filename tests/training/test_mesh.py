@@ -14,7 +14,8 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import sharding, tasks
 from rdt_jax.store import records
-from rdt_jax.training import loop, step
+from rdt_jax.training import hyper, loop
+from rdt_jax.training.pack import build as build_pack
 from tests.training import bits, eight
 
 COLLECTIVES = re.compile(
@@ -35,7 +36,7 @@ def on():
         def keep(pack, table, exact):
             name = (axis, *map(configs.run_id, pack))
             if name not in programs:
-                programs[name] = step.build(pack, table, exact, mesh)
+                programs[name] = build_pack(pack, table, exact, mesh)
             return programs[name]
 
         return loop.train(pack, workdir, build=keep, **kwargs)
@@ -104,15 +105,13 @@ def test_lanes_on_two_devices_are_those_of_one(toy, train, on, tmp_path):
 def test_lanes_need_nothing_of_each_other(toy):
     pack = [toy({"seed": seed, "recurrence.num_loops": 1}) for seed in (1, 2)]
     mesh = sharding.make_mesh(sharding.Axes(trial=2))
-    program = step.build(pack, tasks.make_table(pack[0]), mesh=mesh)
-    lanes = step.make_lanes(pack)
+    program = build_pack(pack, tasks.make_table(pack[0]), mesh=mesh)
+    lanes = hyper.make_lanes(pack)
     state = jax.tree.map(
         lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-        program.shapes(lanes), sharding.layout(program.shapes(lanes), mesh),
+        program.shapes(lanes), program.home,
     )  # fmt: skip
-    chunk = program.train_chunk
-    lowered = chunk.func.lower(*chunk.args, state, lanes, 1, length=3)
-    text = lowered.compile().as_text()
+    text = program.lower(state, lanes, 1, length=3).compile().as_text()
     assert "while" in text and not COLLECTIVES.search(text)
     # Each device has one of the two lanes, and so no axis of lanes to batch over.
     assert re.search(r"f32\[1,14,42\]", text) and not re.search(r"f32\[2,14,42\]", text)

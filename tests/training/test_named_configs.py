@@ -7,7 +7,7 @@ import pytest
 from configs import knowledge_composition
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.training import step, validation
+from rdt_jax.training import hyper, validation
 
 SMALL = {
     "num_steps": 14,
@@ -66,10 +66,10 @@ def test_trains_two_updates(build, preset):
 def _train(build, config):
     validation.check(config)
     program = build([config], tasks.make_table(config))
-    lanes = step.make_lanes([config])
+    lanes = hyper.make_lanes([config])
     before = program.init(lanes)
     embedding = np.array(before.params["embedding"])
-    state = program.train_chunk(before, lanes, 2)
+    state = program.train(before, lanes, 2)
     chex.assert_tree_all_finite(state)
     assert (state.step, state.finite_steps[0]) == (2, 2)
     assert np.abs(state.params["embedding"] - embedding).max() > 1e-6

@@ -8,6 +8,7 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import optimizers
+from rdt_jax.training.hyper import LANE_KEYS, lane_params, make_spec
 
 NUM_STEPS = 11
 RATE, DECAY, B1, B2, EPSILON, FINAL = 0.07, 0.3, 0.8, 0.95, 1e-6, 0.25
@@ -32,9 +33,8 @@ def hyper(**changes):
         "embedding_dropout": 0.0,
         "init_scale": 1.0,
     }
-    return optimizers.Hyper(
-        **{k: jnp.float32(v) for k, v in (values | changes).items()}
-    )
+    values |= changes
+    return {key: jnp.float32(values[key.split(".")[1]]) for key in LANE_KEYS}
 
 
 def params():
@@ -61,6 +61,11 @@ def config(toy):
             }.items()
         },
     )
+
+
+@pytest.fixture(scope="module")
+def spec(config, tiny_table):
+    return lambda **optimizer: make_spec([config(**optimizer)], tiny_table)
 
 
 @jax.jit
@@ -172,17 +177,17 @@ def assert_close(actual, expected):
 
 @pytest.mark.parametrize("warmup", [0, 4])
 @pytest.mark.parametrize("schedule", optimizers.SCHEDULES)
-def test_follows_its_schedule_past_its_end(config, schedule, warmup):
+def test_follows_its_schedule_past_its_end(spec, schedule, warmup):
     steps = NUM_STEPS + 2  # The schedule holds its last value.
-    optimizer = optimizers.make(config(schedule=schedule), hyper(warmup_steps=warmup))
+    optimizer = optimizers.make(spec(schedule=schedule), hyper(warmup_steps=warmup))
     expected = by_hand("adamw", gradients(steps), rates(schedule, warmup, steps))
     assert_close(follow(optimizer, gradients(steps)), expected)
 
 
 @pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
-def test_follows_its_formula(config, name):
+def test_follows_its_formula(spec, name):
     grads, steps = gradients(NUM_STEPS), NUM_STEPS
-    optimizer = optimizers.make(config(name=name, schedule="cosine"), hyper())
+    optimizer = optimizers.make(spec(name=name, schedule="cosine"), hyper())
     found = follow(optimizer, grads)
     assert_close(found, by_hand(name, grads, rates("cosine", 0, steps)))
 
@@ -195,16 +200,16 @@ def test_wsd_holds_and_then_falls_to_the_final_fraction():
 @pytest.mark.parametrize(
     ("decayed", "names"), [("all", ("w", "bias")), ("matrices", "w"), ("blocks", "w")]
 )
-def test_only_what_is_named_decays(config, decayed, names):
+def test_only_what_is_named_decays(spec, decayed, names):
     grads = gradients(2)
-    found = follow(optimizers.make(config(decayed=decayed), hyper()), grads)
+    found = follow(optimizers.make(spec(decayed=decayed), hyper()), grads)
     assert_close(found, by_hand("adamw", grads, rates("constant", 0, 2), names))
 
 
-def test_adamw_is_that_of_optax_and_nothing_else(config):
+def test_adamw_is_that_of_optax_and_nothing_else(spec):
     start = as_float32(params())
     reference = optax.adamw(lambda step: RATE, B1, B2, EPSILON, weight_decay=DECAY)
-    state = optimizers.make(config(), hyper()).init(start)
+    state = optimizers.make(spec(), hyper()).init(start)
     assert jax.tree.structure(state) == jax.tree.structure(reference.init(start))
 
 
@@ -239,11 +244,11 @@ def test_matrices_of_blocks(root, name, inside, outside):
     assert not any(decays[path] for path in outside)
 
 
-def test_how_far_muon_is_from_the_code_of_its_authors(config):
+def test_how_far_muon_is_from_the_code_of_its_authors(spec):
     # Each gradient has an axis of its own, so an update shows the weight of each.
     start = {"core": [{"kernel": jnp.zeros((30, 1))}]}
     optimizer = optimizers.make(
-        config(name="muon"), hyper(weight_decay=0.0, momentum=0.95)
+        spec(name="muon"), hyper(weight_decay=0.0, momentum=0.95)
     )
     update, state = jax.jit(optimizer.update), optimizer.init(start)
     more = []
@@ -260,7 +265,7 @@ def test_how_far_muon_is_from_the_code_of_its_authors(config):
     assert more[23] > 1.01 > more[24]
 
 
-def test_muon_takes_experts_and_routers_as_batches_of_matrices(config):
+def test_muon_takes_experts_and_routers_as_batches_of_matrices(spec):
     rng = np.random.default_rng(5)
     start = {
         "core": [{"mlp": {"keys": rng.normal(size=(2, 3, 5))},
@@ -269,7 +274,7 @@ def test_muon_takes_experts_and_routers_as_batches_of_matrices(config):
     }  # fmt: skip
     start = as_float32(start)
     grads = jax.tree.map(lambda x: x + 1, start)
-    optimizer = optimizers.make(config(name="muon"), hyper(weight_decay=0.0))
+    optimizer = optimizers.make(spec(name="muon"), hyper(weight_decay=0.0))
     updates, _ = jax.jit(optimizer.update)(grads, optimizer.init(start), start)
     block, given = updates["core"][0], jax.device_get(grads["core"][0])
     scale = -RATE * 0.2 * np.sqrt(5)
@@ -291,7 +296,7 @@ def test_muon_takes_experts_and_routers_as_batches_of_matrices(config):
         ("cosine", lambda span: optax.cosine_decay_schedule(RATE, span, FINAL)),
     ],
 )
-def test_equals_optax_with_concrete_numbers(config, schedule, reference):
+def test_equals_optax_with_concrete_numbers(spec, schedule, reference):
     warmup = 4
     ramp = optax.linear_schedule(RATE / warmup, RATE, warmup - 1)
     joined = optax.join_schedules([ramp, reference(NUM_STEPS - warmup)], [warmup])
@@ -299,12 +304,12 @@ def test_equals_optax_with_concrete_numbers(config, schedule, reference):
         optax.adamw(joined, b1=B1, b2=B2, eps=EPSILON, weight_decay=DECAY),
         gradients(NUM_STEPS),
     )
-    optimizer = optimizers.make(config(schedule=schedule), hyper(warmup_steps=warmup))
+    optimizer = optimizers.make(spec(schedule=schedule), hyper(warmup_steps=warmup))
     assert_close(follow(optimizer, gradients(NUM_STEPS)), expected)
 
 
-def test_traced_lanes_equal_separate_optimizers(config):
-    grads, cosine = gradients(5), config(schedule="cosine")
+def test_traced_lanes_equal_separate_optimizers(spec):
+    grads, cosine = gradients(5), spec(schedule="cosine")
     lanes = [
         hyper(),
         hyper(learning_rate=0.01, weight_decay=0.0, warmup_steps=3),
@@ -319,9 +324,9 @@ def test_traced_lanes_equal_separate_optimizers(config):
     assert not np.allclose(together["w"][0], together["w"][1], atol=1e-2)
 
 
-def test_decay_shrinks_every_parameter_by_rate_times_decay(config):
+def test_decay_shrinks_every_parameter_by_rate_times_decay(spec):
     grads = jax.tree.map(np.zeros_like, gradients(3))
-    found = follow(optimizers.make(config(), hyper()), grads)
+    found = follow(optimizers.make(spec(), hyper()), grads)
     for name, start in params().items():
         for step, weights in enumerate(found[name], start=1):
             expected = start * (1 - RATE * DECAY) ** step
@@ -346,11 +351,9 @@ def test_every_lane_key_is_read_into_its_own_field(toy):
         "model.dropout": 0.31,
         "model.embedding_dropout": 0.37,
     }
-    assert values.keys() == optimizers.LANE_KEYS.keys()
-    read = optimizers.read_hyper(toy(values))
-    assert read == {key.split(".")[1]: value for key, value in values.items()}
-    assert set(read) == set(optimizers.Hyper._fields)
-    assert optimizers.read_hyper(toy())["clip_norm"] == np.inf
+    assert values.keys() == set(LANE_KEYS)
+    assert lane_params(toy(values)) == values
+    assert lane_params(toy())["gradient.clip_norm"] == np.inf
 
 
 def test_a_good_config_has_no_problems(config):

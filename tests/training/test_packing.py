@@ -16,7 +16,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.training import step
+from rdt_jax.training import hyper
 
 UPDATES = 100
 LOSS = 1e-3  # relative
@@ -45,10 +45,10 @@ def pack(root):
 def train(build, members, updates=UPDATES):
     """Returns losses [updates, S] and the last parameters."""
     program = build(members, tasks.make_table(members[0]))
-    lanes = step.make_lanes(members)
+    lanes = hyper.make_lanes(members)
     state, losses = program.init(lanes), []
     for _ in range(updates):
-        state = program.train_chunk(program.start_window(state), lanes, 1)
+        state = program.train(program.start_window(state), lanes, 1)
         losses.append(np.array(state.loss_sum))
     return np.array(losses), jax.device_get(state.params)
 

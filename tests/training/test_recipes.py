@@ -9,8 +9,8 @@ import pytest
 from configs import base
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.models import presets, recurrent
-from rdt_jax.training import loop, losses, recipes, step, validation
+from rdt_jax.training import hyper, loop, recipes, validation
+from rdt_jax.training.pack import build as build_pack
 from tests.training import bits
 
 # The smallest run: every recipe compiles a program of its own.
@@ -44,8 +44,8 @@ def tiny(root):
 
 def trained(build, pack, steps):
     program = build(pack, tasks.make_table(pack[0]))
-    lanes = step.make_lanes(pack)
-    state = program.train_chunk(program.init(lanes), lanes, steps)
+    lanes = hyper.make_lanes(pack)
+    state = program.train(program.init(lanes), lanes, steps)
     chex.assert_tree_all_finite(state.params)
     return state
 
@@ -81,7 +81,7 @@ def test_a_recipe_trains_in_its_own_way(build, tiny, baseline, name):
     config = tiny(overrides)
     validation.check(config)
     # These differ in what is traced, or in what is not compiled.
-    own = build if name != "wsd" else step.build
+    own = build if name != "wsd" else build_pack
     state = trained(own, [config], 2)
     assert state.finite_steps[0] == 2
     for leaf in jax.tree.leaves((state.params, state.opt_state)):
@@ -93,10 +93,10 @@ def test_a_recipe_trains_in_its_own_way(build, tiny, baseline, name):
     if name == "bfloat16":  # And it learns.
         program, lanes = (
             own([config], tasks.make_table(config)),
-            step.make_lanes([config]),
+            hyper.make_lanes([config]),
         )
         later = program.start_window(trained(own, [config], 400))
-        last = program.train_chunk(later, lanes, 20)
+        last = program.train(later, lanes, 20)
         assert last.loss_sum[0] / 20 < 0.7 * np.log(8)
 
 
@@ -162,44 +162,16 @@ def test_every_strength_has_an_effect(build, tiny, key):
     assert any(np.abs(x - y).max() > 1e-6 for x, y in zip(*found, strict=True))
 
 
-@pytest.mark.exhaustive
-def test_the_loss_mixes_all_loops_and_adds_the_similarity(build, tiny):
-    config = tiny(STRONG | LANES[0])
-    program = build([config], tasks.make_table(config))
-    lanes = step.make_lanes([config])
-    state = program.init(lanes)
-    params = jax.tree.map(lambda x: x[0], bits.copy(state.params))
-    norm = np.sqrt(
-        sum((x.astype(np.float64) ** 2).sum() for x in jax.tree.leaves(params))
+def test_parameters_start_at_their_scale(build, tiny):
+    scaled, plain = (
+        tiny(STRONG | LANES[0] | {"model.init_scale": scale}) for scale in (1.5, 1.0)
     )
-    plain = tiny(STRONG | LANES[0] | {"model.init_scale": 1.0})
-    first = program.init(step.make_lanes([plain])).params
-    expected = np.sqrt(sum((np.asarray(x, np.float64) ** 2).sum()
-                           for x in jax.tree.leaves(first)))  # fmt: skip
-    np.testing.assert_allclose(norm, 1.5 * expected, rtol=1e-6)
-    # The first batch is found by its loss, over all rows, of which it is a part.
-    table = tasks.make_table(config)
-    model = presets.model_config(config, table)
-    rows = table.rows_of("train")
-    everything = tiny(STRONG | LANES[0] | {"batch_size": int(rows.size)})
-    whole = trained(build, [everything], 1).loss_sum[0]
-    data = (table.tokens[rows], table.answer_positions[rows])
-
-    @jax.jit
-    def costs(params):
-        return [
-            losses.answer_cross_entropy(
-                recurrent.apply(params, *data, model, num_loops=loops).logits,
-                table.targets[rows],
-                0.05,
-            ).mean()
-            for loops in (1, 2)
-        ]
-
-    first, last = costs(params)
-    apart = losses.block_similarity(params["core"], 1)
-    expected = 0.7 * last + 0.3 * (first + last) / 2 + 0.2 * apart
-    np.testing.assert_allclose(whole, expected, rtol=1e-5)
+    program = build([plain], tasks.make_table(plain))
+    first, expected = (
+        program.init(hyper.make_lanes([config])).params for config in (scaled, plain)
+    )
+    expected = jax.tree.map(lambda x: 1.5 * x, expected)
+    chex.assert_trees_all_close(first, expected, rtol=1e-6)
 
 
 @pytest.mark.exhaustive

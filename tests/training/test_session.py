@@ -12,7 +12,8 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.store import membership, records
-from rdt_jax.training import session, step
+from rdt_jax.training import hyper, session
+from rdt_jax.training.pack import build as build_pack
 from tests.training import bits
 from tests.training.test_loop import NAN
 from tests.training.test_loop_interrupted import stop_at_call
@@ -94,10 +95,10 @@ def test_a_pack_that_was_killed_after_it_shrank_is_small(train, pack, tmp_path, 
 
 
 class Take(NamedTuple):
-    """A program that can do nothing but take lanes."""
+    """A pack that can do nothing but take lanes."""
 
-    take_lanes: Callable = lambda state, index: jax.tree.map(lambda x: x[index], state)
-    filled: Callable = lambda lanes: lanes
+    take: Callable = lambda state, index: jax.tree.map(lambda x: x[index], state)
+    padded_lanes: Callable = lambda lanes: lanes
 
 
 def test_a_pack_shrinks_again_and_again(pack, toy):
@@ -109,7 +110,7 @@ def test_a_pack_shrinks_again_and_again(pack, toy):
         awaited=None,
         make_program=lambda configs: Take(),
         program=Take(),
-        lane_params=step.make_lanes(five),
+        lane_params=hyper.make_lanes(five),
         state={"x": numbers},
         ring=[{"x": numbers}],
         step=0,
@@ -173,7 +174,7 @@ def test_one_program_for_each_shape_of_a_pack(pack, tmp_path, build, train):
 
     def count(pack, table, exact=False):
         built.append(len(pack))
-        return step.build(pack, table, exact)
+        return build_pack(pack, table, exact)
 
     train(pack[1:3], tmp_path, build=count)
     assert built == [2, 1]
@@ -266,8 +267,8 @@ def test_what_a_checkpoint_says_is_json(shrunk, pack):
 def test_lanes_are_taken_whole(build, toy):
     pack = [toy({"seed": seed}) for seed in (1, 2, 3)]
     program = build(pack, tasks.make_table(toy()))
-    lanes = step.make_lanes(pack)
-    state = bits.copy(program.train_chunk(program.init(lanes), lanes, 2))
-    taken = program.take_lanes(state, np.array([2, 0]))
+    lanes = hyper.make_lanes(pack)
+    state = bits.copy(program.train(program.init(lanes), lanes, 2))
+    taken = program.take(state, np.array([2, 0]))
     for one, other in zip(jax.tree.leaves(taken), jax.tree.leaves(state), strict=True):
         bits.assert_same(one, other[[2, 0]] if other.ndim else other)

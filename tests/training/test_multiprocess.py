@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from rdt_jax import borrowed
-from rdt_jax.training import team
+from rdt_jax.training import multiprocess
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,5 @@ def test_the_coordinator_listens_at_its_address_alone(
     )
     monkeypatch.setattr(jax.distributed, "initialize", lambda *a, **k: told.update(k))
     monkeypatch.setattr(borrowed, "distributed_state", lambda: state)
-    team.join(address, 2, process)
+    multiprocess.join(address, 2, process)
     assert told["coordinator_bind_address"] == listens_at

@@ -22,8 +22,9 @@ A row with several answers counts with their mean. What a model reports of itsel
 (`Outputs.statistics`: halting, routers) is averaged likewise, under its own names.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,36 +134,36 @@ def make_rows(
     return parts
 
 
-def make(
-    model: recurrent.ModelConfig, loops: tuple[int, ...], loss_dtype: str
-) -> Callable[[list[Rows], Any], dict[str, jax.Array]]:
-    """Builds the evaluation of one lane.
+def measure(
+    parts: Sequence[Rows],
+    params: recurrent.Params,
+    *,
+    model: recurrent.ModelConfig,
+    loops: tuple[int, ...],
+    loss_dtype: str,
+) -> dict[str, jax.Array]:
+    """Measures one lane: quantity -> float32 [loops, G].
 
     Args:
+      parts: of `make_rows`.
+      params: of the lane.
       model: the model.
       loops: loop counts, ascending.
       loss_dtype: of the training loss, in which a softmax may collapse.
-
-    Returns:
-      A function from (rows, params) to quantity -> float32 [loops, G].
     """
-
-    def evaluate_lane(parts: list[Rows], params) -> dict[str, jax.Array]:
-        sums: dict[str, jax.Array] = {}
-        for rows in parts:
-            batch = (rows.tokens, rows.answer_positions, rows.targets)
-            scores = jax.lax.map(
-                lambda b: _score(params, b, model, loops, loss_dtype), batch
-            )
-            for name, values in scores.items():  # [batches, loops, B]
-                flat = jnp.moveaxis(values, 1, 0).reshape(len(loops), -1)
-                # A product with 0/1 sums over groups; exact for counts.
-                added = flat.astype(jnp.float32) @ rows.member
-                sums[name] = sums[name] + added if name in sums else added
-        sizes = jnp.sum(jnp.stack([rows.member.sum(axis=0) for rows in parts]), axis=0)
-        return {name: total / sizes[None] for name, total in sums.items()}
-
-    return evaluate_lane
+    sums: dict[str, jax.Array] = {}
+    for rows in parts:
+        batch = (rows.tokens, rows.answer_positions, rows.targets)
+        score = functools.partial(
+            _score, params, model=model, loops=loops, loss_dtype=loss_dtype
+        )
+        for name, values in jax.lax.map(score, batch).items():  # [batches, loops, B]
+            flat = jnp.moveaxis(values, 1, 0).reshape(len(loops), -1)
+            # A product with 0/1 sums over groups; exact for counts.
+            added = flat.astype(jnp.float32) @ rows.member
+            sums[name] = sums[name] + added if name in sums else added
+    sizes = jnp.sum(jnp.stack([rows.member.sum(axis=0) for rows in parts]), axis=0)
+    return {name: total / sizes[None] for name, total in sums.items()}
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
@@ -183,7 +184,14 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
     ]
 
 
-def _score(params, batch, model, loops, loss_dtype) -> dict[str, jax.Array]:
+def _score(
+    params: recurrent.Params,
+    batch: tuple[jax.Array, jax.Array, jax.Array],
+    *,
+    model: recurrent.ModelConfig,
+    loops: tuple[int, ...],
+    loss_dtype: str,
+) -> dict[str, jax.Array]:
     """Scores rows after every recorded loop, each [loops, B]."""
     tokens, positions, targets = batch
     outputs = recurrent.apply(params, tokens, positions, model, num_loops=loops[-1])
@@ -192,7 +200,7 @@ def _score(params, batch, model, loops, loss_dtype) -> dict[str, jax.Array]:
     target = jnp.where(exists, targets, 0)[..., None]
     pick = lambda x: jnp.take_along_axis(x, target, axis=-1)[..., 0]  # [B, A]
 
-    def measure(carry, loop):
+    def score_loop(carry, loop):
         before, first_hit = carry
         state, number = loop
         logits = recurrent.readout(params, state, tokens, positions, model)
@@ -218,6 +226,6 @@ def _score(params, batch, model, loops, loss_dtype) -> dict[str, jax.Array]:
     unknown = jnp.zeros((*targets.shape, model.vocab_size))
     never = jnp.zeros(targets.shape[0], jnp.int32)
     numbers = jnp.arange(1, loops[-1] + 1)
-    _, scores = jax.lax.scan(measure, (unknown, never), (outputs.states, numbers))
+    _, scores = jax.lax.scan(score_loop, (unknown, never), (outputs.states, numbers))
     kept = jnp.array(loops) - 1
     return {name: x[kept] for name, x in (scores | outputs.statistics).items()}

@@ -9,7 +9,7 @@ import pytest
 from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import layers, loop, presets, recurrent
-from rdt_jax.training import losses, optimizers, step
+from rdt_jax.training import hyper, losses
 from tests.training import bits
 
 
@@ -25,10 +25,10 @@ def program(build, toy, table):
 
 def trained(program, configs, *chunks):
     """Runs chunks of updates from the start."""
-    lanes = step.make_lanes(configs)
+    lanes = hyper.make_lanes(configs)
     state = program.init(lanes)
     for n in chunks:
-        state = program.train_chunk(state, lanes, n)
+        state = program.train(state, lanes, n)
     return state
 
 
@@ -59,18 +59,18 @@ def test_a_chunk_of_nothing_changes_nothing(program, toy):
 
 
 def test_the_state_is_consumed(program, toy):
-    lanes = step.make_lanes([toy()])
+    lanes = hyper.make_lanes([toy()])
     state = program.init(lanes)
-    program.train_chunk(state, lanes, 1)
+    program.train(state, lanes, 1)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.opt_state))
 
 
 def test_losses_add_up_over_a_window(program, toy):
-    lanes = step.make_lanes([toy()])
+    lanes = hyper.make_lanes([toy()])
     singles, state = [], program.init(lanes)
     for _ in range(5):
-        state = program.train_chunk(program.start_window(state), lanes, 1)
+        state = program.train(program.start_window(state), lanes, 1)
         singles.append(float(state.loss_sum[0]))
     assert len(set(singles)) == 5
     whole = trained(program, [toy()], 5)
@@ -117,7 +117,7 @@ def test_the_seed_decides_parameters_and_batches(build, toy, table, pack):
     state = trained(program, pack, 3)
     bits.assert_same(lane_of(state.params, 0), lane_of(state.params, 2))
     assert state.loss_sum[0] == state.loss_sum[2] != state.loss_sum[1]
-    embedding = program.init(step.make_lanes(pack)).params["embedding"]
+    embedding = program.init(hyper.make_lanes(pack)).params["embedding"]
     assert np.abs(embedding[0] - embedding[1]).max() > 1e-2
 
 
@@ -138,17 +138,17 @@ def test_drawn_depths_are_those_of_the_fixed_programs(build, program, toy, table
         "recurrence.max_loops": 2,
     }
     pack = [toy(section | {"seed": seed}) for seed in (5, 6)]
-    drawing, lanes = build(pack, table), step.make_lanes(pack)
+    drawing, lanes = build(pack, table), hyper.make_lanes(pack)
     draws = [int(loop.draw_loops(pack[0].recurrence, at)) for at in range(5)]
     assert set(draws) == {1, 2}
     state = trained(drawing, pack, 5)
     bits.assert_same(state, trained(drawing, pack, 2, 3))
     known = {2: program, 1: build([toy({"recurrence.num_loops": 1})], table)}
     for index, config in enumerate(pack):
-        own = step.make_lanes([config])
+        own = hyper.make_lanes([config])
         alone = known[2].init(own)
         for loops in draws:
-            alone = known[loops].train_chunk(alone, own, 1)
+            alone = known[loops].train(alone, own, 1)
         for name in ("params", "loss_sum", "gradient_norm"):
             chex.assert_trees_all_close(
                 lane_of(getattr(state, name), index),
@@ -179,7 +179,7 @@ def test_dropout_trains_and_is_another_run(build, program, toy, table):
 def test_every_update_has_noise_of_its_own(build, toy, table):
     """The loss of each update is that of its rows under the noise of its step."""
     config = toy({"model.dropout": 0.3, "model.embedding_dropout": 0.1})
-    program, lanes = build([config], table), step.make_lanes([config])
+    program, lanes = build([config], table), hyper.make_lanes([config])
     model = presets.model_config(config, table)
     _, data_key, noise_key = jax.random.split(jax.random.key(config.seed), 3)
     epoch = batches.epoch_rows(table)
@@ -203,15 +203,15 @@ def test_every_update_has_noise_of_its_own(build, toy, table):
     for at in range(4):
         key = jax.random.fold_in(noise_key, at)
         expected = loss_of(state.params, drawn[13 * at : 13 * (at + 1)], key)
-        state = program.train_chunk(program.start_window(state), lanes, 1)
+        state = program.train(program.start_window(state), lanes, 1)
         np.testing.assert_allclose(state.loss_sum[0], expected, rtol=1e-5)
 
 
 def test_the_update_ratio_is_that_to_the_weights_before(program, toy):
-    lanes = step.make_lanes([toy()])
-    state = program.train_chunk(program.init(lanes), lanes, 4)
+    lanes = hyper.make_lanes([toy()])
+    state = program.train(program.init(lanes), lanes, 4)
     before = bits.copy(state.params)
-    state = program.train_chunk(state, lanes, 1)
+    state = program.train(state, lanes, 1)
     norm = lambda tree: np.sqrt(
         sum((x.astype(np.float64) ** 2).sum() for x in jax.tree.leaves(tree))
     )
@@ -263,9 +263,9 @@ def test_lanes_equal_separate_runs(build, toy, table, pack):
 
 def test_every_lane_starts_as_its_solo_run(build, table, pack):
     program = build(pack, table)
-    together = program.init(step.make_lanes(pack))
+    together = program.init(hyper.make_lanes(pack))
     for index, config in enumerate(pack):
-        alone = build([config], table).init(step.make_lanes([config]))
+        alone = build([config], table).init(hyper.make_lanes([config]))
         bits.assert_same(lane_of(together.params, index), lane_of(alone.params, 0))
 
 
@@ -299,10 +299,10 @@ def test_finite_steps_counts_the_updates_before_the_first_broken_one(program, to
             "optimizer.warmup_steps": 0,
         }
     )
-    lanes = step.make_lanes([config])
+    lanes = hyper.make_lanes([config])
     state, finite = program.init(lanes), []
     for _ in range(19):
-        state = program.train_chunk(program.start_window(state), lanes, 1)
+        state = program.train(program.start_window(state), lanes, 1)
         finite.append(bool(np.isfinite(state.loss_sum[0])))
     first = finite.index(False)
     assert first > 1, "the run must break late for this test to mean anything"
@@ -313,8 +313,8 @@ def test_finite_steps_counts_the_updates_before_the_first_broken_one(program, to
 def test_a_broken_lane_stays_broken_whatever_comes_later(program, toy):
     state = trained(program, [toy()], 5)
     broken = state.replace(finite_steps=np.array([2], np.int32))
-    lanes = step.make_lanes([toy()])
-    later = program.train_chunk(broken, lanes, 3)
+    lanes = hyper.make_lanes([toy()])
+    later = program.train(broken, lanes, 3)
     assert np.isfinite(later.loss_sum[0])
     assert later.finite_steps[0] == 2
 
@@ -331,16 +331,15 @@ def test_the_weight_norm_is_euclidean_over_all_parameters(program, toy):
 
 
 def test_lanes_carry_seed_and_hyper(pack):
-    lanes = step.make_lanes(pack)
+    lanes = hyper.make_lanes(pack)
     assert lanes.seed.dtype == jnp.uint32
     np.testing.assert_array_equal(lanes.seed, [3, 4, 7])
-    assert isinstance(lanes.hyper, optimizers.Hyper)
-    for name, expected in {
-        "learning_rate": [3e-3, 1e-2, 1e-2],
-        "weight_decay": [1.0, 0.1, 0.1],
-        "warmup_steps": [5, 1, 5],
-        "dropout": [0, 0.2, 0],
-        "embedding_dropout": [0, 0, 0.1],
-        "label_smoothing": [0.1, 0.1, 0],
+    for key, expected in {
+        "optimizer.learning_rate": [3e-3, 1e-2, 1e-2],
+        "optimizer.weight_decay": [1.0, 0.1, 0.1],
+        "optimizer.warmup_steps": [5, 1, 5],
+        "model.dropout": [0, 0.2, 0],
+        "model.embedding_dropout": [0, 0, 0.1],
+        "loss.label_smoothing": [0.1, 0.1, 0],
     }.items():
-        np.testing.assert_allclose(getattr(lanes.hyper, name), expected, rtol=1e-6)
+        np.testing.assert_allclose(lanes.hyper[key], expected, rtol=1e-6)

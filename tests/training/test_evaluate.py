@@ -1,6 +1,7 @@
 """Every evaluated number recounted row by row; which rows and steps are evaluated."""
 
 import dataclasses
+import functools
 import re
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import presets, recurrent
-from rdt_jax.training import evaluation, step
+from rdt_jax.training import evaluate, hyper
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,8 @@ def program(build, toy, table):
 
 @pytest.fixture(scope="module")
 def params(program, toy):
-    lanes = step.make_lanes([toy()])
-    return program.train_chunk(program.init(lanes), lanes, 40).params
+    lanes = hyper.make_lanes([toy()])
+    return program.train(program.init(lanes), lanes, 40).params
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,12 @@ def recount(logits, answers):
             for name, value in values.items():
                 found.setdefault((name, r), []).append(float(value))
     return {key: np.array(values) for key, values in found.items()}
+
+
+def measure(model):
+    """Returns the evaluation of one lane after one loop and after two."""
+    options = {"model": model, "loops": (1, 2), "loss_dtype": "float32"}
+    return jax.jit(functools.partial(evaluate.measure, **options))
 
 
 def members_of(table, group):
@@ -135,8 +142,7 @@ def test_a_row_counts_with_the_mean_of_the_answers_it_has(params, table, toy):
         targets=np.where(exists, answers % len(table.vocab), -1).astype(np.int32),
     )
     groups = {"odd": rows[1::2], "all": rows}
-    measure = jax.jit(evaluation.make(model, (1, 2), "float32"))
-    measured = measure(evaluation.make_rows(toy(), several, groups), lane)
+    measured = measure(model)(evaluate.make_rows(toy(), several, groups), lane)
     counted = [recount(logits[:, :, a], several.targets[:, a]) for a in range(3)]
     each = {key: np.stack([c[key] for c in counted], 1) for key in counted[0]}
     expected = {
@@ -162,17 +168,15 @@ def test_a_row_counts_with_the_mean_of_the_answers_it_has(params, table, toy):
 def test_softmax_collapses_where_float32_adds_nothing(params, table, toy, logits):
     lane = jax.tree.map(lambda x: x[0], params)
     loud = lane | {"final_norm": jax.tree.map(lambda x: 1e4 * x, lane["final_norm"])}
-    measure = jax.jit(
-        evaluation.make(presets.model_config(toy(), table), (1, 2), "float32")
-    )
-    groups = evaluation.groups_of(toy(), table)
-    parts = evaluation.make_rows(toy(), table, groups)
-    assert measure(parts, lane)["softmax_collapse"][1, 0] == 0
+    measured = measure(presets.model_config(toy(), table))
+    groups = evaluate.groups_of(toy(), table)
+    parts = evaluate.make_rows(toy(), table, groups)
+    assert measured(parts, lane)["softmax_collapse"][1, 0] == 0
     scores = np.sort(logits[1, groups["train"]], axis=1)
     # So loud that half of the largest exponentials are 2**24 times the next ones.
     factor = 24 * np.log(2) / np.median(scores[:, -1] - scores[:, -2])
     loud = lane | {"final_norm": jax.tree.map(lambda x: factor * x, lane["final_norm"])}
-    found = float(measure(parts, loud)["softmax_collapse"][1, 0])
+    found = float(measured(parts, loud)["softmax_collapse"][1, 0])
     others = np.exp(factor * (scores[:, :-1] - scores[:, -1:]))
     # Added up one by one, what is below 2**-24 of the largest is lost; a sum is not.
     surely = others.sum(axis=1) < 2.0**-25
@@ -193,7 +197,7 @@ def test_rows_of_all_lengths_are_evaluated_once_each(toy):
         vocab=tuple(map(str, range(12))), certificate=certificate,
     )  # fmt: skip
     some = {"train": np.arange(11), "few": np.array([2, 3])}
-    parts = evaluation.make_rows(config, table, some)
+    parts = evaluate.make_rows(config, table, some)
     assert [part.tokens.shape for part in parts] == [(2, 5, 6), (1, 4, 9)]
     for name, column in (("train", 0), ("few", 1)):
         seen = np.concatenate(
@@ -224,8 +228,8 @@ def test_evaluates_every_split_and_its_breakdown(program, table):
 
 
 def test_large_training_splits_are_sampled_once_and_for_all(toy, table):
-    parts = evaluation.groups_of(toy({"evaluation.train_rows": 29}), table)
-    again = evaluation.groups_of(toy({"evaluation.train_rows": 29, "seed": 9}), table)
+    parts = evaluate.groups_of(toy({"evaluation.train_rows": 29}), table)
+    again = evaluate.groups_of(toy({"evaluation.train_rows": 29, "seed": 9}), table)
     assert np.unique(parts["train"]).size == 29
     assert np.isin(parts["train"], table.rows_of("train")).all()
     np.testing.assert_array_equal(parts["train"], again["train"])
@@ -237,7 +241,7 @@ def test_large_training_splits_are_sampled_once_and_for_all(toy, table):
 def steps_of(config):
     found, at = [], -1
     while at < config.num_steps:
-        at = evaluation.next_step(config, at)
+        at = evaluate.next_step(config, at)
         found.append(at)
     return found
 
@@ -262,7 +266,7 @@ def test_log_spaced_evaluations_thin_out_to_uniform_ones(toy, per_decade, every)
     assert found == sorted(early | set(range(0, 3001, every)))
     assert len(found) > 3000 // every + 3
     for at in range(0, 3000, 7):  # From any step, not only from evaluations.
-        assert evaluation.next_step(config, at) == min(x for x in found if x > at)
+        assert evaluate.next_step(config, at) == min(x for x in found if x > at)
 
 
 def test_length_buckets_are_few_and_waste_little():
@@ -284,12 +288,12 @@ def test_length_buckets_are_few_and_waste_little():
     ],
 )
 def test_snapshots_are_of_evaluations(toy, steps, message):
-    (problem,) = evaluation.problems(toy({"snapshot_steps": steps}))
+    (problem,) = evaluate.problems(toy({"snapshot_steps": steps}))
     assert re.search(message, problem)
 
 
 def test_snapshots_may_be_of_a_logarithmic_schedule(toy):
     log = {"evaluation.schedule": "log", "evaluation.per_decade": 3}
-    assert evaluation.problems(toy(log | {"snapshot_steps": (0, 2, 8)})) == []
-    assert len(evaluation.problems(toy(log | {"snapshot_steps": (3,)}))) == 1
-    assert len(evaluation.problems(toy({"snapshot_steps": (2,)}))) == 1
+    assert evaluate.problems(toy(log | {"snapshot_steps": (0, 2, 8)})) == []
+    assert len(evaluate.problems(toy(log | {"snapshot_steps": (3,)}))) == 1
+    assert len(evaluate.problems(toy({"snapshot_steps": (2,)}))) == 1

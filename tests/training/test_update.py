@@ -1,0 +1,106 @@
+"""The loss of a batch from its parts by hand; its gradient in parts of the batch."""
+
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rdt_jax.models import recurrent
+from rdt_jax.training import hyper, losses, update
+
+WEIGHTS = {
+    "loss.label_smoothing": 0.05,
+    "loss.deep_supervision": 0.3,
+    "loss.block_similarity": 0.2,
+}
+
+
+@pytest.fixture(scope="module")
+def config(toy):
+    return toy({"model.core_blocks": 2, "recurrence.num_loops": 2} | WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def lane(config, tiny_table):
+    """Returns arguments of `update.loss`, for 12 rows."""
+    spec = hyper.make_spec([config], tiny_table)
+    params = recurrent.init(jax.random.key(3), spec.model)
+    rows = tiny_table.rows_of("train")[:12]
+    batch = update.Batch(
+        tiny_table.tokens[rows],
+        tiny_table.answer_positions[rows],
+        tiny_table.targets[rows],
+    )
+    scalars = {k: jnp.float32(v) for k, v in hyper.lane_params(config).items()}
+    return params, jax.tree.map(jnp.asarray, batch), scalars, spec
+
+
+def loss_of(params, batch, scalars, spec):
+    loss = lambda params: update.loss(
+        params, batch, scalars, spec, noise=None, num_loops=2
+    )
+    return jax.jit(loss)(params)
+
+
+def test_the_loss_mixes_all_loops_and_adds_its_terms(lane):
+    params, batch, _, spec = lane
+
+    @jax.jit
+    def cost(params):
+        outputs = recurrent.apply(
+            params, batch.tokens, batch.positions, spec.model, num_loops=2
+        )
+        read = lambda state: recurrent.readout(
+            params, state, batch.tokens, batch.positions, spec.model
+        )
+        return [
+            losses.answer_cross_entropy(read(state), batch.targets, 0.05).mean()
+            for state in outputs.states
+        ]
+
+    first, last = cost(params)
+    assert abs(first - last) > 1e-4
+    apart = losses.block_similarity(params["core"], 1)
+    expected = 0.7 * last + 0.3 * (first + last) / 2 + 0.2 * apart
+    np.testing.assert_allclose(loss_of(*lane), expected, rtol=1e-5)
+
+
+def test_what_no_lane_uses_is_not_in_the_loss(lane):
+    *arguments, spec = lane
+    assert spec.parts == {"deep_supervision", "block_similarity"}
+    values = {
+        name: loss_of(*arguments, dataclasses.replace(spec, parts=frozenset(parts)))
+        for name, parts in {"none": (), "term": ("block_similarity",)}.items()
+    }
+    apart = losses.block_similarity(arguments[0]["core"], 1)
+    np.testing.assert_allclose(
+        values["term"] - values["none"], 0.2 * apart, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_gradient_is_the_mean_over_micro_batches(lane):
+    *arguments, spec = lane
+    spec = dataclasses.replace(spec, parts=frozenset())
+    section = spec.gradient.copy_and_resolve_references()
+    section.micro_batches = 3
+    in_parts = dataclasses.replace(spec, gradient=section)
+    gradient_of = lambda spec: jax.jit(
+        lambda params: update.loss_and_gradient(
+            params, *arguments[1:], spec, noise=None, num_loops=2
+        )
+    )(arguments[0])
+    chex.assert_trees_all_close(
+        gradient_of(in_parts), gradient_of(spec), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_what_lanes_share_has_nothing_in_which_they_may_differ(lane):
+    _, _, scalars, spec = lane
+    assert set(scalars) == set(hyper.LANE_KEYS)
+    for key in hyper.LANE_KEYS:
+        section, leaf = key.split(".")
+        if section != "model":
+            assert leaf not in getattr(spec, section)
