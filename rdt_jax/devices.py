@@ -16,11 +16,12 @@ from rdt_jax import machine, wording
 # libtpu's variables has it; not tried on a TPU.
 _BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}
 _FIRST_PORT = 8476  # libtpu's own
+DEVICES = pathlib.Path("/dev")  # Where drivers have their files.
 
 
 def has_accelerator() -> bool:
     """Says whether JAX would use one, without starting any."""
-    return _has_plugin("libtpu") or _has_cuda()
+    return has_plugin("libtpu") or _has_cuda()
 
 
 def default_workers(devices_each: int = 1) -> int:
@@ -31,7 +32,7 @@ def default_workers(devices_each: int = 1) -> int:
     worker with both cores: such small products leave the second core idle.
     """
     if has_accelerator():
-        count = len(_chips()) if _has_plugin("libtpu") else len(_gpus())
+        count = len(_chips()) if has_plugin("libtpu") else len(_gpus())
     else:
         count = machine.cores()
     return max(1, count // devices_each)
@@ -62,7 +63,7 @@ def variables(num_workers: int) -> list[dict[str, str]]:
         are not a part of a board.
     """
     threads = worker_threads(num_workers)
-    found = _chips() if _has_plugin("libtpu") else _gpus() if _has_cuda() else []
+    found = _chips() if has_plugin("libtpu") else _gpus() if _has_cuda() else []
     if not found:
         return [threads] * num_workers
     if len(found) % num_workers:
@@ -72,7 +73,7 @@ def variables(num_workers: int) -> list[dict[str, str]]:
         )
     size = len(found) // num_workers
     groups = [found[i : i + size] for i in range(0, len(found), size)]
-    if not _has_plugin("libtpu"):
+    if not has_plugin("libtpu"):
         return [threads | {"CUDA_VISIBLE_DEVICES": ",".join(g)} for g in groups]
     if num_workers == 1:
         return [threads]  # All chips, which libtpu finds by itself.
@@ -122,10 +123,11 @@ def worker_memory(num_workers: int) -> int:
 
 
 def _has_cuda() -> bool:
-    return _has_plugin("jax_cuda12_plugin") or _has_plugin("jax_cuda13_plugin")
+    return has_plugin("jax_cuda12_plugin") or has_plugin("jax_cuda13_plugin")
 
 
-def _has_plugin(name: str) -> bool:
+def has_plugin(name: str) -> bool:
+    """Says whether JAX has a plugin of this name, and may use it."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
     return importlib.util.find_spec(name) is not None
@@ -135,7 +137,7 @@ def _chips() -> list[str]:
     """Returns the TPU chips of this machine that we may use."""
     if visible := os.environ.get("TPU_VISIBLE_CHIPS"):
         return visible.split(",")
-    files = [*_DEVICES.glob("accel[0-9]*"), *_DEVICES.glob("vfio/[0-9]*")]
+    files = [*DEVICES.glob("accel[0-9]*"), *DEVICES.glob("vfio/[0-9]*")]
     return [str(index) for index in range(len(files))]
 
 
@@ -143,8 +145,5 @@ def _gpus() -> list[str]:
     """Returns the GPUs of this machine that we may use."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [each for each in visible.split(",") if each]
-    files = _DEVICES.glob("nvidia[0-9]*")
+    files = DEVICES.glob("nvidia[0-9]*")
     return sorted((path.name.removeprefix("nvidia") for path in files), key=int)
-
-
-_DEVICES = pathlib.Path("/dev")

@@ -11,7 +11,7 @@ import pathlib
 import platform
 from collections.abc import Iterator, Mapping
 
-_ROOT = pathlib.Path("/")
+ROOT = pathlib.Path("/")  # Where the files of control groups are looked for.
 _PLUGINS: Mapping[str, tuple[str, ...]] = {
     "cuda": ("jax_cuda12_plugin", "jax_cuda13_plugin"),
     "rocm": ("jax_rocm60_plugin", "jax_rocm7_plugin"),
@@ -98,14 +98,14 @@ def _groups(controller: str) -> Iterator[pathlib.Path]:
     path that the host sees, so every folder from the path up to the root is looked at.
     """
     try:
-        lines = (_ROOT / "proc/self/cgroup").read_text().splitlines()
+        lines = (ROOT / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # No Linux.
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        mount = _ROOT / "sys/fs/cgroup" / controllers  # None in version 2.
+        mount = ROOT / "sys/fs/cgroup" / controllers  # None in version 2.
         group = mount / path.strip("/")
         yield from (group, *group.parents[: len(group.parts) - len(mount.parts)])
 

@@ -68,7 +68,7 @@ def install(
 
 def forget() -> None:
     """Makes this process look at installed packages anew."""
-    installed._entry_points.cache_clear()
+    installed.entry_points.cache_clear()
     identity.sources.cache_clear()
     for name in [name for name in sys.modules if name.endswith("s_module")]:
         del sys.modules[name]

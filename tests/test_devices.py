@@ -13,10 +13,10 @@ def machine(tmp_path, monkeypatch):
     """Returns a function that pretends a plugin and files of drivers."""
     for name in ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS", "NPROC"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(devices, "_DEVICES", tmp_path)
+    monkeypatch.setattr(devices, "DEVICES", tmp_path)
 
     def pretend(plugin, *files):
-        monkeypatch.setattr(devices, "_has_plugin", lambda name: name == plugin)
+        monkeypatch.setattr(devices, "has_plugin", lambda name: name == plugin)
         for name in files:
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).touch()

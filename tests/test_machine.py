@@ -15,7 +15,7 @@ GIB = 2**30
 @pytest.fixture
 def container(tmp_path, monkeypatch):
     """Returns a function that pretends 16 cores and the files of control groups."""
-    monkeypatch.setattr(machine, "_ROOT", tmp_path)
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     monkeypatch.delenv("NPROC", raising=False)

@@ -13,7 +13,7 @@ from rdt_jax.models.architecture import ModelConfig, wide
 
 # Up to this length a sum over written-out pairs beats batched T x T products; above,
 # compiling the pairs takes twice as long as well.
-_SHORT = 4
+SHORT = 4
 _MASKED = -1e9  # Finite: a fully masked row keeps finite gradients.
 
 # Which of the dense projections have a bias; experts have none.
@@ -159,7 +159,7 @@ ATTENTIONS: Mapping[str, type[Any]] = {"dense": Attention, "switch_head": Switch
 
 def is_short(length: int) -> bool:
     """Says whether rows of so many tokens take `attend_short`."""
-    return length <= _SHORT
+    return length <= SHORT
 
 
 def _values_dense(x, values, route):

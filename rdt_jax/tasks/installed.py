@@ -35,7 +35,7 @@ def extend(
     """
     table = dict(built_in)
     owner = dict.fromkeys(table, "rdt_jax")
-    for name, package, load in _entry_points(group):
+    for name, package, load in entry_points(group):
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
             raise ValueError(
                 f"Package {package} must name its entry points {group} in lower case "
@@ -68,7 +68,11 @@ def _guarded(function: Callable, expected: str, is_valid: Callable) -> Callable:
 
 
 @functools.cache
-def _entry_points(group: str) -> list[tuple[str, str, Callable[[], Callable]]]:
+def entry_points(group: str) -> list[tuple[str, str, Callable[[], Callable]]]:
+    """Returns name, package and loader of each entry point that is installed.
+
+    It looks once a process; `entry_points.cache_clear()` makes it look again.
+    """
     found = []
     for point in importlib.metadata.entry_points(group=group):
         package = point.dist.name if point.dist else "unknown"

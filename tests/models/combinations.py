@@ -85,7 +85,7 @@ def is_valid(row):
     return not (row["injection"] == "none" and row["initial_state"] != "embedding")
 
 
-def _pairs(row):
+def pairs_of(row):
     return set(itertools.combinations(sorted(row.items()), 2))
 
 
@@ -112,11 +112,11 @@ def covering_rows():
             # Begin with a pair that is missing; the rest is chance.
             row = {key: draw.choice(values) for key, values in FACTORS.items()}
             row |= dict(draw.choice(sorted(missing)))
-            if is_valid(row) and len(_pairs(row) & missing) > gain:
-                best, gain = row, len(_pairs(row) & missing)
+            if is_valid(row) and len(pairs_of(row) & missing) > gain:
+                best, gain = row, len(pairs_of(row) & missing)
         if best is not None:
             rows.append(best)
-            missing -= _pairs(best)
+            missing -= pairs_of(best)
     return rows
 
 

@@ -64,7 +64,7 @@ def _case(index, tiny_config, tiny_table):
 @pytest.mark.parametrize("index", range(len(CASES)), ids=NAMES)
 def test_a_model_is_its_equations(index, tiny_config, tiny_table, monkeypatch):
     loops, model, params = _case(index, tiny_config, tiny_table)
-    monkeypatch.setattr(attention, "_SHORT", 0)  # Fewer operations to compile.
+    monkeypatch.setattr(attention, "SHORT", 0)  # Fewer operations to compile.
     tokens, answers = _tokens(model.vocab_size), ANSWERS
     weights = np.sin(np.arange(B * A * model.vocab_size)).reshape(B, A, -1)
 
@@ -143,7 +143,7 @@ def test_a_model_is_its_equations(index, tiny_config, tiny_table, monkeypatch):
 
 
 def test_every_pair_of_components_stands_in_some_row():
-    found = set().union(*(combinations._pairs(row) for row in combinations.ROWS))
+    found = set().union(*(combinations.pairs_of(row) for row in combinations.ROWS))
     assert found >= combinations.required_pairs()
     # Nothing is left out but what a problem explains.
     total = sum(

@@ -56,57 +56,43 @@ def test_every_row_stands_in_a_block_of_its_expert(chosen):
     np.testing.assert_array_equal(again, x)
 
 
-def _same(dense, ordered, *arguments):
-    """Compares values and gradients of two functions, alone and under vmap."""
-    found = []
-    for function in (dense, ordered):
-        loss = lambda *a, function=function: (jnp.sin(function(*a))).sum()
-        run = jax.value_and_grad(loss, argnums=tuple(range(len(arguments))))
-        two = [jnp.stack([a, a[::-1]]) for a in arguments]
-        found.append(jax.jit(lambda a, b, run=run: (run(*a), jax.vmap(run)(*b)))(
-            arguments, two
-        ))  # fmt: skip
-    leaves = [jax.tree.leaves(f) for f in found]
-    for one, other in zip(*leaves, strict=True):
-        assert np.abs(one).max() > 1e-3
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("favorite", [0.0, 9.0])
-def test_sorted_experts_of_a_feedforward_equal_dense_ones(favorite):
-    logits = _draw(N, E)
-    logits[:, 4] += favorite  # All tokens choose one expert, and many blocks are empty.
-    arguments = [_draw(N, D), _draw(E, D, F), _draw(E, F, D), logits]
-    mix = lambda function: (
-        lambda x, keys, values, logits: function(
-            x, keys, values, experts.route(logits, K)
-        )
-    )
-    _same(mix(feedforward._mix_dense), mix(feedforward._mix_sorted), *arguments)
-
-
-def test_sorted_experts_of_an_attention_equal_dense_ones():
-    heads, size = 3, 4
-    x, mixed = _draw(2, 5, D), _draw(2, 5, heads, size)
-    values, outputs = _draw(heads, E, D, size), _draw(heads, E, size, D)
-    logits = _draw(2, 5, heads, E)
-
-    def both(of_values, of_outputs):
-        def run(x, mixed, values, outputs, logits):
-            route = experts.route(logits, K)
-            flat = (
-                of_values(x, values, route).ravel(),
-                of_outputs(mixed, outputs, route).ravel(),
-            )
-            return jnp.concatenate(flat)
-
-        return run
-
-    _same(
-        both(attention._values_dense, attention._outputs_dense),
-        both(attention._values_sorted, attention._outputs_sorted),
-        x, mixed, values, outputs, logits,
+@pytest.mark.parametrize(
+    "module", [feedforward.SigmaMoe, attention.SwitchHead], ids=["mlp", "attention"]
+)
+def test_sorted_experts_equal_dense_ones(module):
+    """Values and gradients, alone and under vmap, also where all choose one expert."""
+    config = dataclasses.replace(
+        CONFIG, width=D, num_heads=3, head_width=4, num_experts=E, expert_width=F,
+        experts_per_token=K, attention_experts=E, attention_experts_per_token=K,
+        bias="none",
     )  # fmt: skip
+    x, normed = _draw(2, 5, D), _draw(2, 5, D)
+    normed[..., 0] = 1.0
+    mask = [] if module is feedforward.SigmaMoe else [np.tri(5, dtype=bool)[None]]
+    ways = [
+        module(dataclasses.replace(config, expert_dispatch=dispatch))
+        for dispatch in ("dense", "sorted")
+    ]
+    params = ways[0].init(jax.random.key(1), x, normed, *mask)["params"]
+    crowded = dict(params)
+    for name in [name for name in params if "router" in name]:
+        crowded[name] = params[name].at[0, :, 4].add(9.0)  # Many blocks are empty.
+    two = jax.tree.map(lambda *leaves: jnp.stack(leaves), params, crowded)
+
+    def values_and_gradients(way):
+        def total(params, x, normed):
+            return jnp.sin(5 * way.apply({"params": params}, x, normed, *mask)[0]).sum()
+
+        run = jax.value_and_grad(total, argnums=(0, 1, 2))
+        lanes = jax.vmap(run, in_axes=(0, None, None))
+        both = jax.jit(lambda one, two, *x: (run(one, *x), lanes(two, *x)))
+        return both(params, two, x, normed)
+
+    for dense, ordered in zip(
+        *(jax.tree.leaves(values_and_gradients(way)) for way in ways), strict=True
+    ):
+        assert np.abs(dense).max() > 1e-3
+        np.testing.assert_allclose(ordered, dense, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def _model(name, tiny_config, tiny_table, **changes):
     ],
 )
 def test_a_traced_pass_is_the_models_own(tiny_config, tiny_table, name, monkeypatch):
-    monkeypatch.setattr(attention, "_SHORT", 0)  # Fewer operations to compile.
+    monkeypatch.setattr(attention, "SHORT", 0)  # Fewer operations to compile.
     model, _ = _model(name, tiny_config, tiny_table)
     # More than are written out, where there is a loop.
     loops = 1 if name == "feedforward" else 5
@@ -102,7 +102,7 @@ def test_both_ways_to_attend_keep_the_same_weights(
 
     params = {"params": params}
     short = weights()
-    monkeypatch.setattr(attention, "_SHORT", 0)
+    monkeypatch.setattr(attention, "SHORT", 0)
     assert short.shape == (B, model.num_heads, T, T)
     np.testing.assert_allclose(weights(), short, rtol=1e-4, atol=1e-6)
     assert np.ptp(short) > 0.1
