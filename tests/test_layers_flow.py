@@ -185,3 +185,82 @@ def test_every_module_imports_without_any_extra():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["False", "0", str(len(modules))]
+
+
+# Tests use what a user may use.
+
+OURS = ("rdt_jax", "configs", "experiments", "tests")
+OF_TUPLES = {"_asdict", "_fields", "_make", "_replace"}  # Of every NamedTuple.
+
+
+def _is_private(name: str) -> bool:
+    return re.fullmatch(r"_[A-Za-z]\w*", name) is not None and name not in OF_TUPLES
+
+
+def _private_names(source: str) -> list[str]:
+    """Private names of our modules that a file imports, reads or replaces."""
+    nodes = list(ast.walk(ast.parse(source)))
+    modules, found = set(), []
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            base = node.module if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                name = f"{base}.{alias.name}".lstrip(".")
+                if name.partition(".")[0] in OURS:
+                    top = alias.name if base else alias.name.partition(".")[0]
+                    modules.add(alias.asname or top)
+                    found += [n for n in name.split(".") if _is_private(n)]
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and _is_private(node.attr):
+            if ast.unparse(node.value).partition(".")[0] in modules:
+                found.append(node.attr)
+        if isinstance(node, ast.Call) and len(node.args) >= 2:
+            owner, name = map(ast.unparse, node.args[:2])  # As `setattr` has them.
+            if owner.partition(".")[0] in modules:
+                found += [n for n in [name.strip("'")] if _is_private(n)]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if re.fullmatch(rf"({'|'.join(OURS)})(\.\w+)+", node.value):
+                found += [n for n in node.value.split(".") if _is_private(n)]
+    return found
+
+
+# Files of rooms that are being rewritten.
+STILL = {
+    "hops.py", "test_laws.py", "test_weights.py", "test_ranks.py",
+    "test_tfds_builders.py", "test_memory.py", "test_attempt.py", "test_engines.py",
+    "test_engines_conformance.py", "test_ledger.py", "test_remote.py", "test_s3.py",
+    "test_scan.py", "test_sequences.py", "test_cli_sweep.py", "test_command_pages.py",
+}  # fmt: skip
+
+
+def test_no_test_uses_a_private_name_of_ours():
+    found = {
+        str(path): names
+        for path in (ROOT / "tests").rglob("*.py")
+        if path.name not in STILL
+        if (names := _private_names(path.read_text()))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from rdt_jax.tasks import _rows",
+        "from rdt_jax.tasks._rows import decode",
+        "import rdt_jax.tasks; rdt_jax.tasks._rows.decode()",
+        "base._split(3)",
+        "names.check._Hidden.run()",
+        "monkeypatch.setattr(base, '_SECONDS', 0)",
+        "monkeypatch.setattr(names.check, '_SECONDS', 0)",
+        "monkeypatch.setattr('rdt_jax.tasks.base._SECONDS', 0)",
+    ],
+)
+def test_a_planted_private_name_is_seen(line):
+    good = (
+        "import numpy\nfrom rdt_jax.tasks import base, check as names\n"
+        "base.Table()._replace(a=names.of({})); numpy._private(); self._mine = {}\n"
+        "monkeypatch.setattr(numpy, '_x', 0); base.get(tokens, '_x')\n"
+    )
+    assert _private_names(good) == []
+    assert len(_private_names(good + line)) == 1

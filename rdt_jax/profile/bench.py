@@ -31,7 +31,7 @@ from rdt_jax.profile.throughput import Facts
 from rdt_jax.store import environment, records
 
 TORCH = "PyTorch"
-_COMPILES = 3  # of each loop count
+COMPILES = 3  # of each loop count
 
 
 class Row(NamedTuple):
@@ -138,7 +138,7 @@ def measure(
         rows, quantities = _measure_loops(case, config, log)
     else:
         rows, quantities = _measure_overhead(case, config, log)
-    verdicts = [_judge(bound, quantities[bound.quantity]) for bound in case.bounds]
+    verdicts = [judge(bound, quantities[bound.quantity]) for bound in case.bounds]
     return Measured(rows, quantities, verdicts, time.perf_counter() - begin)
 
 
@@ -196,7 +196,7 @@ def as_json(found: Mapping[str, Measured], failed: Mapping[str, str]) -> dict[st
     return {"environment": _machine(), "cases": told, "failed": dict(failed)}
 
 
-class _Entrant(NamedTuple):
+class Entrant(NamedTuple):
     """Processes that train at the same time; all together are one row."""
 
     name: str
@@ -208,13 +208,13 @@ class _Entrant(NamedTuple):
 def _measure_updates(case: Updates, config, torch_python, log: Report) -> _Found:
     with contextlib.ExitStack() as stack:
         log("compiling")
-        ours = _enter(stack, "rdt_jax", [config], devices=sharding.cores_for(config))
+        ours = enter(stack, "rdt_jax", [config], devices=sharding.cores_for(config))
         entrants = [ours]
         if case.against_torch and torch_python is not None:
             facts = Facts(**ours.facts[0])
             settings = torch_case(config, facts, case.torch_length)
             entrants.append(_enter_torch(stack, torch_python, settings))
-        rows = _race(entrants, case, log)
+        rows = race(entrants, case, log)
     return rows, {"ratio": rows[0].ratio, "share of peak": rows[0].share_of_peak}
 
 
@@ -235,11 +235,11 @@ def _measure_seeds(case: Seeds, config, torch_python, log: Report) -> _Found:
             name = f"{number} x {lanes} lane{'s' * (lanes > 1)}{', exact' * exact}"
             log(f"compiling {name}")
             pack = seeds[:lanes]
-            entrants.append(_enter(stack, name, pack, exact, number))
+            entrants.append(enter(stack, name, pack, exact, number))
         if torch_python is not None:
             settings = torch_case(config, Facts(**entrants[0].facts[0]))
             entrants.append(_enter_torch(stack, torch_python, settings))
-        rows = _race(entrants, case, log)
+        rows = race(entrants, case, log)
     rows[0] = rows[0]._replace(name=f"{rows[0].name} (sweep)")
     return rows, {"ratio": rows[0].ratio}
 
@@ -247,12 +247,12 @@ def _measure_seeds(case: Seeds, config, torch_python, log: Report) -> _Found:
 def _measure_loops(case: Loops, config, log: Report) -> _Found:
     config = configs.override(config, {"model.remat": "full"})
     found: dict[int, list[Facts]] = {count: [] for count in case.loops}
-    for number in range(_COMPILES):
+    for number in range(COMPILES):
         for count in case.loops:
-            log(f"compiling R = {count}, {number + 1} of {_COMPILES}")
+            log(f"compiling R = {count}, {number + 1} of {COMPILES}")
             with contextlib.ExitStack() as stack:
                 pack = [estimate.fixed_loops(config, count)]
-                facts = _enter(stack, f"R = {count}", pack).facts[0]
+                facts = enter(stack, f"R = {count}", pack).facts[0]
                 found[count].append(Facts(**facts))
     median = lambda facts: statistics.median(f.compile_seconds for f in facts)
     rows = [
@@ -297,9 +297,7 @@ def _measure_overhead(case: Overhead, config, log: Report) -> _Found:
     return [row], {"share of wall time": 1 - total("train") / wall}
 
 
-def _race(
-    entrants: Sequence[_Entrant], case: Updates | Seeds, log: Report
-) -> list[Row]:
+def race(entrants: Sequence[Entrant], case: Updates | Seeds, log: Report) -> list[Row]:
     """Lets entrants train in turns; the last one is PyTorch, if it is there."""
     log("measuring the peak")
     peaks = [_peak(entrant) for entrant in entrants]
@@ -351,12 +349,13 @@ def _median_ratio(ours: list[float], theirs: list[float] | None) -> float | None
     return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
-def _peak(entrant: _Entrant) -> float:
+def _peak(entrant: Entrant) -> float:
     answers = line_server.ask(entrant.processes, "peak 0")
     return sum(answer["flops_per_second"] for answer in answers)
 
 
-def _judge(bound: Bound, value: float | None) -> Verdict:
+def judge(bound: Bound, value: float | None) -> Verdict:
+    """Returns whether a value is within a bound; None where it was not measured."""
     if value is None:
         return Verdict(bound, None, None)
     enough = bound.at_least is None or value >= bound.at_least
@@ -364,14 +363,24 @@ def _judge(bound: Bound, value: float | None) -> Verdict:
     return Verdict(bound, value, enough and few)
 
 
-def _enter(
+def enter(
     stack: contextlib.ExitStack,
     name: str,
     pack: Sequence[ml_collections.ConfigDict],
     exact: bool = False,
     processes: int = 1,
     devices: int = 1,
-) -> _Entrant:
+) -> Entrant:
+    """Starts processes that train a pack, and waits until it is compiled.
+
+    Args:
+      stack: ends the processes.
+      name: of the row.
+      pack: configs of the lanes of each process.
+      exact: whether each lane is a solo run, bit for bit.
+      processes: how many train at the same time.
+      devices: of each process.
+    """
     order = {
         "pack": [json.loads(configs.to_json(config)) for config in pack],
         "exact": exact,
@@ -383,17 +392,17 @@ def _enter(
         stack.enter_context(line_server.start(command, variables))
         for _ in range(processes)
     ]
-    return _Entrant(
+    return Entrant(
         name, started, line_server.ask(started, json.dumps(order)), len(pack)
     )
 
 
 def _enter_torch(
     stack: contextlib.ExitStack, python: str, settings: dict[str, Any]
-) -> _Entrant:
+) -> Entrant:
     command = [python, str(reference()), "--serve"]
     started = [stack.enter_context(line_server.start(command, dict(os.environ)))]
-    return _Entrant(TORCH, started, line_server.ask(started, json.dumps(settings)), 1)
+    return Entrant(TORCH, started, line_server.ask(started, json.dumps(settings)), 1)
 
 
 def _variables() -> dict[str, str]:

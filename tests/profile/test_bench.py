@@ -98,7 +98,7 @@ def test_a_case_beside_pytorch_from_the_command_to_the_file(
 
 @pytest.mark.exhaustive
 def test_more_loops_need_no_more_compiled_memory_than_their_states(monkeypatch):
-    monkeypatch.setattr(bench, "_COMPILES", 1)
+    monkeypatch.setattr(bench, "COMPILES", 1)
     small = {"model.core_blocks": 1, "batch_size": 128, "model.width": 32}
     # The time to compile is bounded here as well, but wide: it is no exact number.
     bounds = (
@@ -133,11 +133,11 @@ def test_a_race_is_decided_round_by_round_and_by_the_slowest_process(monkeypatch
     monkeypatch.setattr(bench.line_server, "ask", ask)
     told = facts(needed_flops=50, executed_flops=100)._asdict()
     entrants = [
-        bench._Entrant("ours", ["ours"] * 2, [told] * 2, lanes=4),
-        bench._Entrant(bench.TORCH, [bench.TORCH], [{}], lanes=1),
+        bench.Entrant("ours", ["ours"] * 2, [told] * 2, lanes=4),
+        bench.Entrant(bench.TORCH, [bench.TORCH], [{}], lanes=1),
     ]
     case = bench_cases.Updates(SMOKE, {}, rounds=3)
-    ours, theirs = bench._race(entrants, case, lambda _: None)
+    ours, theirs = bench.race(entrants, case, lambda _: None)
     assert (ours.slowest, ours.fastest) == (64 / 8, 64 / 2)
     assert (theirs.slowest, theirs.fastest) == (0.5, 1)
     assert ours.ratio == 32  # Of 32 / 1, 16 / 0.5, 8 / 1; that of the medians is 16.
@@ -159,7 +159,7 @@ def test_a_race_is_decided_round_by_round_and_by_the_slowest_process(monkeypatch
 )
 def test_a_bound_is_judged_on_both_sides_and_not_without_a_value(bound, value, holds):
     bound = bench_cases.Bound("ratio", **bound)
-    assert bench._judge(bound, value) == bench.Verdict(bound, value, holds)
+    assert bench.judge(bound, value) == bench.Verdict(bound, value, holds)
 
 
 def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
@@ -168,11 +168,11 @@ def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
     def enter(stack, name, pack, exact=False, processes=1):
         entered.append((processes, len(pack), exact))
         assert [config.seed for config in pack] == list(range(len(pack)))
-        return bench._Entrant(name, [], [facts()._asdict()], len(pack))
+        return bench.Entrant(name, [], [facts()._asdict()], len(pack))
 
     rows = lambda entrants, *_: [bench.Row(e.name, ratio=4.0) for e in entrants]
-    monkeypatch.setattr(bench, "_enter", enter)
-    monkeypatch.setattr(bench, "_race", rows)
+    monkeypatch.setattr(bench, "enter", enter)
+    monkeypatch.setattr(bench, "race", rows)
     monkeypatch.setattr(bench, "default_workers", lambda: 2)
     monkeypatch.setattr(bench, "default_lanes", lambda: 1)
     case = bench_cases.Seeds(
@@ -205,7 +205,7 @@ def test_a_worker_among_several_has_its_share_of_the_cores(monkeypatch):
     )
     for processes in (1, 2):
         with bench.contextlib.ExitStack() as stack:
-            bench._enter(stack, "x", [], processes=processes)
+            bench.enter(stack, "x", [], processes=processes)
     cores = machine.cores()
     shares = [variables.get("NPROC") for variables in seen]
     assert shares == [str(cores)] + [str(max(1, cores // 2))] * 2
