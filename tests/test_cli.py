@@ -34,26 +34,16 @@ TINY = [
 ]
 
 
-@pytest.fixture(scope="session")
-def cache(tmp_path_factory):
-    """One compile cache for all the processes that these tests start."""
-    return str(tmp_path_factory.mktemp("cache"))
+# One compile cache serves all the processes that tests start (conftest.py).
+JAX = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
-def _environment(cache):
-    return os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": cache,
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-
-
-def _rdt(*arguments, cache):
+def _rdt(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "rdt_jax", *arguments],
         capture_output=True,
         text=True,
-        env=_environment(cache),
+        env=os.environ | JAX,
     )
 
 
@@ -287,15 +277,15 @@ def test_a_mistake_in_cost_exits_2(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_run_folder_that_was_edited_is_refused(tmp_path, cache):
+def test_a_run_folder_that_was_edited_is_refused(tmp_path):
     arguments = ("train", f"--config={CONFIG}", f"--workdir={tmp_path}", *TINY)
-    first = _rdt(*arguments, cache=cache)
+    first = _rdt(*arguments)
     assert first.returncode == 0, first.stderr
     folder = pathlib.Path(first.stdout.strip())
     assert records.read_status(folder)["state"] == "done"
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace('"seed": 0', '"seed": 1', 1))
-    again = _rdt(*arguments, cache=cache)
+    again = _rdt(*arguments)
     assert again.returncode == 2
     assert "it was edited or moved" in again.stderr and "Traceback" not in again.stderr
 
@@ -398,7 +388,7 @@ def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, monkeypatch, ca
     assert steps == [0, 10, 20]
 
 
-def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
+def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path):
     arguments = [
         "sweep", STUDY, "--preset=smoke", f"--workdir={tmp_path}", *TINY,
         "--config.num_steps=1000", "--config.eval_every_steps=50",
@@ -406,7 +396,7 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
     ]  # fmt: skip
     driver = subprocess.Popen(
         [sys.executable, "-m", "rdt_jax", *arguments],
-        env=_environment(cache),
+        env=os.environ | JAX,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -421,7 +411,7 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
     assert set(states.values()) <= {"preempted", "pending", "done"}
     assert "running" not in states.values()
 
-    result = _rdt(*arguments, cache=cache)
+    result = _rdt(*arguments)
     assert result.returncode == 0, result.stderr
     for path in states:
         assert records.read_json(path)["state"] == "done"
@@ -430,9 +420,9 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path, cache):
     (figures,) = tmp_path.glob("sweeps/depth_by_decay-smoke-*/figures")
     assert len(list(figures.glob("*.png"))) == len(list(figures.glob("*.pdf"))) == 3
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.jsonl")}
-    status = _rdt(*arguments, "--status", cache=cache)
+    status = _rdt(*arguments, "--status")
     assert status.returncode == 0 and f"{len(states)} trials" in status.stdout
-    assert _rdt(*arguments, cache=cache).returncode == 0  # Nothing is trained again.
+    assert _rdt(*arguments).returncode == 0  # Nothing is trained again.
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*.jsonl")}
     plan = json.loads((figures.parent / "plan.json").read_text())
     assert {run["run_id"] for run in plan["runs"]} == {p.parent.name for p in states}
