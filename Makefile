@@ -6,6 +6,9 @@ BIN := .venv/bin
 WORKDIR ?= runs
 PRESET ?= cpu
 
+# Two workers; each takes whole files, in the order of tests/conftest.py.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: setup run test test-fast test-all chaos bench aot check format figures claims pins
 
 setup: .venv/.installed
@@ -20,14 +23,14 @@ run: setup
 	$(BIN)/rdt sweep experiments/depth_by_decay --preset=$(PRESET) --workdir=$(WORKDIR)
 
 test: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not exhaustive and not tpu"
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not exhaustive and not tpu"
 
 test-fast: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow and not exhaustive and not tpu"
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not slow and not exhaustive and not tpu"
 
 # With the tests that need many minutes.
 test-all: setup
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not tpu"
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not tpu"
 
 # 200 kills at random moments and 100 damaged checkpoints; `make test` does 2 and 20.
 # Then 50 sweeps in a bucket of an S3 emulator, with kills and outages (about 1 h).

@@ -47,9 +47,9 @@ def test_the_inside_of_a_loop_counts_once():
 @pytest.mark.parametrize(
     "overrides",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.exhaustive),
         {"model.remat": "none", "recurrence.num_loops": 7},
-        {"batch_size": 64},
+        pytest.param({"batch_size": 64}, marks=pytest.mark.exhaustive),
         {"gradient.filter": "grokfast_ma", "gradient.filter_window": 30},
     ],
 )

@@ -31,6 +31,12 @@ TINY = {
 }
 
 
+# The formulas of the other recipes stand in test_optimizers.py, test_gradients.py and
+# test_losses.py; that they reach a program, below.
+QUICK = (
+    "bfloat16", "constant_norm", "float64_loss", "init_scale", "label_smoothing",
+    "micro_batches", "stablemax", "weight_decay",
+)  # fmt: skip
 # What these do is to be the same but for rounding.
 ROUNDING = ("micro_batches", "float64_loss")
 
@@ -70,7 +76,13 @@ def test_a_recipe_has_keys_that_exist_and_few_words(name):
     assert any(changed)
 
 
-@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[] if n in QUICK else [pytest.mark.exhaustive])
+        for n in recipes.RECIPES
+    ],
+)
 def test_a_recipe_trains_in_its_own_way(build, tiny, baseline, name):
     overrides = dict(recipes.RECIPES[name].overrides)
     if name == "wsd":
