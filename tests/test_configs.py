@@ -15,7 +15,7 @@ from rdt_jax import tasks
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import validation
 from tests.conftest import ROOT
-from tests.tasks import ltg_folders
+from tests.tasks import ltg_folders, test_hashes
 
 FILES = sorted(
     path.name
@@ -70,9 +70,14 @@ def test_two_configs_share_nothing(root):
 
 
 @pytest.fixture(scope="module", params=SPECS)
-def config(request):
+def spec(request):
     """One spec after the other, so that each table is made once."""
-    return _load(request.param)
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def config(spec):
+    return _load(spec)
 
 
 def test_a_table_is_made_in_ten_seconds_of_one_core_and_200_megabytes(config):
@@ -84,6 +89,23 @@ def test_a_table_is_made_in_ten_seconds_of_one_core_and_200_megabytes(config):
     arrays = [array for array in arrays if isinstance(array, np.ndarray)]
     assert len(arrays) >= 5
     assert sum(array.nbytes for array in arrays) < 200e6
+
+
+def test_the_arrays_of_its_table_are_those_kept(spec, config):
+    name, _, preset = spec.replace(".py", "").partition(":")
+    section = test_hashes.sections(name).get(preset)
+    if section is None:
+        return  # It reads a folder of the user's.
+    kept = test_hashes.KEPT.get(name, {}).get(preset)
+    command = f"{test_hashes.COMMAND} {name}"
+    assert kept, f"configs/{spec} has no hash; take it in with{command}"
+    now = test_hashes.describe(section, tasks.make_table(config))
+    assert kept == now, (
+        f"The table of configs/{spec} has changed. If that is meant, raise the VERSION "
+        "of its task's module, and of base, splits, depths or nesting where they made "
+        "the change, so that tables and runs of before are known as such, and write "
+        f"the hashes again with{command}"
+    )
 
 
 def test_a_config_has_the_keys_of_base_and_is_valid(config):

@@ -1,18 +1,17 @@
 """No table of a named config changes unseen: the SHA-256 of its arrays is kept.
 
-A config file and its presets join by being there. `python -m tests.tasks.test_hashes`
-writes the hashes again, of the configs that it is given or of all, and refuses other
-rows of the same arguments without another VERSION; a change is explained in its commit.
+tests/test_configs.py makes the tables and compares them with what is kept. A config
+file and its presets join by being there. `python -m tests.tasks.test_hashes` writes the
+hashes again, of the configs that it is given or of all, and refuses other rows of the
+same arguments without another VERSION; a change is explained in its commit.
 """
 
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
@@ -23,10 +22,9 @@ from tests.conftest import ROOT
 PATH = ROOT / "tests" / "tasks" / "hashes.json"
 KEPT = json.loads(PATH.read_text()) if PATH.exists() else {}
 COMMAND = "\n    .venv/bin/python -m tests.tasks.test_hashes"
-CHEAP_ROWS = 50_000  # Larger tables are left out by `make test-fast`.
 
 
-def _sections(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+def sections(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
     """Returns the task and its arguments of every preset that has a table here.
 
     Those that read a folder of the user's have none.
@@ -42,15 +40,13 @@ def _sections(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-def _hash(section: tuple[str, dict[str, Any]]) -> dict[str, Any]:
-    task, kwargs = section
-    make = tasks.lookup(task)
-    table = make(**kwargs)
+def describe(section: tuple[str, dict[str, Any]], table: tasks.Table) -> dict[str, Any]:
+    """Returns what hashes.json holds of the table of a section."""
     return {
         "arguments": _hash_arguments(section),
         "rows": len(table.tokens),
         "sha256": identity.hash_arrays(table),
-        "version": sys.modules[make.__module__].VERSION,
+        "version": sys.modules[tasks.lookup(section[0]).__module__].VERSION,
     }
 
 
@@ -58,37 +54,8 @@ def _hash_arguments(section: tuple[str, dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(section, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _distinct() -> Iterator[Any]:
-    """Yields the presets of each config that have one table between them."""
-    for name in configs.named_configs():
-        groups: dict[str, list[str]] = {}
-        for preset, section in _sections(name).items():
-            groups.setdefault(json.dumps(section, sort_keys=True), []).append(preset)
-        for presets in groups.values():
-            kept = KEPT.get(name, {}).get(presets[0], {"rows": 0})
-            large = [pytest.mark.slow] if kept["rows"] > CHEAP_ROWS else []
-            label = f"{name}-{'-'.join(presets)}"
-            yield pytest.param(name, presets, id=label, marks=large)
-
-
-@pytest.mark.parametrize(("name", "presets"), list(_distinct()))
-def test_the_arrays_of_a_preset_are_those_kept(name, presets):
-    missing = [p for p in presets if p not in KEPT.get(name, {})]
-    assert not missing, (
-        f"{name} has no hash for {missing}; take them in with{COMMAND} {name}"
-    )
-    now = _hash(_sections(name)[presets[0]])
-    for preset in presets:
-        assert KEPT[name][preset] == now, (
-            f"The table of configs/{name}.py:{preset} has changed. If that is meant, "
-            "raise the VERSION of its task's module, and of base, splits, depths or "
-            "nesting where they made the change, so that tables and runs of before are "
-            f"known as such, and write the hashes again with{COMMAND} {name}"
-        )
-
-
 def test_nothing_is_kept_of_what_is_gone():
-    there = {name: set(_sections(name)) for name in configs.named_configs()}
+    there = {name: set(sections(name)) for name in configs.named_configs()}
     gone = {
         f"{name}:{preset}"
         for name, presets in KEPT.items()
@@ -104,10 +71,13 @@ def _write(names: Sequence[str]) -> None:
     for name in names or there:
         written: dict[str, dict[str, Any]] = {}
         done: dict[str, dict[str, Any]] = {}
-        for preset, section in _sections(name).items():
+        for preset, section in sections(name).items():
             start = time.perf_counter()
             key = json.dumps(section, sort_keys=True)
-            written[preset] = done[key] = done.get(key) or _hash(section)
+            task, kwargs = section
+            if key not in done:
+                done[key] = describe(section, tasks.lookup(task)(**kwargs))
+            written[preset] = done[key]
             print(f"{name}:{preset} {time.perf_counter() - start:.2f} s")
         merged = pins.merged(KEPT.get(name, {}), written)
         hashes[name] = {preset: merged[preset] for preset in written}
