@@ -164,8 +164,7 @@ def calls_of(record: pathlib.Path, program: str) -> list[list[str]]:
 
 def check_words(words: list[str]) -> None:
     """Parses the words of a call of rdt, and resolves what they name."""
-    options, rest = cli._parser().parse_known_args(words)
-    assert all(word.startswith("--config.") for word in rest), rest
+    options = cli.parse(words)
     if words[0] == "train":
         configs.load(f"{ROOT}/{options.config}")
     if words[0] == "sweep":

@@ -26,7 +26,7 @@ ROWS = 750  # of each number of hops, as Kohli et al. evaluate
 LOOPS = 24  # three times the most that they train with
 
 _HELD_OUT = ("id", "depth")
-_BATCH_BYTES = 2**27  # of what a batch keeps of all its loops, at the most
+BATCH_BYTES = 2**27  # of what a batch keeps of all its loops, at the most
 
 
 class Depth(NamedTuple):
@@ -225,7 +225,7 @@ def batched(
     Returns:
       tokens [batches, B, T], answer positions and targets [batches, B, A].
     """
-    size = max(1, min(row.size, _BATCH_BYTES // row_bytes))
+    size = max(1, min(row.size, BATCH_BYTES // row_bytes))
     padded = np.pad(row, (0, -row.size % size), mode="edge").reshape(-1, size)
     return (
         jnp.asarray(table.tokens[padded, :length]),

@@ -102,7 +102,7 @@ def fit_power(
     generator = np.random.default_rng(seed)
     drawn = [
         _slope(x[rows], y[rows], seen[rows])
-        for rows in _samples(values, blocks, generator)
+        for rows in samples(values, blocks, generator)
     ]
     low, high = np.nan, np.nan
     if not np.isnan(drawn).any():  # Whole samples may be censored.
@@ -167,7 +167,7 @@ def trend(
     )
 
 
-def _samples(
+def samples(
     values: np.ndarray, blocks: np.ndarray, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Yields the rows of BOOTSTRAPS samples: blocks that stand at the same values."""

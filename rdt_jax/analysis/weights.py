@@ -98,7 +98,7 @@ def measure(
             continue
         names.append(jax.tree_util.keystr(path, simple=True, separator="/"))
         norms.append(np.sqrt(np.square(leaf).sum()))
-        ranks.append(_ranks(np.linalg.svd(leaf, compute_uv=False)))
+        ranks.append(ranks_of(np.linalg.svd(leaf, compute_uv=False)))
     norm = np.array([*norms, np.sqrt(vectors)])
     effective, stable = np.array([*ranks, (np.nan, np.nan)]).T
     return Weights(
@@ -113,7 +113,7 @@ def measure(
     )
 
 
-def _ranks(singular: np.ndarray) -> tuple[float, float]:
+def ranks_of(singular: np.ndarray) -> tuple[float, float]:
     """Effective and stable rank of singular values [..., k], means over [...]."""
     total = singular.sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -43,7 +43,7 @@ from rdt_jax.tasks import SPLITS, Certificate, Table, arguments, identity
 ROWS_PER_RECORD = 1024
 FAITHFUL = ("paper", "paper_code", "cpu_long", "cpu", "smoke")  # best first
 MANIFEST = "manifest.json"  # file -> SHA-256; written last, so that it proves the rest
-_ARRAYS = ("tokens", "answer_positions", "targets")
+ARRAYS = ("tokens", "answer_positions", "targets")
 
 
 def load_table(
@@ -68,8 +68,8 @@ def load_table(
     kwargs = arguments.of_section(config.task)
     name = hashlib.sha256(json.dumps(kwargs, sort_keys=True).encode()).hexdigest()[:12]
     entry = _table_config(name, tasks.lookup(config.task.name), kwargs)
-    builder_class = _builder_class(config.task.name)
-    folder = cache / builder_class.name / entry.name / str(entry.version)
+    of_task = builder_class(config.task.name)
+    folder = cache / of_task.name / entry.name / str(entry.version)
     proof = folder / MANIFEST  # Without it the entry is only unfinished.
     damaged = proof.exists() and _damage(folder)
     if damaged or not proof.exists():
@@ -145,8 +145,8 @@ def _configs(task: str) -> list[_TableConfig]:
 
 
 @functools.cache
-def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
-    """Makes and registers the builder of a task."""
+def builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
+    """Returns the builder of a task, which tfds knows from then on."""
 
     class Builder(tfds.core.GeneratorBasedBuilder):
         name = f"rdt_{task}"
@@ -189,7 +189,7 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
                 disable_shuffling=True,
                 metadata=tfds.core.MetadataDict(),
                 features=tfds.features.FeaturesDict(
-                    dict.fromkeys((*_ARRAYS, "columns"), matrix)
+                    dict.fromkeys((*ARRAYS, "columns"), matrix)
                 ),
             )
             # It is not published anywhere; asking would leave a temporary folder.
@@ -219,7 +219,7 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
             columns = np.stack([table.repeats, *table.tags.values()], axis=1)
             for index in range(0, len(rows), ROWS_PER_RECORD):
                 chunk = rows[index : index + ROWS_PER_RECORD].astype(np.int32)
-                record = {name: getattr(table, name)[chunk] for name in _ARRAYS}
+                record = {name: getattr(table, name)[chunk] for name in ARRAYS}
                 record["columns"] = np.column_stack([chunk, columns[chunk]])
                 yield index, record
 
@@ -227,13 +227,14 @@ def _builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
 
 
 def _prove(folder: pathlib.Path) -> None:
-    hashes = {path.name: _hash(path) for path in sorted(folder.iterdir())}
+    hashes = {path.name: hash_file(path) for path in sorted(folder.iterdir())}
     part = (folder / MANIFEST).with_suffix(".part")
     part.write_text(json.dumps(hashes, indent=2))
     part.rename(folder / MANIFEST)
 
 
-def _hash(path: pathlib.Path) -> str:
+def hash_file(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -241,7 +242,7 @@ def _damage(folder: pathlib.Path) -> str | None:
     """Says what is wrong with a prepared table; files of others do not matter."""
     try:
         proven = json.loads((folder / MANIFEST).read_text())
-        differs = [name for name in proven if _hash(folder / name) != proven[name]]
+        differs = [name for name in proven if hash_file(folder / name) != proven[name]]
     except (OSError, ValueError, TypeError) as error:
         return f"{folder / MANIFEST} or a file that it names cannot be read ({error})."
     if differs or not proven:
@@ -280,4 +281,4 @@ def _alone(folder: pathlib.Path) -> Iterator[None]:
 
 
 for _task in tasks.TASKS:
-    _builder_class(_task)
+    builder_class(_task)

@@ -142,7 +142,7 @@ def scan(*, seed: int, variant: str) -> base.Table:
         held_out = f"Commands of more than {LENGTH_TRAIN} actions."
     else:
         published = VARIANTS[variant]
-        parts = [_part(command, published) for command in commands]
+        parts = [part_of(command, published) for command in commands]
         atoms = [_atoms(command, published, sentence) for command in commands]
         held_out = f"The phrase `{'` or `'.join(published.tested)}`: no training row "
         held_out += "has it."
@@ -219,7 +219,8 @@ def _phrase(sentence):
     return re.sub(" (twice|thrice)$", "", sentence)
 
 
-def _part(command, split) -> str:
+def part_of(command, split) -> str:
+    """Says whether a command is `train`, `ood` or `unused` in a split."""
     phrases = {_phrase(sentence) for sentence in _sentences(command)}
     if phrases & set(split.dropped):
         return "unused"

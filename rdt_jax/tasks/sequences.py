@@ -199,7 +199,7 @@ def _draw_sequences(
         steps = rng.integers(1, alphabet_size, (number, length), np.int32)
         steps[:, 0] = rng.integers(0, alphabet_size, number)
         drawn = (np.cumsum(steps, axis=1) % alphabet_size).astype(small)
-        exists = _visit(drawn, alphabet_size, hops)[:, -1] >= 0
+        exists = visit(drawn, alphabet_size, hops)[:, -1] >= 0
         before = len(found)
         found.update((row.tobytes(), None) for row in drawn[exists])
         in_vain = 0 if len(found) > before else in_vain + 1
@@ -211,10 +211,10 @@ def _draw_sequences(
             )
     chosen = b"".join(itertools.islice(found, count))
     sequences = np.frombuffer(chosen, small).reshape(count, length)
-    return sequences, _visit(sequences, alphabet_size, hops)
+    return sequences, visit(sequences, alphabet_size, hops)
 
 
-def _visit(sequences, alphabet_size, hops) -> np.ndarray:
+def visit(sequences, alphabet_size, hops) -> np.ndarray:
     """Returns the last character and where each hop ends, [n, 1 + p]; -1 where none."""
     length = sequences.shape[1]
     by_place = np.ascontiguousarray(sequences.T).astype(np.int32)  # [T, n]

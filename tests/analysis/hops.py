@@ -55,5 +55,5 @@ def params() -> recurrent.Params:
 def measured() -> depth.Depth:
     """Measures the model, in batches that do not divide its rows."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(depth, "_BATCH_BYTES", 30 * 4 * 8 * 7 * (LOOPS + 1))
+        patch.setattr(depth, "BATCH_BYTES", 30 * 4 * 8 * 7 * (LOOPS + 1))
         return depth.measure(params(), config(), table(), num_loops=LOOPS)

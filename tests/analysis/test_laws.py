@@ -121,7 +121,7 @@ def test_a_sample_has_as_many_runs_of_every_value():
     values = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 4.0])
     blocks = np.array([0, 1, 2, 0, 1, 7])
     generator = np.random.default_rng(0)
-    samples = [tuple(rows) for rows in laws._samples(values, blocks, generator)]
+    samples = [tuple(rows) for rows in laws.samples(values, blocks, generator)]
     assert len(set(samples)) > 1
     for rows in map(np.array, samples):
         np.testing.assert_array_equal(np.sort(values[rows]), values)

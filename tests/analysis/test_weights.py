@@ -98,13 +98,13 @@ def test_norms_are_those_of_the_parameters(params, measured):
 
 
 def test_ranks_of_planted_singular_values():
-    ranks = lambda *values: weights._ranks(np.array(values, float))
+    ranks = lambda *values: weights.ranks_of(np.array(values, float))
     assert ranks(2, 2, 2, 0) == pytest.approx((3, 3))
     assert ranks(7, 0, 0) == pytest.approx((1, 1))
     effective, stable = ranks(2, 1, 1)
     assert effective == pytest.approx(2**0.5 * 4**0.5)  # Of the shares 1/2, 1/4, 1/4.
     assert stable == pytest.approx(6 / 4)
-    batch = weights._ranks(np.array([[1.0, 1.0], [1.0, 0.0]]))
+    batch = weights.ranks_of(np.array([[1.0, 1.0], [1.0, 0.0]]))
     assert batch == pytest.approx((1.5, 1.5))
     effective, stable = ranks(0, 0)
     assert effective == 0 and np.isnan(stable)

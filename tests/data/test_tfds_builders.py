@@ -184,8 +184,8 @@ load(sys.argv[1])
     ("moment", "left"),
     [
         ("tasks.table_of = kill", "incomplete."),
-        ("tfds_builders._ARRAYS += ('gone',)\nsys.excepthook = kill", ".lock"),
-        ("tfds_builders._hash = kill", "dataset_info.json"),
+        ("tfds_builders.ARRAYS += ('gone',)\nsys.excepthook = kill", ".lock"),
+        ("tfds_builders.hash_file = kill", "dataset_info.json"),
         ("pathlib.Path.rename = kill", "manifest.part"),
     ],
     ids=["making", "error", "unproven", "proving"],
@@ -338,7 +338,8 @@ def choosy(*, seed: int, variant: str, modulus: int = 5):
 def test_variants_are_configs(install, tmp_path):
     install(VARIANTS, "[rdt_jax.tasks]\nchoosy = toys_module:choosy\n")
     configs_of = {
-        config.name: config.kwargs for config in tfds_builders._configs("choosy")
+        config.name: config.kwargs
+        for config in tfds_builders.builder_class("choosy").BUILDER_CONFIGS
     }
     assert configs_of == {
         variant: {"seed": 0, "modulus": 5, "variant": variant}
@@ -348,5 +349,5 @@ def test_variants_are_configs(install, tmp_path):
 
 def test_an_installed_task_has_a_config_if_its_arguments_have_values(install):
     install()
-    (config,) = tfds_builders._configs("toy")
+    (config,) = tfds_builders.builder_class("toy").BUILDER_CONFIGS
     assert (config.name, config.kwargs) == ("default", {"seed": 0, "size": 12})

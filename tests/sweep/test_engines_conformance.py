@@ -140,7 +140,7 @@ def assert_whole(folder, undisturbed, lost=0):
     bits.assert_same_runs(workdir, undisturbed)
     outcomes = [
         each.outcome
-        for pack in ledger._packs(folder)
+        for pack in (workdir / "packs").iterdir()
         for each in leases.history(workdir, pack.name)
     ]
     assert outcomes.count("done") == 2, outcomes
@@ -251,7 +251,7 @@ def test_an_engine_that_is_gone(engine, sweep, undisturbed, environment):
         driving.wait(LIMIT)
     lost = sum(
         each.outcome == leases.LOST
-        for pack in ledger._packs(sweep)
+        for pack in (sweep.parents[1] / "packs").iterdir()
         for each in leases.history(sweep.parents[1], pack.name)
     )
     assert lost >= 1

@@ -227,10 +227,10 @@ def test_nothing_tested_is_composed_in_training(case):
 
 @pytest.mark.parametrize("variant", scan.VARIANTS)
 def test_a_tested_command_in_training_breaks_the_certificate(variant, monkeypatch):
-    part = scan._part
+    part = scan.part_of
     leaking = f"walk and {scan.VARIANTS[variant].tested[0]} twice"
     monkeypatch.setattr(
-        scan, "_part", lambda c, split: "train" if c == leaking else part(c, split)
+        scan, "part_of", lambda c, split: "train" if c == leaking else part(c, split)
     )
     impure = scan.scan(seed=0, variant=variant).certificate.impure["ood"]
     assert impure == PUBLISHED[variant][2] - 1

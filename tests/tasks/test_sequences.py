@@ -136,7 +136,7 @@ def test_hops_by_hand():
     # From the last b: behind the b before it stands c, behind the c before that, d;
     # there is no d before that.
     sequence = np.array([["abcd".index(c) for c in "acdbcab"]], np.int8)
-    visited = sequences._visit(sequence, alphabet_size=4, hops=3)
+    visited = sequences.visit(sequence, alphabet_size=4, hops=3)
     assert visited.tolist() == [["abcd".index(c) for c in "bcd"] + [-1]]
 
 
