@@ -82,7 +82,7 @@ def load_table(
                 log(f"A prepared table is damaged and made again: {damage}")
                 shutil.rmtree(folder)
     with _quiet():  # tfds would warn that it has no such preset.
-        builder = builder_class(config=entry, data_dir=cache)
+        builder = of_task(config=entry, data_dir=cache)
     if not proof.exists():
         tfds.disable_progress_bar()  # The terminal shows how the training goes.
         builder.download_and_prepare()
