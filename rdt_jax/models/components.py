@@ -5,7 +5,7 @@ under one key of the model's.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,23 +57,19 @@ def _enter_concat(params: Params, state: jax.Array, drive, index, config: ModelC
 
 def _init_diagonal(key: jax.Array, config: ModelConfig) -> Params:
     step = -jnp.log(_PARCAE_DECAY)
-    shape = jax.ShapeDtypeStruct((1, config.width), jnp.float32)
-    norm = jax.tree.map(
-        lambda leaf: jnp.ones(leaf.shape),
-        jax.eval_shape(layers.NORMS[config.norm]().init, key, shape)["params"],
-    )
-    if "bias" in norm:
-        norm["bias"] = jnp.zeros_like(norm["bias"])
+    x = jnp.zeros((1, config.width))
     return {
         "log_rate": jnp.zeros(config.width),
         "step": jnp.full(config.width, jnp.log(jnp.expm1(step))),
         "kernel": jnp.eye(config.width),
-        "norm": norm,
+        "norm": layers.norm(config, x.dtype).init(key, x)["params"],
     }
 
 
 def _drive_diagonal(params: Params, embedded: jax.Array, config: ModelConfig):
-    normed = _norm(params["norm"], embedded, config)
+    normed = layers.norm(config, embedded.dtype).apply(
+        {"params": params["norm"]}, embedded
+    )
     step = jax.nn.softplus(params["step"]).astype(embedded.dtype)
     return step[None, None] * (normed @ params["kernel"].astype(embedded.dtype))
 
@@ -224,7 +220,3 @@ READOUTS: Mapping[str, Readout] = {
     "tied": Readout(_no_params, _read_tied),
     "untied": Readout(_init_untied, _read_untied),
 }
-
-
-def _norm(params: Params, x: jax.Array, config: ModelConfig) -> jax.Array:
-    return cast(jax.Array, layers.NORMS[config.norm]().apply({"params": params}, x))

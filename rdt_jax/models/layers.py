@@ -4,6 +4,7 @@ Reference: Radford et al. (2019), the GPT-2 block, as Kohli et al. (2026),
 arXiv:2604.07822, Section 4, loop it; other placements name theirs.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,10 +15,7 @@ import numpy as np
 
 from rdt_jax import registry
 from rdt_jax.models import attention, experts, feedforward
-from rdt_jax.models.architecture import ModelConfig, wide
-
-NORM_EPSILON = 1e-5  # GPT-2's.
-RMS_EPSILON = 1e-6  # Huginn's.
+from rdt_jax.models.architecture import ModelConfig
 
 
 class Noise(NamedTuple):
@@ -45,39 +43,21 @@ def dropout(x: jax.Array, key: jax.Array, rate: jax.Array) -> jax.Array:
     return jnp.where(keep, x / (1 - rate).astype(x.dtype), 0)
 
 
-class LayerNorm(nn.Module):
-    """Normalizes [..., D] to zero mean and unit variance, in float32, and rescales."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns an array of the shape and dtype of `x`."""
-        width = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (width,))
-        bias = self.param("bias", nn.initializers.zeros, (width,))
-        x32 = x.astype(wide(x.dtype))
-        centered = x32 - x32.mean(axis=-1, keepdims=True)
-        variance = (centered**2).mean(axis=-1, keepdims=True)
-        normed = centered * jax.lax.rsqrt(variance + NORM_EPSILON)
-        return (normed * _like(normed, scale) + _like(normed, bias)).astype(x.dtype)
+# Statistics are counted in float32 at least. The variance is not flax's fast one, a
+# difference of two means, which loses the digits of a state far from zero.
+NORMS: Mapping[str, Callable[..., nn.Module]] = {
+    # Radford et al. (2019), with GPT-2's epsilon.
+    "layer": functools.partial(nn.LayerNorm, epsilon=1e-5, use_fast_variance=False),
+    # Zhang and Sennrich (2019), arXiv:1910.07467, with Huginn's epsilon.
+    "rms": functools.partial(nn.RMSNorm, epsilon=1e-6),
+}
 
 
-class RmsNorm(nn.Module):
-    """Normalizes [..., D] to unit root-mean-square, in float32, and rescales.
+def norm(config: ModelConfig, dtype: jnp.dtype, name: str | None = None) -> nn.Module:
+    """Returns the norm of a model's `[..., D]` states, which keeps their dtype."""
+    kind = registry.lookup("norm", NORMS, config.norm)
+    return kind(dtype=dtype, name=name)
 
-    Reference: Zhang and Sennrich (2019), arXiv:1910.07467.
-    """
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Returns an array of the shape and dtype of `x`."""
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        x32 = x.astype(wide(x.dtype))
-        square = (x32**2).mean(axis=-1, keepdims=True)
-        normed = x32 * jax.lax.rsqrt(square + RMS_EPSILON)
-        return (normed * _like(normed, scale)).astype(x.dtype)
-
-
-NORMS: Mapping[str, type[Any]] = {"layer": LayerNorm, "rms": RmsNorm}
 
 Norm = Callable[[str, jax.Array], jax.Array]  # (name of the parameters, x) -> x
 Branch = Callable[[jax.Array, jax.Array], jax.Array]  # (values, normed) -> branch
@@ -181,12 +161,11 @@ class Block(nn.Module):
             return drop(self._scaled("mlp_scale", branch), 1)
 
         place = registry.lookup("norm placement", PLACEMENTS, config.norm_placement)
-        norm_kind = registry.lookup("norm", NORMS, config.norm)
-        norm = lambda name, x: norm_kind(name=name)(x)
-        x = place(x, attention_branch, norm, "attention", True, take)
+        normalize = lambda name, x: norm(config, x.dtype, name)(x)
+        x = place(x, attention_branch, normalize, "attention", True, take)
         has_gate = config.feedforward in ("swiglu", "sigma_moe")
         everywhere = lambda x: x
-        return place(x, mlp_branch, norm, "mlp", has_gate, everywhere), routes
+        return place(x, mlp_branch, normalize, "mlp", has_gate, everywhere), routes
 
     def _scaled(self, name: str, branch: jax.Array) -> jax.Array:
         """Touvron et al. (2021), arXiv:2103.17239: LayerScale."""

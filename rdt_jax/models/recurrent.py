@@ -92,7 +92,7 @@ def init(key: jax.Array, config: ModelConfig) -> Params:
     if config.position == "learned":
         shape = (config.max_length, config.width)
         params["position"] = inits.table(config)(position_key, shape)
-    params["final_norm"] = _final_norm(config).init(token_key, x)["params"]
+    params["final_norm"] = layers.norm(config, x.dtype).init(token_key, x)["params"]
     injection = registry.lookup("injection", components.INJECTIONS, config.injection)
     step = registry.lookup(
         "step embedding", components.STEP_EMBEDDINGS, config.step_embedding
@@ -321,17 +321,13 @@ def unembed(params: Params, states: jax.Array, config: ModelConfig) -> jax.Array
 
 
 def _normalize(params, x: jax.Array, config: ModelConfig) -> jax.Array:
-    normed = _final_norm(config).apply({"params": params["final_norm"]}, x)
+    normed = layers.norm(config, x.dtype).apply({"params": params["final_norm"]}, x)
     return cast(jax.Array, normed)
 
 
 def visible(carry: Carry) -> jax.Array:
     """Returns what is read out after a loop, [B, T, D]."""
     return carry.state if carry.halting is None else carry.halting.output
-
-
-def _final_norm(config: ModelConfig):
-    return registry.lookup("norm", layers.NORMS, config.norm)()
 
 
 def num_parameters(params: Params) -> int:

@@ -80,28 +80,26 @@ def _noise(seed, rate=0.5):
     return layers.Noise(jax.random.key(seed), jnp.float32(rate), jnp.float32(0.2))
 
 
-def test_layer_norm_is_its_formula():
-    x = _draw(np.zeros((B, T, D)), 3, 4.0) + 7.0
-    params = _draw({"scale": np.zeros(D), "bias": np.zeros(D)}, 4)
-    normed = jax.jit(layers.LayerNorm().apply)({"params": params}, x)
-    expected = _norm(np.float64(x), params)
-    np.testing.assert_allclose(normed, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_layer_norm_starts_with_zero_mean_and_unit_variance():
-    x = _draw(np.zeros((B, D)), 5, 9.0)
-    params = layers.LayerNorm().init(jax.random.key(0), x)
-    normed = layers.LayerNorm().apply(params, x)
-    np.testing.assert_allclose(normed.mean(-1), 0, atol=1e-6)
-    np.testing.assert_allclose(normed.std(-1), 1, rtol=1e-5)
-    assert np.isfinite(layers.LayerNorm().apply(params, jnp.zeros((B, D)))).all()
+@pytest.mark.parametrize("name", layers.NORMS)
+def test_a_norm_is_its_formula_also_far_from_zero(name):
+    x = _draw(np.zeros((B, T, D)), 3, 4.0) + np.float32(1000.0)
+    norm = layers.norm(dataclasses.replace(CONFIG, norm=name), x.dtype)
+    params = _draw(_shapes(norm, x), 4)
+    wide = np.float64(x)
+    if name == "layer":
+        expected = _norm(wide, params)
+    else:
+        size = np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-6)
+        expected = wide / size * params["scale"]
+    normed = jax.jit(norm.apply)({"params": params}, x)
+    np.testing.assert_allclose(normed, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_layer_norm_counts_in_float32():
     # The mean of these is lost in bfloat16: 256 + 1 is 256 there.
     x = jnp.tile(jnp.array([256.0, 258.0], jnp.bfloat16), (B, 64))
-    params = layers.LayerNorm().init(jax.random.key(0), x)
-    normed = layers.LayerNorm().apply(params, x)
+    norm = layers.norm(CONFIG, x.dtype)
+    normed = norm.apply(norm.init(jax.random.key(0), x), x)
     assert normed.dtype == jnp.bfloat16
     np.testing.assert_allclose(
         np.float32(normed), np.tile([-1.0, 1.0], (B, 64)), rtol=0.01

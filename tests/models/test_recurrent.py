@@ -85,7 +85,9 @@ def _slow(params, tokens, answers, config, num_loops, cut=0):
         states.append(state)
     for weights in params["coda"]:
         state = block(weights, state)
-    state = layers.LayerNorm().apply({"params": params["final_norm"]}, state)
+    state = layers.norm(config, state.dtype).apply(
+        {"params": params["final_norm"]}, state
+    )
     rows = [state[b, jnp.asarray(places)] for b, places in enumerate(answers)]
     return jnp.stack(rows) @ params["embedding"].T, states
 
