@@ -1,16 +1,15 @@
 """The private names of other packages that this one cannot do without, all of them.
 
-Checked with jax 0.10.2 and 0.12.0.1, and with orbax-checkpoint 0.12.8. Where another
-version lacks one, whoever needs it is told so.
+Checked with jax 0.10.2 and 0.12.0.1. Where another version lacks one, whoever needs it
+is told so.
 """
 
-import contextlib
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-_CHECKED = {"jax": "0.10.2 and 0.12.0.1", "orbax-checkpoint": "0.12.8"}
+_CHECKED = {"jax": "0.10.2 and 0.12.0.1"}
 
 
 def distributed_state() -> Any:
@@ -27,23 +26,6 @@ def num_compiled(jitted: Callable[..., Any]) -> int:
     if count is None:
         raise _missing("jax", "_cache_size of a jitted function")
     return count()
-
-
-@contextlib.contextmanager
-def saving_alone() -> Iterator[None]:
-    """Lets orbax save in one of several processes.
-
-    Before it saves, it asks all of them for their path, also where one alone is active.
-    """
-    module = "orbax.checkpoint.experimental.v1._src.saving.execution"
-    name = "_check_directory_consistency"
-    check = _get("orbax-checkpoint", module, name)
-    execution = importlib.import_module(module)
-    setattr(execution, name, lambda directory: None)
-    try:
-        yield
-    finally:
-        setattr(execution, name, check)
 
 
 def _get(package: str, module: str, name: str) -> Any:

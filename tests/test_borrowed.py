@@ -42,8 +42,6 @@ def test_they_are_there_and_do_what_they_are_for():
     double(1.0)
     assert borrowed.num_compiled(double) == 1
     assert borrowed.distributed_state().client is None  # One process.
-    with borrowed.saving_alone():
-        pass
 
 
 def test_one_that_is_gone_is_named_with_the_versions_that_have_it(monkeypatch):

@@ -4,9 +4,13 @@ A checkpoint is a folder: `state/` by orbax, `extra.json`, and `manifest.json` w
 SHA-256 of every other file. It is written under a temporary name, the manifest last,
 put on the disk and renamed, so a folder with its final name is complete; the manifest
 finds what was damaged later. Files that others put there are neither read nor missed.
+
+Rotation is done here and not by orbax's `Checkpointer` and `LatestN`. As tried with
+0.12.8, it removes an old checkpoint while the new one may not be on the disk (it never
+calls fsync), takes any folder that is named by a number for one of its own (beside a
+folder `20250101` it saves nothing and raises nothing), and loads flipped bits.
 """
 
-import contextlib
 import errno
 import hashlib
 import itertools
@@ -15,15 +19,15 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import absl.logging
 import chex
 import jax
+import orbax.checkpoint
 from orbax.checkpoint import v1 as ocp
 
-from rdt_jax import borrowed
 from rdt_jax.store import records
 
 KEEP = 2  # rotating checkpoints of a pack: one to use, one in case it is damaged
@@ -44,8 +48,7 @@ def save(path: pathlib.Path, state: chex.ArrayTree, extra: Any) -> None:
     temporary = path.with_name(path.name + _TEMPORARY)
     _remove(temporary)
     temporary.mkdir(parents=True)
-    with _alone():
-        ocp.save(temporary.absolute() / "state", state)
+    _write(temporary.absolute() / "state", state)
     (temporary / "extra.json").write_text(json.dumps(extra))
     (temporary / "manifest.json").write_text(_manifest(_hashes(temporary)))
     for written in [*temporary.rglob("*"), temporary]:
@@ -94,7 +97,8 @@ def load(path: pathlib.Path, abstract: Callable[[Any], chex.ArrayTree]):
     if reason is not None:
         raise ValueError(f"Checkpoint {path} is damaged: {reason}.")
     extra = json.loads((path / "extra.json").read_text())
-    with _alone():
+    alone = ocp.options.MultiprocessingOptions(**_alone())
+    with ocp.Context(multiprocessing_options=alone):
         return ocp.load(path.absolute() / "state", abstract(extra)), extra
 
 
@@ -120,8 +124,8 @@ def load_newest(
     Args:
       folder: of the checkpoints.
       abstract: as of `load`.
-      log: takes what the user should know.
-      misfit: maps the extra value to what does not fit it any more, None if all does.
+      log: receives one-line messages for the user.
+      misfit: maps the extra value to the reason why it cannot be used, or to None.
 
     Returns:
       (state, extra), or None if no checkpoint can be used.
@@ -184,18 +188,32 @@ def folders(folder: pathlib.Path, end: str = "") -> list[pathlib.Path]:
     ]
 
 
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Lets orbax wait for no other process: the leader alone writes (multiprocess)."""
-    if jax.process_count() == 1:
-        yield
-        return
-    me = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=me, active_processes={me}, barrier_sync_key_prefix=str(me)
+def _write(path: pathlib.Path, state: chex.ArrayTree) -> None:
+    """Writes arrays by orbax, in this process alone: the leader of several.
+
+    `ocp.save` would ask all processes for their path, also where one is active.
+    """
+    alone = orbax.checkpoint.options.MultiprocessingOptions(**_alone())
+    arrays = orbax.checkpoint.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    handler = orbax.checkpoint.CompositeCheckpointHandler(
+        composite_options=orbax.checkpoint.CompositeOptions(
+            multiprocessing_options=alone
+        ),
+        state=arrays,
     )
-    with borrowed.saving_alone(), ocp.Context(multiprocessing_options=options):
-        yield
+    saved = orbax.checkpoint.args.PyTreeSave(state)
+    with orbax.checkpoint.Checkpointer(handler, multiprocessing_options=alone) as saver:
+        saver.save(path, orbax.checkpoint.args.Composite(state=saved))
+
+
+def _alone() -> dict[str, Any]:
+    """Returns the options by which orbax waits for no other process of a job."""
+    me = jax.process_index()
+    return {
+        "primary_host": me,
+        "active_processes": {me},
+        "barrier_sync_key_prefix": str(me),
+    }
 
 
 def _manifest(hashes: dict[str, str | None]) -> str:

@@ -5,6 +5,7 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint
 import pytest
 
 from rdt_jax.store import checkpoint
@@ -386,7 +387,7 @@ def test_a_failed_write_keeps_what_was_there(folder, state, monkeypatch, call):
 
 
 def test_a_failed_array_write_keeps_what_was_there(folder, state, monkeypatch):
-    monkeypatch.setattr(checkpoint.ocp, "save", full_disk)
+    monkeypatch.setattr(orbax.checkpoint.Checkpointer, "save", full_disk)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save_rotating(folder, 8, state, {"evaluated": 12})
     assert checkpoint.damage(folder / "8") is None

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import jax
+import orbax.checkpoint
 import pytest
 
 from rdt_jax import config as configs
@@ -197,15 +198,15 @@ def test_snapshots_survive_a_kill(train, toy, tmp_path, monkeypatch):
 def test_a_disk_too_full_for_a_checkpoint_spoils_nothing(
     train, toy, tmp_path, undisturbed, monkeypatch, kind
 ):
-    write = checkpoint.ocp.save
+    write = orbax.checkpoint.Checkpointer.save
 
-    def full_disk(path, state):
+    def full_disk(saver, path, args):
         if ("checkpoints" in path.parts) == (kind == "rotating"):
             raise OSError(28, "No space left on device")
-        write(path, state)
+        write(saver, path, args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.ocp, "save", full_disk)
+        patch.setattr(orbax.checkpoint.Checkpointer, "save", full_disk)
         with pytest.raises(OSError, match="No space left"):
             train([toy()], tmp_path)
     train([toy()], tmp_path)
