@@ -9,7 +9,7 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax.analysis.runs import Run
-from rdt_jax.store import records
+from rdt_jax.store import files, records, run_folder
 from rdt_jax.training import phases
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -119,9 +119,9 @@ def lost(run: Run) -> Run:
 def write(run: Run, workdir: pathlib.Path) -> pathlib.Path:
     """Writes a run as a run folder and returns it."""
     folder = workdir / run.run_id
-    records.create(folder, run.config)
+    run_folder.create(folder, run.config)
     for name in ("metrics", "events"):
         for row in getattr(run, name):
             records.append(folder / f"{name}.jsonl", row)
-    records.write_json(folder / "status.json", run.status)
+    files.write_json(folder / "status.json", run.status)
     return folder

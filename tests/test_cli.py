@@ -16,7 +16,7 @@ import pytest
 from rdt_jax import cli, machine
 from rdt_jax import config as configs
 from rdt_jax.models import import_ltg
-from rdt_jax.store import records
+from rdt_jax.store import files, records, run_folder
 from rdt_jax.sweep import spec
 from rdt_jax.training import recipes
 from tests.golden import FOLDER
@@ -153,9 +153,9 @@ def test_a_workdir_below_a_file_exits_2_and_names_it(tmp_path, capsys):
 def test_a_run_that_began_in_a_pack_of_a_sweep_is_not_begun_alone(tmp_path, capsys):
     config = configs.load(CONFIG)
     run = configs.run_id(config)
-    records.create(tmp_path / run, config)
+    run_folder.create(tmp_path / run, config)
     (tmp_path / "packs" / ("a" * 12) / "checkpoints" / "100").mkdir(parents=True)
-    records.write_json(tmp_path / "packs" / ("a" * 12) / "runs.json", [run, "0" * 12])
+    files.write_json(tmp_path / "packs" / ("a" * 12) / "runs.json", [run, "0" * 12])
     status = {
         "state": "preempted",
         "reason": None,
@@ -163,7 +163,7 @@ def test_a_run_that_began_in_a_pack_of_a_sweep_is_not_begun_alone(tmp_path, caps
         "pack": "a" * 12,
         "lane": 0,
     }
-    records.write_json(tmp_path / run / "status.json", status)
+    files.write_json(tmp_path / run / "status.json", status)
     assert cli.main(["train", f"--config={CONFIG}", f"--workdir={tmp_path}"]) == 2
     assert f"began in pack {'a' * 12} with 2 runs" in capsys.readouterr().err
 
@@ -269,7 +269,7 @@ def test_a_run_folder_that_was_edited_is_refused(tmp_path):
     first = _rdt(*arguments)
     assert first.returncode == 0, first.stderr
     folder = pathlib.Path(first.stdout.strip())
-    assert records.read_status(folder)["state"] == "done"
+    assert run_folder.read_status(folder)["state"] == "done"
     text = (folder / "config.json").read_text()
     (folder / "config.json").write_text(text.replace('"seed": 0', '"seed": 1', 1))
     again = _rdt(*arguments)
@@ -290,7 +290,7 @@ def test_damaged_records_are_named_and_left_as_they_are(tmp_path, capsys, verb):
             pathlib.Path(STUDY), "smoke", TINY, lambda _: None
         ).configs[0]
     path = tmp_path / configs.run_id(config) / "metrics.jsonl"
-    records.create(path.parent, config)
+    run_folder.create(path.parent, config)
     path.write_text('{"step": 0}\n{"st\n{"step": 20}\n')
     code = 2 if verb == "train" else 1
     assert cli.main([*(train if verb == "train" else sweep), where]) == code
@@ -393,7 +393,7 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path):
         time.sleep(0.1)
     driver.send_signal(signal.SIGTERM)  # As a scheduler would: the workers checkpoint.
     assert driver.wait(timeout=60) == 0
-    states = {s: records.read_json(s)["state"] for s in tmp_path.glob("*/status.json")}
+    states = {s: files.read_json(s)["state"] for s in tmp_path.glob("*/status.json")}
     assert len(states) >= 2
     assert set(states.values()) <= {"preempted", "pending", "done"}
     assert "running" not in states.values()
@@ -401,7 +401,7 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path):
     result = _rdt(*arguments)
     assert result.returncode == 0, result.stderr
     for path in states:
-        assert records.read_json(path)["state"] == "done"
+        assert files.read_json(path)["state"] == "done"
         rows = records.read_rows(path.parent / "metrics.jsonl")
         assert [row["step"] for row in rows] == list(range(0, 1001, 50))
     (figures,) = tmp_path.glob("sweeps/depth_by_decay-smoke-*/figures")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rdt_jax import cli
 from rdt_jax.figures import save
-from rdt_jax.store import records
+from rdt_jax.store import files
 from tests import fake_runs
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def write(workdir, sweep, members):
         }
         for run in members
     ]
-    records.write_json(folder / "plan.json", {"name": sweep, "runs": runs})
+    files.write_json(folder / "plan.json", {"name": sweep, "runs": runs})
     for run in members:
         fake_runs.write(run, workdir)
 
@@ -81,11 +81,11 @@ def test_a_sweep_says_its_study_preset_and_overrides_itself(workdir, capsys):
     path = workdir / "sweeps" / "any_name" / "plan.json"
     changes = {"optimizer.beta2": 0.5}
     origin = {"study": "depth_by_decay", "preset": "cpu", "overrides": changes}
-    records.write_json(path, records.read_json(path) | origin)
+    files.write_json(path, files.read_json(path) | origin)
     # Not one of depth_by_decay at a preset that its name seems to tell.
     write(workdir, "depth_by_decay-x", [member(2, None, seed=5)])
     path = workdir / "sweeps" / "depth_by_decay-x" / "plan.json"
-    records.write_json(path, records.read_json(path) | origin | {"study": "another"})
+    files.write_json(path, files.read_json(path) | origin | {"study": "another"})
     assert cli.main(["claims", f"--workdir={workdir}"]) == 0
     listed = json.loads((workdir / "claims.json").read_text())
     presets = {claim["preset"] for claim in listed}
@@ -121,7 +121,7 @@ def test_a_preset_that_was_not_swept_is_named_with_those_that_were(workdir, caps
     plan = workdir / "sweeps" / "decay-slow" / "plan.json"
     origin = {"study": "depth_by_decay", "preset": "smoke"}
     changes = {"overrides": {"num_steps": 230}}
-    records.write_json(plan, records.read_json(plan) | origin | changes)
+    files.write_json(plan, files.read_json(plan) | origin | changes)
     begun = member(2, None, seed=4, until=-1, state="pending", reason=None)
     write(workdir, "depth_by_decay-paper", [begun])
     arguments = ["claims", str(STUDY), f"--workdir={workdir}"]
@@ -143,7 +143,7 @@ def test_sweeps_of_studies_that_are_not_judged_are_named(workdir, tmp_path, caps
     there = tmp_path / "there"
     write(there, "mine-cpu", [member(1, None)])
     plan = there / "sweeps" / "mine-cpu" / "plan.json"
-    records.write_json(plan, records.read_json(plan) | {"study": "mine"})
+    files.write_json(plan, files.read_json(plan) | {"study": "mine"})
     assert cli.main(["claims", f"--workdir={there}"]) == 2
     told = "there are sweeps of mine: `rdt claims FOLDER/STUDY` judges a study in ano"
     assert told in capsys.readouterr().err

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 
 from rdt_jax import cli
-from rdt_jax.store import environment, membership, records
+from rdt_jax.store import environment, files, packs
 from rdt_jax.store.leases import LocalLeases
 from rdt_jax.sweep import engines, forecast, ledger
 from rdt_jax.sweep.bucket_sweep import BucketSweep
@@ -83,7 +83,7 @@ def test_what_was_stopped_is_refused_by_workers(planned, capsys):
     assert cli.main([*NAMED, where, "--stop"]) == 0
     assert "Nobody trains" in capsys.readouterr().out
     (name, _), *_ = ledger.read_plan(folder)
-    with LocalLeases(workdir).acquire(membership.pack_of([name]), [name]):
+    with LocalLeases(workdir).acquire(packs.pack_of([name]), [name]):
         assert cli.main([*NAMED, where, "--stop"]) == 0
         assert "checkpoint and end" in capsys.readouterr().out
     assert ledger.is_stopped(folder)
@@ -97,13 +97,13 @@ def test_the_status_ends_with_what_failed_and_why(planned, capsys):
     workdir, folder = planned
     (name, _), *_ = ledger.read_plan(folder)
     path = workdir / name / "status.json"
-    before = records.read_json(path)
+    before = files.read_json(path)
     failed = {"state": "failed", "reason": "oom", "message": "RESOURCE_EXHAUSTED: big"}
-    records.write_json(path, before | failed)
+    files.write_json(path, before | failed)
     assert cli.main([*NAMED, f"--workdir={workdir}", "--status"]) == 1
     out = capsys.readouterr().out
     assert "1 trial failed" in out and "oom" in out and "RESOURCE_EXHAUSTED" in out
-    records.write_json(path, before)
+    files.write_json(path, before)
     assert cli.main([*NAMED, f"--workdir={workdir}", "--status"]) == 0
 
 
@@ -145,7 +145,7 @@ def test_options_are_checked_where_all_runs_are_over(tmp_path, capsys):
     where = f"--workdir={tmp_path}"
     assert cli.main([*SWEEP, where, "--plan"]) == 0
     for path in tmp_path.glob("*/status.json"):
-        records.write_json(path, records.read_json(path) | {"state": "done"})
+        files.write_json(path, files.read_json(path) | {"state": "done"})
     capsys.readouterr()
     for arguments, message in [
         (["--memory=1B"], "A run needs at least "),
@@ -246,12 +246,12 @@ def test_a_driver_that_waits_for_ray_hears_sigterm(tmp_path):
 
 def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, capsys):
     def run(engine, folder, **named):  # Meanwhile another command plans something else.
-        plan = records.read_json(folder / "plan.json")
-        records.write_json(folder / "plan.json", plan | {"runs": plan["runs"][:1]})
+        plan = files.read_json(folder / "plan.json")
+        files.write_json(folder / "plan.json", plan | {"runs": plan["runs"][:1]})
         name = plan["runs"][0]["run_id"]
         done = {"state": "done", "reason": "phases_passed"}
         path = folder.parents[1] / name / "status.json"
-        records.write_json(path, records.read_json(path) | done)
+        files.write_json(path, files.read_json(path) | done)
 
     monkeypatch.setattr(engines, "run", run)
     assert cli.main([*SWEEP, f"--workdir={tmp_path}"]) == 1
@@ -295,7 +295,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, capsys)
         if look > 3:
             for path in sweep.bucket.workdir.glob("*/status.json"):
                 over = {"state": "done", "reason": "imported"}  # Without a row.
-                records.write_json(path, records.read_json(path) | over)
+                files.write_json(path, files.read_json(path) | over)
 
     monkeypatch.setattr(BucketSweep, "pull", pull_or_fail)
     monkeypatch.setattr("rdt_jax.cli.sweep._REFRESH_SECONDS", 0)
@@ -316,7 +316,7 @@ def test_a_sweep_with_overrides_is_another_sweep(planned, tmp_path, capsys):
     other = pathlib.Path(capsys.readouterr().out.strip())
     assert other.name == NAME + ",optimizer.learning_rate=0.0005"
     assert (folder / "plan.json").read_bytes() == before
-    plan = records.read_json(other / "plan.json")
+    plan = files.read_json(other / "plan.json")
     assert (plan["study"], plan["preset"]) == ("depth_by_decay", "smoke")
     assert plan["overrides"]["optimizer.learning_rate"] == 5e-4
     assert [run["config"]["model"]["width"] for run in plan["runs"]] == [8, 8]
@@ -327,5 +327,5 @@ def test_a_sweep_with_overrides_is_another_sweep(planned, tmp_path, capsys):
     again[-1] = "--config.batch_size=64"
     assert cli.main(["sweep", *again, f"--workdir={workdir}", "--plan"]) == 0
     assert pathlib.Path(capsys.readouterr().out.strip()) == other
-    assert records.read_json(other / "plan.json") == plan
+    assert files.read_json(other / "plan.json") == plan
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pytest
 from rdt_jax import cli, user_code
 from rdt_jax import config as configs
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.store import records
+from rdt_jax.store import files
 
 STUDY = """
 from rdt_jax.analysis import runs as run_folders
@@ -217,7 +217,7 @@ def test_a_message_says_to_run_again_only_where_that_helps(
     def write_json(path, value):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(records, "write_json", write_json)
+    monkeypatch.setattr(files, "write_json", write_json)
     config = f"{pathlib.Path(__file__).parents[1]}/configs/modular.py:smoke"
     assert cli.main(["train", f"--config={config}", f"--workdir={tmp_path}"]) == 2
     error = capsys.readouterr().err

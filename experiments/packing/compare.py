@@ -28,7 +28,7 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, save
 from rdt_jax.figures.grokking import EVENT_NAMES, task_name
-from rdt_jax.store import records
+from rdt_jax.store import files
 from rdt_jax.sweep import ledger
 from rdt_jax.training import phases
 
@@ -223,7 +223,7 @@ def _run_ids(workdir: pathlib.Path) -> set[str]:
 
 def _lanes(runs: Sequence[Run]) -> list[int]:
     """Returns the distinct numbers of lanes that runs trained with."""
-    found = [records.read_json(run.folder / "environment.json") for run in runs]
+    found = [files.read_json(run.folder / "environment.json") for run in runs]
     return sorted({environment["lanes"] for environment in found if environment})
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rdt_jax import config as configs
 from rdt_jax import tasks, wording
-from rdt_jax.store import records
+from rdt_jax.store import records, run_folder
 from rdt_jax.training import phases
 
 Outcome = Literal["over", "failed", "unfinished"]
@@ -66,7 +66,7 @@ class Run:
     @property
     def is_lost(self) -> bool:
         """Whether the run was planned, and its folder is missing or unreadable."""
-        return self.status.get("state") in records.LOST
+        return self.status.get("state") in run_folder.LOST
 
 
 class Series(NamedTuple):
@@ -93,7 +93,7 @@ def read_run(folder: pathlib.Path, budget: int | None = None) -> Run:
     return Run(
         folder,
         configs.override(config, {"num_steps": budget}),
-        records.at_budget(status, budget),
+        run_folder.at_budget(status, budget),
         [row for row in metrics if row["step"] <= budget],
         [row for row in events if row["step"] <= budget],
     )

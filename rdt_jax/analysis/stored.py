@@ -36,7 +36,7 @@ from rdt_jax.analysis import (
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import presets, recurrent
 from rdt_jax.store import checkpoint as checkpoints_on_disk
-from rdt_jax.store import environment, records
+from rdt_jax.store import environment, files, run_folder
 from rdt_jax.tasks import identity
 
 # name -> measure(params, config, table) -> NamedTuple of arrays.
@@ -105,7 +105,7 @@ def checkpoints(run: Run) -> dict[str, pathlib.Path]:
     """
     if run.is_lost:  # What lies in its place may be another run's.
         return {}
-    pins = records.pins(run.folder)
+    pins = run_folder.pins(run.folder)
     # A run that was asked for several budgets has a last of each.
     is_over = run.status["state"] == "done"
     final = f"final-after-{run.status['step']}" if is_over else None
@@ -213,7 +213,7 @@ def compute(job: Job) -> pathlib.Path:
         "arrays": _hash(temporary),
     }
     temporary.replace(arrays_path)
-    records.write_json(
+    files.write_json(
         arrays_path.with_suffix(".json"), provenance | _origin(run, what, name)
     )
     return arrays_path
@@ -268,7 +268,7 @@ def read_provenance(run: Run, what: str, checkpoint: str) -> dict[str, Any] | No
     """Returns the JSON of a stored result, with its `step` and `summary`, or None."""
     if not is_current(run, what, checkpoint):
         return None
-    return records.read_json(path_of(run, what, checkpoint).with_suffix(".json"))
+    return files.read_json(path_of(run, what, checkpoint).with_suffix(".json"))
 
 
 def is_current(run: Run, what: str, checkpoint: str) -> bool:
@@ -280,7 +280,7 @@ def is_current(run: Run, what: str, checkpoint: str) -> bool:
     both = (arrays, arrays.with_suffix(".json"))
     if run.is_lost or not all(path.exists() for path in both):
         return False
-    found = records.read_json(arrays.with_suffix(".json"))
+    found = files.read_json(arrays.with_suffix(".json"))
     origin = _origin(run, what, checkpoint)
     if not origin["params"]:
         origin["params"] = found["params"]

@@ -9,7 +9,7 @@ from rdt_jax.analysis import grokking
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.grokking import Bound, GrokTimes
 from rdt_jax.analysis.runs import Run
-from rdt_jax.store import records
+from rdt_jax.store import files, records
 from rdt_jax.training import phases
 
 
@@ -99,7 +99,7 @@ def training_seconds(run: Run) -> np.ndarray | None:
     timing = run.folder / "timing.jsonl"
     if not environment.exists() or not timing.exists():
         return None
-    if records.read_json(environment).get("lanes") != 1:
+    if files.read_json(environment).get("lanes") != 1:
         return None
     spent = {
         row["step"]: row.get("train_seconds", 0.0) for row in records.read_rows(timing)

@@ -41,7 +41,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     from rdt_jax.figures import bench as tables
     from rdt_jax.profile import bench, bench_cases
-    from rdt_jax.store import records
+    from rdt_jax.store import files
 
     jax.config.update("jax_platforms", "cpu")
     with exits.mistakes():
@@ -72,7 +72,7 @@ def _bench(options: argparse.Namespace) -> int:
                 console.print(f"{title}: failed")
             progress.remove_task(line)
             if out is not None:
-                records.write_json(out, bench.as_json(found, failed))
+                files.write_json(out, bench.as_json(found, failed))
     for name, why in failed.items():
         print(f"rdt: {name} failed: {why}", file=sys.stderr)
     for table in tables.tables(found):

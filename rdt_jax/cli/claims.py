@@ -41,7 +41,7 @@ def _claims(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
     from rdt_jax.figures import claims as drawing
-    from rdt_jax.store import records
+    from rdt_jax.store import files
     from rdt_jax.sweep import spec
 
     folders = options.studies or sorted(
@@ -93,8 +93,8 @@ def _claims(options: argparse.Namespace) -> int:
     ]
     with exits.writing_elsewhere("claims"):
         out.mkdir(parents=True, exist_ok=True)
-        records.write_text(out / "claims.md", drawing.markdown(scores))
-        records.write_json(out / "claims.json", listed)
+        files.write_text(out / "claims.md", drawing.markdown(scores))
+        files.write_json(out / "claims.json", listed)
     for suffix in ("md", "json"):
         print(out / f"claims.{suffix}")
     return exits.FAILED if failed else exits.WELL

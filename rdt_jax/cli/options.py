@@ -203,10 +203,10 @@ def report_lost(
 
     With `url`, `workdir` is a copy of the one that is there.
     """
-    from rdt_jax.store import records
+    from rdt_jax.store import records, run_folder
 
     statuses = [records.planned_status(workdir / n, in_full=True) for n in run_ids]
-    lost = [status for status in statuses if status["state"] in records.LOST]
+    lost = [status for status in statuses if status["state"] in run_folder.LOST]
     for status in lost:
         message = status["message"].replace(str(workdir), url or str(workdir))
         print(f"rdt: {status['state']}: {message}", file=sys.stderr)

@@ -49,7 +49,7 @@ def _train_here(
     from rdt_jax import machine, tasks
     from rdt_jax.devices import has_accelerator
     from rdt_jax.profile import estimate
-    from rdt_jax.store import environment, leases, membership, records
+    from rdt_jax.store import environment, leases, packs, records, run_folder
     from rdt_jax.sweep import ledger, packing, progress
     from rdt_jax.training import loop
 
@@ -62,12 +62,12 @@ def _train_here(
         budget = shared.size(options, "transition_budget")
         name = configs.run_id(config)
         leases.check_links(options.workdir)
-        records.check_version(options.workdir)
-        records.create(options.workdir / name, config)
+        run_folder.check_version(options.workdir)
+        run_folder.create(options.workdir / name, config)
         records.check(options.workdir / name)
-        steps, pack = config.num_steps, membership.pack_of([name])
-        membership.if_over(options.workdir, [name], pack, steps)
-        membership.check_kept(options.workdir, name, steps)
+        steps, pack = config.num_steps, packs.pack_of([name])
+        packs.if_over(options.workdir, [name], pack, steps)
+        packs.check_kept(options.workdir, name, steps)
         path = pathlib.Path(options.config.rpartition(":")[0])
         max_pins = None
         if budget is not None:

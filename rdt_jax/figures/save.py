@@ -12,7 +12,7 @@ from PIL import Image
 
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import numbers
-from rdt_jax.store import environment, records
+from rdt_jax.store import environment, files
 
 _DOTS_PER_INCH = 200
 _WARNING, _ROOM = 8.0, 0.24  # points, inches
@@ -108,7 +108,7 @@ def save(
         paths.append(path)
     path = path_of_numbers(path_without_suffix)
     content = {"provenance": provenance, "numbers": numbers.of(figure)}
-    records.write_text(path, json.dumps(content) + "\n")
+    files.write_text(path, json.dumps(content) + "\n")
     return [*paths, path]
 
 
@@ -119,7 +119,7 @@ def path_of_numbers(path_without_suffix: pathlib.Path) -> pathlib.Path:
 
 def read_numbers(path: pathlib.Path) -> dict[str, Any]:
     """Reads the numbers that `save` wrote."""
-    return records.read_json(path)["numbers"]
+    return files.read_json(path)["numbers"]
 
 
 def read_provenance(png_path: pathlib.Path) -> dict[str, Any]:

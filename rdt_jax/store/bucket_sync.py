@@ -28,7 +28,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rdt_jax import config as configs
-from rdt_jax.store import checkpoint, lease_files, leases, membership, moved, records
+from rdt_jax.store import (
+    checkpoint,
+    commits,
+    files,
+    lease_files,
+    leases,
+    packs,
+    records,
+    run_folder,
+)
 from rdt_jax.store.bucket import Bucket, stays_inside, write_inside
 
 _LEASE_FILE = re.compile(r"[^./]+\.\d+(\.end)?\.json")
@@ -77,7 +86,7 @@ class BucketFiles:
 
     def newest_step(self, pack: str) -> int:
         """Returns the step of the newest commit of a pack; -1 without one."""
-        return max((step for _, step in commits(self.bucket, pack)[-1:]), default=-1)
+        return max((step for _, step in commits_in(self.bucket, pack)[-1:]), default=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +171,7 @@ class BucketLease:
         files = {
             f"runs/{run}/{name}": workdir / run / name
             for run in self.runs
-            for name in moved.RECORDS
+            for name in commits.RECORDS
         }
         local = workdir / "packs" / self.pack / "checkpoints" / str(step)
         files |= {
@@ -189,7 +198,7 @@ class BucketLease:
 
     def _remove_old_commits(self) -> None:
         """Removes the commits up to this lease but the newest `checkpoint.KEEP`."""
-        ours = [c for c in commits(self.bucket, self.pack) if c[0] <= self.number]
+        ours = [c for c in commits_in(self.bucket, self.pack) if c[0] <= self.number]
         for number, step in ours[: -checkpoint.KEEP]:
             old = f"packs/{self.pack}/checkpoints/{number}/{step}"
             try:
@@ -201,7 +210,7 @@ class BucketLease:
                 self.bucket.remove(f"{old}/{name}")
 
 
-def commits(bucket: Bucket, pack: str) -> list[tuple[int, int]]:
+def commits_in(bucket: Bucket, pack: str) -> list[tuple[int, int]]:
     """Returns (number of the lease, step) of the commits of a pack, the newest last."""
     folder = f"packs/{pack}/checkpoints"
     # Not `glob`: that of some file systems finds nothing where the store is away.
@@ -229,7 +238,7 @@ def restore(
     local = bucket.workdir / "packs" / pack / "checkpoints"
     shutil.rmtree(local, ignore_errors=True)
     _adopt(bucket, pack, runs, log)
-    for number, step in reversed(commits(bucket, pack)):
+    for number, step in reversed(commits_in(bucket, pack)):
         folder = f"packs/{pack}/checkpoints/{number}/{step}"
         try:
             contents = _read_commit(bucket, folder, runs)
@@ -244,7 +253,7 @@ def restore(
         break
     else:
         for run in runs:
-            for name in moved.RECORDS:
+            for name in commits.RECORDS:
                 empty = "{}" if name.endswith(".json") else ""
                 write_inside(bucket.workdir, f"{run}/{name}", empty.encode())
     for run in runs:
@@ -262,7 +271,7 @@ def publish(bucket: Bucket, runs: Sequence[str], check: Callable[[], None]) -> N
     """
     for run in runs:
         folder = bucket.workdir / run
-        for pin in sorted(records.pins(folder)):
+        for pin in sorted(run_folder.pins(folder)):
             if not bucket.exists(f"{run}/transitions/{pin.name}/manifest.json"):
                 files = [path for path in pin.rglob("*") if path.is_file()]
                 # The manifest last: a pin without it does not count.
@@ -270,7 +279,7 @@ def publish(bucket: Bucket, runs: Sequence[str], check: Callable[[], None]) -> N
                     bucket.put(f"{path.relative_to(bucket.workdir)}", path.read_bytes())
         for path in sorted((folder / "tensorboard").glob("*")):
             bucket.put(f"{run}/tensorboard/{path.name}", path.read_bytes())
-        for name in (*moved.RECORDS, "config.json"):  # A run without it is none.
+        for name in (*commits.RECORDS, "config.json"):  # A run without it is none.
             bucket.put(f"{run}/{name}", (folder / name).read_bytes())
     check()
     tell(bucket, runs)
@@ -294,15 +303,15 @@ def pull_runs(bucket: Bucket, runs: Sequence[str]) -> None:
             if not bucket.exists(f"{run}/config.json"):
                 continue
             text = bucket.get(f"{run}/config.json").decode()
-            records.create(folder, configs.from_json(text))
+            run_folder.create(folder, configs.from_json(text))
         status = bucket.get(f"{run}/status.json")
         if status == (folder / "status.json").read_bytes():
             continue
         is_over = False
         with contextlib.suppress(ValueError, TypeError, KeyError):  # It is damaged.
-            is_over = membership.is_final(json.loads(status))
+            is_over = packs.is_final(json.loads(status))
         # It may have been given a larger budget since.
-        for name in ("config.json", *moved.RECORDS) if is_over else ():
+        for name in ("config.json", *commits.RECORDS) if is_over else ():
             with contextlib.suppress(FileNotFoundError):
                 bucket.pull(f"{run}/{name}")
         write_inside(bucket.workdir, f"{run}/status.json", status)
@@ -311,7 +320,7 @@ def pull_runs(bucket: Bucket, runs: Sequence[str]) -> None:
 def pull_begun(
     bucket: Bucket, runs: Sequence[str], budgets: Mapping[str, int] = {}
 ) -> None:
-    """Brings here what `membership.began_in` asks of unfinished runs.
+    """Brings here what `packs.began_in` asks of unfinished runs.
 
     Args:
       bucket: workdir and its copy.
@@ -335,11 +344,11 @@ def _pull_begun(
     if not folder.exists() and bucket.exists(f"packs/{pack}/runs.json"):
         names = json.loads(bucket.get(f"packs/{pack}/runs.json"))
         _adopt(bucket, pack, names, lambda message: None)
-    if not folder.exists() and (newest := commits(bucket, pack)[-1:]):
+    if not folder.exists() and (newest := commits_in(bucket, pack)[-1:]):
         ((number, step),) = newest
         where = f"packs/{pack}/checkpoints/{number}/{step}/commit.json"
-        names = moved.runs_in(json.loads(bucket.get(where)))
-        if membership.pack_of(names) != pack:
+        names = commits.runs_in(json.loads(bucket.get(where)))
+        if packs.pack_of(names) != pack:
             raise ValueError(
                 f"{bucket.root}/{where} names other runs than those of its pack: "
                 f"{', '.join(names)}."
@@ -347,7 +356,7 @@ def _pull_begun(
         pull_runs(bucket, names)
         # The step says enough: whoever goes on with the pack brings what is in it.
         (folder / "checkpoints" / str(step)).mkdir(parents=True)
-        records.write_json(folder / "runs.json", names)
+        files.write_json(folder / "runs.json", names)
 
 
 def _restore_run(bucket: Bucket, pack: str, run: str) -> None:
@@ -358,7 +367,7 @@ def _restore_run(bucket: Bucket, pack: str, run: str) -> None:
         bucket.pull(f"{run}/status.json")
         proven = records.planned_status(bucket.workdir / run).get("records")
         if proven and proven != records.proof(bucket.workdir / run):
-            records.reopen(bucket.workdir / run)  # After the commit it ended.
+            run_folder.reopen(bucket.workdir / run)  # After the commit it ended.
         _pull_begun(bucket, run, besides=pack)
     for pin in bucket.names_in(f"{run}/transitions"):
         folder = f"{run}/transitions/{pin}"
@@ -370,7 +379,7 @@ def _restore_run(bucket: Bucket, pack: str, run: str) -> None:
 def _read_commit(bucket: Bucket, folder: str, runs: Sequence[str]) -> dict[str, bytes]:
     """Returns the files of a commit of these runs; ValueError if it is damaged."""
     hashes = json.loads(bucket.get(f"{folder}/commit.json"))
-    moved.check_names(hashes, runs)
+    commits.check_names(hashes, runs)
     contents = {}
     for name, expected in hashes.items():
         contents[name] = bucket.get(f"{folder}/{name}")
@@ -386,7 +395,7 @@ def _adopt(
 
     It is of lease 0, which no process has. A pack that has commits needs none.
     """
-    if commits(bucket, pack):
+    if commits_in(bucket, pack):
         return
     folder = f"packs/{pack}/checkpoints"
     steps = map(int, filter(str.isdecimal, bucket.names_in(folder)))
@@ -416,7 +425,7 @@ def _read_disk(
     """
     manifest = bucket.get(f"{folder}/manifest.json")
     expected = {f"checkpoint/{n}": sha for n, sha in json.loads(manifest).items()}
-    paths = {f"runs/{r}/{n}": f"{r}/{n}" for r in runs for n in moved.RECORDS}
+    paths = {f"runs/{r}/{n}": f"{r}/{n}" for r in runs for n in commits.RECORDS}
     paths |= {n: f"{folder}/{n.removeprefix('checkpoint/')}" for n in expected}
     contents = {name: bucket.get(path) for name, path in paths.items()}
     contents["checkpoint/manifest.json"] = manifest

@@ -28,7 +28,7 @@ import jax
 import orbax.checkpoint
 from orbax.checkpoint import v1 as ocp
 
-from rdt_jax.store import records
+from rdt_jax.store import run_folder
 
 KEEP = 2  # rotating checkpoints of a pack: one to use, one in case it is damaged
 _DAMAGED = ".damaged"
@@ -172,7 +172,7 @@ def shapes_of(tree: chex.ArrayTree) -> chex.ArrayTree:
 
 def steps_in(folder: pathlib.Path) -> list[int]:
     """Returns the steps of the checkpoints in a folder, ascending."""
-    return sorted(int(p.name) for p in folders(folder) if records.is_parameters(p))
+    return sorted(int(p.name) for p in folders(folder) if run_folder.is_parameters(p))
 
 
 def folders(folder: pathlib.Path, end: str = "") -> list[pathlib.Path]:
@@ -258,7 +258,7 @@ def _tidy(folder: pathlib.Path) -> None:
 
 
 def _unfinished(folder: pathlib.Path) -> list[pathlib.Path]:
-    return [p for p in folders(folder, _TEMPORARY) if records.is_parameters(p)]
+    return [p for p in folders(folder, _TEMPORARY) if run_folder.is_parameters(p)]
 
 
 def _sync(path: pathlib.Path) -> None:

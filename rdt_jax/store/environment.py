@@ -22,7 +22,7 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import machine, tasks
-from rdt_jax.store import records
+from rdt_jax.store import files, run_folder
 from rdt_jax.tasks import identity
 
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
@@ -125,8 +125,8 @@ def write(
         segments = [*segments, dict(now)]
     content = {**packing, "segments": segments}
     path = folder / "environment.json"
-    if not path.exists() or records.read_json(path) != content:
-        records.write_json(path, content)
+    if not path.exists() or files.read_json(path) != content:
+        files.write_json(path, content)
 
 
 def read(folder: pathlib.Path) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
 
     A file that was written before there were segments has one, of all its entries.
     """
-    content = records.read_environment(folder)
+    content = run_folder.read_environment(folder)
     if "segments" in content:
         return content
     return content | {"segments": [{"step": 0} | content] if content else []}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Protocol
 
 from rdt_jax import machine as machines
-from rdt_jax.store import checkpoint, records
+from rdt_jax.store import checkpoint, files
 
 Rewrite = Callable[[bytes], None]
 
@@ -66,7 +66,7 @@ class DiskFiles:
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file, or replaces it."""
-        records.write_text(self._folder / name, content.decode())
+        files.write_text(self._folder / name, content.decode())
 
     def remove(self, name: str) -> None:
         """Removes a file."""

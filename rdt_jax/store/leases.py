@@ -36,7 +36,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, Self
 
-from rdt_jax.store import lease_files, records
+from rdt_jax.store import lease_files
+from rdt_jax.store.files import tidy
 
 LEASE_SECONDS = 60.0
 LOST = "preempted"  # Outcome of a lease whose holder never said how it ended.
@@ -304,7 +305,7 @@ class LocalLeases:
     def acquire(self, pack: str, runs: Sequence[str]) -> Iterator[LocalLease]:
         """Acquires a lease, as of `Leases.acquire`."""
         check_links(self.workdir)
-        records.tidy(self.workdir / "state")
+        tidy(self.workdir / "state")
         files = self.files or lease_files.DiskFiles(self.workdir)
         number = self._wait(files, pack, runs)
         name = lease_name(pack, number)

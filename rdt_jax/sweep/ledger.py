@@ -19,7 +19,7 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.profile import memory
-from rdt_jax.store import environment, leases, membership, records
+from rdt_jax.store import environment, files, leases, packs, records, run_folder
 from rdt_jax.store.leases import Leases, LocalLeases, Observer
 from rdt_jax.sweep import packing, spec
 from rdt_jax.training import loop, multiprocess, recording
@@ -87,7 +87,7 @@ class OpenPack(NamedTuple):
     @property
     def name(self) -> str:
         """The name of the pack."""
-        return membership.pack_of(self.runs)
+        return packs.pack_of(self.runs)
 
     @property
     def configs(self) -> packing.Pack:
@@ -131,19 +131,19 @@ def write_plan(
     leases.check_links(workdir)
     folder = workdir / "sweeps" / plan.name
     check_version(folder)
-    records.check_version(workdir)
+    run_folder.check_version(workdir)
     _check_replaceable(folder, plan, refresh)
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         if not is_readable(workdir, [name]):
             continue
-        records.create(workdir / name, config)
+        run_folder.create(workdir / name, config)
         environment.check_table(workdir / name, tasks.hash_of(config), config)
-        membership.check_kept(workdir, name, config.num_steps)
+        packs.check_kept(workdir, name, config.num_steps)
     path = folder / "state" / "packs.json"
     formed = form_packs(workdir, plan, options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    records.write_json(path, formed)
-    records.write_json(
+    files.write_json(path, formed)
+    files.write_json(
         folder / "plan.json",
         {
             "name": plan.name,
@@ -204,7 +204,7 @@ def _check_replaceable(
     """Raises ValueError if replacing the plan would take trials from its workers."""
     workdir, observer = folder.parents[1], Observer()
     statuses = [records.planned_status(workdir / n) for n in dropped(folder, plan)]
-    lost = [status for status in statuses if not membership.is_final(status)]
+    lost = [status for status in statuses if not packs.is_final(status)]
     while lost:
         refresh()
         planned = [name for name, _ in read_plan(folder)]
@@ -237,17 +237,17 @@ def form_packs(
     for name, config in zip(plan.run_ids, plan.configs, strict=True):
         if name in known or not is_readable(workdir, [name]):
             continue
-        status = records.read_status(workdir / name, config.num_steps)
-        if membership.is_final(status):
+        status = run_folder.read_status(workdir / name, config.num_steps)
+        if packs.is_final(status):
             continue
-        if began := membership.began_in(workdir, status):
+        if began := packs.began_in(workdir, status):
             if not is_readable(workdir, began):
                 continue
             runs = [configs.read_run(workdir / other) for other in began]
             entry = _entry(runs, options, predict)
-            if membership.is_final(records.read_status(workdir / name)):
+            if packs.is_final(run_folder.read_status(workdir / name)):
                 # It has ended well with its budget, whatever failed on the way.
-                packed = membership.pack_of(began)
+                packed = packs.pack_of(began)
                 entry["retry_from"] = {packed: len(leases.history(workdir, packed))}
             formed.append(entry)
             known |= set(began)
@@ -315,7 +315,7 @@ def stored_plan(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "plan.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no plan.json; start it with `rdt sweep`.")
-    plan = records.read_json(path)
+    plan = files.read_json(path)
     runs = plan.get("runs")
     if (
         not isinstance(runs, list)
@@ -339,7 +339,7 @@ def read_packs(folder: pathlib.Path) -> list[dict[str, Any]]:
       ValueError: if it is damaged.
     """
     path = folder / "state" / "packs.json"
-    entries = records.read_json(path, list)
+    entries = files.read_json(path, list)
     for number, entry in enumerate(entries):
         for key, kind in _ENTRY.items():
             if not isinstance(entry, dict) or type(entry.get(key)) is not kind:
@@ -534,12 +534,12 @@ def settle(folder: pathlib.Path, observer: Observer) -> list[str]:
     for pack in _packs(folder):
         try:
             statuses = {
-                name: records.read_status(workdir / name, asked.get(name))
+                name: run_folder.read_status(workdir / name, asked.get(name))
                 for name in pack.runs
             }
         except ValueError:
             continue
-        open_ = {n: s for n, s in statuses.items() if not membership.is_final(s)}
+        open_ = {n: s for n, s in statuses.items() if not packs.is_final(s)}
         if not open_ or leases.holder_of(holders, pack.name, pack.runs) is not None:
             continue
         spent = _spent(pack)
@@ -634,7 +634,7 @@ def _packs(folder: pathlib.Path) -> list[OpenPack]:
                     entry["max_pins"],
                     entry["flops"] * len(runs) // len(entry["runs"]),
                     f"{entry['program']}-{len(runs)}",
-                    entry["retry_from"].get(membership.pack_of(runs), 0),
+                    entry["retry_from"].get(packs.pack_of(runs), 0),
                     budget,
                 )
             )
@@ -643,7 +643,7 @@ def _packs(folder: pathlib.Path) -> list[OpenPack]:
 
 def _split(workdir: pathlib.Path, runs: Sequence[str]) -> list[Sequence[str]]:
     """Returns the packs that a pack has become: two halves if it needed too much."""
-    past = leases.history(workdir, membership.pack_of(runs)) if len(runs) > 1 else []
+    past = leases.history(workdir, packs.pack_of(runs)) if len(runs) > 1 else []
     if not past or past[-1].outcome != "oom":
         return [runs]
     left = [name for name in past[-1].unfinished if name in runs]
@@ -676,7 +676,7 @@ def _spent(pack: OpenPack) -> tuple[str, str] | None:
 
 def is_retried(status: dict[str, Any]) -> bool:
     """Says whether `retry_failed` gives a run with this status another try."""
-    return status["state"] == "failed" and not membership.is_final(status)
+    return status["state"] == "failed" and not packs.is_final(status)
 
 
 def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) -> None:
@@ -692,9 +692,9 @@ def _forgive(workdir: pathlib.Path, run_ids: Sequence[str], path: pathlib.Path) 
     for entry in formed:
         for runs in _split(workdir, entry["runs"]):
             if retried & set(runs):
-                pack = membership.pack_of(runs)
+                pack = packs.pack_of(runs)
                 entry["retry_from"][pack] = len(leases.history(workdir, pack))
-    records.write_json(path, formed)
+    files.write_json(path, formed)
 
 
 def _entry(pack: packing.Pack, options: Options, predict: packing.Predict):
@@ -710,5 +710,5 @@ def _entry(pack: packing.Pack, options: Options, predict: packing.Predict):
 
 
 def _set_status(folder: pathlib.Path, **fields: Any) -> None:
-    status = {k: v for k, v in records.read_status(folder).items() if k != "message"}
-    records.write_json(folder / "status.json", status | fields)
+    status = {k: v for k, v in run_folder.read_status(folder).items() if k != "message"}
+    files.write_json(folder / "status.json", status | fields)

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from rdt_jax import wording
-from rdt_jax.store import records
+from rdt_jax.store import records, run_folder
 from rdt_jax.sweep import spec
 
 Trial = tuple[str, spec.Overrides]  # run_id, what sets it apart
@@ -21,7 +21,7 @@ _STYLES = {
     "failed": "red",
     "preempted": "yellow",
     "pending": "dim",
-    **dict.fromkeys(records.LOST, "bold red"),
+    **dict.fromkeys(run_folder.LOST, "bold red"),
 }
 _HEADINGS = (
     "trial",
@@ -99,7 +99,7 @@ def render(
     widths = [max(map(len, cells)) for cells in zip(_HEADINGS, *rows, strict=True)]
     is_narrow = sum(widths) + 2 * (len(widths) - 1) > width
     if max_rows is not None and (1 + is_narrow) * len(rows) > max_rows:
-        order = ("running", *records.LOST, "failed", "preempted", "done", "pending")
+        order = ("running", *run_folder.LOST, "failed", "preempted", "done", "pending")
         rows.sort(key=lambda cells: order.index(cells[_STATE].partition(":")[0]))
         rows = rows[: max(max_rows // (1 + is_narrow), 1)]
     lines = [_line(_HEADINGS, widths, "bold", is_narrow)]
@@ -170,7 +170,7 @@ def _summary(statuses: Sequence[dict[str, Any]]) -> str:
         1.0 if s["state"] == "done" else s["step"] / s.get("num_steps", 1) if s["step"]
         else 0.0 for s in statuses
     )  # fmt: skip
-    known = (*records.STATES, *records.LOST)
+    known = (*run_folder.STATES, *run_folder.LOST)
     states = ", ".join(f"{counts[s]} {s}" for s in known if counts[s])
     trials = wording.count(len(statuses), "trial")
     return f"{trials}: {states}; {done / len(statuses):.0%} of the budget"

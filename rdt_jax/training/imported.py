@@ -9,7 +9,7 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import import_ltg, presets
-from rdt_jax.store import checkpoint, environment, records
+from rdt_jax.store import checkpoint, environment, files, records, run_folder
 
 
 def write_run(
@@ -56,14 +56,14 @@ def write_run(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     origin = {"file": source.name, "sha256": digest}
     pin = folder / "transitions" / f"final-after-{step}"
-    records.create(folder, resolved)
+    run_folder.create(folder, resolved)
     if (pin / "extra.json").exists():
-        if records.read_json(pin / "extra.json").get("source") != origin:
+        if files.read_json(pin / "extra.json").get("source") != origin:
             raise ValueError(
                 f"{folder} holds another checkpoint with the same config; give its "
                 "--step or another OUT."
             )
-    elif records.read_status(folder)["state"] != "pending":
+    elif run_folder.read_status(folder)["state"] != "pending":
         raise ValueError(f"{folder} holds a run that was trained; give another OUT.")
     extra = {
         "step": step,
@@ -88,7 +88,7 @@ def write_run(
         "accuracy": {},
         "records": records.proof(folder),
     }
-    records.write_json(folder / "status.json", status)
+    files.write_json(folder / "status.json", status)
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax.store import environment, membership, records
+from rdt_jax.store import environment, files, packs, records, run_folder
 from rdt_jax.store.leases import Leases, LocalLeases
 from rdt_jax.training import fit, lanes, phases, recording, session
 from rdt_jax.training.multiprocess import Build
@@ -75,23 +75,23 @@ def train(
     pack = sorted(pack, key=configs.run_id)  # A pack's name does not tell its order.
     names = [configs.run_id(config) for config in pack]
     folders = [workdir / name for name in names]
-    records.check_version(workdir)
+    run_folder.check_version(workdir)
     for folder, config in zip(folders, pack, strict=True):
-        records.create(folder, config)
-    name, budget = membership.pack_id(pack), pack[0].num_steps
-    if statuses := membership.if_over(workdir, names, name, budget):
+        run_folder.create(folder, config)
+    name, budget = packs.pack_id(pack), pack[0].num_steps
+    if statuses := packs.if_over(workdir, names, name, budget):
         return statuses
     leases = leases or LocalLeases(workdir)
     for run in () if leases.is_copy else names:
-        membership.check_kept(workdir, run, budget)
+        packs.check_kept(workdir, run, budget)
     with contextlib.ExitStack() as stack:
         with may_end(lambda: None):  # It may wait for a lease.
             held = stack.enter_context(leases.acquire(name, names))
         held.restore(log)
         try:
-            statuses = membership.if_over(workdir, names, name, budget)  # By now.
+            statuses = packs.if_over(workdir, names, name, budget)  # By now.
             for run in () if statuses else names:
-                membership.check_kept(workdir, run, budget)
+                packs.check_kept(workdir, run, budget)
         except ValueError as error:
             held.end("error", str(error), names)
             raise
@@ -100,7 +100,7 @@ def train(
             return statuses
         view = held.view
         readable = lambda message: message.replace(str(view), str(workdir))
-        records.write_json(view / "packs" / name / "runs.json", names)
+        files.write_json(view / "packs" / name / "runs.json", names)
 
         def stop() -> int:
             held.check()
@@ -138,9 +138,7 @@ def train(
                 held.end(reason, message, unfinished)
             raise
         left = [
-            n
-            for n, s in zip(names, statuses, strict=True)
-            if not membership.is_final(s)
+            n for n, s in zip(names, statuses, strict=True) if not packs.is_final(s)
         ]
         held.end("stopped" if left else "done", "", left)
         return statuses
@@ -154,10 +152,10 @@ def _set_unfinished(view: pathlib.Path, names, **fields: Any) -> list[str]:
     """Writes fields of the statuses of runs that are not over; returns their names."""
     unfinished = []
     for name in names:
-        status = records.read_status(view / name)
-        if not membership.is_final(status):
+        status = run_folder.read_status(view / name)
+        if not packs.is_final(status):
             unfinished.append(name)
-            records.write_json(view / name / "status.json", status | fields)
+            files.write_json(view / name / "status.json", status | fields)
     return unfinished
 
 
@@ -179,7 +177,7 @@ def _train_held(
     from rdt_jax.data import tfds_builders  # It takes 0.3 s, and only training reads.
 
     folders = [view / configs.run_id(config) for config in pack]
-    pack_folder = view / "packs" / membership.pack_id(pack)
+    pack_folder = view / "packs" / packs.pack_id(pack)
     with contextlib.ExitStack() as stack:
         with may_end():
             table = tfds_builders.load_table(pack[0], workdir / "tables", log)
@@ -199,7 +197,7 @@ def _train_held(
             stack.callback(recorder.close)
             begun = recorder.begin(restored)
         fit.fit(begun, hooks=recorder, should_stop=stop_requested)
-    return [records.read_status(folder) for folder in folders]
+    return [run_folder.read_status(folder) for folder in folders]
 
 
 def _awaited(config, table, program, max_pins, budgets) -> lanes.Awaited:

@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rdt_jax import tasks
-from rdt_jax.store import board, checkpoint, environment, moved, records
+from rdt_jax.store import (
+    checkpoint,
+    commits,
+    environment,
+    files,
+    records,
+    run_folder,
+    tensorboard,
+)
 from rdt_jax.tasks import identity
 from rdt_jax.training import hyper, lanes, multiprocess, phases, session
 from rdt_jax.training.session import Progress, Session
@@ -42,7 +50,7 @@ def restore(
       program: of all lanes that the pack began with.
       log: receives messages about checkpoints that cannot be used.
     """
-    moved.adopt(pack_folder, pack_folder.parents[1], [f.name for f in folders], log)
+    commits.adopt(pack_folder, pack_folder.parents[1], [f.name for f in folders], log)
     lane_params = hyper.make_lanes(configs)
 
     def shapes(extra: Mapping[str, Any]) -> Any:
@@ -94,7 +102,7 @@ class Recorder:
         self._conditions, self._commit = conditions, commit
         self._may_end, self._log = may_end, log
         self._saved = 0  # Step of the newest checkpoint.
-        self._boards: list[board.Board] = []
+        self._boards: list[tensorboard.Writer] = []
         self._clock = _Clock()
         self._statuses = _Statuses(pack_folder, folders)
 
@@ -115,14 +123,14 @@ class Recorder:
         lanes_now = zip(self._folders, session.progress.lanes, strict=True)
         for folder, lane in lanes_now:
             if lane["final"] is None:  # It may have ended after this checkpoint.
-                records.reopen(folder)
-            records.set_budget(folder, session.config.num_steps)
+                run_folder.reopen(folder)
+            run_folder.set_budget(folder, session.config.num_steps)
         self._write_environments(session, begins)
         for folder in self._folders:
             records.truncate(folder, evaluated)
         self._saved = session.step
         self._boards = [
-            board.Board(folder / "tensorboard", session.step + 1, self._log)
+            tensorboard.Writer(folder / "tensorboard", session.step + 1, self._log)
             for folder in self._folders
         ]
         return session
@@ -249,7 +257,7 @@ class _Statuses:
             return
         for index, folder in enumerate(self._folders):
             status = self._status(session, index, saved, state)
-            records.write_json(folder / "status.json", status)
+            files.write_json(folder / "status.json", status)
         self._written = now
         end = time.monotonic()
         self._due = end + self._SHARE * (end - begin)

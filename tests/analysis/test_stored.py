@@ -15,7 +15,7 @@ from rdt_jax.analysis import fourier, stability, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis import weights as norms
 from rdt_jax.models import presets, recurrent
-from rdt_jax.store import checkpoint, records
+from rdt_jax.store import checkpoint, files, run_folder
 
 
 class Weights(NamedTuple):
@@ -61,14 +61,14 @@ def make_run(tiny_config, params_at, tmp_path):
         base = configs.override(tiny_config, {"seed": seed, "num_steps": 200})
         config = configs.override(base, overrides or {})
         folder = tmp_path / configs.run_id(config)
-        records.create(folder, config)
+        run_folder.create(folder, config)
         for name in names:
             step = int(name.rpartition("-")[2])
             extra = {"step": step, "event": name.split("-")[0]}
             checkpoint.save(folder / "transitions" / name, params_at(step), extra)
         over = {"state": "done", "reason": "imported", "step": 90}
-        status = records.read_status(folder) | over
-        records.write_json(folder / "status.json", status)
+        status = run_folder.read_status(folder) | over
+        files.write_json(folder / "status.json", status)
         return run_folders.read_run(folder)
 
     return make
@@ -213,10 +213,10 @@ def test_a_torn_pair_is_not_read_and_is_made_again(run):
 
 def test_a_run_of_another_table_is_not_measured(run):
     path = run.folder / "environment.json"
-    records.write_json(path, {"table": 64 * "0", "segments": []})
+    files.write_json(path, {"table": 64 * "0", "segments": []})
     with pytest.raises(ValueError, match="another table of knowledge_composition"):
         stored.write(run, ["sizes"], ["final"])
-    records.write_json(path, {"segments": []})  # Of before it was recorded.
+    files.write_json(path, {"segments": []})  # Of before it was recorded.
     stored.write(run, ["sizes"], ["final"])
 
 
@@ -329,7 +329,7 @@ def test_a_sweep_has_a_table_by_cell(make_run, capsys):
             )
         ]
     }
-    records.write_json(folder / "plan.json", plan)
+    files.write_json(folder / "plan.json", plan)
     assert cli.main(["analyze", str(folder), "--what=sizes"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["sizes", "at", "final"]
@@ -366,7 +366,7 @@ def _sweep_of(members):
     folder = members[0].folder.parent / "sweeps" / "study-smoke"
     folder.mkdir(parents=True)
     plan = {"runs": [{"run_id": member.run_id, "overrides": {}} for member in members]}
-    records.write_json(folder / "plan.json", plan)
+    files.write_json(folder / "plan.json", plan)
     return folder
 
 

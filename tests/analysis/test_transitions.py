@@ -5,7 +5,7 @@ import pytest
 
 from rdt_jax.analysis import grokking, transitions
 from rdt_jax.analysis.grokking import Bound
-from rdt_jax.store import records
+from rdt_jax.store import files, records
 from tests import fake_runs
 
 TRAIN, ID, OOD = "memorized", "id_generalized", "ood_generalized"
@@ -73,7 +73,7 @@ def timed(tmp_path):
         seconds = {"train_seconds": 2.0} if row["step"] else {}
         timing = {"step": row["step"], "compile_seconds": 50.0} | seconds
         records.append(made.folder / "timing.jsonl", timing)
-    records.write_json(made.folder / "environment.json", {"lanes": 1})
+    files.write_json(made.folder / "environment.json", {"lanes": 1})
     return made
 
 
@@ -85,9 +85,9 @@ def test_seconds_are_those_of_updates(timed):
 
 
 def test_seconds_of_a_pack_or_of_no_record_are_not_known(timed):
-    records.write_json(timed.folder / "environment.json", {"lanes": 3})
+    files.write_json(timed.folder / "environment.json", {"lanes": 3})
     assert transitions.training_seconds(timed) is None
-    records.write_json(timed.folder / "environment.json", {"lanes": 1})
+    files.write_json(timed.folder / "environment.json", {"lanes": 1})
     (timed.folder / "timing.jsonl").write_text('{"step": 0}\n')
     assert transitions.training_seconds(timed) is None
     assert transitions.training_seconds(run()) is None

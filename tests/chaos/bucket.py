@@ -14,7 +14,7 @@ from typing import NamedTuple
 import s3fs
 
 from rdt_jax import config as configs
-from rdt_jax.store import bucket_sync, membership, records
+from rdt_jax.store import bucket_sync, packs, run_folder
 from rdt_jax.store.bucket import Bucket
 from rdt_jax.sweep import ledger, spec
 from rdt_jax.sweep.bucket_sweep import BucketSweep
@@ -181,9 +181,9 @@ def _compare(alone: Alone, url: str, workdir: pathlib.Path) -> None:
     BucketSweep(copy, _NAME).pull()
     for path in sorted(alone.workdir.glob("*/config.json")):
         run = path.parent.name
-        pack = membership.pack_of([run])
+        pack = packs.pack_of([run])
         bucket_sync.restore(copy, pack, [run], log=_fail)
-        assert records.read_status(workdir / run)["state"] == "done"
+        assert run_folder.read_status(workdir / run)["state"] == "done"
         bits.assert_same_run(workdir / run, path.parent)
         name = f"packs/{pack}/checkpoints"
         newest = max((p.name for p in (alone.workdir / name).iterdir()), key=int)

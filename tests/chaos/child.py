@@ -25,7 +25,7 @@ import time
 import jax
 
 from rdt_jax import config as configs
-from rdt_jax.store import checkpoint, records
+from rdt_jax.store import checkpoint, files, records
 from rdt_jax.training import loop, phases
 from rdt_jax.training.pack import Pack
 
@@ -145,7 +145,7 @@ def wrap(moments: Moments) -> None:
     around(checkpoint, "load_newest", "restoring")
     around(records, "truncate", "restoring")
     around(records, "append", "appending", lambda _, row: json.dumps(row).encode())
-    around(records, "write_text", "writing", lambda _, text: text.encode())
+    around(files, "write_text", "writing", lambda _, text: text.encode())
     sys.addaudithook(moments.hear)
 
 

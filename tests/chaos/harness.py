@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from rdt_jax.store import records
+from rdt_jax.store import files
 from tests.chaos import cases, child
 from tests.training import bits
 
@@ -128,7 +128,7 @@ def checkpoints(alone: Alone) -> list[pathlib.Path]:
 
 def ends(alone: Alone) -> dict[str, int]:
     """Returns the last step of the runs of a case by why they ended."""
-    statuses = map(records.read_json, alone.workdir.glob("*/status.json"))
+    statuses = map(files.read_json, alone.workdir.glob("*/status.json"))
     return {status["reason"]: status["step"] for status in statuses}
 
 

@@ -13,7 +13,7 @@ import time
 import pytest
 
 from rdt_jax.cli import ranks
-from rdt_jax.store import records
+from rdt_jax.store import files, records
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "knowledge_composition.py") + ":smoke"
@@ -69,7 +69,7 @@ def ends(parents):
 
 def status_of(workdir):
     (path,) = workdir.glob("*/status.json")
-    return records.read_json(path)
+    return files.read_json(path)
 
 
 def wait_until(true, seconds=400):
@@ -89,7 +89,7 @@ def test_two_processes_train_one_run_and_the_first_alone_writes_it(job, tmp_path
     status = status_of(workdirs[0])
     assert (status["state"], status["step"]) == ("done", 20)
     (folder,) = (path.parent for path in workdirs[0].glob("*/config.json"))
-    (segment,) = records.read_json(folder / "environment.json")["segments"]
+    (segment,) = files.read_json(folder / "environment.json")["segments"]
     assert segment["processes"] == len(segment["devices"]) == 2
     assert segment["mesh"] == {"trial": 1, "data": 2, "model": 1}
     assert list(segment["config_file"]["sha256"]) == ["knowledge_composition.py"]
@@ -132,7 +132,7 @@ def test_a_killed_rank_is_named_and_the_restart_goes_on(job, tmp_path):
     status = status_of(tmp_path)
     assert status["state"] == "preempted" and status["step"] > before
     (folder,) = (path.parent for path in tmp_path.glob("*/config.json"))
-    segments = records.read_json(folder / "environment.json")["segments"]
+    segments = files.read_json(folder / "environment.json")["segments"]
     assert [len(segment["devices"]) for segment in segments] == [8, 4]
     steps = [row["step"] for row in records.read_rows(folder / "metrics.jsonl")]
     assert steps == sorted(set(steps))
@@ -168,7 +168,7 @@ def test_lanes_of_a_sweep_train_on_several_processes(job, tmp_path, processes):
     assert [status["state"] for status in statuses] == ["done"] * 3
     assert len({status["pack"] for status in statuses}) == 1
     for path in tmp_path.glob("*/environment.json"):
-        environment = records.read_json(path)
+        environment = files.read_json(path)
         (segment,) = environment["segments"]
         assert segment["mesh"]["trial"] == segment["processes"] == processes
         assert environment["shapes"] == [[0, 3]]

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.grokking_stages import study
 from rdt_jax import config as configs
-from rdt_jax.store import records
+from rdt_jax.store import files, records
 from rdt_jax.training import validation
 from tests import fake_runs
 
@@ -248,7 +248,7 @@ def test_a_bound_in_updates_may_not_decide_operations():
 def test_more_loops_need_less_time(tmp_path):
     def timed(made, seconds, lanes=1):
         folder = fake_runs.write(made, tmp_path)
-        records.write_json(folder / "environment.json", {"lanes": lanes})
+        files.write_json(folder / "environment.json", {"lanes": lanes})
         for row in made.metrics:
             timing = {"step": row["step"], "train_seconds": seconds}
             records.append(folder / "timing.jsonl", timing)

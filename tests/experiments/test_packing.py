@@ -6,7 +6,7 @@ import pytest
 from experiments.packing import compare, study
 from rdt_jax import config as configs
 from rdt_jax.figures import save
-from rdt_jax.store import records
+from rdt_jax.store import files
 from rdt_jax.sweep import packing
 from rdt_jax.training import validation
 from tests import fake_runs
@@ -24,7 +24,7 @@ def write(workdir, members, lanes):
     """Writes runs as trained in packs of some number of lanes; returns the workdir."""
     for member in members:
         folder = fake_runs.write(member, workdir)
-        records.write_json(folder / "environment.json", {"lanes": lanes})
+        files.write_json(folder / "environment.json", {"lanes": lanes})
     return workdir
 
 
@@ -175,7 +175,7 @@ def test_runs_without_a_partner_are_counted(workdirs):
     for workdir in workdirs:  # Gone from both: the plan alone knows of it.
         plan = {"runs": [{"run_id": "0123456789ab", "overrides": {}}]}
         (workdir / "sweeps" / "packing-cpu").mkdir(parents=True)
-        records.write_json(workdir / "sweeps" / "packing-cpu" / "plan.json", plan)
+        files.write_json(workdir / "sweeps" / "packing-cpu" / "plan.json", plan)
     assert compared(workdirs).left_out == 4
     assert (
         "left out: 4 runs without"
@@ -228,7 +228,7 @@ def test_runs_that_differ_in_more_than_the_seed(workdirs):
 def test_an_unfinished_run(workdirs):
     late = run(None, seed=5)
     status = {**late.status, "state": "running", "reason": None, "step": 40}
-    records.write_json(workdirs[1] / late.run_id / "status.json", status)
+    files.write_json(workdirs[1] / late.run_id / "status.json", status)
     message = rf"Run {late.run_id} in .*packed is running and may still arrive; finish"
     fails(workdirs, message)
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rdt_jax.figures import save
-from rdt_jax.store import environment, records
+from rdt_jax.store import environment, files
 from tests import fake_runs
 
 ORIGIN = {"runs": ["0123456789ab"], "commits": ["c0ffee"]}
@@ -23,7 +23,7 @@ def test_both_files_carry_their_provenance(tmp_path):
     png, pdf, numbers = save.save(figure(), tmp_path / "new" / "accuracy", ORIGIN)
     assert (png.name, pdf.name) == ("accuracy.png", "accuracy.pdf")
     assert numbers.name == "accuracy.json"
-    assert records.read_json(numbers)["provenance"] == ORIGIN
+    assert files.read_json(numbers)["provenance"] == ORIGIN
     (panel,) = save.read_numbers(numbers)["panels"]
     assert panel["lines"] == [[[1, 2], [3, 5]]]
     assert save.read_provenance(png) == ORIGIN
@@ -61,7 +61,7 @@ def test_provenance_names_runs_commits_and_versions(tmp_path):
         folder = fake_runs.write(fake, tmp_path)
         segment = {"step": 0, "commit": commit, "versions": {"jax": version}}
         content = {"segments": [segment]} if seed else segment  # Of an old run.
-        records.write_json(folder / "environment.json", content)
+        files.write_json(folder / "environment.json", content)
         members.append(save.Run(folder, fake.config, {}, [], []))
     pending = fake_runs.make(jumps={"train": 0}, seed=7)
     folder = fake_runs.write(pending, tmp_path)  # Its environment is not known yet.

@@ -17,7 +17,7 @@ from rdt_jax import config as configs
 from rdt_jax.models import presets
 from rdt_jax.profile import bench, bench_cases
 from rdt_jax.profile.throughput import Facts
-from rdt_jax.store import records
+from rdt_jax.store import files
 
 SMOKE = "configs/knowledge_composition.py:smoke"
 FILE = f"""
@@ -69,7 +69,7 @@ def test_a_case_beside_pytorch_from_the_command_to_the_file(
     assert cli.main([*arguments, f"--torch-python={sys.executable}"]) == 0
     assert "not measured" not in capsys.readouterr().out
 
-    content = records.read_json(out)
+    content = files.read_json(out)
     assert set(content) == {"environment", "cases", "failed"}
     assert set(content["environment"]) == {"versions", "machine", "cores", "commit"}
     assert set(content["cases"]) == {"one"} and content["failed"] == {}
@@ -259,7 +259,7 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(
     assert cli.main(["bench", f"--cases={cases}", f"--out={out}"]) == 1
     told = capsys.readouterr()
     assert "one failed: out of luck" in told.err and "rdt_jax" in told.out
-    content = records.read_json(out)
+    content = files.read_json(out)
     assert content["failed"] == {"one": "out of luck"}
     assert list(content["cases"]) == ["other"]
 

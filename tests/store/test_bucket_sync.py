@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from rdt_jax.store import bucket_sync, checkpoint, leases, records
+from rdt_jax.store import bucket_sync, checkpoint, files, leases, records
 from rdt_jax.store.bucket import PATIENCE_SECONDS, Bucket
 from tests import fake_runs
 from tests.fake_bucket import Outage
@@ -31,10 +31,10 @@ def train(copy, *steps):
                 for at in range(0, step + 1, 4):
                     row = fake_runs.row(name, at, of=RUNS.index(run))
                     records.append(folder / name, row)
-            records.write_json(folder / "environment.json", {"run": run})
+            files.write_json(folder / "environment.json", {"run": run})
             (folder / "config.json").write_text("{}")
             status = PENDING | {"state": "running", "step": step, "pack": PACK}
-            records.write_json(folder / "status.json", status)
+            files.write_json(folder / "status.json", status)
         folder = copy.workdir / CHECKPOINTS / str(step)
         (folder / "state").mkdir(parents=True)
         (folder / "state" / "arrays").write_bytes(bytes(range(step)))
@@ -105,7 +105,7 @@ def test_another_machine_goes_on_from_the_newest_commit(machine):
     assert go_on(two) == -1
     train_and_commit(one, 1, 4, 8, 12)
     assert go_on(two) == 12
-    assert bucket_sync.commits(one, PACK) == [(1, 8), (1, 12)]  # The newest KEEP.
+    assert bucket_sync.commits_in(one, PACK) == [(1, 8), (1, 12)]  # The newest KEEP.
     assert bucket_sync.BucketFiles(one).newest_step(PACK) == 12
     train_and_commit(two, 2, 16)
     assert go_on(machine("three")) == 16
@@ -191,7 +191,7 @@ def test_a_damaged_older_commit_stops_no_newer_one(machine):
     one.put(f"{CHECKPOINTS}/1/4/commit.json", b'{"run')
     train_and_commit(one, 1, 8, 12, 16)
     # Nobody knows what is of the damaged one, so it stays.
-    assert bucket_sync.commits(one, PACK) == [(1, 4), (1, 12), (1, 16)]
+    assert bucket_sync.commits_in(one, PACK) == [(1, 4), (1, 12), (1, 16)]
     assert go_on(machine("two")) == 16
 
 
@@ -208,7 +208,7 @@ def test_a_workdir_that_was_copied_from_a_disk_goes_on(machine):
     assert [row["step"] for row in rows] == [0, 4, 8, 12]  # Who trains cuts them.
     train_and_commit(two, 1, 16)
     assert go_on(machine("three")) == 16
-    assert bucket_sync.commits(two, PACK) == [(0, 8), (1, 16)]
+    assert bucket_sync.commits_in(two, PACK) == [(0, 8), (1, 16)]
 
 
 def test_a_damaged_checkpoint_from_a_disk_gives_way_to_the_one_before(machine):
@@ -263,7 +263,7 @@ def test_an_outage_at_any_moment_is_waited_for(machine, clock, calls, lost):
     assert store.failed == 9 and 30 < clock[0] < 60
     assert len(said) == 2 and "does not answer" in said[0] and "again" in said[1]
     assert go_on(machine("three")) == 12
-    assert bucket_sync.commits(one, PACK) == [(1, 8), (1, 12)]
+    assert bucket_sync.commits_in(one, PACK) == [(1, 8), (1, 12)]
 
 
 def test_a_store_that_stays_away_takes_nothing_with_it(machine, clock):

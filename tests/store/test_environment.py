@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import environment, records
+from rdt_jax.store import environment, files
 
 ROOT = pathlib.Path(__file__).parents[2]
 SOURCE = pathlib.Path("rdt_jax", "store", "environment.py")
@@ -180,7 +180,7 @@ def test_a_run_that_goes_on_in_its_environment_has_one_segment(history):
     before = path.read_text()
     assert history.goes_on(0) == history.goes_on(24) == history.goes_on(12) == [0]
     assert path.read_text() == before and history.reports == []
-    assert {k: v for k, v in records.read_json(path).items() if k in PACKING} == PACKING
+    assert {k: v for k, v in files.read_json(path).items() if k in PACKING} == PACKING
 
 
 def test_each_change_is_kept_and_reported_once(history):
@@ -208,12 +208,12 @@ def test_what_a_run_lost_is_no_part_of_its_history(history):
 def test_a_file_without_segments_is_one(history):
     old = PACKING | {"commit": "d", "versions": {"jax": "1"}, "exact": True}
     path = history.folder / "environment.json"
-    records.write_json(path, old)
+    files.write_json(path, old)
     (segment,) = environment.read(history.folder)["segments"]
     assert (segment["step"], segment["versions"]) == (0, {"jax": "1"})
     assert history.goes_on(8, commit="d", exact=True) == [0]
     assert history.reports == []  # What it does not know has not changed.
     assert history.goes_on(8, commit="d", exact=False) == [0, 8]
     assert history.reports[0].endswith("run's: exact is False, was True.")
-    records.write_json(path, {})
+    files.write_json(path, {})
     assert environment.read(history.folder)["segments"] == []

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import lease_files, leases, membership, records
+from rdt_jax.store import files, lease_files, leases, packs, records, run_folder
 from rdt_jax.store.leases import Heartbeat, LocalLeases, Observer
 from rdt_jax.training import loop
 
@@ -235,7 +235,7 @@ def test_who_lost_its_lease_can_write_nothing_more(root, tmp_path, monkeypatch):
                     with pytest.raises(FileNotFoundError):
                         records.append(old.view / "one" / path, {"step": 2})
                 with pytest.raises(FileNotFoundError):
-                    records.write_json(old.view / "one" / "status.json", {})
+                    files.write_json(old.view / "one" / "status.json", {})
                 (new.view / "one" / "transitions").mkdir()
                 for name in ("events.jsonl", "timing.jsonl"):
                     (run / name).touch()
@@ -336,10 +336,10 @@ def test_a_run_that_trains_in_a_pack_cannot_be_trained_alone(toy, root, tmp_path
     pack = [toy({"seed": seed}) for seed in (1, 2)]
     names = [configs.run_id(config) for config in pack]
     for name, config in zip(names, pack, strict=True):
-        records.create(tmp_path / name, config)
+        run_folder.create(tmp_path / name, config)
     before = {path: os.stat(path).st_mtime_ns for path in tmp_path.glob("*/*")}
     message = f"training run {names[0]}; wait for it, or stop it"
-    with held_elsewhere(root, tmp_path, membership.pack_id(pack), names):
+    with held_elsewhere(root, tmp_path, packs.pack_id(pack), names):
         with pytest.raises(BlockingIOError, match=message):
             loop.train(pack[:1], tmp_path)
     assert {path: os.stat(path).st_mtime_ns for path in before} == before

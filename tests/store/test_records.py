@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import records
+from rdt_jax.store import files, records, run_folder
 from tests import fake_runs
 
 FILES = {"metrics.jsonl", "events.jsonl", "timing.jsonl"}
@@ -16,7 +16,7 @@ FOLDERS = {"analysis", "figures", "tensorboard", "transitions"}
 @pytest.fixture
 def folder(tmp_path, toy):
     folder = tmp_path / configs.run_id(toy())
-    records.create(folder, toy())
+    run_folder.create(folder, toy())
     return folder
 
 
@@ -32,26 +32,26 @@ def test_all_files_exist_from_the_first_second(folder, toy):
     assert all((folder / name).read_bytes() == b"" for name in FILES)
     assert all((folder / name).is_dir() for name in FOLDERS)
     assert configs.read_run(folder) == toy()
-    assert records.read_status(folder) == {
+    assert run_folder.read_status(folder) == {
         "state": "pending", "reason": None, "step": 0, "pack": None, "lane": None,
     }  # fmt: skip
-    assert records.read_json(folder / "environment.json") == {}
+    assert files.read_json(folder / "environment.json") == {}
 
 
 def test_creating_again_keeps_what_is_there(folder, toy):
     fill(folder)
-    records.write_json(
-        folder / "status.json", records.read_status(folder) | {"step": 8}
+    files.write_json(
+        folder / "status.json", run_folder.read_status(folder) | {"step": 8}
     )
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
-    records.create(folder, toy())
+    run_folder.create(folder, toy())
     assert before == {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
 
 
 def test_a_creation_cut_short_is_completed(folder, toy):
     for name in ("config.json", "events.jsonl", "status.json"):  # Written last.
         (folder / name).unlink()
-    records.create(folder, toy())
+    run_folder.create(folder, toy())
     test_all_files_exist_from_the_first_second(folder, toy)
 
 
@@ -60,14 +60,14 @@ def test_a_folder_of_another_config_is_refused(folder, tmp_path, toy):
     moved = tmp_path / configs.run_id(other)
     folder.rename(moved)
     with pytest.raises(ValueError, match="hashes to .* edited or moved"):
-        records.create(moved, other)
+        run_folder.create(moved, other)
 
 
 def test_an_edited_config_is_refused(folder, toy):
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"batch_size": 13', '"batch_size": 14'))
     with pytest.raises(ValueError, match="A changed config is another run"):
-        records.create(folder, toy())
+        run_folder.create(folder, toy())
 
 
 def test_rows_come_back_as_written(folder):
@@ -198,10 +198,10 @@ def test_a_file_of_rows_that_is_missing_is_named(folder):
 def test_a_damaged_status_is_named(folder, content, message):
     path = folder / "status.json"
     if isinstance(content, dict):
-        content = json.dumps(records.read_status(folder) | content)
+        content = json.dumps(run_folder.read_status(folder) | content)
     path.write_text(content)
     with pytest.raises(ValueError, match=rf"^{path} is damaged: {message}"):
-        records.read_status(folder)
+        run_folder.read_status(folder)
 
 
 @pytest.mark.parametrize(
@@ -230,10 +230,10 @@ def done(folder, request):
     fill(folder, (0, 52))
     records.append(folder / "metrics.jsonl", {"step": 56, "id/accuracy@2": 0.5})
     place = {"pack": "0123456789ab", "lane": 3}
-    records.write_json(folder / "environment.json", place | {"segments": [{"step": 0}]})
+    files.write_json(folder / "environment.json", place | {"segments": [{"step": 0}]})
     status = {"state": "done", "reason": "budget", "step": 56} | place
     proof = {"records": records.proof(folder)} if request.param == "proof" else {}
-    records.write_json(folder / "status.json", status | proof)
+    files.write_json(folder / "status.json", status | proof)
     records.check(folder)
     return folder
 
@@ -269,7 +269,7 @@ def done(folder, request):
 def test_a_run_that_is_over_says_what_it_was_or_is_damaged(
     done, name, change, unproven
 ):
-    path, proven = done / name, "records" in records.read_status(done)
+    path, proven = done / name, "records" in run_folder.read_status(done)
     text = path.read_text()
     assert change(text) != text
     path.write_text(change(text))
@@ -284,16 +284,16 @@ def test_a_run_that_is_over_says_what_it_was_or_is_damaged(
 
 
 def test_a_run_that_was_over_can_go_on(done):
-    records.reopen(done)
-    assert records.read_status(done)["state"] == "preempted"
+    run_folder.reopen(done)
+    assert run_folder.read_status(done)["state"] == "preempted"
     records.truncate(done, 52)
     records.check(done)
 
 
 def test_an_imported_run_has_no_rows(done):
     fields = {"reason": "imported", "step": 9000}
-    status = {k: v for k, v in records.read_status(done).items() if k != "records"}
-    records.write_json(done / "status.json", status | fields)
+    status = {k: v for k, v in run_folder.read_status(done).items() if k != "records"}
+    files.write_json(done / "status.json", status | fields)
     for name in FILES:
         (done / name).write_text("")
     records.check(done)
@@ -323,7 +323,7 @@ def write_pin(path, name=None):
     event, _, step = (name or path.name).split("-")
     path.mkdir(parents=True)
     (path / "manifest.json").write_text("{}")
-    records.write_json(path / "extra.json", {"event": event, "step": int(step)})
+    files.write_json(path / "extra.json", {"event": event, "step": int(step)})
 
 
 def test_truncation_leaves_what_others_put_into_a_run(folder, tmp_path):
@@ -353,7 +353,7 @@ def test_truncation_leaves_what_others_put_into_a_run(folder, tmp_path):
     expected = {*folder.rglob("*"), away} - {
         path for gone in removed for path in (gone, *gone.rglob("*"))
     }
-    assert records.pins(folder) == dict(zip(sorted(removed), (16, 8), strict=True))
+    assert run_folder.pins(folder) == dict(zip(sorted(removed), (16, 8), strict=True))
     records.truncate(folder, 4)
     assert {*folder.rglob("*"), away} == expected
     assert len(list(away.iterdir())) == 2
@@ -419,7 +419,7 @@ def test_rows_are_on_the_disk_before_they_replace_others(folder, monkeypatch):
     monkeypatch.setattr(type(folder), "replace", replace_and_look)
     records.truncate(folder, 4)
     assert at_replace == [True] * len(FILES)
-    records.write_json(folder / "status.json", records.read_status(folder))
+    files.write_json(folder / "status.json", run_folder.read_status(folder))
     assert at_replace == [True] * (len(FILES) + 1)
 
 
@@ -431,7 +431,7 @@ def test_a_second_creator_leaves_the_config_file_of_the_first(folder, toy, monke
     # As seen by a process that looked just before the first one wrote it.
     unseen = lambda self: self != path and exists(self)
     monkeypatch.setattr(type(folder), "exists", unseen)
-    records.create(folder, toy())
+    run_folder.create(folder, toy())
     assert path.stat().st_ino == before
     assert not list(folder.glob(".*"))
 
@@ -442,7 +442,7 @@ def test_a_file_system_without_links_will_do(tmp_path, toy, monkeypatch):
 
     monkeypatch.setattr(os, "link", link)
     folder = tmp_path / configs.run_id(toy())
-    records.create(folder, toy())
+    run_folder.create(folder, toy())
     assert configs.read_run(folder) == toy()
     assert not list(folder.glob(".*"))
 
@@ -475,18 +475,18 @@ def test_truncation_does_not_round_numbers(folder):
 
 def test_a_reader_sees_the_old_or_the_new_file_whole(folder):
     path, opened = folder / "status.json", folder / "opened"
-    records.write_json(path, {"state": "running", "step": 4})
+    files.write_json(path, {"state": "running", "step": 4})
     os.link(path, opened)  # What a reader who opened it before still reads.
-    records.write_json(path, {"state": "done"})
-    assert records.read_json(opened) == {"state": "running", "step": 4}
-    assert records.read_json(path) == {"state": "done"}
+    files.write_json(path, {"state": "done"})
+    assert files.read_json(opened) == {"state": "running", "step": 4}
+    assert files.read_json(path) == {"state": "done"}
 
 
 def test_a_failed_write_keeps_the_old_file(folder, monkeypatch):
     path = folder / "status.json"
     before = path.read_bytes()
     with pytest.raises(TypeError, match="not JSON serializable"):
-        records.write_json(path, {"state": object()})
+        files.write_json(path, {"state": object()})
     assert path.read_bytes() == before
 
     def full(self, target):
@@ -494,7 +494,7 @@ def test_a_failed_write_keeps_the_old_file(folder, monkeypatch):
 
     monkeypatch.setattr(type(path), "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        records.write_json(path, {"state": "done"})
+        files.write_json(path, {"state": "done"})
     assert path.read_bytes() == before
 
 
@@ -506,4 +506,4 @@ def test_appending_to_a_full_disk_is_an_error(tmp_path):
 
 def test_a_run_without_a_status_is_pending(folder):
     (folder / "status.json").unlink()
-    assert records.read_status(folder)["state"] == "pending"
+    assert run_folder.read_status(folder)["state"] == "pending"

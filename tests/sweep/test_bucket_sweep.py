@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import bucket_sync, leases, membership, records
+from rdt_jax.store import bucket_sync, files, leases, packs, records, run_folder
 from rdt_jax.store.bucket import Bucket
 from rdt_jax.sweep import ledger, spec
 from rdt_jax.sweep.bucket_sweep import BucketSweep, LogPusher, StopRequest
@@ -63,7 +63,7 @@ def left_alone(plan, workdir, lanes=1):
 
 def newest_step(url, folder, runs):
     files = bucket_sync.BucketFiles(Bucket.connect(url, folder))
-    return files.newest_step(membership.pack_of(runs))
+    return files.newest_step(packs.pack_of(runs))
 
 
 @pytest.mark.exhaustive
@@ -74,7 +74,7 @@ def test_a_sweep_that_moves_between_disk_and_bucket_ends_like_one_left_alone(
     plan = study(tiny_config, 32, seeds=2)
     options = ledger.Options(lanes=2)
     steps = lambda workdir: {
-        records.read_status(workdir / name)["step"] for name in plan.run_ids
+        run_folder.read_status(workdir / name)["step"] for name in plan.run_ids
     }
     alone = left_alone(plan, tmp_path / "alone", lanes=2)
     work(ledger.write_plan(tmp_path / "first", plan, options), 6)
@@ -134,8 +134,8 @@ def test_a_sweep_in_a_bucket_ends_like_one_on_a_disk(bucket_url, tiny_config, tm
     another = Bucket.connect(bucket_url, tmp_path / "another")
     BucketSweep(another, plan.name).pull()
     records.check_readable(another.workdir / name)
-    pack = membership.pack_of([name])
-    assert bucket_sync.commits(copy, pack)[-1][1] == 24
+    pack = packs.pack_of([name])
+    assert bucket_sync.commits_in(copy, pack)[-1][1] == 24
     outcomes = [past.outcome for past in leases.history(copy.workdir, pack)]
     assert outcomes == ["stopped", "stopped", "done"]
 
@@ -165,8 +165,8 @@ def planned(copy, runs):
     sweep = BucketSweep(copy, "plan")
     (sweep.folder / "state").mkdir(parents=True)
     trials = [{"run_id": run, "overrides": {}} for run in runs]
-    records.write_json(sweep.folder / "plan.json", {"runs": trials})
-    records.write_json(sweep.folder / "state" / "packs.json", [])
+    files.write_json(sweep.folder / "plan.json", {"runs": trials})
+    files.write_json(sweep.folder / "state" / "packs.json", [])
     return sweep
 
 
@@ -191,7 +191,7 @@ def test_a_plan_changes_no_run_that_was_finished_meanwhile_or_is_damaged(
 def test_a_stop_that_was_asked_for_elsewhere_reaches_the_copy(machine, tiny_config):
     one, elsewhere = machine("one"), BucketSweep(machine("two"), "plan")
     name = configs.run_id(tiny_config)
-    records.create(one.workdir / name, tiny_config)
+    run_folder.create(one.workdir / name, tiny_config)
     sweep = planned(one, [name])
     sweep.push_plan()
     elsewhere.request_stop()

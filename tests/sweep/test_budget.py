@@ -6,7 +6,7 @@ import pytest
 
 from rdt_jax import cli, schema, tasks
 from rdt_jax import config as configs
-from rdt_jax.store import membership, records
+from rdt_jax.store import files, packs, records, run_folder
 from rdt_jax.sweep import ledger
 from tests.test_cli_sweep import NAME, NAMED, SWEEP
 
@@ -22,13 +22,13 @@ def finished(tmp_path):
         records.append(tmp_path / name / "metrics.jsonl", {"step": 0})
         records.append(tmp_path / name / "metrics.jsonl", {"step": STEPS})
         done = {"state": "done", "reason": "budget", "step": STEPS}
-        pack = membership.pack_of([name])
+        pack = packs.pack_of([name])
         done |= {"pack": pack, "lane": 0, "num_steps": STEPS, "saved": STEPS}
         done["evaluated"] = STEPS
         kept = tmp_path / "packs" / pack / "checkpoints" / str(STEPS)
         kept.mkdir(parents=True)
-        records.write_json(kept.parents[1] / "runs.json", [name])
-        records.write_json(tmp_path / name / "status.json", done)
+        files.write_json(kept.parents[1] / "runs.json", [name])
+        files.write_json(tmp_path / name / "status.json", done)
     assert set(ledger.budgets(folder).values()) == {STEPS}
     return folder
 
@@ -64,17 +64,17 @@ def test_more_updates_go_on_and_the_plan_of_fewer_stays_over(finished, capsys):
     assert ledger.open_packs(finished) == []
     # Under way, the first plan sees what it asked for.
     folder = workdir / before[0]
-    records.set_budget(folder, 2 * STEPS)
-    status = records.read_status(folder)
+    run_folder.set_budget(folder, 2 * STEPS)
+    status = run_folder.read_status(folder)
     assert (status["state"], status["step"]) == ("preempted", STEPS)
     assert ledger.open_packs(finished) == []
     failed = {"state": "failed", "reason": "error", "message": "a bad table"}
-    records.write_json(folder / "status.json", status | failed)
+    files.write_json(folder / "status.json", status | failed)
     assert ledger.open_packs(finished) == []
     assert cli.main([*SWEEP, where, "--retry-failed", "--plan"]) == 0
-    assert records.read_status(folder)["state"] == "failed"
+    assert run_folder.read_status(folder)["state"] == "failed"
     running = {"state": "running", "step": STEPS + 20}
-    records.write_json(folder / "status.json", status | running)
+    files.write_json(folder / "status.json", status | running)
     assert ledger.open_packs(finished) == []
     capsys.readouterr()
     assert cli.main([*NAMED, where, "--status"]) == 0
@@ -141,7 +141,7 @@ def test_a_plan_knows_its_table(finished, capsys, monkeypatch):
     assert all("was planned with another table" in text for text in said)
     assert len(said) == len(plan["runs"])
     (name, *_) = (run["run_id"] for run in plan["runs"])
-    records.write_json(workdir / name / "environment.json", {"table": hashes.pop()})
+    files.write_json(workdir / name / "environment.json", {"table": hashes.pop()})
     capsys.readouterr()
     assert cli.main([*longer, "--plan"]) == 2
     assert "was trained on another table" in capsys.readouterr().err

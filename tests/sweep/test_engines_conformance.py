@@ -16,7 +16,7 @@ import time
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import leases, records
+from rdt_jax.store import files, leases
 from rdt_jax.sweep import ledger, spec
 from tests.training import bits
 
@@ -258,7 +258,7 @@ def test_an_engine_that_is_gone(engine, sweep, undisturbed, environment):
 
     def settled():
         ledger.settle(sweep, leases.Observer())
-        statuses = map(records.read_json, sweep.parents[1].glob("*/status.json"))
+        statuses = map(files.read_json, sweep.parents[1].glob("*/status.json"))
         return "running" not in {status["state"] for status in statuses}
 
     wait(settled)  # A process with many threads takes a moment to die.

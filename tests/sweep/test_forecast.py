@@ -9,7 +9,7 @@ from rich.console import Console
 from rdt_jax import config as configs
 from rdt_jax.figures import forecast as tables
 from rdt_jax.profile import line_server
-from rdt_jax.store import records
+from rdt_jax.store import files
 from rdt_jax.sweep import forecast, ledger, packing, spec
 
 
@@ -38,7 +38,7 @@ def test_what_is_over_costs_nothing(plan, tmp_path):
     ledger.write_plan(tmp_path, plan, options)
     for name in plan.run_ids[:3]:
         path = tmp_path / name / "status.json"
-        records.write_json(path, records.read_json(path) | {"state": "done"})
+        files.write_json(path, files.read_json(path) | {"state": "done"})
     found = forecast.forecast(tmp_path, plan, options)
     assert (found.trials, found.over, found.packs) == (6, 3, 3)
     assert found.flops == 3 * packing.flops([plan.configs[-1]])
@@ -50,7 +50,7 @@ def test_failed_trials_cost_something_where_they_are_tried_again(plan, tmp_path)
     for name, reason in zip(plan.run_ids, ["oom", "error", "nan"], strict=False):
         path = tmp_path / name / "status.json"
         failed = {"state": "failed", "reason": reason}
-        records.write_json(path, records.read_json(path) | failed)
+        files.write_json(path, files.read_json(path) | failed)
     found = forecast.forecast(tmp_path, plan, options)
     assert (found.over, found.packs) == (3, 3)
     found = forecast.forecast(tmp_path, plan, options, retry_failed=True)

@@ -4,7 +4,7 @@ import pathlib
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import lease_files, leases, membership, records
+from rdt_jax.store import files, lease_files, leases, packs, records, run_folder
 from rdt_jax.store.leases import LocalLeases, Observer
 from rdt_jax.sweep import ledger, spec
 from rdt_jax.training import loop
@@ -31,7 +31,7 @@ def _packs(folder):
 
 def _set_status(workdir, run_id, **fields):
     path = workdir / run_id / "status.json"
-    records.write_json(path, records.read_json(path) | fields)
+    files.write_json(path, files.read_json(path) | fields)
 
 
 def test_plan_lists_the_trials_in_order_and_makes_their_folders(tmp_path):
@@ -39,7 +39,7 @@ def test_plan_lists_the_trials_in_order_and_makes_their_folders(tmp_path):
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     assert [name for name, _ in ledger.read_plan(folder)] == plan.run_ids
     for name in plan.run_ids:
-        assert records.read_status(tmp_path / name)["state"] == "pending"
+        assert run_folder.read_status(tmp_path / name)["state"] == "pending"
 
 
 def test_extending_keeps_packs_and_adds_only_what_is_new(tmp_path):
@@ -56,7 +56,7 @@ def test_extending_keeps_packs_and_adds_only_what_is_new(tmp_path):
 def test_a_run_that_is_over_joins_no_pack(tmp_path):
     plan = _plan((0, 1, 2), loops=(1,))
     first, *others = plan.run_ids
-    records.create(tmp_path / first, plan.configs[0])
+    run_folder.create(tmp_path / first, plan.configs[0])
     done = {"state": "done", "reason": "budget", "step": plan.configs[0].num_steps}
     _set_status(tmp_path, first, **done, pack="a" * 12)
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=3))
@@ -117,17 +117,17 @@ def test_packs_of_one_signature_and_size_share_a_program(tmp_path):
 
 def _attempts(workdir, run_ids, *ended, step=-1, unfinished=None):
     """Writes attempts at the pack of these runs; one that ended None was lost."""
-    pack = membership.pack_of(run_ids)
+    pack = packs.pack_of(run_ids)
     state = workdir / "state"
     state.mkdir(exist_ok=True)
     begin = len(leases.history(workdir, pack)) + 1
     for number, outcome in enumerate(ended, start=begin):
         claim = {"machine": lease_files.machine(), "step": step, "runs": run_ids}
-        records.write_json(state / f"{pack}.{number}.json", claim)
+        files.write_json(state / f"{pack}.{number}.json", claim)
         if outcome is not None:
             end = {"outcome": outcome, "message": f"{outcome} {number}"}
             end["unfinished"] = run_ids if unfinished is None else unfinished
-            records.write_json(state / f"{pack}.{number}.end.json", end)
+            files.write_json(state / f"{pack}.{number}.end.json", end)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_each_class_of_failure_has_its_retries(tmp_path, outcome, tries):
         failed = ledger.settle(folder, Observer())
         assert failed == ([name] if number == tries else [])
         state = "failed" if number == tries else "preempted"
-        assert records.read_status(tmp_path / name)["state"] == state
+        assert run_folder.read_status(tmp_path / name)["state"] == state
     if tries is None:
         return
     assert _packs(folder) == []
@@ -180,7 +180,7 @@ def test_a_nan_is_not_tried_again(tmp_path):
     _set_status(tmp_path, killed, state="running", pack="b" * 12)
     ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1), retry_failed=True)
     assert _packs(folder) == [[killed]]
-    assert records.read_status(tmp_path / killed)["state"] == "preempted"
+    assert run_folder.read_status(tmp_path / killed)["state"] == "preempted"
 
 
 def test_a_pack_that_needs_too_much_memory_is_halved_until_it_fits(tmp_path):
@@ -194,7 +194,7 @@ def test_a_pack_that_needs_too_much_memory_is_halved_until_it_fits(tmp_path):
     for name in left:
         _set_status(tmp_path, name, state="failed", reason="oom")
     assert ledger.settle(folder, Observer()) == []
-    states = {records.read_status(tmp_path / n)["state"] for n in left}
+    states = {run_folder.read_status(tmp_path / n)["state"] for n in left}
     assert states == {"preempted"}
     _attempts(tmp_path, left[2:], "oom")
     assert _packs(folder) == [left[:2], left[2:3], left[3:]]
@@ -212,9 +212,9 @@ def test_a_run_that_is_being_trained_stays_running(tmp_path):
     held, dead = plan.run_ids
     for name in (held, dead):
         _set_status(tmp_path, name, state="running")
-    with LocalLeases(tmp_path).acquire(membership.pack_of([held]), [held]):
+    with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):
         ledger.settle(folder, Observer())
-    states = [records.read_status(tmp_path / n)["state"] for n in plan.run_ids]
+    states = [run_folder.read_status(tmp_path / n)["state"] for n in plan.run_ids]
     assert states == ["running", "preempted"]
 
 
@@ -226,7 +226,7 @@ def test_a_plan_that_is_being_trained_is_extended_and_never_replaced(tmp_path):
     assert ledger.dropped(folder, other) == plan.run_ids[:1]
     held = plan.run_ids[1]  # The trial that would be lost is pending.
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-    with LocalLeases(tmp_path).acquire(membership.pack_of([held]), [held]):
+    with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):
         with pytest.raises(ValueError, match="is being trained, and 1 of its unfinish"):
             write(other)
         assert before.items() <= {p: p.read_bytes() for p in before}.items()
@@ -258,7 +258,7 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
-    with LocalLeases(tmp_path).acquire(membership.pack_of([held]), [held]):
+    with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):
         ledger.work(folder, stop_requested=lambda: next(stop), log=said.append)
     assert trained == [good]
     assert len(said) == 1 and "planted" in said[0]
@@ -285,8 +285,8 @@ def test_a_run_goes_on_in_the_pack_that_it_began_in(tmp_path):
     other = plan._replace(name="other-smoke")
     folder = ledger.write_plan(tmp_path, other, ledger.Options(lanes=2))
     began = max(_packs(folder), key=len)
-    pack = membership.pack_id([configs.read_run(tmp_path / name) for name in began])
-    records.write_json(_made(tmp_path / "packs" / pack) / "runs.json", began)
+    pack = packs.pack_id([configs.read_run(tmp_path / name) for name in began])
+    files.write_json(_made(tmp_path / "packs" / pack) / "runs.json", began)
     _made(tmp_path / "packs" / pack / "checkpoints" / "100")
     for name in began:
         _set_status(tmp_path, name, state="preempted", pack=pack)
@@ -395,7 +395,7 @@ def test_one_compilation_for_each_signature(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(ledger, "remembering", _remembering(build))
             ledger.work(folder, stop_requested=lambda: False, log=pytest.fail)
-        states = [records.read_status(workdir / n)["state"] for n in plan.run_ids]
+        states = [run_folder.read_status(workdir / n)["state"] for n in plan.run_ids]
         assert states == ["done"] * 6
         assert [program.compilations() for program in programs] == [1, 1]
 

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from rdt_jax.store import records
+from rdt_jax.store import files
 from rdt_jax.sweep import progress
 
 TRIALS = [(f"run{i}", {"recurrence.num_loops": i, "seed": 0}) for i in range(1, 5)]
@@ -13,7 +13,7 @@ def _write(workdir, name, **status):
     (workdir / name).mkdir(parents=True, exist_ok=True)
     (workdir / name / "config.json").touch()
     status |= {"pack": None, "lane": None}
-    records.write_json(workdir / name / "status.json", status)
+    files.write_json(workdir / name / "status.json", status)
 
 
 def _fill(workdir):

@@ -8,7 +8,7 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis import stored
-from rdt_jax.store import records
+from rdt_jax.store import records, run_folder
 from rdt_jax.training import loop
 from tests.training import bits
 from tests.training.test_loop_interrupted import stop_at_call
@@ -72,7 +72,7 @@ def test_fewer_updates_than_before_are_a_budget_like_any_other(train, toy, tmp_p
     config = lambda steps: toy({"num_steps": steps, "stop_after_phases": False})
     name = configs.run_id(config(40))
     train([config(40)], tmp_path, stop_requested=stop_at_call(2))
-    assert records.read_status(tmp_path / name)["step"] < 20
+    assert run_folder.read_status(tmp_path / name)["step"] < 20
     for steps in (20, 40):
         (status,) = train([config(steps)], tmp_path)
         assert (status["state"], status["step"]) == ("done", steps)
@@ -86,7 +86,7 @@ def test_what_is_kept_at_another_budget_is_the_last_of_that_budget(
     config = toy({"num_steps": 40, "stop_after_phases": False})
     folder = tmp_path / configs.run_id(config)
     train([config], tmp_path, budgets={20, 40}, stop_requested=stop_at_call(9))
-    step = records.read_status(folder)["evaluated"]
+    step = run_folder.read_status(folder)["evaluated"]
     assert 20 < step < 40
     small, own = (run_folders.read_run(folder, budget) for budget in (20, None))
     assert stored.checkpoints(small)["final"].name == "final-after-20"
@@ -173,7 +173,7 @@ STATUS = {"state": "done", "reason": "budget", "step": 20, "num_steps": 20}
     ],
 )
 def test_the_status_at_a_budget(status, budget, expected):
-    found = records.at_budget(STATUS | status, budget)
+    found = run_folder.at_budget(STATUS | status, budget)
     assert (found["state"], found["reason"], found["step"]) == expected
 
 

@@ -9,7 +9,7 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import presets, recurrent
-from rdt_jax.store import records
+from rdt_jax.store import records, run_folder
 from rdt_jax.training import curriculum, hyper, losses, phases
 from rdt_jax.training.pack import build as build_pack
 from tests.conftest import ROOT
@@ -215,7 +215,7 @@ def test_a_run_goes_from_stage_to_stage(alone, hops):
         row[f"id/accuracy@2[hops={2}]"] for row in rows if row["step"] <= learned[2]
     ]
     assert np.median(recent[-phases.SMOOTHING :]) >= 0.11
-    assert records.read_status(folder)["accuracy"].keys() == {"train", "id"}
+    assert run_folder.read_status(folder)["accuracy"].keys() == {"train", "id"}
 
 
 def test_a_curriculum_goes_on_where_it_was_stopped(train, hops, tmp_path, alone):

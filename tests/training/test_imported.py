@@ -10,7 +10,7 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.analysis import runs
 from rdt_jax.models import import_ltg, presets, recurrent
-from rdt_jax.store import checkpoint, records
+from rdt_jax.store import checkpoint, files, run_folder
 from rdt_jax.training import imported, loop, validation
 from tests.conftest import ROOT
 from tests.golden import FOLDER
@@ -58,7 +58,7 @@ def test_with_its_data_it_is_a_run_like_any_other(write):
     folder = write(_path() | {"batch_size": 16})
     run = runs.read_run(folder)
     assert (run.outcome, run.metrics, run.last_step) == ("over", [], None)
-    assert run.status["reason"] in records.REASONS and run.status["step"] == 20
+    assert run.status["reason"] in run_folder.REASONS and run.status["step"] == 20
     validation.check(run.config)
     table = tasks.make_table(run.config)
     model = presets.model_config(run.config, table)
@@ -69,7 +69,7 @@ def test_with_its_data_it_is_a_run_like_any_other(write):
     with np.load(FOLDER / "gpt2.npz") as file:
         expected = file["weights/position_embedding.weight"][:3]
         np.testing.assert_array_equal(params["position"], expected)
-    assert records.read_json(folder / "environment.json")["segments"][0]["versions"]
+    assert files.read_json(folder / "environment.json")["segments"][0]["versions"]
     # Nothing is left to train.
     (status,) = loop.train([run.config], folder.parent)
     assert status["reason"] == "imported"
@@ -127,7 +127,7 @@ def test_without_its_data_it_keeps_all_positions(write):
     config = configs.read_run(folder)
     assert config.task.kwargs.path is None and config.task.kwargs.answer_at == "pad"
     assert config.model.dtype == "float32" and config.recurrence.num_loops == 3
-    extra = records.read_json(folder / "transitions/final-after-0/extra.json")
+    extra = files.read_json(folder / "transitions/final-after-0/extra.json")
     assert (extra["max_length"], extra["vocab_size"]) == (5, WORDS)
 
 

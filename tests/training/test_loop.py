@@ -9,7 +9,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.store import membership, records
+from rdt_jax.store import files, packs, records, run_folder
 from rdt_jax.training import hyper, phases, validation
 from tests.training import bits
 
@@ -114,7 +114,7 @@ def test_the_folder_holds_every_file_of_the_contract(undisturbed, folder, toy):
     }  # fmt: skip
     assert configs.read_run(folder) == toy()
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
-    pack = undisturbed / "packs" / membership.pack_id([toy()])
+    pack = undisturbed / "packs" / packs.pack_id([toy()])
     kept = {path.name for path in (pack / "checkpoints").iterdir()}
     assert kept == {"48", "56"}
 
@@ -262,7 +262,7 @@ def test_snapshots_are_kept_beside_the_transitions(
 
 
 def test_the_last_checkpoint_holds_the_state_at_the_end(undisturbed, program, toy):
-    path = undisturbed / "packs" / membership.pack_id([toy()]) / "checkpoints" / "56"
+    path = undisturbed / "packs" / packs.pack_id([toy()]) / "checkpoints" / "56"
     tree, extra = bits.read_checkpoint(path)
     found, expected = tree["state"], state_at(program, toy(), 56)
     bits.assert_same(found["params"], expected.params)
@@ -277,13 +277,13 @@ def test_the_last_checkpoint_holds_the_state_at_the_end(undisturbed, program, to
 
 
 def test_the_status_says_how_it_ended(folder):
-    status = records.read_status(folder)
-    assert status["state"] in records.STATES
-    assert status["reason"] in records.REASONS
+    status = run_folder.read_status(folder)
+    assert status["state"] in run_folder.STATES
+    assert status["reason"] in run_folder.REASONS
     assert {k: status[k] for k in ("state", "reason", "step", "lane")} == {
         "state": "done", "reason": "budget", "step": 56, "lane": 0,
     }  # fmt: skip
-    assert status["pack"] == records.read_json(folder / "environment.json")["pack"]
+    assert status["pack"] == files.read_json(folder / "environment.json")["pack"]
     last = records.read_rows(folder / "metrics.jsonl")[-1]
     assert status["accuracy"]["id"] == last["id/accuracy@2"]
 
@@ -291,7 +291,7 @@ def test_the_status_says_how_it_ended(folder):
 def test_running_a_finished_run_again_does_nothing(undisturbed, train, toy, folder):
     before = snapshot(undisturbed)
     statuses = train([toy()], undisturbed, log=pytest.fail)
-    assert statuses == [records.read_status(folder)]
+    assert statuses == [run_folder.read_status(folder)]
     assert snapshot(undisturbed) == before
 
 
@@ -329,7 +329,7 @@ def test_a_run_that_breaks_says_after_how_many_good_updates(
     assert good % 4, "the break must fall between evaluations"
     (status,) = train([config], tmp_path)
     folder = tmp_path / configs.run_id(config)
-    assert status == records.read_status(folder)
+    assert status == run_folder.read_status(folder)
     assert (status["state"], status["reason"], status["step"]) == (
         "failed",
         "nan",
@@ -349,7 +349,7 @@ def test_a_pack_gives_each_lane_its_own_folder(train, toy, tmp_path, folder):
     broken, done = (by_id[configs.run_id(config)] for config in pack)
     assert (broken["state"], broken["reason"]) == ("failed", "nan")
     assert (done["state"], done["reason"], done["step"]) == ("done", "budget", 56)
-    assert broken["pack"] == done["pack"] == membership.pack_id(pack)
+    assert broken["pack"] == done["pack"] == packs.pack_id(pack)
     assert [status["lane"] for status in statuses] == [0, 1]
     broken_folder, done_folder = (tmp_path / configs.run_id(c) for c in pack)
     assert configs.read_run(done_folder) == pack[1]
@@ -369,10 +369,8 @@ def test_a_pack_gives_each_lane_its_own_folder(train, toy, tmp_path, folder):
 
 def test_the_order_of_a_pack_does_not_change_its_name(toy):
     a, b, c = (toy({"seed": seed}) for seed in (1, 2, 3))
-    assert membership.pack_id([a, b]) == membership.pack_id([b, a])
-    assert (
-        len({membership.pack_id(pack) for pack in ([a], [b], [a, b], [a, b, c])}) == 4
-    )
+    assert packs.pack_id([a, b]) == packs.pack_id([b, a])
+    assert len({packs.pack_id(pack) for pack in ([a], [b], [a, b], [a, b, c])}) == 4
 
 
 @pytest.mark.filterwarnings("ignore:NaN or Inf")
@@ -395,9 +393,9 @@ def test_an_exception_is_raised_and_recorded(train, toy, tmp_path, message, reas
 
     with pytest.raises(RuntimeError, match=message):
         train([toy()], tmp_path, stop_requested=stop_requested)
-    status = records.read_status(tmp_path / configs.run_id(toy()))
+    status = run_folder.read_status(tmp_path / configs.run_id(toy()))
     assert (status["state"], status["reason"]) == ("failed", reason)
-    assert not membership.is_final(status)  # It may be tried again.
+    assert not packs.is_final(status)  # It may be tried again.
 
 
 def test_every_record_is_strict_json(folder):

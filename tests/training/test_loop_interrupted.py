@@ -11,7 +11,7 @@ import orbax.checkpoint
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import checkpoint, leases, membership, records
+from rdt_jax.store import checkpoint, files, leases, packs, records, run_folder
 from tests import fake_runs
 from tests.training import bits
 from tests.training.test_loop import NAN
@@ -28,20 +28,20 @@ def stop_at_call(number, action=lambda: True):
     return stop_requested
 
 
-def run_folder(workdir, toy):
+def folder_of(workdir, toy):
     return workdir / configs.run_id(toy())
 
 
 def checkpoints(workdir, toy):
-    return workdir / "packs" / membership.pack_id([toy()]) / "checkpoints"
+    return workdir / "packs" / packs.pack_id([toy()]) / "checkpoints"
 
 
 def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
-    folder, told = run_folder(tmp_path, toy), []
+    folder, told = folder_of(tmp_path, toy), []
     for number in (1, 2, 5, 2, 7):  # The first dispatch of a session is one update.
         (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(number))
         told.append((status["state"], status["step"]))
-        assert status == records.read_status(folder)
+        assert status == run_folder.read_status(folder)
         # What a kill leaves after the checkpoint: whole rows, and a torn one.
         for name in ("metrics.jsonl", "events.jsonl", "timing.jsonl"):
             stale = fake_runs.row(name, status["step"] + 4, stale=1)
@@ -58,7 +58,7 @@ def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
 
 def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturbed):
     """At each such place it does, after it has said so; then the run goes on."""
-    folder, pack = run_folder(tmp_path, toy), membership.pack_id([toy()])
+    folder, pack = folder_of(tmp_path, toy), packs.pack_id([toy()])
     seen = []
 
     def ends_at(number):
@@ -67,12 +67,12 @@ def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturb
         @contextlib.contextmanager
         def may_end(leave):
             entered.append(None)
-            status = records.read_status(folder)
+            status = run_folder.read_status(folder)
             steps = checkpoint.steps_in(checkpoints(tmp_path, toy)) or [0]
             assert status["step"] in (0, steps[-1])
             if len(entered) == number:
                 leave()
-                seen.append(records.read_status(folder)["state"])
+                seen.append(run_folder.read_status(folder)["state"])
                 raise KeyboardInterrupt  # The process is gone.
             yield
 
@@ -82,7 +82,7 @@ def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturb
         with pytest.raises(KeyboardInterrupt):
             train([toy()], tmp_path, may_end=ends_at(number))
     train([toy()], tmp_path, stop_requested=stop_at_call(6))
-    assert records.read_status(folder)["step"] == 16
+    assert run_folder.read_status(folder)["step"] == 16
     for number in (2, 3):
         with pytest.raises(KeyboardInterrupt):
             train([toy()], tmp_path, may_end=ends_at(number))
@@ -95,18 +95,18 @@ def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturb
 
 def test_a_run_killed_before_its_last_status_is_done(train, toy, tmp_path):
     train([toy()], tmp_path)
-    path = run_folder(tmp_path, toy) / "status.json"
-    done = records.read_json(path)
-    records.write_json(path, done | {"state": "running", "reason": None})
+    path = folder_of(tmp_path, toy) / "status.json"
+    done = files.read_json(path)
+    files.write_json(path, done | {"state": "running", "reason": None})
     (status,) = train([toy()], tmp_path, log=pytest.fail)
-    assert status == records.read_json(path) == done | {"updates_per_second": None}
+    assert status == files.read_json(path) == done | {"updates_per_second": None}
 
 
 def test_the_status_follows_the_run(train, toy, tmp_path):
-    folder, seen = run_folder(tmp_path, toy), []
+    folder, seen = folder_of(tmp_path, toy), []
 
     def stop_requested():
-        status = records.read_status(folder)
+        status = run_folder.read_status(folder)
         seen.append((status["state"], status["step"]))
         return len(seen) == 4
 
@@ -115,7 +115,7 @@ def test_the_status_follows_the_run(train, toy, tmp_path):
     assert set(states) == {"running"} and list(steps) == sorted(steps)
     # Progress may be written late, and never before it is made.
     assert all(s <= at for s, at in zip(steps, (0, 1, 4, 8), strict=True))
-    status = records.read_status(folder)
+    status = run_folder.read_status(folder)
     assert (status["state"], status["step"]) == ("preempted", 8)
 
 
@@ -126,7 +126,7 @@ def test_a_status_that_was_being_written_does_not_outlive_its_run(
     with subprocess.Popen("true") as dead:
         dead.wait()
     name = f".status.json.{platform.node()}.{dead.pid}.tmp"
-    (run_folder(tmp_path, toy) / name).write_text('{"sta')
+    (folder_of(tmp_path, toy) / name).write_text('{"sta')
     train([toy()], tmp_path)
     bits.assert_same_runs(tmp_path, undisturbed)
 
@@ -170,7 +170,7 @@ def test_a_full_disk_ends_the_run_and_spoils_nothing(
         patch.setattr(records, "append", append_half)
         with pytest.raises(OSError, match="No space left"):
             train([toy()], tmp_path)
-    status = records.read_status(run_folder(tmp_path, toy))
+    status = run_folder.read_status(folder_of(tmp_path, toy))
     assert (status["state"], status["reason"]) == ("failed", "error")
     train([toy()], tmp_path)
     bits.assert_same_runs(tmp_path, undisturbed)
@@ -217,10 +217,10 @@ def test_a_pack_that_is_being_trained_refuses_another_trainer(train, toy, tmp_pa
     refused = []
 
     def train_it_again():
-        before = records.read_status(run_folder(tmp_path, toy))
+        before = run_folder.read_status(folder_of(tmp_path, toy))
         with pytest.raises(BlockingIOError, match="Another process is training pack"):
             train([toy()], tmp_path)
-        refused.append(before == records.read_status(run_folder(tmp_path, toy)))
+        refused.append(before == run_folder.read_status(folder_of(tmp_path, toy)))
         return True
 
     (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(3, train_it_again))
@@ -230,14 +230,14 @@ def test_a_pack_that_is_being_trained_refuses_another_trainer(train, toy, tmp_pa
 
 
 def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
-    files = [{"commit": None, "sha256": {"c.py": digit * 64}} for digit in "12"]
-    begin, go_on = ({"config_file": file} for file in files)
+    sources = [{"commit": None, "sha256": {"c.py": digit * 64}} for digit in "12"]
+    begin, go_on = ({"config_file": file} for file in sources)
     train([toy()], tmp_path, stop_requested=stop_at_call(2), **begin)
-    path = run_folder(tmp_path, toy) / "environment.json"
-    content = records.read_json(path)
+    path = folder_of(tmp_path, toy) / "environment.json"
+    content = files.read_json(path)
     (here,) = content["segments"]
     elsewhere = here | {"threads": 999, "devices": ["TPU v9"]}
-    records.write_json(path, content | {"segments": [elsewhere]})
+    files.write_json(path, content | {"segments": [elsewhere]})
     reports = []
     stop = stop_at_call(1)
     train([toy()], tmp_path, stop_requested=stop, log=reports.append, **go_on)
@@ -246,7 +246,7 @@ def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
     assert "goes on from step 1 in another environment than before" in reports[0]
     assert "; threads is " in reports[0] and ", was 999." in reports[0]
     expected = [elsewhere, here | {"step": 1} | go_on]
-    assert records.read_json(path) == content | {"segments": expected}
+    assert files.read_json(path) == content | {"segments": expected}
 
 
 def test_no_setting_of_random_numbers_changes_a_run(train, toy, tmp_path, undisturbed):
@@ -257,7 +257,7 @@ def test_no_setting_of_random_numbers_changes_a_run(train, toy, tmp_path, undist
 
 def test_damaged_records_stop_a_resumed_run(train, toy, tmp_path):
     train([toy()], tmp_path, stop_requested=stop_at_call(5))
-    path = run_folder(tmp_path, toy) / "metrics.jsonl"
+    path = folder_of(tmp_path, toy) / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(json.dumps({"step": 0})[:-3] + "\n" + "".join(lines[1:]))
     with pytest.raises(ValueError, match=r"metrics\.jsonl line 1 is damaged"):
@@ -274,7 +274,7 @@ def cut(path):
 def test_a_damaged_last_row_is_made_again(train, toy, tmp_path, undisturbed, name):
     (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(12))
     assert (status["state"], status["step"]) == ("preempted", 40)
-    left = cut(run_folder(tmp_path, toy) / name)
+    left = cut(folder_of(tmp_path, toy) / name)
     reports = []
     train([toy()], tmp_path, log=reports.append)
     newest = checkpoints(tmp_path, toy) / str(status["step"])
@@ -282,7 +282,7 @@ def test_a_damaged_last_row_is_made_again(train, toy, tmp_path, undisturbed, nam
     assert f"{name} had {left + 1} rows up to it, and has {left}" in reports[0]
     bits.assert_same_runs(tmp_path, undisturbed)
     assert not train([toy()], tmp_path, log=pytest.fail)[0]["step"] < 56
-    left = cut(run_folder(tmp_path, toy) / name)
+    left = cut(folder_of(tmp_path, toy) / name)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(ValueError, match=rf"{name} line {left + 1} is damaged, and"):
         train([toy()], tmp_path, log=pytest.fail)
@@ -293,7 +293,7 @@ def test_a_run_without_a_fitting_checkpoint_begins_again(
     train, toy, tmp_path, undisturbed
 ):
     train([toy()], tmp_path, stop_requested=stop_at_call(12))
-    path = run_folder(tmp_path, toy) / "metrics.jsonl"
+    path = folder_of(tmp_path, toy) / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-20000])
     assert records.read_rows(path)[-1]["step"] < 32
     reports = []
@@ -310,7 +310,7 @@ def test_a_kill_while_a_run_that_was_over_begins_again_costs_nothing(
     train(pack, tmp_path / "whole")
     killed = tmp_path / "killed"
     shutil.copytree(tmp_path / "whole", killed)
-    records.reopen(killed / configs.run_id(other))
+    run_folder.reopen(killed / configs.run_id(other))
     for path in killed.glob("packs/*/checkpoints/*/extra.json"):
         path.write_text("{")
     cut = []

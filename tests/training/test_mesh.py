@@ -13,7 +13,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import sharding, tasks
-from rdt_jax.store import records
+from rdt_jax.store import files, records, run_folder
 from rdt_jax.training import hyper, loop
 from rdt_jax.training.pack import build as build_pack
 from tests.training import bits, eight
@@ -66,7 +66,7 @@ def test_two_devices_train_the_run_of_one(axis, changed, toy, train, on, tmp_pat
     config = toy({"num_steps": 16, "eval_every_steps": 4} | changed)
     on(axis, [config], tmp_path / "two", log=pytest.fail)
     folder = tmp_path / "two" / configs.run_id(config)
-    (segment,) = records.read_json(folder / "environment.json")["segments"]
+    (segment,) = files.read_json(folder / "environment.json")["segments"]
     assert len(segment["devices"]) == 2
     assert segment["mesh"] == {"trial": 1, "data": 1, "model": 1} | {axis: 2}
     train([config], tmp_path / "one", log=pytest.fail)
@@ -88,13 +88,12 @@ def test_lanes_on_two_devices_are_those_of_one(toy, train, on, tmp_path):
     for config in pack:
         folders = [tmp_path / name / configs.run_id(config) for name in ("two", "one")]
         shapes, others = (
-            records.read_json(folder / "environment.json")["shapes"]
-            for folder in folders
+            files.read_json(folder / "environment.json")["shapes"] for folder in folders
         )
         assert shapes == others == [[0, 5], [4, 2]]
         two, one = (losses_of(tmp_path / name, config) for name in ("two", "one"))
         np.testing.assert_allclose(two, one, rtol=1e-3)
-        statuses = [records.read_status(folder) for folder in folders]
+        statuses = [run_folder.read_status(folder) for folder in folders]
         assert statuses[0]["reason"] == statuses[1]["reason"]
         pins = [
             sorted(p.name for p in (f / "transitions").glob("final-*")) for f in folders

@@ -11,7 +11,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.store import membership, records
+from rdt_jax.store import files, packs, records, run_folder
 from rdt_jax.training import hyper, session
 from rdt_jax.training.pack import build as build_pack
 from tests.training import bits
@@ -40,15 +40,15 @@ def folders(workdir, configs_of_runs):
 
 
 def test_a_pack_goes_on_with_its_unfinished_half(shrunk, pack):
-    statuses = [records.read_status(folder) for folder in folders(shrunk, pack)]
+    statuses = [run_folder.read_status(folder) for folder in folders(shrunk, pack)]
     assert [s["reason"] for s in statuses] == ["budget", "budget", "nan", "nan"]
     steps = sorted(s["step"] for s in statuses[2:])
     at = -(-steps[-1] // 4) * 4  # The evaluation that found the second one broken.
     for folder in folders(shrunk, pack):
-        environment = records.read_json(folder / "environment.json")
+        environment = files.read_json(folder / "environment.json")
         assert environment["shapes"] == [[0, 4], [at, 2]]
         assert environment["lanes"] == 4
-    checkpoint = shrunk / "packs" / membership.pack_id(pack) / "checkpoints" / "56"
+    checkpoint = shrunk / "packs" / packs.pack_id(pack) / "checkpoints" / "56"
     tree, extra = bits.read_checkpoint(checkpoint)
     assert tree["state"]["params"]["embedding"].shape[0] == 2
     assert tree["ring"]["embedding"].shape[:2] == (9, 2)
@@ -84,7 +84,7 @@ def test_a_pack_that_was_killed_after_it_shrank_is_small(train, pack, tmp_path, 
     folder = folders(tmp_path, pack)[0]
 
     def die_once_small():
-        if len(records.read_json(folder / "environment.json")["shapes"]) > 1:
+        if len(files.read_json(folder / "environment.json")["shapes"]) > 1:
             raise KeyboardInterrupt
         return False
 
@@ -148,7 +148,7 @@ def test_a_pack_keeps_its_shape_while_most_lanes_train(train, toy, tmp_path):
     pack = [toy({"seed": 1}), toy({"seed": 2}), toy({"seed": 3, **NAN})]
     train(pack, tmp_path)
     for folder in folders(tmp_path, pack):
-        assert records.read_json(folder / "environment.json")["shapes"] == [[0, 3]]
+        assert files.read_json(folder / "environment.json")["shapes"] == [[0, 3]]
 
 
 def test_exact_lanes_are_solo_runs_bit_for_bit(train, pack, tmp_path, undisturbed, toy):
@@ -163,7 +163,7 @@ def test_exact_lanes_are_solo_runs_bit_for_bit(train, pack, tmp_path, undisturbe
         bits.assert_same_checkpoint(
             exact / "transitions" / name, solo / "transitions" / name
         )
-    environment = records.read_json(exact / "environment.json")
+    environment = files.read_json(exact / "environment.json")
     assert environment["segments"][-1]["exact"] is True
     assert len(environment["shapes"]) == 2
 
@@ -225,10 +225,10 @@ def test_a_run_that_began_in_a_pack_goes_on_in_no_other(train, toy, tmp_path):
         with pytest.raises(ValueError, match="began in pack .* with 2 runs and is at"):
             train(other, tmp_path)
     assert (folder / "metrics.jsonl").read_bytes() == before
-    status = records.read_status(folder)
-    assert membership.began_in(tmp_path, status) == sorted(map(configs.run_id, pack))
+    status = run_folder.read_status(folder)
+    assert packs.began_in(tmp_path, status) == sorted(map(configs.run_id, pack))
     train(pack, tmp_path)
-    assert records.read_status(folder)["state"] == "done"
+    assert run_folder.read_status(folder)["state"] == "done"
 
 
 def test_a_run_without_a_checkpoint_may_go_anywhere(train, toy, tmp_path):
@@ -238,22 +238,15 @@ def test_a_run_without_a_checkpoint_may_go_anywhere(train, toy, tmp_path):
     pack = [toy({"seed": seed}) for seed in (1, 2)]
     with pytest.raises(KeyboardInterrupt):
         train(pack, tmp_path, stop_requested=die)
-    assert records.read_status(folders(tmp_path, pack)[0])[
-        "pack"
-    ] == membership.pack_id(pack)
+    assert run_folder.read_status(folders(tmp_path, pack)[0])["pack"] == packs.pack_id(
+        pack
+    )
     train([pack[0]], tmp_path)
-    assert records.read_status(folders(tmp_path, pack)[0])["state"] == "done"
+    assert run_folder.read_status(folders(tmp_path, pack)[0])["state"] == "done"
 
 
 def test_what_a_checkpoint_says_is_json(shrunk, pack):
-    path = (
-        shrunk
-        / "packs"
-        / membership.pack_id(pack)
-        / "checkpoints"
-        / "56"
-        / "extra.json"
-    )
+    path = shrunk / "packs" / packs.pack_id(pack) / "checkpoints" / "56" / "extra.json"
     extra = json.loads(path.read_text())
     assert set(extra) == {
         "evaluated", "ring_steps", "members", "shapes", "lanes", "lines",

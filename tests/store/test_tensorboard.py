@@ -7,7 +7,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from rdt_jax import config as configs
-from rdt_jax.store import board, records
+from rdt_jax.store import run_folder, tensorboard
 
 
 def events(path):
@@ -26,7 +26,7 @@ def files(folder):
 
 def test_numbers_come_back_and_a_later_file_replaces_what_is_behind_it(tmp_path):
     for start in (1, 5):
-        each = board.Board(tmp_path / "tensorboard", start, pytest.fail)
+        each = tensorboard.Writer(tmp_path / "tensorboard", start, pytest.fail)
         each.add(start + 3, {"id/loss@2": 0.5, "model/weight_norm": float("nan")})
         each.close()
     for start, path in zip((1, 5), files(tmp_path / "tensorboard"), strict=True):
@@ -45,7 +45,7 @@ def test_a_clock_that_steps_back_stops_nothing(tmp_path, monkeypatch):
     now = 1.9e9
     monkeypatch.setattr(time, "time", lambda: now)
     for start in range(3):
-        each = board.Board(tmp_path, start, pytest.fail)
+        each = tensorboard.Writer(tmp_path, start, pytest.fail)
         for step in range(30):  # More than a queue of tensorboardX takes.
             now -= 1e6
             each.add(step, {"x": 0.0})
@@ -64,7 +64,7 @@ def test_a_clock_that_steps_back_stops_nothing(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_stops_no_run(train, toy, tmp_path, spoil):
     config = toy({"num_steps": 8, "checkpoint_every_steps": 8})
     folder = tmp_path / configs.run_id(config)
-    records.create(folder, config)
+    run_folder.create(folder, config)
     spoil(folder / "tensorboard")
     told = []
     (status,) = train([config], tmp_path, log=told.append)
@@ -75,7 +75,7 @@ def test_a_folder_that_cannot_be_written_stops_no_run(train, toy, tmp_path, spoi
 
 def test_a_full_disk_stops_no_run(tmp_path, monkeypatch):
     told = []
-    each = board.Board(tmp_path, 0, told.append)
+    each = tensorboard.Writer(tmp_path, 0, told.append)
 
     def no_space(descriptor):
         raise OSError(28, "No space left on device")

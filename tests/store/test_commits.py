@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import checkpoint, membership, moved, records
+from rdt_jax.store import checkpoint, commits, packs, records, run_folder
 from tests import fake_runs
 from tests.training import bits
-from tests.training.test_loop_interrupted import checkpoints, run_folder, stop_at_call
+from tests.training.test_loop_interrupted import checkpoints, folder_of, stop_at_call
 
 RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
 
@@ -47,8 +47,8 @@ def test_a_run_from_a_bucket_goes_on(train, toy, tmp_path, undisturbed):
     folder = checkpoints(tmp_path, toy)
     run = configs.run_id(toy())
     to_bucket(folder.parent, tmp_path, [run], attempt=32)
-    status = records.read_status(tmp_path / run)
-    assert membership.began_in(tmp_path, status) == [run]
+    status = run_folder.read_status(tmp_path / run)
+    assert packs.began_in(tmp_path, status) == [run]
     train([toy()], tmp_path, log=pytest.fail)
     bits.assert_same_runs(tmp_path, undisturbed)
     assert [path.name for path in checkpoint.folders(folder)] != ["32"]
@@ -70,7 +70,7 @@ def copied(tmp_path):
 
 def adopt(pack, log=pytest.fail):
     workdir = pack.parents[1]
-    moved.adopt(pack, workdir, ["one"], log)
+    commits.adopt(pack, workdir, ["one"], log)
     rows = records.read_rows(workdir / "one" / "metrics.jsonl")
     return checkpoint.steps_in(pack / "checkpoints"), [row["step"] for row in rows]
 
@@ -144,7 +144,7 @@ def test_a_run_whose_checkpoints_are_gone_is_refused(
     train, toy, tmp_path, calls, step, has_status
 ):
     train([toy()], tmp_path, stop_requested=stop_at_call(calls))
-    run, pack = run_folder(tmp_path, toy), checkpoints(tmp_path, toy).parent
+    run, pack = folder_of(tmp_path, toy), checkpoints(tmp_path, toy).parent
     pack.rename(tmp_path / "away")
     status = (run / "status.json").read_bytes()
     message = f"{run.name} is at step {step}, and .*/checkpoints has no checkpoint"
@@ -159,7 +159,7 @@ def test_a_run_whose_checkpoints_are_gone_is_refused(
     (tmp_path / "away").rename(pack)
     (run / "status.json").write_bytes(status)
     train([toy()], tmp_path, stop_requested=stop_at_call(1), log=pytest.fail)
-    assert records.read_status(run)["step"] == step
+    assert run_folder.read_status(run)["step"] == step
 
 
 def test_checkpoints_that_are_a_link_are_refused(train, toy, tmp_path):

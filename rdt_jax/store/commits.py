@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 
 from rdt_jax import config as configs
-from rdt_jax.store import checkpoint, records
+from rdt_jax.store import checkpoint, files, records, run_folder
 from rdt_jax.store.bucket import stays_inside
 
 # Of a run, in a commit.
@@ -29,10 +29,10 @@ def runs_of(pack: pathlib.Path) -> list[str]:
     """
     path = pack / "runs.json"
     if path.exists():
-        runs = records.read_json(path, list)
+        runs = files.read_json(path, list)
     else:
         path = next((pack / "checkpoints").glob("*/*/commit.json"))
-        runs = runs_in(records.read_json(path))
+        runs = runs_in(files.read_json(path))
     configs.check_run_ids(runs, path)
     return runs
 
@@ -96,12 +96,12 @@ def adopt(
             )
             continue
         for run in runs:
-            records.reopen(workdir / run)
+            run_folder.reopen(workdir / run)
         for name in json.loads(proof.read_text()):
             kind, _, rest = name.partition("/")
             if kind == "runs":
                 text = (proof.parent / name).read_text()
-                records.write_text(workdir / rest, text)
+                files.write_text(workdir / rest, text)
         for run in runs:
             records.sync(workdir / run)
         (proof.parent / "checkpoint").rename(folder / str(step))

@@ -18,7 +18,7 @@ from tensorboardX.proto import event_pb2
 _NAME = re.compile(r"events\.out\.tfevents\.([0-9]+)\..*")
 
 
-class Board:
+class Writer:
     """A file of events in a folder; the holder of the run alone writes there."""
 
     def __init__(

@@ -13,7 +13,7 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import wording
-from rdt_jax.store import checkpoint, leases, moved, records
+from rdt_jax.store import checkpoint, commits, files, leases, records, run_folder
 
 
 def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:
@@ -40,11 +40,11 @@ def if_over(
       ValueError: if one of its runs was trained in another pack, or all are over and
         one is damaged.
     """
-    statuses = [records.read_status(workdir / name, budget) for name in names]
+    statuses = [run_folder.read_status(workdir / name, budget) for name in names]
     if all(is_final(status) for status in statuses):
         for name in names:
             records.check_readable(workdir / name)
-            records.tidy(workdir / name)
+            files.tidy(workdir / name)
         return statuses
     for name, status in zip(names, statuses, strict=True):
         _check(workdir, name, status, pack)
@@ -67,7 +67,7 @@ def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
     folder = workdir / "packs" / status["pack"]
     if not _has_any(folder / "checkpoints"):
         return []
-    runs = moved.runs_of(folder)
+    runs = commits.runs_of(folder)
     past = leases.history(workdir, status["pack"])
     if len(runs) > 1 and past and past[-1].outcome == "oom":
         return []
@@ -82,7 +82,7 @@ def check_kept(workdir: pathlib.Path, run: str, budget: int | None = None) -> No
     """
     folder = workdir / run
     status, rows = (
-        records.read_status(folder, budget),
+        run_folder.read_status(folder, budget),
         records.read_rows(folder / "metrics.jsonl"),
     )
     if is_final(status):
