@@ -49,8 +49,16 @@ def _model(name):
     changes = MODEL | (KNOWLEDGE if name == "knowledge_composition" else {})
     config = configs.override(configs.load(f"{ROOT}/configs/{name}.py:smoke"), changes)
     table = tasks.make_table(config)
-    init = jax.jit(lambda key: recurrent.init(key, presets.model_config(config, table)))
-    return [init(jax.random.key(seed)) for seed in (0, 1)], config, table
+    init = lambda key: recurrent.init(key, presets.model_config(config, table))
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return [_drawn(shapes, seed) for seed in (0, 1)], config, table
+
+
+def _drawn(shapes, seed):
+    """Returns larger parameters than at init, where all attention is uniform."""
+    rng = np.random.default_rng(seed)
+    draw = lambda leaf: rng.normal(0.2, 0.4, leaf.shape).astype(leaf.dtype)
+    return jax.tree.map(draw, shapes)
 
 
 def _record(what):
