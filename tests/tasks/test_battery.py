@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import inspect
+from unittest import mock
 
 import hypothesis
 import numpy as np
@@ -262,6 +263,21 @@ RESTATED = {
     "scan": test_scan.restate,
     "transitive_inference": test_logic.restate_orders,
 }
+YES_OR_NO = lambda vocab: ("no", "yes")
+NUMBERS = lambda vocab: [word for word in vocab if word.isdigit()]
+# Task drawn depth by depth -> function from the vocabulary to the words of answers,
+# each of which is the answer of as many rows.
+BALANCED = {
+    "arithmetic_expression": NUMBERS,
+    "boolean_expression": lambda vocab: "FT",
+    "dag_arithmetic": NUMBERS,
+    "dyck": YES_OR_NO,
+    "graph_next_step": lambda vocab: [w for w in vocab if w.startswith("n")],
+    "graph_reachability": YES_OR_NO,
+    "kinship": YES_OR_NO,
+    "listops": NUMBERS,
+    "transitive_inference": YES_OR_NO,
+}
 # Its tables are large and its one argument has few values: the examples will do.
 LARGE = ("scan",)
 CASES = [(name, kwargs) for name, cases in EXAMPLES.items() for kwargs in cases]
@@ -279,53 +295,44 @@ def test_every_task_has_examples():
     assert all(EXAMPLES.values())
 
 
-def test_dtypes_and_shapes(table):
-    rows, length = table.tokens.shape
-    answers = table.targets.shape[1]
-    expected = {
-        "tokens": (np.int32, (rows, length)),
-        "answer_positions": (np.int32, (rows, answers)),
-        "targets": (np.int32, (rows, answers)),
-        "split": (np.int8, (rows,)),
-        "repeats": (np.int32, (rows,)),
-    }
-    for name, (dtype, shape) in expected.items():
-        array = getattr(table, name)
-        assert (array.dtype, array.shape) == (dtype, shape), name
-    for name, tag in table.tags.items():
-        assert (tag.dtype, tag.shape) == (np.int32, (rows,)), name
-    for name, words in table.tag_names.items():
-        assert 0 <= table.tags[name].min() <= table.tags[name].max() < len(words)
-
-
-def test_padding_stands_at_the_end_only(table):
-    used = table.tokens != 0
-    assert used[:, 0].all()
-    assert (used[:, 1:] <= used[:, :-1]).all()
-    assert used.any(axis=0).all()  # No column of padding alone.
-
-
-def test_tokens_and_targets_are_words(table):
-    vocab = table.vocab
-    assert len(set(vocab)) == len(vocab)
-    assert all(isinstance(word, str) and word for word in vocab)
-    assert table.tokens.min() >= 0
-    assert table.tokens.max() < len(vocab)
+def test_padding_and_answers_follow_what_is_asked(table):
+    # What a Table refuses, such as padding between tokens, need not be asked again.
+    assert (table.tokens != 0).any(axis=0).all()  # No column of padding alone.
     given = table.targets != base.NO_TARGET
-    assert given[:, 0].all()
-    assert (given[:, 1:] <= given[:, :-1]).all()
-    assert table.targets[given].min() >= 1  # Padding is no answer.
-    assert table.targets[given].max() < len(vocab)
-
-
-def test_answers_are_read_inside_the_row(table):
-    given = table.targets != base.NO_TARGET
+    assert given.any(axis=0).all()
     positions = table.answer_positions
-    assert (positions[~given] == 0).all()
-    assert positions.min() >= 0
-    assert positions.max() < table.tokens.shape[1]
-    later = given[:, 1:]
-    assert (positions[:, 1:][later] > positions[:, :-1][later]).all()
+    assert (positions[:, 1:] > positions[:, :-1])[given[:, 1:]].all()
+
+
+ANSWER_AT = [name for name, cases in EXAMPLES.items() if "answer_at" in cases[0]]
+
+
+@pytest.mark.parametrize("name", ANSWER_AT)
+def test_where_the_answer_is_read(name):
+    made = {
+        at: tasks.TASKS[name](seed=3, **EXAMPLES[name][0] | {"answer_at": at})
+        for at in ("last", "answer_token", "pad")
+    }
+    questions = [question for question, *_ in read(made["last"])]
+    longest = max(map(len, questions))
+    for at, table in made.items():
+        for field in ("targets", "split", "repeats"):
+            plain = getattr(made["last"], field)
+            np.testing.assert_array_equal(getattr(table, field), plain)
+        assert table.tokens.shape[1] == longest + (at == "answer_token")
+        for row, (words, place) in enumerate(
+            zip(questions, table.answer_positions[:, 0], strict=True)
+        ):
+            seen = [table.vocab[token] for token in table.tokens[row]]
+            assert tuple(seen[: len(words)]) == words
+            expected = {
+                "last": (len(words) - 1, words[-1]),
+                "answer_token": (len(words), "<a>"),
+                "pad": (longest - 1, (*words, "<pad>")[min(len(words), longest - 1)]),
+            }[at]
+            if at == "pad" and len(words) == longest:
+                expected = (longest - 1, words[-1])
+            assert (place, seen[place]) == expected
 
 
 def test_rows_are_distinct(table):
@@ -416,13 +423,17 @@ def test_any_arguments_make_a_good_table_or_one_clear_error(name):
     @hypothesis.given(kwargs=_arguments(name), seed=st.integers(0, 99))
     def check(kwargs, seed):
         try:
-            table = tasks.TASKS[name](seed=seed, **kwargs)
+            table, atoms = _make(name, seed, kwargs)
         except ValueError as error:
             assert any(f"task.kwargs.{key}" in str(error) for key in keys), error
             assert ", got " in str(error), error
             refused.append(kwargs)
             return
-        _check_against_the_rows(table, list(RESTATED[name](table)))
+        restated = list(RESTATED[name](table))
+        _check_against_the_rows(table, restated)
+        _check_atoms(atoms, restated)
+        _check_what_is_unused(name, kwargs, table, restated)
+        _check_counts(name, kwargs, table)
         made.append(kwargs)
 
     check()
@@ -432,8 +443,82 @@ def test_any_arguments_make_a_good_table_or_one_clear_error(name):
 
 @pytest.mark.parametrize(("name", "kwargs"), [c for c in CASES if c[0] in LARGE])
 def test_the_examples_of_large_tables_are_good(name, kwargs):
-    table = tasks.TASKS[name](seed=3, **kwargs)
-    _check_against_the_rows(table, list(RESTATED[name](table)))
+    table, atoms = _make(name, 3, kwargs)
+    restated = list(RESTATED[name](table))
+    _check_against_the_rows(table, restated)
+    _check_atoms(atoms, restated)
+
+
+def _make(name, seed, kwargs):
+    """Returns a table, and the atoms of each row that it was certified by."""
+    with mock.patch.object(base, "certify", wraps=base.certify) as certify:
+        table = tasks.TASKS[name](seed=seed, **kwargs)
+    return table, [row[row >= 0].tolist() for row in certify.call_args.args[5]]
+
+
+def _check_atoms(certified, restated):
+    """Atoms are the restated parts but for their names."""
+    assert _up_to_names(certified) == _up_to_names(parts for *_, parts in restated)
+
+
+def _up_to_names(rows):
+    """Counts the atoms by the rows in which they stand and how often in each."""
+    places = collections.defaultdict(collections.Counter)
+    for index, atoms in enumerate(rows):
+        for atom in atoms:
+            places[atom][index] += 1
+    return collections.Counter(frozenset(where.items()) for where in places.values())
+
+
+def _check_what_is_unused(name, kwargs, table, restated):
+    """Without a cap, no row is unused that `id` or `depth` could have asked."""
+    if kwargs.get("max_heldout") or kwargs.get("max_heldout_pairs"):
+        return
+    train = [parts for row, (*_, parts) in enumerate(restated) if table.split[row] == 0]
+    practiced = {part for parts in train if len(parts) > 1 for part in parts}
+    for row in table.rows_of("unused"):
+        assert not practiced.issuperset(restated[row][2])
+
+
+def _check_counts(name, kwargs, table):
+    """Of each length there are the rows that were asked for, the answers balanced."""
+    longest = [key for key in kwargs if key.startswith("max_train_")]
+    if not longest or name in ("cogs", "lookup_tables", "pcfg"):
+        return  # Their lengths are no plan; their own tests count them.
+    (many,) = (key.removeprefix("max_train_") for key in longest)
+    trained = kwargs[f"max_train_{many}"]
+    train, heldout = (
+        next(kwargs[key] for key in kwargs if key.startswith(f"{part}_per_"))
+        for part in ("train", "heldout")
+    )
+    answers = BALANCED.get(name, lambda vocab: ())(table.vocab)
+    seen = collections.Counter(
+        (length, tasks.SPLITS[split], table.vocab[answer])
+        for length, split, answer in zip(
+            table.tags[many].tolist(), table.split, table.targets[:, 0], strict=True
+        )
+    )
+    count = collections.Counter()
+    for (length, split, _), number in seen.items():
+        count[
+            length,
+            "id"
+            if split == "unused" and length <= trained
+            else "depth"
+            if split == "unused"
+            else split,
+        ] += number
+    for length in range(kwargs.get(f"min_{many}", 2), kwargs[f"max_{many}"] + 1):
+        wanted = (
+            {"train": train, "id": heldout} if length <= trained else {"depth": heldout}
+        )
+        assert {s: n for (of, s), n in count.items() if of == length} == wanted
+        for split in wanted if answers else ():
+            shares = [seen[length, split, answer] for answer in answers]
+            assert sum(shares) == wanted[split]
+            assert max(shares) - min(shares) <= 1, (length, split)
+    if answers:
+        assert (table.repeats == 1).all() and not table.rows_of("unused").size
 
 
 def _check_against_the_rows(table, restated):

@@ -1,14 +1,11 @@
 """Comparisons against a dict of facts, row by row."""
 
 import collections
-import time
 
 import numpy as np
 import pytest
 
-from rdt_jax import config as configs
 from rdt_jax.tasks import comparison, knowledge
-from tests.conftest import ROOT
 from tests.tasks.reading import read
 
 ENTITIES, ATTRIBUTES, VALUES = 17, 3, 5
@@ -220,19 +217,3 @@ def test_the_shortcuts_are_counted_from_the_rows(table):
 def test_the_largest_phi_is_the_one_that_the_message_names():
     table = _make(phi=2 * 197 / 36)
     assert table.certificate.rows["id"] == 2
-
-
-def test_the_paper_size():
-    config = configs.load(f"{ROOT}/configs/knowledge_comparison.py:paper")
-    begin = time.process_time()
-    table = comparison.comparison(seed=1, **config.task.kwargs)
-    assert time.process_time() - begin < 10
-    rows = table.certificate.rows
-    assert (table.tags["hops"] == 1).sum() == 20_000
-    assert rows["train"] == 20_000 + 129_600  # 7.2 * 18,000
-    assert rows["ood"] == 3_000
-    # A fact is in none of 7.2 pairs in 7 of 10,000 cases; its rows are unused.
-    assert 2_950 < rows["id"] < 3_000
-    assert 2_950 < rows["mixed"] < 3_000
-    assert rows["id"] + rows["mixed"] + rows["unused"] == 6_000
-    assert 2_000 < table.certificate.atoms["never_composed"] < 2_050

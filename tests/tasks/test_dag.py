@@ -3,9 +3,7 @@
 import collections
 import functools
 
-import hypothesis
 import pytest
-from hypothesis import strategies as st
 
 from rdt_jax.tasks import dag
 from tests.tasks import by_depth
@@ -75,14 +73,6 @@ def restate(table):
     return by_depth.restate(table, _solver(modulus), "depth")
 
 
-def _check(make, kwargs):
-    return by_depth.check(
-        make, _solver(kwargs["modulus"]), "depth", kwargs["min_depth"],
-        kwargs["max_depth"], kwargs["max_train_depth"], kwargs["train_per_depth"],
-        kwargs["heldout_per_depth"], [str(a) for a in range(kwargs["modulus"])],
-    )  # fmt: skip
-
-
 def test_the_solver_by_hand():
     words = "x1 = x0 * x2 - x0 ; x2 = x0 ; x3 = x1 ; x0 = 4 ; ? x1".split()
     with pytest.raises(AssertionError):  # x3 is deeper than what is asked.
@@ -92,45 +82,13 @@ def test_the_solver_by_hand():
     assert set(atoms) == {("*", 4, 4), ("-", 1, 4), ("copy", 4), ("copy", 2)}
 
 
-def test_values_are_those_of_recursion():
-    _check(_make, KWARGS)
-
-
-@hypothesis.settings(max_examples=12, deadline=None, database=None, derandomize=True)
-@hypothesis.given(
-    st.fixed_dictionaries(
-        {
-            "modulus": st.integers(2, 4),
-            "operators": st.sampled_from(["+", "* +", "-"]),
-            "num_leaves": st.integers(1, 4),
-            "num_nodes": st.integers(9, 12),
-            "max_arguments": st.integers(1, 4),
-            "min_depth": st.integers(1, 2),
-            "max_train_depth": st.integers(2, 3),
-            "max_depth": st.integers(3, 5),
-            "train_per_depth": st.integers(50, 70),
-            "heldout_per_depth": st.integers(1, 9),
-        }
-    ),
-    st.integers(0, 99),
-)
-def test_any_graph(kwargs, seed):
-    table = _check(lambda: _make(seed, **kwargs), kwargs)
-    leaves, arguments = set(), set()
-    for words in by_depth.sentences(table):
-        equations, _ = _equations(words)
-        assert len(equations) == kwargs["num_nodes"]
-        leaves.add(sum(right[0].isdigit() for right in equations.values()))
-        arguments.update((len(right) + 1) // 2 for right in equations.values())
-    assert leaves == {kwargs["num_leaves"]}
-    assert arguments == set(range(1, kwargs["max_arguments"] + 1))
-
-
 def test_names_and_places_are_random():
     table = _make(train_per_depth=400)
     asked, position = collections.Counter(), collections.Counter()
     for words in by_depth.sentences(table):
         equations, name = _equations(words)
+        assert sum(right[0].isdigit() for right in equations.values()) == 3
+        assert max(len(right) for right in equations.values()) <= 5  # 3 arguments.
         asked[name] += 1
         position[list(equations).index(name)] += 1
     for count in (asked, position):

@@ -2,9 +2,7 @@
 
 import collections
 
-import hypothesis
 import pytest
-from hypothesis import strategies as st
 
 from rdt_jax.tasks import dyck
 from tests.tasks import by_depth
@@ -57,14 +55,6 @@ def restate(table):
     return by_depth.restate(table, _solve, "depth")
 
 
-def _check(make, kwargs):
-    return by_depth.check(
-        make, _solve, "depth", kwargs["min_depth"], kwargs["max_depth"],
-        kwargs["max_train_depth"], kwargs["train_per_depth"],
-        kwargs["heldout_per_depth"], ("no", "yes"),
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("word", "answer", "depth"),
     [
@@ -76,29 +66,6 @@ def _check(make, kwargs):
 )
 def test_the_stack_by_hand(word, answer, depth):
     assert _solve([*word.split(), "?"])[:2] == (answer, depth)
-
-
-def test_words_are_judged_as_by_a_stack():
-    _check(_make, KWARGS)
-
-
-@hypothesis.settings(max_examples=12, deadline=None, database=None, derandomize=True)
-@hypothesis.given(
-    st.fixed_dictionaries(
-        {
-            "num_kinds": st.integers(2, 8),
-            "min_depth": st.integers(2, 3),
-            "max_train_depth": st.integers(3, 4),
-            "max_depth": st.integers(4, 6),
-            "max_side_depth": st.integers(0, 2),
-            "train_per_depth": st.integers(30, 40).map(lambda n: 2 * n),
-            "heldout_per_depth": st.integers(1, 6).map(lambda n: 2 * n),
-        }
-    ),
-    st.integers(0, 99),
-)
-def test_any_words(kwargs, seed):
-    _check(lambda: _make(seed, **kwargs), kwargs)
 
 
 def test_a_pair_of_rows_differs_in_two_closing_brackets_of_one_height():

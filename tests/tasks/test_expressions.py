@@ -3,10 +3,8 @@
 import ast
 import statistics
 
-import hypothesis
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
 from rdt_jax.tasks import expressions
 from tests.tasks import by_depth
@@ -103,93 +101,9 @@ def restate_lists(table):
     return by_depth.restate(table, _solve_listops, "depth")
 
 
-def _arithmetic(seed=3, **changes):
-    kwargs = {"modulus": 5, "operators": "+ - *", **PLAN}
-    return expressions.arithmetic_expression(seed=seed, **kwargs | changes)
-
-
 def _boolean(seed=3, **changes):
     kwargs = {"operators": "and or not xor", **PLAN}
     return expressions.boolean_expression(seed=seed, **kwargs | changes)
-
-
-def _listops(seed=3, **changes):
-    kwargs = {"operators": "MAX MIN MED SUM_MOD", "max_arguments": 4, **PLAN}
-    return expressions.listops(seed=seed, **kwargs | changes)
-
-
-def _check(make, solve, answers, plan=PLAN):
-    return by_depth.check(
-        make, solve, "depth", plan["min_depth"], plan["max_depth"],
-        plan["max_train_depth"], plan["train_per_depth"], plan["heldout_per_depth"],
-        answers,
-    )  # fmt: skip
-
-
-def test_arithmetic_is_python_s():
-    _check(_arithmetic, lambda words: _solve_python(words, 5), "01234")
-
-
-def test_truth_is_python_s():
-    _check(_boolean, lambda words: _solve_python(words, None), "FT")
-
-
-def test_listops_by_recursion():
-    _check(_listops, _solve_listops, "0123456789")
-
-
-PLANS = st.fixed_dictionaries(
-    {
-        "min_depth": st.integers(2, 3),
-        "max_train_depth": st.integers(3, 4),
-        "max_depth": st.integers(4, 5),
-        "max_side_depth": st.integers(0, 2),
-        "train_per_depth": st.integers(30, 60),
-        "heldout_per_depth": st.integers(1, 11),
-    }
-)
-FEW = hypothesis.settings(
-    max_examples=12, deadline=None, database=None, derandomize=True
-)
-
-
-@FEW
-@hypothesis.given(PLANS, st.integers(2, 4), st.integers(0, 99))
-def test_any_arithmetic(plan, modulus, seed):
-    answers = [str(residue) for residue in range(modulus)]
-    _check(
-        lambda: _arithmetic(seed, **plan, modulus=modulus),
-        lambda words: _solve_python(words, modulus),
-        answers,
-        plan,
-    )
-
-
-@FEW
-@hypothesis.given(PLANS, st.sampled_from(["and or not", "xor and", "xor not or"]))
-def test_any_formula(plan, operators):
-    solve = lambda words: _solve_python(words, None)
-    _check(
-        lambda: _boolean(**plan | {"min_depth": 3}, operators=operators),
-        solve,
-        "FT",
-        plan | {"min_depth": 3},
-    )
-
-
-@FEW
-@hypothesis.given(
-    PLANS,
-    st.sampled_from(["MIN MAX", "SUM_MOD MED", "MIN MED MAX SUM_MOD"]),
-    st.integers(2, 5),
-)
-def test_any_list(plan, operators, max_arguments):
-    _check(
-        lambda: _listops(**plan, operators=operators, max_arguments=max_arguments),
-        _solve_listops,
-        "0123456789",
-        plan,
-    )
 
 
 @pytest.mark.parametrize(

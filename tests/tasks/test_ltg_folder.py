@@ -124,19 +124,6 @@ def test_a_row_that_stands_twice_in_training_is_repeated(tmp_path):
     assert table.certificate.rows["train_epoch"] == len(train) + 3
 
 
-def test_where_the_answer_is_read():
-    folder = ltg_folders.example("systematicity")
-    last, token, pad = (_make(folder, answer_at=at) for at in knowledge.ANSWER_AT)
-    assert [table.tokens.shape[1] for table in (last, token, pad)] == [3, 4, 3]
-    hops = last.tags["hops"]
-    np.testing.assert_array_equal(last.answer_positions[:, 0], hops)
-    np.testing.assert_array_equal(token.answer_positions[:, 0], hops + 1)
-    np.testing.assert_array_equal(pad.answer_positions[:, 0], 2)
-    asked = token.tokens[np.arange(hops.size), hops + 1]
-    assert {token.vocab[word] for word in asked} == {"<a>"}
-    np.testing.assert_array_equal(last.targets, token.targets)
-
-
 def test_the_length_of_the_rows_moves_the_pad_at_which_all_answers_are_read():
     folder = ltg_folders.example("extrapolation")  # Rows of at most 6 tokens.
     short, long = (_make(folder, answer_at="pad", row_length=n) for n in (None, 11))
