@@ -1,4 +1,4 @@
-"""Which rows at which step: a pure function of (key, step), with nothing to restore.
+"""Which rows an update trains on: a pure function of the data key and the step.
 
 Every epoch shuffles its rows by one permutation, drawn from the data key and the number
 of the epoch. A program that trains holds the order of the epoch it is in and draws the

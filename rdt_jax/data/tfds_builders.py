@@ -13,8 +13,14 @@ The splits are those of the table. A record holds up to ROWS_PER_RECORD rows, si
 cost of reading is per record: `tokens`, `answer_positions` and `targets` as in a Table,
 and `columns` with what is one number in a row, named in this order by the metadata
 `columns`: `row` (its place in the table), `repeats`, and the tags. The last number of a
-version comes from the sources of the task: a changed generator makes another version,
-and never reads a stale one.
+builder's version comes from `identity.hash_code` of the task: other code makes another
+version of the table, and what the code of before has prepared is not read.
+
+Example:
+    import tensorflow_datasets as tfds
+    import rdt_jax.data.tfds_builders
+    rows = tfds.data_source("rdt_modular/cpu", data_dir="tables")["train"]
+    rows[0]["tokens"]  # int32 [up to ROWS_PER_RECORD, T]
 """
 
 import contextlib
@@ -42,7 +48,7 @@ from rdt_jax.tasks import SPLITS, Certificate, Table, arguments, identity
 
 ROWS_PER_RECORD = 1024
 FAITHFUL = ("paper", "paper_code", "cpu_long", "cpu", "smoke")  # best first
-MANIFEST = "manifest.json"  # file -> SHA-256; written last, so that it proves the rest
+MANIFEST = "manifest.json"  # file -> SHA-256; written last: with it, a table is whole
 ARRAYS = ("tokens", "answer_positions", "targets")
 
 
@@ -59,7 +65,7 @@ def load_table(
     Args:
       config: of the run, already checked.
       cache: folder of prepared tables, shared by any number of processes.
-      log: takes what the user should know.
+      log: receives one-line messages for the user.
 
     Raises:
       ValueError: if the task is unknown or refuses its arguments.
@@ -70,14 +76,14 @@ def load_table(
     entry = _table_config(name, tasks.lookup(config.task.name), kwargs)
     of_task = builder_class(config.task.name)
     folder = cache / of_task.name / entry.name / str(entry.version)
-    proof = folder / MANIFEST  # Without it the entry is only unfinished.
+    proof = folder / MANIFEST  # Without it, preparing was interrupted.
     damaged = proof.exists() and _damage(folder)
     if damaged or not proof.exists():
         cache.mkdir(parents=True, exist_ok=True)
         if not machine.can_lock(cache):
             return tasks.make_table(config)
     if damaged:
-        with _alone(folder.parents[1]):  # Another process may have put it right.
+        with _alone(folder.parents[1]):  # Another process may have prepared it again.
             if proof.exists() and (damage := _damage(folder)):
                 log(f"A prepared table is damaged and made again: {damage}")
                 shutil.rmtree(folder)
@@ -166,10 +172,10 @@ def builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
             """Prepares the table unless it is prepared, one process at a time."""
             folder = pathlib.Path(self.data_dir)
             with _alone(folder.parents[1]):
-                for left_behind in folder.parents[1].glob("*/incomplete.*"):
-                    shutil.rmtree(left_behind)
+                for unfinished in folder.parents[1].glob("*/incomplete.*"):
+                    shutil.rmtree(unfinished)
                 if folder.exists() and not (folder / MANIFEST).exists():
-                    shutil.rmtree(folder)  # Interrupted just before it was proven.
+                    shutil.rmtree(folder)  # Interrupted before its manifest.
                 if not folder.exists():
                     # Nothing is downloaded, and nothing of it is announced.
                     with (
@@ -262,13 +268,13 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(folder: pathlib.Path) -> Iterator[None]:
-    """Waits until no other process is inside, for the same folder; leaves no file."""
+    """Holds the lock of a folder; waits for a process that does, and leaves no file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     while True:
         file = path.open("w")
         fcntl.flock(file, fcntl.LOCK_EX)
-        # Whoever held it before has removed it, so this may be a file that is gone.
+        # The holder before removes the file, so the locked one may be gone: try again.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 break

@@ -391,6 +391,32 @@ def _trained(table):
     return {row.tobytes() for row in table.tokens[table.rows_of("train")]}
 
 
+# Task and shortcut -> function from a table to what a guesser sees of each row.
+SHORTCUTS = {
+    ("arithmetic_expression", "outermost"): test_expressions.outermost,
+    ("boolean_expression", "outermost"): test_expressions.outermost,
+    ("graph_next_step", "degree"): test_graphs.busiest,
+    ("knowledge_comparison", "attribute"): test_comparison.attributes,
+    ("knowledge_comparison", "first_value"): test_comparison.first_values,
+}
+
+
+@pytest.mark.parametrize(("name", "shortcut"), SHORTCUTS)
+def test_a_shortcut_is_what_a_table_of_counts_says(name, shortcut):
+    table = tasks.TASKS[name](seed=3, **EXAMPLES[name][0])
+    seen, answers = list(SHORTCUTS[name, shortcut](table)), table.targets[:, 0].tolist()
+    counts = collections.defaultdict(collections.Counter)
+    for row in table.rows_of("train"):
+        for key in (seen[row], "anything"):
+            counts[key][answers[row]] += int(table.repeats[row])
+    for split, accuracy in table.certificate.shortcuts[shortcut].items():
+        rows, right = table.rows_of(split), 0
+        for row in rows:  # A tie goes to the smaller token.
+            known = counts[seen[row]] or counts["anything"]
+            right += max(known, key=lambda a: (known[a], -a)) == answers[row]  # noqa: B023
+        assert accuracy == pytest.approx(right / len(rows))
+
+
 # Arguments around the examples, good and bad.
 
 

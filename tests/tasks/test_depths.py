@@ -35,24 +35,6 @@ def _plan(**changes):
     return PLAN._replace(**{"first": 2, **changes})
 
 
-def test_each_depth_has_its_rows_and_each_answer_its_share():
-    table = _make(_plan(train=9, heldout=6))
-    for depth in (2, 3, 4):
-        here = table.tags["depth"] == depth
-        for split, rows in (("train", 9), ("id", 6), ("depth", 6)):
-            wanted = rows if (split == "depth") == (depth == 4) else 0
-            part = here & (table.split == depths.base.SPLITS.index(split))
-            counts = np.bincount(table.targets[part, 0], minlength=4)[1:]
-            assert counts.tolist() == 3 * [wanted // 3]
-
-
-def test_a_remainder_goes_to_different_answers():
-    table = _make(_plan(train=7, heldout=1))
-    counts = np.bincount(table.targets[table.rows_of("train"), 0], minlength=4)[1:]
-    assert counts.sum() == 14
-    assert counts.min() >= 4
-
-
 def test_the_padding_does_not_make_a_row_new():
     def draw(rng, depth, count):
         rows = _draw(rng, depth, count)
@@ -120,34 +102,6 @@ def test_rows_of_a_group_stay_together():
 def test_more_rows_than_there_are(plan, message):
     with pytest.raises(ValueError, match=message):
         _make(PLAN._replace(**{"first": 2, **plan}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "group", "message"),
-    [
-        ({"first": 0}, 1, r"min_depth must be at least 1, got 0\."),
-        ({"last": 0}, 1, r"max_depth must be at least min_depth = 1, got 0\."),
-        (
-            {"trained": 5},
-            1,
-            r"max_train_depth must be in \[min_depth = 1, max_depth = 4\], got 5\.",
-        ),
-        ({"trained": 0}, 1, r"max_train_depth must be in \[min_depth = 1, .* got 0\."),
-        ({"train": 0}, 1, r"train_per_depth must be at least 1, got 0\."),
-        ({"heldout": 3}, 2, r"heldout_per_depth must be a positive multiple of 2, got"),
-        ({"heldout": 0}, 2, r"train_per_depth|heldout_per_depth must be a positive"),
-        (
-            {"unit": "hop", "first": 3, "trained": 2},
-            1,
-            r"max_train_hops must be in \[min_hops = 3, max_hops = 4\], got 2\.",
-        ),
-        ({"unit": "hop", "train": -1}, 1, r"train_per_hop must be at least 1, got -1"),
-    ],
-)
-def test_a_plan_that_is_none(changes, group, message):
-    PLAN._replace(train=2, heldout=2).check(smallest=1, group=2)
-    with pytest.raises(ValueError, match=message):
-        PLAN._replace(**changes).check(smallest=1, group=group)
 
 
 def test_padded():

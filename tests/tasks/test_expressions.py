@@ -124,29 +124,12 @@ def test_list_operators_by_hand(operator, digits, value):
         assert expressions.LISTOPS[operator](row, np.array([len(digits)])) == value
 
 
-def test_the_outermost_shortcut_is_what_a_table_of_counts_says():
-    table = _boolean()
-    seen = {}
-    for index in table.rows_of("train"):
-        answer = table.targets[index, 0]
-        key = _outer(table, index)
-        seen.setdefault(key, []).append(answer)
-    right = 0
-    for index in table.rows_of("id"):
-        # A tie goes to the smaller token, and so does what was never seen: F.
-        answers = seen.get(_outer(table, index), [1])
-        right += statistics.mode(sorted(answers)) == table.targets[index, 0]
-    assert table.certificate.shortcuts["outermost"]["id"] == pytest.approx(
-        right / len(table.rows_of("id"))
-    )
-
-
-def _outer(table, index):
-    level, kept = 0, []
-    for token in table.tokens[index]:
-        word = table.vocab[token]
-        level += word == "("
-        level -= word == ")"
-        if level <= 1 and token:
-            kept.append(word)
-    return tuple(kept)
+def outermost(table):
+    """Returns what stands in the outermost brackets of each row and in no other."""
+    for words in by_depth.sentences(table):
+        level, kept = 0, []
+        for word in words:
+            level += (word == "(") - (word == ")")
+            if level <= 1:
+                kept.append(word)
+        yield tuple(kept)

@@ -81,8 +81,18 @@ def _write(names: Sequence[str]) -> None:
             print(f"{name}:{preset} {time.perf_counter() - start:.2f} s")
         merged = pins.merged(KEPT.get(name, {}), written)
         hashes[name] = {preset: merged[preset] for preset in written}
-    text = json.dumps(dict(sorted(hashes.items())), indent=1) + "\n"
-    PATH.write_text(text)
+    PATH.write_text(_text(hashes))
+
+
+def _text(hashes: dict[str, dict[str, Any]]) -> str:
+    """Writes a line for each preset, so that a change of it is one of a line."""
+    configs_of = [
+        f" {json.dumps(name)}: {{\n"
+        + ",\n".join(f"  {json.dumps(p)}: {json.dumps(r)}" for p, r in presets.items())
+        + "\n }"
+        for name, presets in sorted(hashes.items())
+    ]
+    return "{\n" + ",\n".join(configs_of) + "\n}\n"
 
 
 if __name__ == "__main__":
