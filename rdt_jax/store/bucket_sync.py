@@ -96,7 +96,7 @@ class BucketLeases:
     Attributes:
       bucket: workdir and its copy.
       lease_seconds: without a sign of life of a holder, after which others take over.
-      observer: who has been looking at the leases of this workdir.
+      observer: memory of the signs of life of other holders.
     """
 
     bucket: Bucket

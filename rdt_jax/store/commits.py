@@ -1,4 +1,7 @@
-"""Packs of a workdir that was copied from a bucket to a disk.
+"""Commits of a pack, and a workdir with commits that was copied to a disk.
+
+    commits.runs_of(workdir / "packs" / pack)  # run ids of the pack
+    commits.adopt(workdir / "packs" / pack, workdir, run_ids, log=print)
 
 A bucket has commits: `checkpoints/<lease>/<step>/` with `checkpoint/`, `runs/` and
 `commit.json`, of their SHA-256 (store/bucket_sync.py says why). A disk has the
@@ -18,7 +21,7 @@ from rdt_jax.store.bucket import stays_inside
 # Of a run, in a commit.
 RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
 
-_COMMITS = ".commits"  # Behind the number of an attempt: no checkpoint of that step.
+_COMMITS = ".commits"  # Behind the number of a lease: no checkpoint of that step.
 
 
 def runs_of(pack: pathlib.Path) -> list[str]:
@@ -44,11 +47,11 @@ def runs_in(names: Iterable[str]) -> list[str]:
 
 
 def check_names(names: Iterable[str], runs: Sequence[str]) -> None:
-    """Raises ValueError if one of the names in a commit.json is none of a commit.
+    """Raises ValueError if a commit.json names a file that no commit has.
 
     Args:
-      names: that it has.
-      runs: of the pack.
+      names: file names in the commit.json.
+      runs: run ids of the pack.
     """
     ours = {f"runs/{run}/{name}" for run in runs for name in RECORDS}
     for name in set(names) - ours:
@@ -70,18 +73,18 @@ def adopt(
 
     Args:
       pack: folder of the pack.
-      workdir: of its runs.
-      runs: their names.
-      log: told of commits that are damaged.
+      workdir: folder of its runs.
+      runs: run ids of the pack.
+      log: receives one-line messages about commits that are damaged.
     """
     folder = pack / "checkpoints"
     for path in checkpoint.folders(folder):
         if any(path.glob("*/commit.json")):
             path.rename(path.with_name(path.name + _COMMITS))
-    attempts = checkpoint.folders(folder, _COMMITS)
+    of_leases = checkpoint.folders(folder, _COMMITS)
     commits = [
         (int(path.name.removesuffix(_COMMITS)), int(proof.parent.name), proof)
-        for path in attempts
+        for path in of_leases
         for proof in path.glob("*/commit.json")
     ]
     newest = max(checkpoint.steps_in(folder), default=-1)
@@ -107,11 +110,12 @@ def adopt(
         (proof.parent / "checkpoint").rename(folder / str(step))
         break
     if checkpoint.steps_in(folder):
-        for path in attempts:
+        for path in of_leases:
             shutil.rmtree(path)
 
 
 def _damage(proof: pathlib.Path, runs: Sequence[str]) -> str | None:
+    """Says what is wrong with the commit of a commit.json; None if nothing is."""
     try:
         hashes = json.loads(proof.read_text())
         check_names(hashes, runs)

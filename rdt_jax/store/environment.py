@@ -1,8 +1,12 @@
 """What a run ran on: code, files of the user, versions, devices, JAX settings.
 
-environment.json has the run's place in its pack and `segments`: one for each stretch of
-steps that one environment made, in their order. A run that goes on in the environment
-that it began with has one segment, however often it was stopped.
+    now = environment.segment(config, step)  # what this process trains with
+    environment.write(folder, packing, now, begins=step == 0, log=print)
+    [s["commit"] for s in environment.read(folder)["segments"]]
+
+environment.json has the run's place in its pack and a history, `segments`: one entry
+for each stretch of updates that one environment made, in their order. A run that goes
+on in the environment that it began with has one entry, however often it was stopped.
 """
 
 import contextlib
@@ -41,15 +45,18 @@ _SETTINGS = (
 )  # fmt: skip
 _VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 
+# One entry of the history, a JSON object: step (from which on), commit and code (of
+# this package), versions (name -> version), devices (their kinds), processes, threads,
+# settings (name -> value), task (files of the user's own), and conditions of training.
+Segment = dict[str, Any]
 
-def segment(
-    config: ml_collections.ConfigDict, step: int, **conditions: Any
-) -> dict[str, Any]:
-    """Returns what this process trains with, from a step on; a JSON value.
+
+def segment(config: ml_collections.ConfigDict, step: int, **conditions: Any) -> Segment:
+    """Returns what this process trains with, from a step on.
 
     Args:
-      config: of a run; if its task is the user's own, `task` has its files.
-      step: from which on.
+      config: config of a run; if its task is the user's own, `task` has its files.
+      step: number of updates before this stretch.
       **conditions: further entries, such as `exact` and `mesh`.
     """
     import jax  # Figures, which read this file, are drawn without.
@@ -58,7 +65,7 @@ def segment(
     settings = jax.config.values  # Not every version of JAX has every one.
     values = {name: settings.get(name) for name in _SETTINGS}
     values |= {name: os.environ.get(name) for name in _VARIABLES}
-    found = {
+    entry = {
         "step": step,
         "commit": commit(),
         "code": _code(),
@@ -71,10 +78,10 @@ def segment(
     }
     module = inspect.unwrap(tasks.lookup(config.task.name)).__module__
     if not module.startswith("rdt_jax."):
-        found["task"] = of_files(
+        entry["task"] = of_files(
             p for p in identity.sources(module) if p.suffix == ".py"
         )
-    return found
+    return entry
 
 
 @contextlib.contextmanager
@@ -92,23 +99,24 @@ def pinned() -> Iterator[None]:
 def write(
     folder: pathlib.Path,
     packing: Mapping[str, Any],
-    now: Mapping[str, Any],
+    now: Segment,
     begins: bool,
     log: Callable[[str], None],
 ) -> None:
     """Writes environment.json of a run folder.
 
     Args:
-      folder: of the run.
-      packing: `pack` (its pack_id), `lane` (the run's place in it), `lanes` (how many
-        it began with), `shapes` (step and number of lanes at the start and after each
-        re-forming) and `table` (hash of the arrays that it trains on).
-      now: of `segment`.
-      begins: whether nothing is left of what the run did before.
-      log: told when the run goes on in another environment, so that its numbers
-        need no longer be those of an undisturbed run, bit by bit.
+      folder: run folder.
+      packing: place of the run in its pack: `pack` (its name), `lane` (the run's place
+        in it), `lanes` (how many it began with), `shapes` (step and number of lanes at
+        the start and after each re-forming) and `table` (hash of the arrays that it
+        trains on).
+      now: what this process trains with.
+      begins: whether the run begins, so that it has no history.
+      log: receives a one-line message if the run goes on in another environment: its
+        numbers may then differ from those of an undisturbed run.
     """
-    segments = [] if begins else read(folder)["segments"]
+    segments: list[Segment] = [] if begins else read(folder)["segments"]
     # What came after the step that the run goes on from is lost.
     segments = [s for s in segments if s["step"] < now["step"]] or segments[:1]
     changes = []
@@ -130,9 +138,9 @@ def write(
 
 
 def read(folder: pathlib.Path) -> dict[str, Any]:
-    """Reads environment.json of a run folder; there are no segments before it starts.
+    """Reads environment.json of a run folder; a run that never began has no segments.
 
-    A file that was written before there were segments has one, of all its entries.
+    A file of a version without a history is read as one segment, of all its entries.
     """
     content = run_folder.read_environment(folder)
     if "segments" in content:
@@ -140,13 +148,15 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     return content | {"segments": [{"step": 0} | content] if content else []}
 
 
-def check_table(folder: pathlib.Path, table: str, config) -> None:
+def check_table(
+    folder: pathlib.Path, table: str, config: ml_collections.ConfigDict
+) -> None:
     """Raises ValueError if a run was trained on another table than its task makes now.
 
     Args:
-      folder: of the run.
-      table: hash of the arrays of now (`tasks.identity.hash_arrays`).
-      config: of the run.
+      folder: run folder.
+      table: hash of the arrays that its task makes now (`identity.hash_arrays`).
+      config: config of the run.
     """
     before = read(folder).get("table", table)  # None was recorded before 0.2.
     if before != table:
@@ -224,12 +234,12 @@ def _code() -> str:
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Lists the entries of a segment, but for its step, that are new or other ones."""
-    found = []
+    changes = []
     for key in sorted((before.keys() | now.keys()) - {"step"}):
         old, new = before.get(key), now.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
-            found += [f"{key} {each}" for each in _changes(old, new)]
+            changes += [f"{key} {change}" for change in _changes(old, new)]
         elif old != new:
             change = f"{key} is {new}, was {old}"
-            found.append(re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", change))
-    return found
+            changes.append(re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,52}\b", r"\1", change))
+    return changes

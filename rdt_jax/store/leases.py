@@ -50,10 +50,10 @@ class PastLease:
     """A lease as its files tell of it: over, lost, or (the newest one) under way.
 
     Attributes:
-      number: from 1.
-      step: of the newest checkpoint when the lease began; -1 without one.
+      number: place among the leases of the pack, from 1.
+      step: step of the newest checkpoint when the lease began; -1 without one.
       outcome: done, stopped (asked to), over (nothing was left), oom, error, or LOST.
-      message: of the error, if any.
+      message: text of the error, if any.
       unfinished: run ids that were not over when it ended.
     """
 
@@ -189,7 +189,7 @@ class Heartbeat:
     A rewrite that fails is tried again sooner.
 
     Attributes:
-      failures: what went wrong since a rewrite last went well.
+      failures: errors since a rewrite last went well.
     """
 
     def __init__(
@@ -290,8 +290,8 @@ class LocalLeases:
     Attributes:
       workdir: folder of the runs.
       lease_seconds: without a sign of life of a holder, after which others take over.
-      observer: who has been looking at the leases of this workdir.
-      files: where the files of leases lie; None for `state` of the workdir.
+      observer: memory of the signs of life of other holders.
+      files: place of the files of leases; None for `state` of the workdir.
     """
 
     workdir: pathlib.Path
@@ -392,14 +392,14 @@ def holders(workdir: pathlib.Path, observer: Observer) -> list[Holder]:
     for name in names:  # Files with other names are not ours.
         if parts := re.fullmatch(r"([^.]+)\.([1-9][0-9]*)\.json", name):
             newest[parts[1]] = max(newest.get(parts[1], 0), int(parts[2]))
-    found = []
+    found_holders = []
     for pack, number in newest.items():
         path = state / lease_name(pack, number)
         if end_name(pack, number) not in names:
             if (sign := observer.look(path)) != "gone":
                 runs = parse(_read(path) or b"").get("runs", [])
-                found.append(Holder(pack, runs, sign == "alive"))
-    return found
+                found_holders.append(Holder(pack, runs, sign == "alive"))
+    return found_holders
 
 
 def holder_of(

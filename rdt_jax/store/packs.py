@@ -1,7 +1,11 @@
-"""Whether a run is over, and in which pack one that is not must go on.
+"""Names of packs, whether a run is over, and in which pack an unfinished one goes on.
 
-Runs train in packs, and what a run needs to go on is in a checkpoint of its pack: once
-there is one, it belongs to that pack.
+    pack = packs.pack_of(run_ids)  # its folder is workdir / "packs" / pack
+    statuses = packs.if_over(workdir, run_ids, pack)  # None: there is something to do
+    packs.began_in(workdir, status)  # run ids of the pack that a run began in
+
+What a run needs to go on is in a checkpoint of its pack, so a run belongs to the pack
+that has its first checkpoint.
 """
 
 import hashlib
@@ -28,13 +32,17 @@ def pack_of(run_ids: Sequence[str]) -> str:
 
 def if_over(
     workdir: pathlib.Path, names: Sequence[str], pack: str, budget: int | None = None
-):
-    """Returns the statuses of a pack with nothing to do; None if there is something.
+) -> list[dict[str, Any]] | None:
+    """Returns the statuses of the runs of a pack if all are over, else None.
 
-    There is something where a run that spent its own budget is given a larger `budget`.
+    A run that spent a smaller budget than `budget` is not over. If all are, temporary
+    files of killed processes are removed, since nobody will train there any more.
 
-    Where there is nothing, what a killed process was writing is removed: no training
-    would do that any more.
+    Args:
+      workdir: folder of the runs.
+      names: run ids of the pack.
+      pack: name of the pack.
+      budget: updates that are asked of each run; None for its own budget.
 
     Raises:
       ValueError: if one of its runs was trained in another pack, or all are over and
@@ -59,8 +67,8 @@ def is_final(status: dict[str, Any]) -> bool:
 def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
     """Returns the run ids of the pack that an unfinished run must go on in.
 
-    It is empty for a run that may go anywhere: it was never checkpointed, or in a pack
-    that needed more memory than there is and had several runs.
+    The list is empty for a run that may go on in any pack: it has no checkpoint, or its
+    pack had several runs and needed more memory than there is.
     """
     if status["pack"] is None:
         return []
@@ -77,25 +85,23 @@ def began_in(workdir: pathlib.Path, status: dict[str, Any]) -> list[str]:
 def check_kept(workdir: pathlib.Path, run: str, budget: int | None = None) -> None:
     """Raises ValueError if a run would begin again, since its checkpoints are gone.
 
-    One that was killed before its first checkpoint does: its status tells of none, and
-    its records end where the first would have been.
+    A run that was killed before its first checkpoint may begin again: its status tells
+    of no checkpoint, and its records end before the step of the first.
     """
     folder = workdir / run
-    status, rows = (
-        run_folder.read_status(folder, budget),
-        records.read_rows(folder / "metrics.jsonl"),
-    )
+    status = run_folder.read_status(folder, budget)
+    rows = records.read_rows(folder / "metrics.jsonl")
     if is_final(status):
         return
     pack = workdir / "packs" / (status["pack"] or pack_of([run]))
-    kept = pack / "checkpoints"
-    if kept.is_symlink():
+    checkpoints = pack / "checkpoints"
+    if checkpoints.is_symlink():
         raise ValueError(
-            f"{kept} is a link. A pack removes folders there, so it must be a folder "
-            "of the workdir itself: move what it leads to here."
+            f"{checkpoints} is a link. A pack removes folders there, so it must be a "
+            "folder of the workdir itself: move what it leads to here."
         )
-    aside = any(p for p in kept.glob("[0-9]*") if not p.name.isdigit())
-    if _has_any(kept) or aside:
+    aside = any(p for p in checkpoints.glob("[0-9]*") if not p.name.isdigit())
+    if _has_any(checkpoints) or aside:
         return
     last = max([status["step"], *(row["step"] for row in rows[-1:])])
     if status.get("saved") or last > configs.read_run(folder).checkpoint_every_steps:
@@ -117,7 +123,8 @@ def _has_any(folder: pathlib.Path) -> bool:
     return bool(checkpoint.steps_in(folder)) or any(folder.glob("*/*/commit.json"))
 
 
-def _check(workdir, run: str, status: dict[str, Any], pack: str) -> None:
+def _check(workdir: pathlib.Path, run: str, status: dict[str, Any], pack: str) -> None:
+    """Raises ValueError if a run that is not over cannot go on in a pack."""
     if status["pack"] in (None, pack):
         return
     if is_final(status):

@@ -80,9 +80,9 @@ def planned_status(
     """Returns the status of a run that a plan names, one of LOST included.
 
     Args:
-      folder: of the run.
+      folder: run folder.
       in_full: read all its records: a run is unreadable if any of them is damaged.
-      budget: as of `read_status`.
+      budget: number of updates, as of `read_status`.
     """
     if not (folder / "config.json").exists():
         return PENDING | {"state": "missing", "message": f"no run folder {folder}"}
@@ -144,12 +144,12 @@ def check_readable(folder: pathlib.Path) -> None:
 
 def proof(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
     """Returns rows and SHA-256 of metrics and events, for `records` of a status."""
-    found = {}
+    proofs = {}
     for name in COUNTED:
         content = (folder / name).read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        found[name] = {"rows": len(content.splitlines()), "sha256": digest}
-    return found
+        proofs[name] = {"rows": len(content.splitlines()), "sha256": digest}
+    return proofs
 
 
 def count(folder: pathlib.Path) -> dict[str, int]:
@@ -165,9 +165,9 @@ def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | 
     """Says which records of a run have fewer rows up to `step` than they had lines.
 
     Args:
-      folder: of the run.
-      step: up to which its records were written when they were counted.
-      lines: of `count`.
+      folder: run folder.
+      step: step up to which its records were written when they were counted.
+      lines: numbers of lines, of `count`.
 
     Raises:
       ValueError: as `read_rows`.

@@ -96,8 +96,9 @@ def read_status(folder: pathlib.Path, budget: int | None = None) -> dict[str, An
     """Returns status.json of a run folder; a run without one is pending.
 
     Args:
-      folder: of the run.
-      budget: updates that are asked of the run, as in `at_budget`; None for its own.
+      folder: run folder.
+      budget: number of updates that are asked of the run, as in `at_budget`; None for
+        its own budget.
 
     Raises:
       ValueError: if it is damaged; it names the file.
@@ -156,9 +157,9 @@ def reopen(folder: pathlib.Path) -> None:
     """Lets a run that was over go on: its records are about to be cut or replaced."""
     status = read_status(folder)
     if status["state"] == "done" or "records" in status:
-        kept = {k: v for k, v in status.items() if k not in ("records", "message")}
+        remaining = {k: v for k, v in status.items() if k not in ("records", "message")}
         files.write_json(
-            folder / "status.json", kept | {"state": "preempted", "reason": None}
+            folder / "status.json", remaining | {"state": "preempted", "reason": None}
         )
 
 
@@ -186,7 +187,7 @@ def read_environment(folder: pathlib.Path) -> dict[str, Any]:
     environment = files.read_json(path) if path.exists() else {}
     segments = environment.get("segments", [])
     if not isinstance(segments, list) or not all(
-        isinstance(each, dict) and is_count(each.get("step")) for each in segments
+        isinstance(entry, dict) and is_count(entry.get("step")) for entry in segments
     ):
         raise ValueError(f"{path} is damaged: segments must list objects with a step.")
     return environment
@@ -212,7 +213,7 @@ def pins(folder: pathlib.Path) -> dict[pathlib.Path, int]:
     `<event>-<side>-<step>`. Copies under other names, whose `extra.json` tells another
     event or step, links, and what else others put there are not among them.
     """
-    found = {}
+    steps_by_pin = {}
     for path in (folder / "transitions").glob("*/manifest.json"):
         pin = path.parent
         if pin.is_symlink() or not (name := _PIN.fullmatch(pin.name)):
@@ -223,8 +224,8 @@ def pins(folder: pathlib.Path) -> dict[pathlib.Path, int]:
             extra = files.read_json(pin / "extra.json")
             if isinstance(extra, dict) and extra | told != extra:
                 continue
-        found[pin] = step
-    return found
+        steps_by_pin[pin] = step
+    return steps_by_pin
 
 
 def unfinished_pins(folder: pathlib.Path) -> list[pathlib.Path]:

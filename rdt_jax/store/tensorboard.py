@@ -1,8 +1,12 @@
 """Numbers of a run for TensorBoard, which no run depends on.
 
-They are written where they are said, without the queue and thread of tensorboardX: that
-thread ends at an error, and at a clock that steps back by weeks, and then the queue is
-waited for. A folder that cannot be written is reported once.
+    writer = tensorboard.Writer(folder / "tensorboard", step, log=print)
+    writer.add(step, {"train/loss@4": 0.5})
+    writer.close()
+
+Each number is written by the caller's thread. The queue and thread of tensorboardX are
+not used: that thread ends at an error, or when the clock steps back by weeks, and its
+callers then wait forever. A folder that cannot be written is reported once.
 """
 
 import contextlib
