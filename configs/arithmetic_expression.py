@@ -15,7 +15,7 @@ Presets:
     rdt train --config=configs/arithmetic_expression.py:cpu --workdir=runs
 """
 
-from configs.base import CPU_BY_DEPTH, LONG, LONG_BY_DEPTH, SMOKE_BY_DEPTH
+from configs.base import CPU_BY_DEPTH, LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -53,23 +53,14 @@ PRESETS = presets(
         "model.position": "none",  # Deeper rows are longer.
     },
     paper={
-        **LONG,
+        **OWN_BY_DEPTH,
         "task.kwargs.modulus": 5,
         "task.kwargs.max_depth": 14,
         "task.kwargs.max_train_depth": 8,
         "task.kwargs.max_side_depth": 2,
         "task.kwargs.train_per_depth": 7_000,
         "task.kwargs.heldout_per_depth": 500,
-        "model.width": 256,
-        "model.num_heads": 8,
-        "model.dropout": 0.1,
         "model.position": "none",  # Deeper rows are longer.
-        "model.remat": "full",
-        "recurrence.num_loops": 8,
-        "optimizer.name": "adamw",
-        "optimizer.learning_rate": 3e-4,
-        "optimizer.weight_decay": 0.01,
-        **budget(100_000, every=1_000, checkpoint=5_000),
     },
 )
 get_config = getter(PRESETS)

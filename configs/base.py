@@ -181,29 +181,23 @@ phases.depth_loops = none                 R of depth, one that is evaluated; Non
                                           num_loops; none or in [1, 65536]
 """
 
+from rdt_jax import schema
 from rdt_jax.named import Overrides, budget
-from rdt_jax.schema import defaults as get_config
 
-__all__ = [
-    "CHEN_2026",
-    "CPU_BY_DEPTH",
-    "KOHLI_2026",
-    "KOHLI_2026_FACTS",
-    "KOHLI_2026_FACTS_CODE",
-    "LONG",
-    "LONG_BY_DEPTH",
-    "POWER_2022",
-    "SAUNSHI_2025",
-    "SMOKE",
-    "SMOKE_BY_DEPTH",
-    "get_config",
-]
+get_config = schema.defaults
 
 # Seconds; the whole path, no science.
 SMOKE: Overrides = {
     "model.width": 32,
     "optimizer.warmup_steps": 50,
     **budget(300, every=50, checkpoint=100),
+}
+# The same where an update takes long.
+SMOKE_OF_LONG_ROWS: Overrides = {
+    **SMOKE,
+    "optimizer.warmup_steps": 20,
+    "batch_size": 32,
+    **budget(60, every=20, checkpoint=40),
 }
 # The tasks split by depth, as measured with the models of 64 wide.
 CPU_BY_DEPTH: Overrides = {
@@ -217,6 +211,27 @@ SMOKE_BY_DEPTH: Overrides = SMOKE | {"recurrence.num_loops": 2, "num_steps": 200
 # To the end of the budget, also when every phase has completed.
 LONG: Overrides = {"stop_after_phases": False}
 LONG_BY_DEPTH: Overrides = LONG | budget(40_000, every=500, checkpoint=5_000)
+# The tasks split by depth for which no looped transformer has been published.
+OWN_BY_DEPTH: Overrides = {
+    **LONG,
+    "model.width": 256,
+    "model.num_heads": 8,
+    "model.dropout": 0.1,
+    "model.remat": "full",
+    "recurrence.num_loops": 8,
+    "optimizer.name": "adamw",
+    "optimizer.learning_rate": 3e-4,
+    "optimizer.weight_decay": 0.01,
+    **budget(100_000, every=1_000, checkpoint=5_000),
+}
+# Two graphs, each larger than those of `cpu`.
+LONG_GRAPHS: Overrides = {
+    **LONG_BY_DEPTH,
+    "task.kwargs.num_nodes": 16,
+    "task.kwargs.num_edges": 16,
+    "task.kwargs.max_hops": 6,
+    "task.kwargs.max_train_hops": 3,
+}
 # The model and optimizer of Kohli et al. (2026), arXiv:2604.07822, Section 5.
 KOHLI_2026: Overrides = {
     "model.width": 768,
@@ -231,6 +246,12 @@ KOHLI_2026: Overrides = {
     "optimizer.b2": 0.999,
     "optimizer.warmup_steps": 2_000,
     **LONG,
+}
+# The same on the rows of tasks that are not theirs.
+KOHLI_2026_ROWS: Overrides = {
+    **KOHLI_2026,
+    "batch_size": 512,
+    **budget(200_000, every=1_000, checkpoint=5_000),
 }
 # What they train on questions of two hops; below, as their released code does.
 KOHLI_2026_FACTS: Overrides = {
@@ -264,6 +285,14 @@ CHEN_2026: Overrides = {
     "optimizer.weight_decay": 0.01,
     "optimizer.schedule": "cosine",
     **budget(7_500, every=250, checkpoint=2_500),
+}
+CHEN_2026_GRAPHS: Overrides = {
+    **CHEN_2026,
+    "task.kwargs.num_nodes": 28,
+    "task.kwargs.num_edges": 32,
+    "task.kwargs.max_hops": 12,
+    "task.kwargs.max_train_hops": 5,
+    "task.kwargs.heldout_per_hop": 500,
 }
 # The training of Saunshi et al. (2025), arXiv:2502.17416.
 SAUNSHI_2025: Overrides = {

@@ -14,7 +14,7 @@ Presets:
     rdt train --config=configs/cogs.py:cpu --workdir=runs
 """
 
-from configs.base import KOHLI_2026, LONG, SMOKE
+from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -38,15 +38,12 @@ PRESETS = presets(
         **budget(2_000, every=500, checkpoint=500),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_OF_LONG_ROWS,
         "task.kwargs.train_rows": 1_000,
         "task.kwargs.id_rows": 100,
         "task.kwargs.rows_per_case": 10,
         "task.kwargs.max_depth": 3,
-        "optimizer.warmup_steps": 20,
-        "batch_size": 32,
         "evaluation.train_rows": 100,
-        **budget(60, every=20, checkpoint=40),
     },
     cpu_long={
         **LONG,
@@ -56,15 +53,13 @@ PRESETS = presets(
         **budget(100_000, every=1_000, checkpoint=5_000),
     },
     paper={
-        **KOHLI_2026,
+        **KOHLI_2026_ROWS,
         "task.kwargs.train_rows": 24_000,
         "task.kwargs.id_rows": 3_000,
         "task.kwargs.rows_per_case": 1_000,
         "task.kwargs.exposures": 100,
         "task.kwargs.max_depth": 12,
         "recurrence.num_loops": 4,
-        "batch_size": 512,
-        **budget(200_000, every=1_000, checkpoint=5_000),
     },
 )
 get_config = getter(PRESETS)

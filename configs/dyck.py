@@ -15,7 +15,7 @@ Presets:
     rdt train --config=configs/dyck.py:cpu --workdir=runs
 """
 
-from configs.base import LONG, SMOKE
+from configs.base import LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -41,34 +41,24 @@ PRESETS = presets(
         **budget(2_500, every=250, checkpoint=500),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_BY_DEPTH,
         "task.kwargs.train_per_depth": 400,
         "task.kwargs.heldout_per_depth": 100,
-        "recurrence.num_loops": 2,
-        **budget(200, every=50, checkpoint=100),
     },
     cpu_long={
-        **LONG,
+        **LONG_BY_DEPTH,
         "task.kwargs.max_depth": 7,
         "task.kwargs.max_train_depth": 4,
         "task.kwargs.max_side_depth": 1,
-        **budget(40_000, every=500, checkpoint=5_000),
     },
     paper={
-        **LONG,
+        **OWN_BY_DEPTH,
         "task.kwargs.min_depth": 3,
         "task.kwargs.max_depth": 16,
         "task.kwargs.max_train_depth": 8,
         "task.kwargs.max_side_depth": 1,
         "task.kwargs.train_per_depth": 8_000,
         "task.kwargs.heldout_per_depth": 500,
-        "model.width": 256,
-        "model.num_heads": 8,
-        "model.dropout": 0.1,
-        "model.remat": "full",
-        "recurrence.num_loops": 8,
-        "optimizer.weight_decay": 0.01,
-        **budget(100_000, every=1_000, checkpoint=5_000),
     },
 )
 get_config = getter(PRESETS)

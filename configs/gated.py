@@ -18,30 +18,23 @@ Presets:
 from configs import knowledge_composition
 from rdt_jax.named import getter
 
-_KNOWLEDGE = knowledge_composition.PRESETS
-_COMPONENTS = {
-    "model.preset": "gated",
-    "model.core_blocks": 1,
-    "model.position": "rope",
-    "model.step_embedding": "learned",
-    "model.residual": "gated_layerscale",
-    "model.output_init": "normal",
-    "recurrence.sampling": "uniform",
-    "recurrence.min_loops": 5,
-    "recurrence.max_loops": 8,
-}
-_SMALL = {
-    **_COMPONENTS,
-    "recurrence.num_loops": 6,
-    "optimizer.learning_rate": 2e-3,
-}
-PRESETS = {
-    "cpu": _KNOWLEDGE["cpu"] | _SMALL,
-    "smoke": _KNOWLEDGE["smoke"] | _SMALL,
-    "cpu_long": _KNOWLEDGE["cpu_long"] | _SMALL,
-    "paper": {
-        **_KNOWLEDGE["paper"],
-        **_COMPONENTS,
+PRESETS = knowledge_composition.with_model(
+    components={
+        "model.preset": "gated",
+        "model.core_blocks": 1,
+        "model.position": "rope",
+        "model.step_embedding": "learned",
+        "model.residual": "gated_layerscale",
+        "model.output_init": "normal",
+        "recurrence.sampling": "uniform",
+        "recurrence.min_loops": 5,
+        "recurrence.max_loops": 8,
+    },
+    small={
+        "recurrence.num_loops": 6,
+        "optimizer.learning_rate": 2e-3,
+    },
+    paper={
         "model.width": 128,
         "model.num_heads": 4,
         "model.mlp_width": 256,
@@ -51,5 +44,5 @@ PRESETS = {
         "optimizer.schedule": "cosine",
         "batch_size": 64,
     },
-}
+)
 get_config = getter(PRESETS)

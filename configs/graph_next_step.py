@@ -16,7 +16,7 @@ Presets:
     rdt train --config=configs/graph_next_step.py:cpu --workdir=runs
 """
 
-from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH
+from configs.base import CHEN_2026_GRAPHS, CPU_BY_DEPTH, LONG_GRAPHS, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -45,21 +45,7 @@ PRESETS = presets(
         "task.kwargs.train_per_hop": 600,
         "task.kwargs.heldout_per_hop": 100,
     },
-    cpu_long={
-        **LONG_BY_DEPTH,
-        "task.kwargs.num_nodes": 16,
-        "task.kwargs.num_edges": 16,
-        "task.kwargs.max_hops": 6,
-        "task.kwargs.max_train_hops": 3,
-    },
-    paper={
-        **CHEN_2026,
-        "task.kwargs.num_nodes": 28,
-        "task.kwargs.num_edges": 32,
-        "task.kwargs.max_hops": 12,
-        "task.kwargs.max_train_hops": 5,
-        "task.kwargs.train_per_hop": 10_000,
-        "task.kwargs.heldout_per_hop": 500,
-    },
+    cpu_long=LONG_GRAPHS,
+    paper=CHEN_2026_GRAPHS | {"task.kwargs.train_per_hop": 10_000},
 )
 get_config = getter(PRESETS)

@@ -20,47 +20,37 @@ Presets:
 from configs import knowledge_composition
 from rdt_jax.named import getter
 
-_KNOWLEDGE = knowledge_composition.PRESETS
-_COMPONENTS = {
-    "model.preset": "huginn",
-    "model.norm_placement": "sandwich",
-    "model.norm": "rms",
-    "model.norm_before_coda": True,
-    "model.feedforward": "swiglu",
-    "model.bias": "query_key",
-    "model.position": "rope",
-    "model.rope_base": 50_000.0,
-    "model.injection": "concat",
-    "model.initial_state": "normal",
-    "model.weight_init": "huginn",
-    "model.output_init": "depth",
-    "model.scale_embedding": True,
-    "recurrence.sampling": "lognormal_poisson",
-    "recurrence.sigma": 0.5,
-}
-_SMALL = {
-    **_COMPONENTS,
-    "model.prelude_blocks": 1,
-    "model.coda_blocks": 1,
-    "model.init_depth": 1 + 2 * 4 + 1,
-    "model.embedding_std": (2 / (5 * 64)) ** 0.5,
-    "recurrence.num_loops": 4,
-    "recurrence.mean_loops": 4.0,
-    "recurrence.max_loops": 16,
-    "recurrence.backprop_depth": 2,
-    "optimizer.learning_rate": 1e-3,
-}
-PRESETS = {
-    "cpu": _KNOWLEDGE["cpu"] | _SMALL,
-    "smoke": {
-        **_KNOWLEDGE["smoke"],
-        **_SMALL,
-        "model.embedding_std": (2 / (5 * 32)) ** 0.5,
+PRESETS = knowledge_composition.with_model(
+    components={
+        "model.preset": "huginn",
+        "model.norm_placement": "sandwich",
+        "model.norm": "rms",
+        "model.norm_before_coda": True,
+        "model.feedforward": "swiglu",
+        "model.bias": "query_key",
+        "model.position": "rope",
+        "model.rope_base": 50_000.0,
+        "model.injection": "concat",
+        "model.initial_state": "normal",
+        "model.weight_init": "huginn",
+        "model.output_init": "depth",
+        "model.scale_embedding": True,
+        "recurrence.sampling": "lognormal_poisson",
+        "recurrence.sigma": 0.5,
     },
-    "cpu_long": _KNOWLEDGE["cpu_long"] | _SMALL,
-    "paper": {
-        **_KNOWLEDGE["paper"],
-        **_COMPONENTS,
+    small={
+        "model.prelude_blocks": 1,
+        "model.coda_blocks": 1,
+        "model.init_depth": 1 + 2 * 4 + 1,
+        "model.embedding_std": (2 / (5 * 64)) ** 0.5,
+        "recurrence.num_loops": 4,
+        "recurrence.mean_loops": 4.0,
+        "recurrence.max_loops": 16,
+        "recurrence.backprop_depth": 2,
+        "optimizer.learning_rate": 1e-3,
+    },
+    smoke={"model.embedding_std": (2 / (5 * 32)) ** 0.5},
+    paper={
         "model.prelude_blocks": 2,
         "model.coda_blocks": 2,
         "model.width": 5280,
@@ -79,5 +69,5 @@ PRESETS = {
         "optimizer.weight_decay": 4e-5,
         "optimizer.warmup_steps": 4_096,
     },
-}
+)
 get_config = getter(PRESETS)

@@ -6,8 +6,7 @@ Presets:
               8,000 updates train .99, id .91, mixed .78, ood .53 (R = 2, one seed)
   cpu_long    the same run to the end of ten times its budget
   paper       Wang et al. (2024), arXiv:2405.15071, Section 4, phi 7.2: eight blocks,
-              no loop
-  paper_code  as `paper`, with the 1.5 million updates of the released command
+              no loop; their released command trains 1.5 million updates
 
     rdt train --config=configs/knowledge_comparison.py:cpu --workdir=runs
 """
@@ -17,27 +16,6 @@ from ml_collections import config_dict
 from configs.base import LONG, SMOKE
 from rdt_jax.named import budget, getter, presets
 
-_PAPER = {
-    **LONG,
-    "task.kwargs.num_entities": 1_000,
-    "task.kwargs.num_attributes": 20,
-    "task.kwargs.num_values": 20,
-    "task.kwargs.phi": 7.2,
-    "task.kwargs.atomic_repeats": 1,
-    "task.kwargs.max_heldout_pairs": config_dict.FieldReference(1_500),
-    "model.width": 768,
-    "model.num_heads": 12,
-    "model.core_blocks": 8,
-    "model.output_init": "gpt2",
-    "model.dropout": 0.1,
-    "model.embedding_dropout": 0.1,
-    "recurrence.num_loops": 1,
-    "optimizer.learning_rate": 1e-4,
-    "optimizer.b2": 0.999,
-    "optimizer.warmup_steps": 2_000,
-    "batch_size": 512,
-    **budget(2_000_000, every=1_000, checkpoint=5_000),
-}
 PRESETS = presets(
     task=(
         "knowledge_comparison",
@@ -69,7 +47,26 @@ PRESETS = presets(
         "batch_size": 64,
     },
     cpu_long=LONG | {"num_steps": 80_000},
-    paper=_PAPER,
-    paper_code=_PAPER | {"num_steps": 1_500_000},
+    paper={
+        **LONG,
+        "task.kwargs.num_entities": 1_000,
+        "task.kwargs.num_attributes": 20,
+        "task.kwargs.num_values": 20,
+        "task.kwargs.phi": 7.2,
+        "task.kwargs.atomic_repeats": 1,
+        "task.kwargs.max_heldout_pairs": config_dict.FieldReference(1_500),
+        "model.width": 768,
+        "model.num_heads": 12,
+        "model.core_blocks": 8,
+        "model.output_init": "gpt2",
+        "model.dropout": 0.1,
+        "model.embedding_dropout": 0.1,
+        "recurrence.num_loops": 1,
+        "optimizer.learning_rate": 1e-4,
+        "optimizer.b2": 0.999,
+        "optimizer.warmup_steps": 2_000,
+        "batch_size": 512,
+        **budget(2_000_000, every=1_000, checkpoint=5_000),
+    },
 )
 get_config = getter(PRESETS)

@@ -13,7 +13,7 @@ Presets:
     rdt train --config=configs/listops.py:cpu --workdir=runs
 """
 
-from configs.base import CPU_BY_DEPTH, LONG, LONG_BY_DEPTH, SMOKE_BY_DEPTH
+from configs.base import CPU_BY_DEPTH, LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -49,23 +49,14 @@ PRESETS = presets(
         "task.kwargs.max_side_depth": 1,
     },
     paper={
-        **LONG,
+        **OWN_BY_DEPTH,
         "task.kwargs.max_arguments": 5,
         "task.kwargs.max_depth": 20,
         "task.kwargs.max_train_depth": 10,
         "task.kwargs.max_side_depth": 1,
         "task.kwargs.train_per_depth": 9_000,
         "task.kwargs.heldout_per_depth": 500,
-        "model.width": 256,
-        "model.num_heads": 8,
-        "model.dropout": 0.1,
-        "model.remat": "full",
-        "recurrence.num_loops": 8,
-        "optimizer.name": "adamw",
-        "optimizer.learning_rate": 3e-4,
-        "optimizer.weight_decay": 0.01,
         "batch_size": 128,
-        **budget(100_000, every=1_000, checkpoint=5_000),
     },
 )
 get_config = getter(PRESETS)

@@ -17,7 +17,7 @@ Presets:
     rdt train --config=configs/lookup_tables.py:cpu --workdir=runs
 """
 
-from configs.base import KOHLI_2026, LONG, SMOKE
+from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
 from rdt_jax.named import Overrides, budget, getter, presets
 
 _LONGER: Overrides = {
@@ -44,20 +44,12 @@ PRESETS = presets(
         **budget(4_000, every=200, checkpoint=1_000),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_OF_LONG_ROWS,
         "task.kwargs.max_functions": 4,
         "task.kwargs.max_train_functions": 3,
         "recurrence.num_loops": 2,
-        "optimizer.warmup_steps": 20,
-        "batch_size": 32,
-        **budget(60, every=20, checkpoint=40),
     },
     cpu_long=LONG | _LONGER | budget(100_000, every=1_000, checkpoint=5_000),
-    paper={
-        **KOHLI_2026,
-        **_LONGER,
-        "batch_size": 512,
-        **budget(200_000, every=1_000, checkpoint=5_000),
-    },
+    paper=KOHLI_2026_ROWS | _LONGER,
 )
 get_config = getter(PRESETS)

@@ -16,7 +16,12 @@ Presets:
 
 from ml_collections import config_dict
 
-from configs.base import KOHLI_2026_FACTS, KOHLI_2026_FACTS_CODE, LONG, SMOKE
+from configs.base import (
+    KOHLI_2026_FACTS,
+    KOHLI_2026_FACTS_CODE,
+    LONG,
+    SMOKE_OF_LONG_ROWS,
+)
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -36,12 +41,7 @@ PRESETS = presets(
         "batch_size": 128,
         **budget(10_000, every=250, checkpoint=2_000),
     },
-    smoke={
-        **SMOKE,
-        "optimizer.warmup_steps": 20,
-        "batch_size": 32,
-        **budget(60, every=20, checkpoint=40),
-    },
+    smoke=SMOKE_OF_LONG_ROWS,
     cpu_long=LONG | {"num_steps": 100_000},
     paper=KOHLI_2026_FACTS,
     paper_code=KOHLI_2026_FACTS_CODE,

@@ -17,34 +17,28 @@ Presets:
 from configs import knowledge_composition
 from rdt_jax.named import getter
 
-_KNOWLEDGE = knowledge_composition.PRESETS
-_COMPONENTS = {
-    "model.preset": "moeut",
-    "model.core_blocks": 2,  # G
-    "model.norm_placement": "peri",
-    "model.attention": "switch_head",
-    "model.feedforward": "sigma_moe",
-    "model.bias": "none",
-    "model.position": "rope",
-    "model.rope_fraction": 0.5,
-    "model.readout": "untied",
-    "model.weight_init": "moeut",
-    "model.output_init": "normal",
-}
-_SMALL = {
-    **_COMPONENTS,
-    "model.head_width": 16,
-    "model.init_depth": 2 * 2,
-    "model.embedding_std": 64**-0.5,
-    "optimizer.learning_rate": 2e-3,
-}
-PRESETS = {
-    "cpu": _KNOWLEDGE["cpu"] | _SMALL,
-    "smoke": _KNOWLEDGE["smoke"] | _SMALL | {"model.embedding_std": 32**-0.5},
-    "cpu_long": _KNOWLEDGE["cpu_long"] | _SMALL,
-    "paper": {
-        **_KNOWLEDGE["paper"],
-        **_COMPONENTS,
+PRESETS = knowledge_composition.with_model(
+    components={
+        "model.preset": "moeut",
+        "model.core_blocks": 2,  # G
+        "model.norm_placement": "peri",
+        "model.attention": "switch_head",
+        "model.feedforward": "sigma_moe",
+        "model.bias": "none",
+        "model.position": "rope",
+        "model.rope_fraction": 0.5,
+        "model.readout": "untied",
+        "model.weight_init": "moeut",
+        "model.output_init": "normal",
+    },
+    small={
+        "model.head_width": 16,
+        "model.init_depth": 2 * 2,
+        "model.embedding_std": 64**-0.5,
+        "optimizer.learning_rate": 2e-3,
+    },
+    smoke={"model.embedding_std": 32**-0.5},
+    paper={
         "model.width": 412,
         "model.num_heads": 4,
         "model.head_width": 82,
@@ -61,5 +55,5 @@ PRESETS = {
         "optimizer.schedule": "cosine",
         "optimizer.warmup_steps": 1,  # none at this size
     },
-}
+)
 get_config = getter(PRESETS)

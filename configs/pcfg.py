@@ -13,7 +13,7 @@ Presets:
     rdt train --config=configs/pcfg.py:cpu --workdir=runs
 """
 
-from configs.base import KOHLI_2026, LONG, SMOKE
+from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -42,14 +42,11 @@ PRESETS = presets(
         **budget(2_250, every=250, checkpoint=750),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_OF_LONG_ROWS,
         "task.kwargs.train_rows": 1_000,
         "task.kwargs.heldout_rows": 50,
         "recurrence.num_loops": 2,
-        "optimizer.warmup_steps": 20,
-        "batch_size": 32,
         "evaluation.train_rows": 100,
-        **budget(60, every=20, checkpoint=40),
     },
     cpu_long={
         **LONG,
@@ -60,7 +57,7 @@ PRESETS = presets(
         **budget(100_000, every=1_000, checkpoint=5_000),
     },
     paper={
-        **KOHLI_2026,
+        **KOHLI_2026_ROWS,
         "task.kwargs.splitting": "productivity",
         "task.kwargs.num_symbols": 500,
         "task.kwargs.max_functions": 12,
@@ -71,8 +68,6 @@ PRESETS = presets(
         "task.kwargs.num_heldout_pairs": 0,
         "model.position": "learned",
         "model.remat": "full",
-        "batch_size": 512,
-        **budget(200_000, every=1_000, checkpoint=5_000),
     },
 )
 get_config = getter(PRESETS)

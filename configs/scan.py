@@ -14,7 +14,7 @@ Presets:
     rdt train --config=configs/scan.py:cpu --workdir=runs
 """
 
-from configs.base import KOHLI_2026, LONG, SMOKE
+from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
 from rdt_jax.named import budget, getter, presets
 
 PRESETS = presets(
@@ -28,19 +28,11 @@ PRESETS = presets(
         **budget(2_000, every=500, checkpoint=500),
     },
     smoke={
-        **SMOKE,
+        **SMOKE_OF_LONG_ROWS,
         "task.kwargs.variant": "template_jump_around_right",
         "evaluation.train_rows": 128,
-        "batch_size": 32,
-        "optimizer.warmup_steps": 20,
-        **budget(60, every=20, checkpoint=40),
     },
     cpu_long=LONG | budget(50_000, every=1_000, checkpoint=5_000),
-    paper={
-        **KOHLI_2026,
-        "recurrence.num_loops": 4,
-        "batch_size": 512,
-        **budget(200_000, every=1_000, checkpoint=5_000),
-    },
+    paper=KOHLI_2026_ROWS | {"recurrence.num_loops": 4},
 )
 get_config = getter(PRESETS)

@@ -18,33 +18,27 @@ Presets:
 from configs import knowledge_composition
 from rdt_jax.named import getter
 
-_KNOWLEDGE = knowledge_composition.PRESETS
-_COMPONENTS = {
-    "model.preset": "universal",
-    "model.core_blocks": 1,
-    "model.norm_placement": "post",
-    "model.feedforward": "relu",
-    "model.position": "sinusoidal",
-    "model.position_every_loop": True,
-    "model.step_embedding": "sinusoidal",
-    "model.halting": "act",  # none: every position takes all loops
-    "model.output_init": "normal",
-    "model.scale_embedding": True,
-}
-_SMALL = {
-    **_COMPONENTS,
-    # Of the size of the coordinates, beside which a word would else not be seen.
-    "model.embedding_std": 64**-0.5,
-    "recurrence.num_loops": 6,
-    "optimizer.learning_rate": 2e-3,
-}
-PRESETS = {
-    "cpu": _KNOWLEDGE["cpu"] | _SMALL,
-    "smoke": _KNOWLEDGE["smoke"] | _SMALL | {"model.embedding_std": 32**-0.5},
-    "cpu_long": _KNOWLEDGE["cpu_long"] | _SMALL,
-    "paper": {
-        **_KNOWLEDGE["paper"],
-        **_COMPONENTS,
+PRESETS = knowledge_composition.with_model(
+    components={
+        "model.preset": "universal",
+        "model.core_blocks": 1,
+        "model.norm_placement": "post",
+        "model.feedforward": "relu",
+        "model.position": "sinusoidal",
+        "model.position_every_loop": True,
+        "model.step_embedding": "sinusoidal",
+        "model.halting": "act",  # none: every position takes all loops
+        "model.output_init": "normal",
+        "model.scale_embedding": True,
+    },
+    small={
+        # Of the size of the coordinates, beside which a word would else not be seen.
+        "model.embedding_std": 64**-0.5,
+        "recurrence.num_loops": 6,
+        "optimizer.learning_rate": 2e-3,
+    },
+    smoke={"model.embedding_std": 32**-0.5},
+    paper={
         "model.width": 1024,
         "model.num_heads": 16,
         "model.mlp_width": 4096,
@@ -53,5 +47,5 @@ PRESETS = {
         "model.dropout": 0.3,
         "recurrence.num_loops": 12,
     },
-}
+)
 get_config = getter(PRESETS)
