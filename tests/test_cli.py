@@ -170,7 +170,7 @@ def test_a_run_that_began_in_a_pack_of_a_sweep_is_not_begun_alone(tmp_path, caps
 
 def test_a_study_that_is_wrong_itself_exits_2(tmp_path, capsys):
     for content, message in [
-        ("CONFIG = 'x'", "it lacks sweep, table, figures, claims"),
+        ("CONFIG = 'x'", "must define CONFIG and sweep; it lacks sweep"),
         ("x = 1\nimport nothing_of_this_name", "line 2: ModuleNotFoundError"),
         ("def (", "SyntaxError"),
     ]:

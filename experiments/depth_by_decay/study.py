@@ -19,13 +19,9 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.grokking import Bound, Cell
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import grokking as drawing
-from rdt_jax.figures import tables
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_composition.py"
-
-table, figures = tables.updates_to_phases, drawing.by_loops_and_decay
 
 LOOPS = "recurrence.num_loops"
 WEIGHT_DECAY = "optimizer.weight_decay"

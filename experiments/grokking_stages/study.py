@@ -21,12 +21,11 @@ from rdt_jax.analysis import claims as verdicts
 from rdt_jax.analysis import compute, grokking, survival
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import tables
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_composition.py"
 
-table, claims = tables.updates_to_phases, judging.claims
+claims = judging.claims
 
 LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
 OOD = "ood_generalized"

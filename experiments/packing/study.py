@@ -24,12 +24,9 @@ from rdt_jax.analysis import grokking
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import grokking as drawing
-from rdt_jax.figures import tables
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
-
-table = tables.updates_to_phases
 
 TRAIN, ID = "memorized", "id_generalized"
 

@@ -1,4 +1,12 @@
-"""What a study says of its runs: its functions, called, and their results checked."""
+"""What a study says of its runs: its functions, called, and their results checked.
+
+    from rdt_jax.figures import study as studies
+
+    print(studies.table(study, runs))
+    claims = studies.claims(study, runs)
+
+A study without `table`, `figures` or `claims` has those of DEFAULTS.
+"""
 
 import os
 import pathlib
@@ -15,7 +23,15 @@ from rdt_jax import user_code
 from rdt_jax.analysis import stored
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import grokking, tables
 from rdt_jax.training import phases
+
+# Of a sweep over loop depth and weight decay.
+DEFAULTS: Mapping[str, Any] = {
+    "table": tables.updates_to_phases,
+    "figures": grokking.by_loops_and_decay,
+    "claims": lambda runs: [],
+}
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a suffix is appended
 
@@ -23,9 +39,7 @@ _LONGEST_NAME = 200  # bytes; file systems take 255, and a suffix is appended
 def table(study: Any, runs: Sequence[Run]) -> Any:
     """Returns the table of a study; ValueError if its function is wrong."""
     is_table = lambda value: is_renderable(value) and not isinstance(value, str)
-    return _call(
-        study, study.table, runs, "table must return a rich.table.Table", is_table
-    )
+    return _call(study, "table", runs, "return a rich.table.Table", is_table)
 
 
 def claims(study: Any, runs: Sequence[Run]) -> list[Claim]:
@@ -33,9 +47,7 @@ def claims(study: Any, runs: Sequence[Run]) -> list[Claim]:
     are_claims = lambda value: (
         isinstance(value, list) and all(isinstance(each, Claim) for each in value)
     )
-    return _call(
-        study, study.claims, runs, "claims must return a list of Claims", are_claims
-    )
+    return _call(study, "claims", runs, "return a list of Claims", are_claims)
 
 
 def figures(study: Any, runs: Sequence[Run]) -> Mapping[str, Figure]:
@@ -51,8 +63,8 @@ def figures(study: Any, runs: Sequence[Run]) -> Mapping[str, Figure]:
             for name, figure in value.items()
         )
     )
-    expected = "figures must return a dict of name -> matplotlib.figure.Figure"
-    found = _call(study, study.figures, runs, expected, are_figures)
+    expected = "return a dict of name -> matplotlib.figure.Figure"
+    found = _call(study, "figures", runs, expected, are_figures)
     for name in found:
         path = pathlib.PurePath(name)
         longest = max(map(len, map(os.fsencode, path.parts)), default=0)
@@ -123,11 +135,11 @@ def _check_analyses(study: Any) -> None:
         )
 
 
-def _call(study: Any, function: Any, runs: Sequence[Run], expected: str, is_valid):
+def _call(study: Any, name: str, runs: Sequence[Run], expected: str, is_valid: Any):
     return user_code.call(
         pathlib.Path(study.__file__),
-        function,
+        getattr(study, name, DEFAULTS[name]),
         runs,
-        expected=expected,
+        expected=f"{name} must {expected}",
         is_valid=is_valid,
     )

@@ -19,7 +19,8 @@ Overrides = dict[str, Any]  # dotted config key -> value
 _MOST_TRIALS = 100_000
 _REPORT_SECONDS = 5.0  # Between two reports of trials that are checked.
 
-_INTERFACE = ("CONFIG", "sweep", "table", "figures", "claims")  # of a study
+_NEEDED = ("CONFIG", "sweep")  # of a study
+_OPTIONAL = ("table", "figures", "claims")  # with defaults, see figures/study.py
 
 
 class Plan(NamedTuple):
@@ -28,7 +29,8 @@ class Plan(NamedTuple):
     Attributes:
       name: the folder of the sweep: `<study>-<preset>`, and `-<changes>` if there are
         any.
-      study: the study's module: CONFIG, sweep, figures, table, claims.
+      study: the study's module: CONFIG and sweep, and what it has of table, figures
+        and claims.
       overrides: of each trial, on top of the preset and the changes.
       configs: of each trial, resolved, in the same order; no two are alike.
       study_name: of the study's folder.
@@ -155,14 +157,16 @@ def read_study(folder: pathlib.Path) -> Any:
             f"choose from {', '.join(studies) or 'none here'}."
         )
     study = configs.load_module(folder / "study.py", "study")
-    missing = [name for name in _INTERFACE if not hasattr(study, name)]
+    missing = [name for name in _NEEDED if not hasattr(study, name)]
     if missing:
         raise ValueError(
-            f"{folder / 'study.py'} must define {', '.join(_INTERFACE)}; it lacks "
+            f"{folder / 'study.py'} must define {' and '.join(_NEEDED)}; it lacks "
             f"{', '.join(missing)}."
         )
-    for name in _INTERFACE:
+    for name in (*_NEEDED, *_OPTIONAL):
         kind = "a string" if name == "CONFIG" else "a function"
+        if not hasattr(study, name):
+            continue
         found = getattr(study, name)
         if not (isinstance(found, str) if name == "CONFIG" else callable(found)):
             raise ValueError(

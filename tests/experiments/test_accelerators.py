@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.accelerators import cells, study
-from rdt_jax import config as configs
-from rdt_jax.training import validation
 from tests import fake_runs
-from tests.conftest import ROOT
 
 GRID = ((5e-4, 0.1), (2e-3, 1.0))
 
@@ -47,12 +44,8 @@ def recipe_of_trial(trial):
 @pytest.mark.parametrize("preset", study.SWEEPS)
 def test_a_sweep_gives_all_recipes_one_grid_and_is_valid(preset):
     trials = study.sweep(preset)
-    base = configs.load(f"{ROOT}/{study.CONFIG}:{preset}")
-    resolved = [configs.override(base, trial) for trial in trials]
-    assert len({configs.run_id(config) for config in resolved}) == len(trials)
     grids, others = {}, {}
-    for config, trial in zip(resolved, trials, strict=True):
-        validation.check(config)
+    for trial in trials:
         name = recipe_of_trial(trial)
         scale = cells.SCALE.get(name, 1.0)
         rate, decay = trial[cells.RATE] / scale, trial[cells.DECAY] * scale
@@ -76,11 +69,6 @@ def test_every_recipe_is_compared_at_cpu():
     names = {recipe_of_trial(trial) for trial in study.sweep("cpu")}
     assert names == set(cells.NAMES) and len(cells.NAMES) == len(set(cells.NAMES))
     assert not set(cells.COMPARED) & set(cells.OTHERS)
-
-
-def test_an_unknown_preset_lists_the_choices():
-    with pytest.raises(ValueError, match="Unknown preset 'big'; choose from cpu, smo"):
-        study.sweep("big")
 
 
 def test_a_run_tells_its_recipe():

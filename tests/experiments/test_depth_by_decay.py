@@ -1,10 +1,8 @@
-import itertools
-
 import pytest
 from rich.console import Console
 
 from rdt_jax import config as configs
-from rdt_jax.training import validation
+from rdt_jax.figures import study as studies
 from tests import fake_runs
 
 LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
@@ -25,47 +23,15 @@ def judged(study, *members):
     return [claim.holds for claim in study.claims(members)]
 
 
-@pytest.mark.parametrize(
-    ("preset", "loops", "decays", "seeds"),
-    [
-        ("smoke", (1, 2), (0.1,), (0,)),
-        ("cpu", (1, 2, 4), (0.03, 0.1), (0,)),
-        ("cpu_long", (1, 2, 4, 8), (0.01, 0.03, 0.1, 0.3), (0, 1, 2)),
-        ("paper", (1, 2, 4, 8), (None,), (0, 1, 2)),
-        ("paper_code", (1, 2, 4, 8), (None,), (0, 1, 2)),
-    ],
-)
-def test_sweep(study, preset, loops, decays, seeds):
-    found = [(t[LOOPS], t.get(DECAY), t["seed"]) for t in study.sweep(preset)]
-    assert sorted(found) == sorted(itertools.product(loops, decays, seeds))
-
-
-@pytest.mark.parametrize("preset", ["smoke", "cpu", "cpu_long", "paper", "paper_code"])
-def test_every_trial_is_a_run_of_its_own(study, root, preset):
-    base = configs.load(f"{root / study.CONFIG}:{preset}")
-    trials = [configs.override(base, trial) for trial in study.sweep(preset)]
-    assert len({configs.run_id(trial) for trial in trials}) == len(trials)
-    if preset == "smoke":
-        for trial in trials:
-            validation.check(trial)
-
-
-def test_an_unknown_preset_lists_the_choices(study):
-    with pytest.raises(
-        ValueError, match="Unknown preset 'big'; choose from cpu, cpu_l"
-    ):
-        study.sweep("big")
-
-
 def test_figures_and_table_of_the_study(study):
     members = [run(1, None), run(2, 150)]
-    made = study.figures(members)
+    made = studies.figures(study, members)
     assert list(made) == ["accuracy", "ood_by_depth", "phase_diagram"]
     names = [t.get_text() for panel in made["ood_by_depth"].axes for t in panel.texts]
     assert any(name.startswith("chance") for name in names)
     console = Console(width=80)
     with console.capture() as capture:
-        console.print(study.table(members))
+        console.print(studies.table(study, members))
     assert "170" in capture.get()
 
 
@@ -80,12 +46,6 @@ def test_claims_have_a_source_and_evidence_in_numbers(study):
     assert "R = 1 trained for 230" in loops.measured
     assert "of 2 runs that completed OOD, 2 in order" in order.measured
     assert "R = 2 -> 4 170 -> 80 (weight decay 0.1, 1 seed)" in depth.measured
-
-
-def test_without_runs_everything_is_undecided(study):
-    found = study.claims([])
-    assert {claim.holds for claim in found} == {None}
-    assert all("missing: " in claim.measured for claim in found)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from rich.console import Console
 
 from rdt_jax import config as configs
 from rdt_jax.analysis import stored
-from rdt_jax.training import validation
 from tests import fake_depth
 from tests.fake_depth import DYNAMIC
 
@@ -80,19 +79,15 @@ def up_to(hops, before=1.0, beyond=0.0):
         ("paper", tuple(range(1, 9)), 8, 1),
     ],
 )
-def test_every_trial_is_a_run_of_its_own(study, root, preset, fixed, drawn, seeds):
+def test_a_sweep_has_fixed_and_drawn_loops(study, root, preset, fixed, drawn, seeds):
     trials = study.sweep(preset)
     base = configs.load(f"{root / study.CONFIG}:{preset}")
     resolved = [configs.override(base, trial) for trial in trials]
-    assert len({configs.run_id(c) for c in resolved}) == len(trials)
     ways = [(c.recurrence.sampling, c.recurrence.num_loops, c.seed) for c in resolved]
     expected = [("fixed", r) for r in fixed] + [("poisson", drawn)]
     assert sorted(ways) == sorted(
         (*way, seed) for way, seed in itertools.product(expected, range(seeds))
     )
-    if preset == "smoke":
-        for config in resolved:
-            validation.check(config)
 
 
 def test_without_runs_that_pass_anything_no_claim_is_tested(study, keep):

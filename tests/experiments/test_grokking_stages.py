@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.grokking_stages import study
-from rdt_jax import config as configs
+from rdt_jax.figures import study as studies
 from rdt_jax.store import files, records
-from rdt_jax.training import validation
 from tests import fake_runs
 
 (VANILLA, LOOPED, TRAIN_ID, ID_OOD, EARLY, LATE, PLATEAU, UPDATES, OPERATIONS,
@@ -36,45 +35,6 @@ def with_ood(made, values):
 def waiting(loops, ood=None, **options):
     """A run that has been evaluated up to update 90 and still trains."""
     return run(loops, ood, until=90, state="running", reason=None, **options)
-
-
-@pytest.mark.parametrize(
-    ("preset", "depths", "seeds"),
-    [("smoke", 2, 1), ("cpu", 3, 3), ("cpu_long", 3, 5), ("paper", 3, 3)],
-)
-def test_the_sweep(root, preset, depths, seeds):
-    base = configs.load(f"{root / study.CONFIG}:{preset}")
-    trials = [configs.override(base, trial) for trial in study.sweep(preset)]
-    assert len({configs.run_id(trial) for trial in trials}) == depths * seeds
-    if preset == "smoke":
-        for trial in trials:
-            validation.check(trial)
-
-
-def test_an_unknown_preset_lists_the_choices():
-    with pytest.raises(ValueError, match="Unknown preset 'big'; choose from cpu, cpu_"):
-        study.sweep("big")
-
-
-def test_runs_are_shared_with_depth_by_decay(root):
-    other = configs.load_module(
-        root / "experiments" / "depth_by_decay" / "study.py", "study"
-    )
-    base = configs.load(f"{root / study.CONFIG}:cpu")
-    assert other.CONFIG == study.CONFIG
-    theirs, ours = (
-        {configs.run_id(configs.override(base, trial)) for trial in each.sweep("cpu")}
-        for each in (other, study)
-    )
-    assert len(theirs & ours) == 3
-
-
-def test_without_runs_nothing_is_tested():
-    found = study.claims([])
-    assert {claim.holds for claim in found} == {None}
-    assert all("missing: " in claim.measured for claim in found)
-    assert {claim.seeds for claim in found} == {0}
-    assert all("arXiv:2604.07822" in claim.source for claim in found)
 
 
 def test_without_loops_ood_stays_near_zero():
@@ -279,7 +239,7 @@ def test_the_figures():
     (panel,) = made["arrivals"].axes
     ends = [line.get_ydata()[-1] for line in panel.lines if line.get_marker() == "None"]
     assert ends == [1.0, 0.5, 0.0]
-    assert study.table(members).row_count == 3
+    assert studies.table(study, members).row_count == 3
 
 
 def test_only_runs_of_one_kind_are_drawn_together():

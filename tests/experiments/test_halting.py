@@ -31,13 +31,6 @@ def judge(study, *members):
     return dict(zip(CLAIMS, study.claims(members), strict=True))
 
 
-def test_the_runs_are_those_of_depth_extrapolation(study, root):
-    path = root / "experiments/depth_extrapolation/study.py"
-    other = configs.load_module(path, "study")
-    assert study.CONFIG == other.CONFIG
-    assert study.sweep("cpu_long") == other.sweep("cpu_long")
-
-
 def test_a_rule_that_waits_for_the_answer_is_better(study, keep):
     """Each hop takes a loop; KL stops after two, KL and entropy when it is done."""
     member = run(5, 5)

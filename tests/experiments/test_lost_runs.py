@@ -6,6 +6,7 @@ import pytest
 from experiments.accelerators import cells as recipes
 from rdt_jax import config as configs
 from rdt_jax.analysis import laws, statistics
+from rdt_jax.figures import study as studies
 from tests import fake_runs
 from tests.conftest import ROOT
 
@@ -88,7 +89,10 @@ def test_a_verdict_beside_a_lost_run_stands_whatever_that_run_did(name, monkeypa
     for index in range(0, len(members), max(1, len(members) // 4)):
         beside = lambda other, i=index: [*members[:i], other, *members[i + 1 :]]
         gone = beside(fake_runs.lost(members[index]))
-        assert study.table(gone).row_count == study.table(members).row_count
+        assert (
+            studies.table(study, gone).row_count
+            == studies.table(study, members).row_count
+        )
         stands = {t: v for t, v in judge(gone).items() if v is not None}
         for outcome in OUTCOMES:
             found = judge(beside(run(outcome, places[index], **kind)))

@@ -56,13 +56,6 @@ def judge(study, *members):
     return dict(zip(CLAIMS, study.claims(members), strict=True))
 
 
-def test_the_runs_are_those_of_depth_extrapolation(study, root):
-    path = root / "experiments/depth_extrapolation/study.py"
-    other = configs.load_module(path, "study")
-    assert study.CONFIG == other.CONFIG
-    assert study.sweep("cpu") == other.sweep("cpu")
-
-
 def test_a_margin_that_falls_from_its_peak(study, keep):
     member = run(4, 5)
     keep[member.run_id] = hill(0.2)

@@ -6,9 +6,9 @@ import pytest
 from experiments.packing import compare, study
 from rdt_jax import config as configs
 from rdt_jax.figures import save
+from rdt_jax.figures import study as studies
 from rdt_jax.store import files
 from rdt_jax.sweep import packing
-from rdt_jax.training import validation
 from tests import fake_runs
 
 # Steps at which ID jumps, by seed; it completes 20 updates later. None: never.
@@ -56,12 +56,10 @@ def compared(workdirs, **options):
 
 
 def test_the_sweep_varies_the_seed_only_so_that_it_is_one_pack(root):
-    for preset, seeds in (("smoke", 3), ("cpu", 20)):
+    for preset in ("smoke", "cpu"):
         base = configs.load(f"{root / study.CONFIG}:{preset}")
         trials = [configs.override(base, trial) for trial in study.sweep(preset)]
-        assert [trial.seed for trial in trials] == list(range(seeds))
         assert len({packing.signature(trial) for trial in trials}) == 1
-        validation.check(trials[0])
 
 
 def test_the_budget_is_that_of_the_question(root):
@@ -70,15 +68,10 @@ def test_the_budget_is_that_of_the_question(root):
     assert config.eval_every_steps <= 20
 
 
-def test_an_unknown_preset_lists_the_choices():
-    with pytest.raises(ValueError, match="Unknown preset 'big'; choose from cpu, smo"):
-        study.sweep("big")
-
-
 def test_figure_and_table_of_one_workdir():
     members = [run(60), run(90, seed=1)]
     assert list(study.figures(members)) == ["accuracy"]
-    assert study.table(members).row_count == 1
+    assert studies.table(study, members).row_count == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""What holds of every study of this repository."""
+
+import itertools
+
+import pytest
+
+from rdt_jax import config as configs
+from rdt_jax.figures import study as studies
+from rdt_jax.sweep import spec
+from rdt_jax.training import validation
+from tests import fake_runs
+from tests.conftest import ROOT
+
+LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
+NAMES = sorted(path.parent.name for path in ROOT.glob("experiments/*/study.py"))
+PRESETS = ("smoke", "cpu", "cpu_long", "paper", "paper_code")
+
+
+def study_of(name):
+    return spec.read_study(ROOT / "experiments" / name)
+
+
+def presets_of(study):
+    with pytest.raises(ValueError, match="Unknown preset 'big'; choose from ") as said:
+        study.sweep("big")
+    return str(said.value).rpartition("choose from ")[2].rstrip(".").split(", ")
+
+
+def trials_of(study, preset):
+    base = configs.load(f"{ROOT / study.CONFIG}:{preset}")
+    return [configs.override(base, trial) for trial in study.sweep(preset)]
+
+
+def ids_of(study, preset):
+    return [configs.run_id(config) for config in trials_of(study, preset)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_presets_are_those_of_configs_and_every_trial_is_a_run_of_its_own(name):
+    study = study_of(name)
+    presets = presets_of(study)
+    assert {"smoke", "cpu"} <= set(presets) <= set(PRESETS)
+    for preset in presets:
+        ids = ids_of(study, preset)
+        assert len(set(ids)) == len(ids)
+    is_quick = "modular" in study.CONFIG  # Its tables are small.
+    for preset in presets if is_quick else ["smoke"]:
+        trials = trials_of(study, preset)
+        for config in trials[:: max(1, len(trials) // 20)]:
+            validation.check(config)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_runs_no_claim_is_tested(name):
+    found = studies.claims(study_of(name), [])
+    assert {(claim.holds, claim.seeds) for claim in found} == {(None, 0)}
+    assert all("missing: " in claim.measured for claim in found)
+    assert all("arXiv" in c.source or "this study" in c.source for c in found)
+
+
+SEEDS, ALL_LOOPS = range(3), (1, 2, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "keys", "values"),
+    [
+        ("depth_by_decay", "smoke", (LOOPS, DECAY, "seed"), ((1, 2), (0.1,), (0,))),
+        ("depth_by_decay", "cpu", (LOOPS, DECAY), ((1, 2, 4), (0.03, 0.1))),
+        (
+            "depth_by_decay",
+            "cpu_long",
+            (LOOPS, DECAY, "seed"),
+            (ALL_LOOPS, (0.01, 0.03, 0.1, 0.3), SEEDS),
+        ),
+        ("depth_by_decay", "paper", (LOOPS, "seed"), (ALL_LOOPS, SEEDS)),
+        ("depth_by_decay", "paper_code", (LOOPS, "seed"), (ALL_LOOPS, SEEDS)),
+        ("grokking_stages", "smoke", (LOOPS, "seed"), ((1, 2), (0,))),
+        ("grokking_stages", "cpu", (LOOPS, "seed"), ((1, 2, 4), SEEDS)),
+        ("grokking_stages", "cpu_long", (LOOPS, "seed"), ((1, 2, 4), range(5))),
+        ("grokking_stages", "paper", (LOOPS, "seed"), ((1, 2, 4), SEEDS)),
+        ("packing", "smoke", ("seed",), (SEEDS,)),
+        ("packing", "cpu", ("seed",), (range(20),)),
+    ],
+)
+def test_a_sweep_is_a_grid(name, preset, keys, values):
+    trials = study_of(name).sweep(preset)
+    found = [tuple(trial[key] for key in keys) for trial in trials]
+    assert sorted(found) == sorted(itertools.product(*values))
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "preset", "count"),
+    [
+        ("grokking_stages", "depth_by_decay", "cpu", 3),
+        ("mechanism", "depth_by_decay", "cpu", 2),  # 2 x 2 and 1 x 2, of one seed
+        ("mechanism", "grokking_stages", "cpu", 6),
+        ("mechanism", "grokking_stages", "cpu_long", 15),
+        ("halting", "depth_extrapolation", "cpu", 6),
+        ("halting", "depth_extrapolation", "cpu_long", 12),
+        ("overthinking", "depth_extrapolation", "cpu", 6),
+    ],
+)
+def test_studies_share_runs(name, other, preset, count):
+    ours, theirs = (set(ids_of(study_of(each), preset)) for each in (name, other))
+    assert len(ours & theirs) == count
+
+
+def test_a_study_needs_no_more_than_its_runs(tmp_path):
+    (tmp_path / "study.py").write_text(
+        "CONFIG = 'configs/knowledge_composition.py'\ndef sweep(preset): return [{}]\n"
+    )
+    study = spec.read_study(tmp_path)
+    jumps = {"train": 20, "id": 40, "ood": 90}
+    runs = [fake_runs.make(jumps=jumps, loops=loops) for loops in (1, 2)]
+    assert studies.table(study, runs).row_count == 2
+    assert studies.claims(study, runs) == []
+    drawn = ["accuracy", "ood_by_depth", "phase_diagram"]
+    assert list(studies.figures(study, runs)) == drawn
+    without = fake_runs.make(
+        jumps={"train": 20, "id": 40},
+        base=configs.load(f"{ROOT}/configs/modular.py:smoke"),
+    )
+    assert list(studies.figures(study, [without])) == ["accuracy", "phase_diagram"]
