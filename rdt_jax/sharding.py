@@ -183,7 +183,7 @@ def padded_lanes(num_lanes: int, mesh: Mesh | None) -> int:
 def pad_lanes(tree: Any, mesh: Mesh | None) -> Any:
     """Repeats the last lane of every leaf [S, ...] until they fill the axis `trial`."""
 
-    def pad_leaf(x):
+    def pad_leaf(x: Any) -> Any:
         num_lanes = padded_lanes(x.shape[0], mesh)
         if num_lanes == x.shape[0]:
             return x
@@ -200,7 +200,7 @@ def layout(state: Any, mesh: Mesh) -> Any:
         names the leaf.
     """
 
-    def of_leaf(path, leaf) -> NamedSharding:
+    def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         if not leaf.ndim:
             return NamedSharding(mesh, EVERYWHERE)
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -239,7 +239,7 @@ def place(tree: Any, shardings: Any) -> Any:
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
 
-    def put(sharding, x):
+    def put(sharding: NamedSharding, x: Any) -> jax.Array:
         whole = np.asarray(x)
         return jax.make_array_from_callback(
             whole.shape, sharding, lambda index: whole[index]
@@ -287,7 +287,7 @@ def read(tree: Any, mesh: Mesh | None, num_lanes: int) -> Any:
 
 
 @functools.cache
-def _picker(mesh: Mesh):
+def _picker(mesh: Mesh) -> Callable[..., Any]:
     return jax.jit(
         lambda tree, index: jax.tree.map(lambda x: x[index] if x.ndim else x, tree),
         out_shardings=NamedSharding(mesh, EVERYWHERE),
@@ -336,7 +336,7 @@ def mean_over_rows(
     if mesh is None or parts == 1:
         return lambda shared, rows: function(shared, rows, jnp.int32(0))
 
-    def each(shared, rows):
+    def each(shared: Any, rows: Any) -> Any:
         part = jax.lax.axis_index("data")
         take = lambda x: jax.lax.dynamic_slice_in_dim(
             x, part * (x.shape[0] // parts), x.shape[0] // parts

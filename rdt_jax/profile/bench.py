@@ -205,7 +205,12 @@ class Entrant(NamedTuple):
     lanes: int  # of each process
 
 
-def _measure_updates(case: Updates, config, torch_python, log: Report) -> _Found:
+def _measure_updates(
+    case: Updates,
+    config: ml_collections.ConfigDict,
+    torch_python: str | None,
+    log: Report,
+) -> _Found:
     with contextlib.ExitStack() as stack:
         log("compiling")
         ours = enter(stack, "rdt_jax", [config], devices=sharding.cores_for(config))
@@ -218,7 +223,12 @@ def _measure_updates(case: Updates, config, torch_python, log: Report) -> _Found
     return rows, {"ratio": rows[0].ratio, "share of peak": rows[0].share_of_peak}
 
 
-def _measure_seeds(case: Seeds, config, torch_python, log: Report) -> _Found:
+def _measure_seeds(
+    case: Seeds,
+    config: ml_collections.ConfigDict,
+    torch_python: str | None,
+    log: Report,
+) -> _Found:
     seeds = [configs.override(config, {"seed": n}) for n in range(case.num_seeds)]
     workers = default_workers()
     lanes = default_lanes() or case.num_seeds
@@ -244,7 +254,9 @@ def _measure_seeds(case: Seeds, config, torch_python, log: Report) -> _Found:
     return rows, {"ratio": rows[0].ratio}
 
 
-def _measure_loops(case: Loops, config, log: Report) -> _Found:
+def _measure_loops(
+    case: Loops, config: ml_collections.ConfigDict, log: Report
+) -> _Found:
     config = configs.override(config, {"model.remat": "full"})
     found: dict[int, list[Facts]] = {count: [] for count in case.loops}
     for number in range(COMPILES):
@@ -273,7 +285,9 @@ def _measure_loops(case: Loops, config, log: Report) -> _Found:
     }
 
 
-def _measure_overhead(case: Overhead, config, log: Report) -> _Found:
+def _measure_overhead(
+    case: Overhead, config: ml_collections.ConfigDict, log: Report
+) -> _Found:
     log("training a whole run")
     with tempfile.TemporaryDirectory() as workdir:
         command = [sys.executable, "-m", "rdt_jax", "train", f"--workdir={workdir}"]

@@ -200,7 +200,9 @@ def _score(
     target = jnp.where(exists, targets, 0)[..., None]
     pick = lambda x: jnp.take_along_axis(x, target, axis=-1)[..., 0]  # [B, A]
 
-    def score_loop(carry, loop):
+    def score_loop(
+        carry: tuple[jax.Array, jax.Array], loop: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
         before, first_hit = carry
         state, number = loop
         logits = recurrent.readout(params, state, tokens, positions, model)

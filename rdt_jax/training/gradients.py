@@ -57,10 +57,12 @@ def grokfast_ema(strength: jax.Array, decay: jax.Array) -> optax.GradientTransfo
     beginning with m = g; g + strength m goes on.
     """
 
-    def init(params):
+    def init(params: chex.ArrayTree) -> EmaState:
         return EmaState(jnp.int32(0), optax.tree.zeros_like(params))
 
-    def update(gradient, state, params=None):
+    def update(
+        gradient: chex.ArrayTree, state: EmaState, params: chex.ArrayTree | None = None
+    ) -> tuple[chex.ArrayTree, EmaState]:
         del params
         keep = jnp.where(state.seen == 0, 0.0, decay)
         slow = jax.tree.map(
@@ -100,17 +102,21 @@ def grokfast_ma(strength: jax.Array, window: int) -> optax.GradientTransformatio
     Reference: Lee et al. (2024), arXiv:2405.20233.
     """
 
-    def init(params):
+    def init(params: chex.ArrayTree) -> MaState:
         zeros = optax.tree.zeros_like(params)
         ring = jax.tree.map(lambda x: jnp.zeros((window, *x.shape), x.dtype), params)
         return MaState(jnp.int32(0), ring, zeros, zeros)
 
-    def update(gradient, state, params=None):
+    def update(
+        gradient: chex.ArrayTree, state: MaState, params: chex.ArrayTree | None = None
+    ) -> tuple[chex.ArrayTree, MaState]:
         del params
         place = state.seen % window
         closes = place == window - 1  # `fresh` now covers the whole ring.
 
-        def put(ring, total, fresh, g):
+        def put(
+            ring: jax.Array, total: jax.Array, fresh: jax.Array, g: jax.Array
+        ) -> tuple[jax.Array, jax.Array, jax.Array]:
             left = jax.lax.dynamic_index_in_dim(ring, place, keepdims=False)
             ring = jax.lax.dynamic_update_index_in_dim(ring, g, place, 0)
             fresh = fresh + g
@@ -150,13 +156,17 @@ def orthogonal() -> optax.GradientTransformation:
     instead of being scaled up; zero weights leave their gradient as it is.
     """
 
-    def project(g, w):
+    def project(g: jax.Array, w: jax.Array) -> jax.Array:
         along, size = jnp.vdot(w, g), jnp.vdot(w, w)
         left = g - jnp.where(size > 0, along / size, 0.0) * w
         norm, norm_left = jnp.linalg.norm(g.ravel()), jnp.linalg.norm(left.ravel())
         return left * jnp.where(norm_left > _ROUNDING * norm, norm / norm_left, 0.0)
 
-    def update(gradient, state, params):
+    def update(
+        gradient: chex.ArrayTree,
+        state: optax.EmptyState,
+        params: chex.ArrayTree | None = None,
+    ) -> tuple[chex.ArrayTree, optax.EmptyState]:
         return jax.tree.map(project, gradient, params), state
 
     return optax.GradientTransformation(optax.init_empty_state, update)
@@ -171,7 +181,9 @@ def constant_norm() -> optax.GradientTransformation:
     Reference: Liu et al. (2022), arXiv:2210.01117.
     """
 
-    def update(updates, norm, params):
+    def update(
+        updates: chex.ArrayTree, norm: jax.Array, params: chex.ArrayTree | None = None
+    ) -> tuple[chex.ArrayTree, jax.Array]:
         moved = optax.apply_updates(params, updates)
         factor = norm / optax.tree.norm(moved)
         back = jax.tree.map(lambda new, old: factor * new - old, moved, params)

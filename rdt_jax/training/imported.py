@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -92,7 +93,13 @@ def write_run(
     return folder
 
 
-def _resolve(config, overrides, imported, num_loops: int, step: int):
+def _resolve(
+    config: ml_collections.ConfigDict,
+    overrides: Mapping[str, Any],
+    imported: import_ltg.Imported,
+    num_loops: int,
+    step: int,
+) -> ml_collections.ConfigDict:
     if step < 0:
         raise ValueError(f"--step must be at least 0, got {step}.")
     if num_loops < 1:
@@ -122,7 +129,9 @@ def _resolve(config, overrides, imported, num_loops: int, step: int):
     return resolved
 
 
-def _fitting_length(config, imported: import_ltg.Imported) -> int:
+def _fitting_length(
+    config: ml_collections.ConfigDict, imported: import_ltg.Imported
+) -> int:
     """Returns T of the task's rows, which must fit the parameters."""
     problems = tasks.problems(config)
     configs.raise_problems(problems)

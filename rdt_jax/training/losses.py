@@ -66,7 +66,9 @@ def answer_cross_entropy(
     chex.assert_equal_shape_prefix([logits, targets], targets.ndim)
     log_probabilities = registry.lookup("loss function", FUNCTIONS, function)
 
-    def of(logits, targets, label_smoothing):
+    def of(
+        logits: jax.Array, targets: jax.Array, label_smoothing: jax.Array | float
+    ) -> jax.Array:
         log_probs = log_probabilities(logits)
         exists = targets >= 0
         index = jnp.where(exists, targets, 0)[..., None]
@@ -88,10 +90,14 @@ def _in_float64(of: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """
 
     @jax.custom_vjp
-    def rounded(logits, targets, label_smoothing):
+    def rounded(
+        logits: jax.Array, targets: jax.Array, label_smoothing: jax.Array
+    ) -> jax.Array:
         return forward(logits, targets, label_smoothing)[0]
 
-    def forward(logits, targets, label_smoothing):
+    def forward(
+        logits: jax.Array, targets: jax.Array, label_smoothing: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
         with jax.enable_x64(True):
             wide = jax.lax.convert_element_type(logits, jnp.float64)
             value, pull = jax.vjp(lambda x: of(x, targets, label_smoothing), wide)
@@ -99,7 +105,10 @@ def _in_float64(of: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
             narrow = lambda x: jax.lax.convert_element_type(x, jnp.float32)
             return narrow(value), narrow(gradient)
 
-    def backward(gradient, cotangent):  # Rows are independent: each has its factor.
+    def backward(
+        gradient: jax.Array, cotangent: jax.Array
+    ) -> tuple[jax.Array, None, None]:
+        # Rows are independent: each has its factor.
         return gradient * cotangent[..., None, None], None, None
 
     rounded.defvjp(forward, backward)

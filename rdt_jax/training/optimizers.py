@@ -62,11 +62,11 @@ def _muon(hyper: LaneParams, epsilon: float) -> optax.GradientTransformation:
     .95, in the 25th less than 1.01 times.
     """
 
-    def axes(path, leaf) -> tuple[int, int]:
+    def axes(path: tuple[Any, ...], leaf: jax.Array) -> tuple[int, int]:
         is_router = any("router" in str(entry) for entry in path)
         return (0 if is_router else leaf.ndim - 2), leaf.ndim - 1
 
-    def scale(path, leaf):
+    def scale(path: tuple[Any, ...], leaf: jax.Array) -> float:
         return _MUON_RMS * max(leaf.shape[axis] for axis in axes(path, leaf)) ** 0.5
 
     with_path = jax.tree_util.tree_map_with_path

@@ -136,7 +136,9 @@ def loss_and_gradient(
     another, each with noise of its own. The arguments are those of `loss`.
     """
 
-    def of_rows(rows: Batch, noise: layers.Noise | None):
+    def of_rows(
+        rows: Batch, noise: layers.Noise | None
+    ) -> tuple[jax.Array, chex.ArrayTree]:
         return jax.value_and_grad(loss)(
             params, rows, hyper, spec, noise=noise, num_loops=num_loops
         )
@@ -145,7 +147,9 @@ def loss_and_gradient(
     if count == 1:
         return of_rows(batch, noise)
 
-    def add(total, micro_batch):
+    def add(
+        total: chex.ArrayTree, micro_batch: tuple[jax.Array, Batch]
+    ) -> tuple[chex.ArrayTree, None]:
         index, rows = micro_batch
         its_noise = None if noise is None else noise.fold(index)
         part = of_rows(rows, its_noise)

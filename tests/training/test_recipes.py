@@ -112,15 +112,6 @@ def test_a_recipe_trains_in_its_own_way(build, tiny, baseline, name):
         assert last.loss_sum[0] / 20 < 0.7 * np.log(8)
 
 
-def test_micro_batches_make_the_update_of_their_batch(build, tiny, baseline):
-    config = tiny({"gradient.micro_batches": 4})
-    found = trained(build, [config], 2)
-    for name in ("params", "loss_sum", "gradient_norm"):
-        chex.assert_trees_all_close(
-            getattr(found, name), getattr(baseline, name), rtol=1e-4, atol=1e-5
-        )
-
-
 # All strengths that a lane may have of its own, in one program.
 STRONG = {
     "model.core_blocks": 2,
