@@ -132,13 +132,8 @@ class Leader:
     channel: Channel
 
     @property
-    def num_lanes(self) -> int:
-        """As of the pack, like all that follows."""
-        return self.pack.num_lanes
-
-    @property
     def axes(self) -> sharding.Axes:
-        """Sizes of the axes of the mesh."""
+        """As of the pack, like all that follows."""
         return self.pack.axes
 
     @property
@@ -164,10 +159,6 @@ class Leader:
     def shapes(self, lanes: Lanes) -> TrainState:
         """As of the pack; nothing runs."""
         return self.pack.shapes(lanes)
-
-    def compilations(self) -> int:
-        """As of the pack; nothing runs."""
-        return self.pack.compilations()
 
     def padded_lanes(self, num_lanes: int) -> int:
         """As of the pack; nothing runs."""
