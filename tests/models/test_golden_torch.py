@@ -156,7 +156,11 @@ def _moeut_layer(w):
 
 @pytest.mark.parametrize(
     ("dispatch", "dtype"),
-    [("dense", "float64"), ("dense", "float32"), ("sorted", "float64")],
+    [
+        ("dense", "float64"),
+        ("dense", "float32"),
+        pytest.param("sorted", "float64", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_moeut_is_its_equations(dispatch, dtype):
     weights, golden = _read("moeut")
