@@ -225,10 +225,7 @@ def _private_names(source: str) -> list[str]:
 
 
 # Files of rooms that are being rewritten.
-STILL = {
-    "test_ranks.py", "test_memory.py", "test_engines.py",
-    "test_ledger.py", "test_cli_sweep.py",
-}  # fmt: skip
+STILL = {"test_engines.py", "test_ledger.py", "test_cli_sweep.py"}
 
 
 def test_no_test_uses_a_private_name_of_ours():

@@ -72,7 +72,7 @@ def job_of(options: argparse.Namespace) -> Job | None:
             )
         return None
     if job == Job():
-        return job if _on_tpu() else None
+        return job if on_tpu() else None
     if job == Job("auto"):
         return Job()
     missing = [f"--{n.replace('_', '-')}" for n, v in found.items() if v is None]
@@ -158,7 +158,8 @@ def _mesh(axes, processes: int):
     return sharding.make_mesh(axes, on_cpu, processes)
 
 
-def _on_tpu() -> bool:
+def on_tpu() -> bool:
+    """Says whether this machine has TPU chips that JAX may use."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
     has_chips = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")

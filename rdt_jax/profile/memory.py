@@ -44,7 +44,7 @@ def predict(config: ml_collections.ConfigDict, table: Table) -> Bytes:
     shared = _bytes(alone.data) + _bytes(alone.evaluated)
     return Bytes(
         shared=shared,
-        lane=whole + max(_peak(chunk.jaxpr), _peak(evaluation.jaxpr)),
+        lane=whole + max(peak_bytes(chunk.jaxpr), peak_bytes(evaluation.jaxpr)),
         state=whole + phases.RING * params,
         params=params,
     )
@@ -57,7 +57,7 @@ def of_update(config: ml_collections.ConfigDict, table: Table) -> int:
     parameters and optimizer while the old ones are alive.
     """
     _, chunk = _trace_update(config, pack.build([config], table))
-    return _peak(chunk.jaxpr)
+    return peak_bytes(chunk.jaxpr)
 
 
 def _trace_update(
@@ -80,7 +80,7 @@ def _size(array: Any) -> int:
     return int(np.prod(array.shape)) * array.dtype.itemsize
 
 
-def _peak(jaxpr: Any) -> int:
+def peak_bytes(jaxpr: Any) -> int:
     """Returns the most bytes alive at once beside the arguments of a program."""
     last: dict[Any, int] = {}
     for number, equation in enumerate(jaxpr.eqns):
@@ -88,7 +88,7 @@ def _peak(jaxpr: Any) -> int:
     last |= dict.fromkeys(_variables(jaxpr.outvars), len(jaxpr.eqns))
     alive, peak, made = 0, 0, {}
     for number, equation in enumerate(jaxpr.eqns):
-        inner = max(map(_peak, _programs_of(equation.params)), default=0)
+        inner = max(map(peak_bytes, _programs_of(equation.params)), default=0)
         for variable in equation.outvars:
             made[variable] = _size(variable.aval)
             alive += made[variable]

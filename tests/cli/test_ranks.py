@@ -180,10 +180,10 @@ def options(**values):
 
 
 def test_a_process_alone_is_no_job(monkeypatch):
-    monkeypatch.setattr(ranks, "_on_tpu", lambda: False)
+    monkeypatch.setattr(ranks, "on_tpu", lambda: False)
     assert ranks.job_of(options()) is None
     assert ranks.job_of(options(coordinator="auto")) == ranks.Job()
-    monkeypatch.setattr(ranks, "_on_tpu", lambda: True)
+    monkeypatch.setattr(ranks, "on_tpu", lambda: True)
     assert ranks.job_of(options()) == ranks.Job()
     assert ranks.job_of(options(num_processes=1)) is None
 

@@ -35,7 +35,6 @@ CONFIG = ModelConfig(
     remat="none",
 )
 STAGES = dataclasses.replace(CONFIG, prelude_blocks=1, core_blocks=2, coda_blocks=1)
-BFLOAT = dataclasses.replace(STAGES, dtype="bfloat16", remat="full")
 TOKENS = np.random.default_rng(0).integers(1, DIMS.V, DIMS["BT"]).astype(np.int32)
 ANSWERS = np.array([[2, 1], [2, 0], [1, 1], [0, 2], [2, 2]], np.int32)
 WEIGHT = np.sin(np.arange(np.prod(DIMS["BAV"]))).reshape(DIMS["BAV"])

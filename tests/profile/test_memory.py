@@ -17,7 +17,7 @@ K = 1000
 
 def peak(function, *shapes):
     arrays = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    return memory._peak(jax.make_jaxpr(function)(*arrays).jaxpr)
+    return memory.peak_bytes(jax.make_jaxpr(function)(*arrays).jaxpr)
 
 
 def test_a_chain_keeps_two_values_alive():
