@@ -62,7 +62,9 @@ def lane_of(params, index):
     return jax.tree.map(lambda x: x[index], params)
 
 
-@pytest.mark.parametrize("lane", range(len(LANES)))
+@pytest.mark.parametrize(
+    "lane", [0, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (1, 2))]
+)
 def test_a_lane_stays_with_its_solo_run_for_a_hundred_updates(
     build, pack, packed, lane
 ):
@@ -93,6 +95,7 @@ def test_the_tolerances_see_a_small_change(build, pack, packed, change):
         )
 
 
+@pytest.mark.exhaustive
 def test_rounding_drives_them_apart_later(build, pack, packed):
     # Else a pack and its solo runs would be one program, and nothing here a test.
     alone, _ = train(build, pack[2:], 200)
