@@ -192,11 +192,6 @@ def test_follows_its_formula(spec, name):
     assert_close(found, by_hand(name, grads, rates("cosine", 0, steps)))
 
 
-def test_wsd_holds_and_then_falls_to_the_final_fraction():
-    expected = [1.0] * 7 + [1 - 0.75 * (k - 6.6) / 4.4 for k in range(7, 11)] + [0.25]
-    np.testing.assert_allclose(rates("wsd", 0, 12) / RATE, expected)
-
-
 @pytest.mark.parametrize(
     ("decayed", "names"), [("all", ("w", "bias")), ("matrices", "w"), ("blocks", "w")]
 )
@@ -288,26 +283,6 @@ def test_muon_takes_experts_and_routers_as_batches_of_matrices(spec):
     np.testing.assert_allclose(updates["embedding"], expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "reference"),
-    [
-        ("constant", lambda span: optax.constant_schedule(RATE)),
-        ("linear", lambda span: optax.linear_schedule(RATE, RATE * FINAL, span)),
-        ("cosine", lambda span: optax.cosine_decay_schedule(RATE, span, FINAL)),
-    ],
-)
-def test_equals_optax_with_concrete_numbers(spec, schedule, reference):
-    warmup = 4
-    ramp = optax.linear_schedule(RATE / warmup, RATE, warmup - 1)
-    joined = optax.join_schedules([ramp, reference(NUM_STEPS - warmup)], [warmup])
-    expected = follow(
-        optax.adamw(joined, b1=B1, b2=B2, eps=EPSILON, weight_decay=DECAY),
-        gradients(NUM_STEPS),
-    )
-    optimizer = optimizers.make(spec(schedule=schedule), hyper(warmup_steps=warmup))
-    assert_close(follow(optimizer, gradients(NUM_STEPS)), expected)
-
-
 def test_traced_lanes_equal_separate_optimizers(spec):
     grads, cosine = gradients(5), spec(schedule="cosine")
     lanes = [
@@ -322,15 +297,6 @@ def test_traced_lanes_equal_separate_optimizers(spec):
         alone = run(lane)
         assert_close(jax.tree.map(lambda x, i=index: x[i], together), alone)
     assert not np.allclose(together["w"][0], together["w"][1], atol=1e-2)
-
-
-def test_decay_shrinks_every_parameter_by_rate_times_decay(spec):
-    grads = jax.tree.map(np.zeros_like, gradients(3))
-    found = follow(optimizers.make(spec(), hyper()), grads)
-    for name, start in params().items():
-        for step, weights in enumerate(found[name], start=1):
-            expected = start * (1 - RATE * DECAY) ** step
-            np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
 def test_every_lane_key_is_read_into_its_own_field(toy):

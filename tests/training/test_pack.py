@@ -54,10 +54,6 @@ def test_chunks_of_all_lengths_share_one_compilation(program, toy):
     assert program.compilations() == before
 
 
-def test_a_chunk_of_nothing_changes_nothing(program, toy):
-    bits.assert_same(trained(program, [toy()], 5, 0), trained(program, [toy()], 5))
-
-
 def test_the_state_is_consumed(program, toy):
     lanes = hyper.make_lanes([toy()])
     state = program.init(lanes)
@@ -158,22 +154,6 @@ def test_drawn_depths_are_those_of_the_fixed_programs(build, program, toy, table
             )
     assert drawing.evaluate(drawing.init(lanes).params)["loss"].shape[1] == 3
     assert drawing.compilations() == 1
-
-
-def test_dropout_trains_and_is_another_run(build, program, toy, table):
-    config = toy({"model.dropout": 0.3, "model.embedding_dropout": 0.1})
-    dropping = build([config], table)
-    assert dropping is not program
-    state = trained(dropping, [config], 7)
-    chex.assert_tree_all_finite(state)
-    losses = [float(state.loss_sum[0])]
-    for rates in [(0.3, 0.0), (0.0, 0.1), (0.0, 0.0)]:
-        names = ("model.dropout", "model.embedding_dropout")
-        lane = toy(dict(zip(names, rates, strict=True)))
-        losses.append(float(trained(dropping, [lane], 7).loss_sum[0]))
-    assert len(set(losses)) == 4
-    without = trained(program, [toy()], 7)
-    np.testing.assert_allclose(losses[-1], without.loss_sum[0], rtol=1e-5)
 
 
 def test_every_update_has_noise_of_its_own(build, toy, table):

@@ -210,54 +210,6 @@ def test_a_clean_step():
     assert onset["value"] == completed["value"] == 1.0
 
 
-def test_a_slow_rise_is_dated_at_its_first_evaluation_above_chance():
-    curve = [CHANCE] * 10 + [0.3] * 10 + [0.96] * 10
-    onset, completed = observed(curve)
-    assert onset["step"] == 14 * EVERY  # The third running above chance,
-    assert onset["onset"] == completed["onset"] == 12 * EVERY  # of which this is first.
-    assert onset["before"] == 7 * EVERY
-    assert completed["step"] == completed["completed"] == 22 * EVERY
-
-
-def test_a_model_that_starts_above_the_threshold():
-    onset, completed = observed([1.0, 1.0])
-    assert onset["step"] == onset["onset"] == onset["before"] == 0
-    assert completed["step"] == completed["after"] == 0
-
-
-def test_a_curve_that_never_leaves_chance():
-    rng = np.random.default_rng(5)
-    curve = (rng.binomial(ID.rows, ID.chance, size=500) / ID.rows).tolist()
-    assert observed(curve) == []
-
-
-def test_a_noisy_plateau_below_the_threshold_never_completes():
-    rng = np.random.default_rng(6)
-    curve = [CHANCE] * 9 + (0.85 + 0.05 * rng.standard_normal(400)).tolist()
-    assert max(curve) > ID.threshold, "single evaluations must pass"
-    assert [row["kind"] for row in observed(curve)] == ["onset"]
-
-
-def test_a_noisy_plateau_above_the_threshold_completes_once():
-    rng = np.random.default_rng(7)
-    curve = [CHANCE] * 9 + (0.97 + 0.05 * rng.standard_normal(400)).tolist()
-    assert sum(x < ID.threshold for x in curve[20:]) > 50, (
-        "single evaluations must fail"
-    )
-    assert [row["kind"] for row in observed(curve)] == ["onset", "completed"]
-
-
-def test_two_good_evaluations_are_no_onset():
-    # Smoothed, three of five give three above chance; a run of two must not do.
-    curve = [CHANCE] * 9 + [0.3, 0.3, 0.3, CHANCE, CHANCE, CHANCE, 0.3] + [CHANCE] * 9
-    smooth = [statistics.median(curve[max(0, i - 4) : i + 1]) for i in range(25)]
-    above = [value > ID.onset_above for value in smooth]
-    assert above.count(True) == 3
-    assert len(observed(curve)) == 1
-    shorter = curve[:11] + curve[12:]
-    assert observed(shorter) == []
-
-
 def test_what_is_lost_may_return_but_is_pinned_once():
     curve = [CHANCE] * 8 + [1.0] * 8 + [0.4] * 12 + [1.0] * 8
     rows = observed(curve)
@@ -273,15 +225,6 @@ def test_what_is_lost_may_return_but_is_pinned_once():
     # 0.4 is below half the threshold, but above chance: it begins again at once.
     assert again[0]["onset"] == 23 * EVERY
     assert again[1]["completed"] == 30 * EVERY
-
-
-def test_a_short_dip_loses_nothing():
-    curve = [CHANCE] * 8 + [1.0] * 8 + [0.0] * 6 + [1.0] * 8
-    smooth = [statistics.median(curve[max(0, i - 4) : i + 1]) for i in range(30)]
-    assert smooth[18:24] == [0.0] * 6, "six would lose it"
-    assert "lost" in [row["kind"] for row in observed(curve)]
-    shorter = curve[:16] + curve[18:]
-    assert [row["kind"] for row in observed(shorter)] == ["onset", "completed"]
 
 
 def test_phases_do_not_mix():
