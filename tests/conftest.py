@@ -41,7 +41,7 @@ LONG = (
     "training/test_session.py", "training/test_curriculum.py", "training/test_mesh.py",
     "training/test_recipes.py", "test_adding_a_task.py", "models/test_combinations.py",
     "models/test_recurrent.py", "test_configs.py", "profile/test_memory.py",
-    "test_cli.py", "test_adding_a_study.py", "training/test_loop_interrupted.py",
+    "test_cli.py", "test_adding_a_study.py", "training/test_run_interrupted.py",
     "training/test_budget.py", "sweep/test_engines_conformance.py",
     "cli/test_supervisor.py", "training/test_packing.py", "analysis/test_stability.py",
 )  # fmt: skip

@@ -13,7 +13,7 @@ from rdt_jax.cli import exits, supervisor
 
 if TYPE_CHECKING:
     from rdt_jax import sharding
-    from rdt_jax.training import loop, multiprocess
+    from rdt_jax.training import multiprocess
 
 _VARIABLES = {
     "coordinator": "JAX_COORDINATOR_ADDRESS",
@@ -118,7 +118,7 @@ def joined(job: Job) -> "Iterator[multiprocess.Rank]":
 def run(
     job: Job | None,
     axes: "sharding.Axes | None",
-    lead: Callable[["loop.Build"], int],
+    lead: Callable[["multiprocess.Build"], int],
 ) -> int:
     """Runs a verb in this process, or this process's part of it; returns the exit code.
 

@@ -1,7 +1,7 @@
 """SIGTERM and Ctrl-C: the first asks to checkpoint and end, the second ends at once.
 
     with stopping.on_signal() as stop:
-        loop.train(pack, workdir, stop_requested=stop, may_end=stop.may_end)
+        run.train(configs, workdir, should_stop=stop, may_end=stop.may_end)
 
 Python runs the handler of a signal between two of its instructions, and a compilation
 is one of them, of minutes. So a thread reads the signals from a pipe, and ends the

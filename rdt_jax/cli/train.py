@@ -51,7 +51,7 @@ def _train_here(
     from rdt_jax.profile import estimate
     from rdt_jax.store import environment, leases, packs, records, run_folder
     from rdt_jax.sweep import ledger, packing, progress
-    from rdt_jax.training import loop
+    from rdt_jax.training import run
 
     with exits.mistakes():
         if (
@@ -85,15 +85,17 @@ def _train_here(
         supervisor.say_stopped()
 
     with stopping.on_signal(last=last) as stop:
-        train = lambda: loop.train(
+        train = lambda: run.train(
             [config],
             options.workdir,
-            max_pins=max_pins,
-            build=build,
-            stop_requested=stop,
+            options=run.TrainOptions(
+                max_pins=max_pins,
+                config_file=environment.of_files([path]),
+                build=build,
+            ),
+            should_stop=stop,
             may_end=stop.may_end,
             log=console.print,
-            config_file=environment.of_files([path]),
         )
         with exits.mistakes(BlockingIOError):
             if console.is_terminal:

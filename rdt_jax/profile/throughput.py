@@ -96,7 +96,7 @@ class Trainer:
 def compile_pack(
     configs: Sequence[ml_collections.ConfigDict], exact: bool = False, devices: int = 1
 ) -> Trainer:
-    """Compiles the training chunk of a pack, as `loop.train` runs it.
+    """Compiles the training chunk of a pack, as `run.train` runs it.
 
     Args:
       configs: of lanes that differ in their seed and LANE_KEYS only, already checked.

@@ -90,7 +90,7 @@ def measure(
 
     Args:
       pack: to train.
-      exact: as of `loop.train`.
+      exact: as of `run.TrainOptions`.
       num_workers: at a time.
       log: receives what is done now, for the user: it may take many minutes.
 

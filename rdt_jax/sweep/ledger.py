@@ -22,8 +22,10 @@ from rdt_jax.profile import memory
 from rdt_jax.store import environment, files, leases, packs, records, run_folder
 from rdt_jax.store.leases import Leases, LocalLeases, Observer
 from rdt_jax.sweep import packing, spec
-from rdt_jax.training import loop, multiprocess, recording
+from rdt_jax.training import multiprocess, recording
+from rdt_jax.training.multiprocess import Build
 from rdt_jax.training.pack import build as build_pack
+from rdt_jax.training.run import TrainOptions, never_end, train
 
 # How often each class of failure is tried again. A NaN would repeat. A pack that needs
 # too much memory is split in two until it is one lane. `error` and `preempted` (an
@@ -406,10 +408,10 @@ def work(
     *,
     stop_requested: Callable[[], int],
     log: Callable[[str], None],
-    may_end: recording.MayEnd = loop.never_end,
+    may_end: recording.MayEnd = never_end,
     pack_leases: Leases | None = None,
     refresh: Callable[[], None] = lambda: None,
-    build: loop.Build = build_pack,
+    build: Build = build_pack,
 ) -> None:
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
@@ -420,7 +422,7 @@ def work(
       folder: of the sweep.
       stop_requested: asked after every dispatch and between packs.
       log: takes what the user should know.
-      may_end: a context in which this process may end, as of `loop.train`.
+      may_end: a context in which this process may end, as of `run.train`.
       pack_leases: leases of the packs of the workdir; None for those of a disk.
       refresh: brings here what others have done, where it is.
       build: makes the programs.
@@ -452,18 +454,20 @@ def work(
         attempts = len(leases.history(workdir, pack.name))
         try:
             _check_tables(folder, pack)
-            loop.train(
+            train(
                 pack.configs,
                 workdir,
-                exact=pack.exact,
-                max_pins=pack.max_pins,
-                build=built,
+                options=TrainOptions(
+                    exact=pack.exact,
+                    max_pins=pack.max_pins,
+                    budgets=_budgets_of(workdir, pack.runs),
+                    config_file=stored_plan(folder).get("config_file"),
+                    build=built,
+                ),
                 leases=pack_leases,
-                stop_requested=stop,
+                should_stop=stop,
                 may_end=may_end,
                 log=log,
-                config_file=stored_plan(folder).get("config_file"),
-                budgets=_budgets_of(workdir, pack.runs),
             )
         except ConnectionError:  # The store is away.
             raise
@@ -602,7 +606,7 @@ def is_stopped(folder: pathlib.Path) -> bool:
     return (folder / "state" / "stop").exists()
 
 
-def remembering(build: loop.Build) -> loop.Build:
+def remembering(build: Build) -> Build:
     """Returns `build`, which here makes the program of a signature and size once.
 
     The newest few are kept: each holds its task's rows on the device.

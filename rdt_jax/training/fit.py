@@ -88,7 +88,7 @@ def _evaluate_and_save(session: Session, hooks: Hooks) -> Session:
     """Evaluates, and saves where a checkpoint is due or a lane has ended."""
     num_running = session.num_running
     with hooks.timed("evaluate"), hooks.may_end(session):
-        measured = session.program.observe(session.state)
+        measured = session.pack.observe(session.state)
     session, observations = _observe(session, measured)
     hooks.evaluated(session, observations)
     if session.is_checkpoint_due or session.num_running != num_running:
@@ -137,10 +137,10 @@ def _observe(
             for index, lane in enumerate(before.lanes)
         ],
     )
-    state = session.program.start_window(session.state)
+    state = session.pack.start_window(session.state)
     if session.awaited.stages.values:
         stages = [progress.lanes[index]["stage"] for index in progress.members]
-        state = session.program.begin_stage(
+        state = session.pack.begin_stage(
             state, session.lane_params, np.array(stages, np.int32)
         )
     ring = [*session.ring, params][-phases.RING :]

@@ -1,7 +1,7 @@
 """Several processes train one pack: the first leads, the others do what it does.
 
 Every process makes the same pack over one mesh, and has the same state, of which its
-devices hold their part. The leader runs `loop.train` as if it were alone, with a
+devices hold their part. The leader runs `run.train` as if it were alone, with a
 `Leader` for the pack: each of its methods first tells the followers which one it is and
 what it is called with. So the leader alone reads and writes run folders, looks at the
 clock, and decides.

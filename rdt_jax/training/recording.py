@@ -35,8 +35,8 @@ def restore(
     folders: Sequence[pathlib.Path],
     configs: session.Configs,
     awaited: lanes.Awaited,
-    make_program: Callable[[session.Configs], multiprocess.AnyPack],
-    program: multiprocess.AnyPack,
+    make_pack: Callable[[session.Configs], multiprocess.AnyPack],
+    pack: multiprocess.AnyPack,
     log: Log,
 ) -> Session:
     """Returns the session of the newest checkpoint, or a new one where there is none.
@@ -46,8 +46,8 @@ def restore(
       folders: run folders of its lanes, in their order.
       configs: as of `Session`.
       awaited: as of `Session`.
-      make_program: as of `Session`.
-      program: of all lanes that the pack began with.
+      make_pack: as of `Session`.
+      pack: of all lanes that the pack began with.
       log: receives messages about checkpoints that cannot be used.
     """
     commits.adopt(pack_folder, pack_folder.parents[1], [f.name for f in folders], log)
@@ -55,7 +55,7 @@ def restore(
 
     def shapes(extra: Mapping[str, Any]) -> Any:
         progress = Progress.from_json(extra)
-        return session.shapes_of_arrays(program, lane_params, progress)
+        return session.shapes_of_arrays(pack, lane_params, progress)
 
     def lost_rows(extra: Mapping[str, Any]) -> str | None:
         problems = (
@@ -66,10 +66,10 @@ def restore(
 
     newest = checkpoint.load_newest(pack_folder / "checkpoints", shapes, log, lost_rows)
     if newest is None:
-        return session.begin(configs, awaited, make_program, program)
+        return session.begin(configs, awaited, make_pack, pack)
     arrays, extra = newest
     progress = Progress.from_json(extra)
-    return session.resume(configs, awaited, make_program, program, arrays, progress)
+    return session.resume(configs, awaited, make_pack, pack, arrays, progress)
 
 
 class Recorder:
@@ -203,7 +203,7 @@ class Recorder:
         self._saved = session.step
 
     def shrunk(self, session: Session) -> None:
-        """Notes in environment.json that fewer lanes share the program."""
+        """Notes in environment.json that fewer lanes share the pack."""
         self._write_environments(session, begins=False)
 
     def progressed(self, session: Session, state: str = "running") -> None:
@@ -215,7 +215,7 @@ class Recorder:
         now = environment.segment(
             session.configs[0],
             session.step,
-            mesh=session.program.axes._asdict(),
+            mesh=session.pack.axes._asdict(),
             **self._conditions,
         )
         for lane, folder in enumerate(self._folders):

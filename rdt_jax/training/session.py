@@ -1,9 +1,9 @@
-"""A pack in training: its compiled program, its arrays, and what is known of its lanes.
+"""A pack in training: its compiled pack, its arrays, and what is known of its lanes.
 
     session = session.train(100, length=session.row_length)
     session = session.shrunk()  # without the lanes that are over
 
-Lanes that are over stay in a pack, since its shape is part of the program, until half
+Lanes that are over stay in a pack, since its shape is part of the pack, until half
 of its lanes are: then the others go on as a smaller pack. That happens at evaluations
 and depends on nothing but their results, so a pack that was killed shrinks alike.
 """
@@ -60,8 +60,8 @@ class Session:
     Attributes:
       configs: one for each lane that the pack began with.
       awaited: what is awaited of every lane.
-      make_program: compiles the program of some of these lanes.
-      program: of the lanes that the pack has now.
+      make_pack: makes the pack of some of these lanes.
+      pack: compiled for the lanes that train now.
       lane_params: what tells these lanes apart.
       state: the arrays that change, on the devices.
       ring: parameters at the newest evaluations, on the host, the oldest first.
@@ -72,8 +72,8 @@ class Session:
 
     configs: Configs
     awaited: lanes.Awaited
-    make_program: Callable[[Configs], multiprocess.AnyPack]
-    program: multiprocess.AnyPack
+    make_pack: Callable[[Configs], multiprocess.AnyPack]
+    pack: multiprocess.AnyPack
     lane_params: hyper.Lanes
     state: TrainState
     ring: Sequence[chex.ArrayTree]
@@ -118,10 +118,10 @@ class Session:
         """Returns the session after some updates, which have been made by then.
 
         Args:
-          num_updates: may be 0, which compiles the program.
+          num_updates: may be 0, which compiles the pack.
           length: T, tokens of each row that are read.
         """
-        state = self.program.train(
+        state = self.pack.train(
             self.state, self.lane_params, num_updates, length=length
         )
         state = jax.block_until_ready(state)
@@ -132,7 +132,7 @@ class Session:
 
         It is if they are at most half of the lanes that the arrays have.
         """
-        members, padded = self.progress.members, self.program.padded_lanes
+        members, padded = self.progress.members, self.pack.padded_lanes
         positions = [
             position
             for position, index in enumerate(members)
@@ -148,23 +148,23 @@ class Session:
         )
         smaller = dataclasses.replace(
             self,
-            state=self.program.take(self.state, jnp.array(positions)),
+            state=self.pack.take(self.state, jnp.array(positions)),
             ring=[
                 jax.tree.map(lambda leaf: leaf[positions], params)
                 for params in self.ring
             ],
             progress=progress,
         )
-        return smaller.with_program_of(progress.members)
+        return smaller.with_pack_of(progress.members)
 
-    def with_program_of(self, members: Sequence[int]) -> "Session":
-        """Returns the session with the program of some of its first lanes."""
+    def with_pack_of(self, members: Sequence[int]) -> "Session":
+        """Returns the session with the pack of some of its first lanes."""
         if len(members) == self.lane_params.seed.size:
             return self
         configs = [self.configs[index] for index in members]
         return dataclasses.replace(
             self,
-            program=self.make_program(configs),
+            pack=self.make_pack(configs),
             lane_params=hyper.make_lanes(configs),
         )
 
@@ -172,24 +172,24 @@ class Session:
         """Returns the arrays of a checkpoint, on the host: any devices can go on."""
         # Stacked, since a checkpoint takes its time by the number of arrays.
         ring = jax.tree.map(lambda *leaves: np.stack(leaves), *self.ring)
-        return {"state": self.program.to_host(self.state), "ring": ring}
+        return {"state": self.pack.to_host(self.state), "ring": ring}
 
 
 def begin(
     configs: Configs,
     awaited: lanes.Awaited,
-    make_program: Callable[[Configs], multiprocess.AnyPack],
-    program: multiprocess.AnyPack,
+    make_pack: Callable[[Configs], multiprocess.AnyPack],
+    pack: multiprocess.AnyPack,
 ) -> Session:
     """Returns the session of a pack before its first update and evaluation."""
     lane_params = hyper.make_lanes(configs)
     return Session(
         configs,
         awaited,
-        make_program,
-        program,
+        make_pack,
+        pack,
         lane_params,
-        state=program.init(lane_params),
+        state=pack.init(lane_params),
         ring=[],
         step=0,
         progress=Progress(
@@ -205,8 +205,8 @@ def begin(
 def resume(
     configs: Configs,
     awaited: lanes.Awaited,
-    make_program: Callable[[Configs], multiprocess.AnyPack],
-    program: multiprocess.AnyPack,
+    make_pack: Callable[[Configs], multiprocess.AnyPack],
+    pack: multiprocess.AnyPack,
     arrays: Mapping[str, Any],
     progress: Progress,
 ) -> Session:
@@ -215,8 +215,8 @@ def resume(
     Args:
       configs: one for each lane that the pack began with.
       awaited: what is awaited of every lane.
-      make_program: as of `Session`.
-      program: of all these lanes; the checkpoint may have fewer.
+      make_pack: as of `Session`.
+      pack: of all these lanes; the checkpoint may have fewer.
       arrays: of `Session.arrays`.
       progress: of the checkpoint. Lanes that spent a smaller budget than that of now
         train again.
@@ -226,12 +226,12 @@ def resume(
         progress,
         lanes=[lanes.extended(lane, awaited.config) for lane in progress.lanes],
     )
-    state = program.from_host(arrays["state"])
+    state = pack.from_host(arrays["state"])
     session = Session(
         configs,
         awaited,
-        make_program,
-        program,
+        make_pack,
+        pack,
         lane_params=hyper.make_lanes(configs),
         state=state,
         ring=[
@@ -241,16 +241,16 @@ def resume(
         step=int(state.step),
         progress=progress,
     )
-    return session.with_program_of(progress.members)
+    return session.with_pack_of(progress.members)
 
 
 def shapes_of_arrays(
-    program: multiprocess.AnyPack, lane_params: hyper.Lanes, progress: Progress
+    pack: multiprocess.AnyPack, lane_params: hyper.Lanes, progress: Progress
 ) -> chex.ArrayTree:
     """Returns the shapes and dtypes of what `Session.arrays` made of a session.
 
     Args:
-      program: of all lanes that the pack began with.
+      pack: of all lanes that the pack began with.
       lane_params: of these.
       progress: of the session; its arrays may have fewer lanes.
     """
@@ -263,6 +263,6 @@ def shapes_of_arrays(
     def stack(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((num_rings, *leaf.shape), leaf.dtype)
 
-    state = jax.tree.map(cut, program.shapes(lane_params))
+    state = jax.tree.map(cut, pack.shapes(lane_params))
     ring = jax.tree.map(stack, state.params)
     return checkpoint.shapes_of({"state": state, "ring": ring})

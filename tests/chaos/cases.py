@@ -59,7 +59,7 @@ class Case(NamedTuple):
       config: a named config.
       overrides: of all lanes.
       lanes: the overrides of each.
-      exact: as of `loop.train`.
+      exact: as of `run.TrainOptions`.
       onset_errors: of `training.phases`; fewer let few rows begin a phase.
     """
 

@@ -26,7 +26,7 @@ import jax
 
 from rdt_jax import config as configs
 from rdt_jax.store import checkpoint, files, records
-from rdt_jax.training import loop, phases
+from rdt_jax.training import phases, run
 from rdt_jax.training.pack import Pack
 
 ANY = "any"
@@ -158,7 +158,7 @@ def main() -> None:
     moments = Moments(workdir, kind, int(number), float(delay))
     wrap(moments)
     moments.pass_by()
-    loop.train(pack, workdir, exact=values["exact"])
+    run.train(pack, workdir, options=run.TrainOptions(exact=values["exact"]))
     moments.go(ENDING)
     moments.pass_by()
     moments.write(seen)

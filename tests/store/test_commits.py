@@ -12,7 +12,7 @@ from rdt_jax import config as configs
 from rdt_jax.store import checkpoint, commits, packs, records, run_folder
 from tests import fake_runs
 from tests.training import bits
-from tests.training.test_loop_interrupted import checkpoints, folder_of, stop_at_call
+from tests.training.test_run_interrupted import checkpoints, folder_of, stop_at_call
 
 RECORDS = ("metrics.jsonl", "events.jsonl", "timing.jsonl", "environment.json")
 
@@ -43,7 +43,7 @@ def to_bucket(pack, workdir, runs, attempt=16):
 
 def test_a_run_from_a_bucket_goes_on(train, toy, tmp_path, undisturbed):
     """Its attempt has the number of a step that the run has a checkpoint of."""
-    train([toy()], tmp_path, stop_requested=stop_at_call(12))
+    train([toy()], tmp_path, should_stop=stop_at_call(12))
     folder = checkpoints(tmp_path, toy)
     run = configs.run_id(toy())
     to_bucket(folder.parent, tmp_path, [run], attempt=32)
@@ -143,7 +143,7 @@ def test_a_damaged_commit_gives_way_to_the_one_before(copied):
 def test_a_run_whose_checkpoints_are_gone_is_refused(
     train, toy, tmp_path, calls, step, has_status
 ):
-    train([toy()], tmp_path, stop_requested=stop_at_call(calls))
+    train([toy()], tmp_path, should_stop=stop_at_call(calls))
     run, pack = folder_of(tmp_path, toy), checkpoints(tmp_path, toy).parent
     pack.rename(tmp_path / "away")
     status = (run / "status.json").read_bytes()
@@ -158,12 +158,12 @@ def test_a_run_whose_checkpoints_are_gone_is_refused(
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     (tmp_path / "away").rename(pack)
     (run / "status.json").write_bytes(status)
-    train([toy()], tmp_path, stop_requested=stop_at_call(1), log=pytest.fail)
+    train([toy()], tmp_path, should_stop=stop_at_call(1), log=pytest.fail)
     assert run_folder.read_status(run)["step"] == step
 
 
 def test_checkpoints_that_are_a_link_are_refused(train, toy, tmp_path):
-    train([toy()], tmp_path, stop_requested=stop_at_call(4))
+    train([toy()], tmp_path, should_stop=stop_at_call(4))
     folder = checkpoints(tmp_path, toy)
     folder.rename(tmp_path / "away")
     folder.symlink_to(tmp_path / "away")

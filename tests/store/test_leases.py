@@ -18,7 +18,7 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax.store import files, lease_files, leases, packs, records, run_folder
 from rdt_jax.store.leases import Heartbeat, LocalLeases, Observer
-from rdt_jax.training import loop
+from rdt_jax.training.run import train
 
 _HOLD = """
 import pathlib, sys, time
@@ -341,7 +341,7 @@ def test_a_run_that_trains_in_a_pack_cannot_be_trained_alone(toy, root, tmp_path
     message = f"training run {names[0]}; wait for it, or stop it"
     with held_elsewhere(root, tmp_path, packs.pack_id(pack), names):
         with pytest.raises(BlockingIOError, match=message):
-            loop.train(pack[:1], tmp_path)
+            train(pack[:1], tmp_path)
     assert {path: os.stat(path).st_mtime_ns for path in before} == before
 
 

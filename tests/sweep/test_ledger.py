@@ -7,7 +7,7 @@ from rdt_jax import config as configs
 from rdt_jax.store import files, lease_files, leases, packs, records, run_folder
 from rdt_jax.store.leases import LocalLeases, Observer
 from rdt_jax.sweep import ledger, spec
-from rdt_jax.training import loop
+from rdt_jax.training import run
 from rdt_jax.training.pack import build as build_pack
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_a_run_that_is_over_joins_no_pack(tmp_path):
     with pytest.raises(
         ValueError, match=f"Run {first} is done; a pack with other runs"
     ):
-        loop.train(plan.configs, tmp_path)
+        run.train(plan.configs, tmp_path)
 
 
 def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
@@ -255,7 +255,7 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
         trained.append(name)
         _set_status(workdir, name, state="done", reason="budget")
 
-    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(ledger, "train", train)
     monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
     with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):

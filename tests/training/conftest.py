@@ -1,13 +1,16 @@
 """The toy run of the training tests; equal programs are compiled once a session."""
 
+import dataclasses
 import json
 import pathlib
 
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import hyper, loop, validation
+from rdt_jax.training import hyper, run, validation
 from rdt_jax.training.pack import build as build_pack
+
+OPTIONS = {field.name for field in dataclasses.fields(run.TrainOptions)}
 
 # Keys that change what a program is fed or when it is called, but not the program.
 _NOT_COMPILED = {
@@ -66,12 +69,13 @@ def build():
 
 @pytest.fixture(scope="session")
 def train(build):
-    """Returns `loop.train` on checked configs, with the programs of `build`."""
+    """Returns `run.train` on checked configs, with the programs of `build`."""
 
-    def train(pack, workdir: pathlib.Path, **kwargs):
+    def train(pack, workdir: pathlib.Path, **named):
         for config in pack:
             validation.check(config)
-        return loop.train(pack, workdir, **{"build": build} | kwargs)
+        options = {"build": build} | {k: named.pop(k) for k in OPTIONS & named.keys()}
+        return run.train(pack, workdir, options=run.TrainOptions(**options), **named)
 
     return train
 

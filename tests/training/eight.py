@@ -17,7 +17,7 @@ import jax
 from rdt_jax import config as configs
 from rdt_jax import sharding
 from rdt_jax.store import environment, records
-from rdt_jax.training import loop
+from rdt_jax.training import run
 from rdt_jax.training.pack import build as build_pack
 
 SHAPES = [
@@ -49,7 +49,8 @@ def make_pack(name: str, lanes: int):
 
 def train(pack, workdir: pathlib.Path, shape: str) -> dict:
     mesh = sharding.make_mesh(sharding.Axes(*map(int, shape.split(","))), on_cpu=False)
-    loop.train(pack, workdir, build=functools.partial(build_pack, mesh=mesh))
+    build = functools.partial(build_pack, mesh=mesh)
+    run.train(pack, workdir, options=run.TrainOptions(build=build))
     folders = [workdir / configs.run_id(config) for config in pack]
     segment = environment.read(folders[0])["segments"][-1]
     losses = [

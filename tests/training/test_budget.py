@@ -9,9 +9,9 @@ from rdt_jax import config as configs
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis import stored
 from rdt_jax.store import records, run_folder
-from rdt_jax.training import loop
+from rdt_jax.training import run
 from tests.training import bits
-from tests.training.test_loop_interrupted import stop_at_call
+from tests.training.test_run_interrupted import stop_at_call
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_what_is_over_at_a_budget_is_not_trained(extended, toy):
     pack = [
         toy({"seed": s, "num_steps": 20, "stop_after_phases": False}) for s in (5, 6)
     ]
-    statuses = loop.train(pack, first, build=pytest.fail)
+    statuses = run.train(pack, first, options=run.TrainOptions(build=pytest.fail))
     assert [(s["state"], s["step"]) for s in statuses] == 2 * [("done", 20)]
     assert (first / names[0] / "status.json").read_bytes() == before
 
@@ -71,7 +71,7 @@ def test_fewer_updates_than_before_are_a_budget_like_any_other(train, toy, tmp_p
     """Of a run that has not spent the larger one; it can be given that again."""
     config = lambda steps: toy({"num_steps": steps, "stop_after_phases": False})
     name = configs.run_id(config(40))
-    train([config(40)], tmp_path, stop_requested=stop_at_call(2))
+    train([config(40)], tmp_path, should_stop=stop_at_call(2))
     assert run_folder.read_status(tmp_path / name)["step"] < 20
     for steps in (20, 40):
         (status,) = train([config(steps)], tmp_path)
@@ -85,7 +85,7 @@ def test_what_is_kept_at_another_budget_is_the_last_of_that_budget(
     """Also where the larger came first; a run on its way has none of its own."""
     config = toy({"num_steps": 40, "stop_after_phases": False})
     folder = tmp_path / configs.run_id(config)
-    train([config], tmp_path, budgets={20, 40}, stop_requested=stop_at_call(9))
+    train([config], tmp_path, budgets={20, 40}, should_stop=stop_at_call(9))
     step = run_folder.read_status(folder)["evaluated"]
     assert 20 < step < 40
     small, own = (run_folders.read_run(folder, budget) for budget in (20, None))

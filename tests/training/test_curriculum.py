@@ -14,7 +14,7 @@ from rdt_jax.training import curriculum, hyper, losses, phases
 from rdt_jax.training.pack import build as build_pack
 from tests.conftest import ROOT
 from tests.training import bits
-from tests.training.test_loop_interrupted import stop_at_call
+from tests.training.test_run_interrupted import stop_at_call
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -203,7 +203,7 @@ def test_a_run_goes_from_stage_to_stage(alone, hops):
 
 def test_a_curriculum_goes_on_where_it_was_stopped(train, hops, tmp_path, alone):
     for number in (2, 3, 4, 5):
-        train([hops()], tmp_path, stop_requested=stop_at_call(number))
+        train([hops()], tmp_path, should_stop=stop_at_call(number))
     train([hops()], tmp_path, log=pytest.fail)
     bits.assert_same_runs(tmp_path, alone)
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.training import loop, validation
+from rdt_jax.training import run, validation
 from tests.training import bits
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -130,7 +130,7 @@ def measure(name: str, workdir: pathlib.Path) -> dict[str, Any]:
     pack = [configs.override(base, lane) for lane in lanes]
     for config in pack:
         validation.check(config)
-    loop.train(pack, workdir)
+    run.train(pack, workdir)
     found: dict[str, Any] = {"params": [], "metrics": []}
     for config in pack:
         folder = workdir / configs.run_id(config)

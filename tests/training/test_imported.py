@@ -11,7 +11,8 @@ from rdt_jax import tasks
 from rdt_jax.analysis import runs
 from rdt_jax.models import import_ltg, presets, recurrent
 from rdt_jax.store import checkpoint, files, run_folder
-from rdt_jax.training import imported, loop, validation
+from rdt_jax.training import imported, validation
+from rdt_jax.training.run import train
 from tests.conftest import ROOT
 from tests.golden import FOLDER
 from tests.tasks import ltg_folders
@@ -71,7 +72,7 @@ def test_with_its_data_it_is_a_run_like_any_other(write):
         np.testing.assert_array_equal(params["position"], expected)
     assert files.read_json(folder / "environment.json")["segments"][0]["versions"]
     # Nothing is left to train.
-    (status,) = loop.train([run.config], folder.parent)
+    (status,) = train([run.config], folder.parent)
     assert status["reason"] == "imported"
 
 

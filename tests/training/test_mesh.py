@@ -14,7 +14,7 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax import sharding, tasks
 from rdt_jax.store import files, records, run_folder
-from rdt_jax.training import hyper, loop
+from rdt_jax.training import hyper, run
 from rdt_jax.training.pack import build as build_pack
 from tests.training import bits, eight
 
@@ -27,7 +27,7 @@ NAN = {"optimizer.learning_rate": 1e30}  # Breaks at the second update.
 
 @pytest.fixture(scope="module")
 def on():
-    """Returns `loop.train` on two devices; equal programs are made once."""
+    """Returns `run.train` on two devices; equal programs are made once."""
     programs = {}
 
     def train(axis, pack, workdir, **kwargs):
@@ -39,7 +39,7 @@ def on():
                 programs[name] = build_pack(pack, table, exact, mesh)
             return programs[name]
 
-        return loop.train(pack, workdir, build=keep, **kwargs)
+        return run.train(pack, workdir, options=run.TrainOptions(build=keep), **kwargs)
 
     return train
 
@@ -130,7 +130,7 @@ def test_a_run_goes_on_exactly_and_on_another_number(toy, train, on, tmp_path):
     on("data", [config], tmp_path / "whole")
     for name in ("again", "other"):
         stop = functools.partial(next, iter([False, False, True]))
-        (status,) = on("data", [config], tmp_path / name, stop_requested=stop)
+        (status,) = on("data", [config], tmp_path / name, should_stop=stop)
         assert status["state"] == "preempted" and 0 < status["step"] < 16
     on("data", [config], tmp_path / "again")
     bits.assert_same_runs(tmp_path / "again", tmp_path / "whole")

@@ -9,7 +9,8 @@ import pytest
 from configs import base
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.training import hyper, loop, recipes, validation
+from rdt_jax.store import records
+from rdt_jax.training import hyper, recipes, validation
 from rdt_jax.training.pack import build as build_pack
 from tests.training import bits
 
@@ -196,13 +197,13 @@ def test_a_run_of_filter_muon_and_constant_norm_resumes_bit_identical(
         calls.append(None)
         return len(calls) == 3  # After the first evaluation: the ring is turned once.
 
-    (status,) = train([config], tmp_path / "cut", stop_requested=stop)
+    (status,) = train([config], tmp_path / "cut", should_stop=stop)
     assert status["state"] == "preempted" and 3 < status["step"] < 20
     train([config], tmp_path / "cut", log=pytest.fail)
     bits.assert_same_runs(tmp_path / "cut", tmp_path / "whole")
     rows = [
         row["model/weight_norm"]
-        for row in loop.records.read_rows(
+        for row in records.read_rows(
             tmp_path / "cut" / configs.run_id(config) / "metrics.jsonl"
         )
     ]

@@ -15,8 +15,8 @@ from rdt_jax.store import files, packs, records, run_folder
 from rdt_jax.training import hyper, session
 from rdt_jax.training.pack import build as build_pack
 from tests.training import bits
-from tests.training.test_loop import NAN
-from tests.training.test_loop_interrupted import stop_at_call
+from tests.training.test_run import NAN
+from tests.training.test_run_interrupted import stop_at_call
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_stopped_pack_shrinks_as_if_it_had_not_been(
     train, pack, tmp_path, shrunk, calls
 ):
     for number in calls:
-        train(pack, tmp_path, stop_requested=stop_at_call(number))
+        train(pack, tmp_path, should_stop=stop_at_call(number))
     train(pack, tmp_path, log=pytest.fail)
     bits.assert_same_runs(tmp_path, shrunk)
 
@@ -89,7 +89,7 @@ def test_a_pack_that_was_killed_after_it_shrank_is_small(train, pack, tmp_path, 
         return False
 
     with pytest.raises(KeyboardInterrupt):
-        train(pack, tmp_path, stop_requested=die_once_small)
+        train(pack, tmp_path, should_stop=die_once_small)
     train(pack, tmp_path, log=pytest.fail)
     bits.assert_same_runs(tmp_path, shrunk)
 
@@ -108,8 +108,8 @@ def test_a_pack_shrinks_again_and_again(pack, toy):
     now = session.Session(
         configs=five,
         awaited=None,
-        make_program=lambda configs: Take(),
-        program=Take(),
+        make_pack=lambda configs: Take(),
+        pack=Take(),
         lane_params=hyper.make_lanes(five),
         state={"x": numbers},
         ring=[{"x": numbers}],
@@ -182,7 +182,7 @@ def test_one_program_for_each_shape_of_a_pack(pack, tmp_path, build, train):
 
 def test_going_on_exactly_is_reported(train, toy, tmp_path):
     reports = []
-    train([toy()], tmp_path, stop_requested=stop_at_call(1))
+    train([toy()], tmp_path, should_stop=stop_at_call(1))
     train([toy()], tmp_path, exact=True, log=reports.append)
     assert len(reports) == 1
     assert "in another environment than before" in reports[0]
@@ -218,7 +218,7 @@ def test_the_parameters_at_the_end_are_kept_of_every_finite_run(shrunk, pack):
 
 def test_a_run_that_began_in_a_pack_goes_on_in_no_other(train, toy, tmp_path):
     pack = [toy({"seed": seed}) for seed in (1, 2)]
-    train(pack, tmp_path, stop_requested=stop_at_call(3))
+    train(pack, tmp_path, should_stop=stop_at_call(3))
     folder = folders(tmp_path, pack)[0]
     before = (folder / "metrics.jsonl").read_bytes()
     for other in ([pack[0]], [pack[0], toy({"seed": 3})]):
@@ -237,7 +237,7 @@ def test_a_run_without_a_checkpoint_may_go_anywhere(train, toy, tmp_path):
 
     pack = [toy({"seed": seed}) for seed in (1, 2)]
     with pytest.raises(KeyboardInterrupt):
-        train(pack, tmp_path, stop_requested=die)
+        train(pack, tmp_path, should_stop=die)
     assert run_folder.read_status(folders(tmp_path, pack)[0])["pack"] == packs.pack_id(
         pack
     )

@@ -1,4 +1,4 @@
-"""What a run checks, writes and returns; test_loop_interrupted.py disturbs it."""
+"""What a run checks, writes and returns; test_run_interrupted.py disturbs it."""
 
 import json
 import re
@@ -392,7 +392,7 @@ def test_an_exception_is_raised_and_recorded(train, toy, tmp_path, message, reas
         raise RuntimeError(message)
 
     with pytest.raises(RuntimeError, match=message):
-        train([toy()], tmp_path, stop_requested=stop_requested)
+        train([toy()], tmp_path, should_stop=stop_requested)
     status = run_folder.read_status(tmp_path / configs.run_id(toy()))
     assert (status["state"], status["reason"]) == ("failed", reason)
     assert not packs.is_final(status)  # It may be tried again.

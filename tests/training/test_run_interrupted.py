@@ -14,7 +14,7 @@ from rdt_jax import config as configs
 from rdt_jax.store import checkpoint, files, leases, packs, records, run_folder
 from tests import fake_runs
 from tests.training import bits
-from tests.training.test_loop import NAN
+from tests.training.test_run import NAN
 
 
 def stop_at_call(number, action=lambda: True):
@@ -39,7 +39,7 @@ def checkpoints(workdir, toy):
 def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
     folder, told = folder_of(tmp_path, toy), []
     for number in (1, 2, 5, 2, 7):  # The first dispatch of a session is one update.
-        (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(number))
+        (status,) = train([toy()], tmp_path, should_stop=stop_at_call(number))
         told.append((status["state"], status["step"]))
         assert status == run_folder.read_status(folder)
         # What a kill leaves after the checkpoint: whole rows, and a torn one.
@@ -81,7 +81,7 @@ def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturb
     for number in (2, 3, 4):  # Setting up, the first evaluation, compiling.
         with pytest.raises(KeyboardInterrupt):
             train([toy()], tmp_path, may_end=ends_at(number))
-    train([toy()], tmp_path, stop_requested=stop_at_call(6))
+    train([toy()], tmp_path, should_stop=stop_at_call(6))
     assert run_folder.read_status(folder)["step"] == 16
     for number in (2, 3):
         with pytest.raises(KeyboardInterrupt):
@@ -110,7 +110,7 @@ def test_the_status_follows_the_run(train, toy, tmp_path):
         seen.append((status["state"], status["step"]))
         return len(seen) == 4
 
-    train([toy()], tmp_path, stop_requested=stop_requested)
+    train([toy()], tmp_path, should_stop=stop_requested)
     states, steps = zip(*seen, strict=True)
     assert set(states) == {"running"} and list(steps) == sorted(steps)
     # Progress may be written late, and never before it is made.
@@ -133,7 +133,7 @@ def test_a_status_that_was_being_written_does_not_outlive_its_run(
 
 @pytest.mark.parametrize("damaged", [1, 2])
 def test_damaged_checkpoints_are_set_aside(train, toy, tmp_path, undisturbed, damaged):
-    train([toy()], tmp_path, stop_requested=stop_at_call(12))
+    train([toy()], tmp_path, should_stop=stop_at_call(12))
     folder = checkpoints(tmp_path, toy)
     newest = sorted(folder.iterdir(), key=lambda path: -int(path.name))
     assert [path.name for path in newest] == ["40", "32"]
@@ -223,16 +223,16 @@ def test_a_pack_that_is_being_trained_refuses_another_trainer(train, toy, tmp_pa
         refused.append(before == run_folder.read_status(folder_of(tmp_path, toy)))
         return True
 
-    (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(3, train_it_again))
+    (status,) = train([toy()], tmp_path, should_stop=stop_at_call(3, train_it_again))
     assert refused == [True]
     assert status["state"] == "preempted"
-    train([toy()], tmp_path, stop_requested=stop_at_call(1))  # Free again.
+    train([toy()], tmp_path, should_stop=stop_at_call(1))  # Free again.
 
 
 def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
     sources = [{"commit": None, "sha256": {"c.py": digit * 64}} for digit in "12"]
     begin, go_on = ({"config_file": file} for file in sources)
-    train([toy()], tmp_path, stop_requested=stop_at_call(2), **begin)
+    train([toy()], tmp_path, should_stop=stop_at_call(2), **begin)
     path = folder_of(tmp_path, toy) / "environment.json"
     content = files.read_json(path)
     (here,) = content["segments"]
@@ -240,7 +240,7 @@ def test_going_on_elsewhere_is_reported(train, toy, tmp_path):
     files.write_json(path, content | {"segments": [elsewhere]})
     reports = []
     stop = stop_at_call(1)
-    train([toy()], tmp_path, stop_requested=stop, log=reports.append, **go_on)
+    train([toy()], tmp_path, should_stop=stop, log=reports.append, **go_on)
     assert len(reports) == 1
     assert f"config_file sha256 c.py is {'2' * 12}, was {'1' * 12}; " in reports[0]
     assert "goes on from step 1 in another environment than before" in reports[0]
@@ -256,7 +256,7 @@ def test_no_setting_of_random_numbers_changes_a_run(train, toy, tmp_path, undist
 
 
 def test_damaged_records_stop_a_resumed_run(train, toy, tmp_path):
-    train([toy()], tmp_path, stop_requested=stop_at_call(5))
+    train([toy()], tmp_path, should_stop=stop_at_call(5))
     path = folder_of(tmp_path, toy) / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(json.dumps({"step": 0})[:-3] + "\n" + "".join(lines[1:]))
@@ -272,7 +272,7 @@ def cut(path):
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "events.jsonl"])
 def test_a_damaged_last_row_is_made_again(train, toy, tmp_path, undisturbed, name):
-    (status,) = train([toy()], tmp_path, stop_requested=stop_at_call(12))
+    (status,) = train([toy()], tmp_path, should_stop=stop_at_call(12))
     assert (status["state"], status["step"]) == ("preempted", 40)
     left = cut(folder_of(tmp_path, toy) / name)
     reports = []
@@ -292,7 +292,7 @@ def test_a_damaged_last_row_is_made_again(train, toy, tmp_path, undisturbed, nam
 def test_a_run_without_a_fitting_checkpoint_begins_again(
     train, toy, tmp_path, undisturbed
 ):
-    train([toy()], tmp_path, stop_requested=stop_at_call(12))
+    train([toy()], tmp_path, should_stop=stop_at_call(12))
     path = folder_of(tmp_path, toy) / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-20000])
     assert records.read_rows(path)[-1]["step"] < 32
@@ -334,6 +334,6 @@ def test_a_kill_while_a_run_that_was_over_begins_again_costs_nothing(
 def test_a_pack_goes_on_in_any_order(train, toy, tmp_path):
     pack = [toy({"seed": seed}) for seed in (3, 1)]
     train(pack, tmp_path / "a")
-    train(pack, tmp_path / "b", stop_requested=stop_at_call(3))
+    train(pack, tmp_path / "b", should_stop=stop_at_call(3))
     train(pack[::-1], tmp_path / "b")
     bits.assert_same_runs(tmp_path / "b", tmp_path / "a")

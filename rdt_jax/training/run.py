@@ -1,0 +1,331 @@
+"""Trains a pack of runs: who may, from where, until when.
+
+    config = configs.load("configs/modular.py:smoke")
+    validation.check(config)
+    [status] = run.train([config], pathlib.Path("runs"))
+
+`train` is the page to read first. What a pack needs to go on is in its newest
+checkpoint; its records are cut back to that step on resume, so a run that was killed
+ends bit-identical to one that was not.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from rdt_jax import config as run_config
+from rdt_jax import tasks
+from rdt_jax.store import environment, files, packs, records, run_folder
+from rdt_jax.store.leases import Lease, Leases, LocalLeases
+from rdt_jax.training import fit, lanes, multiprocess, phases, recording
+from rdt_jax.training.multiprocess import Build
+from rdt_jax.training.pack import build as build_pack
+from rdt_jax.training.session import Configs, Session
+
+Status = dict[str, Any]  # As in status.json.
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions:
+    """How a pack trains.
+
+    Attributes:
+      exact: whether lanes are bit for bit what solo runs are; see `pack`.
+      max_pins: parameters that each run may keep at transitions, the first ones; None
+        for all. Those of snapshots and at a run's end are always kept.
+      budgets: further numbers of updates that somebody asks of these runs; their
+        parameters are kept there as at the end.
+      config_file: commit and hash of the file that the configs are from, as of
+        `environment.of_files`; None where they are from no file.
+      build: makes the compiled pack; for callers that keep it for later.
+    """
+
+    exact: bool = False
+    max_pins: int | None = None
+    budgets: Collection[int] = ()
+    config_file: Mapping[str, Any] | None = None
+    build: Build = build_pack
+
+
+def never_end(leave: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+    """Returns the context of a process that ends nowhere but at its end."""
+    return contextlib.nullcontext()
+
+
+def train(
+    configs: Sequence[ml_collections.ConfigDict],
+    workdir: pathlib.Path,
+    *,
+    options: TrainOptions = TrainOptions(),
+    leases: Leases | None = None,
+    should_stop: Callable[[], int] = lambda: False,
+    may_end: recording.MayEnd = never_end,
+    log: recording.Log = lambda message: print(message, file=sys.stderr),
+) -> list[Status]:
+    """Trains the lanes of a pack until each has passed its phases or spent its budget.
+
+    Runs that have spent a smaller budget go on to that of `configs`, and so do all
+    others of their pack.
+
+    Args:
+      configs: one for each lane, already checked; they differ in their seed and
+        LANE_KEYS only.
+      workdir: folder of the run folders and of the pack's folder.
+      options: how the pack trains.
+      leases: leases of the workdir; None for those of a disk.
+      should_stop: asked after every dispatch; when it says True, the pack is
+        checkpointed and its unfinished runs become `preempted`.
+      may_end: a context in which this process may end, since nothing has been trained
+        since the newest checkpoint; it calls its argument before that.
+      log: receives one-line messages for the user, such as of a damaged checkpoint.
+
+    Returns:
+      The status of each run, by ascending run id.
+
+    Raises:
+      BlockingIOError: if another process trains this pack, or has taken it over.
+      OSError: if the disk is full; the runs can be resumed.
+      ValueError: if records are damaged anywhere but in their last line, or if one of
+        the runs was trained in another pack.
+    """
+    # A pack is named by its runs in any order; this is the order of its lanes.
+    pack = _Pack(workdir, sorted(configs, key=run_config.run_id))
+    pack.create()
+    if statuses := pack.final_statuses():
+        return statuses
+    leases = leases or LocalLeases(workdir)
+    if not leases.is_copy:  # A copy may be behind.
+        pack.check_kept()
+    with contextlib.ExitStack() as stack:
+        with may_end(lambda: None):  # It may wait for another process.
+            lease = stack.enter_context(leases.acquire(pack.name, pack.run_ids))
+        lease.restore(log)
+        held = _HeldPack(pack, lease, log)
+        if statuses := held.final_statuses():
+            return statuses
+        try:
+            _fit(held, options, should_stop, may_end)
+            lease.publish()
+        except ConnectionError:  # The store is away; the lease is lost.
+            raise
+        except Exception as error:
+            held.fail(error)
+            raise
+        return held.end()
+
+
+@environment.pinned()
+def _fit(
+    held: "_HeldPack",
+    options: TrainOptions,
+    should_stop: Callable[[], int],
+    may_end: recording.MayEnd,
+) -> None:
+    """Trains a pack from its newest checkpoint on."""
+    with contextlib.ExitStack() as stack:
+        with may_end(held.leave):
+            session, recorder = held.restore(options, lambda: may_end(held.leave))
+            stack.callback(recorder.close)
+            session = recorder.begin(session)
+
+        def stop() -> int:
+            held.lease.check()
+            return should_stop()
+
+        fit.fit(session, hooks=recorder, should_stop=stop)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pack:
+    """The runs of a pack in a workdir.
+
+    Attributes:
+      workdir: folder of the run folders and of the pack's folder.
+      configs: one for each lane, in their order.
+    """
+
+    workdir: pathlib.Path
+    configs: Configs
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The name of the run of each lane."""
+        return [run_config.run_id(config) for config in self.configs]
+
+    @property
+    def name(self) -> str:
+        """The name of the pack."""
+        return packs.pack_of(self.run_ids)
+
+    @property
+    def budget(self) -> int:
+        """Updates that are asked of each run."""
+        return self.configs[0].num_steps
+
+    def create(self) -> None:
+        """Makes the run folders that are not there."""
+        run_folder.check_version(self.workdir)
+        for run_id, config in zip(self.run_ids, self.configs, strict=True):
+            run_folder.create(self.workdir / run_id, config)
+
+    def final_statuses(self) -> list[Status] | None:
+        """Returns the statuses if every run is over, else None."""
+        return packs.if_over(self.workdir, self.run_ids, self.name, self.budget)
+
+    def check_kept(self) -> None:
+        """Raises ValueError if a run would begin again, its checkpoints being gone."""
+        for run_id in self.run_ids:
+            packs.check_kept(self.workdir, run_id, self.budget)
+
+
+@dataclasses.dataclass(frozen=True)
+class _HeldPack:
+    """A pack that this process holds the lease of.
+
+    It is read and written through the view of the lease, in which nobody can write who
+    has lost it.
+    """
+
+    pack: _Pack
+    lease: Lease
+    log: recording.Log
+
+    @property
+    def folders(self) -> list[pathlib.Path]:
+        """The run folder of each lane."""
+        return [self.lease.view / run_id for run_id in self.pack.run_ids]
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """The folder of the pack."""
+        return self.lease.view / "packs" / self.pack.name
+
+    def final_statuses(self) -> list[Status] | None:
+        """Returns the statuses if every run is over by now, and ends the lease then."""
+        try:
+            statuses = self.pack.final_statuses()
+            if not statuses:
+                self.pack.check_kept()
+        except ValueError as error:
+            self.lease.end("error", str(error), self.pack.run_ids)
+            raise
+        if statuses:
+            self.lease.end("over")
+        return statuses
+
+    def restore(
+        self,
+        options: TrainOptions,
+        may_end: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> tuple[Session, recording.Recorder]:
+        """Returns the session of the newest checkpoint, and what records it."""
+        from rdt_jax.data import tfds_builders  # It takes 0.3 s; only training reads.
+
+        files.write_json(self.folder / "runs.json", self.pack.run_ids)
+        workdir, configs, log = self.pack.workdir, self.pack.configs, self._say
+        for run_id in self.pack.run_ids:
+            records.check(workdir / run_id)
+        table = tfds_builders.load_table(configs[0], workdir / "tables", log)
+        make_pack = functools.partial(options.build, table=table, exact=options.exact)
+        compiled = make_pack(configs)
+        session = recording.restore(
+            self.folder,
+            self.folders,
+            configs,
+            _awaited(configs[0], table, compiled, options),
+            make_pack,
+            compiled,
+            log,
+        )
+        conditions: dict[str, Any] = {"exact": options.exact}
+        if options.config_file:
+            conditions["config_file"] = options.config_file
+        recorder = recording.Recorder(
+            self.folder,
+            self.folders,
+            table,
+            conditions=conditions,
+            commit=self._commit,
+            may_end=may_end,
+            log=log,
+        )
+        return session, recorder
+
+    def leave(self) -> None:
+        """Ends the lease of a pack that nothing was trained of since it was saved."""
+        self.lease.check()
+        unfinished = self._set_unfinished(state="preempted", reason=None)
+        self.lease.tell()
+        self.lease.end("stopped", "", unfinished)
+
+    def fail(self, error: Exception) -> None:
+        """Ends the lease after an error, which the unfinished runs say."""
+        self.lease.check()
+        reason = "oom" if _is_out_of_memory(error) else "error"
+        message = self._in_workdir(str(error))
+        with contextlib.suppress(OSError):  # The disk may be what failed.
+            unfinished = self._set_unfinished(
+                state="failed", reason=reason, message=message
+            )
+            self.lease.publish()
+            self.lease.end(reason, message, unfinished)
+
+    def end(self) -> list[Status]:
+        """Ends the lease after training; returns the statuses."""
+        statuses = [run_folder.read_status(folder) for folder in self.folders]
+        unfinished = [
+            run_id
+            for run_id, status in zip(self.pack.run_ids, statuses, strict=True)
+            if not packs.is_final(status)
+        ]
+        self.lease.end("stopped" if unfinished else "done", "", unfinished)
+        return statuses
+
+    def _commit(self, step: int) -> None:
+        self.lease.check()
+        self.lease.commit(step)
+
+    def _say(self, message: str) -> None:
+        self.log(self._in_workdir(message))
+
+    def _in_workdir(self, message: str) -> str:
+        """Names paths as the user knows them, who sees no view."""
+        return message.replace(str(self.lease.view), str(self.pack.workdir))
+
+    def _set_unfinished(self, **fields: Any) -> list[str]:
+        """Sets fields of the statuses of runs that are not over; returns their ids."""
+        unfinished = []
+        for folder in self.folders:
+            status = run_folder.read_status(folder)
+            if not packs.is_final(status):
+                unfinished.append(folder.name)
+                files.write_json(folder / "status.json", status | fields)
+        return unfinished
+
+
+def _awaited(
+    config: ml_collections.ConfigDict,
+    table: tasks.Table,
+    compiled: multiprocess.AnyPack,
+    options: TrainOptions,
+) -> lanes.Awaited:
+    rows = dict(zip(compiled.groups, compiled.group_sizes, strict=True))
+    return lanes.Awaited(
+        config=config,
+        phases=phases.phases_of(config, table, rows, compiled.stages.values),
+        stages=compiled.stages,
+        groups=compiled.groups,
+        loops=compiled.loops,
+        max_pins=options.max_pins,
+        budgets=frozenset(options.budgets),
+    )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
