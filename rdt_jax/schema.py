@@ -21,6 +21,16 @@ from typing import Any, NamedTuple
 import ml_collections
 from ml_collections import config_dict
 
+# Event of a phase -> the split whose accuracy it is about; the key `phases.<event>` is
+# the threshold of that accuracy.
+EVENTS = {
+    "memorized": "train",
+    "id_generalized": "id",
+    "ood_generalized": "ood",
+    "depth_generalized": "depth",
+}
+HOP_LEARNED = "hop_learned"  # Event of a stage of the curriculum.
+
 
 class Key(NamedTuple):
     """The declaration of a key.

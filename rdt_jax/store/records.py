@@ -26,17 +26,10 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import wording
+from rdt_jax.schema import EVENTS, HOP_LEARNED
 from rdt_jax.store import files, run_folder
 from rdt_jax.store.run_folder import COUNTED, PENDING, ROWS, is_count, is_number
 
-# Event -> the split whose accuracy it is about.
-EVENTS = {
-    "memorized": "train",
-    "id_generalized": "id",
-    "ood_generalized": "ood",
-    "depth_generalized": "depth",  # awaited only where it has a threshold
-}
-HOP_LEARNED = "hop_learned"  # of a stage of the curriculum
 KINDS = ("onset", "completed", "lost")
 
 _KEYS = {  # of the rows of a file

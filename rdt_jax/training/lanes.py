@@ -163,7 +163,9 @@ def _quantities(
     return row
 
 
-def _final(config, detector: phases.State, at: int) -> dict[str, Any] | None:
+def _final(
+    config: ml_collections.ConfigDict, detector: phases.State, at: int
+) -> dict[str, Any] | None:
     if config.stop_after_phases and phases.all_completed(detector):
         return {"state": "done", "reason": "phases_passed", "step": at}
     if at >= config.num_steps:

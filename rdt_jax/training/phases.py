@@ -24,7 +24,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from rdt_jax.store.records import EVENTS, HOP_LEARNED
+from rdt_jax.schema import EVENTS, HOP_LEARNED
 from rdt_jax.tasks import Table
 
 SMOOTHING = 5
