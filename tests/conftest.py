@@ -37,11 +37,11 @@ MAPS = pathlib.Path("/proc/self/maps")
 # Files of half a minute and more come first, the longest foremost, so that workers that
 # share the files end together.
 LONG = (
-    "chaos/test_chaos.py", "training/test_golden.py", "training/test_standing.py",
-    "training/test_session.py", "training/test_curriculum.py", "training/test_mesh.py",
-    "training/test_recipes.py", "test_adding_a_task.py", "models/test_combinations.py",
-    "models/test_recurrent.py", "test_configs.py", "profile/test_memory.py",
-    "test_cli.py", "test_adding_a_study.py", "training/test_run_interrupted.py",
+    "chaos/test_chaos.py", "training/test_golden.py", "training/test_session.py",
+    "training/test_curriculum.py", "training/test_mesh.py", "training/test_recipes.py",
+    "test_adding_a_task.py", "models/test_combinations.py", "models/test_recurrent.py",
+    "test_configs.py", "profile/test_memory.py", "test_cli.py",
+    "test_adding_a_study.py", "training/test_run_interrupted.py",
     "training/test_budget.py", "sweep/test_engines_conformance.py",
     "cli/test_supervisor.py", "training/test_packing.py", "analysis/test_stability.py",
 )  # fmt: skip

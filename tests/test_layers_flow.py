@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 
 LAYERS = (
     "borrowed",
@@ -259,3 +259,7 @@ def test_a_planted_private_name_is_seen(line):
     )
     assert _private_names(good) == []
     assert len(_private_names(good + line)) == 1
+
+
+def test_the_files_that_come_first_are_there():
+    assert [name for name in LONG if not (ROOT / "tests" / name).exists()] == []
