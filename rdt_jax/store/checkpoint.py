@@ -97,8 +97,10 @@ def load(path: pathlib.Path, abstract: Callable[[Any], chex.ArrayTree]):
     if reason is not None:
         raise ValueError(f"Checkpoint {path} is damaged: {reason}.")
     extra = json.loads((path / "extra.json").read_text())
-    alone = ocp.options.MultiprocessingOptions(**_alone())
-    with ocp.Context(multiprocessing_options=alone):
+    context = ocp.Context()
+    for name, value in _alone().items():
+        setattr(context.multiprocessing, name, value)
+    with context:
         return ocp.load(path.absolute() / "state", abstract(extra)), extra
 
 
