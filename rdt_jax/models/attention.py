@@ -1,5 +1,6 @@
 """Causal self-attention: dense, or with a mixture of value and output projections."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -58,28 +59,23 @@ class Attention(nn.Module):
         config = self.config
         batch, length, width = x.shape
         inner = config.num_heads * config.size_of_head
-        dense = lambda features, name, bias: nn.Dense(
-            features, use_bias=bias, dtype=x.dtype,
-            dot_general=products.dot_general,
-            kernel_init=inits.weight(config, width), name=name,
-        )  # fmt: skip
+        dense = functools.partial(products.dense, init=inits.weight(config, width))
+        biased = config.bias == "all"
         if config.norm_placement == "peri" or config.bias == "query_key":
-            query_key = dense(2 * inner, "query_key", config.bias != "none")(normed)
-            v = dense(inner, "value", config.bias == "all")(x)
+            query_key = dense(
+                normed, 2 * inner, "query_key", use_bias=config.bias != "none"
+            )
+            v = dense(x, inner, "value", use_bias=biased)
             q, k = jnp.split(query_key, 2, axis=-1)
         else:
-            qkv = dense(3 * inner, "qkv", config.bias == "all")(x)
-            q, k, v = jnp.split(qkv, 3, axis=-1)
+            q, k, v = jnp.split(dense(x, 3 * inner, "qkv", use_bias=biased), 3, -1)
         heads = (batch, length, config.num_heads, config.size_of_head)
         q, k, v = (part.reshape(heads) for part in (q, k, v))
         drop_weights = _watched(self, drop_weights)
         mixed = _attend(q, k, v, mask, drop_weights, config, queries)
-        branch = nn.Dense(
-            width, use_bias=config.bias == "all", dtype=x.dtype,
-            dot_general=products.dot_general,
-            kernel_init=inits.output(config, inner), name="output",
-        )(mixed.reshape(batch, -1, inner))  # fmt: skip
-        return branch, {}
+        mixed = mixed.reshape(batch, -1, inner)
+        draw = inits.output(config, inner)
+        return products.dense(mixed, width, "output", init=draw, use_bias=biased), {}
 
 
 class SwitchHead(nn.Module):
@@ -113,11 +109,10 @@ class SwitchHead(nn.Module):
         num_heads, head_width = config.num_heads, config.size_of_head
         num_experts = config.attention_experts
         inner = num_heads * head_width
-        query_key = nn.Dense(
-            2 * inner, use_bias=config.bias != "none", dtype=x.dtype,
-            dot_general=products.dot_general,
-            kernel_init=inits.weight(config, width), name="query_key",
-        )(normed)  # fmt: skip
+        query_key = products.dense(
+            normed, 2 * inner, "query_key", init=inits.weight(config, width),
+            use_bias=config.bias != "none",
+        )  # fmt: skip
         heads = (batch, length, num_heads, head_width)
         q, k = (part.reshape(heads) for part in jnp.split(query_key, 2, axis=-1))
         routes = {

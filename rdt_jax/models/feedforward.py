@@ -31,9 +31,9 @@ class Mlp(nn.Module):
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
         """Maps [B, T, D] to [B, T, D]; reads `x` alone, and has no routes."""
         del normed
-        hidden = _dense(self.config, x, self.config.size_of_mlp, "input")(x)
+        hidden = _dense(self.config, x, self.config.size_of_mlp, "input")
         hidden = _ACTIVATIONS[self.config.feedforward](hidden)
-        return _dense(self.config, x, x.shape[-1], "output")(hidden), {}
+        return _dense(self.config, hidden, x.shape[-1], "output"), {}
 
 
 class SwiGlu(nn.Module):
@@ -53,9 +53,9 @@ class SwiGlu(nn.Module):
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
         """Maps [B, T, D] to [B, T, D]; the gate reads `normed`, the rest `x`."""
         width = self.config.size_of_mlp
-        gate = nn.silu(_dense(self.config, x, width, "gate")(normed))
-        hidden = gate * _dense(self.config, x, width, "input")(x)
-        return _dense(self.config, x, x.shape[-1], "output")(hidden), {}
+        gate = nn.silu(_dense(self.config, normed, width, "gate"))
+        hidden = gate * _dense(self.config, x, width, "input")
+        return _dense(self.config, hidden, x.shape[-1], "output"), {}
 
 
 class SigmaMoe(nn.Module):
@@ -116,17 +116,10 @@ FEEDFORWARDS: Mapping[str, type[Any]] = {
 }
 
 
-def _dense(config: ModelConfig, x: jax.Array, features: int, name: str) -> nn.Dense:
-    draw = (
-        inits.output(config, config.size_of_mlp)
-        if name == "output"
-        else inits.weight(config, x.shape[-1])
-    )
-    return nn.Dense(
-        features, use_bias=config.bias == "all", dtype=x.dtype, kernel_init=draw,
-        dot_general=products.dot_general,
-        name=name,
-    )  # fmt: skip
+def _dense(config: ModelConfig, x: jax.Array, features: int, name: str) -> jax.Array:
+    draw = inits.output if name == "output" else inits.weight
+    init = draw(config, x.shape[-1])
+    return products.dense(x, features, name, init=init, use_bias=config.bias == "all")
 
 
 def _mix_dense(x, keys, values, route: experts.Route):

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import traverse_util
 
 from rdt_jax.models import layers
 
@@ -44,7 +45,7 @@ _MAX_LEN = 50  # Its default; without positions all pads give the same logits.
 _PE_TOLERANCE = 1e-4  # They compute the sinusoids in float32.
 
 # Our parameters of a block -> theirs, and their shapes in D and F.
-_BLOCK = {
+_BLOCK: Mapping[tuple[str, ...], tuple[str, tuple[str, ...]]] = {
     ("attention_norm", "scale"): ("ln_1.weight", ("D",)),
     ("attention_norm", "bias"): ("ln_1.bias", ("D",)),
     ("attention", "qkv", "kernel"): ("attn.c_attn.weight", ("D", "3D")),
@@ -57,6 +58,13 @@ _BLOCK = {
     ("mlp", "input", "bias"): ("mlp.c_fc.bias", ("F",)),
     ("mlp", "output", "kernel"): ("mlp.c_proj.weight", ("F", "D")),
     ("mlp", "output", "bias"): ("mlp.c_proj.bias", ("D",)),
+}
+# What a checkpoint may have besides, and its shapes; `any` is not checked.
+_AROUND: dict[str, tuple[str, ...]] = {
+    "token_embedding.weight": ("V", "D"),
+    "position_embedding.weight": ("any", "D"),
+    "pe": ("any", "D"),
+    "lm_head.weight": ("V", "D"),
 }
 # Causal triangles, which older versions of transformers saved with the weights.
 _BUFFER = re.compile(r"blocks\.\d+\.attn\.(bias|masked_bias)")
@@ -141,11 +149,7 @@ def convert(
         finite, the head is not tied, H does not divide the width, or `injection` is
         needed; it lists them all.
     """
-    theirs = {name.replace("_orig_mod.", ""): w for name, w in weights.items()}
-    theirs = {k: np.asarray(w) for k, w in theirs.items() if not _BUFFER.fullmatch(k)}
-    for name in ("token_embedding", "position_embedding"):  # A bare parameter's name.
-        if name in theirs:
-            theirs[f"{name}.weight"] = theirs.pop(name)
+    theirs = _plain(weights)
     numbers = {name.split(".")[1] for name in theirs if name.startswith("blocks.")}
     blocks = next(i for i in itertools.count() if str(i) not in numbers)
     embedding = theirs.get("token_embedding.weight")
@@ -156,25 +160,14 @@ def convert(
         )
     vocab_size, width = embedding.shape
     hidden = theirs.get("blocks.0.mlp.c_fc.weight", np.zeros(0)).shape[-1]
-    sizes = {"D": width, "3D": 3 * width, "F": hidden, "V": vocab_size}
-    expected: dict[str, tuple[str, ...]] = {
-        f"blocks.{block}.{name}": shape
-        for block in range(blocks)
-        for name, shape in _BLOCK.values()
-    } | {"ln_f.weight": ("D",), "ln_f.bias": ("D",)}
-    optional: dict[str, tuple[str, ...]] = {
-        "token_embedding.weight": ("V", "D"),
-        "position_embedding.weight": ("any", "D"),
-        "pe": ("any", "D"),
-        "lm_head.weight": ("V", "D"),
-    }
     tables = [name for name in _POSITIONS if name in theirs]
     learned = theirs.get("position_embedding.weight", np.zeros(0))
     row_length: int | None = _MAX_LEN
     if learned.shape[:1] == (_SYSTEMATICITY_POSITIONS,) and injection != "add":
         injection, row_length = "none", None
+    sizes = {"D": width, "3D": 3 * width, "F": hidden, "V": vocab_size}
     problems = (
-        _problems(theirs, expected, optional, sizes)
+        _problems(theirs, blocks, sizes)
         + _position_problems(theirs, tables)
         + _head_problems(theirs, width, num_heads)
     )
@@ -184,20 +177,11 @@ def convert(
             "train_extrapolation.py, which trains with --input_injection (add) or "
             "without (none), and the weights do not tell."
         )
-    _raise(problems)
+    if problems:
+        raise ValueError("\n  ".join(["The checkpoint does not fit:", *problems]))
     max_length = len(theirs[tables[0]]) if tables else None
     if row_length is not None and max_length is not None:
         row_length = max_length
-    array = lambda name: np.array(theirs[name], np.float32)
-    params: dict[str, Any] = {
-        "prelude": [],
-        "core": [_block(theirs, block) for block in range(blocks)],
-        "coda": [],
-        "embedding": array("token_embedding.weight"),
-        "final_norm": {"scale": array("ln_f.weight"), "bias": array("ln_f.bias")},
-    }
-    if "position_embedding.weight" in theirs:
-        params["position"] = array("position_embedding.weight")
     keys = _ARCHITECTURE | {
         "width": width,
         "num_heads": num_heads,
@@ -207,7 +191,7 @@ def convert(
         "injection": injection,
     }
     keys = {f"model.{name}": value for name, value in keys.items()}
-    return Imported(params, keys, vocab_size, max_length, row_length)
+    return Imported(_params(theirs, blocks), keys, vocab_size, max_length, row_length)
 
 
 def export(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -223,21 +207,62 @@ def export(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if "position" in params:
         theirs["position_embedding.weight"] = params["position"]
     for block, section in enumerate(params["core"]):
+        leaves = traverse_util.flatten_dict(section)
         for path, (name, _) in _BLOCK.items():
-            leaf = section
-            for part in path:
-                leaf = leaf[part]
-            theirs[f"blocks.{block}.{name}"] = leaf
+            theirs[f"blocks.{block}.{name}"] = leaves[path]
     return {name: np.array(weight, np.float32) for name, weight in theirs.items()}
 
 
-def _problems(theirs, expected, optional, sizes) -> list[str]:
-    found = []
+def _plain(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns weights under the names that a plain module saves, without buffers."""
+    theirs = {name.replace("_orig_mod.", ""): w for name, w in weights.items()}
+    theirs = {k: np.asarray(w) for k, w in theirs.items() if not _BUFFER.fullmatch(k)}
+    for name in ("token_embedding", "position_embedding"):  # A bare parameter's name.
+        if name in theirs:
+            theirs[f"{name}.weight"] = theirs.pop(name)
+    return theirs
+
+
+def _params(theirs: Mapping[str, np.ndarray], blocks: int) -> dict[str, Any]:
+    array = lambda name: np.array(theirs[name], np.float32)
+    block = lambda i: {
+        path: array(f"blocks.{i}.{n}") for path, (n, _) in _BLOCK.items()
+    }
+    params: dict[str, Any] = {
+        "prelude": [],
+        "core": [traverse_util.unflatten_dict(block(i)) for i in range(blocks)],
+        "coda": [],
+        "embedding": array("token_embedding.weight"),
+        "final_norm": {"scale": array("ln_f.weight"), "bias": array("ln_f.bias")},
+    }
+    if "position_embedding.weight" in theirs:
+        params["position"] = array("position_embedding.weight")
+    return params
+
+
+def _problems(
+    theirs: Mapping[str, np.ndarray], blocks: int, sizes: Mapping[str, int]
+) -> list[str]:
+    """Lists names that are missing or unknown, and arrays that do not fit.
+
+    Args:
+      theirs: the checkpoint's weights.
+      blocks: how many it has.
+      sizes: what the letters of _BLOCK and _AROUND stand for.
+    """
+    expected = {
+        f"blocks.{block}.{name}": shape
+        for block in range(blocks)
+        for name, shape in _BLOCK.values()
+    } | {"ln_f.weight": ("D",), "ln_f.bias": ("D",)}
+    problems = []
     if missing := sorted(expected.keys() - theirs.keys()):
-        found.append(f"The checkpoint lacks {_shown(missing)}.")
-    if unknown := sorted(theirs.keys() - expected.keys() - optional.keys()):
-        found.append(f"The checkpoint has {_shown(unknown)}, which is not known here.")
-    for name, letters in (expected | optional).items():
+        problems.append(f"The checkpoint lacks {_shown(missing)}.")
+    if unknown := sorted(theirs.keys() - expected.keys() - _AROUND.keys()):
+        problems.append(
+            f"The checkpoint has {_shown(unknown)}, which is not known here."
+        )
+    for name, letters in (expected | _AROUND).items():
         if name not in theirs:
             continue
         shape = theirs[name].shape
@@ -247,13 +272,15 @@ def _problems(theirs, expected, optional, sizes) -> list[str]:
         )
         if not fits:
             wanted = ", ".join(str(sizes.get(letter, letter)) for letter in letters)
-            found.append(f"{name} must be [{wanted}], got {list(shape)}.")
+            problems.append(f"{name} must be [{wanted}], got {list(shape)}.")
         elif not np.isfinite(theirs[name]).all():
-            found.append(f"{name} must be finite, but has a number that is not.")
-    return found
+            problems.append(f"{name} must be finite, but has a number that is not.")
+    return problems
 
 
-def _position_problems(theirs, tables: list[str]) -> list[str]:
+def _position_problems(
+    theirs: Mapping[str, np.ndarray], tables: list[str]
+) -> list[str]:
     if len(tables) > 1:
         return [f"The checkpoint must have one of {' and '.join(tables)}, got both."]
     if tables != ["pe"] or theirs["pe"].ndim != 2:
@@ -264,7 +291,9 @@ def _position_problems(theirs, tables: list[str]) -> list[str]:
     return ["pe must be the sinusoids of Vaswani et al. (2017), but differs."]
 
 
-def _head_problems(theirs, width: int, num_heads: int) -> list[str]:
+def _head_problems(
+    theirs: Mapping[str, np.ndarray], width: int, num_heads: int
+) -> list[str]:
     found = []
     head, embedding = theirs.get("lm_head.weight"), theirs["token_embedding.weight"]
     if head is not None and head.shape == embedding.shape:
@@ -281,21 +310,6 @@ def _head_problems(theirs, width: int, num_heads: int) -> list[str]:
     return found
 
 
-def _raise(problems: list[str]) -> None:
-    if problems:
-        raise ValueError("\n  ".join(["The checkpoint does not fit:", *problems]))
-
-
 def _shown(names: list[str]) -> str:
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return ", ".join(names[:6]) + more or "nothing"
-
-
-def _block(theirs, block: int) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    for path, (name, _) in _BLOCK.items():
-        section = params
-        for part in path[:-1]:
-            section = section.setdefault(part, {})
-        section[path[-1]] = np.array(theirs[f"blocks.{block}.{name}"], np.float32)
-    return params

@@ -59,48 +59,28 @@ def norm(config: ModelConfig, dtype: jnp.dtype, name: str | None = None) -> nn.M
     return kind(dtype=dtype, name=name)
 
 
-Norm = Callable[[str, jax.Array], jax.Array]  # (name of the parameters, x) -> x
-Branch = Callable[[jax.Array, jax.Array], jax.Array]  # (values, normed) -> branch
-Take = Callable[[jax.Array], jax.Array]  # the stream where the branch is wanted
+class Placement(NamedTuple):
+    """Where the norms of a block stand.
+
+    Attributes:
+      before: whether a branch reads a normalized stream.
+      gates_only: whether that is only what a softmax or a sigmoid reads.
+      after: what follows the branch's name in that of the norm of the sum; None for no
+        such norm.
+    """
+
+    before: bool = True
+    gates_only: bool = False
+    after: str | None = None
 
 
-def _pre(
-    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool, take: Take
-) -> jax.Array:
-    """Radford et al. (2019): the branch reads a normalized stream."""
-    normed = norm(f"{name}_norm", x)
-    return take(x) + branch(normed, normed)
-
-
-def _post(
-    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool, take: Take
-) -> jax.Array:
-    """Vaswani et al. (2017): the stream itself is normalized."""
-    return norm(f"{name}_norm", take(x) + branch(x, x))
-
-
-def _sandwich(
-    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool, take: Take
-) -> jax.Array:
-    """Geiping et al. (2025), Section 3: normalized before the branch and after."""
-    normed = norm(f"{name}_norm", x)
-    return norm(f"{name}_out_norm", take(x) + branch(normed, normed))
-
-
-def _peri(
-    x: jax.Array, branch: Branch, norm: Norm, name: str, gated: bool, take: Take
-) -> jax.Array:
-    """Csordas et al. (2024), arXiv:2405.16039: only what a softmax or sigmoid reads."""
-    return take(x) + branch(x, norm(f"{name}_norm", x) if gated else x)
-
-
-# How a branch is added to the stream: (x, branch, norm, name, gated, take) -> x.
-PLACEMENTS: Mapping[str, Callable[..., jax.Array]] = {
-    "pre": _pre,
-    "post": _post,
-    "sandwich": _sandwich,
-    "peri": _peri,
+PLACEMENTS: Mapping[str, Placement] = {
+    "pre": Placement(),  # Radford et al. (2019).
+    "post": Placement(before=False, after="_norm"),  # Vaswani et al. (2017).
+    "sandwich": Placement(after="_out_norm"),  # Geiping et al. (2025), Section 3.
+    "peri": Placement(gates_only=True),  # Csordas et al. (2024), arXiv:2405.16039.
 }
+Branch = Callable[[jax.Array, jax.Array], jax.Array]  # (values, normed) -> branch
 
 
 class Block(nn.Module):
@@ -160,12 +140,28 @@ class Block(nn.Module):
             routes.update(found)
             return drop(self._scaled("mlp_scale", branch), 1)
 
-        place = registry.lookup("norm placement", PLACEMENTS, config.norm_placement)
-        normalize = lambda name, x: norm(config, x.dtype, name)(x)
-        x = place(x, attention_branch, normalize, "attention", True, take)
         has_gate = config.feedforward in ("swiglu", "sigma_moe")
-        everywhere = lambda x: x
-        return place(x, mlp_branch, normalize, "mlp", has_gate, everywhere), routes
+        x = self._add(take, x, attention_branch, "attention", True)
+        return self._add(lambda x: x, x, mlp_branch, "mlp", has_gate), routes
+
+    def _add(
+        self,
+        take: Callable[[jax.Array], jax.Array],
+        x: jax.Array,
+        branch: Branch,
+        name: str,
+        has_gate: bool,
+    ) -> jax.Array:
+        """Adds a branch to the stream that `take` leaves of `x`, with its norms."""
+        config = self.config
+        place = registry.lookup("norm placement", PLACEMENTS, config.norm_placement)
+        normed = x
+        if place.before and (has_gate or not place.gates_only):
+            normed = norm(config, x.dtype, f"{name}_norm")(x)
+        x = take(x) + branch(x if place.gates_only else normed, normed)
+        if place.after is None:
+            return x
+        return norm(config, x.dtype, f"{name}{place.after}")(x)
 
     def _scaled(self, name: str, branch: jax.Array) -> jax.Array:
         """Touvron et al. (2021), arXiv:2103.17239: LayerScale."""
@@ -173,7 +169,7 @@ class Block(nn.Module):
             return branch
         init = nn.initializers.constant(self.config.layer_scale)
         scale = self.param(name, init, (branch.shape[-1],)).astype(branch.dtype)
-        return branch * _like(branch, scale)
+        return branch * jnp.expand_dims(scale, tuple(range(branch.ndim - 1)))
 
 
 POSITIONS = ("learned", "sinusoidal", "rope", "none")
@@ -195,7 +191,3 @@ def sinusoid(place: Any, width: int) -> Any:
 def sinusoidal_positions(length: int, width: int) -> np.ndarray:
     """Returns the fixed position table, float64 [T, D]."""
     return sinusoid(np.arange(length), width)
-
-
-def _like(x: jax.Array, vector: jax.Array) -> jax.Array:
-    return jnp.expand_dims(vector, tuple(range(x.ndim - 1)))

@@ -101,18 +101,10 @@ def run_but_last(
 ) -> State:
     """Applies `core` `num_loops` - 1 times, for a caller that writes the last itself.
 
-    Args:
-      core: as of `run_loops`, like all that follows.
-      state: the initial state.
-      num_loops: R, at least 1, the last one included.
-      backprop_depth: counts the last one.
-      remat: a key of REMAT.
+    Args and errors are those of `run_loops`; both counts include the last loop.
 
     Returns:
       The state before the last loop.
-
-    Raises:
-      ValueError: if `backprop_depth` lies outside [1, num_loops].
     """
     policy = registry.lookup("remat policy", REMAT, remat)
     depth = _checked_depth(backprop_depth, num_loops, "num_loops")

@@ -1,7 +1,8 @@
-"""Products of rows with a matrix, written so that their gradients are fast on a CPU."""
+"""Dense layers: products of rows with a matrix whose gradients are fast on a CPU."""
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 
@@ -23,3 +24,22 @@ def dot_general(
         rows, kernel, precision=precision, preferred_element_type=preferred_element_type
     )
     return product.reshape(*x.shape[:-1], kernel.shape[1])
+
+
+def dense(
+    x: jax.Array, features: int, name: str, *, init: Any, use_bias: bool
+) -> jax.Array:
+    """Applies a dense layer of a model, [..., D] to [..., F], in the dtype of `x`.
+
+    Args:
+      x: the rows.
+      features: F.
+      name: of its parameters in the module that calls this.
+      init: initializer of the matrix.
+      use_bias: whether a bias is added.
+    """
+    layer = nn.Dense(
+        features, use_bias=use_bias, dtype=x.dtype, kernel_init=init,
+        dot_general=dot_general, name=name,
+    )  # fmt: skip
+    return layer(x)

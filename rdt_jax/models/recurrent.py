@@ -180,18 +180,7 @@ def answer(
     Where nothing else depends on it, the last block of the last loop runs at the
     answer positions only; its dropout then draws other numbers than that of `apply`.
 
-    Args:
-      params: as of `apply`, like all that follows.
-      tokens: int32 [B, T].
-      answer_positions: int32 [B, A].
-      config: the model.
-      num_loops: R.
-      backprop_depth: see `loop.run_loops`.
-      max_loops: see `loop.run_loops`.
-      rngs: dropout and the random initial state.
-
-    Raises:
-      ValueError: as `apply`.
+    Args and errors are those of `apply`.
     """
     trims = (
         answer_positions.shape[1] < tokens.shape[1]

@@ -1,16 +1,13 @@
 """The two ways to attend, against each other and against flax's attention."""
 
-import dataclasses
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rdt_jax.models import attention
-from rdt_jax.models.architecture import ModelConfig
 
 B, T, H, K = 3, 5, 2, 7
 D = H * K
@@ -113,70 +110,3 @@ def test_bfloat16_stays_bfloat16(qkv, name):
 
 
 # The module.
-
-CONFIG = ModelConfig(
-    vocab_size=2, max_length=9, width=D, num_heads=H, mlp_ratio=1, prelude_blocks=0,
-    core_blocks=1, coda_blocks=0, position="none", output_init="gpt2",
-    embedding_std=1.0, dtype="float32", remat="none",
-)  # fmt: skip
-
-
-def _flax_params(params):
-    """Our packed weights, in the layout of flax.linen.MultiHeadDotProductAttention."""
-    kernels = jnp.split(params["qkv"]["kernel"], 3, axis=1)
-    biases = jnp.split(params["qkv"]["bias"], 3)
-    packed = {
-        name: {"kernel": kernel.reshape(D, H, K), "bias": bias.reshape(H, K)}
-        for name, kernel, bias in zip(
-            ("query", "key", "value"), kernels, biases, strict=True
-        )
-    }
-    out = params["output"]
-    packed["out"] = {"kernel": out["kernel"].reshape(H, K, D), "bias": out["bias"]}
-    return packed
-
-
-def _draw(shapes, seed):
-    random = np.random.default_rng(seed)
-    draw = lambda leaf: np.float32(0.4 * random.standard_normal(leaf.shape))
-    return jax.tree.map(draw, shapes)
-
-
-@pytest.mark.parametrize("length", [1, 5, 9])  # Short up to 8, then long.
-def test_attention_equals_that_of_flax(length):
-    module = attention.Attention(CONFIG)
-    oracle = nn.MultiHeadDotProductAttention(num_heads=H, qkv_features=D)
-    x = _draw(jax.ShapeDtypeStruct((B, length, D), np.float32), 1)
-    mask = _padded(length) if length > B else _causal(length)
-    shapes = jax.eval_shape(module.init, jax.random.key(2), x, x, mask)["params"]
-    params = _draw(shapes, 3)
-    weight = np.sin(np.arange(x.size)).reshape(x.shape).astype(np.float32)
-
-    def ours(params, x):
-        y, _ = module.apply({"params": params}, x, x, mask)
-        return (y * weight).sum(), y
-
-    def theirs(params, x):
-        packed = {"params": _flax_params(params)}
-        with jax.numpy_rank_promotion("allow"):
-            y = oracle.apply(packed, x, mask=mask[:, None])
-        return (y * weight).sum(), y
-
-    one, other = (
-        jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
-        for loss in (ours, theirs)
-    )
-    for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True):
-        assert np.abs(b).max() > 1e-3 or length == 1  # One key: no gradient of it.
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-
-
-def test_the_output_projection_starts_at_its_own_scale():
-    config = dataclasses.replace(CONFIG, num_heads=11, width=110)
-    module = attention.Attention(config)
-    x = jnp.zeros((1, 2, 110))
-    params = jax.jit(module.init)(jax.random.key(0), x, x, _causal(2, 1))["params"]
-    assert np.std(params["qkv"]["kernel"]) == pytest.approx(0.02, rel=0.05)
-    assert np.std(params["output"]["kernel"]) == pytest.approx(0.02 / 2**0.5, rel=0.05)
-    assert not params["qkv"]["bias"].any()
-    assert not params["output"]["bias"].any()

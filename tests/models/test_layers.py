@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdt_jax.models import feedforward, layers
+from rdt_jax.models import layers
 from rdt_jax.models.architecture import ModelConfig
 
 B, T, H, K, F = 3, 5, 2, 7, 23
@@ -85,19 +85,6 @@ def test_layer_norm_counts_in_float32():
     np.testing.assert_allclose(
         np.float32(normed), np.tile([-1.0, 1.0], (B, 64)), rtol=0.01
     )
-
-
-def test_layers_keep_the_dtype_and_have_float32_parameters(block, mask):
-    module, params, x = block
-    low = jnp.asarray(x, jnp.bfloat16)
-    for noise in (None, _noise(0)):
-        after, _ = jax.eval_shape(module.apply, {"params": params}, low, mask, noise)
-        assert after.dtype == jnp.bfloat16
-    mlp = feedforward.Mlp(CONFIG)
-    for drawn in (_shapes(module, low, mask, None), _shapes(mlp, low, low)):
-        assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype("float32")}
-    after, _ = jax.eval_shape(mlp.apply, {"params": _shapes(mlp, low, low)}, low, low)
-    assert after.dtype == jnp.bfloat16
 
 
 # Dropout.
@@ -178,15 +165,3 @@ def test_attention_weights_are_dropped(block, apply):
 
 
 # Positions.
-
-
-def test_sinusoidal_positions_are_their_formula():
-    table = layers.sinusoidal_positions(11, 14)
-    assert table.shape == (11, 14)
-    for position in range(11):
-        for pair in range(7):
-            angle = position / 10_000 ** (2 * pair / 14)
-            expected = (math.sin(angle), math.cos(angle))
-            np.testing.assert_allclose(
-                table[position, 2 * pair : 2 * pair + 2], expected, rtol=1e-5, atol=1e-6
-            )
