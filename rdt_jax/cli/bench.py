@@ -67,6 +67,8 @@ def _bench(options: argparse.Namespace) -> int:
             try:
                 found[name] = bench.measure(case, options.torch_python, log)
                 console.print(f"{title}: measured in {found[name].seconds:.0f} s")
+                for warning in found[name].warnings:
+                    console.print(warning)
             except RuntimeError as error:
                 failed[name] = str(error)
                 console.print(f"{title}: failed")

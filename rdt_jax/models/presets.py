@@ -64,7 +64,7 @@ SIZES = {
 _MOST_BLOCKS = 1000
 
 # What a plain stack of blocks lacks; `diagonal` may be tried with any model.
-_NO_EXTRAS = {
+_NO_EXTRAS: Mapping[str, tuple[Any, ...]] = {
     "initial_state": ("embedding",),
     "step_embedding": ("none",),
     "residual": ("plain",),
@@ -72,9 +72,8 @@ _NO_EXTRAS = {
     "position_every_loop": (False,),
     "norm_before_coda": (False,),
 }
-_GPT2 = {
+_GPT2: Mapping[str, tuple[Any, ...]] = {
     "attention": ("dense",),
-    "feedforward": ("gelu",),
     "norm_placement": ("pre",),
     "norm": ("layer",),
     "bias": ("all",),
@@ -84,9 +83,10 @@ PRESETS: Mapping[str, Preset] = {
     "rdt": Preset(
         "Kohli et al. (2026), arXiv:2604.07822, Section 4",
         "GPT-2 blocks, L of them, run R times",
-        _GPT2
-        | _NO_EXTRAS
-        | {
+        {
+            **_GPT2,
+            **_NO_EXTRAS,
+            "feedforward": ("gelu",),
             "injection": ("none", "add", "diagonal"),
             "position": ("learned", "sinusoidal", "none"),
         },
@@ -95,31 +95,29 @@ PRESETS: Mapping[str, Preset] = {
         "what every claim about loops is compared with (Saunshi et al. 2025, "
         "arXiv:2502.17416)",
         "one loop: as many parameters or as many FLOPs as a looped model",
-        _NO_EXTRAS | {"injection": ("none",), "residual": ("plain", "layerscale")},
+        {**_NO_EXTRAS, "injection": ("none",), "residual": ("plain", "layerscale")},
     ),
     "universal": Preset(
         "Dehghani et al. (2018), arXiv:1807.03819, Section 2",
         "post-norm, coordinates at every loop, halting per position (or none)",
         {
-            "attention": ("dense",),
+            **_GPT2,
+            **_NO_EXTRAS,
             "feedforward": ("relu",),
             "norm_placement": ("post",),
-            "norm": ("layer",),
             "bias": ("all", "none"),
             "position": ("sinusoidal",),
             "position_every_loop": (True,),
             "injection": ("none", "diagonal"),
-            "initial_state": ("embedding",),
             "step_embedding": ("sinusoidal",),
-            "residual": ("plain",),
-            "norm_before_coda": (False,),
+            "halting": act.HALTINGS,
         },
     ),
     "moeut": Preset(
         "Csordas et al. (2024), arXiv:2405.16039",
         "a looped group of blocks with experts in both branches, peri-norm, half-RoPE",
-        _NO_EXTRAS
-        | {
+        {
+            **_NO_EXTRAS,
             "attention": ("switch_head",),
             "feedforward": ("sigma_moe",),
             "norm_placement": ("peri",),
@@ -136,6 +134,7 @@ PRESETS: Mapping[str, Preset] = {
         "Geiping et al. (2025), arXiv:2502.05171, Section 3",
         "prelude, core, coda; sandwich norms, adapter, random initial state",
         {
+            **_NO_EXTRAS,
             "attention": ("dense",),
             "feedforward": ("swiglu",),
             "norm_placement": ("sandwich",),
@@ -143,12 +142,8 @@ PRESETS: Mapping[str, Preset] = {
             "norm_before_coda": (True,),
             "bias": ("query_key",),
             "position": ("rope",),
-            "position_every_loop": (False,),
             "injection": ("concat", "add", "diagonal"),
             "initial_state": ("normal",),
-            "step_embedding": ("none",),
-            "residual": ("plain",),
-            "halting": ("none",),
             "weight_init": ("huginn",),
             "scale_embedding": (True,),
             "readout": ("tied",),
@@ -158,17 +153,11 @@ PRESETS: Mapping[str, Preset] = {
         "Chen (2026), arXiv:2603.21676",
         "pre-norm, step embeddings, a gate that begins nearly shut, LayerScale",
         {
-            "attention": ("dense",),
-            "norm_placement": ("pre",),
-            "norm": ("layer",),
-            "bias": ("all",),
-            "position_every_loop": (False,),
+            **_GPT2,
+            **_NO_EXTRAS,
             "injection": ("none", "diagonal"),
-            "initial_state": ("embedding",),
             "step_embedding": ("learned",),
             "residual": ("gated", "gated_layerscale"),
-            "halting": ("none",),
-            "norm_before_coda": (False,),
         },
     ),
     "custom": Preset("no paper", "any valid choice of components", {}),

@@ -29,7 +29,7 @@ Params = dict[str, Any]
 Updated = tuple[jax.Array, dict[str, experts.Route]]
 
 # Runs block number `index` of a stage: (params, state, mask, noise, queries, config,
-# index) -> updated state and routes. trace.py has one that looks, and that meddles.
+# index) -> updated state and routes. That of trace.py records, and replaces a state.
 RunBlock = Callable[..., Updated]
 
 

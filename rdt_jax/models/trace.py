@@ -1,11 +1,13 @@
-"""The same forward pass, seen from inside and meddled with, block by block.
+"""The forward pass once more: every block recorded, and one state replaced on request.
 
-The pass is recurrent.py's, with a function of ours around each of its blocks: it keeps
-what the block read and how its heads attended, and may put another state at one place
-before the block runs. Blocks are counted in the order in which they run, over prelude,
-R x core and coda; the *effective depth* of a state is how many blocks stand before it
-(Kohli et al. 2026, arXiv:2604.07822, Section 4: L x R in all), which makes looped and
-feed-forward models comparable.
+The pass is that of recurrent.py, with a function around each of its blocks. The
+function records what the block read and how its heads attended; before the block runs,
+it may put another state at one position.
+
+Blocks are counted in the order in which they run, over prelude, R x core and coda; the
+*effective depth* of a state is how many blocks stand before it (Kohli et al. 2026,
+arXiv:2604.07822, Section 4: L x R in all), which makes looped and feed-forward models
+comparable.
 """
 
 from typing import Any, NamedTuple, cast

@@ -25,7 +25,7 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import machine, sharding
 from rdt_jax.devices import default_lanes, default_workers, worker_threads
-from rdt_jax.profile import bench_cases, estimate, line_server
+from rdt_jax.profile import bench_cases, estimate, line_server, memory
 from rdt_jax.profile.bench_cases import Bound, Case, Loops, Overhead, Seeds, Updates
 from rdt_jax.profile.throughput import Facts
 from rdt_jax.store import environment, records
@@ -88,12 +88,15 @@ class Measured(NamedTuple):
       quantities: by name, those that bounds may be about.
       verdicts: one for each bound.
       seconds: that measuring it took.
+      warnings: lines for the user, one for each program whose predicted memory is far
+        from what its compiler says.
     """
 
     rows: Sequence[Row]
     quantities: Mapping[str, float | None]
     verdicts: Sequence[Verdict]
     seconds: float
+    warnings: Sequence[str] = ()
 
 
 Report = Callable[[str], None]
@@ -138,8 +141,19 @@ def measure(
         rows, quantities = _measure_loops(case, config, log)
     else:
         rows, quantities = _measure_overhead(case, config, log)
+    warnings = [
+        f"{row.name}: {told}"
+        for row in rows
+        if "predicted_bytes" in row.facts
+        and (
+            told := memory.misprediction(
+                row.facts["predicted_bytes"], row.facts["temporary_bytes"]
+            )
+        )
+    ]
     verdicts = [judge(bound, quantities[bound.quantity]) for bound in case.bounds]
-    return Measured(rows, quantities, verdicts, time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    return Measured(rows, quantities, verdicts, seconds, warnings)
 
 
 def reference() -> pathlib.Path:

@@ -17,6 +17,9 @@ import numpy as np
 from rdt_jax.tasks import Table
 from rdt_jax.training import hyper, pack, phases
 
+# How far apart prediction and compiler may be. Three is usual on a CPU.
+MOST_OFF = 4
+
 
 class Bytes(NamedTuple):
     """What a pack of S lanes needs, in bytes.
@@ -58,6 +61,22 @@ def of_update(config: ml_collections.ConfigDict, table: Table) -> int:
     """
     _, chunk = _trace_update(config, pack.build([config], table))
     return peak_bytes(chunk.jaxpr)
+
+
+def misprediction(predicted: int, compiled: int) -> str | None:
+    """Says that a prediction was off by more than MOST_OFF; None if it was not.
+
+    Args:
+      predicted: bytes of an update beside its state and the rows (`of_update`).
+      compiled: those of `memory_analysis()`, of the program on the device that runs it.
+    """
+    if predicted <= MOST_OFF * compiled and compiled <= MOST_OFF * predicted:
+        return None
+    return (
+        f"An update needs {compiled:,} bytes beside its state on this device, says the "
+        f"compiler; predicted were {predicted:,}, by which sweeps choose their lanes. "
+        "More or fewer of them may fit (--lanes)."
+    )
 
 
 def _trace_update(

@@ -23,6 +23,7 @@ import ml_collections
 from rdt_jax import registry, sharding, tasks
 from rdt_jax.config import from_json
 from rdt_jax.models import cost, presets, recurrent
+from rdt_jax.profile import memory
 from rdt_jax.training import hyper
 from rdt_jax.training.pack import Pack, TrainState, build
 
@@ -52,6 +53,7 @@ class Facts(NamedTuple):
       executed_flops: those that the program multiplies, without recomputation.
       compile_seconds: tracing, lowering and compiling the training chunk.
       temporary_bytes: what the compiled chunk needs beside its arguments and results.
+      predicted_bytes: the same, as predicted without compiling, on each device.
     """
 
     lanes: int
@@ -64,6 +66,7 @@ class Facts(NamedTuple):
     executed_flops: int
     compile_seconds: float
     temporary_bytes: int
+    predicted_bytes: int
 
 
 @dataclasses.dataclass(eq=False)
@@ -111,8 +114,9 @@ def compile_pack(
     begin = time.perf_counter()
     compiled = pack.lower(state, lanes, length=length).compile()
     compile_seconds = time.perf_counter() - begin
-    memory = compiled.memory_analysis()
-    assert memory is not None
+    needed = compiled.memory_analysis()
+    assert needed is not None
+    at_once = 1 if exact else len(configs)
     flops = functools.partial(
         cost.training_flops,
         presets.model_config(config, table),
@@ -130,7 +134,8 @@ def compile_pack(
         needed_flops=config.batch_size * sum(flops()),
         executed_flops=config.batch_size * sum(flops(batch_size=config.batch_size)),
         compile_seconds=compile_seconds,
-        temporary_bytes=memory.temp_size_in_bytes,
+        temporary_bytes=needed.temp_size_in_bytes,
+        predicted_bytes=at_once * memory.of_update(config, table) // devices,
     )
     return Trainer(facts, pack, lanes, state)
 

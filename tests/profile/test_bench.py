@@ -170,7 +170,11 @@ def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
         assert [config.seed for config in pack] == list(range(len(pack)))
         return bench.Entrant(name, [], [facts()._asdict()], len(pack))
 
-    rows = lambda entrants, *_: [bench.Row(e.name, ratio=4.0) for e in entrants]
+    far_off = facts(predicted_bytes=9)._asdict()
+    rows = lambda entrants, *_: [
+        bench.Row(e.name, ratio=4.0, facts=(far_off, e.facts[0])[e is entrants[0]])
+        for e in entrants
+    ]
     monkeypatch.setattr(bench, "enter", enter)
     monkeypatch.setattr(bench, "race", rows)
     monkeypatch.setattr(bench, "default_workers", lambda: 2)
@@ -184,6 +188,8 @@ def test_seeds_train_as_a_sweep_does_by_default_first(monkeypatch):
     ]  # fmt: skip
     assert measured.rows[0].name == "2 x 1 lane (sweep)"
     assert measured.verdicts[0].holds
+    told = [warning.partition(":")[0] for warning in measured.warnings]
+    assert told == [row.name for row in measured.rows[1:]]
     entered.clear()
     monkeypatch.setattr(bench, "default_workers", lambda: 1)
     monkeypatch.setattr(bench, "default_lanes", lambda: None)

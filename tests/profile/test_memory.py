@@ -73,3 +73,10 @@ def test_a_prediction_is_no_less_and_at_most_three_times_what_xla_needs(override
     assert found.state == leaves + phases.RING * params
     arrays = (table.tokens, table.answer_positions, table.targets)
     assert found.shared > sum(np.asarray(x).nbytes for x in arrays)
+
+
+@pytest.mark.parametrize(("predicted", "compiled"), [(100, 401), (401, 100), (1, 0)])
+def test_a_prediction_that_is_far_off_is_told_with_both_numbers(predicted, compiled):
+    told = memory.misprediction(predicted, compiled)
+    assert f"{predicted:,}" in told and f"{compiled:,}" in told
+    assert memory.misprediction(100, 400) is memory.misprediction(400, 100) is None

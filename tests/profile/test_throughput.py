@@ -6,7 +6,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.models import cost, presets
-from rdt_jax.profile import throughput
+from rdt_jax.profile import memory, throughput
 
 
 def order(config, lanes=1):
@@ -28,6 +28,8 @@ def test_a_pack_is_compiled_once_however_often_it_is_asked(tiny_config, tiny_tab
     assert facts["parameters"] == sum(cost.parameters(model).values())
     assert (facts["lanes"], facts["batch_size"], facts["length"]) == (2, 13, 3)
     assert facts["compile_seconds"] > 0 and facts["temporary_bytes"] > 0
+    predicted, compiled = facts["predicted_bytes"], facts["temporary_bytes"]
+    assert memory.misprediction(predicted, compiled) is None
     assert pilot["updates"] >= 1
     assert all(answer["seconds"] > 0 for answer in dispatches)
     assert [answer["compilations"] for answer in dispatches] == [1, 1]
@@ -35,7 +37,7 @@ def test_a_pack_is_compiled_once_however_often_it_is_asked(tiny_config, tiny_tab
 
 def test_a_question_that_nobody_knows_is_an_error(tiny_config, monkeypatch):
     monkeypatch.setattr(throughput, "compile_pack", lambda *_: throughput)
-    monkeypatch.setattr(throughput, "facts", throughput.Facts(*[1] * 10), raising=False)
+    monkeypatch.setattr(throughput, "facts", throughput.Facts(*[1] * 11), raising=False)
     with pytest.raises(ValueError, match="Unknown question 'hello'; choose from"):
         throughput.serve([order(tiny_config), "hello 1"], lambda value: None)
 
