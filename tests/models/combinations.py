@@ -1,27 +1,24 @@
 """Models to compare with the oracle: every preset, and every pair of components."""
 
+import functools
 import itertools
 import random
 
+import jax
+import numpy as np
+
 from rdt_jax import config as configs
-from rdt_jax.models import presets
+from rdt_jax.models import presets, recurrent
 
 # The components of the forward pass; initial scales are not among them.
 FACTORS = {
-    "norm_placement": presets.COMPONENTS["norm_placement"],
-    "norm": presets.COMPONENTS["norm"],
-    "position": presets.COMPONENTS["position"],
-    "injection": presets.COMPONENTS["injection"],
-    "initial_state": presets.COMPONENTS["initial_state"],
-    "step_embedding": presets.COMPONENTS["step_embedding"],
-    "residual": presets.COMPONENTS["residual"],
-    "feedforward": presets.COMPONENTS["feedforward"],
-    "attention": presets.COMPONENTS["attention"],
-    "halting": presets.COMPONENTS["halting"],
-    "readout": presets.COMPONENTS["readout"],
-    "bias": presets.COMPONENTS["bias"],
-    "expert_dispatch": ("dense", "sorted"),
-}
+    name: presets.COMPONENTS[name]
+    for name in (
+        "norm_placement", "norm", "position", "injection", "initial_state",
+        "step_embedding", "residual", "feedforward", "attention", "halting", "readout",
+        "bias",
+    )
+} | {"expert_dispatch": ("dense", "sorted")}  # fmt: skip
 
 # Small, and distinct where an axis could be swapped for another.
 SIZES = {
@@ -121,3 +118,20 @@ def covering_rows():
 
 
 ROWS = covering_rows()
+CASES = [*PRESETS.items(), *(("custom", row) for row in ROWS)]
+NAMES = [*PRESETS, *(f"row{len(PRESETS) + i}" for i in range(len(ROWS)))]
+
+
+@functools.cache
+def shapes(model):
+    """Shapes of a model's parameters."""
+    init = functools.partial(recurrent.init, config=model)
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+@functools.cache
+def draw(model, seed, scale):
+    """Parameters without the structure of an init: nothing is zero or one."""
+    random = np.random.default_rng(seed)
+    normal = lambda leaf: np.float32(scale * random.standard_normal(leaf.shape))
+    return jax.tree.map(normal, shapes(model))

@@ -6,7 +6,6 @@ shares the compiled operations between them; test_recurrent.py compiles the pres
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +18,6 @@ from tests.models import combinations, oracle
 
 B, T, A = 5, 4, 2
 LOSS = {"ponder": 0.3, "router_entropy_mlp": 0.2, "router_entropy_attention": 0.1}
-
-CASES = [(name, keys) for name, keys in combinations.PRESETS.items()]
-CASES += [("custom", row) for row in combinations.ROWS]
-NAMES = [name if name != "custom" else f"row{i}" for i, (name, _) in enumerate(CASES)]
 
 
 ANSWERS = np.array([[1, 3], [1, 2], [0, 1], [1, 1], [0, 0]], np.int32)
@@ -46,14 +41,12 @@ def _loss(outputs, weights):
 
 
 def _case(index, tiny_config, tiny_table):
-    preset, keys = CASES[index]
+    preset, keys = combinations.CASES[index]
     config = combinations.make(tiny_config, keys, preset)
     model = dataclasses.replace(
         presets.model_config(config, tiny_table), max_length=T, dtype="float64"
     )
-    shapes = jax.eval_shape(
-        functools.partial(recurrent.init, config=model), jax.random.key(0)
-    )
+    shapes = combinations.shapes(model)
     random = np.random.default_rng(index)
     # Apart from zero and one, so that no parameter and no norm is idle.
     params = jax.tree.map(lambda x: 0.5 * random.standard_normal(x.shape), shapes)
@@ -61,7 +54,9 @@ def _case(index, tiny_config, tiny_table):
     return config.recurrence.num_loops, model, params
 
 
-@pytest.mark.parametrize("index", range(len(CASES)), ids=NAMES)
+@pytest.mark.parametrize(
+    "index", range(len(combinations.CASES)), ids=combinations.NAMES
+)
 def test_a_model_is_its_equations(index, tiny_config, tiny_table, monkeypatch):
     loops, model, params = _case(index, tiny_config, tiny_table)
     monkeypatch.setattr(attention, "SHORT", 0)  # Fewer operations to compile.

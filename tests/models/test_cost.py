@@ -16,15 +16,6 @@ from rdt_jax.models import cost, loop, presets, recurrent
 from tests.models import combinations
 
 B, A = 4, 2
-CASES = [(name, keys) for name, keys in combinations.PRESETS.items()]
-CASES += [("custom", row) for row in combinations.ROWS]
-NAMES = [name if name != "custom" else f"row{i}" for i, (name, _) in enumerate(CASES)]
-
-
-@functools.cache
-def _shapes(model):
-    init = functools.partial(recurrent.init, config=model)
-    return jax.eval_shape(init, jax.random.key(0))
 
 
 def _leaves(tree):
@@ -32,7 +23,7 @@ def _leaves(tree):
 
 
 def _assert_parts_are_leaves(model):
-    shapes, found = _shapes(model), cost.parameters(model)
+    shapes, found = combinations.shapes(model), cost.parameters(model)
     assert found == {name: _leaves(part) for name, part in shapes.items()}
     assert sum(found.values()) == recurrent.num_parameters(shapes)
 
@@ -55,9 +46,11 @@ def _dots(jaxpr, times=1):
     return total
 
 
-@pytest.mark.parametrize("index", range(len(CASES)), ids=NAMES)
+@pytest.mark.parametrize(
+    "index", range(len(combinations.CASES)), ids=combinations.NAMES
+)
 def test_formulas_are_the_leaves_and_the_products(index, tiny_config, tiny_table):
-    name, keys = CASES[index]
+    name, keys = combinations.CASES[index]
     config = combinations.make(tiny_config, keys, name)
     model = presets.model_config(config, tiny_table)
     length, loops = (11, 1) if index % 2 else (4, 3)  # One table of long rows, one not.
@@ -70,7 +63,7 @@ def test_formulas_are_the_leaves_and_the_products(index, tiny_config, tiny_table
     run = functools.partial(recurrent.apply, config=model, num_loops=loops)
     numbers = jax.ShapeDtypeStruct((B, length), jnp.int32)
     answers = jax.ShapeDtypeStruct((B, A), jnp.int32)
-    program = jax.make_jaxpr(run)(_shapes(model), numbers, answers)
+    program = jax.make_jaxpr(run)(combinations.shapes(model), numbers, answers)
     ours = cost.passes(
         model, num_loops=loops, length=length, num_answers=A, batch_size=B
     )
@@ -93,7 +86,9 @@ def test_an_update_is_counted_product_by_product(name, length, tiny_config, tiny
 
     numbers = jax.ShapeDtypeStruct((B, length), jnp.int32)
     answers = jax.ShapeDtypeStruct((B, A), jnp.int32)
-    update = jax.make_jaxpr(jax.grad(loss))(_shapes(model), numbers, answers)
+    update = jax.make_jaxpr(jax.grad(loss))(
+        combinations.shapes(model), numbers, answers
+    )
     ours = cost.passes(model, num_loops=5, length=length, num_answers=A, batch_size=B)
     assert B * sum(ours) == pytest.approx(_dots(update.jaxpr), abs=2 * B)
 
@@ -151,7 +146,7 @@ def _programs(model, length, batch, loops, depth):
         return jnp.square(outputs.logits).sum() + sum(outputs.penalties.values())
 
     arguments = (
-        _shapes(model),
+        combinations.shapes(model),
         jax.ShapeDtypeStruct((batch, length), jnp.int32),
         jax.ShapeDtypeStruct((batch, A), jnp.int32),
     )
@@ -233,12 +228,3 @@ def test_drawn_depths_cost_their_mean(tiny_config, tiny_table):
         model, ml_collections.ConfigDict(section), length=5, num_answers=2
     )
     assert found == (round(forward), round(backward))
-
-
-def test_every_loop_and_every_unshared_block_costs_the_same(tiny_config, tiny_table):
-    model = _model("rdt", tiny_config, tiny_table, 5)
-    count = functools.partial(cost.passes, length=3, num_answers=1)
-    one, two, seven = (sum(count(model, num_loops=n)) for n in (1, 2, 7))
-    assert seven - one == 6 * (two - one) > 0
-    deep = dataclasses.replace(model, core_blocks=7)
-    assert sum(count(deep, num_loops=1)) == seven

@@ -45,23 +45,13 @@ _apply = jax.jit(
 _readout = jax.jit(recurrent.readout, static_argnames="config")
 
 
-@functools.cache
-def _shapes(config):
-    init = functools.partial(recurrent.init, config=config)
-    return jax.eval_shape(init, jax.random.key(0))
+_shapes = combinations.shapes
+_params = functools.partial(combinations.draw, seed=1, scale=0.3)
 
 
 def _init(seed, config):
     key = jax.random.key(seed, impl="rbg")  # Compiles faster.
     return jax.jit(recurrent.init, static_argnums=1)(key, config)
-
-
-@functools.cache
-def _params(config):
-    """Parameters without the structure of an init: nothing is zero or one."""
-    random = np.random.default_rng(1)
-    draw = lambda leaf: np.float32(0.3 * random.standard_normal(leaf.shape))
-    return jax.tree.map(draw, _shapes(config))
 
 
 def _run(config=CONFIG, tokens=TOKENS, answers=ANSWERS, num_loops=3, **options):

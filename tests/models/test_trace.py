@@ -19,14 +19,7 @@ ANSWERS = np.array([[1, 3], [0, 2], [1, 1]], np.int32)
 _trace = jax.jit(trace.trace, static_argnames=("config", "num_loops"))
 
 
-@functools.cache
-def _params(config):
-    """Parameters without the structure of an init: nothing is zero or one."""
-    init = functools.partial(recurrent.init, config=config)
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    random = np.random.default_rng(3)
-    draw = lambda leaf: np.float32(0.4 * random.standard_normal(leaf.shape))
-    return jax.tree.map(draw, shapes)
+_params = functools.partial(combinations.draw, seed=3, scale=0.4)
 
 
 def _model(name, tiny_config, tiny_table, **changes):
