@@ -73,14 +73,11 @@ def comparison(
     one_hop = np.arange(len(tokens)) < values.size
     hops = np.where(one_hop, 1, 2).astype(np.int32)
     atoms = _facts_used(tokens, hops)
-    # PATTERNS: an OOD fact that comes first counts 2, one that comes second 1.
-    pattern = np.where(one_hop, 0, 1 + is_ood.ravel()[atoms] @ np.array([2, 1]))
-    split = _split(atoms, one_hop, num_train, pattern)
+    pattern, split = _split(atoms, one_hop, num_train, is_ood.ravel())
     splits.check_heldout(split, ("id",), "phi", phi)
     words = _words(num_entities, num_attributes, num_values)
-    tokens, positions, words = knowledge.place_answer(
-        tokens, 1 + hops, answer_at, words
-    )
+    layout = knowledge.place_answer(tokens, 1 + hops, answer_at, words)
+    tokens, positions, words = layout
     return base.certified(
         tokens,
         positions,
@@ -227,7 +224,10 @@ def _facts_used(tokens, hops) -> np.ndarray:
     return facts
 
 
-def _split(atoms, one_hop, num_train, pattern) -> np.ndarray:
+def _split(atoms, one_hop, num_train, is_ood) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pattern and the split of each row, [N] each."""
+    # PATTERNS: an OOD fact that comes first counts 2, one that comes second 1.
+    pattern = np.where(one_hop, 0, 1 + is_ood[atoms] @ np.array([2, 1]))
     is_pair_trained = np.tile(np.arange((~one_hop).sum() // 2) < num_train, 2)
     is_train = np.concatenate([one_hop[one_hop], is_pair_trained])
     split = splits.assign(atoms, is_train, np.zeros(len(atoms), bool))
@@ -239,4 +239,4 @@ def _split(atoms, one_hop, num_train, pattern) -> np.ndarray:
     )
     split[ood] = base.SPLITS.index("ood")
     split[mixed & practiced[atoms].any(axis=1)] = base.SPLITS.index("mixed")
-    return split
+    return pattern, split
