@@ -25,7 +25,10 @@ from rdt_jax import config as configs
 from rdt_jax.sweep import spec
 from tests.conftest import ROOT
 
-PAGES = [(ROOT / "docs" / name).read_text() for name in ("tpu.md", "sweeps.md")]
+PAGES = [
+    (ROOT / "docs" / name).read_text().replace("\\\n", "")
+    for name in ("tpu.md", "sweeps.md")
+]
 SECTIONS = {
     section.splitlines()[0]: re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     for page in PAGES

@@ -1,7 +1,7 @@
 """The declaration of all keys: defaults, values, their page, and the names of runs.
 
-`python -m tests.test_schema` writes the kept names again; a change to them is explained
-in its commit.
+`python -m tests.test_schema` writes configs/base.py and the kept names again; a change
+to these is explained in its commit.
 """
 
 import copy
@@ -121,9 +121,7 @@ def test_what_a_value_may_be_is_said_in_words():
 def test_base_is_the_page_of_all_keys():
     """configs/base.py shows what is declared, and is no list of its own."""
     page = base.__doc__.partition("\n\n")[2]
-    assert page == schema.page(), (
-        "write configs/base.py again: its text is schema.page()"
-    )
+    assert page == schema.page(), f"write configs/base.py again with{COMMAND}"
     for name, key in schema.KEYS.items():
         assert key.meaning and f"\n{name} = " in f"\n{page}"
     assert max(map(len, page.splitlines())) <= 88
@@ -218,4 +216,7 @@ def test_the_defaults_and_the_names_of_all_presets_are_those_kept():
 
 
 if __name__ == "__main__":
+    base_path = ROOT / "configs" / "base.py"
+    old_page = base.__doc__.partition("\n\n")[2]
+    base_path.write_text(base_path.read_text().replace(old_page, schema.page()))
     PATH.write_text(json.dumps(dict(sorted(_ids().items())), indent=1) + "\n")

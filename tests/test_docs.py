@@ -1,0 +1,44 @@
+"""The pages: short lines, and names of files that there are."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Where a name on a page is looked up, beside its own folder.
+PLACES = [ROOT, ROOT / "rdt_jax"]
+PLACES += [path for path in (ROOT / "rdt_jax").iterdir() if path.is_dir()]
+# Of other repositories, or made by the reader.
+ELSEWHERE = {
+    "train_systematicity.py",
+    "train_extrapolation.py",
+    "parity.py",
+    "parity_config.py",
+    "rdt_jax/tasks/parity.py",
+    "configs/parity.py",
+    "study.py",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_lines_are_short_and_names_are_true(page):
+    text = page.read_text()
+    long = [line for line in text.splitlines() if len(line) > 100]
+    assert not long
+    named = set(re.findall(r"`([\w/]+\.py)\b[^`]*`", text)) - ELSEWHERE
+    gone = [n for n in named if not any((place / n).exists() for place in PLACES)]
+    assert not gone, "no such files"
+    for target, _, anchor in re.findall(r"\]\(((?!http)[^)#]*)(#([^)]*))?\)", text):
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        headings = re.findall(r"^#+ (.*)$", path.read_text(), re.M) if anchor else []
+        slug = lambda heading: re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        assert not anchor or anchor in map(slug, headings), f"{target}#{anchor}"
+
+
+def test_the_architecture_is_short():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert len(page.split()) <= 1_500
+    assert re.findall(r"^(\d+)\. ", page, re.M) == [str(n) for n in range(1, 13)]
