@@ -15,7 +15,8 @@ import pytest
 from rdt_jax import cli
 from rdt_jax.store import environment, files, packs
 from rdt_jax.store.leases import LocalLeases
-from rdt_jax.sweep import engines, forecast, ledger
+from rdt_jax.sweep import driver, forecast, ledger
+from rdt_jax.sweep import plan as plans
 from rdt_jax.sweep.bucket_sweep import BucketSweep
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -38,11 +39,11 @@ def planned(tmp_path_factory):
 
 def test_a_plan_is_written_and_no_worker_started(planned):
     _, folder = planned
-    trials = ledger.read_plan(folder)
-    assert len(ledger.open_packs(folder)) == len(trials) >= 2
+    stored = plans.read(folder)
+    assert len(ledger.open_packs(folder)) == len(stored.trials) >= 2
     assert not list(folder.glob("state/worker-*.log"))
     file = environment.of_files([ROOT / "configs" / "knowledge_composition.py"])
-    assert ledger.stored_plan(folder)["config_file"] == file
+    assert stored.config_file == file
 
 
 def test_a_dry_run_writes_nothing_and_says_all(planned, tmp_path, monkeypatch, capsys):
@@ -82,7 +83,7 @@ def test_what_was_stopped_is_refused_by_workers(planned, capsys):
     where = f"--workdir={workdir}"
     assert cli.main([*NAMED, where, "--stop"]) == 0
     assert "Nobody trains" in capsys.readouterr().out
-    (name, _), *_ = ledger.read_plan(folder)
+    name, *_ = plans.read_run_ids(folder)
     with LocalLeases(workdir).acquire(packs.pack_of([name]), [name]):
         assert cli.main([*NAMED, where, "--stop"]) == 0
         assert "checkpoint and end" in capsys.readouterr().out
@@ -95,7 +96,7 @@ def test_what_was_stopped_is_refused_by_workers(planned, capsys):
 
 def test_the_status_ends_with_what_failed_and_why(planned, capsys):
     workdir, folder = planned
-    (name, _), *_ = ledger.read_plan(folder)
+    name, *_ = plans.read_run_ids(folder)
     path = workdir / name / "status.json"
     before = files.read_json(path)
     failed = {"state": "failed", "reason": "oom", "message": "RESOURCE_EXHAUSTED: big"}
@@ -200,7 +201,7 @@ def test_a_rate_that_cannot_be_measured_is_said(tmp_path, monkeypatch, capsys):
 
 
 def test_workers_that_leave_something_undone_are_told(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(engines, "run", lambda *arguments, **named: None)
+    monkeypatch.setattr(driver, "run", lambda *arguments, **named: None)
     assert cli.main([*SWEEP, f"--workdir={tmp_path}"]) == 1
     said = capsys.readouterr().err
     assert "the workers ended before the sweep" in said and "worker-*.log" in said
@@ -253,7 +254,7 @@ def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, cap
         path = folder.parents[1] / name / "status.json"
         files.write_json(path, files.read_json(path) | done)
 
-    monkeypatch.setattr(engines, "run", run)
+    monkeypatch.setattr(driver, "run", run)
     assert cli.main([*SWEEP, f"--workdir={tmp_path}"]) == 1
     said = capsys.readouterr().err
     assert "the workers ended before the sweep" in said
@@ -298,8 +299,8 @@ def test_an_outage_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, capsys)
                 files.write_json(path, files.read_json(path) | over)
 
     monkeypatch.setattr(BucketSweep, "pull", pull_or_fail)
-    monkeypatch.setattr("rdt_jax.cli.sweep._REFRESH_SECONDS", 0)
-    monkeypatch.setattr("rdt_jax.cli.sweep._WATCH_SECONDS", 0)
+    monkeypatch.setattr("rdt_jax.cli.exchange.REFRESH_SECONDS", 0)
+    monkeypatch.setattr("rdt_jax.cli.sweep_show.WATCH_SECONDS", 0)
     capsys.readouterr()
     assert cli.main([*NAMED, f"--workdir={url}", "--status", "--watch"]) == 0
     said = " ".join(capsys.readouterr().out.split())

@@ -90,11 +90,10 @@ def test_a_worker_sees_its_share_of_what_the_user_gave(machine, monkeypatch, tmp
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     monkeypatch.setenv("NPROC", "3")
     started = []
-    monkeypatch.setattr(
-        child, "start", lambda command, environment, log: started.append(environment)
-    )
+    start = lambda command, environment, log_path: started.append(environment)
+    monkeypatch.setattr(child, "start", start)
     with engines.local(engines.Order(tmp_path, num_workers=2)) as engine:
-        for slot in range(engine.slots()):
+        for slot in range(engine.slots):
             engine.start(slot)
     assert [e["CUDA_VISIBLE_DEVICES"] for e in started] == ["2", "5"]
     assert [e["NPROC"] for e in started] == ["3", "3"]
@@ -110,7 +109,7 @@ def test_a_worker_has_the_devices_of_its_mesh(
 ):
     """Without variables libtpu finds all four chips."""
     machine("libtpu", *(f"accel{i}" for i in range(4)))
-    seen = lambda command, variables, log: variables.get("TPU_VISIBLE_CHIPS", "")
+    seen = lambda command, variables, log_path: variables.get("TPU_VISIBLE_CHIPS", "")
     monkeypatch.setattr(child, "start", seen)
     with engines.local(engines.Order(tmp_path, mesh=mesh)) as engine:
-        assert [engine.start(slot) for slot in range(engine.slots())] == shown
+        assert [engine.start(slot).process for slot in range(engine.slots)] == shown

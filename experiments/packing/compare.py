@@ -29,7 +29,7 @@ from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, save
 from rdt_jax.figures.grokking import EVENT_NAMES, task_name
 from rdt_jax.store import files
-from rdt_jax.sweep import ledger
+from rdt_jax.sweep import plan as plans
 from rdt_jax.training import phases
 
 WELL, MISTAKE = 0, 2
@@ -216,7 +216,7 @@ def _run_ids(workdir: pathlib.Path) -> set[str]:
     planned = [
         name
         for path in workdir.glob("sweeps/*/plan.json")
-        for name, _ in ledger.read_plan(path.parent)
+        for name in plans.read_run_ids(path.parent)
     ]
     return {*planned, *(path.parent.name for path in workdir.glob("*/config.json"))}
 

@@ -167,12 +167,13 @@ def _runs(folder: pathlib.Path) -> tuple[list[Any], list[str] | None]:
     The folder of a run gives this run, and None.
     """
     from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.sweep import ledger
+    from rdt_jax.sweep import plan as plans
 
-    if not (folder / "plan.json").exists():
+    if not plans.exists(folder):
         return [run_folders.read_run(folder)], None
-    planned = run_folders.read_runs(_workdir(folder), ledger.planned_configs(folder))
-    swept = dict.fromkeys(k for _, trial in ledger.read_plan(folder) for k in trial)
+    stored = plans.read(folder)
+    planned = run_folders.read_runs(_workdir(folder), stored.configs())
+    swept = dict.fromkeys(key for trial in stored.trials for key in trial.overrides)
     axes = [
         key
         for key in swept

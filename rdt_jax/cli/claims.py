@@ -4,10 +4,14 @@ import argparse
 import dataclasses
 import pathlib
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rdt_jax.cli import exits, figures
 from rdt_jax.cli import options as shared
+
+if TYPE_CHECKING:
+    from rdt_jax.sweep.plan import StoredPlan
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -60,7 +64,7 @@ def _claims(options: argparse.Namespace) -> int:
             if options.preset not in (None, preset, preset.partition(" ")[0]):
                 continue
             try:
-                found, lost = _judged(options.workdir, study, sweep)
+                found, lost = _judged(options.workdir, study, sweep, plans[sweep])
             except ValueError as error:
                 failed = True
                 print(f"rdt: {sweep}: {error}", file=sys.stderr)
@@ -69,7 +73,7 @@ def _claims(options: argparse.Namespace) -> int:
             scores.setdefault(name, []).extend(
                 dataclasses.replace(claim, preset=preset) for claim in found
             )
-    others = {plans[sweep].get("study", sweep) for sweep in plans.keys() - presets}
+    others = {plans[sweep].study or sweep for sweep in plans.keys() - presets}
     if not any(scores.values()) and not failed:
         there = {p for s, p in presets.items() if _is_begun(options.workdir, plans[s])}
         if options.preset is not None and there:
@@ -100,39 +104,37 @@ def _claims(options: argparse.Namespace) -> int:
     return exits.FAILED if failed else exits.WELL
 
 
-def _plans(workdir: pathlib.Path) -> tuple[dict[str, dict[str, Any]], bool]:
+def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":
     """Returns the plans of a workdir by name, and whether others are damaged."""
-    from rdt_jax.sweep import ledger
+    from rdt_jax.sweep import plan as plans
 
-    plans, damaged = {}, False
+    stored, damaged = {}, False
     for path in sorted(workdir.glob("sweeps/*/plan.json")):
         try:
-            plans[path.parent.name] = ledger.stored_plan(path.parent)
+            stored[path.parent.name] = plans.read(path.parent)
         except ValueError as error:
             damaged = True
             print(f"rdt: {error}", file=sys.stderr)
-    return plans, damaged
+    return stored, damaged
 
 
-def _sweeps(plans: dict[str, dict[str, Any]], study: str) -> dict[str, str]:
-    """Returns the sweeps of a study -> preset and overrides."""
+def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
+    """Returns the preset, with the overrides, of each sweep of a study."""
     from rdt_jax.sweep import spec
 
-    found = {}
+    presets = {}
     for name, plan in plans.items():
-        if "study" not in plan:  # Of an earlier version, without overrides.
-            plan = {"study": study, "preset": name.removeprefix(f"{study}-")} | plan
-            plan["overrides"] = {}
-            if not name.startswith(f"{study}-"):
-                continue
-        if plan["study"] == study:
-            found[name] = f"{plan['preset']} {spec.describe(plan['overrides'])}".strip()
-    return found
+        if plan.study == study:
+            changes = spec.describe(plan.changes)
+            presets[name] = f"{plan.preset} {changes}".strip()
+        elif plan.study is None and name.startswith(f"{study}-"):  # Of before 0.2.
+            presets[name] = plan.preset or name.removeprefix(f"{study}-")
+    return presets
 
 
-def _is_begun(workdir: pathlib.Path, plan: dict[str, Any]) -> bool:
+def _is_begun(workdir: pathlib.Path, plan: "StoredPlan") -> bool:
     """Says whether a run of a plan has been evaluated."""
-    paths = [workdir / run["run_id"] / "metrics.jsonl" for run in plan["runs"]]
+    paths = [workdir / run_id / "metrics.jsonl" for run_id in plan.run_ids]
     return any(path.exists() and path.stat().st_size for path in paths)
 
 
@@ -143,16 +145,16 @@ def _unasked(studies: set[str]) -> str:
     )
 
 
-def _judged(workdir: pathlib.Path, study: Any, sweep: str) -> tuple[list[Any], int]:
+def _judged(
+    workdir: pathlib.Path, study: Any, sweep: str, plan: "StoredPlan"
+) -> tuple[list[Any], int]:
     """Returns the claims of a sweep and the exit code that its lost runs ask for.
 
     There is no claim before the first evaluation.
     """
     from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.sweep import ledger
 
-    planned = ledger.planned_configs(workdir / "sweeps" / sweep)
-    runs = run_folders.read_runs(workdir, planned)
+    runs = run_folders.read_runs(workdir, plan.configs())
     lost = exits.report_lost(runs, sweep)
     if not any(run.metrics for run in runs):
         return [], lost

@@ -135,8 +135,10 @@ def _evaluated(workdir: pathlib.Path, plan) -> list[Any]:
       ValueError: if none is evaluated, and none is lost of what was planned here.
     """
     from rdt_jax.analysis import runs as run_folders
+    from rdt_jax.sweep import spec
 
-    runs = run_folders.read_runs(workdir, shared.counted(workdir, plan).planned)
+    counted = spec.configs_of(shared.counted(workdir, plan).trials)
+    runs = run_folders.read_runs(workdir, counted)
     planned = (workdir / "sweeps" / plan.name / "plan.json").exists()
     if not any(run.metrics or (planned and run.is_lost) for run in runs):
         raise ValueError(

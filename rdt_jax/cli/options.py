@@ -6,10 +6,15 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdt_jax import wording
 from rdt_jax.cli import exits
+
+if TYPE_CHECKING:
+    import ml_collections
+
+    from rdt_jax.sweep import spec
 
 ROOT = pathlib.Path(__file__).parents[2]
 CACHE_BYTES = 4e9  # Of compiled programs; one of a run on a CPU has 0.6 MB.
@@ -110,98 +115,147 @@ def tell(text: str) -> None:
     print(f"rdt: {text}", file=sys.stderr, flush=True)
 
 
-def plan(options: argparse.Namespace):
-    """Returns the plan of the study, the preset and the overrides; exits.Mistake."""
+def plan(
+    options: argparse.Namespace, workdir: pathlib.Path | None = None
+) -> "spec.Plan":
+    """Returns the plan of the study, the preset and the overrides; exits.Mistake.
+
+    `workdir` is where its runs are about to train, on a disk; None if they are not.
+    """
     from rdt_jax.sweep import spec
     from rdt_jax.training import validation
 
     with exits.mistakes():
-        found = spec.make_plan(
+        study_plan = spec.make_plan(
             options.study, options.preset, options.overrides, validation.check, tell
         )
-    _tell_budget(found.configs[0], options.overrides)
-    if found.repeated:
-        print(
-            "rdt: trials that are the same run as one before, which counts once: "
-            f"{found.repeated} of {found.repeated + len(found.configs)}.",
-            file=sys.stderr,
+    _tell_budget(study_plan.configs, options.overrides, workdir)
+    if study_plan.repeated:
+        total = study_plan.repeated + len(study_plan.trials)
+        tell(
+            "trials that are the same run as one before, which counts once: "
+            f"{study_plan.repeated} of {total}."
         )
-    return found
+    return study_plan
 
 
-def counted(workdir: pathlib.Path, plan):
+def counted(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
     """Returns a plan as its plan.json has it, which is what is counted.
 
     Before it is written the plan is as the study makes it. A line says where the two
     differ. exits.Mistake if the file is damaged.
     """
-    from rdt_jax import config as configs
-    from rdt_jax.sweep import ledger
+    from rdt_jax.sweep import plan as plans
 
-    sweep, known = workdir / "sweeps" / plan.name, plan.planned
-    if not (sweep / "plan.json").exists():
-        return plan
+    folder = workdir / "sweeps" / study_plan.name
+    if not plans.exists(folder):
+        return study_plan
     with exits.mistakes():
-        trials = dict(ledger.read_plan(sweep))
-        stored = {  # An earlier version did not write the configs.
-            name: config or known.get(name) or configs.read_run(workdir / name)
-            for name, config in ledger.planned_configs(sweep).items()
-        }
-    with exits.mistakes():
-        is_earlier = ledger.is_earlier(sweep)
+        stored = plans.read(folder)
+        stored.configs()  # Raises if one is not of its run.
+        is_earlier = plans.is_earlier(folder)
     if is_earlier:
-        tell(f"{sweep} was planned by a version before 0.2 and is read as it is.")
-        known = {}
-    added, lacking = known.keys() - trials.keys(), trials.keys() - known.keys()
-    longer = [
-        name
-        for name in known.keys() & stored.keys()
-        if known[name].num_steps != stored[name].num_steps
-    ]
-    if not is_earlier and (added or lacking or longer):
-        print(
-            f"rdt: {sweep / 'plan.json'} is what is counted, with "
-            f"{wording.count(len(trials), 'trial')}. The study or its config has been "
+        tell(f"{folder} was planned by a version before 0.2 and is read as it is.")
+        return study_plan._replace(trials=stored.trials)
+    budgets = {trial.run_id: trial.budget for trial in stored.trials}
+    now = {trial.run_id: trial.budget for trial in study_plan.trials}
+    added, lacking = now.keys() - budgets.keys(), budgets.keys() - now.keys()
+    longer = [n for n in now.keys() & budgets.keys() if now[n] != budgets[n]]
+    if added or lacking or longer:
+        tell(
+            f"{stored.path} is what is counted, with "
+            f"{wording.count(len(budgets), 'trial')}. The study or its config has been "
             f"changed since: it adds {len(added)}, lacks {len(lacking)} and gives "
             f"{len(longer)} another num_steps; "
-            "`rdt sweep` plans it as it is now.",
-            file=sys.stderr,
+            "`rdt sweep` plans it as it is now."
         )
-    return plan._replace(
-        overrides=list(trials.values()),
-        configs=list(stored.values()),
-        names=list(stored),
-    )
+    return study_plan._replace(trials=stored.trials)
 
 
-def config(options: argparse.Namespace):
-    """Returns the valid config that the arguments name; ValueError if it is not."""
+def config(
+    options: argparse.Namespace, workdir: pathlib.Path | None = None
+) -> "ml_collections.ConfigDict":
+    """Returns the valid config that the arguments name; ValueError if it is not.
+
+    `workdir` is where its run is about to train; None if it is not.
+    """
     from rdt_jax import config as configs
     from rdt_jax.training import validation
 
     named = configs.load(options.config)
-    found = configs.override(named, configs.parse_overrides(named, options.overrides))
-    validation.check(found)
-    _tell_budget(found, options.overrides)
-    return found
+    overrides = configs.parse_overrides(named, options.overrides)
+    run_config = configs.override(named, overrides)
+    validation.check(run_config)
+    _tell_budget([run_config], options.overrides, workdir)
+    return run_config
 
 
-def _tell_budget(config, overrides: Sequence[str]) -> None:
-    """Says so where a budget that was given is part of what the run is."""
-    schedule = config.optimizer.schedule
-    if schedule != "constant" and any("num_steps=" in text for text in overrides):
+def _tell_budget(
+    run_configs: "Sequence[ml_collections.ConfigDict]",
+    overrides: Sequence[str],
+    workdir: pathlib.Path | None,
+) -> None:
+    """Says so where a budget that was given is part of what a run is.
+
+    That is: on the command line, or to a run of the workdir that is the same otherwise.
+    """
+    reading = [c for c in run_configs if c.optimizer.schedule != "constant"]
+    if not reading:
+        return
+    begins = "this is another run than one with fewer or more updates, and begins at"
+    schedule = reading[0].optimizer.schedule
+    if any("num_steps=" in text for text in overrides):
+        tell(f"optimizer.schedule {schedule} reads num_steps: {begins} step 0.")
+    elif workdir is not None and (other := _with_other_budget(reading, workdir)):
+        name, budget = other
         tell(
-            f"optimizer.schedule {schedule} reads num_steps: this is another run than "
-            "one with fewer or more updates, and begins at step 0."
+            f"optimizer.schedule {schedule} reads num_steps: {begins} step 0. Run "
+            f"{name} has {wording.count(budget, 'update')}."
         )
+
+
+def _with_other_budget(
+    run_configs: "Sequence[ml_collections.ConfigDict]", workdir: pathlib.Path
+) -> tuple[str, int] | None:
+    """Returns a run of a workdir that differs from one to begin in num_steps alone.
+
+    It is its name and its number of updates; None if there is none.
+    """
+    from rdt_jax import config as configs
+
+    to_begin = {configs.run_id(c): c for c in run_configs}
+    for name in list(to_begin):
+        if (workdir / name / "config.json").exists():
+            del to_begin[name]
+    alike = {(c.task.name, c.seed, c.optimizer.schedule) for c in to_begin.values()}
+    budgets = {c.num_steps for c in to_begin.values()}
+    for path in workdir.glob("*/config.json") if to_begin else ():
+        with contextlib.suppress(ValueError, OSError, KeyError, TypeError):  # Damaged.
+            values = configs.read_json(path)
+            key = (values["task"]["name"], values["seed"])
+            if (*key, values["optimizer"]["schedule"]) not in alike:
+                continue  # Reading it whole takes longer.
+            there = configs.read_run(path.parent)
+            for budget in budgets - {there.num_steps}:
+                other = configs.override(there, {"num_steps": budget})
+                if configs.run_id(other) in to_begin:
+                    return path.parent.name, there.num_steps
+    return None
 
 
 def report_lost(
     workdir: pathlib.Path, run_ids: Sequence[str], url: str | None = None
 ) -> bool:
-    """Says of each planned run that is missing or unreadable why; whether any is.
+    """Says of each planned run that is missing or unreadable why.
 
-    With `url`, `workdir` is a copy of the one that is there.
+    Args:
+      workdir: folder of the runs.
+      run_ids: names of the planned runs.
+      url: address of the workdir in a bucket that `workdir` is a copy of; None on a
+        disk.
+
+    Returns:
+      Whether there is any such run.
     """
     from rdt_jax.store import records, run_folder
 

@@ -33,7 +33,7 @@ def _train(options: argparse.Namespace) -> int:
         return supervisor.run([sys.executable, "-m", "rdt_jax", *options.arguments])
 
     with exits.mistakes():
-        config = shared.config(options)
+        config = shared.config(options, options.workdir)
         axes = _axes(options.mesh, config, job)
         _check_size(config, job)
     return ranks.run(job, axes, lambda build: _train_here(options, config, job, build))
@@ -50,7 +50,7 @@ def _train_here(
     from rdt_jax.devices import has_accelerator
     from rdt_jax.profile import estimate
     from rdt_jax.store import environment, leases, packs, records, run_folder
-    from rdt_jax.sweep import ledger, packing, progress
+    from rdt_jax.sweep import packing, progress, spec
     from rdt_jax.training import run
 
     with exits.mistakes():
@@ -71,11 +71,11 @@ def _train_here(
         path = pathlib.Path(options.config.rpartition(":")[0])
         max_pins = None
         if budget is not None:
-            params = ledger.predictor()(config).params
+            params = packing.predictor()(config).params
             max_pins = packing.max_pins(config, budget, params)
     console = Console(stderr=True)
-    trials = [(name, {"run": name})]
-    monitor = progress.Monitor(options.workdir, trials, console, {name: steps})
+    trial = spec.Trial(name, {"run": name}, config)
+    monitor = progress.Monitor(options.workdir, [trial], console)
 
     def last() -> None:
         console.show_cursor()

@@ -128,12 +128,11 @@ def _take_scratch(scratch: pathlib.Path, url: str) -> None:
 def _check_mesh(text: str, folder: pathlib.Path) -> None:
     """Raises ValueError if a mesh cannot train what a sweep plans, over or not."""
     from rdt_jax import sharding
-    from rdt_jax.sweep import ledger, packing
+    from rdt_jax.sweep import packing
+    from rdt_jax.sweep import plan as plans
 
-    configs = ledger.planned_configs(folder).values()
-    # A plan of an earlier version does not hold them.
-    known = [config for config in configs if config is not None]
-    packing.check_mesh(sharding.parse(text), known, folder.name)
+    configs = [*plans.read(folder).configs().values()]
+    packing.check_mesh(sharding.parse(text), configs, folder.name)
 
 
 def _worker_here(options: argparse.Namespace, build) -> int:
@@ -157,7 +156,8 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
     from rdt_jax.store.bucket import Bucket
     from rdt_jax.store.bucket_sync import BucketLeases
     from rdt_jax.store.leases import Leases, LocalLeases
-    from rdt_jax.sweep import ledger
+    from rdt_jax.sweep import ledger, worker
+    from rdt_jax.sweep import plan as plans
     from rdt_jax.sweep.bucket_sweep import BucketSweep, StopRequest
 
     # `engines` looks for this word in logs.
@@ -173,8 +173,8 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             leases = BucketLeases(bucket, options.lease)
             refresh, stopped = sweep.pull, StopRequest(sweep).is_made
             refresh()
-        run_ids = [run_id for run_id, _ in ledger.read_plan(folder)]
-        ledger.check_version(folder)
+        run_ids = plans.read_run_ids(folder)
+        plans.check_version(folder)
         if url is not None and options.mesh is not None:
             _check_mesh(options.mesh, folder)
         ledger.open_packs(folder)  # Reads its packs.json.
@@ -189,7 +189,7 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
         supervisor.say_stopped()
 
     with stopping.on_signal(also, last) as stop:
-        ledger.work(
+        worker.work(
             folder,
             stop_requested=stop,
             may_end=stop.may_end,

@@ -10,8 +10,8 @@ from rdt_jax import wording
 from rdt_jax.sweep import spec
 
 
-def table(failed: Sequence[tuple[spec.Overrides, str, Mapping[str, Any]]]) -> Table:
-    """Builds it from (overrides, run_id, status) of each failed trial."""
+def table(failed: Sequence[tuple[spec.Trial, Mapping[str, Any]]]) -> Table:
+    """Builds the table of failed trials and their statuses."""
     built = Table(
         title=f"{wording.count(len(failed), 'trial')} failed", box=None, pad_edge=False,
         title_justify="left", caption_justify="left",
@@ -22,11 +22,11 @@ def table(failed: Sequence[tuple[spec.Overrides, str, Mapping[str, Any]]]) -> Ta
     )  # fmt: skip
     for heading in ("trial", "run", "class", "step", "what it said"):
         built.add_column(heading, justify="right" if heading == "step" else "left")
-    for overrides, name, status in failed:
+    for trial, status in failed:
         last = status.get("message", "").strip().splitlines() or [""]
         built.add_row(
-            spec.describe(overrides),
-            name,
+            spec.describe(trial.overrides),
+            trial.run_id,
             status["reason"],
             f"{status['step']:,}",
             Text(last[0][:200]),

@@ -9,6 +9,7 @@ import time
 from rdt_jax.store import bucket_sync
 from rdt_jax.store.bucket import Bucket
 from rdt_jax.sweep import ledger
+from rdt_jax.sweep import plan as plans
 
 _ASK_SECONDS = 5.0  # Between two questions whether a sweep was stopped.
 
@@ -85,9 +86,9 @@ class BucketSweep:
 
     def _runs(self) -> list[str]:
         """Returns the runs of the plan and of its packs."""
-        packs = ledger.read_packs(self.folder)
-        packed = {run for entry in packs for run in entry["runs"]}
-        return sorted(packed | {run_id for run_id, _ in ledger.read_plan(self.folder)})
+        entries = ledger.read_packs(self.folder)
+        packed = {run for entry in entries for run in entry.runs}
+        return sorted(packed | set(plans.read_run_ids(self.folder)))
 
 
 class StopRequest:

@@ -11,17 +11,18 @@ _POLL_SECONDS = 0.2
 
 
 def start(
-    command: Sequence[str], environment: Mapping[str, str], log: pathlib.Path
+    command: Sequence[str], environment: Mapping[str, str], log_path: pathlib.Path
 ) -> subprocess.Popen:
     """Starts a worker, which ends when this process does.
 
     Args:
-      command: that takes `--parent`, the process without which it ends.
-      environment: all of its variables.
-      log: a file that takes what it says, behind what it has.
+      command: the command and its arguments, with which goes `--parent`, the process
+        without which it ends.
+      environment: all variables of the worker.
+      log_path: file to which its output is appended.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)  # A copy of a bucket has it not yet.
-    with log.open("a") as file:
+    log_path.parent.mkdir(parents=True, exist_ok=True)  # New in a copy of a bucket.
+    with log_path.open("a") as file:
         return subprocess.Popen(
             [*command, f"--parent={os.getpid()}"],
             env=environment,
@@ -33,21 +34,21 @@ def start(
 
 
 def run(
-    command: Sequence[str], variables: Mapping[str, str], log: pathlib.Path | None
+    command: Sequence[str], variables: Mapping[str, str], log_path: pathlib.Path | None
 ) -> tuple[int, str]:
     """Runs a worker to its end, which is what a Ray task does.
 
     Args:
-      command: as of `start`.
-      variables: on top of those of this process.
-      log: as of `start`; None where no file is shared with who reads it.
+      command: the command and its arguments, as of `start`.
+      variables: environment variables on top of those of this process.
+      log_path: file as of `start`; None where none is shared with who reads it.
 
     Returns:
-      Its exit code, and without `log` what it said.
+      Its exit code, and without `log_path` its output.
     """
     with tempfile.TemporaryDirectory() as folder:
-        said = pathlib.Path(folder, "log")
-        worker = start(command, {**os.environ, **variables}, log or said)
+        own_log = pathlib.Path(folder, "log")
+        worker = start(command, {**os.environ, **variables}, log_path or own_log)
         try:
             # Not `wait`: a cancelled task is told between two instructions of Python.
             while worker.poll() is None:
@@ -56,4 +57,5 @@ def run(
             worker.terminate()
             worker.wait()
             raise
-        return worker.returncode, "" if log else said.read_text(errors="replace")
+        said = "" if log_path else own_log.read_text(errors="replace")
+        return worker.returncode, said

@@ -1,11 +1,14 @@
-"""Starts workers and watches over them; what they do is in the ledger.
+"""Starts the workers of a sweep; what they do is in the ledger.
 
-An engine is a context that gives five functions. It knows nothing of packs: whatever
-it starts twice, loses or forgets, the ledger says what is left to do, and a worker that
-is started again takes what it finds.
+An engine knows nothing of packs: whatever it starts twice, loses or forgets, the ledger
+says what is left to do, and a worker that is started again takes what it finds.
+
+    with engines.ENGINES["local"](engines.Order(folder, num_workers=2)) as engine:
+        driver.run(engine, folder, stop_requested=stop, on_poll=draw, log=print)
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import logging
 import math
@@ -14,31 +17,30 @@ import pathlib
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from rdt_jax import devices, sharding
 from rdt_jax.store import leases
-from rdt_jax.sweep import child, ledger
+from rdt_jax.sweep import child
 
 _CONNECT_SECONDS = 5.0
-_POLL_SECONDS = 0.5
-_GRACE_SECONDS = 30.0  # For workers that do not end when nothing is left to do.
-_VAIN_STARTS = 3  # Workers in a row that end before they claim a pack.
+_PASSED_ON = ("JAX_", "XLA_", "NPROC", "PYTHONPATH")  # To workers on other machines.
+_RAY_RETRIES = 3  # Of a task whose process died; `driver.run` starts others after that.
 
 
 class Order(NamedTuple):
     """What workers are started for, and how many.
 
     Attributes:
-      folder: of the sweep, with its plan written; an absolute path.
-      num_workers: at a time; None for as many as the engine's devices can have.
+      folder: absolute path of the sweep's folder, with its plan written.
+      num_workers: number of workers at a time; None for as many as the engine's devices
+        can have.
       lease: seconds without a sign of life after which a worker loses its pack.
-      address: of a Ray cluster; None to start one here.
-      target: what the workers are told to work on, if it is not the folder itself: the
+      address: address of a Ray cluster; None to start one here.
+      target: name of what the workers work on, if it is not the folder itself: the
         sweep in a bucket that the folder is a copy of.
-      mesh: of each worker, as `sharding.parse` reads it; None for one device.
+      mesh: mesh of each worker, as `sharding.parse` reads it; None for one device.
     """
 
     folder: pathlib.Path
@@ -48,145 +50,96 @@ class Order(NamedTuple):
     target: str | None = None
     mesh: str | None = None
 
+    @property
+    def command(self) -> list[str]:
+        """The command of a worker."""
+        target = self.target or str(self.folder)
+        worker = [sys.executable, "-m", "rdt_jax", "worker", target]
+        mesh = [f"--mesh={self.mesh}", "--num-processes=1"] if self.mesh else []
+        return [*worker, f"--lease={self.lease}", *mesh]
 
-class Engine(NamedTuple):
-    """How workers are started.
+    @property
+    def num_devices(self) -> int:
+        """The number of devices of each worker."""
+        return math.prod(sharding.parse(self.mesh)) if self.mesh else 1
+
+    def log_path(self, index: int) -> pathlib.Path:
+        """Returns the log of the worker in a slot."""
+        return self.folder / "state" / f"worker-{index}.log"
+
+
+class Worker(Protocol):
+    """A worker that an engine has started."""
+
+    def exit_code(self) -> int | None:
+        """Returns its exit code; None while it is at work."""
+
+    def stop(self) -> None:
+        """Asks it to checkpoint and end."""
+
+    def kill(self) -> None:
+        """Ends it at once."""
+
+
+class Engine(Protocol):
+    """What starts workers."""
+
+    @property
+    def slots(self) -> int:
+        """How many workers there can be at a time."""
+
+    def start(self, index: int) -> Worker:
+        """Starts a worker in a slot, from 0."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalWorker:
+    """A subprocess of this process."""
+
+    process: subprocess.Popen
+
+    def exit_code(self) -> int | None:
+        """Returns its exit code; None while it is at work."""
+        return self.process.poll()
+
+    def stop(self) -> None:
+        """Asks it to checkpoint and end."""
+        self.process.terminate()
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self.process.kill()
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalEngine:
+    """Starts subprocesses of this process, which share the devices of this machine.
 
     Attributes:
-      slots: () -> how many workers there can be at a time.
-      start: index of a slot -> a worker in it.
-      exit_code: worker -> its exit code; None while it is at work.
-      stop: asks a worker to checkpoint and end.
-      kill: ends a worker at once.
+      order: what the workers are for.
+      variables: environment variables of each slot, on top of those of this process.
     """
 
-    slots: Callable[[], int]
-    start: Callable[[int], Any]
-    exit_code: Callable[[Any], int | None]
-    stop: Callable[[Any], None]
-    kill: Callable[[Any], None]
+    order: Order
+    variables: Sequence[Mapping[str, str]]
 
+    @property
+    def slots(self) -> int:
+        """How many workers there can be at a time."""
+        return len(self.variables)
 
-def run(
-    engine: Engine,
-    folder: pathlib.Path,
-    *,
-    stop_requested: Callable[[], int],
-    watch: Callable[[], None],
-    log: Callable[[str], None],
-) -> None:
-    """Trains a sweep with an engine's workers until nothing is left to do.
-
-    A worker that dies takes down only its own pack, which is tried again as
-    `ledger.RETRIES` say; another worker is started in its place. What a worker reports,
-    a line of its log that begins with `rdt: `, is reported here.
-
-    Args:
-      engine: that starts the workers.
-      folder: of the sweep, with its plan written.
-      stop_requested: how often it was asked to stop. Once makes the workers checkpoint
-        and end, twice ends them as they are.
-      watch: called about twice a second.
-      log: takes what the user should know.
-
-    Raises:
-      RuntimeError: if workers end before they can claim anything.
-    """
-    observer = leases.Observer()
-    reports = _reports(folder)
-    slots = min(engine.slots(), len(ledger.open_packs(folder)))
-    stopping, vain, started_at = False, 0, dict[int, int]()
-
-    def start(index: int) -> Any:
-        started_at[index] = ledger.num_attempts(folder)
-        return engine.start(index)
-
-    workers = {index: start(index) for index in range(slots)}
-    over_since: float | None = None
-    while workers:
-        watch()
-        for message in reports():
-            log(message)
-        time.sleep(_POLL_SECONDS)
-        asked = max(stop_requested(), ledger.is_stopped(folder))
-        for worker in workers.values():
-            if asked > 1:
-                engine.kill(worker)
-            elif asked and not stopping:
-                engine.stop(worker)
-        stopping = stopping or asked > 0
-        for index, worker in list(workers.items()):
-            code = engine.exit_code(worker)
-            if code is None:
-                continue
-            del workers[index]
-            if code == 0:
-                continue
-            log(f"Worker {index} ended with exit code {code}.")
-            for name in ledger.settle(folder, observer):
-                log(f"Run {name} failed.")
-            claimed = ledger.num_attempts(folder) > started_at[index]
-            vain = 0 if claimed else vain + 1
-            if stopping or not ledger.trainable_packs(folder):
-                continue
-            if vain == _VAIN_STARTS:
-                for message in reports():
-                    log(message)
-                raise RuntimeError(
-                    f"{vain} workers in a row ended before they could train."
-                )
-            workers[index] = start(index)
-        if ledger.open_packs(folder):
-            over_since = None
-        elif over_since is None:
-            over_since = time.monotonic()
-        elif time.monotonic() - over_since > _GRACE_SECONDS:
-            for worker in workers.values():  # It had lost its pack, and hangs.
-                engine.kill(worker)
-    watch()
-    for message in reports():
-        log(message)
-
-
-def _reports(folder: pathlib.Path) -> Callable[[], list[str]]:
-    """Returns a function that reads what workers have reported since the last call."""
-    logs = lambda: sorted((folder / "state").glob("worker-*.log"))
-    read = {path: path.stat().st_size for path in logs()}
-
-    def reports() -> list[str]:
-        found = []
-        for path in logs():
-            with path.open("rb") as file:
-                file.seek(read.get(path, 0))
-                whole = file.read().rpartition(b"\n")[0]
-            if whole:
-                read[path] = read.get(path, 0) + len(whole) + 1
-            index = path.stem.partition("-")[2]
-            for line in whole.decode(errors="replace").splitlines():
-                if line.startswith("rdt: "):
-                    found.append(f"Worker {index}: {line.removeprefix('rdt: ')}")
-        return found
-
-    return reports
+    def start(self, index: int) -> LocalWorker:
+        """Starts a worker in a slot."""
+        environment = os.environ | self.variables[index]
+        log_path = self.order.log_path(index)
+        return LocalWorker(child.start(self.order.command, environment, log_path))
 
 
 @contextlib.contextmanager
-def local(order: Order) -> Iterator[Engine]:
-    """Subprocesses of this one, which share the devices of this machine."""
-    num_workers = order.num_workers or devices.default_workers(_devices_each(order))
-    variables = devices.variables(num_workers)
-
-    def start(index: int) -> subprocess.Popen:
-        environment = os.environ | variables[index]
-        return child.start(_command(order), environment, _log_path(order, index))
-
-    yield Engine(
-        slots=lambda: num_workers,
-        start=start,
-        exit_code=subprocess.Popen.poll,
-        stop=subprocess.Popen.terminate,
-        kill=subprocess.Popen.kill,
-    )
+def local(order: Order) -> Iterator[LocalEngine]:
+    """Yields the engine of this machine."""
+    slots = order.num_workers or devices.default_workers(order.num_devices)
+    yield LocalEngine(order, devices.variables(slots))
 
 
 def check_ray(address: str | None) -> None:
@@ -240,12 +193,88 @@ def _join_ray(address: str | None) -> Any:
     return ray
 
 
-@contextlib.contextmanager
-def on_ray(order: Order) -> Iterator[Engine]:
-    """Tasks of Ray Core, on a cluster or on one that is started here for the while.
+@dataclasses.dataclass(frozen=True)
+class RayWorker:
+    """A task of Ray Core that runs a worker as its child.
+
+    Attributes:
+      ray: the module of Ray, joined to a cluster.
+      task: reference to the result of the task.
+      log_path: file that takes what a worker without a shared disk has said.
+    """
+
+    ray: Any
+    task: Any
+    log_path: pathlib.Path
+
+    def exit_code(self) -> int | None:
+        """Returns its exit code; None while it is at work."""
+        if not self.ray.wait([self.task], timeout=0)[0]:
+            return None
+        try:
+            code, said = self.ray.get(self.task)
+        except self.ray.exceptions.TaskCancelledError:
+            return 0
+        except self.ray.exceptions.RayError:
+            return 1
+        with self.log_path.open("a") as file:
+            file.write(said)
+        return code
+
+    def stop(self) -> None:
+        """Asks it to checkpoint and end."""
+        self.ray.cancel(self.task)
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self.ray.cancel(self.task, force=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class RayEngine:
+    """Starts tasks of Ray Core.
 
     A task only starts a worker as its child and waits for it, so that no process of
     Ray holds an accelerator. Ray may run a task again; the worker takes what it finds.
+
+    Attributes:
+      order: what the workers are for.
+      ray: the module of Ray, joined to a cluster.
+      slots: how many workers there can be at a time.
+      kind: what each worker has a share of: CPU, GPU or TPU.
+      share: number of these that each worker has.
+    """
+
+    order: Order
+    ray: Any
+    slots: int
+    kind: str
+    share: int
+
+    def start(self, index: int) -> RayWorker:
+        """Starts a worker in a slot."""
+        resources: dict[str, dict[str, Any]] = {
+            "CPU": {"num_cpus": self.share},
+            "GPU": {"num_cpus": 1, "num_gpus": self.share},
+            "TPU": {"num_cpus": 1, "resources": {"TPU": self.share}},
+        }
+        task = self.ray.remote(child.run).options(
+            **resources[self.kind], max_retries=_RAY_RETRIES
+        )
+        variables = {"NPROC": str(self.share)} if self.kind == "CPU" else {}
+        variables |= {k: v for k, v in os.environ.items() if k.startswith(_PASSED_ON)}
+        # A copy of a bucket is on this machine alone; workers may be on others.
+        is_shared = self.order.target is None or self.order.address is None
+        log_path = self.order.log_path(index)
+        result = task.remote(
+            self.order.command, variables, log_path if is_shared else None
+        )
+        return RayWorker(self.ray, result, log_path)
+
+
+@contextlib.contextmanager
+def on_ray(order: Order) -> Iterator[RayEngine]:
+    """Yields the engine of a Ray cluster, or of one that is started here for the while.
 
     Raises:
       ValueError: if there is no cluster, or a worker would need more than a node has.
@@ -255,80 +284,19 @@ def on_ray(order: Order) -> Iterator[Engine]:
         total = ray.cluster_resources()
         kind = next((k for k in ("TPU", "GPU") if total.get(k)), "CPU")
         number = int(total.get(kind, 0))
-        slots = order.num_workers or max(1, number // _devices_each(order))
+        slots = order.num_workers or max(1, number // order.num_devices)
         share = number // slots
         if share < 1:
             raise ValueError(
                 f"--workers must be at most the {number} {kind}s of the Ray "
                 f"cluster, got {slots}."
             )
-        of_kind: dict[str, dict[str, Any]] = {
-            "CPU": {"num_cpus": share},
-            "GPU": {"num_cpus": 1, "num_gpus": share},
-            "TPU": {"num_cpus": 1, "resources": {"TPU": share}},
-        }
-        variables = {"NPROC": str(share)} if kind == "CPU" else {}
-        variables |= {k: v for k, v in os.environ.items() if k.startswith(_PASSED_ON)}
-        task = ray.remote(child.run).options(**of_kind[kind], max_retries=_RAY_RETRIES)
-
-        # A copy of a bucket is on this machine alone; workers may be on others.
-        here = order.target is None or order.address is None
-        logs: dict[Any, pathlib.Path] = {}
-
-        def start(index: int) -> Any:
-            log_path = _log_path(order, index)
-            worker = task.remote(_command(order), variables, log_path if here else None)
-            logs[worker] = log_path
-            return worker
-
-        def exit_code(worker) -> int | None:
-            if not ray.wait([worker], timeout=0)[0]:
-                return None
-            try:
-                code, said = ray.get(worker)
-            except ray.exceptions.TaskCancelledError:
-                return 0
-            except ray.exceptions.RayError:
-                return 1
-            with logs[worker].open("a") as file:
-                file.write(said)
-            return code
-
-        yield Engine(
-            slots=lambda: slots,
-            start=start,
-            exit_code=exit_code,
-            stop=ray.cancel,
-            kill=lambda worker: ray.cancel(worker, force=True),
-        )
+        yield RayEngine(order, ray, slots, kind, share)
     finally:
         ray.shutdown()
 
-
-_PASSED_ON = ("JAX_", "XLA_", "NPROC", "PYTHONPATH")  # To workers on other machines.
-_RAY_RETRIES = 3  # Of a task whose process died; `run` starts others after that.
 
 ENGINES: Mapping[str, Callable[[Order], contextlib.AbstractContextManager[Engine]]] = {
     "local": local,
     "ray": on_ray,
 }
-
-
-def _devices_each(order: Order) -> int:
-    return math.prod(sharding.parse(order.mesh)) if order.mesh else 1
-
-
-def _command(order: Order) -> list[str]:
-    worker = [
-        sys.executable,
-        "-m",
-        "rdt_jax",
-        "worker",
-        order.target or str(order.folder),
-    ]
-    mesh = [f"--mesh={order.mesh}", "--num-processes=1"] if order.mesh else []
-    return [*worker, f"--lease={order.lease}", *mesh]
-
-
-def _log_path(order: Order, index: int) -> pathlib.Path:
-    return order.folder / "state" / f"worker-{index}.log"

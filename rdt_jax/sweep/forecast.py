@@ -11,7 +11,6 @@ from typing import NamedTuple
 from rdt_jax import config as configs
 from rdt_jax import devices, wording
 from rdt_jax.profile import line_server
-from rdt_jax.store import records
 from rdt_jax.sweep import ledger, packing, spec
 
 _MEASURED_SECONDS = 1.0
@@ -21,13 +20,13 @@ class Forecast(NamedTuple):
     """What is left of a sweep and what it will need.
 
     Attributes:
-      trials: of the plan.
-      over: of these, done or failed already.
-      packs: to train.
+      trials: number of trials of the plan.
+      over: number of these that are done or failed already.
+      packs: number of packs to train.
       needs: programs, memory and disk of these packs.
       flops: operations of their whole budgets, at the least (models/cost.py): of
         updates alone, without evaluations, and also of runs that would stop early.
-      largest: the pack with the most of them; None if there is no pack.
+      largest: the pack with the most operations; None if there is no pack.
     """
 
     trials: int
@@ -48,35 +47,32 @@ def forecast(
 
     The arguments are those of `ledger.write_plan`.
     """
-    by_id = dict(zip(plan.run_ids, plan.configs, strict=True))
-    statuses = {
-        name: records.planned_status(workdir / name, budget=config.num_steps)
-        for name, config in by_id.items()
-    }
-    states = {
-        name: "pending" if retry_failed and ledger.is_retried(status)
-        else status["state"]
-        for name, status in statuses.items()
-    }  # fmt: skip
+    trials = {trial.run_id: trial for trial in plan.trials}
+    states = {}
+    for name, trial in trials.items():
+        status = ledger.status_of(workdir, name, trial)
+        is_tried_again = retry_failed and ledger.is_retried(status)
+        states[name] = "pending" if is_tried_again else status["state"]
     settled = (*ledger.OVER, "unreadable")
-    open_ = {name for name, state in states.items() if state not in settled}
+    unfinished = {name for name, state in states.items() if state not in settled}
     entries = [
         entry
         for entry in ledger.form_packs(workdir, plan, options)
-        if open_ & set(entry["runs"]) and ledger.is_readable(workdir, entry["runs"])
+        if unfinished & set(entry.runs) and ledger.is_readable(workdir, entry.runs)
     ]
-    left = [
-        [by_id.get(name) or configs.read_run(workdir / name) for name in entry["runs"]]
-        for entry in entries
-    ]
-    flops = [entry["flops"] for entry in entries]
+    config_of = lambda name: (
+        trials[name].config if name in trials else configs.read_run(workdir / name)
+    )
+    packs = [[config_of(name) for name in entry.runs] for entry in entries]
+    max_pins = [entry.max_pins for entry in entries]
+    flops = [entry.flops for entry in entries]
     return Forecast(
-        trials=len(by_id),
+        trials=len(trials),
         over=sum(state in ledger.OVER for state in states.values()),
-        packs=len(left),
-        needs=packing.needs(left, [e["max_pins"] for e in entries], ledger.predictor()),
+        packs=len(packs),
+        needs=packing.needs(packs, max_pins, packing.predictor()),
         flops=sum(flops),
-        largest=left[flops.index(max(flops))] if left else None,
+        largest=packs[flops.index(max(flops))] if packs else None,
     )
 
 
@@ -89,9 +85,9 @@ def measure(
     program of the pack at once, for about a second after it is compiled.
 
     Args:
-      pack: to train.
-      exact: as of `run.TrainOptions`.
-      num_workers: at a time.
+      pack: configs of the runs to train.
+      exact: whether lanes train one after another, as of `run.TrainOptions`.
+      num_workers: number of processes at a time.
       log: receives what is done now, for the user: it may take many minutes.
 
     Raises:
@@ -115,7 +111,6 @@ def measure(
         pilots = line_server.ask(started, f"pilot {_MEASURED_SECONDS}")
         updates = min(pilot["updates"] for pilot in pilots)
         log(f"timing {wording.count(updates, 'update')} in each worker")
-        seconds = [
-            a["seconds"] for a in line_server.ask(started, f"dispatch {updates}")
-        ]
-    return sum(facts["needed_flops"] * len(pack) * updates / each for each in seconds)
+        answers = line_server.ask(started, f"dispatch {updates}")
+    flops = facts["needed_flops"] * len(pack) * updates
+    return sum(flops / answer["seconds"] for answer in answers)

@@ -1,6 +1,7 @@
 """Which trials share one compiled program, and what their packs will need."""
 
 import collections
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -41,6 +42,21 @@ def program_id(config: ml_collections.ConfigDict) -> str:
 
 
 Predict = Callable[[ml_collections.ConfigDict], memory.Bytes]
+
+
+@functools.cache
+def predictor() -> Predict:
+    """Returns a function that predicts bytes once for each signature."""
+    bytes_by_signature: dict[str, memory.Bytes] = {}
+
+    def predict(config: ml_collections.ConfigDict) -> memory.Bytes:
+        name = signature(config)
+        if name not in bytes_by_signature:
+            table = tasks.make_table(config)
+            bytes_by_signature[name] = memory.predict(config, table)
+        return bytes_by_signature[name]
+
+    return predict
 
 
 class Needs(NamedTuple):

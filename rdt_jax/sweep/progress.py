@@ -3,17 +3,15 @@
 import pathlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from rdt_jax import wording
-from rdt_jax.store import records, run_folder
-from rdt_jax.sweep import spec
-
-Trial = tuple[str, spec.Overrides]  # run_id, what sets it apart
+from rdt_jax.store import run_folder
+from rdt_jax.sweep import ledger, spec
 
 _STYLES = {
     "running": "cyan",
@@ -42,60 +40,53 @@ class Monitor:
     """Remembers only what the last report said, so as not to say it twice."""
 
     def __init__(
-        self,
-        workdir: pathlib.Path,
-        trials: Sequence[Trial],
-        console: Console,
-        budgets: Mapping[str, int | None] = {},
-    ):
+        self, workdir: pathlib.Path, trials: Sequence[spec.Trial], console: Console
+    ) -> None:
         self._workdir, self._trials, self._console = workdir, trials, console
-        self._budgets = budgets
         self._said: dict[str, str] = {}
         self._last = 0.0
 
     def __rich__(self) -> RenderableType:
         """Draws the table as the run folders are now."""
         rows = self._console.size.height - 6 if self._console.is_terminal else None
-        width, budgets = self._console.width, self._budgets
-        return render(self._workdir, self._trials, rows, width, budgets=budgets)
+        return render(self._workdir, self._trials, rows, self._console.width)
 
     def log(self) -> None:
         """Prints runs that ended since the last call, and a summary now and then."""
-        statuses = _statuses(self._workdir, self._trials, budgets=self._budgets)
-        for name, overrides, status in statuses:
+        statuses = _statuses(self._workdir, self._trials)
+        for trial, status in zip(self._trials, statuses, strict=True):
             state = status["state"]
-            if state in ("done", "failed") and self._said.get(name) != state:
-                line = f"{spec.describe(overrides)}  {_outcome(status)}"
+            if state in ledger.OVER and self._said.get(trial.run_id) != state:
+                line = f"{spec.describe(trial.overrides)}  {_outcome(status)}"
                 self._console.print(line, soft_wrap=True)
-            self._said[name] = state
+            self._said[trial.run_id] = state
         if time.monotonic() - self._last > _PLAIN_SECONDS:
             self._last = time.monotonic()
-            self._console.print(_summary([status for _, _, status in statuses]))
+            self._console.print(_summary(statuses))
 
 
 def render(
     workdir: pathlib.Path,
-    trials: Sequence[Trial],
+    trials: Sequence[spec.Trial],
     max_rows: int | None,
     width: int,
     is_planned: bool = True,
     in_full: bool = False,
-    budgets: Mapping[str, int | None] = {},
 ) -> RenderableType:
     """Draws the state of trials.
 
     Args:
-      workdir: of the run folders.
-      trials: to show, in this order.
-      max_rows: lines to show at most, of running trials first; None for all.
-      width: of the terminal. Where it is too narrow, a trial has a second line, with
-        its accuracies and its name, so that nothing is cut off.
+      workdir: folder of the runs.
+      trials: the runs to show, in this order.
+      max_rows: number of lines at most, of running trials first; None for all.
+      width: number of columns of the terminal. Where it is too narrow, a trial has a
+        second line, with its accuracies and its name, so that nothing is cut off.
       is_planned: whether a run without a folder is missing, and not merely pending.
-      in_full: read all records, so that a run is unreadable if any of them is damaged.
-      budgets: updates that are asked of each run; of others it is their own.
+      in_full: whether all records are read, so that a run is unreadable if any of them
+        is damaged.
     """
-    statuses = _statuses(workdir, trials, is_planned, in_full, budgets)
-    rows = [_cells(*trial) for trial in statuses]
+    statuses = _statuses(workdir, trials, is_planned, in_full)
+    rows = [*map(_cells, trials, statuses)]
     widths = [max(map(len, cells)) for cells in zip(_HEADINGS, *rows, strict=True)]
     is_narrow = sum(widths) + 2 * (len(widths) - 1) > width
     if max_rows is not None and (1 + is_narrow) * len(rows) > max_rows:
@@ -106,7 +97,7 @@ def render(
     for cells in rows:
         style = _STYLES[cells[_STATE].partition(":")[0]]
         lines.append(_line(cells, widths, style, is_narrow))
-    return Group(*lines, Text(_summary([status for _, _, status in statuses])))
+    return Group(*lines, Text(_summary(statuses)))
 
 
 def _line(
@@ -125,28 +116,27 @@ def _line(
 
 def _statuses(
     workdir: pathlib.Path,
-    trials: Sequence[Trial],
+    trials: Sequence[spec.Trial],
     is_planned: bool = True,
     in_full: bool = False,
-    budgets: Mapping[str, int | None] = {},
-) -> list[tuple[str, spec.Overrides, dict[str, Any]]]:
-    found = []
-    for name, overrides in trials:
-        status = records.planned_status(workdir / name, in_full, budgets.get(name))
+) -> list[dict[str, Any]]:
+    """Returns the status of each trial, as of `render`."""
+    statuses = [ledger.status_of(workdir, t.run_id, t, in_full) for t in trials]
+    for status in statuses:
         if status["state"] == "missing" and not is_planned:
-            status |= {"state": "pending"}
-        found.append((name, overrides, status))
-    return found
+            status["state"] = "pending"
+    return statuses
 
 
-def _cells(name: str, overrides: spec.Overrides, status: dict[str, Any]) -> list[str]:
+def _cells(trial: spec.Trial, status: dict[str, Any]) -> list[str]:
+    """Returns the cells of a line, one for each of `_HEADINGS`."""
     state, step = status["state"], status["step"]
     total, rate = status.get("num_steps"), status.get("updates_per_second")
     running = state == "running" and rate
     accuracy = status.get("accuracy") or {}
     return [
-        spec.describe(overrides),
-        name,
+        spec.describe(trial.overrides),
+        trial.run_id,
         f"{state}: {status['reason']}" if status.get("reason") else state,
         f"{step:,} ({step / total:.0%})" if total else f"{step:,}",
         f"{rate:.0f}" if running else "",

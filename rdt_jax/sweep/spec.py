@@ -1,12 +1,20 @@
-"""A sweep is a list of flat overrides; a study and a preset make it a plan."""
+"""A sweep is a list of flat overrides; a study and a preset make it a plan.
 
+def sweep(preset):
+    sizes = spec.zipped(**{"model.width": (64, 128), "batch_size": (512, 256)})
+    return spec.product(sizes, spec.grid("optimizer.weight_decay", 0.1, 1.0),
+                        spec.seeds(5))
+"""
+
+import dataclasses
+import functools
 import hashlib
 import itertools
 import math
 import pathlib
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -23,6 +31,52 @@ _NEEDED = ("CONFIG", "sweep")  # of a study
 _OPTIONAL = ("table", "figures", "claims")  # with defaults, see figures/study.py
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+    """One run that a sweep asks for.
+
+    Attributes:
+      run_id: name of the run.
+      overrides: values that set it apart from the other trials of its sweep.
+      values: its resolved config, or the nested values of one as plan.json has them.
+      table: SHA-256 of the arrays of its table when it was planned; None before that.
+    """
+
+    run_id: str
+    overrides: Overrides
+    values: ml_collections.ConfigDict | Mapping[str, Any]
+    table: str | None = None
+
+    @classmethod
+    def of(cls, base: ml_collections.ConfigDict, overrides: Overrides) -> "Trial":
+        """Returns the trial of a config with overrides; ValueError if these are wrong.
+
+        Its overrides are as the config has them: 1 is 1.0 where the key is a float.
+        """
+        config = configs.override(base, overrides)
+        resolved = {key: config[key] for key in overrides}
+        return cls(configs.run_id(config), resolved, config)
+
+    @property
+    def budget(self) -> int:
+        """The updates that are asked of the run, which may have been given more."""
+        return self.values["num_steps"]
+
+    @functools.cached_property
+    def config(self) -> ml_collections.ConfigDict:
+        """The resolved config, with the budget of the trial.
+
+        Raises:
+          ValueError: if the values of plan.json do not hash to the name of the run.
+        """
+        if isinstance(self.values, ml_collections.ConfigDict):
+            return self.values
+        try:
+            return configs.of_run(self.values, self.run_id)
+        except ValueError as error:
+            raise ValueError(f"plan.json: the config of a run {error}") from error
+
+
 class Plan(NamedTuple):
     """What a sweep trains.
 
@@ -31,46 +85,37 @@ class Plan(NamedTuple):
         any.
       study: the study's module: CONFIG and sweep, and what it has of table, figures
         and claims.
-      overrides: of each trial, on top of the preset and the changes.
-      configs: of each trial, resolved, in the same order; no two are alike.
-      study_name: of the study's folder.
-      preset: of the study and of its config.
-      changes: of the preset, by the command line, for all trials.
+      trials: the runs, in the order of the sweep; no two are alike.
+      study_name: name of the study's folder.
+      preset: name of the preset of the study and of its config.
+      changes: values by which the command line changes the preset, for all trials.
       repeated: number of trials left out since they are the run of one before.
       config_file: the file of the preset.
-      names: of the trials where plan.json gives them; None for those of the configs.
     """
 
     name: str
     study: Any
-    overrides: list[Overrides]
-    configs: list[ml_collections.ConfigDict]
+    trials: Sequence[Trial]
     study_name: str = ""
     preset: str = ""
     changes: Overrides = {}
     repeated: int = 0
     config_file: pathlib.Path | None = None
-    names: Sequence[str] | None = None
 
     @property
     def run_ids(self) -> list[str]:
-        """The names of the trials, in the order of the sweep."""
-        return list(self.names or map(configs.run_id, self.configs))
+        """The names of the runs, in the order of the sweep."""
+        return [trial.run_id for trial in self.trials]
 
     @property
-    def budgets(self) -> dict[str, int]:
-        """The updates that are asked of each trial, by their names."""
-        return {name: config.num_steps for name, config in self.planned.items()}
+    def configs(self) -> list[ml_collections.ConfigDict]:
+        """The configs of the trials, in the order of the sweep."""
+        return [trial.config for trial in self.trials]
 
-    @property
-    def trials(self) -> list[tuple[str, Overrides]]:
-        """The name of each trial, and what sets it apart."""
-        return list(zip(self.run_ids, self.overrides, strict=True))
 
-    @property
-    def planned(self) -> dict[str, ml_collections.ConfigDict]:
-        """The configs of the trials by their names."""
-        return dict(zip(self.run_ids, self.configs, strict=True))
+def configs_of(trials: Iterable[Trial]) -> dict[str, ml_collections.ConfigDict]:
+    """Returns the configs of trials by the names of their runs."""
+    return {trial.run_id: trial.config for trial in trials}
 
 
 def grid(key: str, *values: Any) -> list[Overrides]:
@@ -99,23 +144,28 @@ def zipped(**values: Sequence[Any]) -> list[Overrides]:
     Raises:
       ValueError: if the keys have different numbers of values.
     """
-    lengths = {key: len(each) for key, each in values.items()}
-    if len(set(lengths.values())) > 1:
-        counts = ", ".join(f"{key} {length}" for key, length in lengths.items())
+    if len({len(column) for column in values.values()}) > 1:
+        counts = ", ".join(f"{key} {len(column)}" for key, column in values.items())
         raise ValueError(f"zipped needs equally many values per key, got {counts}.")
-    return [
-        dict(zip(values, each, strict=True))
-        for each in zip(*values.values(), strict=True)
-    ]
+    rows = zip(*values.values(), strict=True)
+    return [dict(zip(values, row, strict=True)) for row in rows]
 
 
 def chain(*sweeps: list[Overrides]) -> list[Overrides]:
     """Returns one sweep after another; a trial that stands in several comes once."""
-    chained: list[Overrides] = []
+    chained: dict[Any, Overrides] = {}
     for trial in itertools.chain(*sweeps):
-        if trial not in chained:
-            chained.append(trial)
-    return chained
+        chained.setdefault(_hashable(trial), trial)
+    return list(chained.values())
+
+
+def _hashable(value: Any) -> Any:
+    """Returns what is equal for equal values of overrides, and can be hashed."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _hashable(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type(value), *map(_hashable, value)
+    return value
 
 
 def product(*sweeps: list[Overrides]) -> list[Overrides]:
@@ -180,33 +230,26 @@ def make_plan(
     preset: str,
     arguments: list[str],
     check: Callable[[ml_collections.ConfigDict], None],
-    log: Callable[[str], None] = lambda text: None,
+    log: Callable[[str], None] = lambda message: None,
 ) -> Plan:
     """Resolves and checks every trial of a study at a preset.
 
     Args:
       folder: of the study, such as `experiments/<study>`; CONFIG is a path from the
         folder that holds `experiments`, else from the repository of this package.
-      preset: of the study and of its config.
+      preset: name of a preset of the study and of its config.
       arguments: `--config.KEY=VALUE` for all trials; of no key that the sweep sets.
-      check: raises ValueError with all that is wrong with a config.
-      log: told now and then how many trials are checked, if that takes a while.
+      check: function that raises ValueError with all that is wrong with a config.
+      log: receives now and then how many trials are checked, if that takes a while.
 
     Raises:
       ValueError: if the study, the preset, an override or a config is wrong.
     """
     study = read_study(folder)
-    roots = (folder.resolve().parents[1], pathlib.Path(__file__).resolve().parents[2])
-    paths = [root / study.CONFIG for root in roots]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise ValueError(
-            f"{study.__file__}: CONFIG must be a config file, got {study.CONFIG!r}, "
-            f"and there is no {' and no '.join(map(str, dict.fromkeys(paths)))}."
-        )
-    preset_config = configs.load(f"{path}:{preset}")
+    config_file = _config_file(folder, study)
+    preset_config = configs.load(f"{config_file}:{preset}")
     given = configs.parse_overrides(preset_config, arguments)
-    trials = user_code.call(
+    swept = user_code.call(
         pathlib.Path(study.__file__),
         study.sweep,
         preset,
@@ -214,38 +257,64 @@ def make_plan(
         '[{"seed": 0}]',
         is_valid=_are_overrides,
     )
-    _check_number(len(trials))
-    _check_free(given, trials)
+    _check_number(len(swept))
+    _check_free(given, swept)
     base = configs.override(preset_config, given)
     changes = {k: base[k] for k in sorted(given) if base[k] != preset_config[k]}
-    runs: dict[str, tuple[Overrides, ml_collections.ConfigDict]] = {}
-    reported = time.monotonic()
-    for number, trial in enumerate(trials):
-        if time.monotonic() - reported > _REPORT_SECONDS:
-            log(f"{number:,} of {len(trials):,} trials are checked")
-            reported = time.monotonic()
-        config = configs.override(base, trial)
-        check(config)
-        overrides = {key: config[key] for key in trial}
-        _, known = runs.setdefault(configs.run_id(config), (overrides, config))
-        if known.num_steps != config.num_steps:
-            raise ValueError(
-                f"Two trials differ in num_steps alone, {known.num_steps} and "
-                f"{config.num_steps}. With a constant optimizer.schedule that is one "
-                "run: plan the larger number, whose metrics show the smaller one, too."
-            )
+    trials = _checked_trials(base, swept, check, log)
     name = folder.resolve().name
     return Plan(
         name="-".join([name, preset, *([_suffix(changes)] if changes else [])]),
         study=study,
-        overrides=[overrides for overrides, _ in runs.values()],
-        configs=[config for _, config in runs.values()],
+        trials=trials,
         study_name=name,
         preset=preset,
         changes=changes,
-        repeated=len(trials) - len(runs),
-        config_file=path,
+        repeated=len(swept) - len(trials),
+        config_file=config_file,
     )
+
+
+def _config_file(folder: pathlib.Path, study: Any) -> pathlib.Path:
+    """Returns the file that CONFIG of a study names; ValueError if there is none."""
+    roots = (folder.resolve().parents[1], pathlib.Path(__file__).resolve().parents[2])
+    paths = dict.fromkeys(root / study.CONFIG for root in roots)
+    for path in paths:
+        if path.is_file():
+            return path
+    raise ValueError(
+        f"{study.__file__}: CONFIG must be a config file, got {study.CONFIG!r}, "
+        f"and there is no {' and no '.join(map(str, paths))}."
+    )
+
+
+def _checked_trials(
+    base: ml_collections.ConfigDict,
+    swept: Sequence[Overrides],
+    check: Callable[[ml_collections.ConfigDict], None],
+    log: Callable[[str], None],
+) -> list[Trial]:
+    """Returns the trials of a sweep; those that are the same run come once.
+
+    Raises:
+      ValueError: if a config is wrong, or two trials differ in their budget alone.
+    """
+    trials: dict[str, Trial] = {}
+    reported = time.monotonic()
+    for number, overrides in enumerate(swept):
+        if time.monotonic() - reported > _REPORT_SECONDS:
+            log(f"{number:,} of {len(swept):,} trials are checked")
+            reported = time.monotonic()
+        trial = Trial.of(base, overrides)
+        check(trial.config)
+        first = trials.setdefault(trial.run_id, trial)
+        if first.budget != trial.budget:
+            raise ValueError(
+                f"Two trials differ in num_steps alone, {first.budget} and "
+                f"{trial.budget}. With a constant optimizer.schedule that is one "
+                "run: plan the larger number, whose metrics show the smaller one, too."
+            )
+    return list(trials.values())
 
 
 def _are_overrides(trials: Any) -> bool:

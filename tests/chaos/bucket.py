@@ -46,8 +46,8 @@ def leave_alone(folder: pathlib.Path) -> Alone:
     case = cases.CASES["solo"]
     config = configs.load(f"{cases.ROOT}/configs/{case.config}")
     config = configs.override(config, dict(case.overrides))
-    trials = spec.seeds(2)
-    plan = spec.Plan(_NAME, None, trials, [configs.override(config, t) for t in trials])
+    trials = [spec.Trial.of(config, overrides) for overrides in spec.seeds(2)]
+    plan = spec.Plan(_NAME, None, trials)
     planned, workdir = folder / "planned", folder / "alone"
     ledger.write_plan(planned, plan, ledger.Options())
     shutil.copytree(planned, workdir)

@@ -7,17 +7,17 @@ import pathlib
 import sys
 
 from rdt_jax.cli import stopping
-from rdt_jax.sweep import engines
+from rdt_jax.sweep import driver, engines
 
 
 def main(engine: str, folder: str, workers: str, lease: str) -> None:
     order = engines.Order(pathlib.Path(folder), int(workers), float(lease))
     with stopping.on_signal() as stop, engines.ENGINES[engine](order) as started:
-        engines.run(
+        driver.run(
             started,
             order.folder,
             stop_requested=stop,
-            watch=lambda: None,
+            on_poll=lambda: None,
             log=lambda message: print(message, flush=True),
         )
 

@@ -7,7 +7,7 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax.store import bucket_sync, files, leases, packs, records, run_folder
 from rdt_jax.store.bucket import Bucket
-from rdt_jax.sweep import ledger, spec
+from rdt_jax.sweep import ledger, spec, worker
 from rdt_jax.sweep.bucket_sweep import BucketSweep, LogPusher, StopRequest
 from tests.fake_bucket import Outage
 from tests.training import bits
@@ -19,20 +19,19 @@ PENDING = {"state": "pending", "reason": None, "step": 0, "pack": None, "lane": 
 def study(config, num_steps, seeds=1, name="study-toy", every=4):
     """Returns the plan of a few seeds of a config, with an evaluation at each 4."""
     short = {"num_steps": num_steps, "eval_every_steps": 4, "stop_after_phases": False}
-    short |= {"checkpoint_every_steps": every}
-    trials = [{"seed": seed} for seed in range(seeds)]
-    runs = [configs.override(config, short | trial) for trial in trials]
-    return spec.Plan(name, None, trials, runs)
+    base = configs.override(config, short | {"checkpoint_every_steps": every})
+    return spec.Plan(name, None, [spec.Trial.of(base, t) for t in spec.seeds(seeds)])
 
 
 def plan_in(url, plan, folder, lanes=1):
     """Plans a sweep in a bucket on a machine with an empty disk; returns its packs."""
     copy = Bucket.connect(url, folder)
     bucket_sync.pull_runs(copy, plan.run_ids)
-    bucket_sync.pull_begun(copy, plan.run_ids, plan.budgets)
+    budgets = {trial.run_id: trial.budget for trial in plan.trials}
+    bucket_sync.pull_begun(copy, plan.run_ids, budgets)
     planned = ledger.write_plan(folder, plan, ledger.Options(lanes=lanes))
     BucketSweep(copy, plan.name).push_plan()
-    return [sorted(entry["runs"]) for entry in ledger.read_packs(planned)]
+    return [sorted(entry.runs) for entry in ledger.read_packs(planned)]
 
 
 def work_in(url, plan, folder, calls=999, log=pytest.fail):
@@ -46,7 +45,7 @@ def work_in(url, plan, folder, calls=999, log=pytest.fail):
 
 def work(folder, calls=999, log=pytest.fail, pack_leases=None, refresh=lambda: None):
     asked = iter(range(9999))
-    ledger.work(
+    worker.work(
         folder,
         stop_requested=lambda: next(asked) >= calls,
         log=log,

@@ -7,7 +7,8 @@ import pytest
 from rdt_jax import cli, schema, tasks
 from rdt_jax import config as configs
 from rdt_jax.store import files, packs, records, run_folder
-from rdt_jax.sweep import ledger
+from rdt_jax.sweep import ledger, worker
+from rdt_jax.sweep import plan as plans
 from tests.test_cli_sweep import NAME, NAMED, SWEEP
 
 STEPS = 300  # of the preset
@@ -18,7 +19,7 @@ def finished(tmp_path):
     """The folder of a sweep whose runs have spent their budget."""
     assert cli.main([*SWEEP, f"--workdir={tmp_path}", "--plan"]) == 0
     folder = tmp_path / "sweeps" / NAME
-    for name, _ in ledger.read_plan(folder):
+    for name in plans.read_run_ids(folder):
         records.append(tmp_path / name / "metrics.jsonl", {"step": 0})
         records.append(tmp_path / name / "metrics.jsonl", {"step": STEPS})
         done = {"state": "done", "reason": "budget", "step": STEPS}
@@ -29,7 +30,7 @@ def finished(tmp_path):
         kept.mkdir(parents=True)
         files.write_json(kept.parents[1] / "runs.json", [name])
         files.write_json(tmp_path / name / "status.json", done)
-    assert set(ledger.budgets(folder).values()) == {STEPS}
+    assert {trial.budget for trial in plans.read(folder).trials} == {STEPS}
     return folder
 
 
@@ -137,7 +138,7 @@ def test_a_plan_knows_its_table(finished, capsys, monkeypatch):
     monkeypatch.setattr(tasks, "hash_of", lambda config: 64 * "0")
     folder = workdir / "sweeps" / f"{NAME},num_steps={2 * STEPS}"
     said: list[str] = []
-    ledger.work(folder, stop_requested=lambda: 0, log=said.append)
+    worker.work(folder, stop_requested=lambda: 0, log=said.append)
     assert all("was planned with another table" in text for text in said)
     assert len(said) == len(plan["runs"])
     (name, *_) = (run["run_id"] for run in plan["runs"])

@@ -1,34 +1,37 @@
-"""How an engine's workers are watched over, with workers that only end."""
+"""How a driver keeps workers at work, with workers that only end."""
+
+from typing import NamedTuple
 
 import pytest
 
-from rdt_jax.sweep import engines, ledger
+from rdt_jax.sweep import driver, ledger
 
 
 class Planted:
-    """Workers of which each ends with exit code 1, some after they claimed a pack."""
+    """Starts workers that end with exit code 1, some after they claimed a pack."""
 
-    def __init__(self, claims, say):
-        self.claims, self.started, self.attempts = iter(claims), 0, 0
-        self.killed = []
-        self.say = say
-
-    def engine(self, slots):
-        return engines.Engine(
-            slots=lambda: slots,
-            start=self.start,
-            exit_code=self.exit_code,
-            stop=lambda worker: None,
-            kill=self.killed.append,
-        )
+    def __init__(self, slots, claims, say):
+        self.slots, self.claims, self.say = slots, iter(claims), say
+        self.started, self.attempts, self.killed = 0, 0, []
 
     def start(self, index):
         self.started += 1
         self.say(index)
-        return next(self.claims, None)
+        return Worker(next(self.claims, None), self.killed)
 
-    def exit_code(self, claims):
-        return 0 if claims is None else 1  # Nothing is planned for it any more.
+
+class Worker(NamedTuple):
+    has_claimed: bool | None
+    killed: list
+
+    def exit_code(self):
+        return 0 if self.has_claimed is None else 1  # None: nothing is left for it.
+
+    def stop(self):
+        pass
+
+    def kill(self):
+        self.killed.append(self.has_claimed)
 
 
 @pytest.fixture
@@ -36,23 +39,23 @@ def run(tmp_path, monkeypatch):
     """Runs workers that claim a pack, or not, as the values say; returns them."""
 
     def run(slots, claims, asked=0, say=lambda index: None, log=lambda message: None):
-        planted = Planted(claims, say)
+        planted = Planted(slots, claims, say)
         # All that were started first have claimed before any of them ends.
-        watch = lambda: setattr(planted, "attempts", sum(claims[: planted.started]))
+        on_poll = lambda: setattr(planted, "attempts", sum(claims[: planted.started]))
         for name, value in {
             "open_packs": lambda folder: range(9),
             "trainable_packs": lambda folder: range(9),
             "num_attempts": lambda folder: planted.attempts,
-            "settle": lambda folder, watch: [],
+            "settle": lambda folder, observer: [],
             "is_stopped": lambda folder: False,
         }.items():
             monkeypatch.setattr(ledger, name, value)
-        monkeypatch.setattr(engines, "_POLL_SECONDS", 0.0)
-        engines.run(
-            planted.engine(slots),
+        monkeypatch.setattr(driver, "POLL_SECONDS", 0.0)
+        driver.run(
+            planted,
             tmp_path,
             stop_requested=lambda: asked,
-            watch=watch,
+            on_poll=on_poll,
             log=log,
         )
         return planted

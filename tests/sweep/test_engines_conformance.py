@@ -47,10 +47,8 @@ def plan(tiny_config):
             "stop_after_phases": False,
         },
     )
-    sweep = spec.seeds(2)
-    return spec.Plan(
-        "study-toy", None, sweep, [configs.override(base, t) for t in sweep]
-    )
+    trials = [spec.Trial.of(base, overrides) for overrides in spec.seeds(2)]
+    return spec.Plan("study-toy", None, trials)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +138,7 @@ def assert_whole(folder, undisturbed, lost=0):
     bits.assert_same_runs(workdir, undisturbed)
     outcomes = [
         each.outcome
-        for pack in (workdir / "packs").iterdir()
+        for pack in ledger.packs_of(folder)
         for each in leases.history(workdir, pack.name)
     ]
     assert outcomes.count("done") == 2, outcomes
@@ -251,7 +249,7 @@ def test_an_engine_that_is_gone(engine, sweep, undisturbed, environment):
         driving.wait(LIMIT)
     lost = sum(
         each.outcome == leases.LOST
-        for pack in (sweep.parents[1] / "packs").iterdir()
+        for pack in ledger.packs_of(sweep)
         for each in leases.history(sweep.parents[1], pack.name)
     )
     assert lost >= 1

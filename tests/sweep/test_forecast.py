@@ -6,7 +6,6 @@ import pathlib
 import pytest
 from rich.console import Console
 
-from rdt_jax import config as configs
 from rdt_jax.figures import forecast as tables
 from rdt_jax.profile import line_server
 from rdt_jax.store import files
@@ -16,8 +15,7 @@ from rdt_jax.sweep import forecast, ledger, packing, spec
 @pytest.fixture(scope="module")
 def plan(tiny_config):
     sweep = spec.product(spec.grid("recurrence.num_loops", 1, 2), spec.seeds(3))
-    trials = [configs.override(tiny_config, trial) for trial in sweep]
-    return spec.Plan("study-toy", None, sweep, trials)
+    return spec.Plan("toy", None, [spec.Trial.of(tiny_config, t) for t in sweep])
 
 
 def test_a_forecast_adds_up_and_writes_nothing(plan, tmp_path):

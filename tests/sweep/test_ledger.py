@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 
@@ -6,20 +7,21 @@ import pytest
 from rdt_jax import config as configs
 from rdt_jax.store import files, lease_files, leases, packs, records, run_folder
 from rdt_jax.store.leases import LocalLeases, Observer
-from rdt_jax.sweep import ledger, spec
+from rdt_jax.sweep import ledger, packing, spec, worker
+from rdt_jax.sweep import plan as plans
 from rdt_jax.training import run
 from rdt_jax.training.pack import build as build_pack
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def _plan(seeds, loops=(1, 2)):
+def _plan(seeds, loops=(1, 2), **toy):
     base = configs.load(f"{ROOT / 'configs/knowledge_composition.py'}:smoke")
+    base = configs.override(base, toy)
     sweep = spec.product(
         spec.grid("recurrence.num_loops", *loops), spec.grid("seed", *seeds)
     )
-    trials = [configs.override(base, trial) for trial in sweep]
-    return spec.Plan("study-smoke", None, sweep, trials)
+    return spec.Plan("smoke", None, [spec.Trial.of(base, trial) for trial in sweep])
 
 
 def _packs(folder):
@@ -37,7 +39,7 @@ def _set_status(workdir, run_id, **fields):
 def test_plan_lists_the_trials_in_order_and_makes_their_folders(tmp_path):
     plan = _plan((0, 1))
     folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
-    assert [name for name, _ in ledger.read_plan(folder)] == plan.run_ids
+    assert plans.read_run_ids(folder) == plan.run_ids
     for name in plan.run_ids:
         assert run_folder.read_status(tmp_path / name)["state"] == "pending"
 
@@ -80,7 +82,7 @@ def test_open_packs_are_the_unfinished_ones_dearest_first(tmp_path):
 def _open_packs(*kinds):
     """Packs of (FLOPs, program), named by their place."""
     return [
-        ledger.OpenPack(pathlib.Path(), [str(place)], False, 0, flops, program)
+        ledger.SweepPack(pathlib.Path(), [str(place)], {}, False, 0, flops, program)
         for place, (flops, program) in enumerate(kinds)
     ]
 
@@ -99,7 +101,7 @@ def test_among_packs_as_dear_one_of_a_program_that_need_not_be_made_is_next(
     latest, others, place
 ):
     free = _open_packs((2, "a"), (2, "b"), (2, "a"), (1, "c"))
-    assert ledger.choose(free, latest, others) == free[place]
+    assert worker.choose(free, latest, others) == free[place]
 
 
 def test_packs_of_one_signature_and_size_share_a_program(tmp_path):
@@ -148,16 +150,16 @@ def test_each_class_of_failure_has_its_retries(tmp_path, outcome, tries):
     if tries is None:
         return
     assert _packs(folder) == []
-    ((_, failed, status),) = ledger.failures(tmp_path, ledger.read_plan(folder))
+    ((failed, status),) = ledger.failures(tmp_path, plan.trials)
     reason = outcome or "preempted"
-    assert (failed, status["reason"]) == (name, reason)
+    assert (failed.run_id, status["reason"]) == (name, reason)
     expected = f"{reason} {tries}" if outcome else "4 attempts in a row were lost"
     assert expected in status["message"]
     ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
     assert _packs(folder) == [], "starting again is no new try"
     ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1), retry_failed=True)
     assert _packs(folder) == [[name]]
-    assert ledger.failures(tmp_path, ledger.read_plan(folder)) == []
+    assert ledger.failures(tmp_path, plan.trials) == []
     _attempts(tmp_path, [name], outcome)  # The retries are whole again.
     ledger.settle(folder, Observer())
     assert _packs(folder) == ([[name]] if tries > 1 else [])
@@ -223,7 +225,7 @@ def test_a_plan_that_is_being_trained_is_extended_and_never_replaced(tmp_path):
     plan, other = _plan((0, 1), loops=(1,)), _plan((1, 2), loops=(1,))
     longer = _plan((0, 1, 2), loops=(1,))
     folder = write(plan)
-    assert ledger.dropped(folder, other) == plan.run_ids[:1]
+    assert plans.dropped(folder, other) == plan.run_ids[:1]
     held = plan.run_ids[1]  # The trial that would be lost is pending.
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
     with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):
@@ -232,13 +234,13 @@ def test_a_plan_that_is_being_trained_is_extended_and_never_replaced(tmp_path):
         assert before.items() <= {p: p.read_bytes() for p in before}.items()
         assert not (tmp_path / other.run_ids[1]).exists()
         write(longer)
-        assert [name for name, _ in ledger.read_plan(folder)] == longer.run_ids
+        assert plans.read_run_ids(folder) == longer.run_ids
         for name in longer.run_ids:
             _set_status(tmp_path, name, state="done", reason="budget")
         write(plan)  # Nothing is lost.
     _set_status(tmp_path, plan.run_ids[0], state="pending", reason=None)
     write(other)
-    assert [name for name, _ in ledger.read_plan(folder)] == other.run_ids
+    assert plans.read_run_ids(folder) == other.run_ids
 
 
 def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypatch):
@@ -255,11 +257,11 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
         trained.append(name)
         _set_status(workdir, name, state="done", reason="budget")
 
-    monkeypatch.setattr(ledger, "train", train)
-    monkeypatch.setattr(ledger, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(ledger, "WAIT_SECONDS", 0)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
     with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):
-        ledger.work(folder, stop_requested=lambda: next(stop), log=said.append)
+        worker.work(folder, stop_requested=lambda: next(stop), log=said.append)
     assert trained == [good]
     assert len(said) == 1 and "planted" in said[0]
 
@@ -268,7 +270,7 @@ def test_a_stop_is_asked_of_every_worker_and_lasts_until_the_next_start(tmp_path
     plan = _plan((0,), loops=(1,))
     folder = ledger.write_plan(tmp_path, plan, ledger.Options())
     ledger.request_stop(folder)
-    ledger.work(folder, stop_requested=lambda: False, log=pytest.fail)
+    worker.work(folder, stop_requested=lambda: False, log=pytest.fail)
     assert _packs(folder) == [plan.run_ids]
     assert not list((tmp_path / "state").glob("*.json"))
     ledger.write_plan(tmp_path, plan, ledger.Options())
@@ -277,7 +279,7 @@ def test_a_stop_is_asked_of_every_worker_and_lasts_until_the_next_start(tmp_path
 
 def test_reading_a_missing_plan_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match="no plan.json; start it with `rdt sweep`"):
-        ledger.read_plan(tmp_path)
+        plans.read(tmp_path)
 
 
 def test_a_run_goes_on_in_the_pack_that_it_began_in(tmp_path):
@@ -303,7 +305,7 @@ def _made(folder):
 
 def test_options_stay_with_the_packs_that_they_formed(tmp_path):
     first, longer = _plan((0,), loops=(1,)), _plan((0, 1), loops=(1,))
-    params = ledger.predictor()(first.configs[0]).params
+    params = packing.predictor()(first.configs[0]).params
     exact = ledger.Options(exact=True, pin_bytes=2 * params)
     ledger.write_plan(tmp_path, first, exact)
     folder = ledger.write_plan(tmp_path, longer, ledger.Options())
@@ -367,7 +369,12 @@ def test_damaged_packs_are_named_and_nothing_is_written_elsewhere(tmp_path, chan
     folder = ledger.write_plan(workdir, _plan((0,), loops=(1,)), ledger.Options())
     path = folder / "state" / "packs.json"
     whole = ledger.read_packs(folder)
-    for content in ('[{"runs', "{}", "[3]", json.dumps([whole[0] | change])):
+    for content in (
+        '[{"runs',
+        "{}",
+        "[3]",
+        json.dumps([dataclasses.asdict(whole[0]) | change]),
+    ):
         path.write_text(content)
         with pytest.raises(ValueError, match=rf"^{path} is damaged: "):
             ledger.settle(folder, Observer())
@@ -375,7 +382,7 @@ def test_damaged_packs_are_named_and_nothing_is_written_elsewhere(tmp_path, chan
 
 
 @pytest.mark.exhaustive
-def test_one_compilation_for_each_signature(tmp_path, monkeypatch):
+def test_one_compilation_for_each_signature(tmp_path):
     """Six trials of two signatures in packs of one, and again in packs of three."""
     for lanes, workdir in ((1, tmp_path / "solo"), (3, tmp_path / "packs")):
         toy = {
@@ -383,8 +390,7 @@ def test_one_compilation_for_each_signature(tmp_path, monkeypatch):
             "model.width": 8, "model.num_heads": 2, "model.remat": "none",
             "optimizer.warmup_steps": 1,
         }  # fmt: skip
-        plan = _plan((0, 1, 2))
-        plan = plan._replace(configs=[configs.override(c, toy) for c in plan.configs])
+        plan = _plan((0, 1, 2), **toy)
         folder = ledger.write_plan(workdir, plan, ledger.Options(lanes=lanes))
         programs = []
 
@@ -392,23 +398,17 @@ def test_one_compilation_for_each_signature(tmp_path, monkeypatch):
             programs.append(build_pack(pack, table, exact))
             return programs[-1]
 
-        with monkeypatch.context() as patch:
-            patch.setattr(ledger, "remembering", _remembering(build))
-            ledger.work(folder, stop_requested=lambda: False, log=pytest.fail)
+        stop = lambda: False
+        worker.work(folder, stop_requested=stop, log=pytest.fail, build=build)
         states = [run_folder.read_status(workdir / n)["state"] for n in plan.run_ids]
         assert states == ["done"] * 6
         assert [program.compilations() for program in programs] == [1, 1]
 
 
-def _remembering(build):
-    original = ledger.remembering
-    return lambda _: original(build)
-
-
-def test_a_worker_keeps_only_the_newest_programs(monkeypatch):
-    monkeypatch.setattr(ledger, "_PROGRAMS", 2)
+def test_a_worker_keeps_only_the_newest_programs():
     built = []
-    build = ledger.remembering(lambda pack, table, exact: built.append(len(pack)) or 1)
+    make = lambda pack, table, exact: built.append(len(pack)) or 1
+    build = worker.ProgramCache(make, num_programs=2).build
     base = _plan((0,), loops=(1,)).configs
     for size in (1, 2, 1, 3, 1, 2):
         build(base * size, None, False)

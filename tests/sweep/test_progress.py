@@ -1,12 +1,16 @@
+import dataclasses
 import io
 
 import pytest
 from rich.console import Console
 
 from rdt_jax.store import files
-from rdt_jax.sweep import progress
+from rdt_jax.sweep import progress, spec
 
-TRIALS = [(f"run{i}", {"recurrence.num_loops": i, "seed": 0}) for i in range(1, 5)]
+TRIALS = [
+    spec.Trial(f"run{i}", {"recurrence.num_loops": i, "seed": 0}, {"num_steps": 7000})
+    for i in range(1, 5)
+]
 
 
 def _write(workdir, name, **status):
@@ -76,13 +80,14 @@ def test_log_says_each_end_once(tmp_path):
 def test_a_narrow_terminal_cuts_off_no_name_and_no_number(tmp_path, width):
     _fill(tmp_path)
     more = {"optimizer.weight_decay": 0.03, "model.residual": "gated_layerscale"}
-    trials = [(name, overrides | more) for name, overrides in TRIALS]
+    trials = [
+        dataclasses.replace(trial, overrides=trial.overrides | more) for trial in TRIALS
+    ]
     text = _text(progress.render(tmp_path, trials, None, width), width)
     words = text.split()
     assert text.count("1.00 / 0.50 / 0.25") == 3
-    for name, overrides in trials:
-        assert words.count(name) == 1
-        assert words.count(f"num_loops={overrides['recurrence.num_loops']}") == 1
+    for number, trial in enumerate(trials, start=1):
+        assert words.count(trial.run_id) == words.count(f"num_loops={number}") == 1
     assert words.count("residual=gated_layerscale") == words.count("seed=0") == 4
     for word in ("trial", "run", "state", "step", "upd/s", "ETA", "phase"):
         assert words.count(word) == 1

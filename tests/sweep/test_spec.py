@@ -77,9 +77,10 @@ def test_plan_resolves_each_trial_and_names_it_by_content():
     plan = spec.make_plan(STUDY, "smoke", ["--config.batch_size=32"], check)
     assert plan.name == "depth_by_decay-smoke-batch_size=32"
     assert len(set(plan.run_ids)) == len(plan.configs) >= 2
-    for config, overrides in zip(plan.configs, plan.overrides, strict=True):
-        assert config.batch_size == 32
-        assert config.recurrence.num_loops == overrides["recurrence.num_loops"]
+    for trial in plan.trials:
+        assert trial.config.batch_size == 32
+        loops = trial.overrides["recurrence.num_loops"]
+        assert trial.config.recurrence.num_loops == loops
     longer = spec.make_plan(STUDY, "smoke", ["--config.num_steps=600"], check)
     assert not set(longer.run_ids) & set(plan.run_ids)
 
@@ -130,7 +131,7 @@ def test_a_list_that_is_too_long_is_refused_and_checks_are_reported(
 )
 def test_a_value_that_stands_twice_is_one_run(plan_of, key, values, runs):
     plan = plan_of([{key: value} for value in values])
-    assert plan.overrides == [{key: value} for value in runs]
+    assert [trial.overrides for trial in plan.trials] == [{key: v} for v in runs]
     assert [config[key] for config in plan.configs] == runs
     assert len(set(plan.run_ids)) == len(runs) == len(values) - plan.repeated
     assert not any(str(config[key]) == "-0.0" for config in plan.configs)

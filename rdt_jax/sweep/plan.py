@@ -1,0 +1,201 @@
+"""The stored plan of a sweep: its runs, the updates it asks of each, and their tables.
+
+stored = plan.read(workdir / "sweeps" / "depth_by_decay-cpu")
+for trial in stored.trials:
+    print(trial.run_id, trial.budget, spec.describe(trial.overrides))
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from rdt_jax import config as configs
+from rdt_jax import tasks
+from rdt_jax.store import environment, files
+from rdt_jax.sweep import spec
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredPlan:
+    """What plan.json of a sweep says.
+
+    Attributes:
+      path: plan.json.
+      trials: the runs that are asked for, in the order of the sweep.
+      study: name of the study; None in a plan of before version 0.2.
+      preset: name of the study's preset; empty where there is no study.
+      changes: values by which the command line changed the preset.
+      config_file: commit and hash of the preset's file, as `environment.of_files`.
+    """
+
+    path: pathlib.Path
+    trials: Sequence[spec.Trial]
+    study: str | None
+    preset: str
+    changes: spec.Overrides
+    config_file: Mapping[str, Any] | None
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The names of the runs, in the order of the sweep."""
+        return [trial.run_id for trial in self.trials]
+
+    def configs(self) -> dict[str, ml_collections.ConfigDict]:
+        """Returns the configs of the trials by the names of their runs.
+
+        Raises:
+          ValueError: if one does not hash to the name of its run.
+        """
+        try:
+            return spec.configs_of(self.trials)
+        except ValueError as error:
+            raise ValueError(f"{self.path}: the config of a run {error}") from error
+
+
+def read(folder: pathlib.Path) -> StoredPlan:
+    """Reads the plan of a sweep.
+
+    A plan of before version 0.2 may not hold the configs: they are those of the runs.
+
+    Raises:
+      ValueError: if `folder` has no plan, or if it is damaged; if neither it nor the
+        run's folder has a config.
+    """
+    path, plan = _read(folder)
+    runs = {run["run_id"]: run for run in plan["runs"]}
+    return StoredPlan(
+        path=path,
+        trials=[_trial(run, folder.parents[1]) for run in runs.values()],
+        study=plan.get("study"),
+        preset=plan.get("preset", ""),
+        changes=plan.get("overrides", {}),
+        config_file=plan.get("config_file"),
+    )
+
+
+def read_run_ids(folder: pathlib.Path) -> list[str]:
+    """Returns the names of a plan's runs, in its order; ValueError as of `read`."""
+    return list(dict.fromkeys(run["run_id"] for run in _read(folder)[1]["runs"]))
+
+
+def write(folder: pathlib.Path, plan: spec.Plan) -> None:
+    """Writes the plan of a sweep, with the hash of the table that each run has now."""
+    config_file = plan.config_file
+    content = {
+        "name": plan.name,
+        "study": plan.study_name,
+        "preset": plan.preset,
+        "overrides": plan.changes,
+        "config_file": environment.of_files([config_file]) if config_file else None,
+        "runs": [
+            {
+                "run_id": trial.run_id,
+                "overrides": trial.overrides,
+                "config": trial.config.to_dict(),
+                "table": tasks.hash_of(trial.config),
+            }
+            for trial in plan.trials
+        ],
+    }
+    files.write_json(folder / "plan.json", content)
+
+
+def exists(folder: pathlib.Path) -> bool:
+    """Says whether a sweep has been planned."""
+    return (folder / "plan.json").exists()
+
+
+def dropped(folder: pathlib.Path, plan: spec.Plan) -> list[str]:
+    """Returns the runs of a sweep's stored plan, if any, that a new one lacks."""
+    if not exists(folder):
+        return []
+    kept = set(plan.run_ids)
+    return [run_id for run_id in read_run_ids(folder) if run_id not in kept]
+
+
+def is_earlier(folder: pathlib.Path) -> bool:
+    """Says whether a sweep, if there is one, was planned before version 0.2."""
+    if not exists(folder):
+        return False
+    path, plan = _read(folder)
+    run = plan["runs"][0]
+    if "config" not in run:
+        return True
+    try:
+        config = configs.of_run(run["config"], run["run_id"])
+    except ValueError as error:
+        raise ValueError(f"{path}: the config of a run {error}") from error
+    return configs.run_id(config) != run["run_id"]
+
+
+def check_version(folder: pathlib.Path) -> None:
+    """Raises ValueError if a sweep, if there is one, was planned before version 0.2."""
+    if is_earlier(folder):
+        raise ValueError(
+            f"{folder} was planned by a version before 0.2, which drew other batches "
+            "and named runs in another way. It can be read (figures, claims, analyze) "
+            "and not be gone on with: use another --workdir."
+        )
+
+
+def check_table(trial: spec.Trial) -> None:
+    """Raises ValueError if a task makes another table than when it was planned."""
+    before, now = trial.table, tasks.hash_of(trial.config)
+    if before not in (None, now):
+        raise ValueError(
+            f"Run {trial.run_id} was planned with another table of "
+            f"{trial.config.task.name} (SHA-256 {before[:12]}) than it makes here "
+            f"({now[:12]}): its code, its files or numpy differ. Bring the same here, "
+            "or plan the sweep again with `rdt sweep`."
+        )
+
+
+def budgets_of(workdir: pathlib.Path, run_ids: Sequence[str]) -> set[int]:
+    """Returns the updates that all sweeps of a workdir ask of some runs."""
+    budgets: set[int] = set()
+    for path in workdir.glob("sweeps/*/plan.json"):
+        with contextlib.suppress(ValueError, OSError):  # Of another sweep, damaged.
+            trials = read(path.parent).trials
+            budgets |= {trial.budget for trial in trials if trial.run_id in run_ids}
+    return budgets
+
+
+def _read(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
+    """Returns the path of a plan and its content; ValueError if it is damaged."""
+    path = folder / "plan.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no plan.json; start it with `rdt sweep`.")
+    plan = files.read_json(path)
+    runs = plan.get("runs")
+    if not isinstance(runs, list) or not runs or not all(map(_is_run, runs)):
+        raise ValueError(
+            f"{path} is damaged: runs must list objects with run_id and overrides."
+        )
+    configs.check_run_ids([run.get("run_id") for run in runs], path)
+    return path, plan
+
+
+def _is_run(run: Any) -> bool:
+    if not isinstance(run, dict) or not isinstance(run.get("overrides"), dict):
+        return False
+    config = run.get("config", {"num_steps": 0})
+    return isinstance(config, dict) and type(config.get("num_steps")) is int
+
+
+def _trial(run: Mapping[str, Any], workdir: pathlib.Path) -> spec.Trial:
+    name = run["run_id"]
+    values = run.get("config")
+    if values is None:
+        path = workdir / name / "config.json"
+        if not path.exists():
+            raise ValueError(
+                f"{path} does not exist. The plan, of an earlier version, does not "
+                "tell what this run was: plan the sweep again with `rdt sweep ... "
+                "--plan`."
+            )
+        values = configs.read_json(path)
+    return spec.Trial(name, run["overrides"], values, run.get("table"))
