@@ -42,3 +42,14 @@ def test_the_architecture_is_short():
     page = (ROOT / "docs" / "architecture.md").read_text()
     assert len(page.split()) <= 1_500
     assert re.findall(r"^(\d+)\. ", page, re.M) == [str(n) for n in range(1, 13)]
+
+
+def test_the_model_of_the_page_answers_as_it_says(monkeypatch):
+    page = (ROOT / "docs" / "models.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(block, names)
+    outputs, model = names["outputs"], names["model"]
+    assert outputs.logits.shape == (3, 1, model.vocab_size)
+    assert outputs.states.shape == (8, 3, model.max_length, model.width)
