@@ -1,9 +1,11 @@
 """The pages: short lines, and names of files that there are."""
 
 import re
+import shlex
 
 import pytest
 
+from rdt_jax import cli
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,6 +38,15 @@ def test_lines_are_short_and_names_are_true(page):
         headings = re.findall(r"^#+ (.*)$", path.read_text(), re.M) if anchor else []
         slug = lambda heading: re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
         assert not anchor or anchor in map(slug, headings), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_is_one(page):
+    for block in re.findall(r"^```\w*\n(.*?)^```$", page.read_text(), re.M | re.S):
+        for line in block.replace("\\\n", "").splitlines():
+            if re.match(r"rdt \w", line):
+                _, *words = shlex.split(line.removesuffix("&"), comments=True)
+                assert cli.parse(words).verb
 
 
 def test_the_architecture_is_short():
