@@ -317,6 +317,30 @@ def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
     assert "unreadable: " in said and "hashes to" in said
 
 
+def test_a_run_of_another_table_is_not_measured_and_the_exit_code_says_so(
+    workdir, tmp_path, capsys
+):
+    folder = tmp_path / "studies" / "depth_by_decay"
+    folder.mkdir(parents=True)
+    (folder / "study.py").write_text(
+        "from experiments.depth_by_decay.study import *\n"
+        f"CONFIG = {str(ROOT / 'configs/knowledge_composition.py')!r}\n"
+        'ANALYSES = {what: ["final"] for what in ("lens", "patching")}\n'
+    )
+    run = workdir / member(1, None).run_id
+    pin = run / "transitions" / f"final-after-{fake_runs.BUDGET}"
+    pin.mkdir(parents=True)
+    (pin / "manifest.json").write_text("{}")
+    files.write_json(run / "environment.json", {"table": 64 * "0"})
+    figures = ["figures", str(folder), "--preset=smoke", *BUDGET]
+    for command in (figures, ["claims", str(folder)]):
+        assert cli.main([*command, f"--workdir={workdir}"]) == 1
+        said = capsys.readouterr()
+        assert said.err.count(f"Run {run.name} was trained on another table") == 1
+        assert "lens" not in said.err and said.out
+    assert list(workdir.glob("sweeps/*/figures/*.json"))
+
+
 def test_a_figure_without_lost_runs_has_no_room_for_a_warning(tmp_path):
     sizes = []
     for warning in ("", "1 of 2 planned runs missing"):

@@ -299,7 +299,7 @@ def test_an_outage_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, capsys)
                 files.write_json(path, files.read_json(path) | over)
 
     monkeypatch.setattr(BucketSweep, "pull", pull_or_fail)
-    monkeypatch.setattr("rdt_jax.cli.exchange.REFRESH_SECONDS", 0)
+    monkeypatch.setattr("rdt_jax.sweep.bucket_sweep.REFRESH_SECONDS", 0)
     monkeypatch.setattr("rdt_jax.cli.sweep_show.WATCH_SECONDS", 0)
     capsys.readouterr()
     assert cli.main([*NAMED, f"--workdir={url}", "--status", "--watch"]) == 0

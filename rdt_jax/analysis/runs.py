@@ -100,7 +100,7 @@ def read_run(folder: pathlib.Path, budget: int | None = None) -> Run:
 
 
 def read_runs(
-    workdir: pathlib.Path, planned: Mapping[str, ml_collections.ConfigDict | None]
+    workdir: pathlib.Path, planned: Mapping[str, ml_collections.ConfigDict]
 ) -> list[Run]:
     """Reads all runs of a plan, in its order.
 
@@ -109,29 +109,19 @@ def read_runs(
 
     Args:
       workdir: of the runs.
-      planned: run id -> config; None where the plan does not know it.
-
-    Raises:
-      ValueError: if a run of which the plan has no config is missing or unreadable.
+      planned: run id -> config.
     """
     return [_read_planned(workdir / name, config) for name, config in planned.items()]
 
 
-def _read_planned(
-    folder: pathlib.Path, config: ml_collections.ConfigDict | None
-) -> Run:
+def _read_planned(folder: pathlib.Path, config: ml_collections.ConfigDict) -> Run:
     state = "missing"
     message = f"{folder / 'config.json'} does not exist"
     if (folder / "config.json").exists():
         try:
-            return read_run(folder, None if config is None else config.num_steps)
+            return read_run(folder, config.num_steps)
         except (ValueError, OSError) as error:
             state, message = "unreadable", str(error)
-    if config is None:
-        raise ValueError(
-            f"{message}. The plan, of an earlier version, does not tell what this run "
-            "was: plan the sweep again with `rdt sweep ... --plan`."
-        )
     status = {"state": state, "reason": None, "message": message}
     return Run(folder, config, status, metrics=[], events=[])
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rdt_jax import registry, tasks
+from rdt_jax import registry, tasks, wording
 from rdt_jax.analysis import (
     binding,
     depth,
@@ -120,6 +120,31 @@ def checkpoints(run: Run) -> dict[str, pathlib.Path]:
     }
 
 
+def describe_passed(runs: Iterable[Run]) -> str:
+    """Says which runs kept no last parameters of the budget at which they are read.
+
+    They had been given more updates, and had passed the smaller budget by the time a
+    plan asked for it. The text is empty if there is none.
+    """
+    passed = [run for run in runs if _has_passed(run)]
+    if not passed:
+        return ""
+    budgets = ", ".join(f"{n:,}" for n in sorted({r.config.num_steps for r in passed}))
+    names = ", ".join(run.run_id for run in passed[:3]) + ", .." * (len(passed) > 3)
+    return (
+        f"no final parameters were kept at num_steps {budgets} by "
+        f"{wording.count(len(passed), 'run')}, trained past it before it was planned, "
+        f"so that nothing is measured of them there: {names}."
+    )
+
+
+def _has_passed(run: Run) -> bool:
+    if run.is_lost or run.status["state"] != "done" or "final" in checkpoints(run):
+        return False
+    given = run_folder.read_status(run.folder).get("num_steps", 0)
+    return given > run.config.num_steps
+
+
 def of_kind(run: Run, kind: str) -> list[str]:
     """Returns the checkpoints of a run that are of a kind, by ascending step.
 
@@ -170,18 +195,23 @@ def jobs(runs: Iterable[Run], what: Sequence[str], kinds: Sequence[str]) -> list
     ]
 
 
+def check_table(run: Run) -> None:
+    """Raises ValueError if a run was trained on another table than is made now."""
+    environment.check_table(run.folder, tasks.hash_of(run.config), run.config)
+
+
 @environment.pinned()
 def compute(job: Job) -> pathlib.Path:
     """Makes one measure, stores it, and returns the path of its arrays.
 
     Raises:
       ValueError: if the measure does not apply to the run, with the reason, or if the
-        parameters are damaged.
+        parameters are damaged; as `check_table`.
     """
     run, what, name = job
     measure = _lookup(what)
     table = tasks.make_table(run.config)
-    environment.check_table(run.folder, identity.hash_arrays(table), run.config)
+    check_table(run)
     steps, kept = [], []
     for path in _sources_of(run, name):
         params, extra = checkpoints_on_disk.load(path, lambda _: _shapes(run, table))

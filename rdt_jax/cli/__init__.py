@@ -114,25 +114,24 @@ def _run(arguments: Sequence[str] | None) -> int:
     except exits.Mistake as mistake:
         if options.traceback:
             print(user_code.format_traceback(mistake), file=sys.stderr)
-        print(f"rdt: {mistake}", file=sys.stderr)
+        exits.tell(str(mistake))
         return exits.MISTAKE
     except BrokenPipeError:
         raise
     except RuntimeError as error:
         if "Unable to initialize backend" not in str(error):
             raise
-        print(f"rdt: {error}", file=sys.stderr)
+        exits.tell(str(error))
         return exits.MISTAKE
     except OSError as error:
         if options.traceback:
             print(user_code.format_traceback(error), file=sys.stderr)
         if isinstance(error, _WRONG_PATHS) or error.errno in _WRONG_PATH_NUMBERS:
-            print(f"rdt: {error}.", file=sys.stderr)
+            exits.tell(f"{error}.")
             return exits.MISTAKE
-        print(
-            f"rdt: {error}. What was written so far is intact; run the same command "
-            "again to go on.",
-            file=sys.stderr,
+        exits.tell(
+            f"{error}. What was written so far is intact; run the same command "
+            "again to go on."
         )
         return exits.FAILED
 

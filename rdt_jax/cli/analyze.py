@@ -2,9 +2,8 @@
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
@@ -69,23 +68,24 @@ def _analyze(options: argparse.Namespace) -> int:
         planned, axes = _runs(options.folder)
     lost = exits.report_lost(planned, options.folder.resolve().name)
     runs = [run for run in planned if not run.is_lost]
-    kinds: dict[str, Sequence[str]] = {}
-    for run in runs:
-        if options.transition:
-            pairs = stored.transitions(run)
-            kinds[run.run_id] = [name for pair in pairs for name in pair[1:]]
-        else:
-            kinds[run.run_id] = (options.checkpoint or "final").split(",")
-    for run in runs:
-        if not any(stored.names_of(run, each, kinds[run.run_id]) for each in what):
-            names = ", ".join(stored.checkpoints(run)) or "none"
-            kept = f"{run.run_id} has no such parameters; it kept {names}."
-            if len(planned) == 1:
-                raise exits.Mistake(kept)
-            print(f"rdt: {kept}", file=sys.stderr)
-    refused = compute({run: {n: kinds[run.run_id] for n in what} for run in runs})
-    console = Console()
     asked = (options.checkpoint or "final").split(",")
+    kinds: dict[Any, Sequence[str]] = dict.fromkeys(runs, asked)
+    if options.transition:
+        for run in runs:
+            pairs = stored.transitions(run)
+            kinds[run] = [name for pair in pairs for name in pair[1:]]
+    for run in runs:
+        if any(stored.names_of(run, each, kinds[run]) for each in what):
+            continue
+        names = ", ".join(stored.checkpoints(run)) or "none"
+        kept = f"{run.run_id} has no such parameters; it kept {names}."
+        passed = "final" in kinds[run] and stored.describe_passed([run])
+        if len(planned) == 1:
+            raise exits.Mistake(passed or kept)
+        if not passed:  # `compute` says so of all runs.
+            exits.tell(kept)
+    refused = compute({run: dict.fromkeys(what, kinds[run]) for run in runs})
+    console = Console()
     if options.transition:
         for run in runs:
             console.print(f"Run {run.run_id}", highlight=False)
@@ -107,22 +107,36 @@ def _analyze(options: argparse.Namespace) -> int:
         console.print(f"Arrays are in {where}", highlight=False, soft_wrap=True)
     is_stored = lambda run, what: any(
         stored.is_current(run, what, name)
-        for name in stored.names_of(run, what, kinds[run.run_id])
+        for name in stored.names_of(run, what, kinds[run])
     )
+    if refused.runs:
+        return exits.MISTAKE if len(planned) == 1 else exits.FAILED
     applies = all(any(is_stored(run, each) for run in runs) for each in what)
-    if runs and (not applies or (refused and len(planned) == 1)):
+    if runs and (not applies or (refused.analyses and len(planned) == 1)):
         return lost or exits.MISTAKE
     return lost
 
 
-def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> int:
+class Refused(NamedTuple):
+    """What could not be computed.
+
+    Attributes:
+      analyses: number of those that do not apply to their run, or whose parameters are
+        damaged.
+      runs: number of runs that were trained on another table than is made now.
+    """
+
+    analyses: int
+    runs: int
+
+
+def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
     """Computes what is not stored yet, with a line of progress; reports refusals.
+
+    A run that kept no last parameters of its budget, where they are wanted, is named.
 
     Args:
       wanted: run -> analysis -> kinds of checkpoints.
-
-    Returns:
-      The number of analyses that were refused.
 
     Raises:
       ValueError: if an analysis is unknown.
@@ -132,12 +146,22 @@ def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> int:
 
     from rdt_jax.analysis import stored
 
-    jobs = [
-        job
-        for run, analyses in wanted.items()
-        for what, kinds in analyses.items()
-        for job in stored.jobs([run], [what], kinds)
-    ]
+    jobs, of_the_end = [], set()
+    for run, analyses in wanted.items():
+        for what, kinds in analyses.items():
+            jobs += stored.jobs([run], [what], kinds)
+            if "final" in kinds or what in stored.RUN_MEASURES:
+                of_the_end.add(run)
+    if passed := stored.describe_passed(run for run in wanted if run in of_the_end):
+        exits.tell(passed)
+    of_other_tables = set()
+    for run in dict.fromkeys(job.run for job in jobs):
+        try:
+            stored.check_table(run)
+        except ValueError as error:
+            of_other_tables.add(run)
+            exits.tell(str(error))
+    jobs = [job for job in jobs if job.run not in of_other_tables]
     refused = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
@@ -152,7 +176,7 @@ def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> int:
                 refused += 1
                 console.print(f"{title}: {error}", markup=False, highlight=False)
             progress.advance(line)
-    return refused
+    return Refused(refused, len(of_other_tables))
 
 
 def _workdir(folder: pathlib.Path) -> pathlib.Path:

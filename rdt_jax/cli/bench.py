@@ -2,7 +2,6 @@
 
 import argparse
 import pathlib
-import sys
 
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
@@ -76,7 +75,7 @@ def _bench(options: argparse.Namespace) -> int:
             if out is not None:
                 files.write_json(out, bench.as_json(found, failed))
     for name, why in failed.items():
-        print(f"rdt: {name} failed: {why}", file=sys.stderr)
+        exits.tell(f"{name} failed: {why}")
     for table in tables.tables(found):
         shared.print_table(table)
     return exits.FAILED if failed else exits.WELL

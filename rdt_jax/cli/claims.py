@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +66,7 @@ def _claims(options: argparse.Namespace) -> int:
                 found, lost = _judged(options.workdir, study, sweep, plans[sweep])
             except ValueError as error:
                 failed = True
-                print(f"rdt: {sweep}: {error}", file=sys.stderr)
+                exits.tell(f"{sweep}: {error}")
                 continue
             failed |= bool(lost)
             scores.setdefault(name, []).extend(
@@ -87,7 +86,7 @@ def _claims(options: argparse.Namespace) -> int:
             + (_unasked(others) if others else "`rdt sweep` trains them.")
         )
     if others and not options.studies:
-        print(f"rdt: {_unasked(others)}", file=sys.stderr)
+        exits.tell(_unasked(others))
     shared.print_table(drawing.table(scores))
     out = options.out or options.workdir
     listed = [
@@ -114,7 +113,7 @@ def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":
             stored[path.parent.name] = plans.read(path.parent)
         except ValueError as error:
             damaged = True
-            print(f"rdt: {error}", file=sys.stderr)
+            exits.tell(str(error))
     return stored, damaged
 
 
@@ -134,8 +133,7 @@ def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
 
 def _is_begun(workdir: pathlib.Path, plan: "StoredPlan") -> bool:
     """Says whether a run of a plan has been evaluated."""
-    paths = [workdir / run_id / "metrics.jsonl" for run_id in plan.run_ids]
-    return any(path.exists() and path.stat().st_size for path in paths)
+    return any(figures.is_evaluated(workdir, run_id) for run_id in plan.run_ids)
 
 
 def _unasked(studies: set[str]) -> str:
@@ -148,7 +146,7 @@ def _unasked(studies: set[str]) -> str:
 def _judged(
     workdir: pathlib.Path, study: Any, sweep: str, plan: "StoredPlan"
 ) -> tuple[list[Any], int]:
-    """Returns the claims of a sweep and the exit code that its lost runs ask for.
+    """Returns the claims of a sweep, and the exit code that its runs ask for.
 
     There is no claim before the first evaluation.
     """
@@ -158,4 +156,5 @@ def _judged(
     lost = exits.report_lost(runs, sweep)
     if not any(run.metrics for run in runs):
         return [], lost
-    return figures.judge(study, runs), lost
+    claims, is_whole = figures.judge(study, runs)
+    return claims, lost if is_whole else exits.FAILED

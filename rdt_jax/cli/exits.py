@@ -14,6 +14,11 @@ class Mistake(Exception):
     """Something the user can put right; reported without a traceback."""
 
 
+def tell(text: str) -> None:
+    """Says something on standard error; `sweep.driver` looks for `rdt: ` in logs."""
+    print(f"rdt: {text}", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def mistakes(
     *kinds: type[Exception],
@@ -45,7 +50,7 @@ def report_lost(runs: Sequence[Any], sweep: str) -> int:
     lost = run_folders.describe_lost(runs)
     if not lost:
         return WELL
-    print(f"rdt: {sweep}: {lost}", file=sys.stderr)
+    tell(f"{sweep}: {lost}")
     for run in runs:
         if run.is_lost:
             print(f"  {run.status['message']}", file=sys.stderr)

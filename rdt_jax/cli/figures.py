@@ -5,10 +5,13 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdt_jax.cli import analyze, exits
 from rdt_jax.cli import options as shared
+
+if TYPE_CHECKING:
+    from rdt_jax.sweep import spec
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -36,22 +39,24 @@ def _figures(options: argparse.Namespace) -> int:
     plan = shared.plan(options)
     if options.check:
         return _check(options, plan)
-    return exits.report_lost(show(options, plan, options.out), plan.name)
+    runs, is_whole = show(options.workdir, plan, options.out)
+    lost = exits.report_lost(runs, plan.name)
+    return lost if is_whole else exits.FAILED
 
 
 def show(
-    options: argparse.Namespace, plan, out: pathlib.Path | None = None
-) -> list[Any]:
+    workdir: pathlib.Path, plan: "spec.Plan", out: pathlib.Path | None = None
+) -> tuple[list[Any], bool]:
     """Prints the table and the claims of a study and draws its figures.
 
     Args:
-      options: with the workdir.
-      plan: of the study.
+      workdir: folder of the runs.
+      plan: what the study plans.
       out: folder for the figures; None for the sweep's.
 
     Returns:
-      The runs of its plan. If none has an evaluation, since some are lost, nothing is
-      drawn.
+      The runs of its plan, and whether what is read of their models could be. If no run
+      has an evaluation, since some are lost, nothing is drawn.
     """
     from rich.console import Console
 
@@ -61,15 +66,16 @@ def show(
     from rdt_jax.figures import study as studies
 
     with exits.mistakes():
-        runs = _evaluated(options.workdir, plan)
+        runs = _evaluated(workdir, plan)
         if not any(run.metrics for run in runs):
-            return runs
-        claims, table = judge(plan.study, runs), studies.table(plan.study, runs)
+            return runs, True
+        claims, is_whole = judge(plan.study, runs)
+        table = studies.table(plan.study, runs)
     shared.print_table(table)
     console = Console()
     for claim in claims:
         console.print(drawing.text(claim), markup=False, highlight=False)
-    folder = out or _folder(options.workdir, plan)
+    folder = out or _folder(workdir, plan)
     provenance = save.provenance(runs, pathlib.Path(plan.study.__file__))
     with exits.mistakes():  # There may be too few runs to draw any.
         figures = studies.figures(plan.study, runs)
@@ -78,30 +84,37 @@ def show(
         with exits.writing_elsewhere("figures"):
             paths = save.save(figure, folder / name, provenance)
         print(*paths, sep="\n")
-    return runs
+    return runs, is_whole
 
 
-def judge(study: Any, runs: Sequence[Any]) -> list[Any]:
+def is_evaluated(workdir: pathlib.Path, run_id: str) -> bool:
+    """Says whether a run has been evaluated, as far as the size of its file tells."""
+    path = workdir / run_id / "metrics.jsonl"
+    return path.exists() and path.stat().st_size > 0
+
+
+def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
     """Returns the claims of a study, with what they and its figures read of its models.
 
-    What a claim measured ends with the runs that are missing or unreadable.
+    What a claim measured ends with the runs that are missing or unreadable. The second
+    value says that no run was refused since it was trained on another table.
     """
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import study as studies
 
-    analyses = getattr(study, "ANALYSES", {})
-    if analyses:
-        analyze.compute({run: analyses for run in runs})
-    claims, lost = studies.claims(study, runs), run_folders.describe_lost(runs)
-    if not lost:
-        return claims
-    return [
-        dataclasses.replace(claim, measured=f"{claim.measured} {lost}.")
-        for claim in claims
-    ]
+    is_whole = True
+    if analyses := getattr(study, "ANALYSES", {}):
+        is_whole = not analyze.compute({run: analyses for run in runs}).runs
+    claims = studies.claims(study, runs)
+    if lost := run_folders.describe_lost(runs):
+        claims = [
+            dataclasses.replace(claim, measured=f"{claim.measured} {lost}.")
+            for claim in claims
+        ]
+    return claims, is_whole
 
 
-def _check(options: argparse.Namespace, plan) -> int:
+def _check(options: argparse.Namespace, plan: "spec.Plan") -> int:
     """Compares the numbers of the figures that are drawn with those that are stored."""
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import numbers, save
@@ -128,7 +141,7 @@ def _check(options: argparse.Namespace, plan) -> int:
     return exits.FAILED if failed else exits.WELL
 
 
-def _evaluated(workdir: pathlib.Path, plan) -> list[Any]:
+def _evaluated(workdir: pathlib.Path, plan: "spec.Plan") -> list[Any]:
     """Returns the runs of a plan.
 
     Raises:
@@ -148,5 +161,5 @@ def _evaluated(workdir: pathlib.Path, plan) -> list[Any]:
     return runs
 
 
-def _folder(workdir: pathlib.Path, plan) -> pathlib.Path:
+def _folder(workdir: pathlib.Path, plan: "spec.Plan") -> pathlib.Path:
     return workdir / "sweeps" / plan.name / "figures"

@@ -4,7 +4,6 @@ import argparse
 import pathlib
 import shlex
 import subprocess
-import sys
 
 from rdt_jax.cli import exits
 
@@ -27,7 +26,13 @@ def _add_tpu(kinds: argparse._SubParsersAction) -> None:
     # What it costs and who pays is never guessed.
     parser.add_argument("--project", required=True, help="of Google Cloud")
     parser.add_argument("--zone", required=True, help="such as us-west4-a")
-    parser.add_argument("--type", required=True, help="such as v5litepod-16")
+    parser.add_argument(
+        "--type",
+        dest="accelerator_type",
+        required=True,
+        metavar="TYPE",
+        help="such as v5litepod-16",
+    )
     parser.add_argument("--version", required=True, help="of the VM's software")
     parser.add_argument("--spot", action="store_true", help="cheap, may be taken away")
     parser.add_argument(
@@ -115,16 +120,7 @@ def _tpu(options: argparse.Namespace) -> int:
     from rdt_jax.sweep import launch
 
     command = _command(options)
-    tpu = launch.Tpu(
-        name=options.name,
-        project=options.project,
-        zone=options.zone,
-        accelerator_type=options.type,
-        version=options.version,
-        spot=options.spot,
-        queued=options.queued,
-        python=options.python,
-    )
+    tpu = launch.Tpu(*(getattr(options, name) for name in launch.Tpu._fields))
     _check(launch.tpu_problems(tpu, command), command)
     for step in launch.steps(tpu, command):
         print(f"# {step.what}\n{step.line}", flush=True)
@@ -138,10 +134,9 @@ def _tpu(options: argparse.Namespace) -> int:
                 "printed."
             ) from error
         if code:
-            print(
-                f"rdt: {step.what} failed with exit code {code}; what came before it "
-                "is done.",
-                file=sys.stderr,
+            exits.tell(
+                f"{step.what} failed with exit code {code}; what came before it "
+                "is done."
             )
             return exits.FAILED
     print("# afterwards")
@@ -154,17 +149,8 @@ def _slurm(options: argparse.Namespace) -> int:
     from rdt_jax.sweep import launch
 
     command = _command(options)
-    job = launch.Slurm(
-        name=f"rdt-{options.file.stem}",
-        time=options.time,
-        partition=options.partition,
-        account=options.account,
-        array=options.array,
-        gpus=options.gpus,
-        workers_per_gpu=options.workers_per_gpu,
-        cpus_per_task=options.cpus_per_task,
-        container=options.container,
-    )
+    options.name = f"rdt-{options.file.stem}"
+    job = launch.Slurm(*(getattr(options, name) for name in launch.Slurm._fields))
     _check(launch.slurm_problems(job, command), command)
     try:
         with options.file.open("x") as file:

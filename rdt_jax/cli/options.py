@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -110,11 +109,6 @@ def add_mesh(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def tell(text: str) -> None:
-    """Says what is done now, on standard error."""
-    print(f"rdt: {text}", file=sys.stderr, flush=True)
-
-
 def plan(
     options: argparse.Namespace, workdir: pathlib.Path | None = None
 ) -> "spec.Plan":
@@ -127,12 +121,16 @@ def plan(
 
     with exits.mistakes():
         study_plan = spec.make_plan(
-            options.study, options.preset, options.overrides, validation.check, tell
+            options.study,
+            options.preset,
+            options.overrides,
+            validation.check,
+            exits.tell,
         )
     _tell_budget(study_plan.configs, options.overrides, workdir)
     if study_plan.repeated:
         total = study_plan.repeated + len(study_plan.trials)
-        tell(
+        exits.tell(
             "trials that are the same run as one before, which counts once: "
             f"{study_plan.repeated} of {total}."
         )
@@ -153,16 +151,18 @@ def counted(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
     with exits.mistakes():
         stored = plans.read(folder)
         stored.configs()  # Raises if one is not of its run.
-        is_earlier = plans.is_earlier(folder)
+        is_earlier = stored.is_earlier  # Reads its first config.
     if is_earlier:
-        tell(f"{folder} was planned by a version before 0.2 and is read as it is.")
+        exits.tell(
+            f"{folder} was planned by a version before 0.2 and is read as it is."
+        )
         return study_plan._replace(trials=stored.trials)
     budgets = {trial.run_id: trial.budget for trial in stored.trials}
     now = {trial.run_id: trial.budget for trial in study_plan.trials}
     added, lacking = now.keys() - budgets.keys(), budgets.keys() - now.keys()
     longer = [n for n in now.keys() & budgets.keys() if now[n] != budgets[n]]
     if added or lacking or longer:
-        tell(
+        exits.tell(
             f"{stored.path} is what is counted, with "
             f"{wording.count(len(budgets), 'trial')}. The study or its config has been "
             f"changed since: it adds {len(added)}, lacks {len(lacking)} and gives "
@@ -195,52 +195,42 @@ def _tell_budget(
     overrides: Sequence[str],
     workdir: pathlib.Path | None,
 ) -> None:
-    """Says so where a budget that was given is part of what a run is.
+    """Says so where a budget makes another run of one that is about to begin.
 
-    That is: on the command line, or to a run of the workdir that is the same otherwise.
+    It was given on the command line, or a run of the workdir is the same otherwise.
     """
+    from rdt_jax import config as configs
+
     reading = [c for c in run_configs if c.optimizer.schedule != "constant"]
-    if not reading:
-        return
-    begins = "this is another run than one with fewer or more updates, and begins at"
-    schedule = reading[0].optimizer.schedule
-    if any("num_steps=" in text for text in overrides):
-        tell(f"optimizer.schedule {schedule} reads num_steps: {begins} step 0.")
-    elif workdir is not None and (other := _with_other_budget(reading, workdir)):
-        name, budget = other
-        tell(
-            f"optimizer.schedule {schedule} reads num_steps: {begins} step 0. Run "
-            f"{name} has {wording.count(budget, 'update')}."
+    same = ""
+    if workdir is not None:
+        is_there = lambda config: (workdir / configs.run_id(config)).exists()
+        reading = [config for config in reading if not is_there(config)]
+        same = _with_other_budget(reading, workdir)
+    if reading and (same or any("num_steps=" in text for text in overrides)):
+        exits.tell(
+            f"optimizer.schedule {reading[0].optimizer.schedule} reads num_steps: this "
+            "is another run than one with fewer or more updates, and begins at step 0."
+            f"{same}"
         )
 
 
 def _with_other_budget(
     run_configs: "Sequence[ml_collections.ConfigDict]", workdir: pathlib.Path
-) -> tuple[str, int] | None:
-    """Returns a run of a workdir that differs from one to begin in num_steps alone.
-
-    It is its name and its number of updates; None if there is none.
-    """
+) -> str:
+    """Names a run of a workdir that differs in num_steps alone; empty without one."""
     from rdt_jax import config as configs
 
-    to_begin = {configs.run_id(c): c for c in run_configs}
-    for name in list(to_begin):
-        if (workdir / name / "config.json").exists():
-            del to_begin[name]
-    alike = {(c.task.name, c.seed, c.optimizer.schedule) for c in to_begin.values()}
-    budgets = {c.num_steps for c in to_begin.values()}
-    for path in workdir.glob("*/config.json") if to_begin else ():
-        with contextlib.suppress(ValueError, OSError, KeyError, TypeError):  # Damaged.
-            values = configs.read_json(path)
-            key = (values["task"]["name"], values["seed"])
-            if (*key, values["optimizer"]["schedule"]) not in alike:
-                continue  # Reading it whole takes longer.
-            there = configs.read_run(path.parent)
-            for budget in budgets - {there.num_steps}:
-                other = configs.override(there, {"num_steps": budget})
-                if configs.run_id(other) in to_begin:
-                    return path.parent.name, there.num_steps
-    return None
+    budgets = set()
+    for path in workdir.glob("*/config.json") if run_configs else ():
+        with contextlib.suppress(ValueError, OSError):  # Damaged.
+            budgets.add(configs.read_json(path).get("num_steps"))
+    for budget in sorted(budget for budget in budgets if type(budget) is int):
+        for config in run_configs:
+            name = configs.run_id(configs.override(config, {"num_steps": budget}))
+            if (workdir / name / "config.json").exists():
+                return f" Run {name} has {wording.count(budget, 'update')}."
+    return ""
 
 
 def report_lost(
@@ -263,7 +253,7 @@ def report_lost(
     lost = [status for status in statuses if status["state"] in run_folder.LOST]
     for status in lost:
         message = status["message"].replace(str(workdir), url or str(workdir))
-        print(f"rdt: {status['state']}: {message}", file=sys.stderr)
+        exits.tell(f"{status['state']}: {message}")
     return bool(lost)
 
 
@@ -306,10 +296,9 @@ def use_compile_cache() -> None:
         _bound(folder)
     except (OSError, RuntimeError) as error:  # The second where there is no home.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # For children as well.
-        print(
-            f"rdt: compiled programs are not kept, since {error}; set "
-            "JAX_COMPILATION_CACHE_DIR to a folder that you alone may write.",
-            file=sys.stderr,
+        exits.tell(
+            f"compiled programs are not kept, since {error}; set "
+            "JAX_COMPILATION_CACHE_DIR to a folder that you alone may write."
         )
         return
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)

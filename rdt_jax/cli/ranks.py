@@ -12,6 +12,8 @@ from rdt_jax import machine
 from rdt_jax.cli import exits, supervisor
 
 if TYPE_CHECKING:
+    import jax
+
     from rdt_jax import sharding
     from rdt_jax.training import multiprocess
 
@@ -119,6 +121,7 @@ def run(
     job: Job | None,
     axes: "sharding.Axes | None",
     lead: Callable[["multiprocess.Build"], int],
+    check: Callable[[], None] = lambda: None,
 ) -> int:
     """Runs a verb in this process, or this process's part of it; returns the exit code.
 
@@ -126,6 +129,8 @@ def run(
       job: of `job_of`.
       axes: of the mesh; None for all devices, along `data`.
       lead: takes what builds programs on the mesh; it is called in rank 0 alone.
+      check: raises ValueError if rank 0, which alone sees the workdir, cannot train
+        there on this mesh; it is called before JAX looks for devices.
     """
     from rdt_jax.training import multiprocess
 
@@ -133,6 +138,7 @@ def run(
 
     def with_others(processes: int) -> int:
         with exits.mistakes():
+            check()
             mesh = _mesh(axes, processes)
         with multiprocess.lead(mesh) as build:
             return lead(build)
@@ -143,11 +149,13 @@ def run(
         if rank.number == 0:
             return with_others(rank.processes)
         with exits.mistakes():
-            multiprocess.follow(_mesh(axes, rank.processes))
+            mesh = _mesh(axes, rank.processes)
+            assert mesh is not None, "a job of several processes has one"
+            multiprocess.follow(mesh)
     return exits.WELL
 
 
-def _mesh(axes, processes: int):
+def _mesh(axes: "sharding.Axes | None", processes: int) -> "jax.sharding.Mesh | None":
     from rdt_jax import devices, sharding
 
     on_cpu = not devices.has_accelerator()

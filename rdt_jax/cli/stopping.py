@@ -12,7 +12,6 @@ import contextlib
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ class Stop:
         self, also: Callable[[], bool], last: Callable[[], None], grace: float
     ) -> None:
         self._also, self._last, self._grace = also, last, grace
-        self._signals = 0
+        self._signals, self._counted_at = 0, -math.inf
         self.over = threading.Event()
         self._leave: Callable[[], None] | None = None
         self._lock = threading.Lock()
@@ -58,22 +57,18 @@ class Stop:
             with self._lock:  # Whoever is leaving holds it to the end.
                 self._leave = around
 
-    def hear(self, pipe: int) -> None:
-        """Reads the signals from a pipe until its other end is closed."""
-        counted_at = -math.inf
-        while number := os.read(pipe, 1):
-            now = time.monotonic()
-            if number[0] in _SIGNALS and now - counted_at > SAME_SECONDS:
-                self._signals += 1
-                counted_at = now
-            if self._signals > 1:
-                if self.over.wait(self._grace):
-                    return
-                why = "it was asked to stop twice"
-                print(f"rdt: ended as it is, since {why}.", file=sys.stderr, flush=True)
-                self._exit(exits.FAILED)
-            if self._signals:  # Another signal has a handler of its own.
-                self._end_if_it_may()
+    def hear(self, at: float) -> None:
+        """Counts a signal that came at a time, and ends this process if it may end."""
+        if at - self._counted_at > SAME_SECONDS:
+            self._signals += 1
+            self._counted_at = at
+        if self._signals > 1:
+            if self.over.wait(self._grace):
+                return
+            why = "it was asked to stop twice"
+            exits.tell(f"ended as it is, since {why}.")
+            self._exit(exits.FAILED)
+        self._end_if_it_may()
 
     def ask(self) -> None:
         """Asks what else may ask this process to stop, where it may end."""
@@ -98,7 +93,7 @@ class Stop:
         try:
             self._last()
         except Exception as error:  # Whatever it is, this process was asked to end.
-            print(f"rdt: while ending: {error}", file=sys.stderr, flush=True)
+            exits.tell(f"while ending: {error}")
         finally:
             os._exit(code)
 
@@ -117,20 +112,38 @@ def on_signal(
       grace: seconds that it has after the second signal to end by itself.
     """
     stop = Stop(also, last, grace)
-    heard, told = os.pipe()
+    with heard(stop.hear, stop.over.set):
+        threading.Thread(target=stop.ask, daemon=True).start()
+        yield stop
+
+
+@contextlib.contextmanager
+def heard(
+    hear: Callable[[float], None], over: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Calls `hear` in a thread with the time of each SIGTERM and Ctrl-C.
+
+    `over` is called at the end, before what `hear` may still do is waited for.
+    """
+    pipe, told = os.pipe()
     os.set_blocking(told, False)
     before = signal.set_wakeup_fd(told)
     handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
-    thread = threading.Thread(target=stop.hear, args=[heard], daemon=True)
+
+    def read() -> None:
+        while number := os.read(pipe, 1):
+            if number[0] in _SIGNALS:  # Another has a handler of its own.
+                hear(time.monotonic())
+
+    thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    threading.Thread(target=stop.ask, daemon=True).start()
     try:
-        yield stop
+        yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(before)
-        stop.over.set()
+        over()
         os.close(told)
         thread.join()
-        os.close(heard)
+        os.close(pipe)

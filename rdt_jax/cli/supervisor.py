@@ -18,7 +18,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ from rdt_jax.cli import exits, stopping
 
 CHILD = "RDT_JAX_CHILD"  # Holds the descriptor of a child's socket to its parent.
 
+_REFUSED = -1  # The kind of a cause that is a mistake of the user.
 _CAUSE_SECONDS = 2.0  # Ranks that lose another one end almost as soon as it does.
 _VERDICT_SECONDS = 20.0
 _END_SECONDS = 45.0
@@ -37,8 +37,9 @@ class Cause(NamedTuple):
     """Why the job cannot go on; the smallest is named.
 
     Attributes:
-      kind: 0 for a rank that was killed, 1 for a parent that is gone, 2 for a rank that
-        failed, 3 for one that JAX aborted, since another one was gone.
+      kind: -1 for a mistake of the user that a rank refuses, 0 for a rank that was
+        killed, 1 for a parent that is gone, 2 for a rank that failed, 3 for one that
+        JAX aborted, since another one was gone.
       time: when it was heard of, in seconds.
       rank: of the process.
       how: it ended, in words.
@@ -90,7 +91,6 @@ def run(command: Sequence[str]) -> int:
         )
         theirs.close()
         inbox: Inbox = queue.SimpleQueue()
-        stop_hearing = _hear_signals(inbox)
         listener = _listen(ours, "child", inbox)
 
         def wait() -> None:
@@ -98,41 +98,16 @@ def run(command: Sequence[str]) -> int:
             listener.join(_CAUSE_SECONDS)  # What the child said last comes first.
             inbox.put(("end", {"code": code}))
 
+        # In a thread: a handler that puts, in a thread that waits for the queue, can
+        # leave it waiting for ever if two signals come at once.
+        hear = lambda at: inbox.put(("signal", {"at": at}))
         threading.Thread(target=wait, daemon=True).start()
         try:
-            return _Supervisor(child, ours, inbox).run()
+            with stopping.heard(hear):
+                return _Supervisor(child, ours, inbox).run()
         finally:
-            stop_hearing()
             child.kill()
             child.wait()
-
-
-def _hear_signals(inbox: Inbox) -> Callable[[], None]:
-    """Puts signals into the inbox from now on; returns what ends that.
-
-    A thread does so: a handler that puts, in a thread that waits for the queue, can
-    leave it waiting for ever if two signals come at once.
-    """
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    heard, told = os.pipe()
-    os.set_blocking(told, False)
-    handlers = {number: signal.signal(number, lambda *_: None) for number in numbers}
-    descriptor = signal.set_wakeup_fd(told)
-
-    def forward() -> None:
-        while number := os.read(heard, 1):
-            if number[0] in numbers:
-                inbox.put(("signal", {"at": time.monotonic()}))
-        os.close(heard)
-
-    def end() -> None:
-        signal.set_wakeup_fd(descriptor)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        os.close(told)
-
-    threading.Thread(target=forward, daemon=True).start()
-    return end
 
 
 class _Supervisor:
@@ -174,7 +149,9 @@ class _Supervisor:
             except queue.Empty:
                 if self._ended and not self._causes:
                     return exits.WELL  # Rank 0 is done, whatever keeps the child.
-                return self._fail(self._verdict(min(self._causes)))
+                cause = min(self._causes)
+                code = exits.MISTAKE if cause.kind == _REFUSED else exits.FAILED
+                return self._fail(self._verdict(cause), code)
             if isinstance(source, int):
                 self._on_peer(source, message)
             else:
@@ -209,6 +186,9 @@ class _Supervisor:
             case {"ended": _}:
                 self._ended = True
                 _send(self._zero, {"ended": True})
+            case {"refused": why}:
+                how = f"refuses: {why}"
+                self._lost(Cause(_REFUSED, time.monotonic(), self._rank, how))
             case {"failed": how}:
                 self._lost(Cause(2, time.monotonic(), self._rank, f"failed: {how}"))
             case {"stopped": _}:
@@ -244,8 +224,8 @@ class _Supervisor:
     def _on_zero(self, message: Message | None) -> int | None:
         """Takes what the parent of rank 0 says to another; None if it is gone."""
         match message:
-            case {"verdict": verdict}:
-                return self._fail(verdict)
+            case {"verdict": verdict, "code": code}:
+                return self._fail(verdict, code)
             case {"stopped": _}:
                 return self._on_child(message)
             case {"done": _}:
@@ -269,19 +249,22 @@ class _Supervisor:
         for peer in self._peers.values():
             _send(peer.socket, message)
 
-    def _fail(self, verdict: str) -> int:
-        self._tell_peers({"verdict": verdict})
-        print(f"rdt: {verdict}", file=sys.stderr, flush=True)
-        return exits.FAILED
+    def _fail(self, verdict: str, code: int = exits.FAILED) -> int:
+        self._tell_peers({"verdict": verdict, "code": code})
+        exits.tell(verdict)
+        return code
 
     def _verdict(self, cause: Cause) -> str:
         peer = self._peers.get(cause.rank)
         host = platform.node() if peer is None else peer.host
         if cause.kind == 1 and peer is None:
             host = "another host"
+        said = f"rank {cause.rank} of {self._processes} ({host}) {cause.how}"
+        if cause.kind == _REFUSED:
+            return f"{said.removesuffix('.')}. All ranks end."
         return (
-            f"rank {cause.rank} of {self._processes} ({host}) {cause.how}. All ranks "
-            "end; the same command on every host goes on from the newest checkpoint."
+            f"{said}. All ranks end; the same command on every host goes on from the "
+            "newest checkpoint."
         )
 
 
@@ -391,6 +374,9 @@ def as_child() -> Iterator[tuple[Callable[[Message], None], Iterator[Message]]]:
     threading.Thread(target=hear, daemon=True).start()
     try:
         yield lambda message: _send(connection, message), iter(answers.get, None)
+    except exits.Mistake as error:
+        _send(connection, {"refused": str(error)})
+        raise
     except Exception as error:
         _send(connection, {"failed": f"{type(error).__name__}: {error}"[:500]})
         raise

@@ -1,16 +1,16 @@
 """`rdt sweep`: a study, trained or gone on with."""
 
 import argparse
+import dataclasses
 import math
-import sys
 from typing import TYPE_CHECKING
 
 from rdt_jax.cli import exits, sweep_show, sweep_train, worker
 from rdt_jax.cli import options as shared
+from rdt_jax.cli.sweep_show import Request
 
 if TYPE_CHECKING:
-    from rdt_jax.sweep import ledger, spec
-    from rdt_jax.sweep.bucket_sweep import BucketSweep
+    from rdt_jax.sweep import ledger
 
 # Forms of the command and the options that they read. A dry run reads those of the
 # command that it is of.
@@ -110,71 +110,64 @@ def _sweep(options: argparse.Namespace) -> int:
     in_bucket = shared.is_url(options.workdir)
     trains = not (options.status or options.stop or in_bucket)
     plan = shared.plan(options, options.workdir if trains else None)
-    options.url = None
     if not in_bucket:
-        return _of_plan(options, plan, None)
-    log = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
+        return _do(Request(options, plan, options.workdir))
     with temporary_copy() as scratch:
         with exits.mistakes():
-            bucket = Bucket.connect(options.workdir, scratch, log=log)
+            bucket = Bucket.connect(options.workdir, scratch, log=exits.tell)
             sweep = BucketSweep(bucket, plan.name)
-            options.url, options.workdir = options.workdir, bucket.workdir
             bucket_sync.pull_runs(bucket, plan.run_ids)
             if sweep.exists():
                 sweep.pull()
             budgets = {trial.run_id: trial.budget for trial in plan.trials}
             bucket_sync.pull_begun(bucket, plan.run_ids, budgets)
         try:
-            return _of_plan(options, plan, sweep)
+            return _do(Request(options, plan, bucket.workdir, sweep, options.workdir))
         except exits.Mistake as mistake:  # Of the copy, which is gone by then.
-            message = str(mistake).replace(str(bucket.workdir), options.url)
+            message = str(mistake).replace(str(bucket.workdir), options.workdir)
             raise exits.Mistake(message) from mistake
 
 
-def _of_plan(
-    options: argparse.Namespace, plan: "spec.Plan", copy: "BucketSweep | None"
-) -> int:
-    """Does what is asked with a plan; `copy` is its BucketSweep, or None on a disk."""
+def _do(request: Request) -> int:
+    """Does what is asked of a sweep."""
     from rdt_jax.figures import study as studies
     from rdt_jax.sweep import spec
 
+    plan, options = request.plan, request.options
     if options.status or options.stop:
-        plan = shared.counted(options.workdir, plan)
+        counted = shared.counted(request.workdir, plan)
         act = sweep_show.status if options.status else _stop
-        return act(options, plan, copy)
+        return act(dataclasses.replace(request, plan=counted))
     with exits.mistakes():
-        workers, settings = _settings(options, plan)
+        workers, settings = _settings(request)
         if many := len(plan.trials) >= _MANY:
-            shared.tell("the study is tried on its planned runs")
+            exits.tell("the study is tried on its planned runs")
         studies.rehearse(plan.study, spec.configs_of(plan.trials))
         if many:
-            shared.tell("predicting what the packs will need")
-    if options.dry_run:
-        return sweep_show.dry_run(options, plan, workers, settings)
-    return sweep_train.train(options, plan, workers, settings, copy)
+            exits.tell("predicting what the packs will need")
+    carry_out = sweep_show.dry_run if options.dry_run else sweep_train.train
+    return carry_out(request, workers, settings)
 
 
-def _stop(
-    options: argparse.Namespace, plan: "spec.Plan", copy: "BucketSweep | None"
-) -> int:
+def _stop(request: Request) -> int:
     """Asks all workers of a sweep to checkpoint and end."""
     from rdt_jax.store import leases
     from rdt_jax.sweep import ledger
     from rdt_jax.sweep import plan as plans
 
-    folder = options.workdir / "sweeps" / plan.name
+    name = request.plan.name
     with exits.mistakes():
-        plans.read(folder)
-    if not ledger.num_unfinished(options.workdir, plan.trials):
-        raise exits.Mistake(f"--stop: every run of {plan.name} is over.")
-    ledger.request_stop(folder)
-    if copy:
-        copy.request_stop()
-    holders = leases.holders(options.workdir, leases.Observer())
-    if {run for holder in holders for run in holder.runs} & set(plan.run_ids):
-        what = f"The workers of {plan.name} checkpoint and end"
+        plans.read(request.folder)
+    if not request.num_unfinished():
+        raise exits.Mistake(f"--stop: every run of {name} is over.")
+    ledger.request_stop(request.folder)
+    if request.bucket:
+        request.bucket.request_stop()
+    holders = leases.holders(request.workdir, leases.Observer())
+    if {run for holder in holders for run in holder.runs} & set(request.plan.run_ids):
+        what = f"The workers of {name} checkpoint and end"
     else:
-        what = f"Nobody trains {plan.name} now; who starts later ends at once"
+        what = f"Nobody trains {name} now; who starts later ends at once"
     print(f"{what}; `rdt sweep` goes on.")
     return exits.WELL
 
@@ -210,14 +203,13 @@ def _check_options(options: argparse.Namespace) -> None:
         sharding.parse(options.mesh)
 
 
-def _settings(
-    options: argparse.Namespace, plan: "spec.Plan"
-) -> tuple[int, "ledger.Options"]:
+def _settings(request: Request) -> tuple[int, "ledger.Options"]:
     """Returns the number of workers and the ledger's options; ValueError."""
     from rdt_jax import devices, sharding, tasks
     from rdt_jax.profile import estimate
     from rdt_jax.sweep import ledger, packing
 
+    options, run_configs = request.options, request.plan.configs
     axes = sharding.Axes() if options.mesh is None else sharding.parse(options.mesh)
     workers = options.workers or devices.default_workers(math.prod(axes))
     memory = shared.size(options, "memory")
@@ -227,18 +219,16 @@ def _settings(
         devices.variables(workers)  # Raises if they cannot be dealt out.
     room = None  # Of a run, where it is known.
     trains = not options.dry_run and not options.plan
-    if options.memory or (
-        trains and ledger.num_unfinished(options.workdir, plan.trials)
-    ):
+    if options.memory or (trains and request.num_unfinished()):
         room = memory * (axes.data * axes.model if devices.has_accelerator() else 1)
     lanes = devices.default_lanes() if options.lanes is None else options.lanes
     if devices.has_accelerator():
         memory *= axes.trial  # Each device along it has its own lanes.
     elif options.lanes is None:
         lanes = axes.trial
-    packing.check_mesh(axes, plan.configs, plan.name)
+    packing.check_mesh(axes, run_configs, request.plan.name)
     if room is not None:
-        for config in {packing.signature(c): c for c in plan.configs}.values():
+        for config in {packing.signature(c): c for c in run_configs}.values():
             estimate.check_memory(config, tasks.make_table(config), room)
     budget = shared.size(options, "transition_budget")
     return workers, ledger.Options(lanes, memory, options.exact, budget)

@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import dataclasses
 import math
+import pathlib
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -10,149 +12,168 @@ from typing import TYPE_CHECKING
 from rdt_jax import wording
 from rdt_jax.cli import exits, stopping
 from rdt_jax.cli import options as shared
-from rdt_jax.cli.exchange import Exchange
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rdt_jax.sweep import forecast, ledger, progress, spec
-    from rdt_jax.sweep.bucket_sweep import BucketSweep
+    from rdt_jax.sweep import forecast, ledger, packing, progress, spec
+    from rdt_jax.sweep.bucket_sweep import BucketSweep, Exchange
 
 WATCH_SECONDS = 1.0
 
 
-def status(
-    options: argparse.Namespace, plan: "spec.Plan", copy: "BucketSweep | None"
-) -> int:
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A sweep and what is asked of it.
+
+    Attributes:
+      options: arguments of the command.
+      plan: the plan as the study makes it, or as it is counted.
+      workdir: folder of the runs, or the copy of one in a bucket.
+      bucket: the sweep in the bucket; None on a disk.
+      url: address of the workdir in the bucket; None on a disk.
+    """
+
+    options: argparse.Namespace
+    plan: "spec.Plan"
+    workdir: pathlib.Path
+    bucket: "BucketSweep | None" = None
+    url: str | None = None
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """The folder of the sweep."""
+        return self.workdir / "sweeps" / self.plan.name
+
+    def num_unfinished(self) -> int:
+        """Counts the trials that are not over and can be read."""
+        from rdt_jax.sweep import ledger
+
+        return ledger.num_unfinished(self.workdir, self.plan.trials)
+
+    def report_lost(self) -> bool:
+        """Says which planned runs are lost and why; returns whether any is."""
+        return shared.report_lost(self.workdir, self.plan.run_ids, self.url)
+
+    def forecast(self, settings: "ledger.Options") -> "forecast.Forecast":
+        """Adds up what is left to train and what it will need."""
+        from rdt_jax.sweep import forecast
+
+        return forecast.forecast(
+            self.workdir, self.plan, settings, self.options.retry_failed
+        )
+
+    def monitor(self, console: "Console") -> "progress.Monitor":
+        """Returns what shows the trials."""
+        from rdt_jax.sweep import progress
+
+        return progress.Monitor(self.workdir, self.plan.trials, console)
+
+
+def status(request: Request) -> int:
     """Shows how far a sweep is, with --watch until it is over; the exit code."""
     from rich.console import Console
 
-    from rdt_jax.sweep import ledger, progress
     from rdt_jax.sweep import plan as plans
+    from rdt_jax.sweep import progress
 
     console = Console()
-    is_planned = plans.exists(options.workdir / "sweeps" / plan.name)
-    if options.watch and ledger.num_unfinished(options.workdir, plan.trials):
-        _watch(options, plan, copy, console)
+    is_planned = plans.exists(request.folder)
+    if request.options.watch and request.num_unfinished():
+        _watch(request, console)
+    trials = request.plan.trials
     table = progress.render(
-        options.workdir, plan.trials, None, console.width, is_planned, in_full=True
+        request.workdir, trials, None, console.width, is_planned, in_full=True
     )
     console.print(table)
-    return conclude(options, plan, console) if is_planned else exits.WELL
+    return conclude(request, console) if is_planned else exits.WELL
 
 
-def _watch(
-    options: argparse.Namespace,
-    plan: "spec.Plan",
-    copy: "BucketSweep | None",
-    console: "Console",
-) -> None:
+def _watch(request: Request, console: "Console") -> None:
     """Shows a sweep until it is over, or this process is asked to stop."""
     from rich.live import Live
 
-    from rdt_jax.sweep import ledger, progress
+    from rdt_jax.sweep.bucket_sweep import Exchange
 
-    monitor = progress.Monitor(options.workdir, plan.trials, console)
+    monitor = request.monitor(console)
     live: contextlib.AbstractContextManager = contextlib.nullcontext()
     if console.is_terminal:
         live = Live(monitor, console=console, refresh_per_second=2, transient=True)
     with stopping.on_signal() as stop, live:
-        exchange = Exchange(copy, console.print)
-        while ledger.num_unfinished(options.workdir, plan.trials) and not stop():
+        exchange = Exchange(request.bucket, console.print)
+        while request.num_unfinished() and not stop():
             show(exchange, monitor, console)
             time.sleep(WATCH_SECONDS)
 
 
-def show(exchange: Exchange, monitor: "progress.Monitor", console: "Console") -> None:
+def show(exchange: "Exchange", monitor: "progress.Monitor", console: "Console") -> None:
     """Brings what is shown up to date; a terminal draws it by itself."""
     exchange.refresh()
     if not console.is_terminal:
         monitor.log()
 
 
-def conclude(
-    options: argparse.Namespace,
-    plan: "spec.Plan",
-    console: "Console",
-    broken: bool = False,
-) -> int:
+def conclude(request: Request, console: "Console", broken: bool = False) -> int:
     """Says what of a plan is unfinished, lost, or failed and why; the exit code."""
     from rdt_jax.figures import failures
     from rdt_jax.sweep import ledger
 
-    lost = shared.report_lost(options.workdir, plan.run_ids, options.url)
-    if unfinished := ledger.num_unfinished(options.workdir, plan.trials):
+    lost = request.report_lost()
+    if unfinished := request.num_unfinished():
         trials = wording.count(unfinished, "trial")
         verb = "is" if unfinished == 1 else "are"
         console.print(f"{trials} {verb} unfinished; `rdt sweep` goes on.")
-    if failed := ledger.failures(options.workdir, plan.trials):
+    if failed := ledger.failures(request.workdir, request.plan.trials):
         shared.print_table(failures.table(failed), console)
     return exits.FAILED if failed or lost or broken else exits.WELL
 
 
-def dry_run(
-    options: argparse.Namespace,
-    plan: "spec.Plan",
-    num_workers: int,
-    settings: "ledger.Options",
-) -> int:
+def dry_run(request: Request, num_workers: int, settings: "ledger.Options") -> int:
     """Says what a sweep will need and how long it will take; the exit code."""
     from rich.console import Console
 
     from rdt_jax.figures import forecast as tables
-    from rdt_jax.sweep import forecast
 
-    console = Console(stderr=True)
+    console, options = Console(stderr=True), request.options
     with exits.mistakes():
         rate, where = _rate(options.rate)
         with console.status("predicting what the packs will need"):
-            needed = forecast.forecast(
-                options.workdir, plan, settings, options.retry_failed
-            )
+            needed = request.forecast(settings)
     tell_slow(needed)
     code = exits.WELL
     fits = needed.needs.memory <= settings.memory_bytes
     if rate is None and options.mesh is not None:
         print("With --mesh no rate is measured.", file=sys.stderr)
     elif rate is None and needed.largest is not None and fits:
+        busy = min(num_workers, needed.packs)  # As many as a sweep would start.
         try:
-            rate = _measure(needed, settings.exact, num_workers, console)
+            rate = _measure(needed.largest, settings.exact, busy, console)
         except RuntimeError as error:
-            print(f"rdt: the rate could not be measured: {error}", file=sys.stderr)
+            exits.tell(f"the rate could not be measured: {error}")
             code = exits.FAILED
     here = [name for name in ("workers", "memory") if not getattr(options, name)]
-    table = tables.table(
-        needed,
-        num_workers,
-        settings.memory_bytes,
-        rate,
-        where,
-        here if options.rate is not None else (),
+    by_default = here if options.rate is not None else ()
+    memory = settings.memory_bytes
+    shared.print_table(
+        tables.table(needed, num_workers, memory, rate, where, by_default)
     )
-    shared.print_table(table)
     return code
 
 
 def _measure(
-    needed: "forecast.Forecast", exact: bool, num_workers: int, console: "Console"
+    pack: "packing.Pack", exact: bool, num_workers: int, console: "Console"
 ) -> float:
-    """Measures the operations per second of all workers on the largest pack.
-
-    Raises:
-      RuntimeError: if that could not be measured.
-    """
+    """Measures operations per second, as `forecast.measure`, and says what is done."""
     from rdt_jax.sweep import forecast
 
-    assert needed.largest is not None
-    shared.tell("measuring the rate of this machine; --rate=FLOP/S skips it.")
-    busy = min(num_workers, needed.packs)  # As many as a sweep would start.
+    exits.tell("measuring the rate of this machine; --rate=FLOP/S skips it.")
     with exits.mistakes(), console.status("") as shown:
 
         def log(text: str) -> None:
             console.print(f"  {text}", highlight=False)
             shown.update(text)
 
-        return forecast.measure(needed.largest, exact, busy, log)
+        return forecast.measure(pack, exact, num_workers, log)
 
 
 def tell_slow(needed: "forecast.Forecast") -> None:
@@ -163,7 +184,7 @@ def tell_slow(needed: "forecast.Forecast") -> None:
     if needed.largest and not devices.has_accelerator():
         config = needed.largest[0]
         for text in estimate.slow(config, tasks.make_table(config)):
-            shared.tell(text)
+            exits.tell(text)
 
 
 def _rate(text: str | None) -> tuple[float | None, str]:

@@ -1,41 +1,30 @@
 """`rdt sweep` while it trains: the plan is written, workers are started and shown."""
 
-import argparse
 import contextlib
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rdt_jax import wording
 from rdt_jax.cli import exits, figures, stopping, sweep_show
 from rdt_jax.cli import options as shared
-from rdt_jax.cli.exchange import Exchange
+from rdt_jax.cli.sweep_show import Request
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rdt_jax.sweep import engines, forecast, ledger, spec
-    from rdt_jax.sweep.bucket_sweep import BucketSweep
+    from rdt_jax.sweep import engines, forecast, ledger
 
 _GRACE_SECONDS = 5.0  # To end the workers, when it is asked to stop twice.
 
 
-def train(
-    options: argparse.Namespace,
-    plan: "spec.Plan",
-    num_workers: int,
-    settings: "ledger.Options",
-    copy: "BucketSweep | None",
-) -> int:
+def train(request: Request, num_workers: int, settings: "ledger.Options") -> int:
     """Writes the plan and, unless --plan says otherwise, trains it; the exit code.
 
     Args:
-      options: arguments of the command, with the workdir and its `url` in a bucket.
-      plan: the plan, as the study makes it.
+      request: the sweep, with the plan as the study makes it.
       num_workers: number of processes at a time.
       settings: options of the packs.
-      copy: the sweep in a bucket that the workdir is a copy of; None on a disk.
     """
     import jax
     from rich.console import Console
@@ -44,18 +33,17 @@ def train(
 
     # This process plans and watches; the workers alone may hold an accelerator.
     jax.config.update("jax_platforms", "cpu")
-    console = Console(stderr=True)
-    _write_plan(options, plan, num_workers, settings, copy, console)
-    folder = options.workdir / "sweeps" / plan.name
-    target = f"{options.url}/sweeps/{plan.name}" if copy else None
-    lost = shared.report_lost(options.workdir, plan.run_ids, options.url)
+    console, options = Console(stderr=True), request.options
+    _write_plan(request, num_workers, settings, console)
+    target = f"{request.url}/sweeps/{request.plan.name}" if request.bucket else None
+    lost = request.report_lost()
     if options.plan:
-        print(target or folder)
+        print(target or request.folder)
         return exits.FAILED if lost else exits.WELL
     if options.engine == "local":  # Else on the machine of each worker.
         shared.use_compile_cache()
     order = engines.Order(
-        folder.resolve(),
+        request.folder.resolve(),
         options.workers,
         options.lease,
         options.address,
@@ -63,41 +51,33 @@ def train(
         options.mesh,
     )
     broken = False
-    if ledger.trainable_packs(folder):
-        broken = not _run_engine(options, order, plan, copy, console)
-    metrics = [options.workdir / name / "metrics.jsonl" for name in plan.run_ids]
-    if copy:
-        console.print(f"The runs are in {options.url}; `rdt figures` needs a copy.")
-    elif any(path.exists() and path.stat().st_size for path in metrics):
-        figures.show(options, plan)
-    return sweep_show.conclude(options, plan, console, broken)
+    if ledger.trainable_packs(request.folder):
+        broken = not _run_engine(request, order, console)
+    if request.bucket:
+        console.print(f"The runs are in {request.url}; `rdt figures` needs a copy.")
+    elif any(figures.is_evaluated(request.workdir, n) for n in request.plan.run_ids):
+        figures.show(request.workdir, request.plan)
+    return sweep_show.conclude(request, console, broken)
 
 
 def _write_plan(
-    options: argparse.Namespace,
-    plan: "spec.Plan",
-    num_workers: int,
-    settings: "ledger.Options",
-    copy: "BucketSweep | None",
-    console: "Console",
+    request: Request, num_workers: int, settings: "ledger.Options", console: "Console"
 ) -> None:
     """Says what the sweep will need and writes its plan, also into the bucket."""
     from rdt_jax.store import bucket_sync
-    from rdt_jax.sweep import forecast, ledger
+    from rdt_jax.sweep import ledger
     from rdt_jax.sweep import plan as plans
 
+    plan, workdir, copy = request.plan, request.workdir, request.bucket
     refresh = lambda: bucket_sync.pull_begun(copy.bucket, []) if copy else None
     with exits.mistakes():
-        needed = forecast.forecast(
-            options.workdir, plan, settings, options.retry_failed
-        )
+        needed = request.forecast(settings)
         if needed.packs:
-            _announce(options, needed, num_workers, settings.memory_bytes, console)
+            _announce(request, needed, num_workers, settings.memory_bytes, console)
             sweep_show.tell_slow(needed)
-        dropped = plans.dropped(options.workdir / "sweeps" / plan.name, plan)
-        ledger.write_plan(
-            options.workdir, plan, settings, options.retry_failed, refresh
-        )
+        dropped = plans.dropped(request.folder, plan)
+        retry_failed = request.options.retry_failed
+        ledger.write_plan(workdir, plan, settings, retry_failed, refresh)
     if dropped:
         console.print(
             f"The study or its config was changed: the plan of {plan.name} lost "
@@ -108,27 +88,22 @@ def _write_plan(
             copy.push_plan()
 
 
-def _run_engine(
-    options: argparse.Namespace,
-    order: "engines.Order",
-    plan: "spec.Plan",
-    copy: "BucketSweep | None",
-    console: "Console",
-) -> bool:
+def _run_engine(request: Request, order: "engines.Order", console: "Console") -> bool:
     """Starts workers and waits for them; says whether they could work."""
     from rich.live import Live
 
-    from rdt_jax.sweep import driver, ledger, progress
+    from rdt_jax.sweep import driver, ledger
+    from rdt_jax.sweep.bucket_sweep import Exchange
 
-    monitor = progress.Monitor(options.workdir, plan.trials, console)
+    monitor = request.monitor(console)
     say = lambda message: console.print(message, markup=False, soft_wrap=True)
-    exchange = Exchange(copy, say)
+    exchange = Exchange(request.bucket, say)
     logs = f"{order.folder / 'state'}/worker-*.log"
     if order.target:
-        logs = f"{order.target}/logs/{options.workdir.name}/worker-*.log"
-    tell_why = lambda what: print(f"rdt: {what} {logs} say why.", file=sys.stderr)
+        logs = f"{order.target}/logs/{request.workdir.name}/worker-*.log"
+    tell_why = lambda what: exits.tell(f"{what} {logs} say why.")
     with contextlib.ExitStack() as stack:
-        engine = stack.enter_context(_connect(options.engine, order, say))
+        engine = stack.enter_context(_connect(request.options.engine, order, say))
         stop = stack.enter_context(stopping.on_signal(grace=_GRACE_SECONDS))
         if console.is_terminal:
             stack.enter_context(Live(monitor, console=console, refresh_per_second=2))
@@ -147,7 +122,7 @@ def _run_engine(
         exchange.refresh(now=True)
         asked = max(stop(), ledger.is_stopped(order.folder))
     # A worker leaves what it cannot even begin, and says why in its log.
-    if not asked and ledger.num_unfinished(options.workdir, plan.trials):
+    if not asked and request.num_unfinished():
         tell_why("the workers ended before the sweep;")
         return False
     return asked <= 1
@@ -170,7 +145,7 @@ def _connect(
 
 
 def _announce(
-    options: argparse.Namespace,
+    request: Request,
     needed: "forecast.Forecast",
     num_workers: int,
     memory: int,
@@ -189,11 +164,11 @@ def _announce(
         f"parameters kept and {size(needs.checkpoints)} for checkpoints",
         soft_wrap=True,
     )
-    above = (options.workdir, *options.workdir.resolve().parents)
+    above = (request.workdir, *request.workdir.resolve().parents)
     free = shutil.disk_usage(next(path for path in above if path.exists())).free
     if needs.pins + needs.checkpoints > free:
         raise ValueError(
-            f"{options.workdir} has {size(free)} free and this sweep may need "
+            f"{request.workdir} has {size(free)} free and this sweep may need "
             f"{size(needs.pins + needs.checkpoints)}; keep fewer parameters with "
             "--transition-budget, or train in another --workdir."
         )

@@ -3,7 +3,6 @@
 import argparse
 import os
 import pathlib
-import sys
 from typing import Any
 
 from rdt_jax.cli import exits
@@ -102,7 +101,7 @@ def _check_task(name: str, kwargs: dict[str, Any]) -> int:
         if finding.verdict == "fails":
             failed.append(finding.name)
     if failed:
-        print(f"rdt: {name} fails the check: {', '.join(failed)}", file=sys.stderr)
+        exits.tell(f"{name} fails the check: {', '.join(failed)}")
     return exits.FAILED if failed else exits.WELL
 
 

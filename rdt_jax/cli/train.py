@@ -3,9 +3,16 @@
 import argparse
 import pathlib
 import sys
+from typing import TYPE_CHECKING
 
 from rdt_jax.cli import exits, ranks, stopping, supervisor
 from rdt_jax.cli import options as shared
+
+if TYPE_CHECKING:
+    import ml_collections
+
+    from rdt_jax import sharding
+    from rdt_jax.training import multiprocess
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -40,7 +47,10 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _train_here(
-    options: argparse.Namespace, config, job: ranks.Job | None, build
+    options: argparse.Namespace,
+    config: "ml_collections.ConfigDict",
+    job: ranks.Job | None,
+    build: "multiprocess.Build",
 ) -> int:
     from rich.console import Console
     from rich.live import Live
@@ -117,7 +127,7 @@ def _check(options: argparse.Namespace) -> None:
         _axes(options.mesh, config, job)
 
 
-def _check_size(config, job: ranks.Job | None) -> None:
+def _check_size(config: "ml_collections.ConfigDict", job: ranks.Job | None) -> None:
     """Raises ValueError if a CPU cannot hold a run; an accelerator tells by itself.
 
     What a CPU can hold and needs long for is told.
@@ -130,10 +140,12 @@ def _check_size(config, job: ranks.Job | None) -> None:
         table = tasks.make_table(config)
         estimate.check_memory(config, table, machine.memory())
         for text in estimate.slow(config, table):
-            shared.tell(text)
+            exits.tell(text)
 
 
-def _axes(text: str | None, config, job: ranks.Job | None):
+def _axes(
+    text: str | None, config: "ml_collections.ConfigDict", job: ranks.Job | None
+) -> "sharding.Axes | None":
     """Returns the axes of the mesh that a run trains on; None for all devices."""
     from rdt_jax import config as configs
     from rdt_jax import sharding, tasks

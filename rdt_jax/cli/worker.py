@@ -6,9 +6,14 @@ import math
 import os
 import pathlib
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rdt_jax.cli import exits, ranks, stopping, supervisor
 from rdt_jax.cli import options as shared
+
+if TYPE_CHECKING:
+    from rdt_jax.training import multiprocess
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -68,9 +73,12 @@ def _worker(options: argparse.Namespace) -> int:
 
     with exits.mistakes():
         axes = sharding.parse(options.mesh)
+
+    def check() -> None:  # In a bucket the plan is yet to be brought here.
         if not shared.is_url(options.folder):
             _check_mesh(options.mesh, pathlib.Path(options.folder))
-    return ranks.run(job, axes, lambda build: _worker_here(options, build))
+
+    return ranks.run(job, axes, lambda build: _worker_here(options, build), check)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -135,7 +143,7 @@ def _check_mesh(text: str, folder: pathlib.Path) -> None:
     packing.check_mesh(sharding.parse(text), configs, folder.name)
 
 
-def _worker_here(options: argparse.Namespace, build) -> int:
+def _worker_here(options: argparse.Namespace, build: "multiprocess.Build") -> int:
     if not shared.is_url(options.folder):
         folder = pathlib.Path(options.folder).resolve()
         return _work(options, folder, None, build, lambda: None)
@@ -148,7 +156,13 @@ def _worker_here(options: argparse.Namespace, build) -> int:
         return _work(options, folder, url, build, stack.close)
 
 
-def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
+def _work(
+    options: argparse.Namespace,
+    folder: pathlib.Path,
+    url: str | None,
+    build: "multiprocess.Build",
+    clear: Callable[[], None],
+) -> int:
     """Works on a sweep; with `url`, its folder is that of a copy of this workdir.
 
     `clear` removes what is temporary, where the process ends at once.
@@ -160,15 +174,15 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
     from rdt_jax.sweep import plan as plans
     from rdt_jax.sweep.bucket_sweep import BucketSweep, StopRequest
 
-    # `engines` looks for this word in logs.
-    log = lambda message: print(f"rdt: {message}", file=sys.stderr, flush=True)
     leases: Leases = LocalLeases(folder.parents[1], options.lease)
     refresh, stopped = lambda: None, lambda: False
     with exits.mistakes():
         if url is not None:
             # Who started us has found the store.
             started = options.parent is not None
-            bucket = Bucket.connect(url, folder.parents[1], log=log, wait=started)
+            bucket = Bucket.connect(
+                url, folder.parents[1], log=exits.tell, wait=started
+            )
             sweep = BucketSweep(bucket, folder.name)
             leases = BucketLeases(bucket, options.lease)
             refresh, stopped = sweep.pull, StopRequest(sweep).is_made
@@ -179,7 +193,7 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             _check_mesh(options.mesh, folder)
         ledger.open_packs(folder)  # Reads its packs.json.
     if ledger.is_stopped(folder) or stopped():
-        log(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
+        exits.tell(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
         return exits.WELL
     orphaned = lambda: options.parent not in (None, os.getppid())
     also = lambda: orphaned() or stopped() or ledger.is_stopped(folder)
@@ -193,7 +207,7 @@ def _work(options, folder: pathlib.Path, url: str | None, build, clear) -> int:
             folder,
             stop_requested=stop,
             may_end=stop.may_end,
-            log=log,
+            log=exits.tell,
             pack_leases=leases,
             refresh=refresh,
             build=build,

@@ -80,7 +80,9 @@ def damage(path: pathlib.Path) -> str | None:
     return None
 
 
-def load(path: pathlib.Path, abstract: Callable[[Any], chex.ArrayTree]):
+def load(
+    path: pathlib.Path, abstract: Callable[[Any], chex.ArrayTree]
+) -> tuple[Any, Any]:
     """Reads a checkpoint folder.
 
     Args:
@@ -117,7 +119,7 @@ def load_newest(
     abstract: Callable[[Any], chex.ArrayTree],
     log: Callable[[str], None],
     misfit: Callable[[Any], str | None] = lambda extra: None,
-):
+) -> tuple[Any, Any] | None:
     """Reads the newest checkpoint of a pack that can be used.
 
     One that cannot is reported and set aside under another name, and the one before it

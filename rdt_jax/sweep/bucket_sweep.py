@@ -1,16 +1,21 @@
-"""A sweep of a workdir in a bucket: its plan, its stop and the logs of its workers."""
+"""A sweep of a workdir in a bucket: its plan, its stop and the logs of its workers.
+
+What it says lies in a copy here, which is brought up to date while it is shown.
+"""
 
 import contextlib
 import dataclasses
 import json
 import pathlib
 import time
+from collections.abc import Callable
 
 from rdt_jax.store import bucket_sync
-from rdt_jax.store.bucket import Bucket
+from rdt_jax.store.bucket import PATIENCE_SECONDS, Bucket
 from rdt_jax.sweep import ledger
 from rdt_jax.sweep import plan as plans
 
+REFRESH_SECONDS = 10.0  # Between two looks into a bucket, where a sweep is shown.
 _ASK_SECONDS = 5.0  # Between two questions whether a sweep was stopped.
 
 
@@ -79,6 +84,21 @@ class BucketSweep:
         """Says whether the workers of the sweep are asked to end."""
         return self.bucket.exists(f"sweeps/{self.name}/state/stop")
 
+    def push_logs(self, sent: dict[pathlib.Path, bytes]) -> None:
+        """Uploads the logs of workers that were started here, those that have grown.
+
+        They are in `logs` of the sweep, in a folder named as the copy is.
+
+        Args:
+          sent: contents of the logs as they were uploaded before; brought up to date.
+        """
+        for path in (self.folder / "state").glob("worker-*.log"):
+            content = path.read_bytes()
+            if sent.get(path) != content:
+                name = f"logs/{self.bucket.workdir.name}/{path.name}"
+                self.bucket.put(f"sweeps/{self.name}/{name}", content)
+                sent[path] = content
+
     def with_patience(self, seconds: float) -> "BucketSweep":
         """Returns the same sweep, whose store is asked again for so long."""
         bucket = dataclasses.replace(self.bucket, patience=seconds)
@@ -110,21 +130,46 @@ class StopRequest:
         return self._answer
 
 
-class LogPusher:
-    """Uploads the logs of workers that were started here, as they grow.
+class Exchange:
+    """Exchanges a sweep with its bucket now and then; on a disk there is nothing to do.
 
-    They are in `logs` of the sweep, in a folder named as the copy is.
+    An outage of the store is reported once, and so is its end.
     """
 
-    def __init__(self) -> None:
-        self._sent: dict[pathlib.Path, bytes] = {}
+    def __init__(self, copy: BucketSweep | None, log: Callable[[str], None]) -> None:
+        """Prepares it; `copy` is the sweep in the bucket, or None on a disk."""
+        self._copy, self._log = copy, log
+        self._sent_logs: dict[pathlib.Path, bytes] = {}
+        self._at, self._is_away = time.monotonic(), False
 
-    def push(self, sweep: BucketSweep) -> None:
-        """Uploads the logs that have grown."""
-        for path in (sweep.folder / "state").glob("worker-*.log"):
-            content = path.read_bytes()
-            if self._sent.get(path) != content:
-                copy = sweep.bucket.workdir.name
-                name = f"sweeps/{sweep.name}/logs/{copy}/{path.name}"
-                sweep.bucket.put(name, content)
-                self._sent[path] = content
+    def refresh(self, now: bool = False) -> None:
+        """Uploads the logs of workers and brings here what others have done.
+
+        Args:
+          now: whether to do so at once, and to wait for a store that is away. Else that
+            is done now and then, without waiting; workers wait by themselves.
+
+        Raises:
+          ConnectionError: with `now`, if the store does not answer.
+        """
+        if not self._copy:
+            return
+        if not now and time.monotonic() - self._at <= REFRESH_SECONDS:
+            return
+        copy = self._copy if now else self._copy.with_patience(0.0)
+        try:
+            copy.push_logs(self._sent_logs)
+            copy.pull()
+            if self._is_away:
+                self._log(f"The store of {copy.bucket.root} answers again.")
+            self._is_away = False
+        except ConnectionError as error:
+            if now:
+                raise
+            if not self._is_away:
+                self._log(
+                    f"{error}. It is asked again; each worker asks for "
+                    f"{PATIENCE_SECONDS / 60:g} minutes, with growing waits."
+                )
+            self._is_away = True
+        self._at = time.monotonic()

@@ -87,7 +87,7 @@ class _Crew:
             if times > 1:
                 worker.kill()
             elif times and not self._is_stopping:
-                worker.stop()
+                worker.terminate()
         self._is_stopping = self._is_stopping or times > 0
 
     def replace_ended(self) -> None:
@@ -97,7 +97,7 @@ class _Crew:
           RuntimeError: if several in a row have ended before they claimed a pack.
         """
         for index, worker in list(self.workers.items()):
-            code = worker.exit_code()
+            code = worker.poll()
             if code is not None:
                 del self.workers[index]
             if not code:

@@ -69,12 +69,12 @@ class Order(NamedTuple):
 
 
 class Worker(Protocol):
-    """A worker that an engine has started."""
+    """A worker that an engine has started, such as a `subprocess.Popen`."""
 
-    def exit_code(self) -> int | None:
+    def poll(self) -> int | None:
         """Returns its exit code; None while it is at work."""
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         """Asks it to checkpoint and end."""
 
     def kill(self) -> None:
@@ -90,25 +90,6 @@ class Engine(Protocol):
 
     def start(self, index: int) -> Worker:
         """Starts a worker in a slot, from 0."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LocalWorker:
-    """A subprocess of this process."""
-
-    process: subprocess.Popen
-
-    def exit_code(self) -> int | None:
-        """Returns its exit code; None while it is at work."""
-        return self.process.poll()
-
-    def stop(self) -> None:
-        """Asks it to checkpoint and end."""
-        self.process.terminate()
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        self.process.kill()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,11 +109,10 @@ class LocalEngine:
         """How many workers there can be at a time."""
         return len(self.variables)
 
-    def start(self, index: int) -> LocalWorker:
+    def start(self, index: int) -> subprocess.Popen:
         """Starts a worker in a slot."""
         environment = os.environ | self.variables[index]
-        log_path = self.order.log_path(index)
-        return LocalWorker(child.start(self.order.command, environment, log_path))
+        return child.start(self.order.command, environment, self.order.log_path(index))
 
 
 @contextlib.contextmanager
@@ -207,7 +187,7 @@ class RayWorker:
     task: Any
     log_path: pathlib.Path
 
-    def exit_code(self) -> int | None:
+    def poll(self) -> int | None:
         """Returns its exit code; None while it is at work."""
         if not self.ray.wait([self.task], timeout=0)[0]:
             return None
@@ -221,7 +201,7 @@ class RayWorker:
             file.write(said)
         return code
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         """Asks it to checkpoint and end."""
         self.ray.cancel(self.task)
 

@@ -47,28 +47,31 @@ def forecast(
 
     The arguments are those of `ledger.write_plan`.
     """
-    trials = {trial.run_id: trial for trial in plan.trials}
-    states = {}
-    for name, trial in trials.items():
-        status = ledger.status_of(workdir, name, trial)
-        is_tried_again = retry_failed and ledger.is_retried(status)
-        states[name] = "pending" if is_tried_again else status["state"]
+    states = [
+        "pending" if retry_failed and ledger.is_retried(status) else status["state"]
+        for status in ledger.statuses_of(workdir, plan.trials)
+    ]
     settled = (*ledger.OVER, "unreadable")
-    unfinished = {name for name, state in states.items() if state not in settled}
+    unfinished = {
+        name
+        for name, state in zip(plan.run_ids, states, strict=True)
+        if state not in settled
+    }
     entries = [
         entry
         for entry in ledger.form_packs(workdir, plan, options)
         if unfinished & set(entry.runs) and ledger.is_readable(workdir, entry.runs)
     ]
-    config_of = lambda name: (
-        trials[name].config if name in trials else configs.read_run(workdir / name)
-    )
-    packs = [[config_of(name) for name in entry.runs] for entry in entries]
+    planned = spec.configs_of(plan.trials)
+    packs = [
+        [planned.get(name) or configs.read_run(workdir / name) for name in entry.runs]
+        for entry in entries
+    ]
     max_pins = [entry.max_pins for entry in entries]
     flops = [entry.flops for entry in entries]
     return Forecast(
-        trials=len(trials),
-        over=sum(state in ledger.OVER for state in states.values()),
+        trials=len(states),
+        over=sum(state in ledger.OVER for state in states),
         packs=len(packs),
         needs=packing.needs(packs, max_pins, packing.predictor()),
         flops=sum(flops),

@@ -40,18 +40,7 @@ exit "$code"
 
 
 class Tpu(NamedTuple):
-    """A TPU VM, or a slice of several.
-
-    Attributes:
-      name: of the VM.
-      project: of Google Cloud.
-      zone: such as us-west4-a.
-      accelerator_type: such as v5litepod-16.
-      version: of the VM's software.
-      spot: may be taken away at any time, for less money.
-      queued: as a queued resource, which waits until there is one.
-      python: on the VM, 3.11 or newer.
-    """
+    """A TPU VM, or a slice of several: the options of `rdt launch tpu`."""
 
     name: str
     project: str
@@ -64,19 +53,9 @@ class Tpu(NamedTuple):
 
 
 class Slurm(NamedTuple):
-    """A job array of Slurm whose jobs run one command each.
+    """A job array whose jobs run one command each: the options of `rdt launch slurm`.
 
-    Attributes:
-      name: of the job.
-      time: limit of each job, as Slurm writes it: `24:00:00`, `2-00:00:00`, minutes.
-      partition: of the cluster; None for its default.
-      account: that pays; None for the user's default.
-      array: indices of the jobs, as Slurm writes them: `0-7`, `0-15%4`.
-      gpus: of each job; 0 for none.
-      workers_per_gpu: processes of each job, which share its GPU.
-      cpus_per_task: cores of each process.
-      container: words before the command, such as `apptainer exec --nv rdt.sif`; empty
-        for the repository's environment `.venv`.
+    Where one is None, the cluster's or the user's default counts.
     """
 
     name: str
@@ -91,14 +70,9 @@ class Slurm(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One command of a launch.
+    """One command of a launch."""
 
-    Attributes:
-      what: it is for.
-      words: of the command.
-    """
-
-    what: str
+    what: str  # it is for, in words
     words: tuple[str, ...]
 
     @property
@@ -189,10 +163,6 @@ def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
     What can fail for nothing comes first: a VM costs from its creation on.
 
     The command goes on when the connection ends; a slice starts it on every host.
-
-    Args:
-      tpu: where.
-      command: `rdt` and its arguments.
     """
     place = _place(tpu)
     everywhere = (tpu.name, *place, "--worker=all")
@@ -240,10 +210,6 @@ def batch_file(job: Slurm, command: Sequence[str]) -> str:
     Slurm signals the batch shell two minutes before the time limit. The shell then
     asks the command to checkpoint and end, and queues the job again, so that a job
     goes on until its command ends by itself.
-
-    Args:
-      job: what to ask Slurm for.
-      command: `rdt` and its arguments.
     """
     asked = {
         "job-name": job.name,

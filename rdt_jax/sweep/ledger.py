@@ -6,9 +6,11 @@ is left follows from these; nobody keeps a list of it, so nobody can lose one.
 """
 
 import dataclasses
+import itertools
 import pathlib
 import sys
 import time
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -76,10 +78,7 @@ class SweepPack:
       workdir: folder of the runs.
       runs: names of all its runs.
       trials: those trials of the plan that are in it, by the names of their runs.
-      exact: whether lanes train one after another, as in Options.
-      max_pins: transitions of each run that may keep their parameters.
-      flops: operations of its whole budget, at the least.
-      program: name of what it compiles, alike for packs that can share it.
+      exact, max_pins: as in Entry, and so are flops and program, of this part alone.
       retry_from: number of attempts that are forgiven, the first ones.
     """
 
@@ -108,7 +107,11 @@ class SweepPack:
 
     def read_statuses(self) -> dict[str, dict[str, Any]]:
         """Returns the status of each run at the budget that the plan asks of it."""
-        return {name: self._status(name) for name in self.runs}
+        budgets = {name: trial.budget for name, trial in self.trials.items()}
+        return {
+            name: records.planned_status(self.workdir / name, budget=budgets.get(name))
+            for name in self.runs
+        }
 
     def attempts(self) -> list[leases.PastLease]:
         """Returns the attempts at this pack, in order; the last may be under way."""
@@ -135,29 +138,22 @@ class SweepPack:
             failed = [ended for ended in counted if ended.outcome == reason]
             if len(failed) > RETRIES[reason]:
                 return reason, failed[-1].message
-        lost = 0
-        for ended in reversed(past):
-            if ended.outcome != leases.LOST or ended.step != past[-1].step:
-                break
-            lost += 1
+        is_vain = lambda e: e.outcome == leases.LOST and e.step == past[-1].step
+        lost = len([*itertools.takewhile(is_vain, reversed(past))])
         if lost > RETRIES["preempted"]:
             message = f"{lost} attempts in a row were lost without a new checkpoint"
             return "preempted", message
         return None
 
-    def _status(self, name: str) -> dict[str, Any]:
-        return status_of(self.workdir, name, self.trials.get(name))
 
-
-def status_of(
-    workdir: pathlib.Path, name: str, trial: spec.Trial | None, in_full: bool = False
-) -> dict[str, Any]:
-    """Returns the status of a run at the budget of its trial; None for its own.
-
-    It is `missing` or `unreadable` where the run is. `in_full` reads all its records.
-    """
-    budget = None if trial is None else trial.budget
-    return records.planned_status(workdir / name, in_full, budget)
+def statuses_of(
+    workdir: pathlib.Path, trials: Iterable[spec.Trial], in_full: bool = False
+) -> list[dict[str, Any]]:
+    """Returns the status of each run at the budget of its trial (`planned_status`)."""
+    return [
+        records.planned_status(workdir / trial.run_id, in_full, trial.budget)
+        for trial in trials
+    ]
 
 
 def write_plan(
@@ -219,7 +215,7 @@ def _check_replaceable(
     """Raises ValueError if replacing the plan would take trials from its workers."""
     workdir, observer = folder.parents[1], leases.Observer()
     dropped = plans.dropped(folder, plan)
-    statuses = [status_of(workdir, name, None) for name in dropped]
+    statuses = [records.planned_status(workdir / name) for name in dropped]
     lost = [status for status in statuses if not packs.is_final(status)]
     while lost:
         refresh()
@@ -257,31 +253,19 @@ def form_packs(workdir: pathlib.Path, plan: spec.Plan, options: Options) -> list
         if began := packs.began_in(workdir, status):
             if not is_readable(workdir, began):
                 continue
-            is_over = packs.is_final(run_folder.read_status(workdir / name))
-            entries.append(_begun(workdir, began, options, is_over))
+            entry = _entry([configs.read_run(workdir / n) for n in began], options)
+            if packs.is_final(run_folder.read_status(workdir / name)):
+                # Over at its own, smaller budget: what failed on the way is forgiven.
+                pack = packs.pack_of(began)
+                entry.retry_from[pack] = len(leases.history(workdir, pack))
+            entries.append(entry)
             packed |= set(began)
         else:
             new.append(trial.config)
             packed.add(name)
     predict = packing.predictor()
-    for pack in packing.form(new, options.lanes, options.memory_bytes, predict):
-        entries.append(_entry(pack, options))
-    return entries
-
-
-def _begun(
-    workdir: pathlib.Path, runs: Sequence[str], options: Options, is_over: bool
-) -> Entry:
-    """Returns the entry of a pack that has begun.
-
-    Where a run has ended well with its own budget, `is_over`, all that failed on the
-    way is forgiven.
-    """
-    entry = _entry([configs.read_run(workdir / name) for name in runs], options)
-    if is_over:
-        pack = packs.pack_of(runs)
-        entry.retry_from[pack] = len(leases.history(workdir, pack))
-    return entry
+    formed = packing.form(new, options.lanes, options.memory_bytes, predict)
+    return entries + [_entry(pack, options) for pack in formed]
 
 
 def _entry(pack: packing.Pack, options: Options) -> Entry:
@@ -303,10 +287,8 @@ def read_packs(folder: pathlib.Path) -> list[Entry]:
       ValueError: if it is damaged.
     """
     path = _packs_path(folder)
-    kinds: dict[str, type] = {
-        "runs": list, "exact": bool, "max_pins": int, "flops": int, "program": str,
-        "retry_from": dict,
-    }  # fmt: skip
+    fields = typing.get_type_hints(Entry).items()
+    kinds: dict[str, type] = {key: typing.get_origin(t) or t for key, t in fields}
     entries = []
     for number, values in enumerate(files.read_json(path, list)):
         for key, kind in kinds.items():
@@ -392,7 +374,7 @@ def free_packs(
 
 def is_readable(workdir: pathlib.Path, run_ids: Sequence[str]) -> bool:
     """Says whether no record of these runs is damaged, as far as they have any."""
-    statuses = (status_of(workdir, name, None, in_full=True) for name in run_ids)
+    statuses = (records.planned_status(workdir / n, in_full=True) for n in run_ids)
     return all(status["state"] != "unreadable" for status in statuses)
 
 
@@ -440,19 +422,17 @@ def num_attempts(folder: pathlib.Path) -> int:
 
 
 def failures(
-    workdir: pathlib.Path, trials: Iterable[spec.Trial]
+    workdir: pathlib.Path, trials: Sequence[spec.Trial]
 ) -> list[tuple[spec.Trial, dict[str, Any]]]:
     """Returns those of the trials that failed, with their statuses."""
-    statuses = [(trial, status_of(workdir, trial.run_id, trial)) for trial in trials]
-    return [
-        (trial, status) for trial, status in statuses if status["state"] == "failed"
-    ]
+    pairs = zip(trials, statuses_of(workdir, trials), strict=True)
+    return [(trial, status) for trial, status in pairs if status["state"] == "failed"]
 
 
 def num_unfinished(workdir: pathlib.Path, trials: Iterable[spec.Trial]) -> int:
     """Counts the trials that are not over and can be read."""
-    states = [status_of(workdir, t.run_id, t)["state"] for t in trials]
-    return sum(state not in (*OVER, "unreadable") for state in states)
+    ended = (*OVER, "unreadable")
+    return sum(s["state"] not in ended for s in statuses_of(workdir, trials))
 
 
 def request_stop(folder: pathlib.Path) -> None:
@@ -470,11 +450,11 @@ def is_retried(status: dict[str, Any]) -> bool:
     return status["state"] == "failed" and not packs.is_final(status)
 
 
-def _forgive(folder: pathlib.Path, trials: Iterable[spec.Trial]) -> None:
+def _forgive(folder: pathlib.Path, trials: Sequence[spec.Trial]) -> None:
     """Makes failed runs pending again, and their packs' attempts so far not count."""
     workdir, retried = folder.parents[1], set()
-    for trial in trials:
-        if is_retried(status_of(workdir, trial.run_id, trial)):
+    for trial, status in zip(trials, statuses_of(workdir, trials), strict=True):
+        if is_retried(status):
             retried.add(trial.run_id)
             _set_status(workdir / trial.run_id, state="pending", reason=None)
     entries = read_packs(folder)

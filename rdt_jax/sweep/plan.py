@@ -44,16 +44,15 @@ class StoredPlan:
         """The names of the runs, in the order of the sweep."""
         return [trial.run_id for trial in self.trials]
 
-    def configs(self) -> dict[str, ml_collections.ConfigDict]:
-        """Returns the configs of the trials by the names of their runs.
+    @property
+    def is_earlier(self) -> bool:
+        """Whether the sweep was planned before version 0.2."""
+        first = self.trials[0]
+        return configs.run_id(first.config) != first.run_id
 
-        Raises:
-          ValueError: if one does not hash to the name of its run.
-        """
-        try:
-            return spec.configs_of(self.trials)
-        except ValueError as error:
-            raise ValueError(f"{self.path}: the config of a run {error}") from error
+    def configs(self) -> dict[str, ml_collections.ConfigDict]:
+        """Returns the configs of the trials by the names of their runs; ValueError."""
+        return spec.configs_of(self.trials)
 
 
 def read(folder: pathlib.Path) -> StoredPlan:
@@ -117,24 +116,9 @@ def dropped(folder: pathlib.Path, plan: spec.Plan) -> list[str]:
     return [run_id for run_id in read_run_ids(folder) if run_id not in kept]
 
 
-def is_earlier(folder: pathlib.Path) -> bool:
-    """Says whether a sweep, if there is one, was planned before version 0.2."""
-    if not exists(folder):
-        return False
-    path, plan = _read(folder)
-    run = plan["runs"][0]
-    if "config" not in run:
-        return True
-    try:
-        config = configs.of_run(run["config"], run["run_id"])
-    except ValueError as error:
-        raise ValueError(f"{path}: the config of a run {error}") from error
-    return configs.run_id(config) != run["run_id"]
-
-
 def check_version(folder: pathlib.Path) -> None:
     """Raises ValueError if a sweep, if there is one, was planned before version 0.2."""
-    if is_earlier(folder):
+    if exists(folder) and read(folder).is_earlier:
         raise ValueError(
             f"{folder} was planned by a version before 0.2, which drew other batches "
             "and named runs in another way. It can be read (figures, claims, analyze) "
@@ -193,9 +177,9 @@ def _trial(run: Mapping[str, Any], workdir: pathlib.Path) -> spec.Trial:
         path = workdir / name / "config.json"
         if not path.exists():
             raise ValueError(
-                f"{path} does not exist. The plan, of an earlier version, does not "
-                "tell what this run was: plan the sweep again with `rdt sweep ... "
-                "--plan`."
+                f"{path} does not exist. The plan, of a version before 0.2, does not "
+                "tell what this run was: bring its folder back, or plan the sweep in "
+                "another --workdir."
             )
         values = configs.read_json(path)
     return spec.Trial(name, run["overrides"], values, run.get("table"))

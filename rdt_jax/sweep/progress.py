@@ -121,7 +121,7 @@ def _statuses(
     in_full: bool = False,
 ) -> list[dict[str, Any]]:
     """Returns the status of each trial, as of `render`."""
-    statuses = [ledger.status_of(workdir, t.run_id, t, in_full) for t in trials]
+    statuses = ledger.statuses_of(workdir, trials, in_full)
     for status in statuses:
         if status["state"] == "missing" and not is_planned:
             status["state"] = "pending"

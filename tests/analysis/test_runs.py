@@ -67,15 +67,6 @@ def test_every_planned_run_is_read_in_the_order_of_the_plan(tmp_path):
     assert runs.describe_lost([found[0], found[7]]) == ""
 
 
-def test_a_lost_run_of_a_plan_without_configs_is_refused(tmp_path):
-    run = fake_runs.make(jumps=JUMPS)
-    with pytest.raises(ValueError, match="plan the sweep again with `rdt sweep"):
-        runs.read_runs(tmp_path, {run.run_id: None})
-    fake_runs.write(run, tmp_path)
-    (read,) = runs.read_runs(tmp_path, {run.run_id: None})
-    assert read.config == run.config
-
-
 @pytest.mark.parametrize(
     ("state", "reason", "outcome"),
     [

@@ -15,7 +15,7 @@ from rdt_jax.analysis import fourier, stability, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis import weights as norms
 from rdt_jax.models import presets, recurrent
-from rdt_jax.store import checkpoint, files, run_folder
+from rdt_jax.store import checkpoint, files, records, run_folder
 
 
 class Weights(NamedTuple):
@@ -379,6 +379,57 @@ def test_a_sweep_reports_what_does_not_apply_and_goes_on(make_run, capsys):
     assert row[0] == "total" and row[-1] == "1/3"
     assert "Needs a prime." in printed.err
     assert f"{members[2].run_id} has no such parameters; it kept none" in printed.err
+
+
+def test_a_run_of_another_table_is_told_from_one_that_does_not_apply(
+    make_run, capsys, monkeypatch
+):
+    """Once for all analyses; of a sweep the other runs are measured."""
+    monkeypatch.setitem(stored.MEASURES, "weights", measure)
+    members = [make_run(NAMES[:1], seed) for seed in (0, 1)]
+    files.write_json(members[0].folder / "environment.json", {"table": 64 * "0"})
+    for folder, code in [(members[0].folder, 2), (_sweep_of(members), 1)]:
+        assert cli.main(["analyze", str(folder), "--what=sizes,weights"]) == code
+        said = capsys.readouterr()
+        assert said.err.count("was trained on another table") == 1
+        assert "sizes of" not in said.err
+        measured = [
+            line.split()[-1] for line in said.out.splitlines() if "total" in line
+        ]
+        assert measured == (2 * ["1/2"] if code == 1 else [])
+    assert set(CALLS) == {1}
+
+
+def test_a_budget_that_a_run_had_passed_has_no_final_parameters(make_run, capsys):
+    """Those of a larger budget are not taken for it, and one line says so."""
+    members = []
+    for seed, names in enumerate([NAMES[:1], ["final-after-40", *NAMES[:1]]]):
+        run = make_run(names, seed)
+        for step in (0, 40, 90):
+            records.append(run.folder / "metrics.jsonl", {"step": step})
+        run_folder.set_budget(run.folder, 90)
+        done = {"state": "done", "reason": "budget", "step": 90, "num_steps": 90}
+        status = run_folder.read_status(run.folder)
+        files.write_json(run.folder / "status.json", status | done | {"evaluated": 90})
+        members.append(run)
+    folder = _sweep_of(members)
+    path = folder / "plan.json"
+    plan = files.read_json(path)
+    for entry, run in zip(plan["runs"], members, strict=True):
+        entry["config"] = run.config.to_dict() | {"num_steps": 40}
+    files.write_json(path, plan)
+    assert cli.main(["analyze", str(folder), "--what=sizes"]) == 0
+    said = capsys.readouterr()
+    (line,) = said.err.strip().splitlines()
+    assert "no final parameters were kept at num_steps 40 by 1 run" in line
+    assert line.endswith(f"{members[0].run_id}.")
+    assert [x.split()[-1] for x in said.out.splitlines() if "total" in x] == ["1/2"]
+    files.write_json(path, {"runs": plan["runs"][:1]})
+    assert cli.main(["analyze", str(folder), "--what=sizes"]) == 2
+    assert "were kept at num_steps 40 by 1 run" in capsys.readouterr().err
+    # At its own budget it has them.
+    assert cli.main(["analyze", str(members[0].folder), "--what=sizes"]) == 0
+    assert capsys.readouterr().err.strip() == ""
 
 
 @pytest.mark.parametrize("what", ["sizes", "weights,sizes"])

@@ -51,6 +51,11 @@ def fail():
     return 5
 
 
+def refuse():
+    say({"refused": "--mesh is too large."})
+    return 2
+
+
 def stop_at_once():
     """Compiles, say: the others would wait for it."""
     return stay(lambda: say({"stopped": True}))
@@ -64,6 +69,7 @@ WAYS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "abort": lambda: os.kill(os.getpid(), signal.SIGABRT),
     "fail": fail,
+    "refuse": refuse,
     "exit_3": lambda: 3,
 }
 

@@ -161,8 +161,11 @@ def test_lanes_of_a_sweep_train_on_several_processes(job, tmp_path, processes):
     assert planned.returncode == 0, planned.stderr
     folder = planned.stdout.split()[-1]
     elsewhere = str(tmp_path / "another" / "sweeps" / "machine")
-    where = lambda number: [elsewhere if number else folder, mesh]
-    codes, said = ends(job("worker", processes, where))
+    where = lambda mesh: lambda number: [elsewhere if number else folder, mesh]
+    codes, said = ends(job("worker", processes, where("--mesh=trial=8")))
+    assert codes == [2] * processes, said
+    assert all("--mesh must have trial below 6, twice the tr" in text for text in said)
+    codes, said = ends(job("worker", processes, where(mesh)))
     assert codes == [0] * processes, said
     statuses = [json.loads(p.read_text()) for p in tmp_path.glob("*/status.json")]
     assert [status["state"] for status in statuses] == ["done"] * 3

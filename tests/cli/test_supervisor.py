@@ -81,6 +81,15 @@ def test_the_first_cause_is_named_by_every_parent(start, ways, named):
         assert words.count("\n") == 1
 
 
+def test_a_mistake_is_told_by_every_parent_with_its_exit_code(start):
+    """It comes before what ranks say that end of it."""
+    codes, said = ends(start("refuse .5", "abort .3", "stay"))
+    assert codes == [2, 2, 2]
+    for words in said:
+        assert re.search(r"rank 0 of 3 .* refuses: --mesh is too large\. All", words)
+        assert words.count("\n") == 1 and "goes on" not in words
+
+
 @pytest.mark.parametrize("gone", [0, 2])
 def test_a_parent_that_is_gone_is_named_by_the_others(start, tmp_path, gone):
     parents = start("stay", "stay", "stay")

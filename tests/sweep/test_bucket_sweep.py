@@ -8,7 +8,7 @@ from rdt_jax import config as configs
 from rdt_jax.store import bucket_sync, files, leases, packs, records, run_folder
 from rdt_jax.store.bucket import Bucket
 from rdt_jax.sweep import ledger, spec, worker
-from rdt_jax.sweep.bucket_sweep import BucketSweep, LogPusher, StopRequest
+from rdt_jax.sweep.bucket_sweep import BucketSweep, StopRequest
 from tests.fake_bucket import Outage
 from tests.training import bits
 
@@ -210,10 +210,10 @@ def test_what_workers_said_is_kept(machine):
     away = BucketSweep(
         Bucket(Outage(copy.fs, 0, 1, PermissionError), copy.root, copy.workdir), "plan"
     )
-    log, pusher = sweep.folder / "state" / "worker-0.log", LogPusher()
+    log, sent = sweep.folder / "state" / "worker-0.log", {}
     for text in ("rdt: one\n", "rdt: one\nrdt: two\n"):
         log.write_text(text)
-        pusher.push(sweep)
-        pusher.push(away)  # Nothing is new.
+        sweep.push_logs(sent)
+        away.push_logs(sent)  # Nothing is new.
         there = copy.get("sweeps/plan/logs/one/worker-0.log")
         assert there.decode() == text

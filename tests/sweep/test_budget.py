@@ -1,11 +1,13 @@
 """Sweeps whose configs gain keys or updates: what is over stays over."""
 
 import json
+import shutil
 
 import pytest
 
 from rdt_jax import cli, schema, tasks
 from rdt_jax import config as configs
+from rdt_jax.cli import ranks
 from rdt_jax.store import files, packs, records, run_folder
 from rdt_jax.sweep import ledger, worker
 from rdt_jax.sweep import plan as plans
@@ -105,6 +107,57 @@ def test_two_budgets_of_one_run_are_refused(tmp_path, capsys):
     assert len(runs_in(tmp_path / "w")) == 2
 
 
+@pytest.fixture
+def cosine(tmp_path):
+    """Returns a function from a budget to a config file with a schedule that reads it.
+
+    A study of one trial, in the folder `study`, has this config, too.
+    """
+    (tmp_path / "study").mkdir()
+    path = tmp_path / "cosine.py"
+    (tmp_path / "study" / "study.py").write_text(
+        f"CONFIG = {str(path)!r}\ndef sweep(preset): return [{{'seed': 0}}]\n"
+    )
+
+    def write(steps):
+        path.write_text(
+            "from configs import modular\n"
+            "def get_config(preset):\n"
+            "    config = modular.get_config(preset)\n"
+            f"    config.num_steps, config.seed = {steps}, 0\n"
+            "    config.optimizer.schedule = 'cosine'\n"
+            "    return config\n"
+        )
+        return f"{path}:smoke"
+
+    return write
+
+
+@pytest.mark.parametrize("verb", ["sweep", "train"])
+def test_another_budget_of_a_schedule_that_reads_it_is_said_to_be_another_run(
+    cosine, verb, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(ranks, "run", lambda *_: 0)  # Of `rdt train`: trains nothing.
+    where = f"--workdir={tmp_path / 'runs'}"
+    train = lambda steps: ["train", f"--config={cosine(steps)}", where]
+    sweep = ["sweep", str(tmp_path / "study"), "--preset=smoke", where, "--plan"]
+    first = configs.load(cosine(200))
+    run_folder.create(tmp_path / "runs" / configs.run_id(first), first)
+    damaged = tmp_path / "runs" / "damaged" / "config.json"
+    damaged.parent.mkdir()
+    damaged.write_text('{"num_steps"')
+    for steps, is_said in [(200, False), (300, True)]:
+        command = train(steps)
+        assert cli.main(sweep if verb == "sweep" else command) == 0
+        said = capsys.readouterr().err
+        assert ("optimizer.schedule cosine reads num_steps" in said) == is_said
+        run = f"at step 0. Run {configs.run_id(first)} has 200 updates."
+        assert (run in said) == is_said
+    if verb == "sweep":  # The second is planned, and so is there.
+        assert cli.main(sweep) == 0
+        assert "reads num_steps" not in capsys.readouterr().err
+
+
 def test_a_sweep_of_an_earlier_version_is_read_and_not_gone_on_with(finished, capsys):
     """Its plan and its folders have names by another rule."""
     workdir, path = finished.parents[1], finished / "plan.json"
@@ -125,6 +178,14 @@ def test_a_sweep_of_an_earlier_version_is_read_and_not_gone_on_with(finished, ca
     longer = [*SWEEP, where, f"--config.num_steps={2 * STEPS}", "--plan"]
     assert cli.main(longer) == 2
     assert "were trained by a version before 0.2" in capsys.readouterr().err
+    # A plan of then may have no configs: these are those of the runs.
+    for run in plan["runs"]:
+        del run["config"]
+    path.write_text(json.dumps(plan))
+    assert cli.main([*NAMED, where, "--status"]) == 0
+    shutil.rmtree(workdir / plan["runs"][0]["run_id"])
+    assert cli.main([*NAMED, where, "--status"]) == 2
+    assert "does not tell what this run was" in capsys.readouterr().err
 
 
 def test_a_plan_knows_its_table(finished, capsys, monkeypatch):

@@ -24,10 +24,10 @@ class Worker(NamedTuple):
     has_claimed: bool | None
     killed: list
 
-    def exit_code(self):
+    def poll(self):
         return 0 if self.has_claimed is None else 1  # None: nothing is left for it.
 
-    def stop(self):
+    def terminate(self):
         pass
 
     def kill(self):
