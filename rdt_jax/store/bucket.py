@@ -70,7 +70,7 @@ class Bucket:
         """Opens a workdir such as gs://bucket/runs and asks its store what is there.
 
         Args:
-          url: of any fsspec file system that can create files exclusively.
+          url: address in any fsspec file system that can create files exclusively.
           workdir: folder that this process alone uses.
           log: receives one-line messages, from now on.
           wait: whether the store is known to be there, and waited for now, too.

@@ -126,7 +126,7 @@ class BucketLease:
 
     Attributes:
       bucket: workdir and its copy.
-      lease: by which this process may write into the copy.
+      lease: right of this process to write into the copy.
       pack: name of the pack.
       runs: names of its runs.
     """
@@ -157,8 +157,37 @@ class BucketLease:
         self.lease.end(outcome, message, unfinished)
 
     def restore(self, log: Callable[[str], None]) -> None:
-        """Makes the copy of the pack what its newest whole commit says."""
-        restore(self.bucket, self.pack, self.runs, log)
+        """Makes the copy of the pack what its newest whole commit says.
+
+        Without one the records here are emptied: the pack begins.
+
+        Args:
+          log: receives one-line messages about commits that cannot be used.
+        """
+        bucket, pack, runs = self.bucket, self.pack, self.runs
+        local = bucket.workdir / "packs" / pack / "checkpoints"
+        shutil.rmtree(local, ignore_errors=True)
+        _adopt(bucket, pack, runs, log)
+        for number, step in reversed(commits_in(bucket, pack)):
+            folder = f"packs/{pack}/checkpoints/{number}/{step}"
+            try:
+                contents = _read_commit(bucket, folder, runs)
+            except (FileNotFoundError, ValueError) as error:
+                log(f"Commit {bucket.root}/{folder} cannot be used: {error}.")
+                (local / f"{step}.damaged").mkdir(parents=True, exist_ok=True)
+                continue
+            for name, content in contents.items():
+                kind, _, rest = name.partition("/")
+                where = bucket.workdir if kind == "runs" else local / str(step)
+                write_inside(where, rest, content)
+            break
+        else:
+            for run in runs:
+                for name in commits.RECORDS:
+                    empty = "{}" if name.endswith(".json") else ""
+                    write_inside(bucket.workdir, f"{run}/{name}", empty.encode())
+        for run in runs:
+            _restore_run(bucket, pack, run)
 
     def commit(self, step: int) -> None:
         """Uploads the checkpoint of a step and its records, then says so.
@@ -220,44 +249,6 @@ def commits_in(bucket: Bucket, pack: str) -> list[tuple[int, int]]:
         for step in filter(str.isdecimal, bucket.names_in(f"{folder}/{number}"))
         if bucket.exists(f"{folder}/{number}/{step}/commit.json")
     )
-
-
-def restore(
-    bucket: Bucket, pack: str, runs: Sequence[str], log: Callable[[str], None]
-) -> None:
-    """Makes the copy of a pack what its newest whole commit says.
-
-    Without one the records here are emptied: the pack begins.
-
-    Args:
-      bucket: workdir and its copy.
-      pack: name of the pack.
-      runs: names of its runs.
-      log: receives one-line messages about commits that cannot be used.
-    """
-    local = bucket.workdir / "packs" / pack / "checkpoints"
-    shutil.rmtree(local, ignore_errors=True)
-    _adopt(bucket, pack, runs, log)
-    for number, step in reversed(commits_in(bucket, pack)):
-        folder = f"packs/{pack}/checkpoints/{number}/{step}"
-        try:
-            contents = _read_commit(bucket, folder, runs)
-        except (FileNotFoundError, ValueError) as error:
-            log(f"Commit {bucket.root}/{folder} cannot be used: {error}.")
-            (local / f"{step}.damaged").mkdir(parents=True, exist_ok=True)
-            continue
-        for name, content in contents.items():
-            kind, _, rest = name.partition("/")
-            where = bucket.workdir if kind == "runs" else local / str(step)
-            write_inside(where, rest, content)
-        break
-    else:
-        for run in runs:
-            for name in commits.RECORDS:
-                empty = "{}" if name.endswith(".json") else ""
-                write_inside(bucket.workdir, f"{run}/{name}", empty.encode())
-    for run in runs:
-        _restore_run(bucket, pack, run)
 
 
 def publish(bucket: Bucket, runs: Sequence[str], check: Callable[[], None]) -> None:

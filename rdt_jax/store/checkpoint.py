@@ -86,7 +86,7 @@ def load(
     """Reads a checkpoint folder.
 
     Args:
-      path: of the folder.
+      path: checkpoint folder.
       abstract: maps the extra value to the tree of `jax.ShapeDtypeStruct` to fill.
 
     Returns:
@@ -126,8 +126,8 @@ def load_newest(
     is used. What a killed save left behind is finished if it is whole, else removed.
 
     Args:
-      folder: of the checkpoints.
-      abstract: as of `load`.
+      folder: folder of the checkpoints.
+      abstract: maps the extra value to the tree to fill, as of `load`.
       log: receives one-line messages for the user.
       misfit: maps the extra value to the reason why it cannot be used, or to None.
 
@@ -155,8 +155,8 @@ def set_aside(path: pathlib.Path, into: pathlib.Path | None = None) -> pathlib.P
     """Gives a damaged folder a name that no other one has, and returns it.
 
     Args:
-      path: of the folder.
-      into: where it goes; None: it stays where it is.
+      path: checkpoint folder.
+      into: folder that it goes to; None if it stays where it is.
     """
     aside = (into or path.parent) / (path.name + _DAMAGED)
     for number in itertools.count(2):

@@ -9,6 +9,8 @@ from typing import Any
 
 from rdt_jax import config as configs
 
+read_json = configs.read_json  # Configs are read by it, in a layer below.
+
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file so that a reader sees the old or the new content, whole.
@@ -28,11 +30,6 @@ def replace(path: pathlib.Path, content: bytes) -> None:
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Writes a JSON file atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def read_json(path: pathlib.Path, kind: type = dict) -> Any:
-    """Reads a JSON file; as `config.read_json`, which a lower layer needs."""
-    return configs.read_json(path, kind)
 
 
 def write_first(path: pathlib.Path, text: str) -> None:

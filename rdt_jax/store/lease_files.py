@@ -13,7 +13,7 @@ from typing import IO, Protocol
 from rdt_jax import machine as machines
 from rdt_jax.store import checkpoint, files
 
-Rewrite = Callable[[bytes], None]
+Rewrite = Callable[[bytes], object]
 
 
 class LeaseFiles(Protocol):
@@ -62,7 +62,8 @@ class DiskFiles:
     def create(self, name: str, content: bytes) -> Iterator[Rewrite]:
         """Creates a file that is locked in its context, and yields what rewrites it."""
         with create_locked(self._folder / name, content, self.locks) as file:
-            yield lambda content: _overwrite(file, content)
+            # As long as the content before, and in the same file, which stays locked.
+            yield lambda content: os.pwrite(file.fileno(), content, 0)
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file, or replaces it."""
@@ -142,8 +143,3 @@ def machine() -> str:
     with contextlib.suppress(OSError):  # No Linux.
         return path.read_text().strip()
     return platform.node()
-
-
-def _overwrite(file: IO[bytes], content: bytes) -> None:
-    """Replaces the content of an open file by one as long, which keeps its lock."""
-    os.pwrite(file.fileno(), content, 0)

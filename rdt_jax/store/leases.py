@@ -31,7 +31,6 @@ import re
 import shutil
 import threading
 import time
-import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, Self
@@ -142,7 +141,11 @@ class Lease(Protocol):
         """
 
     def commit(self, step: int) -> None:
-        """Brings the checkpoint of a step to others, its records before it."""
+        """Brings the checkpoint of a step to others, its records before it.
+
+        Raises:
+          TakenOver: once another process has taken over.
+        """
 
     def publish(self) -> None:
         """Brings the run folders to others, as they are."""
@@ -203,7 +206,7 @@ class Heartbeat:
 
         Args:
           rewrite: replaces the content of the file.
-          content: of the file; `lease` is its seconds.
+          content: JSON value of the file; `lease` is its seconds.
           is_taken_over: says whether another process holds a newer lease.
           stop: event that ends the thread; it waits for it between two beats.
         """
@@ -218,12 +221,7 @@ class Heartbeat:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._stop.set()
         self._thread.join(self._pause)  # It may be waiting for a store that is away.
 
@@ -236,15 +234,15 @@ class Heartbeat:
             try:
                 if self.is_taken_over():
                     return
-                self._rewrite(lease_text(self._content, number))
+                self._rewrite(_lease_text(self._content, number))
                 self.failures.clear()
             except Exception as error:  # File systems of buckets raise what they like.
                 self.failures.append(error)
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalLease:
-    """A lease in a workdir on a file system that all who share it see."""
+class _LocalLease:
+    """A lease, as of `Lease`, in a workdir that all who share it see."""
 
     pack: str
     number: int
@@ -254,7 +252,6 @@ class LocalLease:
     files: lease_files.LeaseFiles
 
     def check(self) -> None:
-        """Raises TakenOver once another process has taken over."""
         if self.heartbeat.is_taken_over():
             failures = self.heartbeat.failures
             why = f" ({failures[-1]})" if failures else ""
@@ -266,21 +263,20 @@ class LocalLease:
     def end(
         self, outcome: str, message: str = "", unfinished: Sequence[str] = ()
     ) -> None:
-        """Says how the lease ended, as of `PastLease`."""
         value = {"outcome": outcome, "message": message, "unfinished": [*unfinished]}
-        self.files.write(end_name(self.pack, self.number), json.dumps(value).encode())
+        self.files.write(_end_name(self.pack, self.number), json.dumps(value).encode())
 
     def restore(self, log: Callable[[str], None]) -> None:
-        """Does nothing: the workdir is where all read; so do the methods below."""
+        pass  # The workdir is where all read: there is nothing to bring.
 
     def commit(self, step: int) -> None:
-        """Does nothing."""
+        self.check()
 
     def publish(self) -> None:
-        """Does nothing."""
+        pass
 
     def tell(self) -> None:
-        """Does nothing."""
+        pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,13 +298,13 @@ class LocalLeases:
     is_copy = False
 
     @contextlib.contextmanager
-    def acquire(self, pack: str, runs: Sequence[str]) -> Iterator[LocalLease]:
+    def acquire(self, pack: str, runs: Sequence[str]) -> Iterator[_LocalLease]:
         """Acquires a lease, as of `Leases.acquire`."""
         check_links(self.workdir)
         tidy(self.workdir / "state")
         files = self.files or lease_files.DiskFiles(self.workdir)
         number = self._wait(files, pack, runs)
-        name = lease_name(pack, number)
+        name = _lease_name(pack, number)
         content = {
             "machine": lease_files.machine() if files.locks else None,
             "host": platform.node(),
@@ -318,10 +314,10 @@ class LocalLeases:
             "step": files.newest_step(pack),
             "runs": list(runs),
         }
-        is_taken_over = functools.partial(files.exists, lease_name(pack, number + 1))
+        is_taken_over = functools.partial(files.exists, _lease_name(pack, number + 1))
         with contextlib.ExitStack() as stack:
             try:
-                text = lease_text(content, 0)
+                text = _lease_text(content, 0)
                 rewrite = stack.enter_context(files.create(name, text))
             except FileExistsError:
                 raise _refusal(Holder(pack, runs, True), pack, runs) from None
@@ -334,7 +330,9 @@ class LocalLeases:
                 raise _refusal(other, pack, runs)
             view = _make_view(self.workdir, pack, number, runs)
             stack.callback(shutil.rmtree, view, ignore_errors=True)
-            lease = LocalLease(pack, number, view, self.lease_seconds, heartbeat, files)
+            lease = _LocalLease(
+                pack, number, view, self.lease_seconds, heartbeat, files
+            )
             lease.check()
             yield lease
 
@@ -365,9 +363,9 @@ class LocalLeases:
 def history(workdir: pathlib.Path, pack: str) -> list[PastLease]:
     """Returns the leases of a pack, in order; the last one may be under way."""
     state, past = workdir / "state", list[PastLease]()
-    while (text := _read(state / lease_name(pack, len(past) + 1))) is not None:
+    while (text := _read(state / _lease_name(pack, len(past) + 1))) is not None:
         number = len(past) + 1
-        end = parse(_read(state / end_name(pack, number)) or b"")
+        end = parse(_read(state / _end_name(pack, number)) or b"")
         past.append(
             PastLease(
                 number,
@@ -394,8 +392,8 @@ def holders(workdir: pathlib.Path, observer: Observer) -> list[Holder]:
             newest[parts[1]] = max(newest.get(parts[1], 0), int(parts[2]))
     found_holders = []
     for pack, number in newest.items():
-        path = state / lease_name(pack, number)
-        if end_name(pack, number) not in names:
+        path = state / _lease_name(pack, number)
+        if _end_name(pack, number) not in names:
             if (sign := observer.look(path)) != "gone":
                 runs = parse(_read(path) or b"").get("runs", [])
                 found_holders.append(Holder(pack, runs, sign == "alive"))
@@ -429,17 +427,15 @@ def check_links(workdir: pathlib.Path) -> None:
     link.unlink(missing_ok=True)
 
 
-def lease_name(pack: str, number: int) -> str:
-    """Names the file of a lease."""
+def _lease_name(pack: str, number: int) -> str:
     return f"{pack}.{number}.json"
 
 
-def end_name(pack: str, number: int) -> str:
-    """Names the file that says how a lease ended."""
+def _end_name(pack: str, number: int) -> str:
     return f"{pack}.{number}.end.json"
 
 
-def lease_text(content: Mapping[str, Any], beat: int) -> bytes:
+def _lease_text(content: Mapping[str, Any], beat: int) -> bytes:
     """Returns the text of a lease file, equally long for every number of a beat."""
     return json.dumps({**content, "beat": f"{beat:012}"}).encode() + b"\n"
 

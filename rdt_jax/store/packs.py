@@ -13,16 +13,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import ml_collections
-
 from rdt_jax import config as configs
 from rdt_jax import wording
 from rdt_jax.store import checkpoint, commits, files, leases, records, run_folder
-
-
-def pack_id(configs_of_pack: Sequence[ml_collections.ConfigDict]) -> str:
-    """Names a pack by its runs, in any order."""
-    return pack_of([configs.run_id(config) for config in configs_of_pack])
 
 
 def pack_of(run_ids: Sequence[str]) -> str:

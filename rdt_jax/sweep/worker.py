@@ -4,6 +4,7 @@ with stopping.on_signal() as stop:
     worker.work(folder, stop_requested=stop, may_end=stop.may_end, log=print)
 """
 
+import contextlib
 import pathlib
 import time
 import traceback
@@ -26,7 +27,7 @@ def work(
     *,
     stop_requested: Callable[[], int],
     log: Callable[[str], None],
-    may_end: recording.MayEnd = run.never_end,
+    may_end: recording.MayEnd = contextlib.nullcontext,
     pack_leases: Leases | None = None,
     refresh: Callable[[], None] = lambda: None,
     build: Build = build_pack,

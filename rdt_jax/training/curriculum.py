@@ -25,7 +25,7 @@ class Stages(NamedTuple):
     """The stages of a table, in their order.
 
     Attributes:
-      values: of the curriculum's tag, ascending; () without a curriculum.
+      values: those of the curriculum's tag, ascending; () without a curriculum.
       rows: train rows of an epoch of each stage; they are the first ones of
         `batches.epoch_rows(table, by)`.
       lengths: tokens of a row, T, in each stage: that of its length bucket.
@@ -54,7 +54,7 @@ def next_stage(stages: Stages, stage: int, detector: phases.State) -> int:
     """Returns the index of the stage after an evaluation.
 
     Args:
-      stages: of the run.
+      stages: stages of the run.
       stage: index of the present one.
       detector: state of `phases.observe` after the evaluation. A stage whose hops are
         learned already when it begins is passed through at once.

@@ -145,11 +145,11 @@ def measure(
     """Measures one lane: quantity -> float32 [loops, G].
 
     Args:
-      parts: of `make_rows`.
-      params: of the lane.
+      parts: rows of `make_rows`.
+      params: parameters of the lane.
       model: the model.
       loops: loop counts, ascending.
-      loss_dtype: of the training loss, in which a softmax may collapse.
+      loss_dtype: dtype of the training loss, in which a softmax may collapse.
     """
     sums: dict[str, jax.Array] = {}
     for rows in parts:

@@ -48,7 +48,7 @@ def fit(session: Session, *, hooks: Hooks, should_stop: Callable[[], int]) -> Se
     """Trains a session until all its lanes are over, or until it is asked to stop.
 
     Args:
-      session: at any step.
+      session: a session at any step.
       hooks: told of all that happens.
       should_stop: asked after every dispatch; when it says True, the session is saved
         and its unfinished runs become `preempted`.
@@ -103,15 +103,10 @@ def _evaluate_and_save(session: Session, hooks: Hooks) -> Session:
 def _observe(
     session: Session, measured: dict[str, Any]
 ) -> tuple[Session, dict[int, lanes.Observation]]:
-    """Takes in an evaluation: what it means for each lane, and what trains next.
+    """Takes in what `Pack.observe` measured of a session.
 
-    Args:
-      session: as it was measured.
-      measured: of `Program.observe`.
-
-    Returns:
-      The session, in which windows and stages of the curriculum begin anew, and the
-      observation of each lane that was not over, by its index.
+    Returns the session, in which windows and stages of the curriculum begin anew, and
+    the observation of each lane that was not over, by its index.
     """
     before, step = session.progress, session.step
     params = measured.pop("params")

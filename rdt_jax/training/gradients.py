@@ -85,7 +85,7 @@ class MaState(NamedTuple):
       seen: int32, updates so far.
       ring: leaves [W, ...], gradient i at place i mod W.
       total: leaves as the parameters, the sum over the ring.
-      fresh: likewise, over the places that were written in this round.
+      fresh: likewise, the sum over the places that were written in this round.
     """
 
     seen: jax.Array

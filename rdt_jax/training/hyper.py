@@ -44,29 +44,15 @@ class Lanes(NamedTuple):
 class Spec:
     """What is the same for all lanes of a pack, and so part of its program.
 
-    The sections of the config are without LANE_KEYS, so that nobody takes those of the
-    first lane for all.
-
     Attributes:
       model: shape of the model.
-      recurrence: section of the config, as all that follow.
-      loss: section.
-      gradient: section.
-      optimizer: section.
-      curriculum: section.
-      num_steps: budget of updates, which schedules of the rate read.
-      batch_size: B.
+      config: config of the runs without LANE_KEYS, so that nobody takes those of the
+        first lane for all.
       parts: names of `parts_of`, of what the program has beside the least.
     """
 
     model: ModelConfig
-    recurrence: ml_collections.ConfigDict
-    loss: ml_collections.ConfigDict
-    gradient: ml_collections.ConfigDict
-    optimizer: ml_collections.ConfigDict
-    curriculum: ml_collections.ConfigDict
-    num_steps: int
-    batch_size: int
+    config: ml_collections.ConfigDict
     parts: frozenset[str]
 
 
@@ -77,17 +63,7 @@ def make_spec(configs: Sequence[ml_collections.ConfigDict], table: Table) -> Spe
         for key in LANE_KEYS:
             section, leaf = key.split(".")
             del shared[section][leaf]
-    return Spec(
-        model=presets.model_config(configs[0], table),
-        recurrence=shared.recurrence,
-        loss=shared.loss,
-        gradient=shared.gradient,
-        optimizer=shared.optimizer,
-        curriculum=shared.curriculum,
-        num_steps=shared.num_steps,
-        batch_size=shared.batch_size,
-        parts=parts_of(configs),
-    )
+    return Spec(presets.model_config(configs[0], table), shared, parts_of(configs))
 
 
 def parts_of(configs: Sequence[ml_collections.ConfigDict]) -> frozenset[str]:
@@ -110,12 +86,8 @@ def parts_of(configs: Sequence[ml_collections.ConfigDict]) -> frozenset[str]:
 
 def lane_params(config: ml_collections.ConfigDict) -> dict[str, float]:
     """Returns the values of a run's LANE_KEYS; a limit that is None is infinite."""
-    values = {}
-    for key in LANE_KEYS:
-        section, leaf = key.split(".")
-        value = config[section][leaf]
-        values[key] = math.inf if value is None else float(value)
-    return values
+    values = {key: config[key] for key in LANE_KEYS}
+    return {k: math.inf if v is None else float(v) for k, v in values.items()}
 
 
 def make_lanes(configs: Sequence[ml_collections.ConfigDict]) -> Lanes:

@@ -31,9 +31,9 @@ def write_run(
     name and hash of the file that it came from.
 
     Args:
-      workdir: where the run folder is made; its name is the run's id.
+      workdir: folder in which the run folder is made, named by the run's id.
       config: all that the checkpoint does not tell.
-      overrides: of `config`, by the user.
+      overrides: values of `config` that the user sets.
       imported: the checkpoint.
       num_loops: R that it was trained with.
       step: optimizer updates that it had, 0 if that is not known.

@@ -21,9 +21,9 @@ class Awaited(NamedTuple):
     """What is awaited of every lane of a pack; the same while it trains.
 
     Attributes:
-      config: of the first lane; what is read here is the same for all.
-      phases: to wait for.
-      stages: of the curriculum.
+      config: config of the first lane; what is read here is the same for all.
+      phases: phases to wait for.
+      stages: stages of the curriculum.
       groups: names of the evaluated parts.
       loops: evaluated loop counts.
       max_pins: parameters that a run may keep at transitions; None for no limit. Those
@@ -52,8 +52,8 @@ class Observation(NamedTuple):
     """What an evaluation says of a lane.
 
     Attributes:
-      lane: as it is now.
-      row: of metrics.jsonl, without the step; None if the lane is no longer finite.
+      lane: state of the lane after it.
+      row: row of metrics.jsonl, without the step; None if the lane is no longer finite.
       events: rows of events.jsonl.
       pins: parameters to keep.
     """
@@ -85,8 +85,8 @@ def observe(
     """Takes in one evaluation of a lane.
 
     Args:
-      awaited: by the pack.
-      lane: as it was; not changed.
+      awaited: what the pack awaits of every lane.
+      lane: state of the lane before it; not changed.
       at: step of the evaluation.
       window: updates since the one before.
       measured: "quantities" (name -> float32 [loops, G]), "weight_norm", and of

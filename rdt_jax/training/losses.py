@@ -120,7 +120,7 @@ def collapses(logits: jax.Array, dtype: str) -> jax.Array:
 
     Args:
       logits: float32.
-      dtype: in which they are added up, float32 or float64.
+      dtype: dtype in which they are added up, float32 or float64.
     """
     with jax.enable_x64(dtype == "float64"):
         wide = jax.lax.convert_element_type(logits, jnp.dtype(dtype))

@@ -21,11 +21,11 @@ import ml_collections
 import numpy as np
 from jax.experimental import multihost_utils
 
-from rdt_jax import borrowed, sharding
+from rdt_jax import borrowed
 from rdt_jax.config import from_json, to_json
 from rdt_jax.store import environment
 from rdt_jax.tasks import Table, identity, make_table
-from rdt_jax.training import curriculum, pack
+from rdt_jax.training import pack
 from rdt_jax.training.hyper import Lanes, make_lanes
 from rdt_jax.training.pack import Pack, TrainState
 
@@ -38,8 +38,8 @@ class Rank(NamedTuple):
     """One process of several.
 
     Attributes:
-      number: from 0, the leader.
-      processes: how many there are.
+      number: its rank; 0 is the leader.
+      processes: number of processes of the job.
       coordinator: host of the leader, as the others know it.
     """
 
@@ -56,8 +56,8 @@ def join(
     Args:
       coordinator: `host:port` of process 0. JAX finds this and the others if they are
         None, on a TPU and in the clusters that it knows.
-      num_processes: of the job.
-      process_id: of this one.
+      num_processes: number of processes of the job.
+      process_id: rank of this process.
     """
     bind_address = coordinator if process_id == 0 and _is_here(coordinator) else None
     jax.distributed.initialize(
@@ -98,18 +98,16 @@ def hear(name: str) -> str:
                 raise
 
 
-class Channel:
+class _Channel:
     """Messages from the leader to all followers, in order."""
 
     def __init__(self) -> None:
         self._number = 0
 
     def send(self, message: dict[str, Any]) -> None:
-        """Sends a JSON value to all followers; the leader alone calls this."""
         tell(self._next(), json.dumps(message))
 
     def receive(self) -> dict[str, Any]:
-        """Waits for the next message, of which every follower gets its own."""
         return json.loads(hear(self._next()))
 
     def _next(self) -> str:
@@ -122,92 +120,59 @@ class Leader:
     """A pack in all processes: its methods tell the followers what they then do.
 
     Attributes:
-      pack: of this process.
-      number: by which followers know it.
-      channel: to them.
+      local: the pack of this process; what runs nothing is asked of it directly.
+      number: name of the pack in messages.
+      channel: messages to the followers.
     """
 
-    pack: Pack
+    local: Pack
     number: int
-    channel: Channel
-
-    @property
-    def axes(self) -> sharding.Axes:
-        """As of the pack, like all that follows."""
-        return self.pack.axes
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Names of the evaluated parts."""
-        return self.pack.groups
-
-    @property
-    def group_sizes(self) -> tuple[int, ...]:
-        """Rows in each group."""
-        return self.pack.group_sizes
-
-    @property
-    def loops(self) -> tuple[int, ...]:
-        """The evaluated loop counts."""
-        return self.pack.loops
-
-    @property
-    def stages(self) -> curriculum.Stages:
-        """The stages of the curriculum."""
-        return self.pack.stages
-
-    def shapes(self, lanes: Lanes) -> TrainState:
-        """As of the pack; nothing runs."""
-        return self.pack.shapes(lanes)
-
-    def padded_lanes(self, num_lanes: int) -> int:
-        """As of the pack; nothing runs."""
-        return self.pack.padded_lanes(num_lanes)
+    channel: _Channel
 
     def init(self, lanes: Lanes) -> TrainState:
-        """As of the pack, in all processes, like all that follows."""
+        """Returns the state before the first update."""
         (lanes,) = self._tell("init", lanes)
-        return self.pack.init(lanes)
+        return self.local.init(lanes)
 
     def train(
         self, state: TrainState, lanes: Lanes, n: int, *, length: int | None = None
     ) -> TrainState:
         """Applies updates."""
         lanes, n = self._tell("train", lanes, n, length=length)
-        return self.pack.train(state, lanes, n, length=length)
+        return self.local.train(state, lanes, n, length=length)
 
     def observe(self, state: TrainState) -> dict[str, Any]:
         """Returns what an evaluation records."""
         self._tell("observe")
-        return self.pack.observe(state)
+        return self.local.observe(state)
 
     def start_window(self, state: TrainState) -> TrainState:
         """Returns a state with `loss_sum` at zero."""
         self._tell("start_window")
-        return self.pack.start_window(state)
+        return self.local.start_window(state)
 
     def begin_stage(
         self, state: TrainState, lanes: Lanes, stage: chex.Array
     ) -> TrainState:
         """Begins a stage of the curriculum."""
         lanes, stage = self._tell("begin_stage", lanes, stage)
-        return self.pack.begin_stage(state, lanes, stage)
+        return self.local.begin_stage(state, lanes, stage)
 
     def take(self, state: TrainState, index: chex.Array) -> TrainState:
         """Returns the state of some lanes."""
         (index,) = self._tell("take", index)
-        return self.pack.take(state, index)
+        return self.local.take(state, index)
 
     def to_host(self, state: TrainState) -> Any:
         """Returns a state without the lanes that pad the mesh."""
         self._tell("to_host")
-        return self.pack.to_host(state)
+        return self.local.to_host(state)
 
     def from_host(self, state: TrainState) -> TrainState:
         """Returns a state on the devices, of which followers get their copy."""
         self._tell("from_host", num_lanes=state.finite_steps.size)
         state = jax.tree.map(np.asarray, state)
-        return self.pack.from_host(multihost_utils.broadcast_one_to_all(state))
+        return self.local.from_host(multihost_utils.broadcast_one_to_all(state))
 
     def _tell(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Tells the followers of a call; returns the arguments, as they have them.
@@ -231,12 +196,12 @@ def lead(mesh: jax.sharding.Mesh | None) -> Iterator[Build]:
     """Yields `pack.build` on a mesh; with several processes, for all of them.
 
     Args:
-      mesh: over the devices of all processes.
+      mesh: mesh over the devices of all processes.
     """
     if jax.process_count() == 1:
         yield functools.partial(pack.build, mesh=mesh)
         return
-    channel, number = Channel(), 0
+    channel, number = _Channel(), 0
 
     def build(
         configs: Sequence[ml_collections.ConfigDict], table: Table, exact: bool = False
@@ -258,13 +223,6 @@ def lead(mesh: jax.sharding.Mesh | None) -> Iterator[Build]:
     channel.send({"do": "end"})  # After an error the others are ended from outside.
 
 
-class Member(NamedTuple):
-    """A pack of a follower, and the lanes with which it was made."""
-
-    pack: Pack
-    lanes: Lanes
-
-
 @environment.pinned()
 def follow(mesh: jax.sharding.Mesh) -> None:
     """Does what the leader does, until it ends.
@@ -272,22 +230,22 @@ def follow(mesh: jax.sharding.Mesh) -> None:
     Raises:
       ValueError: if this host makes another table than the leader.
     """
-    channel = Channel()
-    members: dict[int, Member] = {}
+    channel = _Channel()
+    packs: dict[int, tuple[Pack, Lanes]] = {}
     state: Any = None
     while (message := channel.receive())["do"] != "end":
         number = message["pack"]
         if message["do"] == "build":
-            members[number] = _build(message, mesh)
-            while len(members) > _KEPT:
-                del members[next(iter(members))]
+            packs[number] = _build(message, mesh)
+            while len(packs) > _KEPT:
+                del packs[next(iter(packs))]
             continue
-        members[number] = members.pop(number)  # The newest is the last.
+        packs[number] = packs.pop(number)  # The newest is the last.
         # Programs of all processes meet in the same order, one at a time.
-        state = jax.block_until_ready(_do(*members[number], message, state))
+        state = jax.block_until_ready(_do(*packs[number], message, state))
 
 
-def _build(message: dict[str, Any], mesh: jax.sharding.Mesh) -> Member:
+def _build(message: dict[str, Any], mesh: jax.sharding.Mesh) -> tuple[Pack, Lanes]:
     configs = [from_json(text) for text in message["configs"]]
     table = make_table(configs[0])
     if (table_hash := identity.hash_arrays(table)) != message["table"]:
@@ -296,19 +254,13 @@ def _build(message: dict[str, Any], mesh: jax.sharding.Mesh) -> Member:
             f"task, process 0 {message['table'][:12]}: every host needs the same data "
             "and versions."
         )
-    return Member(
-        pack.build(configs, table, message["exact"], mesh), make_lanes(configs)
-    )
+    return pack.build(configs, table, message["exact"], mesh), make_lanes(configs)
 
 
 def _do(pack: Pack, lanes: Lanes, message: dict[str, Any], state: Any) -> Any:
-    """Does what a message of a Leader says; returns the state after it.
+    """Does what a message of `Leader._tell` says; returns the state after it.
 
-    Args:
-      pack: that the message is about.
-      lanes: of the shapes that those of the message have.
-      message: of `Leader._tell`.
-      state: before it; None at first.
+    The message is about `pack`, and its lanes have the shapes of `lanes`.
     """
     arrays = [np.asarray(values, dtype) for dtype, values in message["arrays"]]
     own = len(jax.tree.leaves(lanes))

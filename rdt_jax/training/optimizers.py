@@ -24,7 +24,7 @@ def is_block_matrix(path: tuple[Any, ...], leaf: jax.Array) -> bool:
     do vectors.
 
     Args:
-      path: of the leaf in the tree of parameters, as JAX gives it.
+      path: keys of the leaf in the tree of parameters, as JAX gives them.
       leaf: the parameter.
     """
     return path[0].key not in _OUTSIDE and leaf.ndim >= 2
@@ -122,11 +122,11 @@ def make(spec: Spec, hyper: LaneParams) -> optax.GradientTransformation:
     It does to the gradient what `gradients` says, then
     w <- w - rate * (direction + decay * w), optax's convention, for all of OPTIMIZERS.
     """
-    section = spec.optimizer
+    section = spec.config.optimizer
     direction = registry.lookup("optimizer", OPTIMIZERS, section.name)
     decayed = registry.lookup("decayed", DECAYED, section.decayed)
     return optax.chain(
-        *gradients.before(spec.gradient, hyper, "clip" in spec.parts),
+        *gradients.before(spec.config.gradient, hyper, "clip" in spec.parts),
         direction(hyper, section.epsilon),
         optax.add_decayed_weights(hyper["optimizer.weight_decay"], decayed),
         optax.scale_by_learning_rate(functools.partial(_rate, spec, hyper)),
@@ -136,7 +136,7 @@ def make(spec: Spec, hyper: LaneParams) -> optax.GradientTransformation:
 
 def _rate(spec: Spec, hyper: LaneParams, step: jax.Array) -> jax.Array:
     """Returns the learning rate of an update, from the number of those before it."""
-    section, num_steps = spec.optimizer, spec.num_steps
+    section, num_steps = spec.config.optimizer, spec.config.num_steps
     decay = registry.lookup("schedule", SCHEDULES, section.schedule)
     warmup_steps = hyper["optimizer.warmup_steps"]
     # optax's schedules refuse a traced warm-up length (its fractions are traced).

@@ -33,13 +33,7 @@ from rdt_jax.models import layers, loop, recurrent
 from rdt_jax.tasks import Table
 from rdt_jax.training import curriculum, evaluate, optimizers, update
 from rdt_jax.training.evaluate import Rows
-from rdt_jax.training.hyper import (
-    LaneParams,
-    Lanes,
-    Spec,
-    make_lanes,
-    make_spec,
-)
+from rdt_jax.training.hyper import LaneParams, Lanes, Spec, make_lanes, make_spec
 
 
 @flax.struct.dataclass
@@ -86,7 +80,7 @@ class TaskData(NamedTuple):
 
     Attributes:
       epoch: int32 [M], the train rows of an epoch.
-      rows: of the whole table, leaves [N, ...].
+      rows: rows of the whole table, leaves [N, ...].
     """
 
     epoch: jax.Array
@@ -101,7 +95,7 @@ class Program:
 
     Attributes:
       spec: what is the same for all lanes.
-      stages: of the curriculum.
+      stages: stages of the curriculum.
       loops: the evaluated loop counts, ascending.
       mesh: None for one device.
       lanes_here: lanes on each device.
@@ -117,30 +111,32 @@ class Program:
 
     def draw(self, lanes: Lanes) -> chex.ArrayTree:
         """Returns the first parameters."""
-        draw = self._on_devices(self._draw_lanes, (_BY_LANE,), _BY_LANE)
+        draw = sharding.on_own_part(self._draw_lanes, self.mesh, (_BY_LANE,), _BY_LANE)
         return draw(self._pad(lanes))
 
     def begin(self, params: chex.ArrayTree, lanes: Lanes) -> TrainState:
         """Returns the state before the first update."""
-        begin = self._on_devices(self._begin_lanes, (_BY_LANE, _BY_LANE), _OF_STATE)
+        begin = sharding.on_own_part(
+            self._begin_lanes, self.mesh, (_BY_LANE, _BY_LANE), _OF_STATE
+        )
         return begin(params, self._pad(lanes))
 
     def train(
         self, data: TaskData, state: TrainState, lanes: Lanes, n: jax.Array, length: int
     ) -> TrainState:
         """Applies `n` updates on rows that are cut to `length` tokens."""
-        train = functools.partial(self._train_lanes, length=length)
         specs = (_EVERYWHERE, _OF_STATE, _BY_LANE, _EVERYWHERE)
-        return self._on_devices(train, specs, _OF_STATE)(
-            data, state, self._pad(lanes), n
-        )
+        train_lanes = functools.partial(self._train_lanes, length=length)
+        train = sharding.on_own_part(train_lanes, self.mesh, specs, _OF_STATE)
+        return train(data, state, self._pad(lanes), n)
 
     def evaluate(
         self, parts: Sequence[Rows], params: chex.ArrayTree
     ) -> dict[str, jax.Array]:
         """Measures all lanes on the rows of `evaluate.make_rows`."""
-        measure = self._on_devices(
-            self._evaluate_lanes, (_EVERYWHERE, _BY_LANE), _BY_LANE, axes=("trial",)
+        specs = (_EVERYWHERE, _BY_LANE)
+        measure = sharding.on_own_part(
+            self._evaluate_lanes, self.mesh, specs, _BY_LANE, axes=("trial",)
         )
         return measure(parts, params)
 
@@ -149,22 +145,15 @@ class Program:
     ) -> TrainState:
         """Begins a stage of the curriculum in the lanes that are in another one."""
         specs = (_OF_STATE, _BY_LANE, _BY_LANE)
-        begin = self._on_devices(self._begin_stage_lanes, specs, _OF_STATE)
+        begin = sharding.on_own_part(
+            self._begin_stage_lanes, self.mesh, specs, _OF_STATE
+        )
         return begin(state, self._pad(lanes), self._pad(stage))
 
     def take(self, state: TrainState, index: jax.Array) -> TrainState:
         """Returns the state of some lanes."""
         index = self._pad(index)
         return jax.tree.map(lambda x: x[index] if x.ndim else x, state)
-
-    def _on_devices(
-        self,
-        function: Callable[..., Any],
-        in_specs: tuple[Any, ...],
-        out_specs: Any,
-        **options: Any,
-    ) -> Callable[..., Any]:
-        return sharding.on_own_part(function, self.mesh, in_specs, out_specs, **options)
 
     def _pad(self, tree: Any) -> Any:
         return sharding.pad_lanes(tree, self.mesh)
@@ -214,9 +203,14 @@ class Program:
     def _train_lanes(
         self, data: TaskData, state: TrainState, lanes: Lanes, n: jax.Array, length: int
     ) -> TrainState:
-        batch_size = self.spec.batch_size
+        batch_size = self.spec.config.batch_size
         in_stage = state.stage, state.stage_start  # The same for the whole dispatch.
-        place = lambda step: jax.vmap(functools.partial(self._place, step))(*in_stage)
+        # The epoch of a step, and where in it the step's batch begins.
+        place = lambda step: jax.vmap(
+            lambda stage, start: batches.place_of(
+                step - start, self._num_rows(stage), batch_size
+            )
+        )(*in_stage)
         draw_orders = functools.partial(
             jax.vmap(self._draw_order), lanes.seed, state.stage
         )
@@ -255,15 +249,9 @@ class Program:
         length: int,
         is_last: jax.Array,
     ) -> TrainState:
-        """Applies one update.
+        """Applies one update to the rows at `drawn`, int32 [S, B], of the epoch's rows.
 
-        Args:
-          data: the task.
-          state: of the lanes.
-          lanes: what tells them apart.
-          drawn: int32 [S, B], places in the epoch's rows.
-          length: T, of a row.
-          is_last: whether it is the last of a dispatch, whose norms are wanted.
+        Of the last one of a dispatch norms are measured.
         """
         update_lane = functools.partial(
             self._update_lane,
@@ -271,7 +259,7 @@ class Program:
             step=state.step,
             length=length,
             # Drawn here: `vmap` would run every lane to the largest draw.
-            num_loops=loop.draw_loops(self.spec.recurrence, state.step),
+            num_loops=loop.draw_loops(self.spec.config.recurrence, state.step),
             is_last=is_last,
         )
         updated = self._over_lanes(update_lane)(
@@ -349,7 +337,7 @@ class Program:
             parts,
             model=self.spec.model,
             loops=self.loops,
-            loss_dtype=self.spec.loss.dtype,
+            loss_dtype=self.spec.config.loss.dtype,
         )
         quantities = self._over_lanes(measure)(params)
         return quantities | {"weight_norm": jax.vmap(optax.tree.norm)(params)}
@@ -359,7 +347,7 @@ class Program:
     ) -> TrainState:
         begins = stage != state.stage
         opt_state = state.opt_state
-        if self.spec.curriculum.reset_optimizer:
+        if self.spec.config.curriculum.reset_optimizer:
             opt_state = jax.tree.map(
                 lambda new, old: jnp.where(_like(begins, old), new, old),
                 self._begin_optimizers(state.params, lanes.hyper),
@@ -387,14 +375,6 @@ class Program:
         num_rows, most = self._num_rows(stage), self.stages.rows[-1]
         return batches.epoch_order(data_key, number, num_rows, most)
 
-    def _place(
-        self, step: jax.Array, stage: jax.Array, stage_start: jax.Array
-    ) -> batches.Place:
-        """Returns the place in a lane's epochs at which the batch of a step begins."""
-        return batches.place_of(
-            step - stage_start, self._num_rows(stage), self.spec.batch_size
-        )
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pack:
@@ -407,7 +387,7 @@ class Pack:
       evaluated: the rows to evaluate.
       groups: the G names ("id", "mixed[pattern=id-ood]") of the evaluated parts.
       group_sizes: rows in each group.
-      home: where a state stands: a device, or a NamedSharding for each of its leaves.
+      home: place of a state: a device, or a NamedSharding for each of its leaves.
     """
 
     program: Program
@@ -419,14 +399,14 @@ class Pack:
     home: Any
 
     @property
-    def mesh(self) -> jax.sharding.Mesh | None:
-        """The devices; None for one."""
-        return self.program.mesh
+    def local(self) -> "Pack":
+        """This pack; that of this process, where a `multiprocess.Leader` has it."""
+        return self
 
     @property
     def axes(self) -> sharding.Axes:
         """Sizes of the axes of the mesh."""
-        return sharding.axes_of(self.mesh)
+        return sharding.axes_of(self.program.mesh)
 
     @property
     def loops(self) -> tuple[int, ...]:
@@ -440,9 +420,9 @@ class Pack:
 
     def init(self, lanes: Lanes) -> TrainState:
         """Returns the state before the first update, on the devices."""
-        state = self._begin(self._draw(lanes), lanes)
+        state = self._compiled["begin"](self._compiled["draw"](lanes), lanes)
         # Placed like a restored state, so that both run the same compiled program.
-        return state if self.mesh else jax.device_put(state, self.home)
+        return state if self.program.mesh else jax.device_put(state, self.home)
 
     def shapes(self, lanes: Lanes) -> TrainState:
         """Returns the shapes and dtypes of `init`."""
@@ -466,18 +446,20 @@ class Pack:
           length: T, tokens to which rows are cut; part of the program. None for the
             length of the table.
         """
-        return self._train(self.data, state, lanes, n, length=self._length(length))
+        return self._compiled["train"](
+            self.data, state, lanes, n, length=self._length(length)
+        )
 
     def lower(
         self, state: TrainState, lanes: Lanes, n: Any = 0, *, length: int | None = None
     ) -> jax.stages.Lowered:
         """Lowers `train` for the compiler; its arguments may be shapes alone."""
         length = self._length(length)
-        return self._train.lower(self.data, state, lanes, n, length=length)
+        return self._compiled["train"].lower(self.data, state, lanes, n, length=length)
 
     def compilations(self) -> int:
         """Counts the programs of `train` that were compiled so far."""
-        return borrowed.num_compiled(self._train)
+        return borrowed.num_compiled(self._compiled["train"])
 
     def evaluate(self, params: chex.ArrayTree) -> dict[str, jax.Array]:
         """Measures the lanes: quantity -> float32 [S, loops, G], and `weight_norm` [S].
@@ -485,7 +467,7 @@ class Pack:
         Args:
           params: leaves [S, ...].
         """
-        return self._evaluate(self.evaluated, params)
+        return self._compiled["evaluate"](self.evaluated, params)
 
     def observe(self, state: TrainState) -> dict[str, Any]:
         """Returns what an evaluation records, on the host.
@@ -504,7 +486,7 @@ class Pack:
 
     def start_window(self, state: TrainState) -> TrainState:
         """Returns a state, which is donated, with `loss_sum` at zero."""
-        return self._start_window(state)
+        return self._compiled["start_window"](state)
 
     def begin_stage(
         self, state: TrainState, lanes: Lanes, stage: chex.Array
@@ -516,69 +498,50 @@ class Pack:
           lanes: what tells the lanes apart.
           stage: int32 [S], index of each lane's stage.
         """
-        return self._begin_stage(state, lanes, stage)
+        return self._compiled["begin_stage"](state, lanes, stage)
 
     def take(self, state: TrainState, index: chex.Array) -> TrainState:
         """Returns the state of the lanes of an index, int32 [S']."""
-        return self._take(state, index)
+        return self._compiled["take"](state, index)
 
     def to_host(self, tree: Any) -> Any:
         """Returns what leaves [S, ...] are, without the lanes that pad a mesh.
 
         On a mesh they come to the host of every process; else they stay where they are.
         """
-        return sharding.read(tree, self.mesh, self.num_lanes)
+        return sharding.read(tree, self.program.mesh, self.num_lanes)
 
     def from_host(self, state: TrainState) -> TrainState:
         """Returns a state that `to_host` gave, on the devices, as of `init`."""
-        return sharding.place(sharding.pad_lanes(state, self.mesh), self.home)
+        return sharding.place(sharding.pad_lanes(state, self.program.mesh), self.home)
 
     def padded_lanes(self, num_lanes: int) -> int:
         """Returns how many lanes a state of `num_lanes` has on this mesh."""
-        return sharding.padded_lanes(num_lanes, self.mesh)
+        return sharding.padded_lanes(num_lanes, self.program.mesh)
 
     def _length(self, length: int | None) -> int:
         return self.data.rows.tokens.shape[1] if length is None else length
 
-    @property
-    def _jit(self) -> Callable[..., Any]:
-        """Is `jax.jit` of a function whose result is a state."""
-        if self.mesh is None:
-            return jax.jit
-        return functools.partial(jax.jit, out_shardings=self.home)
-
     @functools.cached_property
-    def _draw(self) -> Any:
-        # A program of its own, which a compile cache has for every other optimizer.
-        home = None if self.mesh is None else self.home.params
-        return jax.jit(self.program.draw, out_shardings=home)
-
-    @functools.cached_property
-    def _begin(self) -> Any:
-        return self._jit(self.program.begin, donate_argnums=0)
-
-    @functools.cached_property
-    def _train(self) -> Any:
-        return self._jit(self.program.train, donate_argnums=1, static_argnames="length")
-
-    @functools.cached_property
-    def _evaluate(self) -> Any:
-        return jax.jit(self.program.evaluate)
-
-    @functools.cached_property
-    def _start_window(self) -> Any:
-        return self._jit(
-            lambda state: state.replace(loss_sum=jnp.zeros_like(state.loss_sum)),
-            donate_argnums=0,
-        )
-
-    @functools.cached_property
-    def _begin_stage(self) -> Any:
-        return self._jit(self.program.begin_stage, donate_argnums=0)
-
-    @functools.cached_property
-    def _take(self) -> Any:
-        return self._jit(self.program.take)
+    def _compiled(self) -> dict[str, Any]:
+        """The functions of the program, compiled when they are first called."""
+        program = self.program
+        jit: Any = jax.jit  # Of a function whose result is a state.
+        params_home = None
+        if program.mesh is not None:
+            jit = functools.partial(jax.jit, out_shardings=self.home)
+            params_home = self.home.params
+        zero = lambda state: state.replace(loss_sum=jnp.zeros_like(state.loss_sum))
+        return {
+            # A program of its own, which a compile cache has for every other optimizer.
+            "draw": jax.jit(program.draw, out_shardings=params_home),
+            "begin": jit(program.begin, donate_argnums=0),
+            "train": jit(program.train, donate_argnums=1, static_argnames="length"),
+            "evaluate": jax.jit(program.evaluate),
+            "start_window": jit(zero, donate_argnums=0),
+            "begin_stage": jit(program.begin_stage, donate_argnums=0),
+            "take": jit(program.take),
+        }
 
 
 def build(
@@ -590,8 +553,8 @@ def build(
     """Makes the pack of runs; nothing is compiled yet.
 
     Args:
-      configs: of the S lanes; they differ in `seed` and LANE_KEYS only.
-      table: of the task that they share.
+      configs: those of the S lanes; they differ in `seed` and LANE_KEYS only.
+      table: table of the task that they share.
       exact: run the lanes one after another, bit for bit like solo runs.
       mesh: devices that share the lanes, each batch and the matrices. Sums over parts
         of a batch or of a matrix round differently than on one device, and in parts of

@@ -50,7 +50,7 @@ class Phase:
       threshold: smoothed accuracy at which the phase has completed.
       chance: accuracy of a uniform guess on the split.
       rows: evaluated rows that are watched.
-      tag: of the curriculum, if HOP_LEARNED.
+      tag: tag of the curriculum, if HOP_LEARNED.
       hops: its value that the rows have; None for all rows of the split.
     """
 
@@ -123,8 +123,8 @@ def phases_of(
     """Returns the phases of a run: one for each event of `events_of`.
 
     Args:
-      config: of the run.
-      table: of its task.
+      config: config of the run.
+      table: table of its task.
       rows: evaluated rows by group: splits, and their breakdowns.
       stages: values of the curriculum's tag, one for each of its stages.
     """
@@ -172,9 +172,9 @@ def observe(
     """Takes in one evaluation.
 
     Args:
-      state: of `new_state`, or as returned here; not changed.
-      phases: what to wait for.
-      step: of the evaluation, ascending from call to call.
+      state: that of `new_state`, or as returned here; not changed.
+      phases: phases to wait for.
+      step: step of the evaluation, ascending from call to call.
       accuracy: `Phase.group` -> accuracy at `Phase.loops`.
 
     Returns:

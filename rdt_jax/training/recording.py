@@ -1,11 +1,12 @@
 """What a pack leaves on the disk while it trains, and how it goes on from there.
 
-`restore` makes a session of the newest checkpoint of a pack, and `Recorder` is what
-`fit` tells of all that happens: it writes rows, pins, statuses, checkpoints and numbers
-for TensorBoard.
+A `Recorder` makes a session of the newest checkpoint of a pack. Then it is what `fit`
+tells of all that happens: it writes rows, pins, statuses, checkpoints and numbers for
+TensorBoard.
 """
 
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,53 +24,11 @@ from rdt_jax.store import (
 )
 from rdt_jax.tasks import identity
 from rdt_jax.training import hyper, lanes, multiprocess, phases, session
-from rdt_jax.training.session import Progress, Session
+from rdt_jax.training.session import Session
 
 Log = Callable[[str], None]
 # A context in which the process may end; it calls its argument before that.
-MayEnd = Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
-
-
-def restore(
-    pack_folder: pathlib.Path,
-    folders: Sequence[pathlib.Path],
-    configs: session.Configs,
-    awaited: lanes.Awaited,
-    make_pack: Callable[[session.Configs], multiprocess.AnyPack],
-    pack: multiprocess.AnyPack,
-    log: Log,
-) -> Session:
-    """Returns the session of the newest checkpoint, or a new one where there is none.
-
-    Args:
-      pack_folder: folder of the pack.
-      folders: run folders of its lanes, in their order.
-      configs: as of `Session`.
-      awaited: as of `Session`.
-      make_pack: as of `Session`.
-      pack: of all lanes that the pack began with.
-      log: receives messages about checkpoints that cannot be used.
-    """
-    commits.adopt(pack_folder, pack_folder.parents[1], [f.name for f in folders], log)
-    lane_params = hyper.make_lanes(configs)
-
-    def shapes(extra: Mapping[str, Any]) -> Any:
-        progress = Progress.from_json(extra)
-        return session.shapes_of_arrays(pack, lane_params, progress)
-
-    def lost_rows(extra: Mapping[str, Any]) -> str | None:
-        problems = (
-            records.missing(folder, extra["evaluated"], lines)
-            for folder, lines in zip(folders, extra["lines"], strict=True)
-        )
-        return next(filter(None, problems), None)
-
-    newest = checkpoint.load_newest(pack_folder / "checkpoints", shapes, log, lost_rows)
-    if newest is None:
-        return session.begin(configs, awaited, make_pack, pack)
-    arrays, extra = newest
-    progress = Progress.from_json(extra)
-    return session.resume(configs, awaited, make_pack, pack, arrays, progress)
+MayEnd = Callable[[Callable[[], None]], contextlib.AbstractContextManager[Any]]
 
 
 class Recorder:
@@ -86,12 +45,12 @@ class Recorder:
         may_end: Callable[[], contextlib.AbstractContextManager[None]],
         log: Log,
     ) -> None:
-        """Prepares to record; nothing is written before `begin`.
+        """Prepares to record; nothing is written before `restore`.
 
         Args:
           pack_folder: folder of the pack.
           folders: run folders of its lanes, in their order.
-          table: that the runs train on.
+          table: rows that the runs train on.
           conditions: entries of environment.json beside those of `environment.segment`.
           commit: called with the step of each checkpoint that was written.
           may_end: a context in which the process may end.
@@ -106,13 +65,41 @@ class Recorder:
         self._clock = _Clock()
         self._statuses = _Statuses(pack_folder, folders)
 
-    def begin(self, session: Session) -> Session:
-        """Cuts the records back to a session that was restored; returns it, shrunk.
+    def restore(
+        self,
+        configs: session.Configs,
+        awaited: lanes.Awaited,
+        make_pack: Callable[[session.Configs], multiprocess.AnyPack],
+        pack: multiprocess.AnyPack,
+    ) -> Session:
+        """Returns the session of the newest checkpoint, or a new one without any.
+
+        Records and statuses are cut back to it. The arguments are those of
+        `session.start`.
 
         Raises:
           ValueError: if a run was trained on another table than its task makes now, or
             its records are damaged anywhere but in their last line.
         """
+        view, names = self._pack_folder.parents[1], [f.name for f in self._folders]
+        commits.adopt(self._pack_folder, view, names, self._log)
+        shapes = functools.partial(
+            session.shapes_of_arrays, pack.local, hyper.make_lanes(configs)
+        )
+        newest = checkpoint.load_newest(
+            self._pack_folder / "checkpoints", shapes, self._log, self._lost_rows
+        )
+        return self._begin(session.start(configs, awaited, make_pack, pack, newest))
+
+    def _lost_rows(self, extra: Mapping[str, Any]) -> str | None:
+        """Says which rows are gone that a checkpoint with an extra value counts on."""
+        problems = (
+            records.missing(folder, extra["evaluated"], lines)
+            for folder, lines in zip(self._folders, extra["lines"], strict=True)
+        )
+        return next(filter(None, problems), None)
+
+    def _begin(self, session: Session) -> Session:
         evaluated = session.progress.evaluated
         begins = evaluated < 0
         if not begins:
@@ -137,8 +124,8 @@ class Recorder:
 
     def close(self) -> None:
         """Ends the files that are open."""
-        for each in self._boards:
-            each.close()
+        for board in self._boards:
+            board.close()
 
     def timed(self, purpose: str) -> contextlib.AbstractContextManager:
         """Returns a context that counts its seconds for timing.jsonl."""
@@ -196,7 +183,7 @@ class Recorder:
             for folder in self._folders:
                 records.sync(folder)
             lines = [records.count(folder) for folder in self._folders]
-            extra = session.progress.to_json() | {"lines": lines}
+            extra = {**vars(session.progress), "lines": lines}
             checkpoints = self._pack_folder / "checkpoints"
             checkpoint.save_rotating(checkpoints, session.step, arrays, extra)
             self._commit(session.step)
@@ -215,7 +202,7 @@ class Recorder:
         now = environment.segment(
             session.configs[0],
             session.step,
-            mesh=session.pack.axes._asdict(),
+            mesh=session.pack.local.axes._asdict(),
             **self._conditions,
         )
         for lane, folder in enumerate(self._folders):
@@ -256,34 +243,29 @@ class _Statuses:
         if now == self._written and begin < self._due:
             return
         for index, folder in enumerate(self._folders):
-            status = self._status(session, index, saved, state)
+            lane = session.progress.lanes[index]
+            final = lane["final"] or {}
+            if final and index not in self._proofs:
+                self._proofs[index] = {"records": records.proof(folder)}
+            status = {
+                "state": state,
+                "reason": None,
+                "step": session.step,
+                **final,
+                "pack": self._pack_folder.name,
+                "lane": index,
+                "saved": saved,
+                "evaluated": final.get("step", session.progress.evaluated),
+                "num_steps": session.config.num_steps,
+                "updates_per_second": session.rate,
+                "phase": phases.reached(lane["detector"]),
+                "accuracy": lanes.shown_accuracy(lane),
+                **self._proofs.get(index, {}),
+            }
             files.write_json(folder / "status.json", status)
         self._written = now
         end = time.monotonic()
         self._due = end + self._SHARE * (end - begin)
-
-    def _status(
-        self, session: Session, index: int, saved: int, state: str
-    ) -> dict[str, Any]:
-        lane = session.progress.lanes[index]
-        final = lane["final"] or {}
-        if final and index not in self._proofs:
-            self._proofs[index] = {"records": records.proof(self._folders[index])}
-        return {
-            "state": state,
-            "reason": None,
-            "step": session.step,
-            **final,
-            "pack": self._pack_folder.name,
-            "lane": index,
-            "saved": saved,
-            "evaluated": final.get("step", session.progress.evaluated),
-            "num_steps": session.config.num_steps,
-            "updates_per_second": session.rate,
-            "phase": phases.reached(lane["detector"]),
-            "accuracy": lanes.shown_accuracy(lane),
-            **self._proofs.get(index, {}),
-        }
 
 
 class _Clock:

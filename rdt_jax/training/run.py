@@ -23,8 +23,9 @@ from rdt_jax import config as run_config
 from rdt_jax import tasks
 from rdt_jax.store import environment, files, packs, records, run_folder
 from rdt_jax.store.leases import Lease, Leases, LocalLeases
-from rdt_jax.training import fit, lanes, multiprocess, phases, recording
+from rdt_jax.training import fit, lanes, phases, recording
 from rdt_jax.training.multiprocess import Build
+from rdt_jax.training.pack import Pack
 from rdt_jax.training.pack import build as build_pack
 from rdt_jax.training.session import Configs, Session
 
@@ -53,11 +54,6 @@ class TrainOptions:
     build: Build = build_pack
 
 
-def never_end(leave: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
-    """Returns the context of a process that ends nowhere but at its end."""
-    return contextlib.nullcontext()
-
-
 def train(
     configs: Sequence[ml_collections.ConfigDict],
     workdir: pathlib.Path,
@@ -65,7 +61,7 @@ def train(
     options: TrainOptions = TrainOptions(),
     leases: Leases | None = None,
     should_stop: Callable[[], int] = lambda: False,
-    may_end: recording.MayEnd = never_end,
+    may_end: recording.MayEnd = contextlib.nullcontext,
     log: recording.Log = lambda message: print(message, file=sys.stderr),
 ) -> list[Status]:
     """Trains the lanes of a pack until each has passed its phases or spent its budget.
@@ -82,7 +78,8 @@ def train(
       should_stop: asked after every dispatch; when it says True, the pack is
         checkpointed and its unfinished runs become `preempted`.
       may_end: a context in which this process may end, since nothing has been trained
-        since the newest checkpoint; it calls its argument before that.
+        since the newest checkpoint; it calls its argument before that. By default the
+        process ends nowhere but at its end.
       log: receives one-line messages for the user, such as of a damaged checkpoint.
 
     Returns:
@@ -132,7 +129,6 @@ def _fit(
         with may_end(held.leave):
             session, recorder = held.restore(options, lambda: may_end(held.leave))
             stack.callback(recorder.close)
-            session = recorder.begin(session)
 
         def stop() -> int:
             held.lease.check()
@@ -143,15 +139,10 @@ def _fit(
 
 @dataclasses.dataclass(frozen=True)
 class _Pack:
-    """The runs of a pack in a workdir.
-
-    Attributes:
-      workdir: folder of the run folders and of the pack's folder.
-      configs: one for each lane, in their order.
-    """
+    """The runs of a pack in a workdir."""
 
     workdir: pathlib.Path
-    configs: Configs
+    configs: Configs  # One for each lane, in their order.
 
     @property
     def run_ids(self) -> list[str]:
@@ -160,13 +151,7 @@ class _Pack:
 
     @property
     def name(self) -> str:
-        """The name of the pack."""
         return packs.pack_of(self.run_ids)
-
-    @property
-    def budget(self) -> int:
-        """Updates that are asked of each run."""
-        return self.configs[0].num_steps
 
     def create(self) -> None:
         """Makes the run folders that are not there."""
@@ -176,12 +161,13 @@ class _Pack:
 
     def final_statuses(self) -> list[Status] | None:
         """Returns the statuses if every run is over, else None."""
-        return packs.if_over(self.workdir, self.run_ids, self.name, self.budget)
+        budget = self.configs[0].num_steps
+        return packs.if_over(self.workdir, self.run_ids, self.name, budget)
 
     def check_kept(self) -> None:
         """Raises ValueError if a run would begin again, its checkpoints being gone."""
-        for run_id in self.run_ids:
-            packs.check_kept(self.workdir, run_id, self.budget)
+        for run_id, config in zip(self.run_ids, self.configs, strict=True):
+            packs.check_kept(self.workdir, run_id, config.num_steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +189,6 @@ class _HeldPack:
 
     @property
     def folder(self) -> pathlib.Path:
-        """The folder of the pack."""
         return self.lease.view / "packs" / self.pack.name
 
     def final_statuses(self) -> list[Status] | None:
@@ -234,15 +219,6 @@ class _HeldPack:
         table = tfds_builders.load_table(configs[0], workdir / "tables", log)
         make_pack = functools.partial(options.build, table=table, exact=options.exact)
         compiled = make_pack(configs)
-        session = recording.restore(
-            self.folder,
-            self.folders,
-            configs,
-            _awaited(configs[0], table, compiled, options),
-            make_pack,
-            compiled,
-            log,
-        )
         conditions: dict[str, Any] = {"exact": options.exact}
         if options.config_file:
             conditions["config_file"] = options.config_file
@@ -251,11 +227,12 @@ class _HeldPack:
             self.folders,
             table,
             conditions=conditions,
-            commit=self._commit,
+            commit=self.lease.commit,
             may_end=may_end,
             log=log,
         )
-        return session, recorder
+        awaited = _awaited(configs[0], table, compiled.local, options)
+        return recorder.restore(configs, awaited, make_pack, compiled), recorder
 
     def leave(self) -> None:
         """Ends the lease of a pack that nothing was trained of since it was saved."""
@@ -287,10 +264,6 @@ class _HeldPack:
         self.lease.end("stopped" if unfinished else "done", "", unfinished)
         return statuses
 
-    def _commit(self, step: int) -> None:
-        self.lease.check()
-        self.lease.commit(step)
-
     def _say(self, message: str) -> None:
         self.log(self._in_workdir(message))
 
@@ -312,16 +285,16 @@ class _HeldPack:
 def _awaited(
     config: ml_collections.ConfigDict,
     table: tasks.Table,
-    compiled: multiprocess.AnyPack,
+    pack: Pack,
     options: TrainOptions,
 ) -> lanes.Awaited:
-    rows = dict(zip(compiled.groups, compiled.group_sizes, strict=True))
+    rows = dict(zip(pack.groups, pack.group_sizes, strict=True))
     return lanes.Awaited(
         config=config,
-        phases=phases.phases_of(config, table, rows, compiled.stages.values),
-        stages=compiled.stages,
-        groups=compiled.groups,
-        loops=compiled.loops,
+        phases=phases.phases_of(config, table, rows, pack.stages.values),
+        stages=pack.stages,
+        groups=pack.groups,
+        loops=pack.loops,
         max_pins=options.max_pins,
         budgets=frozenset(options.budgets),
     )

@@ -3,7 +3,7 @@
     session = session.train(100, length=session.row_length)
     session = session.shrunk()  # without the lanes that are over
 
-Lanes that are over stay in a pack, since its shape is part of the pack, until half
+Lanes that are over stay in a pack, since it is compiled for their number, until half
 of its lanes are: then the others go on as a smaller pack. That happens at evaluations
 and depends on nothing but their results, so a pack that was killed shrinks alike.
 """
@@ -20,7 +20,7 @@ import numpy as np
 
 from rdt_jax.store import checkpoint
 from rdt_jax.training import evaluate, hyper, lanes, multiprocess
-from rdt_jax.training.pack import TrainState
+from rdt_jax.training.pack import Pack, TrainState
 
 Configs = Sequence[ml_collections.ConfigDict]
 
@@ -45,12 +45,8 @@ class Progress:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Progress":
-        """Reads the progress out of what a checkpoint says; it may say more."""
+        """Reads its attributes out of what a checkpoint says, which may say more."""
         return cls(**{f.name: value[f.name] for f in dataclasses.fields(cls)})
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the JSON value that `from_json` reads."""
-        return dict(vars(self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +128,7 @@ class Session:
 
         It is if they are at most half of the lanes that the arrays have.
         """
-        members, padded = self.progress.members, self.pack.padded_lanes
+        members, padded = self.progress.members, self.pack.local.padded_lanes
         positions = [
             position
             for position, index in enumerate(members)
@@ -175,86 +171,64 @@ class Session:
         return {"state": self.pack.to_host(self.state), "ring": ring}
 
 
-def begin(
+def start(
     configs: Configs,
     awaited: lanes.Awaited,
     make_pack: Callable[[Configs], multiprocess.AnyPack],
     pack: multiprocess.AnyPack,
+    restored: tuple[Mapping[str, Any], Mapping[str, Any]] | None,
 ) -> Session:
-    """Returns the session of a pack before its first update and evaluation."""
+    """Returns the session of a checkpoint, or one before its first evaluation.
+
+    Lanes that spent a smaller budget than that of now train again.
+
+    Args:
+      configs: one for each lane that the pack began with.
+      awaited: what is awaited of every lane.
+      make_pack: makes the pack of some of these lanes.
+      pack: pack of all these lanes; the checkpoint may have fewer.
+      restored: arrays of `Session.arrays`, and the JSON value of the progress; None
+        where the pack begins.
+    """
     lane_params = hyper.make_lanes(configs)
-    return Session(
-        configs,
-        awaited,
-        make_pack,
-        pack,
-        lane_params,
-        state=pack.init(lane_params),
-        ring=[],
-        step=0,
-        progress=Progress(
+    if restored is None:
+        state, ring = pack.init(lane_params), []
+        progress = Progress(
             evaluated=-1,
             ring_steps=[],
             members=list(range(len(configs))),
             shapes=[[0, len(configs)]],
             lanes=[lanes.new_lane(awaited) for _ in configs],
-        ),
-    )
-
-
-def resume(
-    configs: Configs,
-    awaited: lanes.Awaited,
-    make_pack: Callable[[Configs], multiprocess.AnyPack],
-    pack: multiprocess.AnyPack,
-    arrays: Mapping[str, Any],
-    progress: Progress,
-) -> Session:
-    """Returns the session of a checkpoint.
-
-    Args:
-      configs: one for each lane that the pack began with.
-      awaited: what is awaited of every lane.
-      make_pack: as of `Session`.
-      pack: of all these lanes; the checkpoint may have fewer.
-      arrays: of `Session.arrays`.
-      progress: of the checkpoint. Lanes that spent a smaller budget than that of now
-        train again.
-    """
-    ring = jax.device_get(arrays["ring"])
-    progress = dataclasses.replace(
-        progress,
-        lanes=[lanes.extended(lane, awaited.config) for lane in progress.lanes],
-    )
-    state = pack.from_host(arrays["state"])
-    session = Session(
-        configs,
-        awaited,
-        make_pack,
-        pack,
-        lane_params=hyper.make_lanes(configs),
-        state=state,
-        ring=[
-            jax.tree.map(lambda leaf, i=index: leaf[i], ring)
+        )
+    else:
+        arrays, extra = restored
+        saved = Progress.from_json(extra)
+        extended = [lanes.extended(lane, awaited.config) for lane in saved.lanes]
+        progress = dataclasses.replace(saved, lanes=extended)
+        stacked = jax.device_get(arrays["ring"])
+        ring = [
+            jax.tree.map(lambda leaf, i=index: leaf[i], stacked)
             for index in range(len(progress.ring_steps))
-        ],
-        step=int(state.step),
-        progress=progress,
+        ]
+        state = pack.from_host(arrays["state"])
+    step = int(state.step)
+    session = Session(
+        configs, awaited, make_pack, pack, lane_params, state, ring, step, progress
     )
     return session.with_pack_of(progress.members)
 
 
 def shapes_of_arrays(
-    pack: multiprocess.AnyPack, lane_params: hyper.Lanes, progress: Progress
+    pack: Pack, lane_params: hyper.Lanes, extra: Mapping[str, Any]
 ) -> chex.ArrayTree:
     """Returns the shapes and dtypes of what `Session.arrays` made of a session.
 
     Args:
-      pack: of all lanes that the pack began with.
-      lane_params: of these.
-      progress: of the session; its arrays may have fewer lanes.
+      pack: pack of all lanes that it began with.
+      lane_params: what tells these lanes apart.
+      extra: JSON value of the session's progress; its arrays may have fewer lanes.
     """
-    num_lanes, num_rings = len(progress.members), len(progress.ring_steps)
+    num_lanes, num_rings = len(extra["members"]), len(extra["ring_steps"])
 
     def cut(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         shape = (num_lanes, *leaf.shape[1:]) if leaf.ndim else ()

@@ -39,8 +39,8 @@ class LaneState(NamedTuple):
     """A lane after an update.
 
     Attributes:
-      params: of the model.
-      opt_state: of the optimizer.
+      params: parameters of the model.
+      opt_state: state of the optimizer.
       loss: float32, of the batch under the parameters before.
       gradient_norm: float32, L2 norm of the gradient; 0 if it was not measured.
       update_ratio: float32, L2 norm of the update over that of the parameters before;
@@ -73,7 +73,7 @@ def loss(
     all loops, and the terms of `losses.TERMS` and of the model (`Outputs.penalties`).
 
     Args:
-      params: of the lane.
+      params: parameters of the lane.
       batch: its rows.
       hyper: scalars of the lane.
       spec: what is the same for all lanes.
@@ -81,25 +81,23 @@ def loss(
       num_loops: R.
     """
     supervises_loops = "deep_supervision" in spec.parts
-    forward: Callable[..., Any] = recurrent.answer
-    if supervises_loops:
-        forward = recurrent.apply
+    forward: Any = recurrent.apply if supervises_loops else recurrent.answer
     outputs = forward(
         params,
         batch.tokens,
         batch.positions,
         spec.model,
         num_loops=num_loops,
-        backprop_depth=spec.recurrence.backprop_depth,
-        max_loops=spec.recurrence.max_loops,
+        backprop_depth=spec.config.recurrence.backprop_depth,
+        max_loops=spec.config.recurrence.max_loops,
         rngs=noise,
     )
     cost = lambda logits: losses.answer_cross_entropy(
         logits,
         batch.targets,
         hyper["loss.label_smoothing"],
-        function=spec.loss.function,
-        dtype=spec.loss.dtype,
+        function=spec.config.loss.function,
+        dtype=spec.config.loss.dtype,
     ).mean()
     if supervises_loops:
         logits, penalties = outputs.logits, outputs.penalties
@@ -116,9 +114,9 @@ def loss(
         total = cost(logits)
     for name, term in losses.TERMS.items():
         if name in spec.parts:
-            value = term(params, logits, batch.targets, spec.loss)
+            value = term(params, logits, batch.targets, spec.config.loss)
             total += hyper[f"loss.{name}"] * value
-    return total + sum(spec.loss[name] * x for name, x in penalties.items())
+    return total + sum(spec.config.loss[name] * x for name, x in penalties.items())
 
 
 def loss_and_gradient(
@@ -135,15 +133,10 @@ def loss_and_gradient(
     They are means over `gradient.micro_batches` equal parts of the batch, one after
     another, each with noise of its own. The arguments are those of `loss`.
     """
-
-    def of_rows(
-        rows: Batch, noise: layers.Noise | None
-    ) -> tuple[jax.Array, chex.ArrayTree]:
-        return jax.value_and_grad(loss)(
-            params, rows, hyper, spec, noise=noise, num_loops=num_loops
-        )
-
-    count = spec.gradient.micro_batches
+    of_rows = lambda rows, noise: jax.value_and_grad(loss)(
+        params, rows, hyper, spec, noise=noise, num_loops=num_loops
+    )
+    count = spec.config.gradient.micro_batches
     if count == 1:
         return of_rows(batch, noise)
 
@@ -166,7 +159,7 @@ def draw_noise(
     """Returns the noise of an update; None if its loss depends on none.
 
     Args:
-      key: of the run's noise; only folded with the step.
+      key: PRNG key of the run's noise; only folded with the step.
       step: int32 scalar, updates before this one.
       hyper: scalars of the lane.
       spec: what is the same for all lanes.
@@ -193,12 +186,12 @@ def update(
     """Applies one update.
 
     Args:
-      params: of the lane.
-      opt_state: of its optimizer.
+      params: parameters of the lane.
+      opt_state: state of its optimizer.
       batch: its rows.
       hyper: scalars of the lane.
       spec: what is the same for all lanes.
-      noise: as of `loss`.
+      noise: dropout and the random initial state, as of `loss`.
       num_loops: R.
       measure: whether norms are wanted, which cost a pass over all parameters.
       gradient_of: `loss_and_gradient`, or what shares the rows of a batch among

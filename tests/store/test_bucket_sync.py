@@ -63,6 +63,10 @@ def commit(copy, number, step, is_newest=True):
     bucket_sync.BucketLease(copy, lease, PACK, RUNS).commit(step)
 
 
+def restore(copy, log):
+    bucket_sync.BucketLease(copy, Held(1, True), PACK, RUNS).restore(log)
+
+
 def train_and_commit(copy, number, *steps):
     for step in steps:
         train(copy, step)
@@ -75,7 +79,7 @@ def steps_here(copy):
 
 def go_on(copy):
     """Returns the step at which a machine goes on; -1 at the start."""
-    bucket_sync.restore(copy, PACK, RUNS, log=lambda _: None)
+    restore(copy, log=lambda _: None)
     step = max(steps_here(copy), default=-1)
     for run in RUNS:
         for name in ("metrics.jsonl", "events.jsonl"):
@@ -89,7 +93,7 @@ def go_on(copy):
 def messages(copy):
     """Restores the pack of a copy; returns what is said of its checkpoints."""
     said = []
-    bucket_sync.restore(copy, PACK, RUNS, said.append)
+    restore(copy, log=said.append)
     return said
 
 

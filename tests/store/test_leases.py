@@ -339,7 +339,7 @@ def test_a_run_that_trains_in_a_pack_cannot_be_trained_alone(toy, root, tmp_path
         run_folder.create(tmp_path / name, config)
     before = {path: os.stat(path).st_mtime_ns for path in tmp_path.glob("*/*")}
     message = f"training run {names[0]}; wait for it, or stop it"
-    with held_elsewhere(root, tmp_path, packs.pack_id(pack), names):
+    with held_elsewhere(root, tmp_path, packs.pack_of(names), names):
         with pytest.raises(BlockingIOError, match=message):
             train(pack[:1], tmp_path)
     assert {path: os.stat(path).st_mtime_ns for path in before} == before

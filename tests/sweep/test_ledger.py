@@ -287,7 +287,7 @@ def test_a_run_goes_on_in_the_pack_that_it_began_in(tmp_path):
     other = plan._replace(name="other-smoke")
     folder = ledger.write_plan(tmp_path, other, ledger.Options(lanes=2))
     began = max(_packs(folder), key=len)
-    pack = packs.pack_id([configs.read_run(tmp_path / name) for name in began])
+    pack = packs.pack_of(began)
     files.write_json(_made(tmp_path / "packs" / pack) / "runs.json", began)
     _made(tmp_path / "packs" / pack / "checkpoints" / "100")
     for name in began:

@@ -8,6 +8,9 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from rdt_jax import config as configs
+from rdt_jax.store import packs
+
 
 def assert_same(actual, expected) -> None:
     """Fails unless two trees have equal leaves, bit for bit."""
@@ -20,6 +23,11 @@ def assert_same(actual, expected) -> None:
         left, right = np.asarray(left), np.asarray(right)
         assert (left.shape, left.dtype) == (right.shape, right.dtype), name
         assert left.tobytes() == right.tobytes(), name
+
+
+def pack_name(pack) -> str:
+    """Names the pack of some configs."""
+    return packs.pack_of([configs.run_id(config) for config in pack])
 
 
 def copy(tree):

@@ -114,7 +114,7 @@ def test_the_folder_holds_every_file_of_the_contract(undisturbed, folder, toy):
     }  # fmt: skip
     assert configs.read_run(folder) == toy()
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
-    pack = undisturbed / "packs" / packs.pack_id([toy()])
+    pack = undisturbed / "packs" / bits.pack_name([toy()])
     kept = {path.name for path in (pack / "checkpoints").iterdir()}
     assert kept == {"48", "56"}
 
@@ -262,7 +262,7 @@ def test_snapshots_are_kept_beside_the_transitions(
 
 
 def test_the_last_checkpoint_holds_the_state_at_the_end(undisturbed, program, toy):
-    path = undisturbed / "packs" / packs.pack_id([toy()]) / "checkpoints" / "56"
+    path = undisturbed / "packs" / bits.pack_name([toy()]) / "checkpoints" / "56"
     tree, extra = bits.read_checkpoint(path)
     found, expected = tree["state"], state_at(program, toy(), 56)
     bits.assert_same(found["params"], expected.params)
@@ -349,7 +349,7 @@ def test_a_pack_gives_each_lane_its_own_folder(train, toy, tmp_path, folder):
     broken, done = (by_id[configs.run_id(config)] for config in pack)
     assert (broken["state"], broken["reason"]) == ("failed", "nan")
     assert (done["state"], done["reason"], done["step"]) == ("done", "budget", 56)
-    assert broken["pack"] == done["pack"] == packs.pack_id(pack)
+    assert broken["pack"] == done["pack"] == bits.pack_name(pack)
     assert [status["lane"] for status in statuses] == [0, 1]
     broken_folder, done_folder = (tmp_path / configs.run_id(c) for c in pack)
     assert configs.read_run(done_folder) == pack[1]
@@ -369,8 +369,8 @@ def test_a_pack_gives_each_lane_its_own_folder(train, toy, tmp_path, folder):
 
 def test_the_order_of_a_pack_does_not_change_its_name(toy):
     a, b, c = (toy({"seed": seed}) for seed in (1, 2, 3))
-    assert packs.pack_id([a, b]) == packs.pack_id([b, a])
-    assert len({packs.pack_id(pack) for pack in ([a], [b], [a, b], [a, b, c])}) == 4
+    assert bits.pack_name([a, b]) == bits.pack_name([b, a])
+    assert len({bits.pack_name(pack) for pack in ([a], [b], [a, b], [a, b, c])}) == 4
 
 
 @pytest.mark.filterwarnings("ignore:NaN or Inf")

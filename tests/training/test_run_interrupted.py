@@ -11,7 +11,7 @@ import orbax.checkpoint
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.store import checkpoint, files, leases, packs, records, run_folder
+from rdt_jax.store import checkpoint, files, leases, records, run_folder
 from tests import fake_runs
 from tests.training import bits
 from tests.training.test_run import NAN
@@ -33,7 +33,7 @@ def folder_of(workdir, toy):
 
 
 def checkpoints(workdir, toy):
-    return workdir / "packs" / packs.pack_id([toy()]) / "checkpoints"
+    return workdir / "packs" / bits.pack_name([toy()]) / "checkpoints"
 
 
 def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
@@ -58,7 +58,7 @@ def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
 
 def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturbed):
     """At each such place it does, after it has said so; then the run goes on."""
-    folder, pack = folder_of(tmp_path, toy), packs.pack_id([toy()])
+    folder, pack = folder_of(tmp_path, toy), bits.pack_name([toy()])
     seen = []
 
     def ends_at(number):

@@ -86,9 +86,9 @@ def test_what_no_lane_uses_is_not_in_the_loss(lane):
 def test_a_gradient_is_the_mean_over_micro_batches(lane):
     *arguments, spec = lane
     spec = dataclasses.replace(spec, parts=frozenset())
-    section = spec.gradient.copy_and_resolve_references()
-    section.micro_batches = 3
-    in_parts = dataclasses.replace(spec, gradient=section)
+    config = spec.config.copy_and_resolve_references()
+    config.gradient.micro_batches = 3
+    in_parts = dataclasses.replace(spec, config=config)
     gradient_of = lambda spec: jax.jit(
         lambda params: update.loss_and_gradient(
             params, *arguments[1:], spec, noise=None, num_loops=2
@@ -105,4 +105,4 @@ def test_what_lanes_share_has_nothing_in_which_they_may_differ(lane):
     for key in hyper.LANE_KEYS:
         section, leaf = key.split(".")
         if section != "model":
-            assert leaf not in getattr(spec, section)
+            assert leaf not in spec.config[section]
