@@ -24,7 +24,7 @@ from rdt_jax.store import (
 )
 from rdt_jax.tasks import identity
 from rdt_jax.training import hyper, lanes, multiprocess, phases, session
-from rdt_jax.training.session import Session
+from rdt_jax.training.session import Progress, Session
 
 Log = Callable[[str], None]
 # A context in which the process may end; it calls its argument before that.
@@ -61,6 +61,7 @@ class Recorder:
         self._conditions, self._commit = conditions, commit
         self._may_end, self._log = may_end, log
         self._saved = 0  # Step of the newest checkpoint.
+        self._newest: tuple[int, Progress] | None = None  # That was written here.
         self._boards: list[tensorboard.Writer] = []
         self._clock = _Clock()
         self._statuses = _Statuses(pack_folder, folders)
@@ -177,7 +178,13 @@ class Recorder:
         records.append(folder / "timing.jsonl", timing)
 
     def save(self, session: Session) -> None:
-        """Writes the checkpoint of a session, once the records are on the disk."""
+        """Writes the checkpoint of a session, once the records are on the disk.
+
+        One that is there already is left alone: in a bucket it would be damaged while
+        its files are written again.
+        """
+        if self._newest == (session.step, session.progress):
+            return
         with self.timed("checkpoint"):
             arrays = session.arrays()
             for folder in self._folders:
@@ -188,6 +195,7 @@ class Recorder:
             checkpoint.save_rotating(checkpoints, session.step, arrays, extra)
             self._commit(session.step)
         self._saved = session.step
+        self._newest = session.step, session.progress
 
     def shrunk(self, session: Session) -> None:
         """Notes in environment.json that fewer lanes share the pack."""

@@ -56,6 +56,21 @@ def test_stopped_again_and_again(train, toy, tmp_path, undisturbed):
     assert [row["step"] for row in timing] == list(range(0, 57, 4))
 
 
+def test_a_stop_at_a_checkpoint_does_not_write_it_again(
+    train, toy, tmp_path, monkeypatch
+):
+    """A kill between the files of a second upload would leave a damaged commit."""
+    steps, save = [], checkpoint.save_rotating
+
+    def save_rotating(folder, step, state, extra):
+        steps.append(step)
+        save(folder, step, state, extra)
+
+    monkeypatch.setattr(checkpoint, "save_rotating", save_rotating)
+    (status,) = train([toy()], tmp_path, should_stop=lambda: bool(steps))
+    assert (status["state"], [status["step"]]) == ("preempted", steps)
+
+
 def test_a_process_may_end_where_nothing_is_lost(train, toy, tmp_path, undisturbed):
     """At each such place it does, after it has said so; then the run goes on."""
     folder, pack = folder_of(tmp_path, toy), bits.pack_name([toy()])
