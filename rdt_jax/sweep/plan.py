@@ -52,7 +52,10 @@ class StoredPlan:
 
     def configs(self) -> dict[str, ml_collections.ConfigDict]:
         """Returns the configs of the trials by the names of their runs; ValueError."""
-        return spec.configs_of(self.trials)
+        try:
+            return spec.configs_of(self.trials)
+        except ValueError as error:  # It names plan.json without its folder.
+            raise ValueError(f"{self.path.parent}/{error}") from error
 
 
 def read(folder: pathlib.Path) -> StoredPlan:

@@ -44,6 +44,17 @@ def test_plan_lists_the_trials_in_order_and_makes_their_folders(tmp_path):
         assert run_folder.read_status(tmp_path / name)["state"] == "pending"
 
 
+def test_an_edited_plan_is_refused_by_the_name_of_its_file_once(tmp_path):
+    folder = ledger.write_plan(tmp_path, _plan((0,), loops=(1,)), ledger.Options())
+    content = files.read_json(folder / "plan.json")
+    content["runs"][0]["config"]["batch_size"] += 1
+    files.write_json(folder / "plan.json", content)
+    with pytest.raises(ValueError, match="hashes to") as refused:
+        plans.read(folder).configs()
+    assert str(refused.value).startswith(str(folder / "plan.json"))
+    assert str(refused.value).count("plan.json") == 1
+
+
 def test_extending_keeps_packs_and_adds_only_what_is_new(tmp_path):
     first, longer = _plan((0, 1)), _plan((9, 0, 1))
     folder = ledger.write_plan(tmp_path, first, ledger.Options(lanes=2))
