@@ -13,15 +13,12 @@ read_json = configs.read_json  # Configs are read by it, in a layer below.
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file so that a reader sees the old or the new content, whole.
-
-    That holds also after the machine has lost its power.
-    """
+    """Replaces the text of a file."""
     replace(path, text.encode())
 
 
 def replace(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file as `write_text` does, of bytes."""
+    """Replaces the content of a file."""
     temporary = _temporary(path)
     _write_durably(temporary, content)
     temporary.replace(path)

@@ -93,7 +93,7 @@ class Engine(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalEngine:
+class _LocalEngine:
     """Starts subprocesses of this process, which share the devices of this machine.
 
     Attributes:
@@ -106,20 +106,18 @@ class LocalEngine:
 
     @property
     def slots(self) -> int:
-        """How many workers there can be at a time."""
         return len(self.variables)
 
     def start(self, index: int) -> subprocess.Popen:
-        """Starts a worker in a slot."""
         environment = os.environ | self.variables[index]
         return child.start(self.order.command, environment, self.order.log_path(index))
 
 
 @contextlib.contextmanager
-def local(order: Order) -> Iterator[LocalEngine]:
+def local(order: Order) -> Iterator[_LocalEngine]:
     """Yields the engine of this machine."""
     slots = order.num_workers or devices.default_workers(order.num_devices)
-    yield LocalEngine(order, devices.variables(slots))
+    yield _LocalEngine(order, devices.variables(slots))
 
 
 def check_ray(address: str | None) -> None:
@@ -174,7 +172,7 @@ def _join_ray(address: str | None) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class RayWorker:
+class _RayWorker:
     """A task of Ray Core that runs a worker as its child.
 
     Attributes:
@@ -188,7 +186,6 @@ class RayWorker:
     log_path: pathlib.Path
 
     def poll(self) -> int | None:
-        """Returns its exit code; None while it is at work."""
         if not self.ray.wait([self.task], timeout=0)[0]:
             return None
         try:
@@ -202,16 +199,14 @@ class RayWorker:
         return code
 
     def terminate(self) -> None:
-        """Asks it to checkpoint and end."""
         self.ray.cancel(self.task)
 
     def kill(self) -> None:
-        """Ends it at once."""
         self.ray.cancel(self.task, force=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class RayEngine:
+class _RayEngine:
     """Starts tasks of Ray Core.
 
     A task only starts a worker as its child and waits for it, so that no process of
@@ -231,8 +226,7 @@ class RayEngine:
     kind: str
     share: int
 
-    def start(self, index: int) -> RayWorker:
-        """Starts a worker in a slot."""
+    def start(self, index: int) -> _RayWorker:
         resources: dict[str, dict[str, Any]] = {
             "CPU": {"num_cpus": self.share},
             "GPU": {"num_cpus": 1, "num_gpus": self.share},
@@ -249,11 +243,11 @@ class RayEngine:
         result = task.remote(
             self.order.command, variables, log_path if is_shared else None
         )
-        return RayWorker(self.ray, result, log_path)
+        return _RayWorker(self.ray, result, log_path)
 
 
 @contextlib.contextmanager
-def on_ray(order: Order) -> Iterator[RayEngine]:
+def on_ray(order: Order) -> Iterator[_RayEngine]:
     """Yields the engine of a Ray cluster, or of one that is started here for the while.
 
     Raises:
@@ -271,7 +265,7 @@ def on_ray(order: Order) -> Iterator[RayEngine]:
                 f"--workers must be at most the {number} {kind}s of the Ray "
                 f"cluster, got {slots}."
             )
-        yield RayEngine(order, ray, slots, kind, share)
+        yield _RayEngine(order, ray, slots, kind, share)
     finally:
         ray.shutdown()
 

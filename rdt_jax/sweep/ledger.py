@@ -123,10 +123,6 @@ class SweepPack:
         left = {name for name, state in states.items() if state not in OVER}
         return bool(self.trials.keys() & left) and "unreadable" not in states.values()
 
-    def is_readable(self) -> bool:
-        """Says whether no record of its runs is damaged, as far as they have any."""
-        return is_readable(self.workdir, self.runs)
-
     def spent(self) -> tuple[str, str] | None:
         """Returns the class and the message of the failure that spent its retries.
 
@@ -359,7 +355,7 @@ def trainable_packs(folder: pathlib.Path) -> list[SweepPack]:
 
     That reads all their records, which `open_packs` alone does not.
     """
-    return [pack for pack in open_packs(folder) if pack.is_readable()]
+    return [p for p in open_packs(folder) if is_readable(p.workdir, p.runs)]
 
 
 def free_packs(

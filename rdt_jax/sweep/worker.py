@@ -65,7 +65,7 @@ def work(
             continue
         others = {pack.program for pack in packs if pack not in free}
         pack = choose(free, latest, others)
-        if not pack.is_readable():
+        if not ledger.is_readable(workdir, pack.runs):
             refused.add(pack.name)
             continue
         latest = pack.program

@@ -493,10 +493,7 @@ class Pack:
     ) -> TrainState:
         """Begins a stage of the curriculum in the lanes that are in another one.
 
-        Args:
-          state: donated.
-          lanes: what tells the lanes apart.
-          stage: int32 [S], index of each lane's stage.
+        `stage`, int32 [S], is the index of each lane's stage; `state` is donated.
         """
         return self._compiled["begin_stage"](state, lanes, stage)
 

@@ -180,15 +180,10 @@ def start(
 ) -> Session:
     """Returns the session of a checkpoint, or one before its first evaluation.
 
-    Lanes that spent a smaller budget than that of now train again.
-
-    Args:
-      configs: one for each lane that the pack began with.
-      awaited: what is awaited of every lane.
-      make_pack: makes the pack of some of these lanes.
-      pack: pack of all these lanes; the checkpoint may have fewer.
-      restored: arrays of `Session.arrays`, and the JSON value of the progress; None
-        where the pack begins.
+    Lanes that spent a smaller budget than that of now train again. The arguments up to
+    `pack` are as of `Session`, for all lanes that the pack began with. `restored` has
+    the arrays of `Session.arrays` and the JSON value of the progress; it is None where
+    the pack begins.
     """
     lane_params = hyper.make_lanes(configs)
     if restored is None:
