@@ -220,3 +220,8 @@ if __name__ == "__main__":
     old_page = base.__doc__.partition("\n\n")[2]
     base_path.write_text(base_path.read_text().replace(old_page, schema.page()))
     PATH.write_text(json.dumps(dict(sorted(_ids().items())), indent=1) + "\n")
+
+
+@pytest.mark.parametrize("term", losses.TERMS)
+def test_the_weight_of_a_term_is_a_key_of_a_lane(term):
+    assert schema.KEYS[f"loss.{term}"].per_lane, "update.loss reads it from the lane."

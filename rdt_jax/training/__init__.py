@@ -1,1 +1,1 @@
-"""State to state: losses, optimizers, steps, phases, records, checkpoints, the loop."""
+"""How runs train: updates, packs, sessions, phases, and the page that joins them, run."""
