@@ -1,1 +1,1 @@
-"""How runs train: updates, packs, sessions, phases, and the page that joins them, run."""
+"""How runs train: updates, packs, sessions, phases, and the page of it all, run."""
