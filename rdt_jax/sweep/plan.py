@@ -169,8 +169,8 @@ def _read(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
 def _is_run(run: Any) -> bool:
     if not isinstance(run, dict) or not isinstance(run.get("overrides"), dict):
         return False
-    config = run.get("config", {"num_steps": 0})
-    return isinstance(config, dict) and type(config.get("num_steps")) is int
+    values = run.get("config", {"num_steps": 0})
+    return isinstance(values, dict) and type(values.get("num_steps")) is int
 
 
 def _trial(run: Mapping[str, Any], workdir: pathlib.Path) -> spec.Trial:

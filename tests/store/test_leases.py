@@ -284,13 +284,12 @@ def test_without_locks_claims_are_created_once_and_leases_tell(tmp_path, monkeyp
         with pytest.raises(FileExistsError):
             lease_files.DiskFiles(tmp_path).create("a.1.json", b"").__enter__()
         with pytest.raises(BlockingIOError, match="is training pack a"):
-            LocalLeases(tmp_path).acquire(
-                "a", ["one"]
-            ).__enter__()  # It saw the heart beat.
+            # It saw the heart beat.
+            LocalLeases(tmp_path, 1).acquire("a", ["one"]).__enter__()
         with pytest.raises(BlockingIOError, match="is training run one"):
-            LocalLeases(tmp_path).acquire("b", ["one"]).__enter__()
+            LocalLeases(tmp_path, 1).acquire("b", ["one"]).__enter__()
     begin = time.monotonic()
-    with LocalLeases(tmp_path).acquire("a", ["one"]):  # The heart has stopped.
+    with LocalLeases(tmp_path, 1).acquire("a", ["one"]):  # The heart has stopped.
         assert 1 <= time.monotonic() - begin < 20
     assert [past.number for past in leases.history(tmp_path, "a")] == [1, 2]
     assert not list((tmp_path / "state").glob(".*"))

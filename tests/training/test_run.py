@@ -72,7 +72,10 @@ ALONE = {  # Problems that hide others, or are hidden by others.
     ),
     "eval_every_steps": (0, r"eval_every_steps must be at least 1, got 0"),
     "task.kwargs.phi": (99.0, r"phi must leave at least one ID question untrained: at"),
-    "task.kwargs.out_degree": (6, r"out_degree must be in \[1, num_relations = 5\]"),
+    "task.kwargs.out_degree": (
+        6,
+        r"out_degree must be in \[1, 5\] = \[1, num_relations\]",
+    ),
     "batch_size": (97, r"batch_size must be in \[1, 96 train rows\], got 97"),
 }
 
