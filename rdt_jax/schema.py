@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 import ml_collections
 from ml_collections import config_dict
 
-# Event of a phase -> the split whose accuracy it is about; the key `phases.<event>` is
-# the threshold of that accuracy.
+# Event of a phase -> the split whose accuracy it is about, of which it is the only one;
+# the key `phases.<event>` is the threshold of that accuracy. Tables show them in this
+# order.
 EVENTS = {
     "memorized": "train",
     "id_generalized": "id",

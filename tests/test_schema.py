@@ -14,8 +14,10 @@ import pytest
 from configs import base
 from rdt_jax import config as configs
 from rdt_jax import schema
+from rdt_jax.figures import grokking
 from rdt_jax.models import architecture, experts, presets
 from rdt_jax.models import loop as loops
+from rdt_jax.tasks.base import SPLITS
 from rdt_jax.training import evaluate, gradients, losses, optimizers
 from tests.conftest import ROOT
 
@@ -220,6 +222,13 @@ if __name__ == "__main__":
     old_page = base.__doc__.partition("\n\n")[2]
     base_path.write_text(base_path.read_text().replace(old_page, schema.page()))
     PATH.write_text(json.dumps(dict(sorted(_ids().items())), indent=1) + "\n")
+
+
+def test_an_event_is_the_only_one_of_its_split():
+    assert len(set(schema.EVENTS.values())) == len(schema.EVENTS)
+    assert set(schema.EVENTS.values()) <= set(grokking.SPLIT_NAMES)
+    assert grokking.SPLIT_NAMES.keys() == grokking.SPLIT_COLORS.keys()
+    assert set(grokking.SPLIT_NAMES) == set(SPLITS) - {"unused"}
 
 
 @pytest.mark.parametrize("term", losses.TERMS)

@@ -23,16 +23,18 @@ from rdt_jax.training import phases
 
 LOOPS = "recurrence.num_loops"
 WEIGHT_DECAY = "optimizer.weight_decay"
-SPLIT_NAMES = {"train": "train", "id": "ID", "ood": "OOD", "depth": "depth"}
+SPLIT_NAMES = {
+    "train": "train", "id": "ID", "ood": "OOD", "depth": "depth", "mixed": "mixed",
+}  # fmt: skip
+# As "id_generalized" is "ID generalized".
 EVENT_NAMES = {
-    "memorized": "memorized",
-    "id_generalized": "ID generalized",
-    "ood_generalized": "OOD generalized",
-    "depth_generalized": "depth generalized",
+    event: " ".join(SPLIT_NAMES.get(word, word) for word in event.split("_"))
+    for event in phases.EVENTS
 }
 # Apart for every common color vision, and in gray.
 SPLIT_COLORS = {
     "train": "#8f8f8f", "id": "#0072b2", "ood": "#d55e00", "depth": "#cc79a7",
+    "mixed": "#009e73",
 }  # fmt: skip
 
 _BARS = (1.33, 1.13)  # heights of the first and last of three phases, above accuracy 1

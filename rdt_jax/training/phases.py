@@ -24,7 +24,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from rdt_jax.schema import EVENTS, HOP_LEARNED
+from rdt_jax.schema import EVENTS, HOP_LEARNED, KEYS
 from rdt_jax.tasks import Table
 
 SMOOTHING = 5
@@ -241,12 +241,13 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
 
 def table_problems(config: ml_collections.ConfigDict, table: Table) -> list[str]:
     """Lists what the `phases` section awaits in vain of a table."""
-    asked = ("depth_generalized", "depth_loops")
+    asked = {"depth_loops": "depth"}
+    asked |= {e: s for e, s in EVENTS.items() if KEYS[f"phases.{e}"].default is None}
     return [
         f"phases.{key} must be none, since the table of {config.task.name} has no "
-        f"depth rows; got {config.phases[key]}."
-        for key in asked
-        if config.phases[key] is not None and "depth" not in table.certificate.rows
+        f"{split} rows; got {config.phases[key]}."
+        for key, split in asked.items()
+        if config.phases[key] is not None and split not in table.certificate.rows
     ]
 
 
