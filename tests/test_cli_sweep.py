@@ -330,3 +330,9 @@ def test_a_sweep_with_overrides_is_another_sweep(planned, tmp_path, capsys):
     assert pathlib.Path(capsys.readouterr().out.strip()) == other
     assert files.read_json(other / "plan.json") == plan
     assert not list(tmp_path.iterdir())
+
+
+def test_what_was_never_planned_is_not_watched(tmp_path, capsys):
+    assert cli.main([*NAMED, f"--workdir={tmp_path}", "--status", "--watch"]) == 2
+    assert "has no plan.json; start it with `rdt sweep`" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

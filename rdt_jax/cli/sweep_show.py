@@ -79,8 +79,11 @@ def status(request: Request) -> int:
 
     console = Console()
     is_planned = plans.exists(request.folder)
-    if request.options.watch and request.num_unfinished():
-        _watch(request, console)
+    if request.options.watch:
+        with exits.mistakes():
+            plans.read(request.folder)  # Nothing would change of one that is not there.
+        if request.num_unfinished():
+            _watch(request, console)
     trials = request.plan.trials
     table = progress.render(
         request.workdir, trials, None, console.width, is_planned, in_full=True
