@@ -224,7 +224,8 @@ def _with_other_budget(
     budgets = set()
     for path in workdir.glob("*/config.json") if run_configs else ():
         with contextlib.suppress(ValueError, OSError):  # Damaged.
-            budgets.add(configs.read_json(path).get("num_steps"))
+            values = configs.read_json(path)
+            budgets.add(values.get("num_steps"))
     for budget in sorted(budget for budget in budgets if type(budget) is int):
         for config in run_configs:
             name = configs.run_id(configs.override(config, {"num_steps": budget}))

@@ -99,6 +99,7 @@ def test_what_is_kept_at_another_budget_is_the_last_of_that_budget(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_pack_that_shrinks_at_a_budget_goes_on_as_if_it_had_not_ended(
     train, root, tmp_path
 ):

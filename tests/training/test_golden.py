@@ -149,7 +149,17 @@ def measure(name: str, workdir: pathlib.Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", RUNS)
+# The other three compile for a minute and a half.
+QUICK = ("composition with dropout", "curriculum", "four lanes")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.exhaustive)
+        for name in RUNS
+    ],
+)
 def test_a_run_gives_the_numbers_that_it_always_gave(name, tmp_path):
     golden = json.loads(PATH.read_text())
     kept, found = golden["runs"][name], measure(name, tmp_path)

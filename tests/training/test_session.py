@@ -56,6 +56,7 @@ def test_a_pack_goes_on_with_its_unfinished_half(shrunk, pack):
     assert [ids[i] for i in extra["members"]] == sorted(map(configs.run_id, pack[:2]))
 
 
+@pytest.mark.exhaustive
 def test_its_lanes_agree_with_solo_runs(shrunk, pack, train, tmp_path):
     for config, folder in zip(pack[:2], folders(shrunk, pack), strict=False):
         train([config], tmp_path)
