@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rdt_jax import config as configs
-from rdt_jax.analysis import curriculum, depth, halting, stored
+from rdt_jax.analysis import depth, halting
 from rdt_jax.analysis.runs import Run
 from tests.fake_runs import ROOT
 
@@ -24,25 +24,6 @@ DYNAMIC = {
     "recurrence.min_loops": 2,
     "recurrence.max_loops": 8,
 }
-
-
-def keep_deepest(monkeypatch) -> dict[str, Any]:
-    """Has runs keep parameters when they pass a stage, or at their end if they do not.
-
-    Returns:
-      run_id -> what was measured of the last of these, to be filled; of earlier ones
-      nothing was.
-    """
-    kept: dict[str, Any] = {}
-
-    def load(run, what, name):
-        hops = curriculum.progress(run).learned
-        last = "final" if hops is None else f"hop_learned_{hops}-after-1"
-        return kept.get(run.run_id) if name == last else None
-
-    monkeypatch.setattr(stored, "of_kind", lambda run, kind: [f"{kind}-1"])
-    monkeypatch.setattr(stored, "load", load)
-    return kept
 
 
 _BASE = configs.override(
@@ -132,6 +113,20 @@ def make(
         metrics=metrics,
         events=events,
     )
+
+
+def run(
+    learned: int, loops: int, *, first: int = 1_000, each: int = 500, **options: Any
+) -> Run:
+    """Returns a run that learns two hops after `first` updates, more every `each`."""
+    passed = {k: first + each * (k - 2) for k in range(2, learned + 1)}
+    return make(passed=passed, loops=loops, **options)
+
+
+def drawn(learned: int, **options: Any) -> Run:
+    """Returns such a run that drew its loops, 8 at the most."""
+    overrides = {key.replace(".", "__"): value for key, value in DYNAMIC.items()}
+    return run(learned, 8, **overrides | options)
 
 
 def measured(

@@ -105,6 +105,21 @@ def make(
     )
 
 
+def staged(
+    loops: int, ood: int | None, seed: int = 0, decay: float = 0.1,
+    *, train: int | None = 20, id: int | None = 40, **options: Any,
+) -> Run:  # fmt: skip
+    """Returns a run with a jump on each of train, ID and OOD, at given steps."""
+    jumps = {"train": train, "id": id, "ood": ood}
+    return make(jumps=jumps, loops=loops, seed=seed, decay=decay, **options)
+
+
+def waiting(loops: int, ood: int | None = None, **options: Any) -> Run:
+    """Returns one that has been evaluated up to update 90 and still trains."""
+    how = {"until": 90, "state": "running", "reason": None}
+    return staged(loops, ood, **how | options)
+
+
 def row(name: str, step: int, **more: Any) -> dict[str, Any]:
     """Returns a row of a run's file of that name."""
     return {"step": step} | (EVENT if name == "events.jsonl" else {}) | more

@@ -1,87 +1,53 @@
 import pytest
-from rich.console import Console
 
-from rdt_jax import config as configs
 from rdt_jax.figures import study as studies
-from tests import fake_runs
+from rdt_jax.sweep import spec
+from tests.conftest import ROOT
+from tests.experiments import verdicts
+from tests.fake_runs import staged as run
+from tests.fake_runs import waiting
 
-LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
+LOOPS, ORDER, DEPTH = range(3)  # the claims, in their order
 
-
-@pytest.fixture(scope="module")
-def study(root):
-    path = root / "experiments" / "depth_by_decay" / "study.py"
-    return configs.load_module(path, "study")
-
-
-def run(loops, ood, seed=0, decay=0.1, train=20, id=40, **options):
-    jumps = {"train": train, "id": id, "ood": ood}
-    return fake_runs.make(jumps=jumps, loops=loops, decay=decay, seed=seed, **options)
+study = spec.read_study(ROOT / "experiments" / "depth_by_decay")
+ask = verdicts.asked(study.claims, range(3))
 
 
-def judged(study, *members):
-    return [claim.holds for claim in study.claims(members)]
-
-
-def test_figures_and_table_of_the_study(study):
+def test_figures_and_table_of_the_study():
     members = [run(1, None), run(2, 150)]
-    made = studies.figures(study, members)
-    assert list(made) == ["accuracy", "ood_by_depth", "phase_diagram"]
-    names = [t.get_text() for panel in made["ood_by_depth"].axes for t in panel.texts]
+    panels = studies.figures(study, members)["ood_by_depth"].axes
+    names = [text.get_text() for panel in panels for text in panel.texts]
     assert any(name.startswith("chance") for name in names)
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(studies.table(study, members))
-    assert "170" in capture.get()
+    assert "170" in verdicts.printed(studies.table(study, members))
 
 
-def test_claims_have_a_source_and_evidence_in_numbers(study):
-    loops, order, depth = study.claims([run(1, None), run(2, 150), run(4, 60)])
-    for claim in (loops, order, depth):
-        assert claim.holds is True
-        assert "arXiv:2604.07822" in claim.source
-    assert "0 of 1 run with R = 1 and in 2 of 2 runs with R >= 2" in loops.measured
-    assert "first after 80 updates)" in loops.measured
-    assert "R = 2 0.1 (1 of 1 run), R = 4 0.1 (1 of 1 run)" in loops.measured
-    assert "R = 1 trained for 230" in loops.measured
-    assert "of 2 runs that completed OOD, 2 in order" in order.measured
-    assert "R = 2 -> 4 170 -> 80 (weight decay 0.1, 1 seed)" in depth.measured
+def test_claims_have_evidence_in_numbers():
+    members = [run(1, None), run(2, 150), run(4, 60)]
+    ask(LOOPS, members, True, "0 1 1 2 2 2 80 2 0.1 1 1 4 0.1 1 1 1 230")
+    ask(ORDER, members, True, "2 2")
+    ask(DEPTH, members, True, "2 4 170 80 0.1 1")
 
 
 @pytest.mark.parametrize(
-    ("vanilla", "looped", "holds"),
+    ("members", "holds"),
     [
-        ({"ood": None}, {"ood": 150}, True),
-        ({"ood": 200}, {"ood": 150}, False),
-        ({"ood": None}, {"ood": None}, None),  # The budget may be too short.
-        ({"ood": None, "state": "running", "until": 90}, {"ood": 150}, None),
-        (
-            {"ood": None, "state": "failed", "reason": "nan", "until": 90},
-            {"ood": 150},
-            None,
-        ),
-        (
-            {"ood": 60, "state": "running", "until": 90},
-            {"ood": None, "until": -1, "state": "pending"},
-            False,
-        ),
+        ([run(1, None), run(2, 150)], True),
+        ([run(1, 200), run(2, 150)], False),
+        ([run(1, None), run(2, None)], None),  # The budget may be too short.
+        ([waiting(1), run(2, 150)], None),
+        ([waiting(1, state="failed", reason="nan"), run(2, 150)], None),
+        ([waiting(1, 60), waiting(2, until=-1, state="pending")], False),
+        ([run(2, 150)], None),
+        ([run(1, None)], None),
     ],
 )
-def test_loops_are_needed(study, vanilla, looped, holds):
-    assert judged(study, run(1, **vanilla), run(2, **looped))[0] is holds
+def test_loops_are_needed(members, holds):
+    ask(LOOPS, members, holds)
 
 
-def test_loops_are_needed_wants_both_kinds_of_runs(study):
-    assert judged(study, run(2, 150))[0] is None
-    assert judged(study, run(1, None))[0] is None
-
-
-def test_what_loops_are_needed_waits_for(study):
-    waiting = run(1, None, until=90, state="running", reason=None)
-    over = run(1, None, seed=1)
-    claim = study.claims([waiting, over, run(2, 150)])[0]
-    assert claim.holds is None
-    assert claim.measured.endswith("missing: the end of 1 run with R = 1.")
+def test_what_loops_are_needed_waits_for():
+    members = [waiting(1), run(1, None, seed=1), run(2, 150)]
+    ask(LOOPS, members, None, "", "the end of 1 run with R = 1.")
 
 
 @pytest.mark.parametrize(
@@ -98,32 +64,29 @@ def test_what_loops_are_needed_waits_for(study):
         ({2: {0.1: (60,)}, 4: {0.1: (60, None), 0.3: (60, None)}}, False),
     ],
 )
-def test_most_runs_of_every_looped_depth_complete_ood(study, arrivals, holds):
+def test_most_runs_of_every_looped_depth_complete_ood(arrivals, holds):
     members = [run(1, None)] + [
         run(loops, ood, seed, decay)
         for loops, by_decay in arrivals.items()
         for decay, jumps in by_decay.items()
         for seed, ood in enumerate(jumps)
     ]
-    assert judged(study, *members)[0] is holds
+    ask(LOOPS, members, holds)
 
 
-def test_a_looped_depth_that_still_trains_is_waited_for(study):
+def test_a_looped_depth_that_still_trains_is_waited_for():
     known = [run(1, None), run(2, 60), run(4, None), run(4, 60, seed=1)]
-    waiting = {"until": 90, "state": "running", "reason": None}
-    found = study.claims([*known, run(4, None, seed=2, **waiting)])[0]
-    assert found.holds is None
-    assert "missing: the end of 1 run with R >= 2." in found.measured
+    one_more = waiting(4, seed=2)
+    ask(LOOPS, [*known, one_more], None, "", "the end of 1 run with R >= 2.")
     # One of two more cannot be most of four.
-    stuck = [run(4, None, seed=2), run(4, None, seed=3, **waiting)]
-    assert judged(study, *known, *stuck)[0] is False
+    stuck = [run(4, None, seed=2), waiting(4, seed=3)]
+    ask(LOOPS, [*known, *stuck], False)
     # Another weight decay may still be the one.
-    assert judged(study, *known, *stuck, run(4, None, decay=0.3, **waiting))[0] is None
+    ask(LOOPS, [*known, *stuck, waiting(4, decay=0.3)], None)
     # Where most have arrived none is waited for.
-    assert judged(study, *known[:2], run(4, None, **waiting), run(2, 90, seed=1))[
-        0
-    ] is (None)
-    assert judged(study, *known[:2], run(2, 90, seed=1), run(2, None, 2, **waiting))[0]
+    others = [*known[:2], run(2, 90, seed=1)]
+    ask(LOOPS, [*others, waiting(4)], None)
+    ask(LOOPS, [*others, waiting(2, seed=2)], True)
 
 
 @pytest.mark.parametrize(
@@ -137,29 +100,23 @@ def test_a_looped_depth_that_still_trains_is_waited_for(study):
         ({"train": 90, "id": 20, "ood": None}, None),
     ],
 )
-def test_stages_are_ordered(study, jumps, holds):
-    assert judged(study, run(2, **jumps))[1] is holds
+def test_stages_are_ordered(jumps, holds):
+    ask(ORDER, [run(2, **jumps)], holds)
 
 
-def test_an_order_counts_ties_and_says_so(study):
-    claim = study.claims([run(2, 150), run(4, 90, id=90)])[1]
-    assert claim.holds is True
-    assert "in this order, or some of them at the same evaluation" in claim.text
-    assert "1 in order, 1 with two phases at one evaluation" in claim.measured
+def test_an_order_counts_ties_and_says_so():
+    claim = ask(ORDER, [run(2, 150), run(4, 90, id=90)], True, "1 1")
+    assert "at the same evaluation" in claim.text
 
 
-def test_a_run_that_still_trains_may_be_out_of_order(study):
-    waiting = run(4, None, until=90, state="running", reason=None)
-    claim = study.claims([run(2, 150), waiting])[1]
-    assert claim.holds is None and "the end of 1 run" in claim.measured
-    assert judged(study, run(2, 150), run(2, 60, 1, id=150), waiting)[1] is False
+def test_a_run_that_still_trains_may_be_out_of_order():
+    ask(ORDER, [run(2, 150), waiting(4)], None, "", "the end of 1 run")
+    ask(ORDER, [run(2, 150), run(2, 60, 1, id=150), waiting(4)], False)
 
 
-def test_one_run_out_of_order_is_enough_and_is_named(study):
+def test_one_run_out_of_order_is_enough_and_is_named():
     wrong = run(2, 60, id=150, seed=1)
-    claim = study.claims([run(2, 150), wrong])[1]
-    assert claim.holds is False
-    assert wrong.run_id in claim.measured
+    assert wrong.run_id in ask(ORDER, [run(2, 150), wrong], False).measured
 
 
 @pytest.mark.parametrize(
@@ -178,48 +135,44 @@ def test_one_run_out_of_order_is_enough_and_is_named(study):
         ([(4, 180), (8, 60)], None),
     ],
 )
-def test_four_loops_are_sooner_than_two(study, times, holds):
+def test_four_loops_are_sooner_than_two(times, holds):
     members = [run(loops, ood) for loops, ood in times]
-    assert judged(study, *members)[2] is holds
+    ask(DEPTH, members, holds)
 
 
-def test_more_than_four_loops_are_reported(study):
-    found = study.claims([run(2, 180), run(4, 120), run(8, 150)])[2]
-    assert "sooner: R = 2 -> 4 200 -> 140" in found.measured
-    assert "; not judged: R = 4 -> 8 140 -> 170 (weight decay 0.1" in found.measured
+def test_more_than_four_loops_are_reported():
+    members = [run(2, 180), run(4, 120), run(8, 150)]
+    found = ask(DEPTH, members, True, "2 4 200 140 4 8 140 170 0.1")
+    assert "; not judged: R = 4 -> 8" in found.measured
 
 
 @pytest.mark.parametrize(
     ("sooner", "later", "holds"), [(1, 1, None), (2, 1, None), (1, 2, False)]
 )
-def test_weight_decays_may_disagree(study, sooner, later, holds):
+def test_weight_decays_may_disagree(sooner, later, holds):
     jumps = sooner * [(150, 60)] + later * [(60, 150)]
     members = [
         run(loops, ood, decay=0.1 * index)
         for index, pair in enumerate(jumps, start=1)
         for loops, ood in zip((2, 4), pair, strict=True)
     ]
-    assert judged(study, *members)[2] is holds
+    ask(DEPTH, members, holds)
 
 
-def test_a_pair_that_still_trains_is_waited_for(study):
-    waiting = run(4, None, decay=0.3, until=90, state="running", reason=None)
-    other = [run(2, 150, decay=0.3), waiting]
-    found = study.claims([run(2, 150), run(4, 60), *other])[2]
-    assert found.holds is None
-    assert "missing: the end of 1 run with R = 2 or 4." in found.measured
-    assert judged(study, run(2, 60), run(4, 150), *other)[2] is None
+def test_a_pair_that_still_trains_is_waited_for():
+    other = [run(2, 150, decay=0.3), waiting(4, decay=0.3)]
+    missing = "the end of 1 run with R = 2 or 4."
+    ask(DEPTH, [run(2, 150), run(4, 60), *other], None, "", missing)
+    ask(DEPTH, [run(2, 60), run(4, 150), *other], None)
     more = [run(2, 60, decay=0.2), run(4, 150, decay=0.2)]
-    assert judged(study, run(2, 60), run(4, 150), *more, *other)[2] is False
+    ask(DEPTH, [run(2, 60), run(4, 150), *more, *other], False)
 
 
-def test_depths_are_compared_at_equal_weight_decay_only(study):
+def test_depths_are_compared_at_equal_weight_decay_only():
     members = [run(2, 150, decay=0.1), run(4, 60, decay=0.3)]
-    assert judged(study, *members)[2] is None
+    ask(DEPTH, members, None)
 
 
-def test_an_unfinished_shallow_run_is_not_called_later(study):
-    early = run(2, None, until=40, state="running", reason=None)
-    assert judged(study, early, run(4, 60))[2] is None
-    late = run(2, None, until=120, state="running", reason=None)
-    assert judged(study, late, run(4, 60))[2] is True
+def test_an_unfinished_shallow_run_is_not_called_later():
+    ask(DEPTH, [waiting(2, until=40), run(4, 60)], None)
+    ask(DEPTH, [waiting(2, until=120), run(4, 60)], True)

@@ -8,21 +8,14 @@ from rdt_jax.analysis.grokking import Bound
 from rdt_jax.analysis.survival import survival
 from rdt_jax.figures import page
 from tests import fake_runs
+from tests.experiments.verdicts import texts
+from tests.fake_runs import staged as run
 
 TIMES = {
     1: [Bound(230, True)] * 3,
     2: [Bound(90, False), Bound(150, False), Bound(230, True)],
     4: [Bound(60, False)] * 3,
 }
-
-
-def run(loops, ood, seed=0, **options):
-    jumps = {"train": 20, "id": 40, "ood": ood}
-    return fake_runs.make(jumps=jumps, loops=loops, seed=seed, **options)
-
-
-def texts(thing):
-    return [text.get_text() for text in thing.texts]
 
 
 def draw(**options):

@@ -5,6 +5,7 @@ from experiments.halting import drawing as halting
 from experiments.halting import study
 from rdt_jax.analysis import halting as analysis
 from tests import fake_depth
+from tests.experiments.verdicts import texts
 
 WORDS = {"title": "Loops: knowledge depth", "notes": ("One seed.",)}
 
@@ -27,19 +28,23 @@ def test_loops_stand_above_accuracy():
     assert [line.get_xdata()[0] for line in other.lines[2:]] == [2]
     learned, trained = (line.get_linestyle() for line in loops.lines[2:])
     assert learned != trained
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    labels = texts(figure.legends[0])
     assert labels == ["KL", "KL and entropy", "hops learned", "hops trained"]
 
 
-def test_the_front_goes_through_its_settings():
+def pareto(rules, accuracy, front):
     cloud = halting.Cloud(
         "R = 5",
-        rule=np.array(["fixed", "kl", "fixed"]),
+        rule=np.array(rules),
         flops=np.array([1e6, 2e6, 3e6]),
-        accuracy=np.array([0.2, 0.9, 0.8]),
-        front=np.array([0, 1]),
+        accuracy=np.array(accuracy),
+        front=np.array(front),
     )
-    figure = halting.pareto([cloud], **WORDS)
+    return halting.pareto([cloud], **WORDS)
+
+
+def test_the_front_goes_through_its_settings():
+    figure = pareto(["fixed", "kl", "fixed"], [0.2, 0.9, 0.8], [0, 1])
     front, fixed, kl = figure.axes[0].lines
     assert list(front.get_ydata()) == [0.2, 0.9]
     assert list(fixed.get_ydata()) == [0.2, 0.8]
@@ -48,14 +53,7 @@ def test_the_front_goes_through_its_settings():
 
 
 def test_accuracies_near_1_have_room_and_rules_are_explained():
-    cloud = halting.Cloud(
-        "R = 5",
-        rule=np.array(["fixed", "state", "confidence"]),
-        flops=np.array([1e6, 2e6, 3e6]),
-        accuracy=np.array([0.0, 0.9, 1.0]),
-        front=np.array([0, 1, 2]),
-    )
-    figure = halting.pareto([cloud], **WORDS)
+    figure = pareto(["fixed", "state", "confidence"], [0.0, 0.9, 1.0], [0, 1, 2])
     figure.draw_without_rendering()
     (panel,) = figure.axes
     place = lambda value: panel.transData.transform((1e6, value))[1]
@@ -64,39 +62,31 @@ def test_accuracies_near_1_have_room_and_rules_are_explained():
     assert 0.25 < (place(1) - place(0.9)) / (high - low) < 0.5
     labels = [label.get_text() for label in panel.get_yticklabels()]
     assert labels == ["0", "0.5", "0.8", "0.9", "0.95", "0.99", "1"]
-    notes = " ".join(text.get_text() for text in figure.texts)
+    notes = " ".join(texts(figure))
     assert "by state once the state at its answers hardly moves" in notes
     assert "by confidence once one answer is probable" in notes
     assert "KL" not in notes
 
 
-def test_the_study_says_what_was_trained_and_whose_run_is_drawn(monkeypatch):
+def test_the_study_says_what_was_trained_and_whose_run_is_drawn(keep):
     """Where a stage was passed no more hops had been trained than were learned."""
-    members = [
-        fake_depth.make(
-            passed={k: 500 * k for k in range(2, most + 1)}, loops=5, seed=s
-        )
-        for s, most in enumerate((2, 3, 4))
-    ]
     found = fake_depth.stopped(
         {"kl": lambda k: 2, "kl_entropy": lambda k: k}, lambda k, r: float(r >= k)
     )
-    kept = fake_depth.keep_deepest(monkeypatch)
-    kept |= {run.run_id: found for run in members}
+    members = [keep(fake_depth.run(2 + s, 5, seed=s), found) for s in range(3)]
     made = study.figures(members)
     loops = made["by_hops"].axes[0]
     assert [line.get_xdata()[0] for line in loops.lines[3:]] == [3]
-    labels = [text.get_text() for text in made["by_hops"].legends[0].get_texts()]
+    labels = texts(made["by_hops"].legends[0])
     assert labels[-1] == "hops learned"
     for figure in made.values():
-        notes = " ".join(text.get_text() for text in figure.texts)
+        notes = " ".join(texts(figure))
         assert "the median run of 3 seeds by hops learned." in notes
-    notes = " ".join(t.get_text() for t in study.figures(members[:2])["pareto"].texts)
+    notes = " ".join(texts(study.figures(members[:2])["pareto"]))
     assert "2 seeds by hops learned, of the middle two the higher." in notes
     alone = study.figures(members[:1])["by_hops"]
-    assert "One seed." in [text.get_text() for text in alone.texts]
-    none = fake_depth.make(passed={}, loops=5)
-    kept[none.run_id] = found
+    assert "One seed." in texts(alone)
+    none = keep(fake_depth.make(passed={}, loops=5), found)
     loops = study.figures([none])["by_hops"].axes[0]
     assert [line.get_xdata()[0] for line in loops.lines[3:]] == [2]
 
