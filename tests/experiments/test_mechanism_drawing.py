@@ -7,6 +7,7 @@ from matplotlib import colors
 from experiments.mechanism import drawing as mechanism
 from rdt_jax.analysis import binding, lens, patching, questions, stages
 from tests import fake_runs
+from tests.experiments.verdicts import texts
 
 SEEDS, LOOPS, BLOCKS = 3, 2, 2
 DEPTH = LOOPS * BLOCKS
@@ -57,10 +58,6 @@ def patching_of(rows, share):
 
 def panels(figure, title):
     return [panel for panel in figure.axes if panel.get_title().startswith(title)]
-
-
-def texts(thing):
-    return [text.get_text() for text in thing.texts]
 
 
 def test_a_map_is_a_median_over_seeds_with_enough_questions_only(world):
