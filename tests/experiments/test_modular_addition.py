@@ -10,6 +10,7 @@ from rdt_jax import config as configs
 from rdt_jax.analysis import fourier, laws, statistics
 from tests import fake_runs
 from tests.conftest import ROOT
+from tests.experiments import verdicts
 
 BASE = configs.load(f"{ROOT}/{study.CONFIG}:cpu")
 SEEDS = range(5)
@@ -47,15 +48,6 @@ def run(seed, generalized, *, memorized=20, decay=1.0, fraction=0.6, **options):
     return made
 
 
-def noisy(run, seed=0, size=0.1):
-    """Returns a run whose norm rises by 3 to a plateau on which it fluctuates."""
-    rng = np.random.default_rng([run.config.seed, seed])
-    for row in run.metrics:
-        level = np.interp(row["step"], (0, 60), (14.0, 17.0))
-        row["model/weight_norm"] = float(level + size * rng.normal())
-    return run
-
-
 def base(generalized=100, **options):
     return [run(seed, generalized, snapshot_steps=(0, 10), **options) for seed in SEEDS]
 
@@ -85,9 +77,7 @@ def without_decay(at=None, **options):
 
 
 def good_runs():
-    return [
-        *base(), *by_decay(), *by_fraction(None, 150, 50), *without_decay(),
-    ]  # fmt: skip
+    return base() + by_decay() + by_fraction(None, 150, 50) + without_decay()
 
 
 def progress(
@@ -118,28 +108,20 @@ def progress(
     )
 
 
-def judge(runs, **measures):
-    """Returns the claims by name; all runs of the base cell have these measures."""
+def ask(name, runs, *expected, **measures):
+    """Checks a claim where all runs of the base cell have these measures."""
     inside = cells.followed(cells.base(runs), lambda *_: progress(**measures))
-    found = claims.judge_all(runs, inside)
-    return dict(zip(ORDER, found, strict=True))
+    judge = lambda runs: claims.judge_all(runs, inside)
+    return verdicts.asked(judge, ORDER)(name, runs, *expected)
 
 
-def test_all_hold_on_runs_that_are_as_published():
-    found = judge(good_runs())
-    assert {name: claim.holds for name, claim in found.items()} == dict.fromkeys(
-        ORDER, True
-    ), found
-    assert all(claim.seeds == 5 for claim in found.values())
-
-
-def test_runs_that_still_train_leave_their_claims_open():
+@pytest.mark.parametrize("name", ORDER)
+def test_a_claim_holds_as_published_and_is_open_while_runs_train(name):
+    assert ask(name, good_runs(), True).seeds == 5
     going = {"until": 100, "state": "running", "reason": None}
-    found = judge(base(None, **going) + by_decay() + without_decay(None, **going))
-    assert {name for name, claim in found.items() if claim.holds is None} == set(ORDER)
+    ask(name, base(None, **going) + by_decay() + without_decay(None, **going), None)
 
 
-REST = (by_decay, without_decay)
 BAD = {
     "late": lambda: base(30),  # Soon after it memorized.
     "data": lambda: [*base(), *by_fraction(50, 100, 100)],
@@ -156,7 +138,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_claim_on_times_fails_on_runs_that_contradict_it(name):
-    assert judge(BAD[name]())[name].holds is False
+    ask(name, BAD[name](), False)
 
 
 # Updates at which accuracy jumps: late, soon, or in no budget so far.
@@ -180,83 +162,65 @@ def test_a_longer_budget_is_missed_where_it_could_turn_the_majority(kinds, holds
     for seed, (generalized, memorized) in enumerate(SPENT[kind] for kind in kinds):
         options = {"memorized": memorized, "snapshot_steps": (0, 10)}
         runs.append(run(seed, generalized, **options))
-    claim = judge(runs)["late"]
-    assert claim.holds is holds
+    claim = ask("late", runs, holds)
     assert ("missing: a longer budget" in claim.measured) is (holds is None)
 
 
 def test_a_run_that_failed_will_never_be_late():
     broken = {"state": "stopped", "reason": "nan", "snapshot_steps": (0, 10)}
     runs = [run(seed, None if seed else 100, **broken) for seed in SEEDS]
-    assert judge(runs)["late"].holds is False
+    ask("late", runs, False)
 
 
 def test_a_norm_that_fluctuates_has_not_fallen():
-    """At almost any time it is below the largest value before, and by how little."""
-    runs = [noisy(one) for one in base()] + by_fraction(None, 150, 50)[:5]
-    norms = [[row["model/weight_norm"] for row in one.metrics] for one in runs[:5]]
+    """From a plateau on it is below the largest value before, by how little."""
+    rng, late = np.random.default_rng(0), base()
+    for row in sum((one.metrics for one in late), []):
+        level = np.interp(row["step"], (0, 60), (14.0, 17.0))
+        row["model/weight_norm"] = float(level + 0.1 * rng.normal())
+    runs = late + by_fraction(None, 150, 50)[:5]
+    norms = [[row["model/weight_norm"] for row in one.metrics] for one in late]
     assert all(norm[12] < max(norm[:12]) for norm in norms)
-    claim = judge(runs)["norm"]
-    assert claim.holds is False
-    assert "0 of 5 late runs, 0 of 5 runs that memorized only" in claim.measured
+    ask("norm", runs, False, "0 5 0 5")
 
 
 def test_a_norm_that_falls_as_well_without_generalization_tells_nothing():
     late, falling = base(), (14.0, 17.0, 12.0)
     alike = [run(s, None, fraction=0.4, norm=falling) for s in SEEDS]
-    claim = judge([*late, *alike])["norm"]
-    assert claim.holds is False
-    assert "5 of 5 late runs, 5 of 5 runs that memorized only" in claim.measured
+    ask("norm", [*late, *alike], False, "5 5 5 5")
     stay = [run(s, None, fraction=0.4) for s in SEEDS]
-    assert judge([*late, *stay])["norm"].holds is True
-    some = judge([*late, *stay[:2], *alike[2:]])["norm"]
-    assert some.holds is None and "more runs: others fall as well" in some.measured
+    ask("norm", [*late, *stay], True)
+    ask("norm", [*late, *stay[:2], *alike[2:]], None, "", "more runs")
 
 
 def test_the_norm_of_late_runs_is_told_from_that_of_others():
-    claim = judge(base())["norm"]
-    assert claim.holds is None and "one that memorizes only" in claim.measured
+    ask("norm", base(), None, "", "one that memorizes only")
     soon = [run(s, 30, fraction=0.8, norm=(14.0, 15.0, 16.0)) for s in SEEDS]
-    assert "5 of 5 late runs, 0 of 0" in judge([*base(), *soon])["norm"].measured
-
-
-def law(low, high):
-    middle = (low + high) / 2
-    return lambda *_: laws.PowerLaw(middle, low, high, 100.0, 15, 0)
+    ask("norm", [*base(), *soon], None, "5 5 0 0")
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "holds"),
+    ("name", "low", "high", "holds"),
     [
-        (0.6, 1.8, True),
-        (0.23, 2.1, None),  # Of the root as well as the square.
-        (0.4, 1.2, None),
-        (0.9, 2.0, None),
-        (-1.0, 3.0, None),
-        (1.2, 1.8, False),
-        (0.0, 0.9, False),
+        ("law", 0.6, 1.8, True),  # Of the time, inverse to decay.
+        ("law", 0.23, 2.1, None),  # Of the root as well as the square.
+        ("law", 0.4, 1.2, None),
+        ("law", 0.9, 2.0, None),
+        ("law", -1.0, 3.0, None),
+        ("law", 1.2, 1.8, False),
+        ("law", 0.0, 0.9, False),
+        ("memorizes", -0.2, 0.25, True),
+        ("memorizes", -0.3, 0.1, None),
+        ("memorizes", 0.05, 0.4, None),
+        ("memorizes", 0.3, 0.5, False),
+        ("memorizes", -0.9, -0.3, False),
     ],
 )
-def test_a_time_is_inverse_to_decay_within_bounds(monkeypatch, low, high, holds):
-    monkeypatch.setattr(laws, "fit_power", law(low, high))
-    claim = judge([*base(), *by_decay()])["law"]
-    assert claim.holds is holds
-    assert ("a narrower interval" in claim.measured) is (holds is None)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "holds"),
-    [
-        (-0.2, 0.25, True),
-        (-0.3, 0.1, None),
-        (0.05, 0.4, None),
-        (0.3, 0.5, False),
-        (-0.9, -0.3, False),
-    ],
-)
-def test_a_time_depends_on_decay_beyond_bounds(monkeypatch, low, high, holds):
-    monkeypatch.setattr(laws, "fit_power", law(low, high))
-    assert judge([*base(), *by_decay()])["memorizes"].holds is holds
+def test_a_time_depends_on_decay_within_bounds(monkeypatch, name, low, high, holds):
+    law = laws.PowerLaw((low + high) / 2, low, high, 100.0, 15, 0)
+    monkeypatch.setattr(laws, "fit_power", lambda *_: law)
+    missing = "a narrower interval" if holds is None else ""
+    ask(name, [*base(), *by_decay()], holds, "", missing)
 
 
 @pytest.mark.parametrize(("name", "exponent"), [("law", 1), ("memorizes", 0)])
@@ -273,7 +237,7 @@ def test_a_seed_stands_at_every_decay_as_one(name, exponent):
         memorized = {"law": 10, "memorizes": at}[name]
         kept = {"snapshot_steps": (0, 10)} if decay == 1 else {}
         runs.append(run(s, at, memorized=memorized, decay=decay, **kept))
-    assert judge(runs)[name].holds is True
+    ask(name, runs, True)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +254,7 @@ def test_a_seed_stands_at_every_decay_as_one(name, exponent):
     ],
 )
 def test_a_claim_on_frequencies_fails_on_measures_that_contradict_it(name, measures):
-    assert judge(good_runs(), **measures)[name].holds is False
+    ask(name, good_runs(), False, **measures)
 
 
 def test_measures_that_are_not_stored_are_missed():
@@ -299,22 +263,19 @@ def test_measures_that_are_not_stored_are_missed():
     assert "the stored progress measures of 5 runs" in found[-1].measured
 
 
-def few(members, **measures):
-    """Returns the claims on frequencies when only these members are measured."""
+def ask_network(members, *expected, **measures):
+    """Checks what frequencies claim of the network when only these are measured."""
     inside = cells.followed(members, lambda *_: progress(**measures))
-    found = frequencies.judge_all(base(), inside)
-    return dict(zip(ORDER[-4:], found, strict=True))
+    judge = lambda runs: frequencies.judge_all(runs, inside)
+    return verdicts.asked(judge, ORDER[-4:])("network", base(), *expected)
 
 
 def test_runs_that_are_not_measured_are_counted():
-    three, two = base()[:3], base()[:2]
-    found = few(three)["network"]
-    assert found.holds is True and "3 of 5 runs measured" in found.measured
-    found = few(two)["network"]
-    assert found.holds is None
-    assert "2 of 5 runs measured; missing: the stored progress me" in found.measured
-    assert few(three, ends=(0.1, 0.2))["network"].holds is False
-    assert "measured" not in few(base())["network"].measured
+    three = base()[:3]
+    ask_network(three, True, "3 5")
+    ask_network(three, False, ends=(0.1, 0.2))
+    ask_network(base()[:2], None, "2 5", "the stored progress measures")
+    assert "measured" not in ask_network(base(), True).measured
 
 
 @pytest.mark.parametrize("over", [1, 2, 3])
@@ -323,25 +284,23 @@ def test_runs_that_still_train_are_waited_for_unless_they_cannot_matter(over):
     going = {"until": 200, "state": "running", "reason": None}
     options = [{} if seed < over else going for seed in SEEDS]
     runs = [run(s, 100, snapshot_steps=(0, 10), **options[s]) for s in SEEDS]
-    good, bad = judge(runs), judge(runs, ends=(0.1, 0.2), excluded=(3.0, 1.0))
     decided = over == 3
-    assert good["network"].holds is (True if decided else None)
-    assert bad["network"].holds is bad["excluded"].holds is (False if decided else None)
-    assert decided or f"the end of {5 - over} runs" in bad["network"].measured
+    bad = {"ends": (0.1, 0.2), "excluded": (3.0, 1.0)}
+    ask("network", runs, True if decided else None)
+    ask("excluded", runs, False if decided else None, **bad)
+    waits = "" if decided else f"the end of {5 - over} runs"
+    ask("network", runs, False if decided else None, "", waits, **bad)
 
 
 def test_one_snapshot_does_not_make_the_excluded_loss_rise():
-    found = judge(base(), excluded=(3.0, 1.0), spikes=(120,))["excluded"]
-    assert found.holds is False
-    assert "medians (nats: first and last third) 2.75 and 1.5" in found.measured
-    assert judge(base(), excluded=(1.0, 3.0), spikes=(40,))["excluded"].holds is True
+    falls, rises = {"excluded": (3.0, 1.0)}, {"excluded": (1.0, 3.0)}
+    ask("excluded", base(), False, "2.75 1.5", spikes=(120,), **falls)
+    ask("excluded", base(), True, spikes=(40,), **rises)
 
 
 def test_too_few_snapshots_say_nothing_of_the_excluded_loss():
-    found = judge(base(90))["excluded"]  # 40 to 110, of which every 10th is kept
-    assert found.holds is None
-    assert "0 of 5 runs measured; missing: the stored progress" in found.measured
-    assert "with 9 snapshots between of 5 runs" in found.measured
+    runs = base(90)  # 40 to 110, of which every 10th is kept
+    ask("excluded", runs, None, "0 5", "with 9 snapshots between of 5 runs")
 
 
 def test_too_wide_an_interval_decides_nothing():
@@ -349,8 +308,7 @@ def test_too_wide_an_interval_decides_nothing():
     runs = [*base()]
     for decay in (0.9, 1.1):
         runs += [run(s, int(rng.integers(3, 18)) * 10, decay=decay) for s in SEEDS]
-    claim = judge(runs)["law"]
-    assert claim.holds is None and "narrower interval" in claim.measured
+    ask("law", runs, None, "", "narrower interval")
 
 
 def test_censored_runs_are_counted_and_not_dropped():
@@ -358,9 +316,7 @@ def test_censored_runs_are_counted_and_not_dropped():
     slow = [run(s, at, decay=0.6) for s, at in enumerate((170, 190, None, None, None))]
     spread = [run(s, 80 + 10 * s, snapshot_steps=(0, 10)) for s in SEEDS]
     runs = [*spread, *slow, *[run(s, 20 + 10 * s, decay=2.0) for s in SEEDS]]
-    claim = judge(runs)["law"]
-    assert claim.holds is True
-    assert "3 of 15 censored" in claim.measured
+    claim = ask("law", runs, True, "3 15")
     assert "0.6: beyond the budget (2/5)" in claim.measured
 
 
@@ -369,17 +325,16 @@ def test_a_median_that_a_lost_run_could_move_is_not_known():
     for others, said in (((40, 90), "not known yet (2/3)"), ((40, 40), "60 (2/3)")):
         runs = [run(s, at, snapshot_steps=(0, 10)) for s, at in enumerate(others)]
         runs.append(fake_runs.lost(run(2, 40, snapshot_steps=(0, 10))))
-        assert f"1: {said}" in judge(runs)["law"].measured
+        assert f"1: {said}" in ask("law", runs, None).measured
         notes = [text.get_text() for text in study.figures(runs)["data_fraction"].texts]
         assert any(note.startswith("1 of 3 runs are not over, or") for note in notes)
 
 
 def test_without_decay_a_budget_must_suffice_with_it():
     never = [*base(None), *[run(s, None, decay=0.5) for s in SEEDS], *without_decay()]
-    claim = judge(never)["never"]
-    assert claim.holds is None and "a run with decay that" in claim.measured
-    found = judge([*base(), *without_decay(memorized=None)])["never"]
-    assert found.holds is None and "runs without decay that memorize" in found.measured
+    ask("never", never, None, "", "a run with decay that")
+    runs = [*base(), *without_decay(memorized=None)]
+    ask("never", runs, None, "", "runs without decay that memorize")
 
 
 @pytest.mark.parametrize("preset", study.SWEEPS)
@@ -391,13 +346,12 @@ def test_a_sweep_is_valid_and_has_its_cells(preset):
     assert all(not config.stop_after_phases for config in followed)
     assert 0 in followed[0].snapshot_steps
     assert followed[0].snapshot_steps[-1] == followed[0].num_steps
-    others = [config for config in resolved if not config.snapshot_steps]
-    keys = [study.DECAY, study.FRACTION]
     flat = lambda c: (c.optimizer.weight_decay, c.task.kwargs.train_fraction)
     first = flat(followed[0])
-    for config in others:
-        assert config.recurrence.num_loops == 1
-        assert sum(a != b for a, b in zip(flat(config), first, strict=True)) == 1, keys
+    for config in resolved:
+        if not config.snapshot_steps:
+            assert config.recurrence.num_loops == 1
+            assert sum(a != b for a, b in zip(flat(config), first, strict=True)) == 1
 
 
 def test_cells_are_those_that_differ_in_one_number():
@@ -409,8 +363,7 @@ def test_cells_are_those_that_differ_in_one_number():
 
 
 def test_the_table_has_a_row_for_each_cell():
-    table = study.table([*good_runs(), *base(loops=2)])
-    columns = {column.header: list(column.cells) for column in table.columns}
+    columns = verdicts.columns(study.table([*good_runs(), *base(loops=2)]))
     assert columns["R"] == ["1"] * 7 + ["2"]
     row = columns["decay"].index("0")
     assert columns["generalized"][row] == "> 230 0/5"
@@ -418,33 +371,21 @@ def test_the_table_has_a_row_for_each_cell():
 
 
 def test_the_figures_show_every_run(monkeypatch):
-    monkeypatch.setattr(cells, "followed", _followed)
+    followed = lambda runs, of=cells.followed: of(runs, lambda *_: progress())
+    monkeypatch.setattr(cells, "followed", followed)
     runs = [*good_runs(), *base(loops=2)]
     found = study.figures(runs)
     assert set(found) == {"accuracy", "data_fraction", "weight_decay", "progress"}
-    (panel,) = found["data_fraction"].axes
-    drawn = [line for line in panel.lines if line.get_marker() in ("o", "^")]
-    assert sum(line.get_xdata().size for line in drawn) == 2 * 4 * 5
-    (panel,) = found["weight_decay"].axes
-    drawn = [line for line in panel.lines if line.get_marker() in ("o", "^")]
-    assert sum(line.get_xdata().size for line in drawn) == 2 * 3 * 5
+    for name, count in (("data_fraction", 4), ("weight_decay", 3)):
+        (panel,) = found[name].axes
+        drawn = [line for line in panel.lines if line.get_marker() in ("o", "^")]
+        assert sum(line.get_xdata().size for line in drawn) == 2 * count * 5
     assert len([line for line in panel.lines if line.get_linestyle() == "--"]) == 1
     texts = " ".join(text.get_text() for text in found["weight_decay"].texts)
     assert "At weight decay 0, not on this axis, 0 of 5 runs generalize" in texts
     panels = found["progress"].axes
     assert len(panels) == 5 * 2
     assert len([t for t in panels[4].texts if t.get_text().startswith("k = ")]) == 1
-
-
-def _followed(runs):
-    at = [
-        tuple(cells.completed(run, e) for e in (cells.MEMORIZED, cells.GENERALIZED))
-        for run in runs
-    ]
-    return [
-        cells.Inside(run, progress(), *times)
-        for run, times in zip(runs, at, strict=True)
-    ]
 
 
 def test_there_is_nothing_to_draw_without_the_base_cell():

@@ -6,6 +6,7 @@ import pytest
 from experiments.modular_addition import drawing as modular
 from rdt_jax.analysis import fourier
 from rdt_jax.analysis.laws import PowerLaw
+from tests.experiments.verdicts import texts
 
 INF = np.inf
 TIMES = {
@@ -68,14 +69,13 @@ def test_a_law_is_a_line_through_its_scale():
 
 def test_a_law_ends_at_the_budget_and_the_figure_says_so():
     note = "The power law is drawn up to the budget."
-    notes = lambda figure: [text.get_text() for text in figure.texts]
-    assert note not in notes(draw(laws={"id_generalized": LAW}))
+    assert note not in texts(draw(laws={"id_generalized": LAW}))
     figure = draw(laws={"id_generalized": LAW._replace(scale=600.0)})
     (line,) = [each for each in figure.axes[0].lines if each.get_linestyle() == "--"]
     x, y = line.get_data()
     assert y[0] == pytest.approx(900, rel=0.01) and y.max() <= 900
     assert x[-1] == pytest.approx(1.0)
-    assert note in notes(figure)
+    assert note in texts(figure)
 
 
 def test_there_must_be_a_time():
@@ -86,10 +86,8 @@ def test_there_must_be_a_time():
 def progress(keys=2, steps=(0, 10, 100, 1000)):
     """Returns measures in which every number is another one."""
     count, groups, waves = len(steps), len(fourier.GROUPS), 5
-    numbers = iter(range(1, 10_000))
-    make = lambda *shape: np.array(
-        [next(numbers) for _ in range(int(np.prod(shape)))], float
-    ).reshape(shape)
+    rng = np.random.default_rng(0)
+    make = lambda *shape: rng.uniform(1, 9, shape)
     return fourier.Progress(
         step=np.array(steps),
         is_key=np.arange(waves) < keys,
@@ -141,9 +139,9 @@ def test_all_rows_are_those_after_the_last_loop():
     assert keys.get_position()[1] > 1 and keys.get_verticalalignment() == "bottom"
     styles = [line.get_linestyle() for line in accuracy.lines if is_curve(line)]
     assert styles == ["-", "-", "--", ":"]
-    (note,) = [t.get_text() for t in figure.texts if "mirror" in t.get_text()]
+    (note,) = [note for note in texts(figure) if "mirror" in note]
     assert "dashed, those whose mirror image (b, a) is trained; dotted," in note
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    labels = texts(figure.legends[0])
     assert labels[-2:] == ["Gini: embedding", "Gini: logits"]
 
 
@@ -155,8 +153,7 @@ def test_a_run_without_keys_says_so_and_columns_are_runs():
     figure = modular.progress(runs, title="t", notes=("n",), chance=3.4)
     assert len(figure.axes) == 10
     assert [panel.get_title() for panel in figure.axes[:2]] == ["R = 1", "R = 2"]
-    texts = [text.get_text() for text in figure.axes[5].texts]
-    assert texts == ["no key frequency at the end"]
+    assert texts(figure.axes[5]) == ["no key frequency at the end"]
     for left, right in zip(figure.axes[::2], figure.axes[1::2], strict=True):
         assert left.get_ylim() == right.get_ylim()
     with pytest.raises(ValueError, match="At least one run is followed"):
