@@ -1,10 +1,13 @@
 """The study of recipes: its sweep, its choice of cells, and claims that can fail."""
 
+import collections
+
 import numpy as np
 import pytest
 
 from experiments.accelerators import cells, study
 from tests import fake_runs
+from tests.experiments import verdicts
 
 GRID = ((5e-4, 0.1), (2e-3, 1.0))
 
@@ -33,11 +36,8 @@ SOON, LATE = (30, 40, 40, 50, 60, 60), (120, 130, 140, 150, 160, None)
 
 
 def recipe_of_trial(trial):
-    (name,) = (
-        name
-        for name in cells.NAMES
-        if cells.overrides_of(name).items() <= trial.items()
-    )
+    keys = cells.overrides_of
+    (name,) = (name for name in cells.NAMES if keys(name).items() <= trial.items())
     return name
 
 
@@ -106,16 +106,11 @@ def test_a_cell_without_other_seeds_is_not_compared_though_it_is_chosen():
     members += runs_of("adamw", (), chosen=(60, 80), cell=GRID[1])
     best = cells.best_cells(members)["adamw"]
     assert (best.rate, best.decay) == GRID[0] and not best.again
-    assert _column(study.table(members), "chosen") == ["120*"]
+    assert verdicts.columns(study.table(members))["chosen"] == ["120*"]
     members += runs_of("adamw", SOON, cell=GRID[1])[2:]
     best = cells.best_cells(members)["adamw"]
     assert (best.rate, best.decay) == GRID[1] and best.again
-    assert _column(study.table(members), "chosen") == ["90"]
-
-
-def _column(table, header):
-    (found,) = (list(c.cells) for c in table.columns if c.header == header)
-    return found
+    assert verdicts.columns(study.table(members))["chosen"] == ["90"]
 
 
 def test_a_censored_run_counts_as_last_in_the_choice():
@@ -147,71 +142,59 @@ def test_p_values_are_those_of_holm():
     assert cells.compare(cells.best_cells(members)) == tests
 
 
-def judged(members):
-    return {claim.text.split()[0]: claim.holds for claim in study.claims(members)}
+ask = verdicts.asked(study.claims, ("adamw", *cells.COMPARED))
 
 
-def baseline(members):
-    return study.claims(members)[0]
-
-
-def test_claims_hold_fail_and_wait():
+@pytest.mark.parametrize("name", cells.COMPARED)
+def test_claims_hold_fail_and_wait(name):
     members = runs_of("adamw", LATE, chosen=(150, 150))
-    assert set(judged([]).values()) == {None}
-    for name in cells.COMPARED:
-        assert judged(members + runs_of(name, SOON))[name] is True
-        assert judged(members + runs_of(name, LATE))[name] is None
-        assert judged(members)[name] is None
-        fast = runs_of("adamw", SOON, chosen=(30, 30))
-        assert judged(fast + runs_of(name, LATE))[name] is False
-        running = runs_of(name, SOON[:5]) + [run(name, None, 7, state="running")]
-        assert judged(members + running)[name] is None
+    ask(name, members + runs_of(name, SOON), True)
+    ask(name, members + runs_of(name, LATE), None)
+    ask(name, members, None)
+    fast = runs_of("adamw", SOON, chosen=(30, 30))
+    ask(name, fast + runs_of(name, LATE), False)
+    running = runs_of(name, SOON[:5]) + [run(name, None, 7, state="running")]
+    ask(name, members + running, None)
 
 
-def test_too_few_seeds_decide_nothing():
-    members = runs_of("adamw", LATE[:3]) + runs_of("muon", SOON[:3])
-    assert judged(members)["muon"] is None
-    assert judged(runs_of("adamw", ()) + runs_of("muon", ()))["muon"] is None
+def test_too_few_seeds_that_are_over_decide_nothing():
+    ask("muon", runs_of("adamw", LATE[:3]) + runs_of("muon", SOON[:3]), None)
+    ask("muon", runs_of("adamw", ()) + runs_of("muon", ()), None)
+    training = run("adamw", None, 7, state="running")
+    ask("adamw", [*runs_of("adamw", LATE[:-1]), training], None)
 
 
-def test_the_baseline_must_generalize_late():
+@pytest.mark.parametrize(
+    ("times", "train", "expected"),
+    [
+        (LATE, 20, (True,)),
+        (SOON, 70, (False,)),
+        # At the same evaluation, or a little later.
+        ((20, 30, 40, 50, 60, 60), 20, (False,)),
+        ((60, 60, 60, 60, 70, 70), 20, (False,)),
+        ((60, 60, 70, 70, 70, 70), 20, (True, "4 6 0")),  # And after twice 40.
+        (6 * (None,), None, (False,)),
+        (LATE[:4], 20, (None, "", "more seeds")),
+        # A longer budget is missed where it could make most seeds late.
+        ((150, 150, None, None, 30, 30), 20, (None, "2 6 2", "a longer budget")),
+        ((150, 150, 150, 150, None, 30), 20, (True,)),
+        ((150, None, None, 30, 30, 30), 20, (False,)),
+    ],
+)
+def test_the_baseline_must_generalize_late(times, train, expected):
     """It memorizes in 40 updates, so it is late from 90 on."""
-    assert baseline(runs_of("adamw", LATE)).holds is True
-    assert baseline(runs_of("adamw", SOON, train=70)).holds is False
-    at_once = [20, 30, 40, 50, 60, 60]  # At the same evaluation, or a little later,
-    assert baseline(runs_of("adamw", at_once)).holds is False
-    assert baseline(runs_of("adamw", [60, 60, 60, 60, 70, 70])).holds is False
-    late = baseline(runs_of("adamw", [60, 60, 70, 70, 70, 70]))  # and after twice 40.
-    assert late.holds is True and "4 of 6 seeds, 0 memorized only" in late.measured
-    assert baseline(runs_of("adamw", [None] * 6, train=None)).holds is False
-    few = baseline(runs_of("adamw", LATE[:4]))
-    assert few.holds is None and "missing: more seeds" in few.measured
-    training = [*runs_of("adamw", LATE[:-1]), run("adamw", None, 7, state="running")]
-    assert baseline(training).holds is None
-
-
-def test_a_longer_budget_is_missed_where_it_could_make_most_seeds_late():
-    found = baseline(runs_of("adamw", [150, 150, None, None, 30, 30]))
-    assert found.holds is None
-    assert "2 of 6 seeds, 2 memorized only; missing: a longer budget" in found.measured
-    assert baseline(runs_of("adamw", [150] * 4 + [None, 30])).holds is True
-    assert baseline(runs_of("adamw", [150, None, None, 30, 30, 30])).holds is False
+    ask("adamw", runs_of("adamw", times, train=train), *expected)
 
 
 def test_a_claim_gives_its_numbers():
     members = runs_of("adamw", LATE) + runs_of("muon", SOON)
-    found = next(c for c in study.claims(members) if c.text.startswith("muon"))
-    assert found.measured == (
-        "later than AdamW in 0.00 of the pairs (0.50: neither), p = 0.013 after Holm, "
-        "6 against 6 seeds."
-    )
-    assert found.source == "Tveit et al. 2025, arXiv:2504.16041"
+    found = ask("muon", members, True, "0.00 0.50 0.013 6 6")
+    assert found.text.startswith("muon") and "arXiv:2504.16041" in found.source
 
 
 def test_the_table_has_a_row_for_each_recipe():
     members = runs_of("adamw", LATE) + runs_of("muon", SOON)
-    table = study.table(members)
-    columns = {column.header: list(column.cells) for column in table.columns}
+    columns = verdicts.columns(study.table(members))
     assert columns["recipe"] == ["adamw", "muon"]
     assert columns["median"] == ["165", "65"]
     assert columns["interval"] == ["140 - >230", "50 - 80"]
@@ -221,8 +204,8 @@ def test_the_table_has_a_row_for_each_recipe():
 
 def test_the_table_leaves_open_what_unfinished_runs_may_change():
     members = runs_of("adamw", LATE) + runs_of("muon", SOON[:5])
-    table = study.table([*members, run("muon", None, 7, state="running")])
-    columns = {column.header: list(column.cells) for column in table.columns}
+    members.append(run("muon", None, 7, state="running"))
+    columns = verdicts.columns(study.table(members))
     assert (columns["median"][1], columns["p"][1]) == ("...", "")
 
 
@@ -231,11 +214,9 @@ def test_the_figure_has_a_row_for_each_recipe():
     (panel,) = study.figures(members)["times"].axes
     labels = [label.get_text() for label in panel.get_yticklabels()]
     assert labels == ["adamw (0.0005, 0.1)", "muon (0.0005, 0.1)"]
-    drawn = {line.get_marker(): 0 for line in panel.lines}
+    drawn = collections.Counter()
     for line in panel.lines:
-        drawn[line.get_marker()] += (
-            line.get_xdata().size if line.get_marker() != "|" else 1
-        )
-    assert drawn == {"o": 11, ">": 1, "|": 2}
+        drawn[line.get_marker()] += np.size(line.get_xdata())
+    assert (drawn["o"], drawn[">"], drawn["|"]) == (11, 1, 2)
     with pytest.raises(ValueError, match="No recipe has all of its runs"):
         study.figures([run("adamw", None, 5, state="running")])

@@ -10,6 +10,7 @@ from rdt_jax.figures import study as studies
 from rdt_jax.store import files
 from rdt_jax.sweep import packing
 from tests import fake_runs
+from tests.experiments import verdicts
 
 # Steps at which ID jumps, by seed; it completes 20 updates later. None: never.
 SOLO = (60, 90, 100, 130, 150, 160)
@@ -55,17 +56,12 @@ def compared(workdirs, **options):
 # The study.
 
 
-def test_the_sweep_varies_the_seed_only_so_that_it_is_one_pack(root):
-    for preset in ("smoke", "cpu"):
-        base = configs.load(f"{root / study.CONFIG}:{preset}")
-        trials = [configs.override(base, trial) for trial in study.sweep(preset)]
-        assert len({packing.signature(trial) for trial in trials}) == 1
-
-
-def test_the_budget_is_that_of_the_question(root):
-    config = configs.load(f"{root / study.CONFIG}:cpu")
-    assert config.num_steps == 1_000
-    assert config.eval_every_steps <= 20
+@pytest.mark.parametrize(("preset", "updates"), [("smoke", None), ("cpu", 1_000)])
+def test_the_sweep_is_one_pack_with_the_budget_of_the_question(root, preset, updates):
+    base = configs.load(f"{root / study.CONFIG}:{preset}")
+    trials = [configs.override(base, trial) for trial in study.sweep(preset)]
+    assert len({packing.signature(trial) for trial in trials}) == 1
+    assert updates in (None, base.num_steps) and base.eval_every_steps <= 20
 
 
 def test_figure_and_table_of_one_workdir():
@@ -95,10 +91,8 @@ def test_claims(members, late, all_arrive):
 
 def test_claims_give_numbers():
     late, arrive = study.claims([run(60), run(90, 1), run(None, 2), run(20, 3)])
-    assert late.measured == (
-        "in 2 of 3 runs that generalized ID completed later, by 40 updates or more."
-    )
-    assert arrive.measured == "ID completed in 3 of 4 runs."
+    verdicts.check(late, False, "2 3 40")
+    verdicts.check(arrive, False, "3 4")
 
 
 # The comparison.
@@ -121,20 +115,15 @@ def test_times_are_paired_by_seed(workdirs):
 
 
 def test_lines_say_what_was_found(workdirs):
-    first, solo, packed, pairs, paired, unpaired = compare.lines(compared(workdirs))
-    assert first == (
-        "Updates to ID generalized: knowledge_composition, 6 pairs, budget 230, "
-        "evaluated every 10."
+    first, solo, packed, pairs, paired, unpaired = map(
+        verdicts.numbers_of, compare.lines(compared(workdirs))
     )
-    assert solo == ("solo: 6 of 6 arrived, median 135, 95% interval 80 - 180, lanes 1")
-    assert packed == (
-        "packed: 5 of 6 arrived, median 150, 95% interval 90 - > 230, lanes 6"
-    )
-    assert pairs.startswith("pairs: 1 equal, packed later in 5, Kendall's tau 0.9")
-    assert paired.startswith("paired, signed ranks: p = 0.0625, packed later by 1.00 ")
-    assert "would have seen " in paired
-    assert paired.endswith(" with power 0.8 at level 0.05")
-    assert unpaired.startswith("unpaired, rank sum: p = 0.")
+    assert first == ["6", "230", "10"]  # pairs, the budget, and between evaluations
+    assert solo == ["6", "6", "135", "95", "80", "180", "1"]
+    assert packed == ["5", "6", "150", "95", "90", "230", "6"]
+    assert pairs[:2] == ["1", "5"] and pairs[2].startswith("0.9")
+    assert paired[:2] == ["0.0625", "1.00"] and paired[-2:] == ["0.8", "0.05"]
+    assert float(unpaired[0]) < 1
 
 
 def test_the_smallest_shift_is_in_evaluations_up_to_the_budget(workdirs, monkeypatch):
@@ -164,18 +153,15 @@ def test_runs_without_a_partner_are_counted(workdirs):
     write(workdirs[0], [run(60, seed=11), run(70, seed=12)], lanes=1)
     write(workdirs[1], [run(60, seed=13)], lanes=2)
     found = compared(workdirs)
-    assert found.left_out == 3
+    assert found.left_out == 3 and found.times["solo"].size == 6
+    assert "left out: 3 runs" in compare.lines(found)[-1]
     for workdir in workdirs:  # Gone from both: the plan alone knows of it.
         plan = {"runs": [{"run_id": "0123456789ab", "overrides": {}}]}
         (workdir / "sweeps" / "packing-cpu").mkdir(parents=True)
         files.write_json(workdir / "sweeps" / "packing-cpu" / "plan.json", plan)
-    assert compared(workdirs).left_out == 4
-    assert (
-        "left out: 4 runs without"
-        in compare.draw(compared(workdirs)).texts[-1].get_text()
-    )
-    assert found.times["solo"].size == 6
-    assert compare.lines(found)[-1] == "left out: 3 runs without a partner"
+    found = compared(workdirs)
+    assert found.left_out == 4
+    assert "left out: 4 runs" in compare.draw(found).texts[-1].get_text()
 
 
 def test_a_failed_run_is_censored(workdirs):
@@ -194,16 +180,9 @@ def fails(workdirs, message, **options):
         compared(workdirs, **options)
 
 
-def test_an_unknown_event_lists_the_choices(workdirs):
-    fails(
-        workdirs, "Unknown event 'x'; choose from depth_generalized, id_gen", event="x"
-    )
+def test_an_event_without_a_split(workdirs):
     message = r"Run \w{12} has no split for ood_generalized; choose from memorized, id_"
     fails(workdirs, message, event="ood_generalized")
-
-
-def test_a_workdir_that_is_none(workdirs, tmp_path):
-    fails([workdirs[0], tmp_path / "x"], r"No workdir '.*/x'; `rdt sweep` makes it\.")
 
 
 def test_workdirs_with_no_run_in_common(workdirs, tmp_path):
@@ -249,17 +228,17 @@ def test_the_command_prints_and_draws(workdirs, tmp_path, capsys):
 
 def test_the_figure_carries_the_tests(workdirs):
     found = compared(workdirs)
-    texts = [text.get_text() for text in compare.draw(found).texts]
-    assert texts[0] == "Runs trained alone and in packs: knowledge composition"
-    assert texts[1].startswith("Paired test (signed ranks): p = 0.062; would have seen")
-    assert texts[2].startswith("Unpaired test (rank sum): p = 0.")
+    title, paired, unpaired, *_ = verdicts.texts(compare.draw(found))
+    assert "knowledge composition" in title
+    assert paired.startswith("Paired test") and "0.062" in paired
+    assert unpaired.startswith("Unpaired test")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nowhere", "either"], "compare: No workdir 'nowhere'; `rdt sweep` makes it."),
-        (["a", "b", "--event=x"], "compare: Unknown event 'x'"),
+        (["a", "b", "--event=x"], "compare: Unknown event 'x'; choose from depth_g"),
         (["a", "b", "--figure=x.pdf"], "compare: --figure must end in .png, got x.pdf"),
     ],
 )
