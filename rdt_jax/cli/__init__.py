@@ -1,7 +1,6 @@
 """The command `rdt`: a file per group of verbs; see `rdt --help`.
 
-Imports that cost time are made by the verb that needs them, so that `--help` is
-immediate.
+A verb imports slow modules when it runs, so that `--help` is immediate.
 """
 
 import argparse
@@ -45,7 +44,7 @@ VERBS = (
     launch,
 )
 
-# Errors of a path or of its permissions, which the same command would meet again.
+# Errors of a path or its permissions: the same command would fail again.
 _WRONG_PATHS = (
     FileExistsError,
     FileNotFoundError,
@@ -58,7 +57,7 @@ _WRONG_PATH_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code."""
-    logging.getLogger("matplotlib").addFilter(_says_more_than_where_it_caches)
+    logging.getLogger("matplotlib").addFilter(_is_not_of_a_cache)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # An ASCII terminal shows \\u escapes.
             stream.reconfigure(errors="backslashreplace")
@@ -68,34 +67,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Who read the output has had enough; Python would complain when it ends.
+        # The reader of the output is gone; else Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
 
 
-def _says_more_than_where_it_caches(record: logging.LogRecord) -> bool:
-    """Leaves out that matplotlib uses a temporary folder, since it has no home."""
+def _is_not_of_a_cache(record: logging.LogRecord) -> bool:
+    """Leaves out the message of matplotlib that its cache is in a temporary folder."""
     return record.funcName != "_get_config_or_cache_dir"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Reads the words after `rdt`; SystemExit with code 2 if they are none of it."""
+    """Parses the words after `rdt`; SystemExit with code 2 if they are wrong."""
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    unknown = [a for a in rest if not a.startswith("--config.")]
-    if unknown or (rest and not options.takes_overrides):
-        parser.error(f"unrecognized arguments: {' '.join(unknown or rest)}")
-    options.overrides = rest
+    options, overrides = parser.parse_known_args(arguments)
+    unknown = [word for word in overrides if not word.startswith("--config.")]
+    if unknown or (overrides and not options.takes_overrides):
+        parser.error(f"unrecognized arguments: {' '.join(unknown or overrides)}")
+    options.overrides = overrides
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     return options
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Raises ValueError unless Python reads names of files as UTF-8, as others do."""
+    """Raises ValueError unless Python reads names of files as UTF-8."""
     for name in names:
         try:
             is_utf8 = os.fsencode(name) == name.encode()
-        except UnicodeEncodeError:  # It stands for bytes that are no text.
+        except UnicodeEncodeError:  # A name whose bytes are no text.
             is_utf8 = False
         if not is_utf8:
             raise ValueError(

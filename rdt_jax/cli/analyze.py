@@ -1,4 +1,4 @@
-"""`rdt analyze`: what the parameters that runs kept say, stored beside them."""
+"""`rdt analyze`: analyses of the stored parameters of runs, kept beside them."""
 
 import argparse
 import pathlib
@@ -59,71 +59,74 @@ def _analyze(options: argparse.Namespace) -> int:
         )
     if options.transition and options.checkpoint:
         raise exits.Mistake("--transition says which parameters: give no --checkpoint.")
-    what = options.what.split(",")
+    analyses = options.what.split(",")
     with exits.mistakes():
-        stored.jobs([], what, ())  # Reports an unknown name.
-        if stored.RUN_MEASURES.keys() >= set(what):  # Of all parameters of a run.
+        stored.jobs([], analyses, ())  # Reports an unknown name.
+        if stored.RUN_MEASURES.keys() >= set(analyses):  # Of all parameters of a run.
             form = f"rdt analyze --what={options.what}"
             shared.check_used(options, form, ["folder", "what"])
         planned, axes = _runs(options.folder)
-    lost = exits.report_lost(planned, options.folder.resolve().name)
+    exit_code = exits.report_lost(planned, options.folder.resolve().name)
     runs = [run for run in planned if not run.is_lost]
-    asked = (options.checkpoint or "final").split(",")
-    kinds: dict[Any, Sequence[str]] = dict.fromkeys(runs, asked)
+    asked_kinds = (options.checkpoint or "final").split(",")
+    kinds: dict[Any, Sequence[str]] = dict.fromkeys(runs, asked_kinds)
     if options.transition:
         for run in runs:
             pairs = stored.transitions(run)
             kinds[run] = [name for pair in pairs for name in pair[1:]]
     for run in runs:
-        if any(stored.names_of(run, each, kinds[run]) for each in what):
+        if any(stored.names_of(run, analysis, kinds[run]) for analysis in analyses):
             continue
         names = ", ".join(stored.checkpoints(run)) or "none"
-        kept = f"{run.run_id} has no such parameters; it kept {names}."
-        passed = "final" in kinds[run] and stored.describe_passed([run])
+        problem = f"{run.run_id} has no such parameters; it kept {names}."
+        passed_budget = "final" in kinds[run] and stored.describe_passed([run])
         if len(planned) == 1:
-            raise exits.Mistake(passed or kept)
-        if not passed:  # `compute` says so of all runs.
-            exits.tell(kept)
-    refused = compute({run: dict.fromkeys(what, kinds[run]) for run in runs})
+            raise exits.Mistake(passed_budget or problem)
+        if not passed_budget:  # `compute` says so of all runs.
+            exits.tell(problem)
+    refused = compute({run: dict.fromkeys(analyses, kinds[run]) for run in runs})
     console = Console()
     if options.transition:
         for run in runs:
             console.print(f"Run {run.run_id}", highlight=False)
-            for table in transitions.tables(run, what):
+            for table in transitions.tables(run, analyses):
                 shared.print_table(table)
     elif axes is None:
-        for table in summaries.of_run(planned[0], what, asked):
+        for table in summaries.of_run(planned[0], analyses, asked_kinds):
             shared.print_table(table)
-        for each in what:
-            for name in stored.names_of(planned[0], each, asked):
-                if stored.is_current(planned[0], each, name):
-                    print(stored.path_of(planned[0], each, name))
+        for analysis in analyses:
+            for name in stored.names_of(planned[0], analysis, asked_kinds):
+                if stored.is_current(planned[0], analysis, name):
+                    print(stored.path_of(planned[0], analysis, name))
     else:
         with exits.mistakes():
-            tables = summaries.of_sweep(planned, axes, what, asked)
+            tables = summaries.of_sweep(planned, axes, analyses, asked_kinds)
         for table in tables:
             shared.print_table(table)
-        where = _workdir(options.folder) / "RUN" / "analysis"
-        console.print(f"Arrays are in {where}", highlight=False, soft_wrap=True)
-    is_stored = lambda run, what: any(
-        stored.is_current(run, what, name)
-        for name in stored.names_of(run, what, kinds[run])
+        arrays = _workdir(options.folder) / "RUN" / "analysis"
+        console.print(f"Arrays are in {arrays}", highlight=False, soft_wrap=True)
+    is_stored = lambda run, analysis: any(
+        stored.is_current(run, analysis, name)
+        for name in stored.names_of(run, analysis, kinds[run])
     )
     if refused.runs:
         return exits.MISTAKE if len(planned) == 1 else exits.FAILED
-    applies = all(any(is_stored(run, each) for run in runs) for each in what)
+    applies = all(
+        any(is_stored(run, analysis) for run in runs) for analysis in analyses
+    )
     if runs and (not applies or (refused.analyses and len(planned) == 1)):
-        return lost or exits.MISTAKE
-    return lost
+        return exit_code or exits.MISTAKE
+    return exit_code
 
 
 class Refused(NamedTuple):
-    """What could not be computed.
+    """How much could not be computed.
 
     Attributes:
-      analyses: number of those that do not apply to their run, or whose parameters are
-        damaged.
-      runs: number of runs that were trained on another table than is made now.
+      analyses: number of analyses that do not apply to their run, or whose parameters
+        are damaged.
+      runs: number of runs that were trained on another table than their config makes
+        now.
     """
 
     analyses: int
@@ -131,12 +134,12 @@ class Refused(NamedTuple):
 
 
 def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
-    """Computes what is not stored yet, with a line of progress; reports refusals.
+    """Computes the analyses that are not stored yet; shows progress, reports refusals.
 
-    A run that kept no last parameters of its budget, where they are wanted, is named.
+    It also names the runs whose final parameters are wanted but were not kept.
 
     Args:
-      wanted: run -> analysis -> kinds of checkpoints.
+      wanted: kinds of checkpoints, by run and by name of the analysis.
 
     Raises:
       ValueError: if an analysis is unknown.
@@ -146,14 +149,14 @@ def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
 
     from rdt_jax.analysis import stored
 
-    jobs, of_the_end = [], set()
+    jobs, final_runs = [], set()
     for run, analyses in wanted.items():
         for what, kinds in analyses.items():
             jobs += stored.jobs([run], [what], kinds)
             if "final" in kinds or what in stored.RUN_MEASURES:
-                of_the_end.add(run)
-    if passed := stored.describe_passed(run for run in wanted if run in of_the_end):
-        exits.tell(passed)
+                final_runs.add(run)
+    if not_kept := stored.describe_passed(run for run in wanted if run in final_runs):
+        exits.tell(not_kept)
     of_other_tables = set()
     for run in dict.fromkeys(job.run for job in jobs):
         try:
@@ -162,21 +165,21 @@ def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
             of_other_tables.add(run)
             exits.tell(str(error))
     jobs = [job for job in jobs if job.run not in of_other_tables]
-    refused = 0
+    num_refused = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True) as progress:
-        line = progress.add_task("analyze", total=len(jobs))
+        task = progress.add_task("analyze", total=len(jobs))
         for job in jobs:
             title = f"{job.what} of {job.run.run_id} at {job.checkpoint}"
-            progress.update(line, description=title)
+            progress.update(task, description=title)
             try:
                 stored.compute(job)
             except ValueError as error:
-                refused += 1
+                num_refused += 1
                 console.print(f"{title}: {error}", markup=False, highlight=False)
-            progress.advance(line)
-    return Refused(refused, len(of_other_tables))
+            progress.advance(task)
+    return Refused(num_refused, len(of_other_tables))
 
 
 def _workdir(folder: pathlib.Path) -> pathlib.Path:
@@ -186,9 +189,9 @@ def _workdir(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _runs(folder: pathlib.Path) -> tuple[list[Any], list[str] | None]:
-    """Returns the planned runs of a sweep and the keys that span its cells.
+    """Returns the planned runs of a sweep and the swept keys with several values.
 
-    The folder of a run gives this run, and None.
+    For the folder of a run: that run, and None.
     """
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.sweep import plan as plans

@@ -1,4 +1,4 @@
-"""`rdt aot`: what a run costs on TPU chips, told by their compiler without a TPU."""
+"""`rdt aot`: the cost of a run on TPU chips, from their compiler, without a TPU."""
 
 import argparse
 
@@ -27,7 +27,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _aot(options: argparse.Namespace) -> int:
     import os
 
-    os.environ["JAX_PLATFORMS"] = "cpu"  # The chips are described, not used.
+    os.environ["JAX_PLATFORMS"] = "cpu"  # The program is compiled for chips, not run.
 
     from rdt_jax import config as configs
     from rdt_jax import sharding, tasks
@@ -52,8 +52,8 @@ def _aot(options: argparse.Namespace) -> int:
             )
         pack = [configs.override(config, {"seed": config.seed + i})
                 for i in range(lanes)]  # fmt: skip
-        found = aot.compile_chunk(pack, axes, options.topology)
+        compiled = aot.compile_chunk(pack, axes, options.topology)
     mesh = ", ".join(f"{name} {size}" for name, size in axes._asdict().items())
     title = f"{options.config} on {options.topology}, mesh {mesh}"
-    shared.print_table(tables.table(found, chip, title))
+    shared.print_table(tables.table(compiled, chip, title))
     return exits.WELL

@@ -1,4 +1,4 @@
-"""`rdt bench`: how fast training is on this CPU."""
+"""`rdt bench`: the speed of training on this CPU."""
 
 import argparse
 import pathlib
@@ -52,30 +52,30 @@ def _bench(options: argparse.Namespace) -> int:
             )
         if options.torch_python is not None:
             bench.check_torch(options.torch_python)
-    found: dict[str, bench.Measured] = {}
-    failed: dict[str, str] = {}
+    measured: dict[str, bench.Measured] = {}
+    failures: dict[str, str] = {}  # By case: the message.
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True) as progress:
         for number, (name, case) in enumerate(cases.items()):
             title = f"{name} ({number + 1} of {len(cases)})"
-            line = progress.add_task(title)
-            log = lambda what, line=line, title=title: progress.update(
-                line, description=f"{title}: {what}"
+            bar = progress.add_task(title)
+            log = lambda message, bar=bar, title=title: progress.update(
+                bar, description=f"{title}: {message}"
             )
             try:
-                found[name] = bench.measure(case, options.torch_python, log)
-                console.print(f"{title}: measured in {found[name].seconds:.0f} s")
-                for warning in found[name].warnings:
+                measured[name] = bench.measure(case, options.torch_python, log)
+                console.print(f"{title}: measured in {measured[name].seconds:.0f} s")
+                for warning in measured[name].warnings:
                     console.print(warning)
             except RuntimeError as error:
-                failed[name] = str(error)
+                failures[name] = str(error)
                 console.print(f"{title}: failed")
-            progress.remove_task(line)
+            progress.remove_task(bar)
             if out is not None:
-                files.write_json(out, bench.as_json(found, failed))
-    for name, why in failed.items():
-        exits.tell(f"{name} failed: {why}")
-    for table in tables.tables(found):
+                files.write_json(out, bench.as_json(measured, failures))
+    for name, message in failures.items():
+        exits.tell(f"{name} failed: {message}")
+    for table in tables.tables(measured):
         shared.print_table(table)
-    return exits.FAILED if failed else exits.WELL
+    return exits.FAILED if failures else exits.WELL

@@ -1,4 +1,4 @@
-"""`rdt claims`: the scorecard of the published claims over all studies that ran."""
+"""`rdt claims`: the verdicts on the published claims, over all studies with runs."""
 
 import argparse
 import dataclasses
@@ -50,8 +50,8 @@ def _claims(options: argparse.Namespace) -> int:
     folders = options.studies or sorted(
         path.parent for path in shared.ROOT.glob("experiments/*/study.py")
     )
-    scores: dict[str, list[Any]] = {}
-    presets: dict[str, str] = {}  # Of every sweep of these studies.
+    claims_by_study: dict[str, list[Any]] = {}
+    presets: dict[str, str] = {}  # By sweep of these studies.
     plans, failed = _plans(options.workdir)
     for folder in folders:
         name = folder.resolve().name
@@ -63,62 +63,62 @@ def _claims(options: argparse.Namespace) -> int:
             if options.preset not in (None, preset, preset.partition(" ")[0]):
                 continue
             try:
-                found, lost = _judged(options.workdir, study, sweep, plans[sweep])
+                claims, code = _judged(options.workdir, study, sweep, plans[sweep])
             except ValueError as error:
                 failed = True
                 exits.tell(f"{sweep}: {error}")
                 continue
-            failed |= bool(lost)
-            scores.setdefault(name, []).extend(
-                dataclasses.replace(claim, preset=preset) for claim in found
+            failed |= code != exits.WELL
+            claims_by_study.setdefault(name, []).extend(
+                dataclasses.replace(claim, preset=preset) for claim in claims
             )
-    others = {plans[sweep].study or sweep for sweep in plans.keys() - presets}
-    if not any(scores.values()) and not failed:
-        there = {p for s, p in presets.items() if _is_begun(options.workdir, plans[s])}
-        if options.preset is not None and there:
+    other_studies = {plans[sweep].study or sweep for sweep in plans.keys() - presets}
+    if not any(claims_by_study.values()) and not failed:
+        begun = {p for s, p in presets.items() if _is_begun(options.workdir, plans[s])}
+        if options.preset is not None and begun:
             raise exits.Mistake(
                 f"--preset: no sweep of {options.preset!r} with an evaluated run in "
-                f"{options.workdir}; choose from {', '.join(sorted(there))}."
+                f"{options.workdir}; choose from {', '.join(sorted(begun))}."
             )
-        asked = "these studies" if options.studies else "a study in experiments"
+        studies = "these studies" if options.studies else "a study in experiments"
         raise exits.Mistake(
-            f"{options.workdir} has no evaluated run of {asked}; "
-            + (_unasked(others) if others else "`rdt sweep` trains them.")
+            f"{options.workdir} has no evaluated run of {studies}; "
+            + (_mention(other_studies) if other_studies else "`rdt sweep` trains them.")
         )
-    if others and not options.studies:
-        exits.tell(_unasked(others))
-    shared.print_table(drawing.table(scores))
+    if other_studies and not options.studies:
+        exits.tell(_mention(other_studies))
+    shared.print_table(drawing.table(claims_by_study))
     out = options.out or options.workdir
-    listed = [
+    rows = [
         {"study": name, "verdict": claim.verdict, **dataclasses.asdict(claim)}
-        for name, claims in scores.items()
+        for name, claims in claims_by_study.items()
         for claim in claims
     ]
     with exits.writing_elsewhere("claims"):
         out.mkdir(parents=True, exist_ok=True)
-        files.write_text(out / "claims.md", drawing.markdown(scores))
-        files.write_json(out / "claims.json", listed)
+        files.write_text(out / "claims.md", drawing.markdown(claims_by_study))
+        files.write_json(out / "claims.json", rows)
     for suffix in ("md", "json"):
         print(out / f"claims.{suffix}")
     return exits.FAILED if failed else exits.WELL
 
 
 def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":
-    """Returns the plans of a workdir by name, and whether others are damaged."""
+    """Returns the readable plans of a workdir by sweep, and whether any is damaged."""
     from rdt_jax.sweep import plan as plans
 
-    stored, damaged = {}, False
+    stored_plans, is_any_damaged = {}, False
     for path in sorted(workdir.glob("sweeps/*/plan.json")):
         try:
-            stored[path.parent.name] = plans.read(path.parent)
+            stored_plans[path.parent.name] = plans.read(path.parent)
         except ValueError as error:
-            damaged = True
+            is_any_damaged = True
             exits.tell(str(error))
-    return stored, damaged
+    return stored_plans, is_any_damaged
 
 
 def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
-    """Returns the preset, with the overrides, of each sweep of a study."""
+    """Returns the preset and the overrides of each sweep of a study, as one text."""
     from rdt_jax.sweep import spec
 
     presets = {}
@@ -126,7 +126,7 @@ def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
         if plan.study == study:
             changes = spec.describe(plan.changes)
             presets[name] = f"{plan.preset} {changes}".strip()
-        elif plan.study is None and name.startswith(f"{study}-"):  # Of before 0.2.
+        elif plan.study is None and name.startswith(f"{study}-"):  # Planned before 0.2.
             presets[name] = plan.preset or name.removeprefix(f"{study}-")
     return presets
 
@@ -136,7 +136,8 @@ def _is_begun(workdir: pathlib.Path, plan: "StoredPlan") -> bool:
     return any(figures.is_evaluated(workdir, run_id) for run_id in plan.run_ids)
 
 
-def _unasked(studies: set[str]) -> str:
+def _mention(studies: set[str]) -> str:
+    """Says which other studies have sweeps in the workdir."""
     return (
         f"there are sweeps of {', '.join(sorted(studies))}: `rdt claims FOLDER/STUDY` "
         "judges a study in another folder."
@@ -146,15 +147,15 @@ def _unasked(studies: set[str]) -> str:
 def _judged(
     workdir: pathlib.Path, study: Any, sweep: str, plan: "StoredPlan"
 ) -> tuple[list[Any], int]:
-    """Returns the claims of a sweep, and the exit code that its runs ask for.
+    """Returns the claims of a sweep, and the exit code that follows from its runs.
 
-    There is no claim before the first evaluation.
+    Before the first evaluation there are no claims.
     """
     from rdt_jax.analysis import runs as run_folders
 
     runs = run_folders.read_runs(workdir, plan.configs())
-    lost = exits.report_lost(runs, sweep)
+    code = exits.report_lost(runs, sweep)
     if not any(run.metrics for run in runs):
-        return [], lost
+        return [], code
     claims, is_whole = figures.judge(study, runs)
-    return claims, lost if is_whole else exits.FAILED
+    return claims, code if is_whole else exits.FAILED

@@ -1,4 +1,4 @@
-"""How the command ends: its exit codes, and the mistakes that a user can put right."""
+"""Exit codes of the command, and errors that the user can put right."""
 
 import contextlib
 import errno
@@ -6,16 +6,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# All is well; a run failed; the user made a mistake.
+# Success; a run failed; the user made a mistake.
 WELL, FAILED, MISTAKE = 0, 1, 2
 
 
 class Mistake(Exception):
-    """Something the user can put right; reported without a traceback."""
+    """An error that the user can put right; reported without a traceback."""
 
 
 def tell(text: str) -> None:
-    """Says something on standard error; `sweep.driver` looks for `rdt: ` in logs."""
+    """Prints a message on standard error; `sweep.driver` finds its `rdt: ` in logs."""
     print(f"rdt: {text}", file=sys.stderr, flush=True)
 
 
@@ -23,7 +23,7 @@ def tell(text: str) -> None:
 def mistakes(
     *kinds: type[Exception],
 ) -> Iterator[None]:
-    """Turns errors of these kinds, by default ValueError, into one."""
+    """Turns errors of these kinds, by default ValueError, into a Mistake."""
     kinds = kinds or (ValueError,)
     try:
         yield
@@ -33,7 +33,7 @@ def mistakes(
 
 @contextlib.contextmanager
 def writing_elsewhere(verb: str) -> Iterator[None]:
-    """Where a folder refuses what is written, names the option for another one."""
+    """Names the option for another folder where one may not be written."""
     try:
         yield
     except OSError as error:
@@ -44,13 +44,13 @@ def writing_elsewhere(verb: str) -> Iterator[None]:
 
 
 def report_lost(runs: Sequence[Any], sweep: str) -> int:
-    """Says which runs of a sweep are missing or unreadable; returns the exit code."""
+    """Reports missing and unreadable runs of a sweep; returns the exit code."""
     from rdt_jax.analysis import runs as run_folders
 
-    lost = run_folders.describe_lost(runs)
-    if not lost:
+    description = run_folders.describe_lost(runs)
+    if not description:
         return WELL
-    tell(f"{sweep}: {lost}")
+    tell(f"{sweep}: {description}")
     for run in runs:
         if run.is_lost:
             print(f"  {run.status['message']}", file=sys.stderr)

@@ -40,8 +40,8 @@ def _figures(options: argparse.Namespace) -> int:
     if options.check:
         return _check(options, plan)
     runs, is_whole = show(options.workdir, plan, options.out)
-    lost = exits.report_lost(runs, plan.name)
-    return lost if is_whole else exits.FAILED
+    exit_code = exits.report_lost(runs, plan.name)
+    return exit_code if is_whole else exits.FAILED
 
 
 def show(
@@ -49,14 +49,15 @@ def show(
 ) -> tuple[list[Any], bool]:
     """Prints the table and the claims of a study and draws its figures.
 
+    If no run has an evaluation, since some are lost, it does nothing.
+
     Args:
       workdir: folder of the runs.
-      plan: what the study plans.
+      plan: plan of the study.
       out: folder for the figures; None for the sweep's.
 
     Returns:
-      The runs of its plan, and whether what is read of their models could be. If no run
-      has an evaluation, since some are lost, nothing is drawn.
+      The runs of the plan, and whether all of them could be analyzed.
     """
     from rich.console import Console
 
@@ -88,16 +89,18 @@ def show(
 
 
 def is_evaluated(workdir: pathlib.Path, run_id: str) -> bool:
-    """Says whether a run has been evaluated, as far as the size of its file tells."""
+    """Says whether a run has been evaluated: its metrics file is not empty."""
     path = workdir / run_id / "metrics.jsonl"
     return path.exists() and path.stat().st_size > 0
 
 
 def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
-    """Returns the claims of a study, with what they and its figures read of its models.
+    """Computes the analyses that a study needs, and judges its claims.
 
-    What a claim measured ends with the runs that are missing or unreadable. The second
-    value says that no run was refused since it was trained on another table.
+    Returns:
+      The claims, whose measured text names the runs that are missing or unreadable;
+      and whether all runs could be analyzed: one that was trained on another table
+      than its config makes now is refused.
     """
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import study as studies
@@ -106,29 +109,29 @@ def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
     if analyses := getattr(study, "ANALYSES", {}):
         is_whole = not analyze.compute({run: analyses for run in runs}).runs
     claims = studies.claims(study, runs)
-    if lost := run_folders.describe_lost(runs):
+    if lost_runs := run_folders.describe_lost(runs):
         claims = [
-            dataclasses.replace(claim, measured=f"{claim.measured} {lost}.")
+            dataclasses.replace(claim, measured=f"{claim.measured} {lost_runs}.")
             for claim in claims
         ]
     return claims, is_whole
 
 
 def _check(options: argparse.Namespace, plan: "spec.Plan") -> int:
-    """Compares the numbers of the figures that are drawn with those that are stored."""
+    """Compares the numbers of the figures with the stored ones."""
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import numbers, save
     from rdt_jax.figures import study as studies
 
     with exits.mistakes():
         runs = _evaluated(options.workdir, plan)
-        begun = any(run.metrics for run in runs)
-        figures = studies.figures(plan.study, runs) if begun else {}
-    lost = run_folders.describe_lost(runs)
+        has_metrics = any(run.metrics for run in runs)
+        figures = studies.figures(plan.study, runs) if has_metrics else {}
+    lost_runs = run_folders.describe_lost(runs)
     folder = options.out or _folder(options.workdir, plan)
     failed = bool(exits.report_lost(runs, plan.name))
     for name, figure in figures.items():
-        save.mark(figure, lost)
+        save.mark(figure, lost_runs)
         path = save.path_of_numbers(folder / name)
         if not path.exists():
             problem = f"{path} does not exist: `rdt figures` without --check writes it"
@@ -145,13 +148,13 @@ def _evaluated(workdir: pathlib.Path, plan: "spec.Plan") -> list[Any]:
     """Returns the runs of a plan.
 
     Raises:
-      ValueError: if none is evaluated, and none is lost of what was planned here.
+      ValueError: if no run is evaluated, and the plan here has no lost run either.
     """
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.sweep import spec
 
-    counted = spec.configs_of(shared.counted(workdir, plan).trials)
-    runs = run_folders.read_runs(workdir, counted)
+    configs = spec.configs_of(shared.with_stored_trials(workdir, plan).trials)
+    runs = run_folders.read_runs(workdir, configs)
     planned = (workdir / "sweeps" / plan.name / "plan.json").exists()
     if not any(run.metrics or (planned and run.is_lost) for run in runs):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""`rdt import-ltg`: the run folder of a checkpoint of Kohli et al."""
+"""`rdt import-ltg`: makes a run folder of a checkpoint of Kohli et al."""
 
 import argparse
 import pathlib
@@ -45,13 +45,13 @@ def _import_ltg(options: argparse.Namespace) -> int:
 
     with exits.mistakes():
         weights = import_ltg.read(options.checkpoint)
-        found = import_ltg.convert(weights, options.num_heads, options.injection)
+        model = import_ltg.convert(weights, options.num_heads, options.injection)
         config = configs.load(options.config)
         folder = imported.write_run(
             options.workdir,
             config,
             configs.parse_overrides(config, options.overrides),
-            found,
+            model,
             num_loops=options.num_loops,
             step=options.step,
             source=options.checkpoint,

@@ -1,4 +1,4 @@
-"""`rdt cost`, `rdt models` and `rdt recipes`: what there is, and what it costs."""
+"""`rdt cost`, `rdt models` and `rdt recipes`: costs of a run; models and recipes."""
 
 import argparse
 
@@ -33,11 +33,13 @@ def _cost(options: argparse.Namespace) -> int:
     from rdt_jax.profile import estimate
     from rdt_jax.training import validation
 
-    jax.config.update("jax_platforms", "cpu")  # Traces only; holds no accelerator.
+    jax.config.update(
+        "jax_platforms", "cpu"
+    )  # It only traces, and takes no accelerator.
     with exits.mistakes():
         config = shared.config(options)
         counts = _loop_counts(options.loops)
-        if config.recurrence.sampling == "fixed":  # The first line has it.
+        if config.recurrence.sampling == "fixed":  # The table begins with it.
             counts = [n for n in counts if n != config.recurrence.num_loops]
         for count in counts:
             validation.check(estimate.fixed_loops(config, count))
@@ -47,7 +49,7 @@ def _cost(options: argparse.Namespace) -> int:
 
 
 def _loop_counts(text: str | None) -> list[int]:
-    """Reads 1,2,4; ValueError says what is expected."""
+    """Reads loop counts such as 1,2,4; ValueError if they are none."""
     parts = [] if text is None else text.split(",")
     if not all(part.isdecimal() and int(part) >= 1 for part in parts):
         raise ValueError(

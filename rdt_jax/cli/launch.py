@@ -1,4 +1,4 @@
-"""`rdt launch`: what starts rdt on machines that are rented or shared."""
+"""`rdt launch`: commands and batch files that start rdt on TPU VMs and in Slurm."""
 
 import argparse
 import pathlib
@@ -23,7 +23,7 @@ def _add_tpu(kinds: argparse._SubParsersAction) -> None:
         "tpu", help="print, or run, the commands that start rdt on Cloud TPU VMs"
     )
     parser.add_argument("name", metavar="NAME", help="of the VM to create")
-    # What it costs and who pays is never guessed.
+    # Options on which the costs depend have no defaults.
     parser.add_argument("--project", required=True, help="of Google Cloud")
     parser.add_argument("--zone", required=True, help="such as us-west4-a")
     parser.add_argument(
@@ -94,7 +94,7 @@ def _add_run(parser: argparse.ArgumentParser, example: str) -> None:
 
 
 def _command(options: argparse.Namespace) -> list[str]:
-    """Returns the words of --run."""
+    """Returns the command of --run as words."""
     try:
         return shlex.split(options.run)
     except ValueError as error:
@@ -104,7 +104,12 @@ def _command(options: argparse.Namespace) -> list[str]:
 
 
 def _check(problems: list[str], command: list[str]) -> None:
-    """Refuses what a machine that costs could not run."""
+    """Raises exits.Mistake before any machine is paid for, if the job is wrong.
+
+    Args:
+      problems: what is wrong with the launch.
+      command: words of the command to start, which are checked here.
+    """
     from rdt_jax import cli
 
     if problems:

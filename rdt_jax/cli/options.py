@@ -16,44 +16,47 @@ if TYPE_CHECKING:
     from rdt_jax.sweep import spec
 
 ROOT = pathlib.Path(__file__).parents[2]
-CACHE_BYTES = 4e9  # Of compiled programs; one of a run on a CPU has 0.6 MB.
+CACHE_BYTES = 4e9  # Bound of the compiled programs; a run on a CPU has one of 0.6 MB.
 ANY_KEY = "Any config key can be set: --config.model.width=128"
 
-# What the parsed arguments of every verb have, beside its own options.
-_OF_ALL = (
+# Attributes of the parsed arguments of every verb, beside its own options.
+_COMMON = (
     "verb", "check", "parser", "takes_overrides", "overrides", "arguments", "traceback",
 )  # fmt: skip
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Adds --config, for `config`."""
+    """Adds --config, which `config` reads."""
     parser.add_argument("--config", required=True, metavar="FILE.py:PRESET")
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
-    """Adds the study and --preset, for `plan`."""
+    """Adds the study and --preset, which `plan` reads."""
     parser.add_argument("study", type=pathlib.Path, metavar="experiments/STUDY")
     parser.add_argument("--preset", default="cpu", help="default: cpu")
 
 
 def is_url(text: object) -> bool:
-    """Says whether a workdir, or a sweep in one, is in a bucket."""
+    """Says whether a workdir, or the folder of a sweep, is in a bucket."""
     return "://" in str(text)
 
 
 def folder(text: str) -> pathlib.Path:
     """Reads an option that names a folder, which need not exist."""
     path = pathlib.Path(text)
-    there = next(p for p in (path, *path.absolute().parents) if p.exists())
-    if not there.is_dir():
+    existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not existing.is_dir():
         raise argparse.ArgumentTypeError(
-            f"{text} cannot be a folder, since {there} is a file"
+            f"{text} cannot be a folder, since {existing} is a file"
         )
     return path
 
 
 def add_workdir(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
-    """Adds --workdir, where the run folders are; a str if it is in a bucket."""
+    """Adds --workdir, the folder of the run folders.
+
+    If the verb takes `buckets`, the address of one is read as a str.
+    """
 
     def read(text: str) -> pathlib.Path | str:
         if not is_url(text):
@@ -72,15 +75,15 @@ def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> N
     """Raises exits.Mistake if an option is given that a form of a verb ignores.
 
     Args:
-      options: of the verb.
-      form: of the verb, such as `rdt sweep --status`.
+      options: arguments of the verb.
+      form: form of the verb, such as `rdt sweep --status`.
       used: names of all arguments that this form reads.
     """
-    read = (*used, *_OF_ALL)
+    ignorable = (*used, *_COMMON)
     given = [
         name
         for name, value in vars(options).items()
-        if name not in read and value != options.parser.get_default(name)
+        if name not in ignorable and value != options.parser.get_default(name)
     ]
     if given:
         usage = options.parser.format_usage()
@@ -90,7 +93,7 @@ def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> N
 
 
 def add_transition_budget(parser: argparse.ArgumentParser) -> None:
-    """Adds --transition-budget, for `size`."""
+    """Adds --transition-budget, which `size` reads."""
     parser.add_argument(
         "--transition-budget",
         metavar="SIZE",
@@ -100,7 +103,7 @@ def add_transition_budget(parser: argparse.ArgumentParser) -> None:
 
 
 def add_mesh(parser: argparse.ArgumentParser, default: str) -> None:
-    """Adds --mesh, for `sharding.parse`; `default` says what is done without it."""
+    """Adds --mesh, which `sharding.parse` reads; `default` is a text for its help."""
     parser.add_argument(
         "--mesh",
         metavar="AXIS=N,..",
@@ -112,9 +115,14 @@ def add_mesh(parser: argparse.ArgumentParser, default: str) -> None:
 def plan(
     options: argparse.Namespace, workdir: pathlib.Path | None = None
 ) -> "spec.Plan":
-    """Returns the plan of the study, the preset and the overrides; exits.Mistake.
+    """Returns the plan that a study makes of a preset and overrides.
 
-    `workdir` is where its runs are about to train, on a disk; None if they are not.
+    Args:
+      options: arguments of the verb.
+      workdir: folder on a disk where the runs are about to train; None if they are not.
+
+    Raises:
+      exits.Mistake: if the study, the preset, an override or a config is wrong.
     """
     from rdt_jax.sweep import spec
     from rdt_jax.training import validation
@@ -137,11 +145,13 @@ def plan(
     return study_plan
 
 
-def counted(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
-    """Returns a plan as its plan.json has it, which is what is counted.
+def with_stored_trials(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
+    """Returns a plan with the trials of its plan.json, once that is written.
 
-    Before it is written the plan is as the study makes it. A line says where the two
-    differ. exits.Mistake if the file is damaged.
+    If these differ from what the study makes now, a message says how.
+
+    Raises:
+      exits.Mistake: if plan.json is damaged.
     """
     from rdt_jax.sweep import plan as plans
 
@@ -158,15 +168,17 @@ def counted(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
         )
         return study_plan._replace(trials=stored.trials)
     budgets = {trial.run_id: trial.budget for trial in stored.trials}
-    now = {trial.run_id: trial.budget for trial in study_plan.trials}
-    added, lacking = now.keys() - budgets.keys(), budgets.keys() - now.keys()
-    longer = [n for n in now.keys() & budgets.keys() if now[n] != budgets[n]]
-    if added or lacking or longer:
+    new_budgets = {trial.run_id: trial.budget for trial in study_plan.trials}
+    added = new_budgets.keys() - budgets.keys()
+    lacking = budgets.keys() - new_budgets.keys()
+    common = new_budgets.keys() & budgets.keys()
+    changed = [name for name in common if new_budgets[name] != budgets[name]]
+    if added or lacking or changed:
         exits.tell(
             f"{stored.path} is what is counted, with "
             f"{wording.count(len(budgets), 'trial')}. The study or its config has been "
             f"changed since: it adds {len(added)}, lacks {len(lacking)} and gives "
-            f"{len(longer)} another num_steps; "
+            f"{len(changed)} another num_steps; "
             "`rdt sweep` plans it as it is now."
         )
     return study_plan._replace(trials=stored.trials)
@@ -175,9 +187,11 @@ def counted(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
 def config(
     options: argparse.Namespace, workdir: pathlib.Path | None = None
 ) -> "ml_collections.ConfigDict":
-    """Returns the valid config that the arguments name; ValueError if it is not.
+    """Returns the config that the arguments name; ValueError if it is not valid.
 
-    `workdir` is where its run is about to train; None if it is not.
+    Args:
+      options: arguments of the verb.
+      workdir: folder where the run is about to train; None if it is not.
     """
     from rdt_jax import config as configs
     from rdt_jax.training import validation
@@ -195,30 +209,32 @@ def _tell_budget(
     overrides: Sequence[str],
     workdir: pathlib.Path | None,
 ) -> None:
-    """Says so where a budget makes another run of one that is about to begin.
+    """Tells the user that another num_steps makes another run, which begins anew.
 
-    It was given on the command line, or a run of the workdir is the same otherwise.
+    This is so if the schedule reads num_steps. It is told if num_steps is given on the
+    command line, or if the workdir has a run that differs in num_steps alone.
     """
     from rdt_jax import config as configs
 
-    reading = [c for c in run_configs if c.optimizer.schedule != "constant"]
-    same = ""
+    scheduled = [c for c in run_configs if c.optimizer.schedule != "constant"]
+    similar_run = ""
     if workdir is not None:
         is_there = lambda config: (workdir / configs.run_id(config)).exists()
-        reading = [config for config in reading if not is_there(config)]
-        same = _with_other_budget(reading, workdir)
-    if reading and (same or any("num_steps=" in text for text in overrides)):
+        scheduled = [config for config in scheduled if not is_there(config)]
+        similar_run = _with_other_budget(scheduled, workdir)
+    if scheduled and (similar_run or any("num_steps=" in text for text in overrides)):
+        schedule = scheduled[0].optimizer.schedule
         exits.tell(
-            f"optimizer.schedule {reading[0].optimizer.schedule} reads num_steps: this "
+            f"optimizer.schedule {schedule} reads num_steps: this "
             "is another run than one with fewer or more updates, and begins at step 0."
-            f"{same}"
+            f"{similar_run}"
         )
 
 
 def _with_other_budget(
     run_configs: "Sequence[ml_collections.ConfigDict]", workdir: pathlib.Path
 ) -> str:
-    """Names a run of a workdir that differs in num_steps alone; empty without one."""
+    """Names a run of a workdir that differs in num_steps alone; empty if none does."""
     from rdt_jax import config as configs
 
     budgets = set()
@@ -237,13 +253,12 @@ def _with_other_budget(
 def report_lost(
     workdir: pathlib.Path, run_ids: Sequence[str], url: str | None = None
 ) -> bool:
-    """Says of each planned run that is missing or unreadable why.
+    """Tells the user why each planned run that is missing or unreadable is so.
 
     Args:
       workdir: folder of the runs.
       run_ids: names of the planned runs.
-      url: address of the workdir in a bucket that `workdir` is a copy of; None on a
-        disk.
+      url: address of the bucket that `workdir` is a copy of; None if it is no copy.
 
     Returns:
       Whether there is any such run.
@@ -259,7 +274,7 @@ def report_lost(
 
 
 def size(options: argparse.Namespace, name: str) -> int | None:
-    """Reads an option such as 500MB; ValueError says what a size looks like."""
+    """Returns the bytes of an option such as 500MB; ValueError if it is no size."""
     text = getattr(options, name)
     if text is None:
         return None
@@ -276,25 +291,26 @@ def size(options: argparse.Namespace, name: str) -> int | None:
 
 
 def use_compile_cache() -> None:
-    """Keeps compiled programs in a folder of this user, unless JAX is told of another.
+    """Keeps compiled programs in a folder of this user, unless variables name another.
 
-    JAX runs what it finds in the folder as it is. So a workdir, which may be somebody
-    else's, never holds it. JAX reads the variables that this sets when it is imported.
+    JAX runs the programs of this folder unchecked. So the folder is never in a workdir,
+    which may be somebody else's. Call this before JAX is imported: it sets variables
+    that JAX reads then.
     """
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    told = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
-    if any(variable in os.environ for variable in told):
+    variables = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
+    if any(variable in os.environ for variable in variables):
         return
     try:
-        above = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        folder = pathlib.Path(above, "rdt_jax", "compile").absolute()
+        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(caches, "rdt_jax", "compile").absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = folder.stat()
-        if about.st_uid != os.getuid() or about.st_mode & 0o022:
+        stat = folder.stat()
+        if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
             raise PermissionError(f"others may write {folder}")
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(f"{folder} is read-only")
-        _bound(folder)
+        _shrink(folder)
     except (OSError, RuntimeError) as error:  # The second where there is no home.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # For children as well.
         exits.tell(
@@ -305,25 +321,25 @@ def use_compile_cache() -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
 
 
-def _bound(folder: pathlib.Path) -> None:
-    """Halves a cache that is over its bound: what was read longest ago goes first."""
+def _shrink(folder: pathlib.Path) -> None:
+    """Halves a cache over CACHE_BYTES: removes what was read longest ago first."""
     entries = []
     for path in folder.glob("*-cache"):
-        with contextlib.suppress(FileNotFoundError):  # Another process bounds it too.
-            about = path.stat()
-            entries.append((max(about.st_atime, about.st_mtime), about.st_size, path))
-    size = sum(each for _, each, _ in entries)
-    if size <= CACHE_BYTES:
+        with contextlib.suppress(FileNotFoundError):  # Another process removes too.
+            stat = path.stat()
+            entries.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
+    total = sum(size for _, size, _ in entries)
+    if total <= CACHE_BYTES:
         return
-    for _, each, path in sorted(entries):
-        if size <= CACHE_BYTES / 2:
+    for _, size, path in sorted(entries):
+        if total <= CACHE_BYTES / 2:
             return
         path.unlink(missing_ok=True)
-        size -= each
+        total -= size
 
 
 def print_table(table: Any, console: Any = None) -> None:
-    """Prints a table; a terminal that is too narrow for a word breaks it, uncut."""
+    """Prints a table; on a narrow terminal, words are broken and not cut off."""
     from rich.console import Console
 
     for column in getattr(table, "columns", ()):  # A study may have a group of tables.

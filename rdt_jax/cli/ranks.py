@@ -1,4 +1,4 @@
-"""A job of several processes: which there are, and how each of them takes part."""
+"""A job of several processes: its options, and how each process joins it."""
 
 import argparse
 import contextlib
@@ -25,7 +25,7 @@ _VARIABLES = {
 
 
 class Job(NamedTuple):
-    """As `multiprocess.join` takes them; all are None where JAX finds them."""
+    """Arguments of `multiprocess.join`; all are None where JAX finds them itself."""
 
     coordinator: str | None = None
     num_processes: int | None = None
@@ -33,7 +33,7 @@ class Job(NamedTuple):
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Adds what tells a process the others of its job."""
+    """Adds the options by which a process finds the others of its job."""
     group = parser.add_argument_group(
         "several processes",
         "The same command on every host. On a TPU they find each other; elsewhere "
@@ -52,9 +52,9 @@ def job_of(options: argparse.Namespace) -> Job | None:
     """Returns the job that this process belongs to; None if it is alone.
 
     Raises:
-      ValueError: if some of what is needed is missing, or out of range.
+      ValueError: if an option is missing or out of range.
     """
-    found = {}
+    values = {}
     for name, variable in _VARIABLES.items():
         value = getattr(options, name)
         if value is None:
@@ -65,10 +65,11 @@ def job_of(options: argparse.Namespace) -> Job | None:
                 value = int(value)
             except ValueError as error:
                 raise ValueError(f"{flag} must be an int, got {value!r}.") from error
-        found[name] = value
-    job = Job(**found)
+        values[name] = value
+    job = Job(**values)
     if job.num_processes == 1:
-        if options.process_id not in (None, 0):  # A variable may be of the job around.
+        # Variables are not refused: they may belong to an outer job.
+        if options.process_id not in (None, 0):
             raise ValueError(
                 f"--process-id must be 0 with --num-processes=1, got {job.process_id}."
             )
@@ -77,34 +78,34 @@ def job_of(options: argparse.Namespace) -> Job | None:
         return job if on_tpu() else None
     if job == Job("auto"):
         return Job()
-    missing = [f"--{n.replace('_', '-')}" for n, v in found.items() if v is None]
+    missing = [f"--{n.replace('_', '-')}" for n, v in values.items() if v is None]
     if missing:
         raise ValueError(
             "Several processes need --coordinator, --num-processes and --process-id, "
             f"or their variables; {', '.join(missing)} is missing."
         )
-    if found["num_processes"] < 1:
+    if values["num_processes"] < 1:
         raise ValueError(
             f"--num-processes must be at least 1, got {job.num_processes}."
         )
-    if not 0 <= found["process_id"] < found["num_processes"]:
+    if not 0 <= values["process_id"] < values["num_processes"]:
         raise ValueError(
             f"--process-id must be in [0, --num-processes = {job.num_processes}), got "
             f"{job.process_id}."
         )
-    if not found["coordinator"].rpartition(":")[2].isdecimal():
+    if not values["coordinator"].rpartition(":")[2].isdecimal():
         raise ValueError(f"--coordinator must be HOST:PORT, got {job.coordinator!r}.")
     return job
 
 
 @contextlib.contextmanager
 def joined(job: Job) -> "Iterator[multiprocess.Rank]":
-    """Joins the job in a rank, and introduces its parent to those of other ranks."""
+    """Joins the job, in a rank, and connects its supervisor with that of rank 0."""
     from rdt_jax.training import multiprocess
 
-    with supervisor.as_child() as (tell_parent, answers):
+    with supervisor.as_child() as (tell_supervisor, answers):
         rank = multiprocess.join(*job)
-        tell_parent(
+        tell_supervisor(
             {"rank": rank.number, "processes": rank.processes, "host": rank.coordinator}
         )
         if rank.number == 0:
@@ -112,9 +113,11 @@ def joined(job: Job) -> "Iterator[multiprocess.Rank]":
             multiprocess.tell("supervisor", f"{answer['port']} {answer['token']}")
         else:
             port, token = multiprocess.hear("supervisor").split()
-            tell_parent({"host": rank.coordinator, "port": int(port), "token": token})
+            tell_supervisor(
+                {"host": rank.coordinator, "port": int(port), "token": token}
+            )
         yield rank
-        tell_parent({"ended": True})
+        tell_supervisor({"ended": True})
 
 
 def run(
@@ -123,20 +126,22 @@ def run(
     lead: Callable[["multiprocess.Build"], int],
     check: Callable[[], None] = lambda: None,
 ) -> int:
-    """Runs a verb in this process, or this process's part of it; returns the exit code.
+    """Runs a verb alone or as a rank of a job; returns the exit code.
 
     Args:
-      job: of `job_of`.
-      axes: of the mesh; None for all devices, along `data`.
-      lead: takes what builds programs on the mesh; it is called in rank 0 alone.
-      check: raises ValueError if rank 0, which alone sees the workdir, cannot train
-        there on this mesh; it is called before JAX looks for devices.
+      job: job of this process, from `job_of`; None if it is alone.
+      axes: axes of the mesh; None for all devices, along `data`.
+      lead: function that runs the verb, in rank 0; it takes a function that builds
+        packs on the mesh.
+      check: function that raises ValueError if the workdir cannot train on this mesh.
+        It is called in rank 0, which alone sees the workdir, before JAX looks for
+        devices.
     """
     from rdt_jax.training import multiprocess
 
     machine.tell_quota()
 
-    def with_others(processes: int) -> int:
+    def run_leader(processes: int) -> int:
         with exits.mistakes():
             check()
             mesh = _mesh(axes, processes)
@@ -144,13 +149,13 @@ def run(
             return lead(build)
 
     if job is None:
-        return with_others(1)
+        return run_leader(1)
     with joined(job) as rank:
         if rank.number == 0:
-            return with_others(rank.processes)
+            return run_leader(rank.processes)
         with exits.mistakes():
             mesh = _mesh(axes, rank.processes)
-            assert mesh is not None, "a job of several processes has one"
+            assert mesh is not None, "a job of several processes has a mesh"
             multiprocess.follow(mesh)
     return exits.WELL
 

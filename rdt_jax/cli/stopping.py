@@ -1,11 +1,11 @@
-"""SIGTERM and Ctrl-C: the first asks to checkpoint and end, the second ends at once.
+"""SIGTERM and Ctrl-C: the first asks to checkpoint and end, a second ends at once.
 
     with stopping.on_signal() as stop:
         run.train(configs, workdir, should_stop=stop, may_end=stop.may_end)
 
-Python runs the handler of a signal between two of its instructions, and a compilation
-is one of them, of minutes. So a thread reads the signals from a pipe, and ends the
-process itself where nothing would be lost.
+Python runs a signal handler between two instructions only, and a compilation is one
+instruction that takes minutes. So a thread reads the signals from a pipe. Where nothing
+would be lost (`Stop.may_end`) it ends the process itself.
 """
 
 import contextlib
@@ -19,50 +19,59 @@ from collections.abc import Callable, Iterator
 from rdt_jax.cli import exits
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-SAME_SECONDS = 0.5  # `timeout` signals its child, and then the group of both.
-_ASK_SECONDS = 0.5
-_LEAVE_SECONDS = 5.0  # For what is still said, to a bucket that may be away.
+# Signals within this time count as one: `timeout` signals its child, then its group.
+SAME_SECONDS = 0.5
+_POLL_SECONDS = 0.5
+_LEAVE_SECONDS = 5.0  # A bucket that is told of the end may not answer.
 
 
 class Stop:
-    """What asks a process to stop, and where it may end at once."""
+    """Counts requests to stop this process, and ends it where it may end at once.
+
+    Attributes:
+      over: event that is set when the process has come to its own end.
+    """
 
     def __init__(
-        self, also: Callable[[], bool], last: Callable[[], None], grace: float
+        self,
+        is_stopped: Callable[[], bool],
+        before_exit: Callable[[], None],
+        grace: float,
     ) -> None:
-        self._also, self._last, self._grace = also, last, grace
-        self._signals, self._counted_at = 0, -math.inf
+        self._is_stopped, self._before_exit = is_stopped, before_exit
+        self._grace = grace
+        self._num_signals, self._last_signal = 0, -math.inf
         self.over = threading.Event()
-        self._leave: Callable[[], None] | None = None
+        self._leave: Callable[[], None] | None = None  # Set where it may end.
         self._lock = threading.Lock()
 
     def __call__(self) -> int:
         """Returns how often this process was asked to stop."""
-        return self._signals or int(self._also())
+        return self._num_signals or int(self._is_stopped())
 
     @contextlib.contextmanager
     def may_end(self, leave: Callable[[], None]) -> Iterator[None]:
-        """Lets this process end inside a `with` when it is asked to stop.
+        """Lets this process end at once inside a `with` when it is asked to stop.
 
         Args:
-          leave: called just before, in another thread.
+          leave: function that is called before the end, in another thread.
         """
         with self._lock:
-            around, self._leave = self._leave, leave
-            if self._signals:
+            outer, self._leave = self._leave, leave
+            if self._num_signals:
                 self._end()
         try:
             yield
         finally:
-            with self._lock:  # Whoever is leaving holds it to the end.
-                self._leave = around
+            with self._lock:  # A thread that ends the process never releases it.
+                self._leave = outer
 
-    def hear(self, at: float) -> None:
-        """Counts a signal that came at a time, and ends this process if it may end."""
-        if at - self._counted_at > SAME_SECONDS:
-            self._signals += 1
-            self._counted_at = at
-        if self._signals > 1:
+    def hear(self, time: float) -> None:
+        """Counts a signal of a time in seconds, and ends this process if it may end."""
+        if time - self._last_signal > SAME_SECONDS:
+            self._num_signals += 1
+            self._last_signal = time
+        if self._num_signals > 1:
             if self.over.wait(self._grace):
                 return
             why = "it was asked to stop twice"
@@ -70,12 +79,12 @@ class Stop:
             self._exit(exits.FAILED)
         self._end_if_it_may()
 
-    def ask(self) -> None:
-        """Asks what else may ask this process to stop, where it may end."""
-        while not self.over.wait(_ASK_SECONDS):
+    def poll(self) -> None:
+        """Ends this process where it may end once `is_stopped` says so; in a thread."""
+        while not self.over.wait(_POLL_SECONDS):
             # A bucket may not answer for minutes, or raise; it is asked again.
             with contextlib.suppress(Exception):
-                if self._leave is not None and self._also():
+                if self._leave is not None and self._is_stopped():
                     self._end_if_it_may()
 
     def _end_if_it_may(self) -> None:
@@ -91,8 +100,8 @@ class Stop:
 
     def _exit(self, code: int) -> None:
         try:
-            self._last()
-        except Exception as error:  # Whatever it is, this process was asked to end.
+            self._before_exit()
+        except Exception as error:  # The process ends whatever fails here.
             exits.tell(f"while ending: {error}")
         finally:
             os._exit(code)
@@ -100,39 +109,41 @@ class Stop:
 
 @contextlib.contextmanager
 def on_signal(
-    also: Callable[[], bool] = lambda: False,
-    last: Callable[[], None] = lambda: None,
+    is_stopped: Callable[[], bool] = lambda: False,
+    before_exit: Callable[[], None] = lambda: None,
     grace: float = 0.0,
 ) -> Iterator[Stop]:
-    """Yields what says whether SIGTERM or Ctrl-C has asked this process to stop.
+    """Yields a Stop that counts SIGTERM and Ctrl-C.
 
     Args:
-      also: says whether something else asks it to.
-      last: called just before this process ends at once, without an end of its own.
-      grace: seconds that it has after the second signal to end by itself.
+      is_stopped: function that says whether something else asks this process to stop.
+      before_exit: function that is called last where this process ends at once.
+      grace: seconds after the second signal in which the process may end by itself.
     """
-    stop = Stop(also, last, grace)
-    with heard(stop.hear, stop.over.set):
-        threading.Thread(target=stop.ask, daemon=True).start()
+    stop = Stop(is_stopped, before_exit, grace)
+    with listening(stop.hear, stop.over.set):
+        threading.Thread(target=stop.poll, daemon=True).start()
         yield stop
 
 
 @contextlib.contextmanager
-def heard(
+def listening(
     hear: Callable[[float], None], over: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
-    """Calls `hear` in a thread with the time of each SIGTERM and Ctrl-C.
+    """Listens to SIGTERM and Ctrl-C in a thread.
 
-    `over` is called at the end, before what `hear` may still do is waited for.
+    Args:
+      hear: function that is called with the time of each signal, in seconds.
+      over: function that is called at the end, before a running `hear` is waited for.
     """
-    pipe, told = os.pipe()
-    os.set_blocking(told, False)
-    before = signal.set_wakeup_fd(told)
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    earlier_fd = signal.set_wakeup_fd(write_end)
     handlers = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
 
     def read() -> None:
-        while number := os.read(pipe, 1):
-            if number[0] in _SIGNALS:  # Another has a handler of its own.
+        while number := os.read(read_end, 1):
+            if number[0] in _SIGNALS:  # Python writes the other signals there, too.
                 hear(time.monotonic())
 
     thread = threading.Thread(target=read, daemon=True)
@@ -142,8 +153,8 @@ def heard(
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(before)
+        signal.set_wakeup_fd(earlier_fd)
         over()
-        os.close(told)
+        os.close(write_end)
         thread.join()
-        os.close(pipe)
+        os.close(read_end)

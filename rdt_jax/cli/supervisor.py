@@ -1,12 +1,11 @@
-"""The parents of the processes of one job: each runs its rank as its child.
+"""Supervisors of the ranks of one job: each runs its rank as a child process.
 
-When a rank ends before its time, the others wait for it in vain: they have to be ended
-and begin again from the newest checkpoint. So the parents tell each other. That of rank
-0 listens, the others connect to it; the first cause is named by all of them.
+When a rank ends early, the others wait for it in vain: all have to end, and begin again
+from the newest checkpoint. So the supervisors tell each other. They connect to the
+supervisor of rank 0, which decides which cause was the first; all of them print it.
 
-Messages are lines of JSON. A child tells its parent its rank, the parent of rank 0
-answers with its port, and the ranks pass that on among themselves, with a word that
-only they know.
+Messages are lines of JSON. A child tells its supervisor its rank. The supervisor of
+rank 0 answers with its port and a secret token, which the ranks pass on to each other.
 """
 
 import contextlib
@@ -25,24 +24,24 @@ from typing import Any, NamedTuple, TypeAlias
 
 from rdt_jax.cli import exits, stopping
 
-CHILD = "RDT_JAX_CHILD"  # Holds the descriptor of a child's socket to its parent.
+CHILD = "RDT_JAX_CHILD"  # File descriptor of a child's socket to its supervisor.
 
-_REFUSED = -1  # The kind of a cause that is a mistake of the user.
-_CAUSE_SECONDS = 2.0  # Ranks that lose another one end almost as soon as it does.
+_REFUSED = -1  # Kind of a cause that is a mistake of the user.
+_CAUSE_SECONDS = 2.0  # Ranks that lose a rank end almost as soon as it does.
 _VERDICT_SECONDS = 20.0
 _END_SECONDS = 45.0
 
 
 class Cause(NamedTuple):
-    """Why the job cannot go on; the smallest is named.
+    """A reason why the job cannot go on; of several, the smallest is printed.
 
     Attributes:
       kind: -1 for a mistake of the user that a rank refuses, 0 for a rank that was
-        killed, 1 for a parent that is gone, 2 for a rank that failed, 3 for one that
-        JAX aborted, since another one was gone.
-      time: when it was heard of, in seconds.
-      rank: of the process.
-      how: it ended, in words.
+        killed, 1 for a supervisor that is gone, 2 for a rank that failed, 3 for one
+        that JAX aborted since another rank was gone.
+      time: time at which the supervisor learned of it, in seconds.
+      rank: number of the rank.
+      how: words for how the rank ended.
     """
 
     kind: int
@@ -52,11 +51,11 @@ class Cause(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """Another parent.
+    """The supervisor of another rank.
 
     Attributes:
-      socket: the connection to it.
-      host: its name.
+      socket: connection to it.
+      host: name of its host.
     """
 
     socket: socket.socket
@@ -64,56 +63,56 @@ class Peer(NamedTuple):
 
 
 Message = dict[str, Any]
-# (where a message is from, the message; None once that connection is closed).
-# From: signal, child, end (of the child), peer (a new one), zero (the parent of rank
-# 0), or the rank of a peer.
+# Pairs of source and message; the message is None once the connection is closed. The
+# sources: signal, child, end (of the child), peer (a new one), leader (the supervisor
+# of rank 0), or the rank of a peer.
 Inbox: TypeAlias = "queue.SimpleQueue[tuple[str | int, Any]]"
 
 
 def is_child() -> bool:
-    """Says whether this process is a rank, started by `run`."""
+    """Says whether this process is a rank that `run` started."""
     return CHILD in os.environ
 
 
 def run(command: Sequence[str]) -> int:
-    """Runs a command as a rank; returns the exit code of this parent.
+    """Runs a command as a rank; returns the exit code of this supervisor.
 
-    SIGTERM and SIGINT are for the whole job: rank 0 checkpoints and all ranks end. The
+    SIGTERM and SIGINT stop the whole job: rank 0 checkpoints and all ranks end. A
     second signal ends them at once.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
+    own_socket, child_socket = socket.socketpair()
+    with own_socket, child_socket:
         child = subprocess.Popen(
             command,
-            env=os.environ | {CHILD: str(theirs.fileno())},
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # An interrupt reaches it through us alone.
+            env=os.environ | {CHILD: str(child_socket.fileno())},
+            pass_fds=[child_socket.fileno()],
+            start_new_session=True,  # Only this process gets the signals.
         )
-        theirs.close()
+        child_socket.close()
         inbox: Inbox = queue.SimpleQueue()
-        listener = _listen(ours, "child", inbox)
+        listener = _listen(own_socket, "child", inbox)
 
         def wait() -> None:
             code = child.wait()
-            listener.join(_CAUSE_SECONDS)  # What the child said last comes first.
+            listener.join(_CAUSE_SECONDS)  # The last messages of the child come first.
             inbox.put(("end", {"code": code}))
 
-        # In a thread: a handler that puts, in a thread that waits for the queue, can
-        # leave it waiting for ever if two signals come at once.
-        hear = lambda at: inbox.put(("signal", {"at": at}))
+        # It is called in a thread: a signal handler that puts into the queue for which
+        # its own thread waits can block for ever if two signals come at once.
+        hear = lambda time: inbox.put(("signal", {"at": time}))
         threading.Thread(target=wait, daemon=True).start()
         try:
-            with stopping.heard(hear):
-                return _Supervisor(child, ours, inbox).run()
+            with stopping.listening(hear):
+                return _Supervisor(child, own_socket, inbox).run()
         finally:
             child.kill()
             child.wait()
 
 
 class _Supervisor:
-    """The state of a parent, and what it does about each message of its inbox.
+    """The state of a supervisor, and a method for each source of messages.
 
-    The methods that take a message return the exit code of this parent once the job is
+    The methods that take a message return the exit code of this process once the job is
     over, and None before.
     """
 
@@ -122,22 +121,22 @@ class _Supervisor:
     ) -> None:
         self._child, self._to_child, self._inbox = child, to_child, inbox
         self._rank, self._processes = -1, 0
-        self._peers: dict[int, Peer] = {}  # By rank; of the parent of rank 0.
-        self._zero: socket.socket | None = None  # Of the other parents.
+        self._peers: dict[int, Peer] = {}  # By rank; for rank 0 alone.
+        self._leader: socket.socket | None = None  # To rank 0; for the other ranks.
         self._token = secrets.token_hex(16)
         self._causes: list[Cause] = []
         self._stop_asked_at: float | None = None
-        self._ended = False  # The child got to its end.
-        self._deadline: float | None = None  # When no other message is waited for.
+        self._ended = False  # The child has done all of its work.
+        self._deadline: float | None = None  # When `run` stops waiting for messages.
 
     def run(self) -> int:
-        """Goes through the messages until the job is over; returns the exit code."""
+        """Handles messages until the job is over; returns the exit code."""
         handlers: dict[str, Callable[[Any], int | None]] = {
             "signal": self._on_signal,
             "child": self._on_child,
             "end": self._on_end,
             "peer": self._on_new_peer,
-            "zero": self._on_zero,
+            "leader": self._on_leader,
         }
         code: int | None = None
         while code is None:
@@ -148,7 +147,7 @@ class _Supervisor:
                 source, message = self._inbox.get(timeout=wait)
             except queue.Empty:
                 if self._ended and not self._causes:
-                    return exits.WELL  # Rank 0 is done, whatever keeps the child.
+                    return exits.WELL  # Rank 0 is done; the child may hang.
                 cause = min(self._causes)
                 code = exits.MISTAKE if cause.kind == _REFUSED else exits.FAILED
                 return self._fail(self._verdict(cause), code)
@@ -165,8 +164,8 @@ class _Supervisor:
             why = "it was asked to stop twice"
             return self._fail(f"the job ends as it is, since {why}.")
         self._stop_asked_at = message["at"]
-        if self._zero is not None:  # Rank 0 checkpoints.
-            _send(self._zero, {"stop": True})
+        if self._leader is not None:  # Rank 0 checkpoints.
+            _send(self._leader, {"stop": True})
         else:
             self._child.terminate()
         return None
@@ -179,18 +178,18 @@ class _Supervisor:
                     port = _accept(host, self._token, self._inbox)
                     _send(self._to_child, {"port": port, "token": self._token})
             case {"host": host, "port": port, "token": token}:
-                self._zero = _connect(host, port)
+                self._leader = _connect(host, port)
                 hello = {"rank": self._rank, "host": platform.node()}
-                _send(self._zero, hello | {"token": token})
-                _listen(self._zero, "zero", self._inbox)
+                _send(self._leader, hello | {"token": token})
+                _listen(self._leader, "leader", self._inbox)
             case {"ended": _}:
                 self._ended = True
-                _send(self._zero, {"ended": True})
-            case {"refused": why}:
-                how = f"refuses: {why}"
+                _send(self._leader, {"ended": True})
+            case {"refused": reason}:
+                how = f"refuses: {reason}"
                 self._lost(Cause(_REFUSED, time.monotonic(), self._rank, how))
-            case {"failed": how}:
-                self._lost(Cause(2, time.monotonic(), self._rank, f"failed: {how}"))
+            case {"failed": error}:
+                self._lost(Cause(2, time.monotonic(), self._rank, f"failed: {error}"))
             case {"stopped": _}:
                 self._tell_peers({"stopped": True})
                 return exits.WELL
@@ -208,11 +207,10 @@ class _Supervisor:
         self._peers[message["hello"]] = message["peer"]
 
     def _on_peer(self, rank: int, message: Message | None) -> None:
-        """Takes what another parent says to that of rank 0; None if it is gone."""
+        """Handles, for rank 0, a message of another supervisor; None if it is gone."""
         match message:
-            case {"lost": told}:
-                now = {"rank": rank, "time": time.monotonic()}
-                self._lost(Cause(**told | now))
+            case {"lost": cause}:  # Clocks of hosts differ, so this one counts.
+                self._lost(Cause(**cause | {"rank": rank, "time": time.monotonic()}))
             case {"ended": _}:
                 del self._peers[rank]
             case {"stop": _}:
@@ -221,27 +219,27 @@ class _Supervisor:
                 how = "is gone, and so is its parent"
                 self._lost(Cause(1, time.monotonic(), rank, how))
 
-    def _on_zero(self, message: Message | None) -> int | None:
-        """Takes what the parent of rank 0 says to another; None if it is gone."""
+    def _on_leader(self, message: Message | None) -> int | None:
+        """Handles a message of the supervisor of rank 0; None if it is gone."""
         match message:
             case {"verdict": verdict, "code": code}:
                 return self._fail(verdict, code)
             case {"stopped": _}:
                 return self._on_child(message)
             case {"done": _}:
-                self._zero = None
+                self._leader = None
                 self._deadline = time.monotonic() + _END_SECONDS
-            case None if self._zero is not None and not self._ended:
+            case None if self._leader is not None and not self._ended:
                 self._lost(Cause(1, 0.0, 0, "is gone, and so is its parent"))
                 self._deadline = time.monotonic()
         return None
 
     def _lost(self, cause: Cause) -> None:
-        """Takes a cause; others that come soon may be smaller."""
+        """Notes a cause, and waits a while for smaller ones."""
         self._causes.append(cause)
         wait = _CAUSE_SECONDS
-        if self._rank != 0 and self._zero is not None:
-            _send(self._zero, {"lost": cause._asdict()})
+        if self._rank != 0 and self._leader is not None:
+            _send(self._leader, {"lost": cause._asdict()})
             wait = _VERDICT_SECONDS
         self._deadline = self._deadline or time.monotonic() + wait
 
@@ -259,11 +257,11 @@ class _Supervisor:
         host = platform.node() if peer is None else peer.host
         if cause.kind == 1 and peer is None:
             host = "another host"
-        said = f"rank {cause.rank} of {self._processes} ({host}) {cause.how}"
+        text = f"rank {cause.rank} of {self._processes} ({host}) {cause.how}"
         if cause.kind == _REFUSED:
-            return f"{said.removesuffix('.')}. All ranks end."
+            return f"{text.removesuffix('.')}. All ranks end."
         return (
-            f"{said}. All ranks end; the same command on every host goes on from the "
+            f"{text}. All ranks end; the same command on every host goes on from the "
             "newest checkpoint."
         )
 
@@ -278,18 +276,18 @@ def _cause_of(status: int, rank: int) -> Cause:
 
 
 def _accept(host: str, token: str, inbox: Inbox) -> int:
-    """Waits for the other parents in the background; returns the port."""
+    """Accepts the other supervisors in the background; returns the port."""
     try:
         server = socket.create_server((host, 0))
-    except OSError:  # The name by which others know this host is not its own.
+    except OSError:  # The address that others use is not one of this host.
         server = socket.create_server(("", 0))
 
     def accept() -> None:
         while True:
             connection, _ = server.accept()
-            threading.Thread(target=meet, args=[connection], daemon=True).start()
+            threading.Thread(target=greet, args=[connection], daemon=True).start()
 
-    def meet(connection: socket.socket) -> None:
+    def greet(connection: socket.socket) -> None:
         _keep_alive(connection)
         lines = _lines(connection)
         hello = next(lines, None) or {}
@@ -312,7 +310,7 @@ def _connect(host: str, port: int) -> socket.socket:
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """Lets a connection end within half a minute if the other host is gone."""
+    """Makes a connection end within half a minute after the other host is gone."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("IDLE", 10), ("INTVL", 5), ("CNT", 4)):
         if hasattr(socket, f"TCP_KEEP{name}"):
@@ -321,7 +319,7 @@ def _keep_alive(connection: socket.socket) -> None:
 
 
 def _listen(connection: socket.socket, source: str, inbox: Inbox) -> threading.Thread:
-    """Puts what comes from a connection into the inbox, in the background."""
+    """Puts the messages of a connection into the inbox, in the background."""
     thread = threading.Thread(
         target=_forward, args=[_lines(connection), source, inbox], daemon=True
     )
@@ -336,21 +334,21 @@ def _forward(lines: Iterator[Message], source: str | int, inbox: Inbox) -> None:
 
 
 def _lines(connection: socket.socket) -> Iterator[Message]:
-    """Yields the messages of a connection until it ends, in whatever way."""
+    """Yields the messages of a connection until it ends or breaks."""
     with contextlib.suppress(OSError, ValueError), connection.makefile() as file:
         for line in file:
             yield json.loads(line)
 
 
 def _send(connection: socket.socket | None, message: Message) -> None:
-    """Sends a message, unless the other one is gone, which `_lines` tells."""
+    """Sends a message; does nothing if the receiver is gone, which `_lines` shows."""
     if connection is not None:
         with contextlib.suppress(OSError):
             connection.sendall((json.dumps(message) + "\n").encode())
 
 
 def say_stopped() -> None:
-    """Tells the parent, in the rank that leads, that the job stops as it is."""
+    """Tells the supervisor, in rank 0, that the job stops before its work is done."""
     if is_child():
         with socket.socket(fileno=os.dup(int(os.environ[CHILD]))) as connection:
             _send(connection, {"stopped": True})
@@ -358,10 +356,10 @@ def say_stopped() -> None:
 
 @contextlib.contextmanager
 def as_child() -> Iterator[tuple[Callable[[Message], None], Iterator[Message]]]:
-    """Yields, in a rank, how it tells its parent something and what that answers.
+    """Connects a rank with its supervisor: yields a function that sends, and answers.
 
-    The rank ends with its parent. An error is told at once, since a process of a job
-    does not end before the others do.
+    When the supervisor ends, so does the rank. An error is sent at once, since a rank
+    with an error waits for the other ranks before it ends.
     """
     connection = socket.socket(fileno=int(os.environ[CHILD]))
     answers: queue.SimpleQueue = queue.SimpleQueue()

@@ -135,7 +135,7 @@ def _do(request: Request) -> int:
 
     plan, options = request.plan, request.options
     if options.status or options.stop:
-        counted = shared.counted(request.workdir, plan)
+        counted = shared.with_stored_trials(request.workdir, plan)
         act = sweep_show.status if options.status else _stop
         return act(dataclasses.replace(request, plan=counted))
     with exits.mistakes():

@@ -28,7 +28,7 @@ class Request:
 
     Attributes:
       options: arguments of the command.
-      plan: the plan as the study makes it, or as it is counted.
+      plan: plan as the study makes it, or with the trials of plan.json.
       workdir: folder of the runs, or the copy of one in a bucket.
       bucket: the sweep in the bucket; None on a disk.
       url: address of the workdir in the bucket; None on a disk.

@@ -1,4 +1,4 @@
-"""`rdt tasks`: the list of the tasks; one shown, checked or exported."""
+"""`rdt tasks`: lists the tasks; shows, checks or exports one."""
 
 import argparse
 import os
@@ -55,7 +55,7 @@ def _tasks(options: argparse.Namespace) -> int:
 
 
 def _task_words(options: argparse.Namespace) -> tuple[str, str | None]:
-    """Returns what to do with a task (show, check, export) and which; None: all."""
+    """Returns the verb (show, check, export) and the name of the task; None for all."""
     words = options.words
     verb = words[0] if words and words[0] in ("check", "export") else "show"
     names = words if verb == "show" else words[1:]
@@ -84,8 +84,8 @@ def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
     else:
         kwargs = arguments.defaults(function)
     kwargs = kwargs | arguments.parse(function, options.set)
-    rest = {key: value for key, value in kwargs.items() if key != "seed"}
-    problems = arguments.problems(function, rest)
+    task_kwargs = {key: value for key, value in kwargs.items() if key != "seed"}
+    problems = arguments.problems(function, task_kwargs)
     if type(kwargs["seed"]) is not int or kwargs["seed"] < 0:
         problems.append(f"seed must be an int of at least 0, got {kwargs['seed']!r}.")
     configs.raise_problems(problems, f"arguments of {name}")
@@ -114,10 +114,10 @@ def _export_task(table: Any, path: pathlib.Path) -> int:
         raise exits.Mistake(
             f"--out must be a file in a folder that exists, got {path}."
         )
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with part.open("w") as file:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
         for row in rows.as_json(table):
             file.write(json.dumps(row) + "\n")
-    part.replace(path)
+    temporary.replace(path)
     print(f"{len(table.tokens)} rows in {path}")
     return exits.WELL

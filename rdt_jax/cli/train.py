@@ -1,4 +1,4 @@
-"""`rdt train`: one run, trained or gone on with."""
+"""`rdt train`: trains one run, or goes on with it."""
 
 import argparse
 import pathlib
@@ -64,9 +64,8 @@ def _train_here(
     from rdt_jax.training import run
 
     with exits.mistakes():
-        if (
-            job is None and not has_accelerator()
-        ):  # Here JAX has its devices: it traces.
+        # JAX has its devices by now, so that the program can be traced.
+        if job is None and not has_accelerator():
             table = tasks.make_table(config)
             estimate.check_predicted_memory(config, table, machine.memory())
         budget = shared.size(options, "transition_budget")
@@ -87,14 +86,14 @@ def _train_here(
     trial = spec.Trial(name, {"run": name}, config)
     monitor = progress.Monitor(options.workdir, [trial], console)
 
-    def last() -> None:
+    def before_exit() -> None:
         console.show_cursor()
         if not console.is_terminal:
             monitor.log()
         print(options.workdir / name, flush=True)
         supervisor.say_stopped()
 
-    with stopping.on_signal(last=last) as stop:
+    with stopping.on_signal(before_exit=before_exit) as stop:
         train = lambda: run.train(
             [config],
             options.workdir,
@@ -119,7 +118,7 @@ def _train_here(
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises ValueError if an option or the config is wrong, wherever it will train."""
+    """Raises ValueError if an option or the config is wrong on any machine."""
     job = ranks.job_of(options)
     config = shared.config(options)
     shared.size(options, "transition_budget")
@@ -128,9 +127,9 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _check_size(config: "ml_collections.ConfigDict", job: ranks.Job | None) -> None:
-    """Raises ValueError if a CPU cannot hold a run; an accelerator tells by itself.
+    """Raises ValueError if a CPU has too little memory, and warns of slow runs.
 
-    What a CPU can hold and needs long for is told.
+    An accelerator reports by itself what does not fit.
     """
     from rdt_jax import machine, tasks
     from rdt_jax.devices import has_accelerator
@@ -139,14 +138,14 @@ def _check_size(config: "ml_collections.ConfigDict", job: ranks.Job | None) -> N
     if job is None and not has_accelerator():
         table = tasks.make_table(config)
         estimate.check_memory(config, table, machine.memory())
-        for text in estimate.slow(config, table):
-            exits.tell(text)
+        for warning in estimate.slow(config, table):
+            exits.tell(warning)
 
 
 def _axes(
     text: str | None, config: "ml_collections.ConfigDict", job: ranks.Job | None
 ) -> "sharding.Axes | None":
-    """Returns the axes of the mesh that a run trains on; None for all devices."""
+    """Returns the axes of the mesh of a run; None for all devices."""
     from rdt_jax import config as configs
     from rdt_jax import sharding, tasks
     from rdt_jax.devices import has_accelerator

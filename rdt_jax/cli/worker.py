@@ -1,4 +1,4 @@
-"""`rdt worker`: what a sweep has left to do, beside other workers."""
+"""`rdt worker`: trains the free packs of a sweep, beside other workers."""
 
 import argparse
 import contextlib
@@ -35,7 +35,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def add_lease(parser: argparse.ArgumentParser) -> None:
-    """Adds --lease, for `check_lease`."""
+    """Adds --lease, which `check_lease` checks."""
     parser.add_argument(
         "--lease",
         type=float,
@@ -47,12 +47,12 @@ def add_lease(parser: argparse.ArgumentParser) -> None:
 
 def check_lease(options: argparse.Namespace, where: object) -> None:
     """Raises ValueError if --lease is out of range for a workdir or a sweep in one."""
-    # A claim is rewritten four times per lease; buckets take a write every few seconds.
-    least = 10 if shared.is_url(where) else 1
-    if not least <= options.lease < math.inf:
-        unit = "second" if least == 1 else "seconds with a workdir in a bucket"
+    # A heartbeat comes four times per lease; a bucket takes a write every few seconds.
+    minimum = 10 if shared.is_url(where) else 1
+    if not minimum <= options.lease < math.inf:
+        unit = "second" if minimum == 1 else "seconds with a workdir in a bucket"
         raise ValueError(
-            f"--lease must be at least {least} {unit}, got {options.lease:g}."
+            f"--lease must be at least {minimum} {unit}, got {options.lease:g}."
         )
 
 
@@ -60,7 +60,7 @@ def _worker(options: argparse.Namespace) -> int:
     with exits.mistakes():
         job = _job(options)
         if options.scratch is not None:
-            _take_scratch(options.scratch, options.folder.rpartition("/sweeps/")[0])
+            _mark_scratch(options.scratch, options.folder.rpartition("/sweeps/")[0])
     shared.use_compile_cache()
     if job is not None and not supervisor.is_child():
         return supervisor.run([sys.executable, "-m", "rdt_jax", *options.arguments])
@@ -74,7 +74,7 @@ def _worker(options: argparse.Namespace) -> int:
     with exits.mistakes():
         axes = sharding.parse(options.mesh)
 
-    def check() -> None:  # In a bucket the plan is yet to be brought here.
+    def check() -> None:  # The plan of a sweep in a bucket is not here yet.
         if not shared.is_url(options.folder):
             _check_mesh(options.mesh, pathlib.Path(options.folder))
 
@@ -82,7 +82,7 @@ def _worker(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises ValueError if an option is wrong, wherever the worker will be."""
+    """Raises ValueError if an option is wrong on any machine."""
     from rdt_jax import sharding
 
     _job(options)
@@ -91,7 +91,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _job(options: argparse.Namespace) -> ranks.Job | None:
-    """Returns the job of a worker; ValueError if an option is wrong but its mesh."""
+    """Returns the job of a worker; ValueError if an option but --mesh is wrong."""
     _check_folder(options)
     check_lease(options, options.folder)
     if options.mesh is not None:
@@ -106,7 +106,7 @@ def _job(options: argparse.Namespace) -> ranks.Job | None:
 
 
 def _check_folder(options: argparse.Namespace) -> None:
-    """Raises ValueError if the folder is none of a sweep, as far as its name tells."""
+    """Raises ValueError if the name of the folder cannot be that of a sweep."""
     in_bucket = shared.is_url(options.folder)
     if in_bucket:
         parts = options.folder.rstrip("/").split("/")
@@ -121,8 +121,8 @@ def _check_folder(options: argparse.Namespace) -> None:
         raise ValueError("--scratch goes with a workdir in a bucket.")
 
 
-def _take_scratch(scratch: pathlib.Path, url: str) -> None:
-    """Marks a folder as that of copies; ValueError if it has anything else."""
+def _mark_scratch(scratch: pathlib.Path, url: str) -> None:
+    """Marks a folder as a copy of a bucket; ValueError if it has other files."""
     scratch.mkdir(parents=True, exist_ok=True)
     mark = scratch / "copy-of"
     if any(scratch.iterdir()) and not (mark.is_file() and mark.read_text() == url):
@@ -134,7 +134,7 @@ def _take_scratch(scratch: pathlib.Path, url: str) -> None:
 
 
 def _check_mesh(text: str, folder: pathlib.Path) -> None:
-    """Raises ValueError if a mesh cannot train what a sweep plans, over or not."""
+    """Raises ValueError if a mesh cannot train the trials of a sweep, done ones too."""
     from rdt_jax import sharding
     from rdt_jax.sweep import packing
     from rdt_jax.sweep import plan as plans
@@ -163,9 +163,14 @@ def _work(
     build: "multiprocess.Build",
     clear: Callable[[], None],
 ) -> int:
-    """Works on a sweep; with `url`, its folder is that of a copy of this workdir.
+    """Trains packs of a sweep until none is left; returns the exit code.
 
-    `clear` removes what is temporary, where the process ends at once.
+    Args:
+      options: arguments of the verb.
+      folder: folder of the sweep, on this disk.
+      url: address of the bucket that its workdir is a copy of; None if it is no copy.
+      build: function that makes the packs.
+      clear: function that removes temporary files, for an end at once.
     """
     from rdt_jax.store.bucket import Bucket
     from rdt_jax.store.bucket_sync import BucketLeases
@@ -175,34 +180,34 @@ def _work(
     from rdt_jax.sweep.bucket_sweep import BucketSweep, StopRequest
 
     leases: Leases = LocalLeases(folder.parents[1], options.lease)
-    refresh, stopped = lambda: None, lambda: False
+    refresh, is_stop_requested = lambda: None, lambda: False
     with exits.mistakes():
         if url is not None:
-            # Who started us has found the store.
-            started = options.parent is not None
+            # A parent, which started this worker, has connected to the bucket before.
+            has_parent = options.parent is not None
             bucket = Bucket.connect(
-                url, folder.parents[1], log=exits.tell, wait=started
+                url, folder.parents[1], log=exits.tell, wait=has_parent
             )
             sweep = BucketSweep(bucket, folder.name)
             leases = BucketLeases(bucket, options.lease)
-            refresh, stopped = sweep.pull, StopRequest(sweep).is_made
+            refresh, is_stop_requested = sweep.pull, StopRequest(sweep).is_made
             refresh()
         run_ids = plans.read_run_ids(folder)
         plans.check_version(folder)
         if url is not None and options.mesh is not None:
             _check_mesh(options.mesh, folder)
-        ledger.open_packs(folder)  # Reads its packs.json.
-    if ledger.is_stopped(folder) or stopped():
+        ledger.open_packs(folder)  # ValueError if packs.json is damaged.
+    is_stopped = lambda: ledger.is_stopped(folder) or is_stop_requested()
+    if is_stopped():
         exits.tell(f"{options.folder} was stopped; `rdt sweep` goes on with it.")
         return exits.WELL
-    orphaned = lambda: options.parent not in (None, os.getppid())
-    also = lambda: orphaned() or stopped() or ledger.is_stopped(folder)
+    is_orphan = lambda: options.parent not in (None, os.getppid())
 
-    def last() -> None:
+    def before_exit() -> None:
         clear()
         supervisor.say_stopped()
 
-    with stopping.on_signal(also, last) as stop:
+    with stopping.on_signal(lambda: is_orphan() or is_stopped(), before_exit) as stop:
         worker.work(
             folder,
             stop_requested=stop,
@@ -212,5 +217,5 @@ def _work(
             refresh=refresh,
             build=build,
         )
-    lost = shared.report_lost(folder.parents[1], run_ids)
-    return exits.FAILED if lost else exits.WELL
+    is_any_lost = shared.report_lost(folder.parents[1], run_ids)
+    return exits.FAILED if is_any_lost else exits.WELL

@@ -4,8 +4,9 @@ Every table maps a name to functions. Their parameters, `{}` where there are non
 under one key of the model's.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +20,15 @@ RESIDUALS = ("plain", "gated", "layerscale", "gated_layerscale")
 _PARCAE_DECAY = 0.2**0.5  # Of the state per loop, at the start.
 
 
-class Injection(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Injection:
     """How the embedded input enters every loop.
 
     Attributes:
-      init: (key, config) -> parameters.
-      drive: (params, embedded [B, T, D], config) -> [B, T, D], computed once.
-      enter: (params, state, drive, loop index, config) -> [B, T, D], what the step
-        embedding is added to and the blocks read.
+      init: function (key, config) -> parameters.
+      drive: function (params, embedded [B, T, D], config) -> [B, T, D], called once.
+      enter: function (params, state, drive, loop index, config) -> [B, T, D]: the input
+        of the blocks, before the step embedding is added.
     """
 
     init: Callable[[jax.Array, ModelConfig], Params]
@@ -128,12 +130,13 @@ INITIAL_STATES: Mapping[str, Callable[..., jax.Array]] = {
 }
 
 
-class StepEmbedding(NamedTuple):
-    """What tells a loop its number.
+@dataclasses.dataclass(frozen=True)
+class StepEmbedding:
+    """How a loop learns its number.
 
     Attributes:
-      init: (key, config) -> parameters.
-      embed: (params, loop index from 0, config, dtype) -> [D], or None for nothing.
+      init: function (key, config) -> parameters.
+      embed: function (params, loop index from 0, config, dtype) -> [D], or None.
     """
 
     init: Callable[[jax.Array, ModelConfig], Params]
@@ -189,12 +192,14 @@ def _init_untied(key: jax.Array, config: ModelConfig) -> Params:
     }
 
 
-class Readout(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Readout:
     """How a normalized state becomes logits.
 
     Attributes:
-      init: (key, config) -> parameters.
-      read: (params, embedding [V, D], normed [B, A, D]) -> at least float32 [B, A, V].
+      init: function (key, config) -> parameters.
+      read: function (params, embedding [V, D], normed [B, A, D]) -> logits [B, A, V],
+        at least float32.
     """
 
     init: Callable[[jax.Array, ModelConfig], Params]

@@ -4,6 +4,7 @@ References: Geiping et al. (2025), arXiv:2502.05171 (zero-shot adaptive exit); K
 al. (2026), arXiv:2604.07822 (halting of the depth-extrapolation experiments).
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -26,14 +27,16 @@ class View(NamedTuple):
     latents: jax.Array
 
 
-class Rule(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Rule:
     """When an answer needs no further loop.
 
     Attributes:
-      thresholds: the names of its thresholds.
-      first: the first loop at which it can hold; 2 where two outputs are compared.
-      holds: (View of this loop, View of the loop before, thresholds by name) -> bool
-        [B, A]. A NaN never holds.
+      thresholds: names of its thresholds.
+      first: number of the first loop at which it can hold; 2 where two outputs are
+        compared.
+      holds: function (View of this loop, View of the last one, thresholds by name) ->
+        bool [B, A]. A NaN never holds.
     """
 
     thresholds: tuple[str, ...]

@@ -5,9 +5,10 @@ just so many iterations, with a backward pass of its own: JAX differentiates bac
 only through loops whose length it knows when it compiles.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,12 +115,14 @@ def run_but_last(
     return jax.lax.stop_gradient(state) if depth == 1 else state
 
 
-class Sampling(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Sampling:
     """How the loop count of an update is drawn.
 
     Attributes:
-      keys: of the `recurrence` section that it reads besides the seed.
-      distribution: from that section to P(r), float64, r = 0 .. the largest count.
+      keys: names of the `recurrence` keys that it reads besides the seed.
+      distribution: function from that section to P(r), float64, for r from 0 to the
+        largest count.
     """
 
     keys: tuple[str, ...]

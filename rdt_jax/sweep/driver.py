@@ -66,14 +66,14 @@ class _Crew:
         self._engine, self._folder, self._log = engine, folder, log
         self._reports = _Reports(folder)
         self._observer = leases.Observer()
-        self._attempts_at_start: dict[int, int] = {}
-        self._vain = 0  # Workers in a row that ended before they claimed a pack.
+        self._leases_at_start: dict[int, int] = {}  # Number of leases, by worker.
+        self._vain = 0  # Workers in a row that ended before they got a lease.
         self._is_stopping = False
         self._over_since: float | None = None
 
     def start(self, index: int) -> None:
         """Starts a worker in a slot."""
-        self._attempts_at_start[index] = ledger.num_attempts(self._folder)
+        self._leases_at_start[index] = ledger.num_leases(self._folder)
         self.workers[index] = self._engine.start(index)
 
     def report(self) -> None:
@@ -94,7 +94,7 @@ class _Crew:
         """Starts another worker for each that has failed, if something is left to do.
 
         Raises:
-          RuntimeError: if several in a row have ended before they claimed a pack.
+          RuntimeError: if several in a row have ended before they got a lease.
         """
         for index, worker in list(self.workers.items()):
             code = worker.poll()
@@ -105,9 +105,9 @@ class _Crew:
             self._log(f"Worker {index} ended with exit code {code}.")
             for name in ledger.settle(self._folder, self._observer):
                 self._log(f"Run {name} failed.")
-            attempts = ledger.num_attempts(self._folder)
-            has_claimed = attempts > self._attempts_at_start[index]
-            self._vain = 0 if has_claimed else self._vain + 1
+            num_leases = ledger.num_leases(self._folder)
+            had_lease = num_leases > self._leases_at_start[index]
+            self._vain = 0 if had_lease else self._vain + 1
             if self._is_stopping or not ledger.trainable_packs(self._folder):
                 continue
             if self._vain == _VAIN_STARTS:

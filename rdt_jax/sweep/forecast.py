@@ -1,4 +1,4 @@
-"""What a sweep would cost, before anything is written: the answer of `--dry-run`."""
+"""Forecast of the costs of a sweep, for `rdt sweep --dry-run`; writes nothing."""
 
 import contextlib
 import json
@@ -17,16 +17,16 @@ _MEASURED_SECONDS = 1.0
 
 
 class Forecast(NamedTuple):
-    """What is left of a sweep and what it will need.
+    """The packs that a sweep has to train, and what they will need.
 
     Attributes:
       trials: number of trials of the plan.
-      over: number of these that are done or failed already.
+      over: number of trials that are done or failed already.
       packs: number of packs to train.
       needs: programs, memory and disk of these packs.
-      flops: operations of their whole budgets, at the least (models/cost.py): of
-        updates alone, without evaluations, and also of runs that would stop early.
-      largest: the pack with the most operations; None if there is no pack.
+      flops: floating-point operations of the updates of their whole budgets
+        (models/cost.py). Evaluations are not counted, early stops not foreseen.
+      largest: pack with the most operations; None if there is no pack.
     """
 
     trials: int
@@ -43,7 +43,7 @@ def forecast(
     options: ledger.Options,
     retry_failed: bool = False,
 ) -> Forecast:
-    """Forms the packs of a plan as a sweep would, and adds up; writes nothing.
+    """Forms the packs of a plan as a sweep would, and adds up what they need.
 
     The arguments are those of `ledger.write_plan`.
     """
@@ -82,19 +82,19 @@ def forecast(
 def measure(
     pack: packing.Pack, exact: bool, num_workers: int, log: Callable[[str], None]
 ) -> float:
-    """Returns the operations per second of all workers while they train a pack.
+    """Measures the operations per second of all workers together on a pack.
 
-    Every worker is a process with its share of the devices, and all train the real
-    program of the pack at once, for about a second after it is compiled.
+    Each worker is a process with its share of the devices. All train the pack at the
+    same time, for about a second after its program is compiled.
 
     Args:
       pack: configs of the runs to train.
-      exact: whether lanes train one after another, as of `run.TrainOptions`.
-      num_workers: number of processes at a time.
-      log: receives what is done now, for the user: it may take many minutes.
+      exact: whether lanes train one after another, as in `run.TrainOptions`.
+      num_workers: number of worker processes.
+      log: receives one-line messages for the user; compiling may take many minutes.
 
     Raises:
-      RuntimeError: if a process ended; the message has what it said last.
+      RuntimeError: if a process ended; the message has its last output.
     """
     order = {
         "pack": [json.loads(configs.to_json(config)) for config in pack],
@@ -103,17 +103,17 @@ def measure(
     }
     command = [sys.executable, "-m", "rdt_jax.profile.throughput"]
     with contextlib.ExitStack() as stack:
-        started = [
+        workers = [
             stack.enter_context(line_server.start(command, {**os.environ, **variables}))
             for variables in devices.variables(num_workers)
         ]
-        who = wording.count(num_workers, "worker")
-        log(f"compiling the program of the largest pack, in {who} at once")
-        facts = line_server.ask(started, json.dumps(order))[0]
+        count = wording.count(num_workers, "worker")
+        log(f"compiling the program of the largest pack, in {count} at once")
+        facts = line_server.ask(workers, json.dumps(order))[0]
         log("compiled; timing its first updates")
-        pilots = line_server.ask(started, f"pilot {_MEASURED_SECONDS}")
+        pilots = line_server.ask(workers, f"pilot {_MEASURED_SECONDS}")
         updates = min(pilot["updates"] for pilot in pilots)
         log(f"timing {wording.count(updates, 'update')} in each worker")
-        answers = line_server.ask(started, f"dispatch {updates}")
+        answers = line_server.ask(workers, f"dispatch {updates}")
     flops = facts["needed_flops"] * len(pack) * updates
     return sum(flops / answer["seconds"] for answer in answers)

@@ -1,6 +1,6 @@
-"""The commands that start rdt on Cloud TPU VMs, and the batch file for Slurm.
+"""Commands that start rdt on Cloud TPU VMs, and a batch file for Slurm.
 
-Nothing here runs them.
+This module makes the commands; `cli.launch` runs them.
 """
 
 import operator
@@ -12,11 +12,11 @@ from typing import NamedTuple
 _ARCHIVE = "rdt_jax.tar.gz"
 _FOLDER = "rdt_jax"
 LOG = "rdt.log"
-_WARNING_SECONDS = 120  # Before its limit Slurm signals a job.
+_WARNING_SECONDS = 120  # Time between the signal to a job and its limit.
 _VM = ("gcloud", "compute", "tpus", "tpu-vm")
 _QUEUE = ("gcloud", "compute", "tpus", "queued-resources")
 
-# States in which a queued resource never becomes active end the wait.
+# The wait ends in states from which a queued resource never becomes active.
 _WAIT = """\
 while state=$({state}) && echo "$state" && [ "$state" != ACTIVE ]; do
   case $state in FAILED|SUSPEND*|DELETING) exit 1;; esac
@@ -24,7 +24,7 @@ while state=$({state}) && echo "$state" && [ "$state" != ACTIVE ]; do
 done
 [ "$state" = ACTIVE ]"""
 
-# `wait` returns when a signal comes and when the step ends; only the second counts.
+# `wait` returns at a signal, too: the loop waits until the step itself has ended.
 _BATCH = """\
 
 again=
@@ -55,7 +55,7 @@ class Tpu(NamedTuple):
 class Slurm(NamedTuple):
     """A job array whose jobs run one command each: the options of `rdt launch slurm`.
 
-    Where one is None, the cluster's or the user's default counts.
+    None stands for the default of the cluster or of the user.
     """
 
     name: str
@@ -70,22 +70,27 @@ class Slurm(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One command of a launch."""
+    """One command of a launch.
 
-    what: str  # it is for, in words
+    Attributes:
+      what: purpose of the command, for the user.
+      words: words of the command.
+    """
+
+    what: str
     words: tuple[str, ...]
 
     @property
     def line(self) -> str:
-        """The command for a shell."""
+        """The command as a line for a shell."""
         return shlex.join(self.words)
 
 
 def tpu_problems(tpu: Tpu, command: Sequence[str]) -> list[str]:
     """Lists what is wrong with a launch on TPUs, by flag."""
-    found = []
+    problems = []
     if not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", tpu.name):
-        found.append(
+        problems.append(
             "NAME must be lower-case letters, digits and dashes, a letter first, got "
             f"{tpu.name!r}."
         )
@@ -94,13 +99,13 @@ def tpu_problems(tpu: Tpu, command: Sequence[str]) -> list[str]:
         ("version", tpu.version), ("python", tpu.python),
     ):  # fmt: skip
         if not value.strip():
-            found.append(f"--{flag} must not be empty, got {value!r}.")
-    return found + _command_problems(command)
+            problems.append(f"--{flag} must not be empty, got {value!r}.")
+    return problems + _command_problems(command)
 
 
 def slurm_problems(job: Slurm, command: Sequence[str]) -> list[str]:
     """Lists what is wrong with a job array, by flag."""
-    found = []
+    problems = []
     for flag, value, pattern, example in (
         ("time", job.time, r"(\d+-)?\d+(:\d\d){0,2}", "24:00:00 or 2-00:00:00"),
         ("array", job.array, r"\d+(-\d+)?(,\d+(-\d+)?)*(%\d+)?", "0-7 or 0-15%4"),
@@ -108,22 +113,22 @@ def slurm_problems(job: Slurm, command: Sequence[str]) -> list[str]:
         ("account", job.account, r"\S+", "my-account"),
     ):
         if value is not None and not re.fullmatch(pattern, value):
-            found.append(f"--{flag} must be written as {example}, got {value!r}.")
-    if not found:
-        found = _time_problems(job.time) + _array_problems(job.array)
+            problems.append(f"--{flag} must be written as {example}, got {value!r}.")
+    if not problems:
+        problems = _time_problems(job.time) + _array_problems(job.array)
     for flag, count, least in (
         ("gpus", job.gpus, 0),
         ("workers-per-gpu", job.workers_per_gpu, 1),
         ("cpus-per-task", job.cpus_per_task, 1),
     ):
         if count < least:
-            found.append(f"--{flag} must be at least {least}, got {count}.")
+            problems.append(f"--{flag} must be at least {least}, got {count}.")
     if job.workers_per_gpu > 1 and job.gpus != 1:
-        found.append(
+        problems.append(
             "--workers-per-gpu goes with --gpus=1 (more GPUs are more jobs: --array), "
             f"got --gpus={job.gpus}."
         )
-    return found + _command_problems(command)
+    return problems + _command_problems(command)
 
 
 def _time_problems(time: str) -> list[str]:
@@ -158,11 +163,10 @@ def _command_problems(command: Sequence[str]) -> list[str]:
 
 
 def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
-    """Returns what creates the VM, brings this commit there and starts a command.
+    """Returns the steps that create the VM, install this commit and start a command.
 
-    What can fail for nothing comes first: a VM costs from its creation on.
-
-    The command goes on when the connection ends; a slice starts it on every host.
+    A VM costs money from its creation on, so the steps that are free come first. The
+    command goes on when the connection ends; in a slice every host starts it.
     """
     place = _place(tpu)
     everywhere = (tpu.name, *place, "--worker=all")
@@ -192,11 +196,11 @@ def steps(tpu: Tpu, command: Sequence[str]) -> list[Step]:
 
 
 def afterwards(tpu: Tpu) -> list[Step]:
-    """Returns what looks after a launch: it is only ever printed."""
+    """Returns the steps by which the user follows a launch and deletes the VM."""
     place = _place(tpu)
     follow = f"--command=tail -n 20 -f {_FOLDER}/{LOG}"
     delete: tuple[str, ...] = (*_VM, "delete", tpu.name, *place)
-    if tpu.queued:  # With its VM.
+    if tpu.queued:  # This deletes the VM as well.
         delete = (*_QUEUE, "delete", tpu.name, *place, "--force")
     return [
         Step("follow it", (*_VM, "ssh", tpu.name, *place, "--worker=0", follow)),
@@ -211,7 +215,7 @@ def batch_file(job: Slurm, command: Sequence[str]) -> str:
     asks the command to checkpoint and end, and queues the job again, so that a job
     goes on until its command ends by itself.
     """
-    asked = {
+    settings = {
         "job-name": job.name,
         "partition": job.partition,
         "account": job.account,
@@ -222,12 +226,12 @@ def batch_file(job: Slurm, command: Sequence[str]) -> str:
         "cpus-per-task": job.cpus_per_task,
         "gpus": job.gpus or None,
         "output": "%x-%A_%a.log",
-        "open-mode": "append",  # A job that is queued again goes on with its log.
+        "open-mode": "append",  # A requeued job goes on with its log.
         "requeue": "",
         "signal": f"B:USR1@{_WARNING_SECONDS}",
     }
     lines = ["#!/bin/bash"]
-    for name, value in asked.items():
+    for name, value in settings.items():
         if value is not None:
             lines.append(f"#SBATCH --{name}" + (f"={value}" if value != "" else ""))
     if job.workers_per_gpu > 1:
@@ -244,7 +248,7 @@ def _place(tpu: Tpu) -> tuple[str, str]:
 
 
 def _creation(tpu: Tpu) -> list[Step]:
-    """Returns what creates the VM, or queues for one and waits until it is there."""
+    """Returns the steps that create the VM, or queue for it and wait for it."""
     kind = f"--accelerator-type={tpu.accelerator_type}"
     spot = ("--spot",) if tpu.spot else ()
     common = (tpu.name, *_place(tpu), kind)

@@ -1,8 +1,8 @@
-"""Who works on what: the packs of a sweep, what is left of them, what is tried again.
+"""The packs of a sweep: which of them workers can train, and which to train again.
 
-status.json of a run alone says what became of it. Who trains a pack, and how its
-attempts ended, is in the workdir (`store.leases`), since sweeps share packs. What
-is left follows from these; nobody keeps a list of it, so nobody can lose one.
+The state of a run is in its status.json. The leases of a pack, past and present, are in
+the workdir (`store.leases`), since sweeps share packs. What is left to train follows
+from these two and is not stored, so it cannot be lost.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ from rdt_jax.store import environment, files, leases, packs, records, run_folder
 from rdt_jax.sweep import packing, spec
 from rdt_jax.sweep import plan as plans
 
-# How often each class of failure is tried again. A NaN would repeat. A pack that needs
-# too much memory is split in two until it is one lane. `error` and `preempted` (an
-# attempt was lost) count attempts since the newest checkpoint.
+# How often a pack is tried again after each class of failure. A NaN would repeat. One
+# that needs too much memory is split in two until it is one lane. `error` and
+# `preempted` (a lease was lost) count leases since the newest checkpoint.
 RETRIES = {"nan": 0, "oom": 0, "error": 1, "preempted": 3}
 
 OVER = ("done", "failed")  # States of runs that no worker takes.
 
-WAIT_SECONDS = 1.0  # Between two looks at what others do.
+WAIT_SECONDS = 1.0  # Time between two checks for free packs.
 
 
 class Options(NamedTuple):
@@ -58,8 +58,8 @@ class Entry:
       max_pins: transitions of each run that may keep their parameters.
       flops: operations of its whole budget, at the least.
       program: name of what it compiles, alike for packs that can share it.
-      retry_from: number of forgiven attempts of this pack, or of a part of it, by
-        the name of that pack.
+      retry_from: number of first leases that do not count as tries, by the name of
+        this pack, or of the part of it that they were of.
     """
 
     runs: list[str]
@@ -79,7 +79,7 @@ class SweepPack:
       runs: names of all its runs.
       trials: those trials of the plan that are in it, by the names of their runs.
       exact, max_pins: as in Entry, and so are flops and program, of this part alone.
-      retry_from: number of attempts that are forgiven, the first ones.
+      retry_from: number of first leases that do not count as tries.
     """
 
     workdir: pathlib.Path
@@ -113,8 +113,8 @@ class SweepPack:
             for name in self.runs
         }
 
-    def attempts(self) -> list[leases.PastLease]:
-        """Returns the attempts at this pack, in order; the last may be under way."""
+    def past_leases(self) -> list[leases.PastLease]:
+        """Returns the leases of this pack in order; the last may still be held."""
         return leases.history(self.workdir, self.name)
 
     def is_open(self) -> bool:
@@ -126,9 +126,9 @@ class SweepPack:
     def spent(self) -> tuple[str, str] | None:
         """Returns the class and the message of the failure that spent its retries.
 
-        The newest attempt must not be under way.
+        The newest lease must have ended.
         """
-        past = self.attempts()[self.retry_from :]
+        past = self.past_leases()[self.retry_from :]
         since = [ended for ended in past if ended.step == past[-1].step]
         for reason, counted in (("oom", past), ("error", since)):
             failed = [ended for ended in counted if ended.outcome == reason]
@@ -412,9 +412,9 @@ def _is_held(pack: SweepPack, holders: Sequence[leases.Holder]) -> bool:
     return leases.holder_of(holders, pack.name, pack.runs) is not None
 
 
-def num_attempts(folder: pathlib.Path) -> int:
-    """Counts the attempts at the packs of a sweep so far."""
-    return sum(len(pack.attempts()) for pack in packs_of(folder))
+def num_leases(folder: pathlib.Path) -> int:
+    """Counts the leases of the packs of a sweep so far."""
+    return sum(len(pack.past_leases()) for pack in packs_of(folder))
 
 
 def failures(
@@ -447,7 +447,7 @@ def is_retried(status: dict[str, Any]) -> bool:
 
 
 def _forgive(folder: pathlib.Path, trials: Sequence[spec.Trial]) -> None:
-    """Makes failed runs pending again, and their packs' attempts so far not count."""
+    """Makes failed runs pending again; past leases of their packs no longer count."""
     workdir, retried = folder.parents[1], set()
     for trial, status in zip(trials, statuses_of(workdir, trials), strict=True):
         if is_retried(status):

@@ -1,4 +1,4 @@
-"""Which trials share one compiled program, and what their packs will need."""
+"""Packs: which trials share a compiled program, and what packs need of a machine."""
 
 import collections
 import functools
@@ -16,28 +16,28 @@ from rdt_jax.profile import memory
 from rdt_jax.store import checkpoint
 from rdt_jax.training import curriculum, hyper, phases
 
-# Trials that differ in these keys only may train as lanes of one pack. Whether there is
-# any dropout at all, and so on (`hyper.parts_of`), is part of the program.
+# Trials that differ in these keys only may train as lanes of one pack. Parts of the
+# program that only some values need, such as dropout, are in `hyper.parts_of`.
 LANE_KEYS = ("seed", *hyper.LANE_KEYS)
 
 Pack = list[ml_collections.ConfigDict]
 
 
 def signature(config: ml_collections.ConfigDict) -> str:
-    """Names the program that a config needs: everything but its lane keys."""
-    static = config.to_dict()
+    """Returns a text that two configs share if they can share a compiled program."""
+    shared = config.to_dict()  # Without the lane keys.
     for key in LANE_KEYS:
         *sections, leaf = key.split(".")
-        parent = static
+        parent = shared
         for section in sections:
             parent = parent[section]
         del parent[leaf]
     parts = sorted(hyper.parts_of([config]))
-    return json.dumps([static, parts], sort_keys=True)
+    return json.dumps([shared, parts], sort_keys=True)
 
 
 def program_id(config: ml_collections.ConfigDict) -> str:
-    """Returns a short name of its signature."""
+    """Returns a short name of the signature of a config."""
     return hashlib.sha256(signature(config).encode()).hexdigest()[:12]
 
 
@@ -46,7 +46,7 @@ Predict = Callable[[ml_collections.ConfigDict], memory.Bytes]
 
 @functools.cache
 def predictor() -> Predict:
-    """Returns a function that predicts bytes once for each signature."""
+    """Returns a function that predicts bytes, computed once for each signature."""
     bytes_by_signature: dict[str, memory.Bytes] = {}
 
     def predict(config: ml_collections.ConfigDict) -> memory.Bytes:
@@ -60,14 +60,15 @@ def predictor() -> Predict:
 
 
 class Needs(NamedTuple):
-    """What packs will need at the most, in bytes.
+    """What packs will need at most.
 
     Attributes:
-      programs: to compile before any pack is re-formed, one per signature and size.
-      memory: of the pack that needs the most, on its device.
-      pins: disk for the parameters that runs keep at transitions, in snapshots and at
-        their end.
-      checkpoints: disk for the rotating checkpoints of all packs.
+      programs: number of programs to compile, one per signature and number of lanes; a
+        pack that is split later needs another one.
+      memory: bytes on the device of the pack that needs the most.
+      pins: bytes on disk of the parameters that runs keep at transitions, in snapshots
+        and at their end.
+      checkpoints: bytes on disk of the rotating checkpoints of all packs.
     """
 
     programs: int
@@ -82,14 +83,14 @@ def form(
     memory_bytes: int,
     predict: Predict,
 ) -> list[Pack]:
-    """Groups configs by signature, in their order, into packs that fit.
+    """Groups configs by signature, in their order, into packs that fit into memory.
 
     Args:
-      configs: of the trials.
-      max_lanes: lanes of a pack, at the most; None for no limit but memory.
-      memory_bytes: of a worker's device. A single lane is a pack even if more is
-        predicted for it, since predictions err on the large side.
-      predict: what a pack with this config needs.
+      configs: configs of the trials.
+      max_lanes: number of lanes of a pack at most; None for no limit but memory.
+      memory_bytes: memory of a worker's device. One lane is a pack even if its
+        prediction is larger, since predictions are rather too large than too small.
+      predict: function that predicts the bytes of a config.
 
     Raises:
       ValueError: if `max_lanes` is below 1.
@@ -112,9 +113,9 @@ def form(
 
 def check_mesh(axes: sharding.Axes, configs: Pack, sweep: str) -> None:
     """Raises ValueError if the trials of a sweep cannot train on a mesh."""
-    sharing = collections.Counter(map(signature, configs)).values()
-    most = max(sharing, default=axes.trial)
-    if axes.trial >= 2 * most:  # Half of it would train copies at least.
+    trials_per_program = collections.Counter(map(signature, configs)).values()
+    most = max(trials_per_program, default=axes.trial)
+    if axes.trial >= 2 * most:  # At least half of the devices would train padding.
         raise ValueError(
             f"--mesh must have trial below {2 * most}, twice the trials of {sweep} "
             f"that share a program, got {axes.trial}."
@@ -125,43 +126,53 @@ def check_mesh(axes: sharding.Axes, configs: Pack, sweep: str) -> None:
 
 
 def needs(packs: Sequence[Pack], max_pins: Sequence[int], predict: Predict) -> Needs:
-    """Adds up what packs will need; `max_pins` is that of the runs of each."""
-    found = [(len(pack), predict(pack[0])) for pack in packs]
-    kept = [
+    """Adds up what packs will need.
+
+    Args:
+      packs: configs of the runs of each pack.
+      max_pins: number of pins that a run may keep at transitions, for each pack.
+      predict: function that predicts the bytes of a config.
+    """
+    lanes_and_bytes = [(len(pack), predict(pack[0])) for pack in packs]
+    num_pins = [
         1 + len(pack[0].snapshot_steps) + pins
         for pack, pins in zip(packs, max_pins, strict=True)
     ]
     return Needs(
         programs=len({(signature(pack[0]), len(pack)) for pack in packs}),
-        memory=max((b.shared + lanes * b.lane for lanes, b in found), default=0),
-        pins=sum(
-            lanes * times * b.params
-            for (lanes, b), times in zip(found, kept, strict=True)
+        memory=max(
+            (b.shared + lanes * b.lane for lanes, b in lanes_and_bytes), default=0
         ),
-        # One more than are kept, while the next is written.
-        checkpoints=sum(lanes * (1 + checkpoint.KEEP) * b.state for lanes, b in found),
+        pins=sum(
+            lanes * pins * b.params
+            for (lanes, b), pins in zip(lanes_and_bytes, num_pins, strict=True)
+        ),
+        # One more than KEEP: the oldest goes after the next one is written.
+        checkpoints=sum(
+            lanes * (1 + checkpoint.KEEP) * b.state for lanes, b in lanes_and_bytes
+        ),
     )
 
 
 def max_pins(config: ml_collections.ConfigDict, budget: int | None, params: int) -> int:
-    """Returns how many transitions of a run may keep their parameters.
+    """Returns the number of pins that a run may keep at transitions.
 
     Args:
-      config: of the run.
-      budget: bytes of disk for all of them; None for no limit.
-      params: bytes of the parameters.
+      config: config of the run.
+      budget: bytes on disk for all of them; None for no limit.
+      params: bytes of the parameters, which is what a pin needs.
     """
     table = tasks.make_table(config)
     splits = len(phases.events_of(config, table.certificate.rows))
     stages = 0
     if config.curriculum.by is not None:
         stages = len(curriculum.stages_of(config, table).values)
-    every = 2 * (splits + stages)  # Both sides of the first time of each.
-    return every if budget is None else min(every, budget // params)
+    possible = 2 * (splits + stages)  # One before and one after each transition.
+    return possible if budget is None else min(possible, budget // params)
 
 
 def flops(pack: Pack) -> int:
-    """Returns the floating-point operations of a pack's whole budget, at the least."""
+    """Returns a lower bound of the floating-point operations of a pack's budget."""
     config = pack[0]
     table = tasks.make_table(config)
     per_row = cost.training_flops(

@@ -1,4 +1,4 @@
-"""What the terminal shows while runs train: a line per trial, read from run folders."""
+"""The table of trials in the terminal while runs train, read from run folders."""
 
 import pathlib
 import time
@@ -33,18 +33,18 @@ _HEADINGS = (
 )
 _RIGHT = ("step", "upd/s", "ETA")
 _STATE = _HEADINGS.index("state")
-_PLAIN_SECONDS = 30.0  # Between two reports where there is no terminal to redraw.
+_SUMMARY_SECONDS = 30.0  # Time between two summaries without a terminal.
 
 
 class Monitor:
-    """Remembers only what the last report said, so as not to say it twice."""
+    """A table for a terminal; without one, lines about runs that ended."""
 
     def __init__(
         self, workdir: pathlib.Path, trials: Sequence[spec.Trial], console: Console
     ) -> None:
         self._workdir, self._trials, self._console = workdir, trials, console
-        self._said: dict[str, str] = {}
-        self._last = 0.0
+        self._states: dict[str, str] = {}  # States of the last report, by run.
+        self._summary_time = 0.0
 
     def __rich__(self) -> RenderableType:
         """Draws the table as the run folders are now."""
@@ -56,12 +56,12 @@ class Monitor:
         statuses = _statuses(self._workdir, self._trials)
         for trial, status in zip(self._trials, statuses, strict=True):
             state = status["state"]
-            if state in ledger.OVER and self._said.get(trial.run_id) != state:
+            if state in ledger.OVER and self._states.get(trial.run_id) != state:
                 line = f"{spec.describe(trial.overrides)}  {_outcome(status)}"
                 self._console.print(line, soft_wrap=True)
-            self._said[trial.run_id] = state
-        if time.monotonic() - self._last > _PLAIN_SECONDS:
-            self._last = time.monotonic()
+            self._states[trial.run_id] = state
+        if time.monotonic() - self._summary_time > _SUMMARY_SECONDS:
+            self._summary_time = time.monotonic()
             self._console.print(_summary(statuses))
 
 
@@ -77,13 +77,12 @@ def render(
 
     Args:
       workdir: folder of the runs.
-      trials: the runs to show, in this order.
-      max_rows: number of lines at most, of running trials first; None for all.
+      trials: trials to show, in this order.
+      max_rows: number of lines at most, running trials first; None for all.
       width: number of columns of the terminal. Where it is too narrow, a trial has a
-        second line, with its accuracies and its name, so that nothing is cut off.
-      is_planned: whether a run without a folder is missing, and not merely pending.
-      in_full: whether all records are read, so that a run is unreadable if any of them
-        is damaged.
+        second line, with its accuracies and its name.
+      is_planned: whether a run without a folder is missing, rather than pending.
+      in_full: whether all records are read, to find every damaged one.
     """
     statuses = _statuses(workdir, trials, is_planned, in_full)
     rows = [*map(_cells, trials, statuses)]
@@ -103,7 +102,7 @@ def render(
 def _line(
     cells: Sequence[str], widths: Sequence[int], style: str, is_narrow: bool
 ) -> Text:
-    """Returns the line of a trial; `style` is that of its state."""
+    """Returns the line of a trial; `style` is the style of its state."""
     padded = [
         Text(f"{cell:{'>' if heading in _RIGHT else '<'}{width}}")
         for heading, cell, width in zip(_HEADINGS, cells, widths, strict=True)
@@ -120,7 +119,7 @@ def _statuses(
     is_planned: bool = True,
     in_full: bool = False,
 ) -> list[dict[str, Any]]:
-    """Returns the status of each trial, as of `render`."""
+    """Returns the status of each trial; the arguments are those of `render`."""
     statuses = ledger.statuses_of(workdir, trials, in_full)
     for status in statuses:
         if status["state"] == "missing" and not is_planned:
@@ -129,7 +128,7 @@ def _statuses(
 
 
 def _cells(trial: spec.Trial, status: dict[str, Any]) -> list[str]:
-    """Returns the cells of a line, one for each of `_HEADINGS`."""
+    """Returns the cells of a trial, one for each of `_HEADINGS`."""
     state, step = status["state"], status["step"]
     total, rate = status.get("num_steps"), status.get("updates_per_second")
     running = state == "running" and rate
@@ -160,8 +159,8 @@ def _summary(statuses: Sequence[dict[str, Any]]) -> str:
         1.0 if s["state"] == "done" else s["step"] / s.get("num_steps", 1) if s["step"]
         else 0.0 for s in statuses
     )  # fmt: skip
-    known = (*run_folder.STATES, *run_folder.LOST)
-    states = ", ".join(f"{counts[s]} {s}" for s in known if counts[s])
+    order = (*run_folder.STATES, *run_folder.LOST)
+    states = ", ".join(f"{counts[s]} {s}" for s in order if counts[s])
     trials = wording.count(len(statuses), "trial")
     return f"{trials}: {states}; {done / len(statuses):.0%} of the budget"
 

@@ -1,4 +1,4 @@
-"""A sweep is a list of flat overrides; a study and a preset make it a plan.
+"""Sweeps as lists of flat overrides, and the plan of a study at a preset.
 
 def sweep(preset):
     sizes = spec.zipped(**{"model.width": (64, 128), "batch_size": (512, 256)})
@@ -25,10 +25,11 @@ from rdt_jax import user_code
 Overrides = dict[str, Any]  # dotted config key -> value
 
 _MOST_TRIALS = 100_000
-_REPORT_SECONDS = 5.0  # Between two reports of trials that are checked.
+_REPORT_SECONDS = 5.0  # Time between two reports of the trials checked so far.
 
-_NEEDED = ("CONFIG", "sweep")  # of a study
-_OPTIONAL = ("table", "figures", "claims")  # with defaults, see figures/study.py
+# Names that a study defines; the optional ones have defaults in figures/study.py.
+_NEEDED = ("CONFIG", "sweep")
+_OPTIONAL = ("table", "figures", "claims")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,8 +38,8 @@ class Trial:
 
     Attributes:
       run_id: name of the run.
-      overrides: values that set it apart from the other trials of its sweep.
-      values: its resolved config, or the nested values of one as plan.json has them.
+      overrides: values in which it differs from the other trials of its sweep.
+      values: resolved config, or its nested values as plan.json has them.
       table: SHA-256 of the arrays of its table when it was planned; None before that.
     """
 
@@ -51,7 +52,7 @@ class Trial:
     def of(cls, base: ml_collections.ConfigDict, overrides: Overrides) -> "Trial":
         """Returns the trial of a config with overrides; ValueError if these are wrong.
 
-        Its overrides are as the config has them: 1 is 1.0 where the key is a float.
+        The overrides get the types of the config: 1 becomes 1.0 where a key is a float.
         """
         config = configs.override(base, overrides)
         resolved = {key: config[key] for key in overrides}
@@ -59,7 +60,7 @@ class Trial:
 
     @property
     def budget(self) -> int:
-        """The updates that are asked of the run, which may have been given more."""
+        """Number of updates that the trial needs; its run may have more."""
         return self.values["num_steps"]
 
     @functools.cached_property
@@ -67,7 +68,7 @@ class Trial:
         """The resolved config, with the budget of the trial.
 
         Raises:
-          ValueError: if the values of plan.json do not hash to the name of the run.
+          ValueError: if the values of plan.json do not give the name of the run.
         """
         if isinstance(self.values, ml_collections.ConfigDict):
             return self.values
@@ -81,16 +82,16 @@ class Plan(NamedTuple):
     """What a sweep trains.
 
     Attributes:
-      name: the folder of the sweep: `<study>-<preset>`, and `-<changes>` if there are
-        any.
-      study: the study's module: CONFIG and sweep, and what it has of table, figures
-        and claims.
-      trials: the runs, in the order of the sweep; no two are alike.
+      name: name of the sweep's folder: `<study>-<preset>`, or
+        `<study>-<preset>-<changes>` if there are changes.
+      study: module of the study: CONFIG, sweep, and those of table, figures and claims
+        that it defines.
+      trials: trials in the order of the sweep, each of another run.
       study_name: name of the study's folder.
       preset: name of the preset of the study and of its config.
       changes: values by which the command line changes the preset, for all trials.
-      repeated: number of trials left out since they are the run of one before.
-      config_file: the file of the preset.
+      repeated: number of trials left out since an earlier trial is the same run.
+      config_file: file of the preset.
     """
 
     name: str
@@ -127,7 +128,7 @@ def seeds(count: int, first: int = 0) -> list[Overrides]:
     """Returns `count` seeds, from `first` on.
 
     Raises:
-      ValueError: if `count` is below 1, or above what a sweep may have.
+      ValueError: if `count` is below 1, or above the number that a sweep may have.
     """
     _check_number(count)
     if count < 1:
@@ -139,7 +140,7 @@ def zipped(**values: Sequence[Any]) -> list[Overrides]:
     """Returns overrides that set several keys together, one per position.
 
     Args:
-      **values: dotted key -> its values, as `**{"model.width": (64, 128), ...}`.
+      **values: values by dotted key, as in `**{"model.width": (64, 128), ...}`.
 
     Raises:
       ValueError: if the keys have different numbers of values.
@@ -152,7 +153,7 @@ def zipped(**values: Sequence[Any]) -> list[Overrides]:
 
 
 def chain(*sweeps: list[Overrides]) -> list[Overrides]:
-    """Returns one sweep after another; a trial that stands in several comes once."""
+    """Returns one sweep after another, each different trial once."""
     chained: dict[Any, Overrides] = {}
     for trial in itertools.chain(*sweeps):
         chained.setdefault(_hashable(trial), trial)
@@ -160,7 +161,7 @@ def chain(*sweeps: list[Overrides]) -> list[Overrides]:
 
 
 def _hashable(value: Any) -> Any:
-    """Returns what is equal for equal values of overrides, and can be hashed."""
+    """Returns a hashable form of a value, equal for equal values."""
     if isinstance(value, Mapping):
         return frozenset((key, _hashable(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -179,8 +180,8 @@ def product(*sweeps: list[Overrides]) -> list[Overrides]:
     for parts in itertools.product(*sweeps):
         merged: Overrides = {}
         for part in parts:
-            if twice := merged.keys() & part.keys():
-                raise ValueError(f"Two sweeps set {', '.join(sorted(twice))}.")
+            if repeated := merged.keys() & part.keys():
+                raise ValueError(f"Two sweeps set {', '.join(sorted(repeated))}.")
             merged |= part
         combined.append(merged)
     return combined
@@ -197,8 +198,8 @@ def read_study(folder: pathlib.Path) -> Any:
     """Imports `study.py` of a study's folder.
 
     Raises:
-      ValueError: if there is no such study, and the message lists its siblings; if it
-        lacks something that a study has.
+      ValueError: if there is no such study (the message lists those beside it), or if
+        it lacks something that a study must define.
     """
     if not (folder / "study.py").is_file():
         studies = sorted(p.parent.name for p in folder.parent.glob("*/study.py"))
@@ -217,10 +218,10 @@ def read_study(folder: pathlib.Path) -> Any:
         kind = "a string" if name == "CONFIG" else "a function"
         if not hasattr(study, name):
             continue
-        found = getattr(study, name)
-        if not (isinstance(found, str) if name == "CONFIG" else callable(found)):
+        value = getattr(study, name)
+        if not (isinstance(value, str) if name == "CONFIG" else callable(value)):
             raise ValueError(
-                f"{folder / 'study.py'}: {name} must be {kind}, got {found!r}."
+                f"{folder / 'study.py'}: {name} must be {kind}, got {value!r}."
             )
     return study
 
@@ -235,12 +236,13 @@ def make_plan(
     """Resolves and checks every trial of a study at a preset.
 
     Args:
-      folder: of the study, such as `experiments/<study>`; CONFIG is a path from the
-        folder that holds `experiments`, else from the repository of this package.
+      folder: folder of the study, such as `experiments/<study>`. Its CONFIG is a path
+        relative to the folder above `experiments`, else to this repository.
       preset: name of a preset of the study and of its config.
-      arguments: `--config.KEY=VALUE` for all trials; of no key that the sweep sets.
-      check: function that raises ValueError with all that is wrong with a config.
-      log: receives now and then how many trials are checked, if that takes a while.
+      arguments: overrides of all trials, `--config.KEY=VALUE`, for keys that the sweep
+        does not set.
+      check: function that raises ValueError with all problems of a config.
+      log: receives one-line messages for the user, if checking takes long.
 
     Raises:
       ValueError: if the study, the preset, an override or a config is wrong.
@@ -248,7 +250,7 @@ def make_plan(
     study = read_study(folder)
     config_file = _config_file(folder, study)
     preset_config = configs.load(f"{config_file}:{preset}")
-    given = configs.parse_overrides(preset_config, arguments)
+    overrides = configs.parse_overrides(preset_config, arguments)
     swept = user_code.call(
         pathlib.Path(study.__file__),
         study.sweep,
@@ -258,9 +260,9 @@ def make_plan(
         is_valid=_are_overrides,
     )
     _check_number(len(swept))
-    _check_free(given, swept)
-    base = configs.override(preset_config, given)
-    changes = {k: base[k] for k in sorted(given) if base[k] != preset_config[k]}
+    _check_not_swept(overrides, swept)
+    base = configs.override(preset_config, overrides)
+    changes = {k: base[k] for k in sorted(overrides) if base[k] != preset_config[k]}
     trials = _checked_trials(base, swept, check, log)
     name = folder.resolve().name
     return Plan(
@@ -276,7 +278,7 @@ def make_plan(
 
 
 def _config_file(folder: pathlib.Path, study: Any) -> pathlib.Path:
-    """Returns the file that CONFIG of a study names; ValueError if there is none."""
+    """Returns the config file of a study; ValueError if there is none."""
     roots = (folder.resolve().parents[1], pathlib.Path(__file__).resolve().parents[2])
     paths = dict.fromkeys(root / study.CONFIG for root in roots)
     for path in paths:
@@ -294,7 +296,7 @@ def _checked_trials(
     check: Callable[[ml_collections.ConfigDict], None],
     log: Callable[[str], None],
 ) -> list[Trial]:
-    """Returns the trials of a sweep; those that are the same run come once.
+    """Checks and returns the trials of a sweep, one for each run.
 
     Raises:
       ValueError: if a config is wrong, or two trials differ in their budget alone.
@@ -326,28 +328,28 @@ def _are_overrides(trials: Any) -> bool:
     )
 
 
-def _check_free(given: Overrides, trials: Sequence[Overrides]) -> None:
-    """Raises ValueError if a key is given that trials set: they would win."""
+def _check_not_swept(overrides: Overrides, trials: Sequence[Overrides]) -> None:
+    """Raises ValueError if trials set a key of the overrides, and so overwrite it."""
     problems = []
-    for key in given:
+    for key in overrides:
         values = list(dict.fromkeys(str(t[key]) for t in trials if key in t))
         if values:
-            said = ", ".join(values[:6]) + ", .." * (len(values) > 6)
+            listed = ", ".join(values[:6]) + ", .." * (len(values) > 6)
             problems.append(
                 f"--config.{key} does nothing where the sweep itself sets {key} (to "
-                f"{said}); leave it out, or change the sweep of the study."
+                f"{listed}); leave it out, or change the sweep of the study."
             )
     configs.raise_problems(problems, "override")
 
 
 def _suffix(changes: Overrides) -> str:
-    """Names changes by their keys and values if these make a short name of a folder."""
-    said = ",".join(f"{key}={value}" for key, value in changes.items())
-    if re.fullmatch(r"[\w.,=+-]{1,100}", said):
-        return said
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    """Returns the changes as text for a folder's name; a hash if they do not fit."""
+    text = ",".join(f"{key}={value}" for key, value in changes.items())
+    if re.fullmatch(r"[\w.,=+-]{1,100}", text):
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def describe(overrides: Mapping[str, Any]) -> str:
-    """Says what sets a trial apart, shortly: `num_loops=2 weight_decay=0.1 seed=0`."""
+    """Returns overrides as a short text: `num_loops=2 weight_decay=0.1 seed=0`."""
     return " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in overrides.items())

@@ -38,19 +38,20 @@ def work(
     One with an unreadable run is reported and left as it is.
 
     Args:
-      folder: of the sweep.
-      stop_requested: asked after every dispatch and between packs.
+      folder: folder of the sweep.
+      stop_requested: function that says how often this worker was asked to stop;
+        called after every dispatch and between packs.
       log: receives one-line messages for the user.
-      may_end: a context in which this process may end, as of `run.train`.
-      pack_leases: leases of the packs of the workdir; None for those of a disk.
-      refresh: function that brings here what others have done, where it is.
-      build: function that makes the programs.
+      may_end: context in which this process may end at once, as in `run.train`.
+      pack_leases: lease store of the workdir; None for one on a disk.
+      refresh: function that copies the state of other workers to this disk.
+      build: function that compiles packs.
     """
     workdir = folder.parents[1]
     pack_leases = pack_leases or LocalLeases(workdir)
     programs = ProgramCache(build)
     stop = lambda: stop_requested() or ledger.is_stopped(folder)
-    refused: set[str] = set()  # Names of packs that could not even be claimed.
+    refused: set[str] = set()  # Names of packs that this worker leaves alone.
     latest: str | None = None  # The program that this worker used last.
     while not stop():
         with may_end(lambda: None):
@@ -69,7 +70,7 @@ def work(
             refused.add(pack.name)
             continue
         latest = pack.program
-        attempts = len(pack.attempts())
+        num_leases = len(pack.past_leases())
         try:
             for trial in pack.trials.values():
                 plans.check_table(trial)
@@ -88,41 +89,41 @@ def work(
                 may_end=may_end,
                 log=log,
             )
-        except ConnectionError:  # The store is away.
+        except ConnectionError:  # The bucket cannot be reached.
             raise
         except leases.TakenOver as error:
             log(str(error))
         except BlockingIOError:
             pass  # Another worker was faster.
-        except Exception as error:  # Whatever it is, other packs can be trained.
+        except Exception as error:  # Other packs can be trained.
             message = " ".join(str(error).split())
             log(f"Pack {pack.name} failed: {message}\n{traceback.format_exc()}")
-            programs.clear()  # What it kept may be what was too much.
-            if len(pack.attempts()) == attempts:
+            programs.clear()  # Their memory may be what was missing.
+            if len(pack.past_leases()) == num_leases:
                 refused.add(pack.name)
 
 
 def choose(
     free: Sequence[ledger.SweepPack], latest: str | None, others: Collection[str]
 ) -> ledger.SweepPack:
-    """Returns the pack to train next: a dearest one, of a program to be made least.
+    """Returns the pack to train next, one of the most expensive.
 
-    Among those as dear, that is one of the program `latest` that this worker used, else
-    one of a program that no other worker uses now.
+    Among equally expensive packs, those of the program `latest` come first, since this
+    worker has compiled it; then those of a program that no other worker uses now.
 
     Args:
       free: packs that nobody trains, the most expensive first.
       latest: name of the program that this worker used last; None before the first.
       others: names of the programs that other workers use.
     """
-    dearest = [pack for pack in free if pack.flops == free[0].flops]
-    return min(dearest, key=lambda p: (p.program != latest, p.program in others))
+    costliest = [pack for pack in free if pack.flops == free[0].flops]
+    return min(costliest, key=lambda p: (p.program != latest, p.program in others))
 
 
 class ProgramCache:
-    """Makes the program of a signature and size once, and keeps the newest few.
+    """Compiles the program of a signature and size once, and keeps the newest few.
 
-    Each holds its task's rows on the device.
+    Only few, since each program holds the rows of its task on the device.
     """
 
     def __init__(self, build: Build, num_programs: int = 4) -> None:

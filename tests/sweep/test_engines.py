@@ -45,7 +45,7 @@ def run(tmp_path, monkeypatch):
         for name, value in {
             "open_packs": lambda folder: range(9),
             "trainable_packs": lambda folder: range(9),
-            "num_attempts": lambda folder: planted.attempts,
+            "num_leases": lambda folder: planted.attempts,
             "settle": lambda folder, observer: [],
             "is_stopped": lambda folder: False,
         }.items():
