@@ -107,7 +107,7 @@ def _check(problems: list[str], command: list[str]) -> None:
     """Raises exits.Mistake before any machine is paid for, if the job is wrong.
 
     Args:
-      problems: what is wrong with the launch.
+      problems: messages about the launch itself.
       command: words of the command to start, which are checked here.
     """
     from rdt_jax import cli

@@ -22,7 +22,7 @@ def train(request: Request, num_workers: int, settings: "ledger.Options") -> int
     """Writes the plan and, unless --plan says otherwise, trains it; the exit code.
 
     Args:
-      request: the sweep, with the plan as the study makes it.
+      request: request of the sweep, with the plan as the study makes it.
       num_workers: number of processes at a time.
       settings: options of the packs.
     """
@@ -120,12 +120,12 @@ def _run_engine(request: Request, order: "engines.Order", console: "Console") ->
             tell_why(error)
             return False
         exchange.refresh(now=True)
-        asked = max(stop(), ledger.is_stopped(order.folder))
+        stops = max(stop(), ledger.is_stopped(order.folder))
     # A worker leaves what it cannot even begin, and says why in its log.
-    if not asked and request.num_unfinished():
+    if not stops and request.num_unfinished():
         tell_why("the workers ended before the sweep;")
         return False
-    return asked <= 1
+    return stops <= 1
 
 
 @contextlib.contextmanager

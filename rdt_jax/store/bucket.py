@@ -44,7 +44,7 @@ class Bucket:
     """A workdir in a bucket and its copy here; names are of files in the workdir.
 
     Attributes:
-      fs: the fsspec file system.
+      fs: file system of fsspec.
       root: path of the workdir in it.
       workdir: folder of the copy, of this process alone.
       log: receives one-line messages when the store does not answer, and when it does

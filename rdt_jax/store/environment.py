@@ -111,7 +111,7 @@ def write(
         in it), `lanes` (how many it began with), `shapes` (step and number of lanes at
         the start and after each re-forming) and `table` (hash of the arrays that it
         trains on).
-      now: what this process trains with.
+      now: environment of this process.
       begins: whether the run begins, so that it has no history.
       log: receives a one-line message if the run goes on in another environment: its
         numbers may then differ from those of an undisturbed run.

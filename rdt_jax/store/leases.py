@@ -205,9 +205,9 @@ class Heartbeat:
         """Prepares the thread.
 
         Args:
-          rewrite: replaces the content of the file.
+          rewrite: function that replaces the content of the file.
           content: JSON value of the file; `lease` is its seconds.
-          is_taken_over: says whether another process holds a newer lease.
+          is_taken_over: function that says whether another process holds a newer lease.
           stop: event that ends the thread; it waits for it between two beats.
         """
         self.failures: list[Exception] = []

@@ -16,8 +16,8 @@ def start(
     """Starts a worker, which ends when this process does.
 
     Args:
-      command: the command and its arguments, with which goes `--parent`, the process
-        without which it ends.
+      command: words of the command, to which `--parent` is added: the process without
+        which the worker ends.
       environment: all variables of the worker.
       log_path: file to which its output is appended.
     """
@@ -29,7 +29,7 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
-            start_new_session=True,  # An interrupt reaches workers through us alone.
+            start_new_session=True,  # Only this process gets the signals.
         )
 
 
@@ -39,9 +39,9 @@ def run(
     """Runs a worker to its end, which is what a Ray task does.
 
     Args:
-      command: the command and its arguments, as of `start`.
+      command: words of the command, as in `start`.
       variables: environment variables on top of those of this process.
-      log_path: file as of `start`; None where none is shared with who reads it.
+      log_path: file as in `start`; None without a shared disk.
 
     Returns:
       Its exit code, and without `log_path` its output.
@@ -57,5 +57,5 @@ def run(
             worker.terminate()
             worker.wait()
             raise
-        said = "" if log_path else own_log.read_text(errors="replace")
-        return worker.returncode, said
+        output = "" if log_path else own_log.read_text(errors="replace")
+        return worker.returncode, output

@@ -29,15 +29,15 @@ def run(
     What a worker reports, a line of its log that begins with `rdt: `, is reported here.
 
     Args:
-      engine: that starts the workers.
-      folder: of the sweep, with its plan written.
+      engine: engine that starts the workers.
+      folder: folder of the sweep, with its plan written.
       stop_requested: function that says how often it was asked to stop. Once makes the
         workers checkpoint and end, twice ends them as they are.
       on_poll: function that is called about twice a second.
       log: receives one-line messages for the user.
 
     Raises:
-      RuntimeError: if workers end before they can claim anything.
+      RuntimeError: if workers end before they get a lease.
     """
     crew = _Crew(engine, folder, log)
     for index in range(min(engine.slots, len(ledger.open_packs(folder)))):

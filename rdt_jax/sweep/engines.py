@@ -97,7 +97,7 @@ class _LocalEngine:
     """Starts subprocesses of this process, which share the devices of this machine.
 
     Attributes:
-      order: what the workers are for.
+      order: command and options of the workers.
       variables: environment variables of each slot, on top of those of this process.
     """
 
@@ -176,9 +176,9 @@ class _RayWorker:
     """A task of Ray Core that runs a worker as its child.
 
     Attributes:
-      ray: the module of Ray, joined to a cluster.
+      ray: module of Ray, joined to a cluster.
       task: reference to the result of the task.
-      log_path: file that takes what a worker without a shared disk has said.
+      log_path: file for the output of a worker without a shared disk.
     """
 
     ray: Any
@@ -189,13 +189,13 @@ class _RayWorker:
         if not self.ray.wait([self.task], timeout=0)[0]:
             return None
         try:
-            code, said = self.ray.get(self.task)
+            code, output = self.ray.get(self.task)
         except self.ray.exceptions.TaskCancelledError:
             return 0
         except self.ray.exceptions.RayError:
             return 1
         with self.log_path.open("a") as file:
-            file.write(said)
+            file.write(output)
         return code
 
     def terminate(self) -> None:
@@ -213,11 +213,11 @@ class _RayEngine:
     Ray holds an accelerator. Ray may run a task again; the worker takes what it finds.
 
     Attributes:
-      order: what the workers are for.
-      ray: the module of Ray, joined to a cluster.
-      slots: how many workers there can be at a time.
-      kind: what each worker has a share of: CPU, GPU or TPU.
-      share: number of these that each worker has.
+      order: command and options of the workers.
+      ray: module of Ray, joined to a cluster.
+      slots: number of workers at a time.
+      kind: kind of device of the workers: CPU, GPU or TPU.
+      share: number of devices of each worker.
     """
 
     order: Order

@@ -77,8 +77,8 @@ class SweepPack:
     Attributes:
       workdir: folder of the runs.
       runs: names of all its runs.
-      trials: those trials of the plan that are in it, by the names of their runs.
-      exact, max_pins: as in Entry, and so are flops and program, of this part alone.
+      trials: trials of the plan that are in it, by the names of their runs.
+      exact, max_pins, flops, program: as in Entry, for this part alone.
       retry_from: number of first leases that do not count as tries.
     """
 
@@ -102,8 +102,8 @@ class SweepPack:
         run_configs = [configs.read_run(self.workdir / name) for name in self.runs]
         if not self.trials:
             return run_configs
-        asked = {"num_steps": max(trial.budget for trial in self.trials.values())}
-        return [configs.override(config, asked) for config in run_configs]
+        budget = {"num_steps": max(trial.budget for trial in self.trials.values())}
+        return [configs.override(config, budget) for config in run_configs]
 
     def read_statuses(self) -> dict[str, dict[str, Any]]:
         """Returns the status of each run at the budget that the plan asks of it."""
@@ -120,8 +120,11 @@ class SweepPack:
     def is_open(self) -> bool:
         """Says whether a run of the plan is left to train, and none is unreadable."""
         states = {name: s["state"] for name, s in self.read_statuses().items()}
-        left = {name for name, state in states.items() if state not in OVER}
-        return bool(self.trials.keys() & left) and "unreadable" not in states.values()
+        unfinished = {name for name, state in states.items() if state not in OVER}
+        return (
+            bool(self.trials.keys() & unfinished)
+            and "unreadable" not in states.values()
+        )
 
     def spent(self) -> tuple[str, str] | None:
         """Returns the class and the message of the failure that spent its retries.
@@ -167,8 +170,8 @@ def write_plan(
 
     Args:
       workdir: folder of the runs.
-      plan: what to train.
-      options: for runs that have no pack yet.
+      plan: plan of the sweep.
+      options: settings of the packs that are formed now.
       retry_failed: whether failed runs become pending again, with all their retries,
         unless they failed with a NaN, which would repeat.
       refresh: function that brings the leases of others here, where the workdir is a
@@ -335,9 +338,9 @@ def _split(workdir: pathlib.Path, runs: Sequence[str]) -> list[Sequence[str]]:
     past = leases.history(workdir, packs.pack_of(runs)) if len(runs) > 1 else []
     if not past or past[-1].outcome != "oom":
         return [runs]
-    left = [name for name in past[-1].unfinished if name in runs]
-    half = -(-len(left) // 2)
-    halves = [part for part in (left[:half], left[half:]) if part]
+    unfinished = [name for name in past[-1].unfinished if name in runs]
+    half = -(-len(unfinished) // 2)
+    halves = [part for part in (unfinished[:half], unfinished[half:]) if part]
     return [part for half in halves for part in _split(workdir, half)]
 
 

@@ -25,7 +25,7 @@ class StoredPlan:
 
     Attributes:
       path: plan.json.
-      trials: the runs that are asked for, in the order of the sweep.
+      trials: trials in the order of the sweep.
       study: name of the study; None in a plan of before version 0.2.
       preset: name of the study's preset; empty where there is no study.
       changes: values by which the command line changed the preset.
@@ -115,8 +115,8 @@ def dropped(folder: pathlib.Path, plan: spec.Plan) -> list[str]:
     """Returns the runs of a sweep's stored plan, if any, that a new one lacks."""
     if not exists(folder):
         return []
-    kept = set(plan.run_ids)
-    return [run_id for run_id in read_run_ids(folder) if run_id not in kept]
+    run_ids = set(plan.run_ids)
+    return [run_id for run_id in read_run_ids(folder) if run_id not in run_ids]
 
 
 def check_version(folder: pathlib.Path) -> None:

@@ -25,7 +25,7 @@ class Stages(NamedTuple):
     """The stages of a table, in their order.
 
     Attributes:
-      values: those of the curriculum's tag, ascending; () without a curriculum.
+      values: values of the curriculum's tag, ascending; () without a curriculum.
       rows: train rows of an epoch of each stage; they are the first ones of
         `batches.epoch_rows(table, by)`.
       lengths: tokens of a row, T, in each stage: that of its length bucket.

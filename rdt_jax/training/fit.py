@@ -48,9 +48,9 @@ def fit(session: Session, *, hooks: Hooks, should_stop: Callable[[], int]) -> Se
     """Trains a session until all its lanes are over, or until it is asked to stop.
 
     Args:
-      session: a session at any step.
-      hooks: told of all that happens.
-      should_stop: asked after every dispatch; when it says True, the session is saved
+      session: session at any step.
+      hooks: receiver of all that happens.
+      should_stop: function, called after every dispatch; if true, the session is saved
         and its unfinished runs become `preempted`.
     """
     compiled: set[tuple[int, int]] = set()  # (lanes, tokens of a row)

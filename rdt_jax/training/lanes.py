@@ -85,7 +85,7 @@ def observe(
     """Takes in one evaluation of a lane.
 
     Args:
-      awaited: what the pack awaits of every lane.
+      awaited: events that the pack awaits of every lane.
       lane: state of the lane before it; not changed.
       at: step of the evaluation.
       window: updates since the one before.

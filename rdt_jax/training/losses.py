@@ -56,7 +56,7 @@ def answer_cross_entropy(
       label_smoothing: share in [0, 1) of the target mass that is spread uniformly over
         all V words (Szegedy et al. 2016, arXiv:1512.00567, Section 7). It has no
         gradient in float64.
-      function: a key of FUNCTIONS.
+      function: key of FUNCTIONS.
       dtype: float64 computes the loss and its gradient by the logits in float64 within
         a float32 program, and rounds both at the end.
 

@@ -120,7 +120,7 @@ class Leader:
     """A pack in all processes: its methods tell the followers what they then do.
 
     Attributes:
-      local: the pack of this process; what runs nothing is asked of it directly.
+      local: pack of this process, for what runs nothing on the devices.
       number: name of the pack in messages.
       channel: messages to the followers.
     """

@@ -94,9 +94,9 @@ class Program:
     Those that end in `_lanes` see the lanes of one device alone.
 
     Attributes:
-      spec: what is the same for all lanes.
+      spec: settings that all lanes share.
       stages: stages of the curriculum.
-      loops: the evaluated loop counts, ascending.
+      loops: evaluated loop counts, ascending.
       mesh: None for one device.
       lanes_here: lanes on each device.
       exact: run the lanes one after another.
@@ -381,11 +381,11 @@ class Pack:
     """A pack, compiled for its devices: each function when it is first called.
 
     Attributes:
-      program: what is computed.
+      program: functions that are compiled.
       num_lanes: S; a state on a mesh may have more (`padded_lanes`).
-      data: the task.
-      evaluated: the rows to evaluate.
-      groups: the G names ("id", "mixed[pattern=id-ood]") of the evaluated parts.
+      data: arrays of the task.
+      evaluated: rows to evaluate.
+      groups: G names ("id", "mixed[pattern=id-ood]") of the evaluated parts.
       group_sizes: rows in each group.
       home: place of a state: a device, or a NamedSharding for each of its leaves.
     """
@@ -441,7 +441,7 @@ class Pack:
 
         Args:
           state: donated: it is not there afterwards.
-          lanes: what tells the lanes apart.
+          lanes: values in which the lanes differ.
           n: updates; any number runs the same compiled program.
           length: T, tokens to which rows are cut; part of the program. None for the
             length of the table.
@@ -550,7 +550,7 @@ def build(
     """Makes the pack of runs; nothing is compiled yet.
 
     Args:
-      configs: those of the S lanes; they differ in `seed` and LANE_KEYS only.
+      configs: configs of the S lanes; they differ in `seed` and LANE_KEYS only.
       table: table of the task that they share.
       exact: run the lanes one after another, bit for bit like solo runs.
       mesh: devices that share the lanes, each batch and the matrices. Sums over parts

@@ -44,9 +44,9 @@ class Phase:
     """One event to wait for.
 
     Attributes:
-      event: a key of EVENTS, or HOP_LEARNED.
-      split: whose accuracy is watched.
-      loops: the loop count at which.
+      event: key of EVENTS, or HOP_LEARNED.
+      split: split whose accuracy is watched.
+      loops: loop count of that accuracy.
       threshold: smoothed accuracy at which the phase has completed.
       chance: accuracy of a uniform guess on the split.
       rows: evaluated rows that are watched.
@@ -172,7 +172,7 @@ def observe(
     """Takes in one evaluation.
 
     Args:
-      state: that of `new_state`, or as returned here; not changed.
+      state: state from `new_state`, or as returned here; not changed.
       phases: phases to wait for.
       step: step of the evaluation, ascending from call to call.
       accuracy: `Phase.group` -> accuracy at `Phase.loops`.

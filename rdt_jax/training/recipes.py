@@ -8,9 +8,9 @@ class Recipe(NamedTuple):
     """A way to train.
 
     Attributes:
-      summary: what it does, in at most eight words.
-      overrides: dotted config key -> a value that switches it on.
-      source: authors, year, where.
+      summary: its effect, in at most eight words.
+      overrides: values that switch it on, by dotted config key.
+      source: authors, year and place.
     """
 
     summary: str

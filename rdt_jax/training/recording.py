@@ -52,8 +52,8 @@ class Recorder:
           folders: run folders of its lanes, in their order.
           table: rows that the runs train on.
           conditions: entries of environment.json beside those of `environment.segment`.
-          commit: called with the step of each checkpoint that was written.
-          may_end: a context in which the process may end.
+          commit: function that is called with the step of each written checkpoint.
+          may_end: context in which the process may end.
           log: receives one-line messages for the user.
         """
         self._pack_folder, self._folders = pack_folder, folders

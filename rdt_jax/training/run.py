@@ -70,14 +70,14 @@ def train(
     others of their pack.
 
     Args:
-      configs: one for each lane, already checked; they differ in their seed and
+      configs: config of each lane, already checked; they differ in their seed and
         LANE_KEYS only.
       workdir: folder of the run folders and of the pack's folder.
-      options: how the pack trains.
+      options: options of the training.
       leases: leases of the workdir; None for those of a disk.
-      should_stop: asked after every dispatch; when it says True, the pack is
+      should_stop: function, called after every dispatch; if true, the pack is
         checkpointed and its unfinished runs become `preempted`.
-      may_end: a context in which this process may end, since nothing has been trained
+      may_end: context in which this process may end, since nothing has been trained
         since the newest checkpoint; it calls its argument before that. By default the
         process ends nowhere but at its end.
       log: receives one-line messages for the user, such as of a damaged checkpoint.

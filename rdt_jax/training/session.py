@@ -34,7 +34,7 @@ class Progress:
       ring_steps: steps of the evaluations whose parameters are in the ring.
       members: indices of the lanes that the arrays have.
       shapes: [step, number of lanes] at the start and after each shrinking.
-      lanes: what is known of each lane that the pack began with.
+      lanes: progress of each lane that the pack began with.
     """
 
     evaluated: int
@@ -54,15 +54,15 @@ class Session:
     """A pack in training.
 
     Attributes:
-      configs: one for each lane that the pack began with.
-      awaited: what is awaited of every lane.
-      make_pack: makes the pack of some of these lanes.
-      pack: compiled for the lanes that train now.
-      lane_params: what tells these lanes apart.
-      state: the arrays that change, on the devices.
+      configs: config of each lane that the pack began with.
+      awaited: events that are awaited of every lane.
+      make_pack: function that makes the pack of some of these lanes.
+      pack: pack, compiled for the lanes that train now.
+      lane_params: values in which these lanes differ.
+      state: arrays that change, on the devices.
       ring: parameters at the newest evaluations, on the host, the oldest first.
       step: updates applied so far.
-      progress: the rest of what a checkpoint holds.
+      progress: content of a checkpoint beside the arrays.
       rate: updates per second of the last dispatch; None before the first.
     """
 
@@ -220,7 +220,7 @@ def shapes_of_arrays(
 
     Args:
       pack: pack of all lanes that it began with.
-      lane_params: what tells these lanes apart.
+      lane_params: values in which these lanes differ.
       extra: JSON value of the session's progress; its arrays may have fewer lanes.
     """
     num_lanes, num_rings = len(extra["members"]), len(extra["ring_steps"])

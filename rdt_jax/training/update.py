@@ -76,7 +76,7 @@ def loss(
       params: parameters of the lane.
       batch: its rows.
       hyper: scalars of the lane.
-      spec: what is the same for all lanes.
+      spec: settings that all lanes share.
       noise: dropout and the random initial state; None for neither.
       num_loops: R.
     """
@@ -162,7 +162,7 @@ def draw_noise(
       key: PRNG key of the run's noise; only folded with the step.
       step: int32 scalar, updates before this one.
       hyper: scalars of the lane.
-      spec: what is the same for all lanes.
+      spec: settings that all lanes share.
     """
     drops = "dropout" in spec.parts
     if not drops and spec.model.initial_state != "normal":
@@ -190,7 +190,7 @@ def update(
       opt_state: state of its optimizer.
       batch: its rows.
       hyper: scalars of the lane.
-      spec: what is the same for all lanes.
+      spec: settings that all lanes share.
       noise: dropout and the random initial state, as of `loss`.
       num_loops: R.
       measure: whether norms are wanted, which cost a pass over all parameters.
