@@ -52,28 +52,12 @@ def paired_times(
     margin = _MARGIN * max(1.0, np.ptp(shown))
     is_censored = bool(np.isinf(pooled).any())
     limits = shown.min() - margin, shown.max() + (1 + is_censored) * margin
-    handles: list[Any] = [
-        lines.Line2D([], [], lw=2, color=color, label=name)
-        for name, color in zip(times, COLORS, strict=True)
-    ]
-    dot: dict[str, Any] = {"ls": "", "color": page.INK, "ms": 4.5}
-    handles.append(lines.Line2D([], [], marker="o", **dot, label="a pair"))
-    late = [np.isinf(values) for values in (first, second)]
-    for mark, which, label in (
-        (_ACROSS, late[0] & ~late[1], f"{names[0]} not in budget"),
-        (_UP, late[1] & ~late[0], f"{names[1]} not in budget"),
-        (_BOTH, late[0] & late[1], "neither in budget"),
-    ):
-        if which.any():
-            handles.append(
-                lines.Line2D([], [], marker=mark, mfc="white", **dot, label=label)
-            )
     figure, ((left, right),) = page.make(
         1,
         2,
         title=title,
         notes=notes,
-        handles=handles,
+        handles=_paired_handles(times),
         label="",
         height=3.0,
         gap=0.75,
@@ -106,6 +90,27 @@ def paired_times(
     right.set_xlabel(f"updates, {names[0]}", fontsize=page.TEXT)
     right.set_ylabel(f"updates, {names[1]}", fontsize=page.TEXT)
     return figure
+
+
+def _paired_handles(times: Mapping[str, np.ndarray]) -> list[Any]:
+    """Returns the legend of `paired_times`, of the marks that it draws alone."""
+    handles: list[Any] = [
+        lines.Line2D([], [], lw=2, color=color, label=name)
+        for name, color in zip(times, COLORS, strict=True)
+    ]
+    dot: dict[str, Any] = {"ls": "", "color": page.INK, "ms": 4.5}
+    handles.append(lines.Line2D([], [], marker="o", **dot, label="a pair"))
+    names, late = list(times), [np.isinf(values) for values in times.values()]
+    for mark, which, label in (
+        (_ACROSS, late[0] & ~late[1], f"{names[0]} not in budget"),
+        (_UP, late[1] & ~late[0], f"{names[1]} not in budget"),
+        (_BOTH, late[0] & late[1], "neither in budget"),
+    ):
+        if which.any():
+            handles.append(
+                lines.Line2D([], [], marker=mark, mfc="white", **dot, label=label)
+            )
+    return handles
 
 
 def times_by_group(
