@@ -29,7 +29,7 @@ def wait_for(path):
 
 def stay(how=lambda: end()):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(how()))
-    path.with_name(f"stays-{number}").touch()
+    path.with_name(f"joined-{number}").touch()
     while parent.recv(100):  # Until the parent is gone.
         pass
     return 9
@@ -42,6 +42,7 @@ def end():
 
 
 def end_with_rank_0():
+    path.with_name(f"joined-{number}").touch()
     wait_for(path.with_name("over"))
     return end()
 

@@ -47,9 +47,10 @@ def ends(parents):
     return [parent.returncode for parent in parents], said
 
 
-def wait_for(path):
+def wait_for_ranks(folder):
+    """Waits until all three ranks have joined, so their parents listen to signals."""
     limit = time.monotonic() + 20
-    while not path.exists():
+    while len(list(folder.glob("joined-*"))) < 3:
         assert time.monotonic() < limit
         time.sleep(0.01)
 
@@ -93,8 +94,7 @@ def test_a_mistake_is_told_by_every_parent_with_its_exit_code(start):
 @pytest.mark.parametrize("gone", [0, 2])
 def test_a_parent_that_is_gone_is_named_by_the_others(start, tmp_path, gone):
     parents = start("stay", "stay", "stay")
-    for number in range(3):
-        wait_for(tmp_path / f"stays-{number}")
+    wait_for_ranks(tmp_path)
     time.sleep(0.3)  # They get to know each other.
     parents[gone].kill()
     codes, said = ends([p for number, p in enumerate(parents) if number != gone])
@@ -114,9 +114,10 @@ def test_a_parent_that_is_gone_is_named_by_the_others(start, tmp_path, gone):
 )
 def test_a_parent_that_is_asked_to_stop_asks_rank_0(start, tmp_path, asked, ways):
     parents = start(*ways)
-    wait_for(tmp_path / "stays-0")
-    time.sleep(0.5)  # The other ranks get to know their parents.
-    for number in (signal.SIGTERM, signal.SIGINT):  # Two that come at once are one.
+    wait_for_ranks(tmp_path)
+    time.sleep(0.3)  # They get to know each other.
+    # Two that come at once are one; stopped, the parent cannot end between them.
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
         parents[asked].send_signal(number)
     codes, said = ends(parents)
     assert codes == [0, 0, 0]
