@@ -8,7 +8,11 @@ import pytest
 from rdt_jax import cli
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 # Where a name on a page is looked up, beside its own folder.
 PLACES = [ROOT, ROOT / "rdt_jax"]
 PLACES += [path for path in (ROOT / "rdt_jax").iterdir() if path.is_dir()]
