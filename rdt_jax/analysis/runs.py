@@ -1,4 +1,9 @@
-"""What a run folder says, read once and never written."""
+"""What a run folder says, read once and never written.
+
+found = runs.read_runs(workdir, planned)
+runs.axes_of(found)  # ("recurrence.num_loops", "model.width")
+cells = runs.group(found, runs.axes_of(found))
+"""
 
 import dataclasses
 import pathlib
@@ -9,9 +14,14 @@ import ml_collections
 import numpy as np
 
 from rdt_jax import config as configs
-from rdt_jax import tasks, wording
+from rdt_jax import schema, tasks, wording
 from rdt_jax.store import records, run_folder
 from rdt_jax.training import phases
+
+LOOPS = "recurrence.num_loops"
+WEIGHT_DECAY = "optimizer.weight_decay"
+# Runs that differ in these alone repeat each other.
+SEEDS = ("seed", "task.seed", "recurrence.seed")
 
 Outcome = Literal["over", "failed", "unfinished"]
 
@@ -230,13 +240,33 @@ def value_of(run: Run, key: str) -> Any:
     return value
 
 
+def axes_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Returns the dotted config keys in which runs differ, other than as repetitions.
+
+    SEEDS are none. `num_steps` is one only where a schedule reads it: elsewhere it is a
+    budget, and one run may have been asked for more.
+
+    Returns:
+      Loops first, then weight decay, then the others in the order of schema.py, a
+      task's arguments after its seed; empty if all runs repeat each other.
+    """
+    flat = [_flatten(run.config.to_dict()) for run in runs]
+    differing = _differing(flat) - set(SEEDS)
+    if not _reads_budget(flat):
+        differing -= {"num_steps"}
+    order = [LOOPS, WEIGHT_DECAY, *schema.KEYS]
+    place = lambda key: order.index(key if key in order else "task.seed")
+    return tuple(sorted(differing, key=lambda key: (place(key), key)))
+
+
 def values_of(runs: Sequence[Run], key: str) -> list[Any]:
     """Returns the distinct values of a config key, ascending, None before all others.
 
     Raises:
-      ValueError: if a config has no such key.
+      ValueError: if a config has no such key; None stands for an argument of a task
+        that some runs leave to its default.
     """
-    return sorted({value_of(run, key) for run in runs}, key=_rank)
+    return sorted(set(_column(runs, key)), key=_rank)
 
 
 def shared_value(runs: Sequence[Run], key: str) -> Any:
@@ -260,24 +290,21 @@ def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
       keys: dotted config keys that span the grid.
 
     Returns:
-      The runs by the values of `keys`, ascending; in a cell, by ascending seed.
+      The runs by the values of `keys`, ascending; in a cell, by ascending seeds.
 
     Raises:
-      ValueError: if runs of a cell differ in more than their seed, since a median over
-        them would mix what differs.
+      ValueError: if runs of a cell differ in more than their seeds and their budget,
+        since a median over them would mix what differs.
     """
-    cells: dict[tuple, list[Run]] = {}
+    rows = zip(*(_column(runs, key) for key in (*keys, *SEEDS)), strict=True)
     ordered = sorted(
-        runs,
-        key=lambda run: (*(_rank(value_of(run, k)) for k in keys), run.config.seed),
+        zip(rows, runs, strict=True), key=lambda row: [*map(_rank, row[0])]
     )
-    for run in ordered:
-        cells.setdefault(tuple(value_of(run, key) for key in keys), []).append(run)
+    cells: dict[tuple, list[Run]] = {}
+    for values, run in ordered:
+        cells.setdefault(values[: len(keys)], []).append(run)
     for values, members in cells.items():
-        flat = [_flatten(run.config.to_dict()) for run in members]
-        names = sorted(set().union(*flat) - {"seed"})
-        differing = [n for n in names if any(f.get(n) != flat[0].get(n) for f in flat)]
-        if differing:
+        if differing := axes_of(members):
             cell = ", ".join(f"{k}={v}" for k, v in zip(keys, values, strict=True))
             raise ValueError(
                 f"Runs of one cell must differ in their seed only, but those of {cell} "
@@ -286,8 +313,32 @@ def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
     return cells
 
 
+def _column(runs: Sequence[Run], key: str) -> list[Any]:
+    """Returns a key's value in each run; None where only others give an argument."""
+    section, _, name = key.rpartition(".")
+    if section == "task.kwargs" and any(name in run.config.task.kwargs for run in runs):
+        return [run.config.task.kwargs.get(name) for run in runs]
+    return [value_of(run, key) for run in runs]
+
+
 def _rank(value: Any) -> tuple:
-    return () if value is None else (value,)
+    """Returns what sorts values of a key: None first, then numbers, then the rest."""
+    if value is None:
+        return ()
+    return (
+        (0, value) if isinstance(value, int | float) else (1, str(type(value)), value)
+    )
+
+
+def _differing(flat: Sequence[Mapping[str, Any]]) -> set[str]:
+    names = set().union(*flat)
+    return {n for n in names if any(f.get(n) != flat[0].get(n) for f in flat)}
+
+
+def _reads_budget(flat: Sequence[Mapping[str, Any]]) -> bool:
+    """Says whether runs with a schedule that reads the budget differ in it."""
+    reading = [f for f in flat if f["optimizer.schedule"] != "constant"]
+    return "num_steps" in _differing(reading)
 
 
 def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

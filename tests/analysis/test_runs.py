@@ -1,3 +1,4 @@
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -150,3 +151,50 @@ def test_a_cell_of_unlike_runs_is_refused():
     members = [fake_runs.make(jumps=JUMPS, decay=decay) for decay in (0.1, 0.3)]
     with pytest.raises(ValueError, match=r"num_loops=2 differ in optimizer\.weight_de"):
         runs.group(members, ("recurrence.num_loops",))
+
+
+def test_axes_are_what_differs_and_is_no_repetition():
+    make = lambda **keys: fake_runs.make(jumps=JUMPS, until=-1, **keys)
+    assert runs.axes_of([]) == runs.axes_of([make()]) == ()
+    again = [make(seed=1), make(task__seed=1), make(recurrence__seed=2)]
+    assert runs.axes_of([make(), *again]) == ()
+    assert list(runs.group([make(), *again], ())) == [()]
+    other = make(
+        decay=0.3, loops=4, model__width=24, batch_size=7, optimizer__name="muon",
+        task__kwargs__num_entities=23, phases__depth_generalized=0.5,
+    )  # fmt: skip
+    assert runs.axes_of([make(), other]) == (
+        "recurrence.num_loops", "optimizer.weight_decay", "batch_size",
+        "task.kwargs.num_entities", "model.width", "optimizer.name",
+        "phases.depth_generalized",
+    )  # fmt: skip
+    cells = runs.group([make(), other], ("phases.depth_generalized",))
+    assert list(cells) == [(None,), (0.5,)]
+
+
+def test_a_budget_is_an_axis_only_where_a_schedule_reads_it():
+    jumps = {"train": 0}
+    make = lambda steps, schedule: fake_runs.make(
+        jumps=jumps, until=-1, num_steps=steps, optimizer__schedule=schedule
+    )
+    constant, longer = (make(steps, "constant") for steps in (200, 400))
+    assert runs.axes_of([constant, longer]) == ()
+    assert list(runs.group([constant, longer], ())) == [()]
+    linear = [make(steps, "linear") for steps in (200, 400)]
+    assert runs.axes_of(linear) == ("num_steps",)
+    mixed = ("optimizer.schedule",)
+    assert runs.axes_of([constant, longer, linear[0]]) == mixed
+    assert runs.axes_of([constant, *linear]) == ("num_steps", *mixed)
+
+
+def test_an_argument_that_a_run_leaves_to_its_task_is_none():
+    key = "task.kwargs.stray"
+    base = fake_runs.make(jumps=JUMPS, until=-1)
+    given = dataclasses.replace(base, config=base.config.copy_and_resolve_references())
+    with given.config.unlocked():
+        given.config.task.kwargs.stray = (3, 5)
+    assert runs.axes_of([given, base]) == (key,)
+    assert runs.values_of([given, base], key) == [None, (3, 5)]
+    assert list(runs.group([given, base], (key,))) == [(None,), ((3, 5),)]
+    with pytest.raises(ValueError, match=f"no config key '{key}'"):
+        runs.values_of([base], key)
