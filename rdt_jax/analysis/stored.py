@@ -195,6 +195,32 @@ def jobs(runs: Iterable[Run], what: Sequence[str], kinds: Sequence[str]) -> list
     ]
 
 
+def read_params(run: Run, checkpoint: str) -> dict[int, recurrent.Params]:
+    """Reads parameters that a run kept, by their step, ascending.
+
+    Args:
+      run: where.
+      checkpoint: of `checkpoints`; RUN for those of all snapshots and of the end.
+
+    Raises:
+      ValueError: if the run did not keep them (the message lists those that it did), or
+        if they are damaged.
+    """
+    config = presets.model_config(run.config, tasks.make_table(run.config))
+    init = lambda key: recurrent.init(key, config)
+    shapes = checkpoints_on_disk.shapes_of(jax.eval_shape(init, jax.random.key(0)))
+    params_by_step = {}
+    for path in _sources_of(run, checkpoint):
+        params, extra = checkpoints_on_disk.load(path, lambda _: shapes)
+        params_by_step[extra["step"]] = params
+    if not params_by_step:
+        raise ValueError(
+            f"Run {run.run_id} has no parameters {checkpoint!r}; it kept "
+            f"{', '.join(checkpoints(run)) or 'none'}."
+        )
+    return params_by_step
+
+
 def check_table(run: Run) -> None:
     """Raises ValueError if a run was trained on another table than is made now."""
     environment.check_table(run.folder, tasks.hash_of(run.config), run.config)
@@ -212,18 +238,9 @@ def compute(job: Job) -> pathlib.Path:
     measure = _lookup(what)
     table = tasks.make_table(run.config)
     check_table(run)
-    steps, kept = [], []
-    for path in _sources_of(run, name):
-        params, extra = checkpoints_on_disk.load(path, lambda _: _shapes(run, table))
-        steps.append(extra["step"])
-        kept.append(params)
-    if not kept:
-        raise ValueError(
-            f"Run {run.run_id} has no parameters {name!r}; it kept "
-            f"{', '.join(checkpoints(run)) or 'none'}."
-        )
+    params_by_step = read_params(run, name)
     several = what in RUN_MEASURES
-    given = dict(zip(steps, kept, strict=True)) if several else kept[0]
+    given = params_by_step if several else [*params_by_step.values()][0]
     result = measure(given, run.config, table)
     arrays = {key: np.asarray(value) for key, value in result._asdict().items()}
     arrays_path = path_of(run, what, name)
@@ -235,7 +252,7 @@ def compute(job: Job) -> pathlib.Path:
         "run_id": run.run_id,
         "what": what,
         "checkpoint": name,
-        "step": steps if several else steps[0],
+        "step": [*params_by_step] if several else [*params_by_step][0],
         "fields": {k: [str(a.dtype), list(a.shape)] for k, a in arrays.items()},
         "summary": summarize(what, result),
         "commit": environment.commit(),
@@ -371,12 +388,6 @@ def _origin(run: Run, what: str, checkpoint: str) -> dict[str, Any]:
         "code": module.VERSION if own else _hash(pathlib.Path(module.__file__)),
         "arguments": json.loads(json.dumps(arguments)),
     }
-
-
-def _shapes(run: Run, table: tasks.Table):
-    config = presets.model_config(run.config, table)
-    init = lambda key: recurrent.init(key, config)
-    return checkpoints_on_disk.shapes_of(jax.eval_shape(init, jax.random.key(0)))
 
 
 def _hash(path: pathlib.Path) -> str:

@@ -30,6 +30,7 @@ import optax
 from rdt_jax import borrowed, sharding
 from rdt_jax.data import batches
 from rdt_jax.models import layers, loop, recurrent
+from rdt_jax.models.architecture import ModelConfig
 from rdt_jax.tasks import Table
 from rdt_jax.training import curriculum, evaluate, optimizers, update
 from rdt_jax.training.evaluate import Rows
@@ -176,9 +177,7 @@ class Program:
         return self._over_lanes(self._draw_lane)(lanes.seed, scales)
 
     def _draw_lane(self, seed: jax.Array, scale: jax.Array) -> chex.ArrayTree:
-        init_key, _, _ = _lane_keys(seed)
-        params = recurrent.init(init_key, self.spec.model)
-        return jax.tree.map(lambda x: scale * x, params)
+        return draw(seed, scale, self.spec.model)
 
     def _begin_lanes(self, params: chex.ArrayTree, lanes: Lanes) -> TrainState:
         num_lanes = lanes.seed.size
@@ -595,7 +594,15 @@ def build(
     return dataclasses.replace(pack, home=sharding.layout(shapes, mesh))
 
 
-def _lane_keys(seed: jax.Array) -> jax.Array:
+def draw(
+    seed: int | jax.Array, scale: float | jax.Array, model: ModelConfig
+) -> recurrent.Params:
+    """Returns the parameters that a run with this seed and `model.init_scale` has."""
+    init_key, _, _ = _lane_keys(seed)
+    return jax.tree.map(lambda x: scale * x, recurrent.init(init_key, model))
+
+
+def _lane_keys(seed: int | jax.Array) -> jax.Array:
     """Splits a run's seed into the keys of parameters, batches and noise."""
     return jax.random.split(jax.random.key(seed), 3)
 
