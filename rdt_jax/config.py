@@ -19,9 +19,12 @@ from typing import Any
 import ml_collections
 from ml_collections import config_dict
 
-from rdt_jax import schema, user_code
+from rdt_jax import registry, schema, user_code
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+_IS_REPOSITORY = (_PACKAGE.parent / "configs" / "base.py").is_file()
+# The folder of `configs`, which a wheel holds inside the package.
+_ROOT = _PACKAGE.parent if _IS_REPOSITORY else _PACKAGE
 
 Overrides = Mapping[str, Any]  # dotted key -> value
 
@@ -31,10 +34,11 @@ _SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # sizes of normal float32 
 
 
 def load(spec: str) -> ml_collections.ConfigDict:
-    """Builds the config that `file.py:preset` names.
+    """Builds the config that `file.py:preset` or `name:preset` names.
 
     Args:
-      spec: path of a Python file with `get_config(preset)`, a colon, a preset.
+      spec: path of a Python file with `get_config(preset)`, or a name of
+        `named_configs`, a colon, a preset.
 
     Raises:
       ValueError: if the file does not exist, has no `get_config`, or does not know
@@ -43,7 +47,11 @@ def load(spec: str) -> ml_collections.ConfigDict:
     """
     path, _, preset = spec.rpartition(":")  # A folder's name may hold colons.
     if not path or not preset or "/" in preset:
-        raise ValueError(f"--config must be FILE.py:PRESET, got {spec!r}.")
+        raise ValueError(
+            "A config must be FILE.py:PRESET or NAME:PRESET, such as "
+            f"configs/modular.py:cpu or modular:cpu, got {spec!r}."
+        )
+    path = str(path_of(path))
     module = load_module(pathlib.Path(path), "config")
     build = getattr(module, "get_config", None)
     if not callable(build) or not inspect.signature(build).parameters:
@@ -154,12 +162,16 @@ def _choose_package(name: str, root: pathlib.Path, expected: str) -> None:
 
 
 def named_configs() -> dict[str, pathlib.Path]:
-    """Returns the repository's configs by name; none if installed without them."""
-    folder = _ROOT / "configs"
-    if not (folder / "base.py").is_file():
-        return {}
-    paths = sorted(folder.glob("*.py"))
+    """Returns the repository's configs, or those of the installed package, by name."""
+    paths = sorted((_ROOT / "configs").glob("*.py"))
     return {p.stem: p for p in paths if p.stem not in ("__init__", "base")}
+
+
+def path_of(name: str) -> pathlib.Path:
+    """Returns the path of a config's file, or of a named config; ValueError."""
+    if "/" in name or name.endswith(".py"):
+        return pathlib.Path(name)
+    return registry.lookup("config", named_configs(), name)
 
 
 def preset_names(path: pathlib.Path) -> tuple[str, ...]:

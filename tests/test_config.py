@@ -12,6 +12,7 @@ from ml_collections import config_dict
 
 from rdt_jax import config as configs
 from rdt_jax import schema
+from tests.conftest import ROOT
 
 
 def _small() -> ml_collections.ConfigDict:
@@ -73,8 +74,17 @@ def test_load_lets_a_config_import_its_siblings_and_leaves_the_path_alone(tmp_pa
 
 
 def test_load_wants_a_preset(tmp_path):
-    with pytest.raises(ValueError, match=r"--config must be FILE.py:PRESET, got 'a"):
+    with pytest.raises(ValueError, match=r"FILE.py:PRESET or NAME:PRESET, .* got 'a"):
         configs.load("a.py")
+
+
+def test_load_knows_the_named_configs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configs.load("modular:smoke") == configs.load(
+        f"{ROOT}/configs/modular.py:smoke"
+    )
+    with pytest.raises(ValueError, match=r"Unknown config 'modula'; .*, modular, "):
+        configs.load("modula:smoke")
 
 
 def test_load_of_a_missing_file_lists_its_siblings(tmp_path):
@@ -113,7 +123,7 @@ def test_a_path_may_hold_colons_and_spaces(folder, tmp_path):
     (tmp_path / folder).mkdir()
     path = _write(tmp_path / folder, PRESETS_FILE)
     assert configs.load(f"{path}:tiny").task.name == "tiny"
-    with pytest.raises(ValueError, match="--config must be FILE.py:PRESET, got"):
+    with pytest.raises(ValueError, match="FILE.py:PRESET or NAME:PRESET, .* got"):
         configs.load(str(path))
 
 
