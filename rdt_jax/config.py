@@ -30,6 +30,8 @@ Overrides = Mapping[str, Any]  # dotted key -> value
 
 _ARGUMENTS = "task.kwargs."  # before each argument of a task
 
+_SECTIONS = (ml_collections.ConfigDict, Mapping)
+
 _SMALLEST, _LARGEST = 2.0**-126, 2.0**128 - 2.0**104  # sizes of normal float32 numbers
 
 
@@ -207,7 +209,7 @@ def parse_overrides(
                 f"Unknown argument {argument!r}; an override is --config.KEY=VALUE."
             )
         key = key.removeprefix("--config.")
-        if key in _leaves(config) and _leaf_type(config, key)[0] is str:
+        if key in leaves(config) and _leaf_type(config, key)[0] is str:
             overrides[key] = text
         elif text.lower() in literals:
             overrides[key] = literals[text.lower()]
@@ -301,6 +303,14 @@ def raise_problems(problems: Sequence[str], of: str = "config") -> None:
         raise ValueError(f"Invalid {of}:\n" + "\n".join(f"  {p}" for p in unique))
 
 
+def leaves(
+    values: ml_collections.ConfigDict | Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns what a config, or its nested values, holds by dotted key."""
+    found = _items(values)
+    return {key: value for key, value in found if not isinstance(value, _SECTIONS)}
+
+
 def run_id(config: ml_collections.ConfigDict) -> str:
     """Names a run by what of its config differs from the declared defaults.
 
@@ -310,7 +320,7 @@ def run_id(config: ml_collections.ConfigDict) -> str:
     """
     differing = {
         key: value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0.
-        for key, value in _leaves(config).items()
+        for key, value in leaves(config).items()
         if key not in schema.KEYS or value != schema.KEYS[key].default
     }
     if config.optimizer.schedule == "constant":
@@ -337,15 +347,15 @@ def from_json(text: str) -> ml_collections.ConfigDict:
 def from_values(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """Returns the config of nested values, as `from_json`."""
     given = ml_collections.ConfigDict(_with_tuples(values))
-    leaves = _leaves(given)
-    unknown = [k for k in leaves if k not in schema.KEYS and not _is_argument(k)]
+    given_leaves = leaves(given)
+    unknown = [k for k in given_leaves if k not in schema.KEYS and not _is_argument(k)]
     problems = [f"{key} is not a key of this version." for key in unknown]
-    declared = {k: v for k, v in leaves.items() if k in schema.KEYS}
+    declared = {k: v for k, v in given_leaves.items() if k in schema.KEYS}
     result, more = _replaced(schema.defaults(), declared)
     raise_problems([*problems, *more])
     result.task.kwargs = {
         key.removeprefix(_ARGUMENTS): v
-        for key, v in leaves.items()
+        for key, v in given_leaves.items()
         if _is_argument(key)
     }
     return result.lock()
@@ -457,15 +467,15 @@ def _leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]
     if key in schema.KEYS:
         declared = schema.KEYS[key]
         return declared.type, declared.default is None
-    leaves = _leaves(config)
-    if key not in leaves:
-        near = difflib.get_close_matches(key, leaves, n=3)
+    keys = leaves(config)
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, n=3)
         section = key.rpartition(".")[0]
-        siblings = [k for k in leaves if k.rpartition(".")[0] == section]
+        siblings = [k for k in keys if k.rpartition(".")[0] == section]
         hint = (
             f"did you mean {' or '.join(near)}?"
             if near
-            else f"choose from {', '.join(siblings or leaves)}."
+            else f"choose from {', '.join(siblings or keys)}."
         )
         raise ValueError(f"Unknown config key {key!r}; {hint}")
     section, _, name = key.rpartition(".")
@@ -475,21 +485,13 @@ def _leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]
     return parent.get_type(name), isinstance(field, config_dict.FieldReference)
 
 
-def _leaves(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in _items(config)
-        if not isinstance(value, ml_collections.ConfigDict)
-    }
-
-
 def _items(
-    config: ml_collections.ConfigDict, prefix: str = ""
+    values: ml_collections.ConfigDict | Mapping[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     """Yields all dotted keys of a config, those of sections as well."""
-    for name, value in config.items():
+    for name, value in values.items():
         yield prefix + name, value
-        if isinstance(value, ml_collections.ConfigDict):
+        if isinstance(value, _SECTIONS):
             yield from _items(value, f"{prefix}{name}.")
 
 

@@ -1,0 +1,71 @@
+"""Names for the runs of a sweep that people can read, and links of these names.
+
+links.labels(plan.trials)  # run id -> "num_loops=2,weight_decay=0.1,seed=0"
+"""
+
+import collections
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rdt_jax.sweep import spec
+
+_MOST_BYTES = 160  # of a label; a file system takes 255
+
+
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Returns dotted keys by the shortest ending, in whole parts, that is theirs alone.
+
+    A key that is the ending of another one keeps its own name: of `seed` and
+    `task.seed`, `seed` is the first.
+    """
+    endings = {key: _endings(key) for key in keys}
+    counts = collections.Counter(itertools.chain(*endings.values()))
+    return {
+        next((name for name in names if counts[name] == 1), key): key
+        for key, names in endings.items()
+    }
+
+
+def _endings(key: str) -> list[str]:
+    """Returns `c`, `b.c` and `a.b.c` of `a.b.c`."""
+    parts = key.split(".")
+    return [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+
+
+def labels(trials: Sequence[spec.Trial]) -> dict[str, str]:
+    """Returns what sets each trial apart, as a name for a file, by run id.
+
+    Other characters than letters, digits and `_.+=-,` become `_`. A long label is cut,
+    and one that is not its trial's alone, or would be empty, has the run id.
+    """
+    names = {key: name for name, key in short_names(_keys(trials)).items()}
+    found = {}
+    for trial in trials:
+        parts = (
+            f"{names[key]}={text(value)}" for key, value in trial.overrides.items()
+        )
+        label = re.sub(r"[^\w.+=,-]+", "_", ",".join(parts))
+        if len(label.encode()) > _MOST_BYTES:
+            cut = label.encode()[:_MOST_BYTES].decode(errors="ignore")
+            label = f"{cut},{trial.run_id}"
+        found[trial.run_id] = label or trial.run_id
+    counts = collections.Counter(found.values())
+    return {
+        run_id: label if counts[label] == 1 else f"{label},{run_id}"
+        for run_id, label in found.items()
+    }
+
+
+def text(value: Any) -> str:
+    """Writes a value as on the command line: `none`, `true`, `0.1`, `1,2`."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(text, value))
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def _keys(trials: Sequence[spec.Trial]) -> list[str]:
+    return list(dict.fromkeys(key for trial in trials for key in trial.overrides))

@@ -1,0 +1,58 @@
+import pytest
+
+from rdt_jax.sweep import links, spec
+
+IDS = ("a" * 12, "b" * 12, "c" * 12)
+
+
+def _trials(*overrides):
+    return [
+        spec.Trial(run_id, values, {})
+        for run_id, values in zip(IDS, overrides, strict=False)
+    ]
+
+
+def _labels(*overrides):
+    return list(links.labels(_trials(*overrides)).values())
+
+
+def test_a_label_says_what_sets_a_trial_apart():
+    assert _labels(
+        {"recurrence.num_loops": 2, "optimizer.weight_decay": 0.1, "seed": 0}
+    ) == ["num_loops=2,weight_decay=0.1,seed=0"]
+
+
+def test_keys_of_one_ending_get_longer_names():
+    names = links.short_names(["seed", "task.seed", "a.b.c", "d.b.c", "model.dtype"])
+    assert names == {
+        "seed": "seed",
+        "task.seed": "task.seed",
+        "a.b.c": "a.b.c",
+        "d.b.c": "d.b.c",
+        "dtype": "model.dtype",
+    }
+    assert links.short_names(["x.a.c", "y.b.c"]) == {"a.c": "x.a.c", "b.c": "y.b.c"}
+
+
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [
+        ("/data/my table: 1.json", "path=_data_my_table_1.json"),
+        (None, "path=none"),
+        (True, "path=true"),
+        ((1, 2), "path=1,2"),
+        ("wörter", "path=wörter"),
+        (1e-05, "path=1e-05"),
+    ],
+)
+def test_a_label_is_a_safe_name(value, label):
+    found = _labels({"task.kwargs.path": value})[0]
+    assert found == label
+
+
+def test_labels_are_of_one_trial_each_and_short():
+    same = _labels({"x": "a/b"}, {"x": "a b"})
+    assert same == [f"x=a_b,{IDS[0]}", f"x=a_b,{IDS[1]}"]
+    assert _labels({}) == [IDS[0]]
+    long = _labels({"x": "ä" * 300}, {"x": "ä" * 301})
+    assert len(set(long)) == 2 and all(len(name.encode()) < 200 for name in long)
