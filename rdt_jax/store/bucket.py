@@ -11,12 +11,13 @@ A store that does not answer is asked again, with growing waits, for as long as
 
 import contextlib
 import dataclasses
+import hashlib
 import inspect
 import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rdt_jax import machine
@@ -165,6 +166,22 @@ class Bucket:
             else:
                 yield name
 
+    def marks(self) -> dict[str, str]:
+        """Returns for each file of the workdir a hash of what the store tells of it.
+
+        It is another one after the file was written again: stores tell the size with
+        the time or a hash of the content.
+        """
+
+        def find() -> dict[str, dict[str, Any]]:
+            self.fs.invalidate_cache(self.root)
+            return self.fs.find(self.root, detail=True)
+
+        return {
+            path.removeprefix(f"{self.root}/"): _hash(told)
+            for path, told in self._ask(find).items()
+        }
+
     def pull(self, name: str) -> None:
         """Brings a file of the workdir here."""
         write_inside(self.workdir, name, self.get(name))
@@ -269,6 +286,10 @@ def _creates_exclusively(fs: Any) -> bool:
     own = getattr(fs, "_pipe_file", None) or fs.pipe_file
     imitation = getattr(own, "__func__", None) is AbstractFileSystem.pipe_file
     return not imitation and "mode" in inspect.signature(own).parameters
+
+
+def _hash(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(str(sorted(told.items())).encode()).hexdigest()
 
 
 def _unopened(url: str, error: Exception) -> ValueError:
