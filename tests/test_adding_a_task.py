@@ -39,7 +39,9 @@ def _apply(text, folder):
             path.write_text("\n".join(lines) + "\n")
             continue
         target = path.read_text().splitlines()
-        if place == "among the imports":
+        if place == "at the end":
+            at = len(target)
+        elif place == "among the imports":
             at = max(i for i, x in enumerate(target) if x.startswith("from rdt_jax"))
         else:
             table = re.escape(place.removeprefix("in "))
@@ -80,7 +82,7 @@ def _run(commands, folder, environment=None):
 
 def test_the_page_has_what_is_followed():
     assert len(_blocks(OWN)) == 4 and len(_commands(OWN)) == 6
-    assert len(_blocks(REPOSITORY)) == 10 and len(_commands(REPOSITORY)) == 4
+    assert len(_blocks(REPOSITORY)) == 5 and len(_commands(REPOSITORY)) == 4
 
 
 @pytest.mark.slow

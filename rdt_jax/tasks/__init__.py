@@ -6,33 +6,14 @@ rows, or if training is too small for a held-out row; the message begins with th
 """
 
 import functools
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
 
 from rdt_jax import registry
-from rdt_jax.tasks import (
-    arguments,
-    cogs,
-    comparison,
-    dag,
-    dyck,
-    expressions,
-    graphs,
-    groups,
-    identity,
-    installed,
-    knowledge,
-    logic,
-    lookup_tables,
-    ltg_folder,
-    modular,
-    oracles,
-    pcfg,
-    scan,
-    sequences,
-)
+from rdt_jax.tasks import arguments, identity, installed, oracles
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
 
 __all__ = [
@@ -49,30 +30,36 @@ __all__ = [
     "table_of",
 ]
 
-# TASKS and ORACLES are these tables and what installed packages add to them.
+# Task -> its file in this folder. There stand the function of its name, its oracle
+# `<task>_oracle`, and in EXAMPLES the arguments of small tables for the tests.
+FILES = {
+    "arithmetic_expression": "expressions",
+    "boolean_expression": "expressions",
+    "cogs": "cogs",
+    "dag_arithmetic": "dag",
+    "dyck": "dyck",
+    "graph_next_step": "graphs",
+    "graph_reachability": "graphs",
+    "group_composition": "groups",
+    "group_operation": "groups",
+    "kinship": "logic",
+    "knowledge_comparison": "comparison",
+    "knowledge_composition": "knowledge",
+    "knowledge_depth": "knowledge",
+    "listops": "expressions",
+    "lookup_tables": "lookup_tables",
+    "ltg_folder": "ltg_folder",
+    "modular": "modular",
+    "nary_addition": "sequences",
+    "p_hop_induction": "sequences",
+    "pcfg": "pcfg",
+    "scan": "scan",
+    "transitive_inference": "logic",
+}
+# TASKS and ORACLES are these functions, their oracles, and those of installed packages.
 BUILT_IN: Mapping[str, Callable[..., Table]] = {
-    "arithmetic_expression": expressions.arithmetic_expression,
-    "boolean_expression": expressions.boolean_expression,
-    "cogs": cogs.cogs,
-    "dag_arithmetic": dag.dag_arithmetic,
-    "dyck": dyck.dyck,
-    "graph_next_step": graphs.graph_next_step,
-    "graph_reachability": graphs.graph_reachability,
-    "group_composition": groups.group_composition,
-    "group_operation": groups.group_operation,
-    "kinship": logic.kinship,
-    "knowledge_comparison": comparison.comparison,
-    "knowledge_composition": knowledge.composition,
-    "knowledge_depth": knowledge.depth,
-    "listops": expressions.listops,
-    "lookup_tables": lookup_tables.lookup_tables,
-    "ltg_folder": ltg_folder.ltg_folder,
-    "modular": modular.modular,
-    "nary_addition": sequences.nary_addition,
-    "p_hop_induction": sequences.p_hop_induction,
-    "pcfg": pcfg.pcfg,
-    "scan": scan.scan,
-    "transitive_inference": logic.transitive_inference,
+    name: getattr(importlib.import_module(f"rdt_jax.tasks.{file}"), name)
+    for name, file in FILES.items()
 }
 
 
@@ -85,8 +72,11 @@ def __getattr__(name: str) -> Any:
         return installed.extend("rdt_jax.tasks", BUILT_IN, expected, is_table)
     if name == "ORACLES":
         expected = "the words of the answer of each row, lists of strings"
-        built_in, are_answers = oracles.BUILT_IN, oracles.are_answers
-        return installed.extend("rdt_jax.oracles", built_in, expected, are_answers)
+        found = {name: oracles.beside(task) for name, task in BUILT_IN.items()}
+        built_in = {name: oracle for name, oracle in found.items() if oracle}
+        return installed.extend(
+            "rdt_jax.oracles", built_in, expected, oracles.are_answers
+        )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

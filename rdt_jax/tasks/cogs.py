@@ -6,12 +6,13 @@ is theirs is the kinds of cases: for each of their 21 there is one here.
 """
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, limits, splits
+from rdt_jax.tasks import base, limits, oracles, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -363,3 +364,58 @@ def _compose(head, roles) -> tuple[str, ...]:
 
 def _pick(uniform: Iterator[float], options):
     return options[int(next(uniform) * len(options))]
+
+
+_EXAMPLE = {
+    "train_rows": 307, "id_rows": 23, "rows_per_case": 5, "exposures": 3,
+    "max_train_depth": 2, "max_depth": 3,
+}  # fmt: skip
+EXAMPLES = {"cogs": [_EXAMPLE, _EXAMPLE | {"max_train_depth": 1}]}
+
+
+def cogs_oracle(question: list[str], table: base.Table) -> list[str]:
+    """Rewrites a sentence of COGS: nouns, what modifies them, clauses from the last."""
+    if len(question) == 1:
+        return question
+    stems = {
+        stem + ending: f"{stem}!" for stem in table.vocab for ending in ("d", "ed")
+    }
+    noun, verb = "<([^<>]+)>", r"(\w+)!"  # `<` and `>` enclose what has been read.
+    theme_alone = "(burn|collapse|crack|float|melt|roll|shatter)!"
+    text = " ".join(stems.get(word, word) for word in question)
+    for pattern, meaning in (
+        (r"\bthe (\w+)", r"<*_\1>"),
+        (r"\ba (\w+)", r"<\1>"),
+        (r"\b([A-Z]\w*)", r"<\1>"),
+    ):
+        text = re.sub(pattern, meaning, text)
+    count = 1
+    while count:  # The last noun of a chain is read first.
+        chain = f"{noun} (on|in|beside) {noun}(?! (?:on|in|beside) )"
+        text, count = re.subn(chain, r"<\1_(_\2_=_\3_)>", text)
+    rules = (
+        (f"{noun} {theme_alone}", r"\2 ( theme = \1 )"),
+        (f"{noun} {verb}", r"\2 ( agent = \1 )"),
+        (f"{noun} {verb} {noun}", r"\2 ( agent = \1 , theme = \3 )"),
+        (f"{noun} was {verb} by {noun}", r"\2 ( agent = \3 , theme = \1 )"),
+        (
+            f"{noun} {verb} {noun} to {noun}",
+            r"\2 ( agent = \1 , theme = \3 , recipient = \4 )",
+        ),
+        (
+            f"{noun} {verb} {noun} {noun}",
+            r"\2 ( agent = \1 , theme = \4 , recipient = \3 )",
+        ),
+        (
+            rf"{noun} {verb} to (\w+)",
+            r"\2 ( agent = \1 , action = \3 ( agent = \1 ) )",
+        ),
+        (f"{noun} {verb} that {noun}", r"\2 ( agent = \1 , content = \3 )"),
+    )
+    read = ""
+    for clause in reversed(text.split(" that ")):
+        clause += f" that <{read}>" if read else ""
+        matches = ((re.fullmatch(words, clause), meaning) for words, meaning in rules)
+        found = (match.expand(meaning) for match, meaning in matches if match)
+        read = next(found, oracles.UNKNOWN).replace(" ", "_")
+    return read.split("_")

@@ -5,14 +5,14 @@ Reference: Wang et al. (2024), arXiv:2405.15071, Section 4.
 
 import numpy as np
 
-from rdt_jax.tasks import base, knowledge, limits, splits
+from rdt_jax.tasks import base, knowledge, limits, oracles, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
 LABELS = ("less", "equal", "greater")
 
 
-def comparison(
+def knowledge_comparison(
     *,
     seed: int,
     num_entities: int,
@@ -53,7 +53,7 @@ def comparison(
       atomic_repeats: how often each fact stands in a training epoch.
       max_heldout_pairs: pairs kept in `id`, `ood` and `mixed`, a random choice; None
         keeps all.
-      answer_at: where the logits are read, as in `knowledge.composition`.
+      answer_at: where the logits are read, as in `knowledge_composition`.
 
     Returns:
       A table with A = 1 and tags `hops` (facts asked for: 1, 2) and `pattern`
@@ -240,3 +240,27 @@ def _split(atoms, one_hop, num_train, is_ood) -> tuple[np.ndarray, np.ndarray]:
     split[ood] = base.SPLITS.index("ood")
     split[mixed & practiced[atoms].any(axis=1)] = base.SPLITS.index("mixed")
     return pattern, split
+
+
+_FACTS = {
+    "num_entities": 13, "num_attributes": 3, "num_values": 5, "ood_share": 0.25,
+    "phi": 4.0, "atomic_repeats": 2, "max_heldout_pairs": None,
+}  # fmt: skip
+EXAMPLES = {
+    "knowledge_comparison": [
+        _FACTS | {"answer_at": "last"},
+        _FACTS | {"answer_at": "answer_token", "max_heldout_pairs": 5},
+        _FACTS | {"answer_at": "pad", "ood_share": 0.0},
+    ]
+}
+
+
+def knowledge_comparison_oracle(question: list[str], table: base.Table) -> list[str]:
+    """Looks up two values of an attribute and compares the numbers in their words."""
+    facts = oracles.stated_facts(table)
+    first, *rest = question
+    if len(rest) == 1:
+        return [facts[first, rest[0]]]
+    one, other = (int(facts[e, first].removeprefix("value_")) for e in rest)
+    label = "less" if one < other else "greater" if one > other else "equal"
+    return [f"{first}_{label}"]

@@ -19,6 +19,11 @@ SMALLEST_DRAW = 256
 # So many draws in a row without a new row of use: what is missing does not exist, or
 # hardly.
 PATIENCE = 100
+# Small arguments of a task of hops, which tests make tables of.
+EXAMPLE = {
+    "min_hops": 1, "max_hops": 4, "max_train_hops": 3, "train_per_hop": 130,
+    "heldout_per_hop": 14,
+}  # fmt: skip
 
 
 class Reading(NamedTuple):

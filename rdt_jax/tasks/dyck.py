@@ -152,3 +152,23 @@ class _Form(NamedTuple):
             "ends": tokens[:, 0] * len(self.words) + last[:, 0],
             "surplus": base.row_hashes(np.stack(surplus, axis=1)),
         }
+
+
+_EXAMPLE = nesting.EXAMPLE | {"train_per_depth": 62, "heldout_per_depth": 14}
+EXAMPLES = {
+    "dyck": [_EXAMPLE | {"num_kinds": 3}, _EXAMPLE | {"num_kinds": 2, "max_depth": 3}]
+}
+
+
+_CLOSING = dict(zip("([{<⟨«⌈⌊", ")]}>⟩»⌉⌋", strict=True))
+
+
+def dyck_oracle(question: list[str]) -> list[str]:
+    """Keeps a stack of the closing brackets that are still to come."""
+    due: list[str] = []
+    for word in question[:-1]:
+        if word in _CLOSING:
+            due.append(_CLOSING[word])
+        elif not due or due.pop() != word:
+            return ["no"]
+    return ["no" if due else "yes"]

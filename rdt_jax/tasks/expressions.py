@@ -4,12 +4,14 @@ A row is an expression and `=`, where the answer is read: its value. Its depth i
 of its nesting (rdt_jax/tasks/nesting.py).
 """
 
+import re
+import statistics
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, depths, limits, nesting
+from rdt_jax.tasks import base, depths, limits, nesting, oracles
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -342,3 +344,67 @@ def _median(digits, counts) -> np.ndarray:
     ordered = np.sort(np.where(_used(digits, counts), digits, 10), axis=1)
     rows = np.arange(counts.size)
     return (ordered[rows, (counts - 1) // 2] + ordered[rows, counts // 2]) // 2
+
+
+EXAMPLES = {
+    "arithmetic_expression": [
+        nesting.EXAMPLE | {"modulus": 5, "operators": operators} for operators in "+-*"
+    ],
+    "boolean_expression": [
+        nesting.EXAMPLE | {"min_depth": 3, "operators": operators}
+        for operators in ("and or not", "xor not")
+    ],
+    "listops": [
+        nesting.EXAMPLE | {"max_arguments": 3, "operators": "MAX MIN MED SUM_MOD"},
+        nesting.EXAMPLE | {"max_arguments": 2, "operators": "SUM_MOD", "max_depth": 3},
+    ],
+}
+
+
+_LISTS: Mapping[str, Callable[[list[int]], int]] = {
+    "MAX": max,
+    "MIN": min,
+    "MED": lambda digits: int(statistics.median(digits)),
+    "SUM_MOD": lambda digits: sum(digits) % 10,
+}
+_TRUTH = {"and": ("TT",), "or": ("TT", "TF", "FT"), "xor": ("TF", "FT")}
+
+
+def arithmetic_expression_oracle(question: list[str], table: base.Table) -> list[str]:
+    """Writes values for the innermost brackets until one number is left."""
+    modulus = sum(word.isdecimal() for word in table.vocab)
+
+    def value(match: re.Match[str]) -> str:
+        left, word, right = match.groups()
+        return str(oracles.ARITHMETIC[word](int(left), int(right)) % modulus)
+
+    return _reduce(question, r"\( (\d+) (\S) (\d+) \)", value)
+
+
+def boolean_expression_oracle(question: list[str]) -> list[str]:
+    """Looks innermost brackets up in truth tables until one value is left."""
+
+    def value(match: re.Match[str]) -> str:
+        negated, left, word, right = match.groups()
+        is_true = negated == "F" if negated else left + right in _TRUTH[word]
+        return "T" if is_true else "F"
+
+    return _reduce(question, r"\( (?:not ([TF])|([TF]) (\w+) ([TF])) \)", value)
+
+
+def listops_oracle(question: list[str]) -> list[str]:
+    """Writes digits for the innermost lists until one digit is left."""
+
+    def value(match: re.Match[str]) -> str:
+        return str(_LISTS[match[1]]([int(digit) for digit in match[2].split()]))
+
+    return _reduce(question, r"\[([A-Z_]+)((?: \d)+) \]", value)
+
+
+def _reduce(
+    question: list[str], innermost: str, value: Callable[[re.Match[str]], str]
+) -> list[str]:
+    text, count = " ".join(question).removesuffix(" ="), 1
+    while count:
+        text, count = re.subn(innermost, value, text)
+    return [text] if text.isalnum() else [oracles.UNKNOWN]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, depths, limits
+from rdt_jax.tasks import base, depths, limits, oracles
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -301,3 +301,35 @@ def _degrees_of_ends(tokens) -> dict[str, np.ndarray]:
         for side in (0, 1)
     ]
     return {"degree": base.row_hashes(np.stack(degrees, axis=1))}
+
+
+EXAMPLES = {
+    "graph_next_step": [
+        depths.EXAMPLE | {"num_nodes": 11, "num_edges": 10, "num_paths": 2},
+        depths.EXAMPLE
+        | {"num_nodes": 15, "num_edges": 12, "num_paths": 3, "max_hops": 3},
+    ],
+    "graph_reachability": [
+        depths.EXAMPLE | {"num_nodes": 12, "num_edges": 11},
+        depths.EXAMPLE | {"num_nodes": 12, "num_edges": 8, "max_hops": 3},
+    ],
+}
+
+
+def graph_reachability_oracle(question: list[str]) -> list[str]:
+    """Collects all that the edges lead to from the source."""
+    edges, (source, target) = _edges(question)
+    return ["yes" if target in oracles.reached(edges, source) else "no"]
+
+
+def graph_next_step_oracle(question: list[str]) -> list[str]:
+    """Goes back from the target, and finds the one successor met on the way."""
+    edges, (source, target) = _edges(question)
+    before = oracles.reached([(head, tail) for tail, head in edges], target)
+    steps = [head for tail, head in edges if tail == source and head in before]
+    return steps if len(steps) == 1 else [oracles.UNKNOWN]
+
+
+def _edges(question: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Returns the edges from tail to head, and the source with the target."""
+    return [(a, b) for a, _, b in oracles.premises(question[:-3])], question[-2:]

@@ -9,6 +9,7 @@ its `s5conj`, which is a^-1 b a here, is `ab_inverse_a` of (a^-1, b), and its `s
 `aba` of the same pair.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 
@@ -185,3 +186,55 @@ def _permutations(degree, even_only) -> tuple[list[str], np.ndarray]:
     products = images[:, images]  # [G, G, degree]: a after b
     times = index[products @ powers]
     return ["".join(map(str, image)) for image in images], times
+
+
+_WORDS = {
+    "min_length": 2, "max_length": 5, "max_train_length": 3, "train_per_length": 23,
+    "heldout_per_length": 7,
+}  # fmt: skip
+EXAMPLES = {
+    "group_composition": [
+        _WORDS | {"family": "symmetric", "degree": 4},
+        _WORDS | {"family": "alternating", "degree": 4},
+        _WORDS | {"family": "dihedral", "degree": 5, "max_length": 3},
+        _WORDS | {"family": "cyclic", "degree": 11},
+    ],
+    "group_operation": [
+        {"family": family, "degree": 4, "operation": name, "train_fraction": 0.5}
+        for family in ("symmetric", "dihedral")
+        for name in OPERATIONS
+    ],
+}
+
+
+def move_points(question: list[str], table: base.Table) -> list[str]:
+    """Moves the points that a group acts on, by one element after the other."""
+    images = _images(table.vocab)
+    factors = [images[word] for word in question if word in images]
+    if "aba" in question:
+        factors.append(factors[0])
+    if "ab_inverse_a" in question:
+        factors.append(tuple(map(factors[0].index, range(len(factors[0])))))
+    points = list(range(len(factors[0])))
+    for factor in reversed(factors):  # The last element moves first.
+        points = [factor[point] for point in points]
+    return [element for element, moved in images.items() if moved == tuple(points)]
+
+
+@functools.lru_cache(maxsize=1)
+def _images(vocab: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Returns for each element of a group where it moves the points 0, 1, ..."""
+    elements = [word for word in vocab if any(map(str.isdigit, word))]
+    if elements[0] == "0":
+        order = range(len(elements))
+        return {e: tuple((i + int(e)) % len(elements) for i in order) for e in elements}
+    if elements[0] == "r0":
+        degree, turned = len(elements) // 2, {"r": 1, "s": -1}
+        return {
+            e: tuple((int(e[1:]) + turned[e[0]] * i) % degree for i in range(degree))
+            for e in elements
+        }
+    return {element: tuple(map(int, element)) for element in elements}
+
+
+group_composition_oracle = group_operation_oracle = move_points

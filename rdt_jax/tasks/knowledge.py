@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rdt_jax.tasks import base, limits, splits
+from rdt_jax.tasks import base, limits, oracles, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -16,7 +16,7 @@ PATTERNS = ("atomic", "id-id", "id-ood", "ood-id", "ood-ood")
 ANSWER_AT = ("last", "answer_token", "pad")
 
 
-def composition(
+def knowledge_composition(
     *,
     seed: int,
     num_entities: int,
@@ -163,7 +163,7 @@ def _split(
     return split, pattern
 
 
-def depth(
+def knowledge_depth(
     *,
     seed: int,
     num_entities: int,
@@ -322,3 +322,28 @@ def _facts_used(tokens, targets, hops) -> np.ndarray:
         facts[hop, rows] = index[at[rows], tokens[rows, 1 + hop]]
         at[rows] = targets[facts[hop, rows]]
     return facts.T
+
+
+_FACTS = {
+    "num_entities": 11, "num_relations": 5, "out_degree": 3, "ood_share": 0.25,
+    "phi": 1.5, "atomic_repeats": 2, "max_heldout": None,
+}  # fmt: skip
+_WALKS = {
+    "num_entities": 7, "num_relations": 3, "max_hops": 5, "max_train_hops": 3,
+    "train_per_hop": 41, "heldout_per_hop": 13,
+}  # fmt: skip
+EXAMPLES = {
+    "knowledge_composition": [
+        _FACTS | {"answer_at": "last"},
+        _FACTS | {"answer_at": "answer_token", "max_heldout": 5},
+        _FACTS | {"answer_at": "pad", "ood_share": 0.0},
+    ],
+    "knowledge_depth": [
+        _WALKS | {"answer_at": "last"},
+        _WALKS | {"answer_at": "answer_token", "max_hops": 3},  # No row is deeper.
+        _WALKS | {"answer_at": "pad"},
+    ],
+}
+
+
+knowledge_composition_oracle = knowledge_depth_oracle = oracles.follow_relations

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, depths, limits
+from rdt_jax.tasks import base, depths, limits, oracles
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -283,3 +283,45 @@ def _draw_names(rng, count, num_names, length) -> np.ndarray:
     """Returns different names in random order, int [count, length], from 1."""
     names = np.tile(np.arange(1, 1 + num_names), (count, 1))
     return rng.permuted(names, axis=1)[:, :length]
+
+
+EXAMPLES = {
+    "kinship": [
+        depths.EXAMPLE | {"num_people": 9},
+        depths.EXAMPLE | {"num_people": 7, "max_hops": 3},
+    ],
+    "transitive_inference": [
+        depths.EXAMPLE | {"num_items": 13},
+        depths.EXAMPLE | {"num_items": 13, "max_hops": 3},
+    ],
+}
+
+
+def kinship_oracle(question: list[str]) -> list[str]:
+    """Gives all people a generation, from the first asked one on."""
+    first, last, claim = question[-3:]
+    premises = oracles.premises(question[:-4])
+    generation = {first: 0}  # Larger is older.
+    for _ in premises:  # Each time one more at least, if there is one to find.
+        for one, word, other in premises:
+            older = {"parent": 1, "child": -1}[word]
+            if one in generation:
+                generation.setdefault(other, generation[one] - older)
+            elif other in generation:
+                generation[one] = generation[other] + older
+    if last not in generation:
+        return [oracles.UNKNOWN]
+    return ["yes" if -generation[last] == int(claim) else "no"]
+
+
+def transitive_inference_oracle(question: list[str]) -> list[str]:
+    """Collects all that is below the first item, and all that is below the last."""
+    first, last = question[-2:]
+    below = [
+        (one, other) if word == ">" else (other, one)
+        for one, word, other in oracles.premises(question[:-3])
+    ]
+    is_above = last in oracles.reached(below, first)
+    if is_above == (first in oracles.reached(below, last)):
+        return [oracles.UNKNOWN]
+    return ["yes" if is_above else "no"]

@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from rdt_jax import wording
-from rdt_jax.tasks import base, limits, splits
+from rdt_jax.tasks import base, limits, oracles, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -176,3 +176,13 @@ def _links(functions, num_functions, num_groups) -> tuple[np.ndarray, np.ndarray
     atoms[alone, 0] = 2 * num_functions * num_groups + functions[alone, 0]
     crossings = (linked & (group[:, 1:] != group[:, :-1])).sum(axis=1)
     return atoms, crossings.astype(np.int32)
+
+
+_EXAMPLE = {
+    "num_functions": 6, "num_groups": 1, "max_functions": 4, "max_train_functions": 3,
+    "train_per_length": 13, "heldout_per_length": 5,
+}  # fmt: skip
+EXAMPLES = {"lookup_tables": [_EXAMPLE, _EXAMPLE | {"num_groups": 2}]}
+
+
+lookup_tables_oracle = oracles.follow_relations

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rdt_jax.tasks import base, knowledge, limits, splits
+from rdt_jax.tasks import base, knowledge, limits, oracles, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -69,7 +69,7 @@ def ltg_folder(
         `input_text`, `target_text` (input, answer and `</a>`) and, in the test file,
         `type`.
       test_file: one of TEST_FILES.
-      answer_at: where the logits are read, as in `knowledge.composition`.
+      answer_at: where the logits are read, as in `knowledge_composition`.
       row_length: tokens to which all rows are padded, at least those of the longest;
         None pads to the longest. The authors pad the rows of many hops to 50, so that
         `pad` reads all of them at a pad.
@@ -304,3 +304,21 @@ def _facts_used(questions, targets, hops, items, words) -> np.ndarray:
             f"of train.json, got {words[targets[row]]}."
         )
     return facts.T
+
+
+# The paths are kinds of folders that tests write.
+EXAMPLES = {
+    "ltg_folder": [
+        {"path": path, "test_file": file, "answer_at": answer_at, "row_length": None}
+        for path, file, answer_at in (
+            ("systematicity", "test.json", "last"),
+            ("systematicity", "test.json", "answer_token"),
+            ("systematicity", "test.json", "pad"),
+            ("extrapolation", "test.json", "answer_token"),
+            ("extrapolation", "test_small.json", "answer_token"),
+        )
+    ]
+}
+
+
+ltg_folder_oracle = oracles.follow_relations

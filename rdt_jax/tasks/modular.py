@@ -4,6 +4,7 @@ Reference: Power et al. (2022), arXiv:2201.02177, Appendix A.1.1; its compositio
 the symmetric group S5 are in groups.py.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -131,3 +132,32 @@ def complete_table(
 def _inverses(modulus) -> np.ndarray:
     """Returns the inverse of every residue, int64 [modulus], and 0 for 0."""
     return np.array([0, *(pow(b, -1, modulus) for b in range(1, modulus))])
+
+
+EXAMPLES = {
+    "modular": [
+        {"operation": operation, "modulus": 7, "train_fraction": 0.4}
+        for operation in OPERATIONS
+    ]
+}
+
+
+def modular_oracle(question: list[str], table: base.Table) -> list[str]:
+    """Tries every residue until one solves the equation."""
+    solves: dict[str, Callable[[int, int, int], int]] = {  # a, b, answer -> 0 mod p
+        "add": lambda a, b, c: c - a - b,
+        "subtract": lambda a, b, c: c + b - a,
+        "divide": lambda a, b, c: c * b - a,
+        "divide_if_odd_else_subtract": lambda a, b, c: (
+            c * b - a if b % 2 else c + b - a
+        ),
+        "a2_b2": lambda a, b, c: c - a**2 - b**2,
+        "a2_ab_b2": lambda a, b, c: c - a**2 - a * b - b**2,
+        "a2_ab_b2_a": lambda a, b, c: c - a**2 - a * b - b**2 - a,
+        "a3_ab": lambda a, b, c: c - a**3 - a * b,
+        "a3_ab2_b": lambda a, b, c: c - a**3 - a * b**2 - b,
+    }
+    residues = [word for word in table.vocab if word.isdecimal()]
+    a, operation, b, _ = question
+    rest = functools.partial(solves[operation], int(a), int(b))
+    return [c for c in residues if rest(int(c)) % len(residues) == 0]

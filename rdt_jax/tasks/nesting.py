@@ -7,12 +7,18 @@ words stay short.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from rdt_jax.tasks import base, depths, limits
 
 VERSION = 1  # of what tasks make with it; a change of their rows is another one
+# Small arguments of a task of nested words, which tests make tables of.
+EXAMPLE: dict[str, Any] = {
+    "min_depth": 2, "max_depth": 4, "max_train_depth": 3, "max_side_depth": 1,
+    "train_per_depth": 61, "heldout_per_depth": 13,
+}  # fmt: skip
 
 
 def plan(

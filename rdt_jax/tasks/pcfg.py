@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rdt_jax import wording
-from rdt_jax.tasks import base, limits, splits
+from rdt_jax.tasks import base, limits, oracles, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -269,3 +269,49 @@ def _check(
         f"be in [1, {most}]" if systematicity else f"be 0{ELSEWHERE}systematicity",
         pairs,
     )
+
+
+_EXAMPLE = {
+    "splitting": "random", "num_symbols": 7, "max_functions": 3,
+    "max_train_functions": 3, "max_length": 17, "train_rows": 211, "heldout_rows": 17,
+    "num_heldout_pairs": 0,
+}  # fmt: skip
+EXAMPLES = {
+    "pcfg": [
+        _EXAMPLE,
+        _EXAMPLE | {"splitting": "systematicity", "num_heldout_pairs": 11},
+        _EXAMPLE | {"splitting": "productivity", "max_functions": 5},
+    ]
+}
+
+
+def pcfg_oracle(question: list[str]) -> list[str]:
+    """Reads an expression of PCFG from its end, with a stack of strings."""
+    unary: dict[str, Callable[[list[str]], list[str]]] = {
+        "copy": lambda x: x,
+        "reverse": lambda x: list(reversed(x)),
+        "shift": lambda x: [*x[1:], x[0]],
+        "swap_first_last": lambda x: x if len(x) == 1 else [x[-1], *x[1:-1], x[0]],
+        "repeat": lambda x: [*x, *x],
+        "echo": lambda x: [*x, x[-1]],
+    }
+    binary: dict[str, Callable[[list[str], list[str]], list[str]]] = {
+        "append": lambda x, y: [*x, *y],
+        "prepend": lambda x, y: [*y, *x],
+        "remove_first": lambda x, y: y,
+        "remove_second": lambda x, y: x,
+    }
+    stack: list[list[str]] = []
+    text: list[str] = []
+    for word in reversed(question):
+        is_symbol = word not in unary and word not in binary and word != ","
+        if is_symbol:
+            text.insert(0, word)
+        elif text:
+            stack.append(text)
+            text = []
+        if word in unary:
+            stack.append(unary[word](stack.pop()))
+        elif word in binary:
+            stack.append(binary[word](stack.pop(), stack.pop()))
+    return stack.pop() if len(stack) == 1 else [oracles.UNKNOWN]

@@ -227,3 +227,30 @@ def part_of(command, split) -> str:
     if phrases & set(split.tested):
         return "train" if command == split.bare else "ood"
     return "unused" if phrases & set(split.withheld) else "train"
+
+
+EXAMPLES = {"scan": [{"variant": v} for v in ("simple", "length", "filler_num1")]}
+
+
+def scan_oracle(question: list[str]) -> list[str]:
+    """Rewrites a command of SCAN until only actions are left."""
+    command = " ".join(question)
+    for connective, order in (("after", (1, 0)), ("and", (0, 1))):
+        halves = command.split(f" {connective} ")
+        if len(halves) == 2:
+            return [a for half in order for a in scan_oracle(halves[half].split())]
+    rules = (
+        (r"(.+) twice", r"\1 & \1"),
+        (r"(.+) thrice", r"\1 & \1 & \1"),
+        (r"(\w+) around (\w+)", " & ".join(4 * [r"\1 \2"])),
+        (r"(\w+) opposite (\w+)", r"turn \2 & \1 \2"),
+        (r"(?!turn)(\w+) (left|right)", r"turn \2 & \1"),
+    )
+    parts = [command]
+    for pattern, replacement in rules:
+        parts = [
+            piece
+            for part in parts
+            for piece in re.sub(f"^{pattern}$", replacement, part).split(" & ")
+        ]
+    return ["I_" + part.upper().replace(" ", "_") for part in parts]

@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 
-from rdt_jax.tasks import base, limits, splits
+from rdt_jax.tasks import base, limits, oracles, splits
 
 VERSION = 1  # of the tables; a change of their rows is another one
 
@@ -233,3 +233,40 @@ def visit(sequences, alphabet_size, hops) -> np.ndarray:
         at = np.where(exists, previous[at, rows] + 1, at)
         visited[exists, hop] = by_place[at[exists], rows[exists]]
     return visited
+
+
+_SUMS = {
+    "num_digits": 2, "max_operands": 5, "max_train_operands": 3, "train_per_count": 61,
+    "heldout_per_count": 11,
+}  # fmt: skip
+_HOPS = {
+    "alphabet_size": 4, "length": 13, "min_hops": 1, "max_hops": 5, "max_train_hops": 3,
+    "train_per_hop": 43, "heldout_per_hop": 7,
+}  # fmt: skip
+EXAMPLES = {
+    "nary_addition": [_SUMS, _SUMS | {"max_operands": 3, "num_digits": 1}],
+    "p_hop_induction": [
+        _HOPS,
+        _HOPS | {"min_hops": 3, "max_train_hops": 5, "alphabet_size": 3},
+    ],
+}
+
+
+def nary_addition_oracle(question: list[str]) -> list[str]:
+    """Adds the numbers as they are written."""
+    numbers = "".join(question).removesuffix("=").split("+")
+    return list(str(sum(int(number) for number in numbers)))
+
+
+def p_hop_induction_oracle(question: list[str]) -> list[str]:
+    """Searches back for the character's previous occurrence, once for each `<hop>`."""
+    characters = [word for word in question if word != "<hop>"]
+    at = len(characters) - 1
+    for _ in range(len(question) - len(characters)):
+        before = at - 1
+        while characters[before] != characters[at]:
+            before -= 1
+            if before < 0:
+                return [oracles.UNKNOWN]
+        at = before + 1
+    return [characters[at]]

@@ -1,8 +1,9 @@
-"""What holds for every task: a new one needs an entry in EXAMPLES and in RESTATED."""
+"""What holds for every task of this repository, with the arguments in its EXAMPLES."""
 
 import collections
 import dataclasses
 import inspect
+import re
 from unittest import mock
 
 import hypothesis
@@ -11,276 +12,13 @@ import pytest
 from hypothesis import strategies as st
 
 from rdt_jax import tasks
-from rdt_jax.tasks import base, groups, modular
-from tests.tasks import (
-    ltg_folders,
-    test_cogs,
-    test_comparison,
-    test_dag,
-    test_dyck,
-    test_expressions,
-    test_graphs,
-    test_groups,
-    test_knowledge,
-    test_knowledge_depth,
-    test_logic,
-    test_lookup_tables,
-    test_ltg_folder,
-    test_modular,
-    test_pcfg,
-    test_scan,
-    test_sequences,
-)
+from rdt_jax.tasks import base, depths
+from tests.tasks import examples
+from tests.tasks.examples import CASES, EXAMPLES
 from tests.tasks.reading import read
 
-_KNOWLEDGE = {
-    "num_entities": 11,
-    "num_relations": 5,
-    "out_degree": 3,
-    "ood_share": 0.25,
-    "phi": 1.5,
-    "atomic_repeats": 2,
-    "max_heldout": None,
-}
-_DEPTH = {
-    "num_entities": 7,
-    "num_relations": 3,
-    "max_hops": 5,
-    "max_train_hops": 3,
-    "train_per_hop": 41,
-    "heldout_per_hop": 13,
-}
-_COMPARISON = {
-    "num_entities": 13,
-    "num_attributes": 3,
-    "num_values": 5,
-    "ood_share": 0.25,
-    "phi": 4.0,
-    "atomic_repeats": 2,
-    "max_heldout_pairs": None,
-}
-_WORDS = {
-    "min_length": 2,
-    "max_length": 5,
-    "max_train_length": 3,
-    "train_per_length": 23,
-    "heldout_per_length": 7,
-}
-_ADDITION = {
-    "num_digits": 2,
-    "max_operands": 5,
-    "max_train_operands": 3,
-    "train_per_count": 61,
-    "heldout_per_count": 11,
-}
-_HOPS = {
-    "alphabet_size": 4,
-    "length": 13,
-    "min_hops": 1,
-    "max_hops": 5,
-    "max_train_hops": 3,
-    "train_per_hop": 43,
-    "heldout_per_hop": 7,
-}
-_COGS = {
-    "train_rows": 307,
-    "id_rows": 23,
-    "rows_per_case": 5,
-    "exposures": 3,
-    "max_train_depth": 2,
-    "max_depth": 3,
-}
-_TABLES = {
-    "num_functions": 6,
-    "num_groups": 1,
-    "max_functions": 4,
-    "max_train_functions": 3,
-    "train_per_length": 13,
-    "heldout_per_length": 5,
-}
-_PCFG = {
-    "splitting": "random",
-    "num_symbols": 7,
-    "max_functions": 3,
-    "max_train_functions": 3,
-    "max_length": 17,
-    "train_rows": 211,
-    "heldout_rows": 17,
-    "num_heldout_pairs": 0,
-}
-_EXPRESSION = {
-    "min_depth": 2,
-    "max_depth": 4,
-    "max_train_depth": 3,
-    "max_side_depth": 1,
-    "train_per_depth": 61,
-    "heldout_per_depth": 13,
-}
-_NO_DEEPER = {"max_depth": 3}  # No row is deeper than trained.
-_CHAIN = {
-    "min_hops": 1,
-    "max_hops": 4,
-    "max_train_hops": 3,
-    "train_per_hop": 130,
-    "heldout_per_hop": 14,
-}
-_DAG = {
-    "modulus": 5,
-    "operators": "+ *",
-    "num_nodes": 7,
-    "num_leaves": 2,
-    "max_arguments": 2,
-    "min_depth": 1,
-    "max_depth": 4,
-    "max_train_depth": 2,
-    "train_per_depth": 61,
-    "heldout_per_depth": 13,
-}
-# Task -> arguments of small tables, among them each value of an argument that chooses.
-EXAMPLES = {
-    "arithmetic_expression": [
-        _EXPRESSION | {"modulus": 5, "operators": operators} for operators in "+-*"
-    ],
-    "boolean_expression": [
-        _EXPRESSION | {"min_depth": 3, "operators": operators}
-        for operators in ("and or not", "xor not")
-    ],
-    "cogs": [_COGS, _COGS | {"max_train_depth": 1}],
-    "dag_arithmetic": [
-        _DAG,
-        _DAG | {"max_arguments": 3, "operators": "-", "max_depth": 2},
-    ],
-    "dyck": [
-        _EXPRESSION | {"num_kinds": 3, "train_per_depth": 62, "heldout_per_depth": 14},
-        _EXPRESSION
-        | {"num_kinds": 2, "train_per_depth": 62, "heldout_per_depth": 14}
-        | _NO_DEEPER,
-    ],
-    "graph_next_step": [
-        _CHAIN | {"num_nodes": 11, "num_edges": 10, "num_paths": 2},
-        _CHAIN | {"num_nodes": 15, "num_edges": 12, "num_paths": 3, "max_hops": 3},
-    ],
-    "graph_reachability": [
-        _CHAIN | {"num_nodes": 12, "num_edges": 11},
-        _CHAIN | {"num_nodes": 12, "num_edges": 8, "max_hops": 3},
-    ],
-    "group_composition": [
-        _WORDS | {"family": "symmetric", "degree": 4},
-        _WORDS | {"family": "alternating", "degree": 4},
-        _WORDS | {"family": "dihedral", "degree": 5, "max_length": 3},
-        _WORDS | {"family": "cyclic", "degree": 11},
-    ],
-    "group_operation": [
-        {"family": family, "degree": 4, "operation": name, "train_fraction": 0.5}
-        for family in ("symmetric", "dihedral")
-        for name in groups.OPERATIONS
-    ],
-    "kinship": [
-        _CHAIN | {"num_people": 9},
-        _CHAIN | {"num_people": 7, "max_hops": 3},
-    ],
-    "knowledge_comparison": [
-        _COMPARISON | {"answer_at": "last"},
-        _COMPARISON | {"answer_at": "answer_token", "max_heldout_pairs": 5},
-        _COMPARISON | {"answer_at": "pad", "ood_share": 0.0},
-    ],
-    "knowledge_composition": [
-        _KNOWLEDGE | {"answer_at": "last"},
-        _KNOWLEDGE | {"answer_at": "answer_token", "max_heldout": 5},
-        _KNOWLEDGE | {"answer_at": "pad", "ood_share": 0.0},
-    ],
-    "knowledge_depth": [
-        _DEPTH | {"answer_at": "last"},
-        _DEPTH | {"answer_at": "answer_token", "max_hops": 3},  # No row is deeper.
-        _DEPTH | {"answer_at": "pad"},
-    ],
-    "listops": [
-        _EXPRESSION | {"max_arguments": 3, "operators": "MAX MIN MED SUM_MOD"},
-        _EXPRESSION | {"max_arguments": 2, "operators": "SUM_MOD"} | _NO_DEEPER,
-    ],
-    "lookup_tables": [_TABLES, _TABLES | {"num_groups": 2}],
-    "ltg_folder": [
-        {
-            "path": ltg_folders.example("systematicity"),
-            "test_file": "test.json",
-            "answer_at": answer_at,
-            "row_length": None,
-        }
-        for answer_at in ("last", "answer_token", "pad")
-    ]
-    + [
-        {
-            "path": ltg_folders.example("extrapolation"),
-            "test_file": test_file,
-            "answer_at": "answer_token",
-            "row_length": None,
-        }
-        for test_file in ("test.json", "test_small.json")
-    ],
-    "modular": [
-        {"operation": operation, "modulus": 7, "train_fraction": 0.4}
-        for operation in modular.OPERATIONS
-    ],
-    "nary_addition": [_ADDITION, _ADDITION | {"max_operands": 3, "num_digits": 1}],
-    "p_hop_induction": [
-        _HOPS,
-        _HOPS | {"min_hops": 3, "max_train_hops": 5, "alphabet_size": 3},
-    ],
-    "pcfg": [
-        _PCFG,
-        _PCFG | {"splitting": "systematicity", "num_heldout_pairs": 11},
-        _PCFG | {"splitting": "productivity", "max_functions": 5},
-    ],
-    "scan": [{"variant": variant} for variant in ("simple", "length", "filler_num1")],
-    "transitive_inference": [
-        _CHAIN | {"num_items": 13},
-        _CHAIN | {"num_items": 13, "max_hops": 3},
-    ],
-}
-# Task -> function from a table to (answer words, tags, parts) of each row, which says
-# them anew from the words of the row.
-RESTATED = {
-    "arithmetic_expression": test_expressions.restate_arithmetic,
-    "boolean_expression": test_expressions.restate_formulas,
-    "cogs": test_cogs.restate,
-    "dag_arithmetic": test_dag.restate,
-    "dyck": test_dyck.restate,
-    "graph_next_step": test_graphs.restate_next_step,
-    "graph_reachability": test_graphs.restate_reachability,
-    "group_composition": test_groups.restate_composition,
-    "group_operation": test_groups.restate_operation,
-    "kinship": test_logic.restate_kinship,
-    "knowledge_comparison": test_comparison.restate,
-    "knowledge_composition": test_knowledge.restate,
-    "knowledge_depth": test_knowledge_depth.restate,
-    "listops": test_expressions.restate_lists,
-    "lookup_tables": test_lookup_tables.restate,
-    "ltg_folder": test_ltg_folder.restate,
-    "modular": test_modular.restate,
-    "nary_addition": test_sequences.restate_addition,
-    "p_hop_induction": test_sequences.restate_hops,
-    "pcfg": test_pcfg.restate,
-    "scan": test_scan.restate,
-    "transitive_inference": test_logic.restate_orders,
-}
-YES_OR_NO = lambda vocab: ("no", "yes")
-NUMBERS = lambda vocab: [word for word in vocab if word.isdigit()]
-# Task drawn depth by depth -> function from the vocabulary to the words of answers,
-# each of which is the answer of as many rows.
-BALANCED = {
-    "arithmetic_expression": NUMBERS,
-    "boolean_expression": lambda vocab: "FT",
-    "dag_arithmetic": NUMBERS,
-    "dyck": YES_OR_NO,
-    "graph_next_step": lambda vocab: [w for w in vocab if w.startswith("n")],
-    "graph_reachability": YES_OR_NO,
-    "kinship": YES_OR_NO,
-    "listops": NUMBERS,
-    "transitive_inference": YES_OR_NO,
-}
-# Its tables are large and its one argument has few values: the examples will do.
-LARGE = ("scan",)
-CASES = [(name, kwargs) for name, cases in EXAMPLES.items() for kwargs in cases]
+# Their tables are large and their one argument has few values: the examples will do.
+LARGE = [name for name, cases in EXAMPLES.items() if len(cases[0]) == 1]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case[0])
@@ -290,8 +28,7 @@ def table(request):
 
 
 def test_every_task_has_examples():
-    assert set(EXAMPLES) == set(tasks.TASKS)
-    assert set(RESTATED) == set(tasks.TASKS)
+    assert set(EXAMPLES) == set(tasks.BUILT_IN)
     assert all(EXAMPLES.values())
 
 
@@ -383,7 +120,7 @@ def test_a_seed_makes_one_table(name, kwargs):
     for field in ("tokens", "targets", "split", "repeats", "answer_positions"):
         np.testing.assert_array_equal(getattr(one, field), getattr(same, field))
     assert one.certificate == same.certificate
-    is_published = name == "ltg_folder" or kwargs.get("variant", "simple") != "simple"
+    is_published = "path" in kwargs or kwargs.get("variant", "simple") != "simple"
     assert (_trained(one) == _trained(other)) == is_published
 
 
@@ -393,11 +130,9 @@ def _trained(table):
 
 # Task and shortcut -> function from a table to what a guesser sees of each row.
 SHORTCUTS = {
-    ("arithmetic_expression", "outermost"): test_expressions.outermost,
-    ("boolean_expression", "outermost"): test_expressions.outermost,
-    ("graph_next_step", "degree"): test_graphs.busiest,
-    ("knowledge_comparison", "attribute"): test_comparison.attributes,
-    ("knowledge_comparison", "first_value"): test_comparison.first_values,
+    key: guesser
+    for name in EXAMPLES
+    for key, guesser in examples.of_tests(name, "SHORTCUTS", {}).items()
 }
 
 
@@ -449,17 +184,17 @@ def test_any_arguments_make_a_good_table_or_one_clear_error(name):
     @hypothesis.given(kwargs=_arguments(name), seed=st.integers(0, 99))
     def check(kwargs, seed):
         try:
-            table, atoms = _make(name, seed, kwargs)
+            table, atoms, balanced = _make(name, seed, kwargs)
         except ValueError as error:
             assert any(f"task.kwargs.{key}" in str(error) for key in keys), error
             assert ", got " in str(error), error
             refused.append(kwargs)
             return
-        restated = list(RESTATED[name](table))
+        restated = list(examples.restate(name, table))
         _check_against_the_rows(table, restated)
         _check_atoms(atoms, restated)
         _check_what_is_unused(name, kwargs, table, restated)
-        _check_counts(name, kwargs, table)
+        _check_counts(name, kwargs, table, balanced)
         made.append(kwargs)
 
     check()
@@ -469,20 +204,33 @@ def test_any_arguments_make_a_good_table_or_one_clear_error(name):
 
 @pytest.mark.parametrize(("name", "kwargs"), [c for c in CASES if c[0] in LARGE])
 def test_the_examples_of_large_tables_are_good(name, kwargs):
-    table, atoms = _make(name, 3, kwargs)
-    restated = list(RESTATED[name](table))
+    table, atoms, _ = _make(name, 3, kwargs)
+    restated = list(examples.restate(name, table))
     _check_against_the_rows(table, restated)
     _check_atoms(atoms, restated)
 
 
 def _make(name, seed, kwargs):
-    """Returns a table, and the atoms of each row that it was certified by."""
-    with mock.patch.object(base, "certify", wraps=base.certify) as certify:
+    """Returns a table, the atoms of its rows, and the words of balanced answers."""
+    with (
+        mock.patch.object(base, "certify", wraps=base.certify) as certify,
+        mock.patch.object(depths, "make_table", wraps=depths.make_table) as drawn,
+    ):
         table = tasks.TASKS[name](seed=seed, **kwargs)
     given = inspect.signature(base.certify).bind(
         *certify.call_args.args, **certify.call_args.kwargs
     )
-    return table, [row[row >= 0].tolist() for row in given.arguments["atoms"]]
+    atoms = [row[row >= 0].tolist() for row in given.arguments["atoms"]]
+    tokens = drawn.call_args.kwargs["answers"] if drawn.called else ()
+    return table, atoms, _balanced([table.vocab[token] for token in tokens], table)
+
+
+def _balanced(answers, table):
+    """Checks that answers of a table drawn by depth are all words of their kind."""
+    kinds = {re.sub(r"\d+", "", word) for word in answers}
+    words = [word for word in table.vocab if re.sub(r"\d+", "", word) in kinds]
+    assert sorted(answers) == sorted(words)
+    return answers
 
 
 def _check_atoms(certified, restated):
@@ -509,7 +257,7 @@ def _check_what_is_unused(name, kwargs, table, restated):
         assert not practiced.issuperset(restated[row][2])
 
 
-def _check_counts(name, kwargs, table):
+def _check_counts(name, kwargs, table, answers):
     """Of each length there are the rows that were asked for, the answers balanced."""
     longest = [key for key in kwargs if key.startswith("max_train_")]
     has_plan = longest and any(key.startswith("train_per_") for key in kwargs)
@@ -521,7 +269,6 @@ def _check_counts(name, kwargs, table):
         next(kwargs[key] for key in kwargs if key.startswith(f"{part}_per_"))
         for part in ("train", "heldout")
     )
-    answers = BALANCED.get(name, lambda vocab: ())(table.vocab)
     seen = collections.Counter(
         (length, tasks.SPLITS[split], table.vocab[answer])
         for length, split, answer in zip(

@@ -23,7 +23,7 @@ ORDER = {-1: "less", 0: "equal", 1: "greater"}
 
 
 def _make(seed=5, **changes):
-    return comparison.comparison(seed=seed, **FACTS | changes)
+    return comparison.knowledge_comparison(seed=seed, **FACTS | changes)
 
 
 def _values(table):
@@ -74,6 +74,12 @@ def first_values(table):
     return [
         (q[0], values[q[1], q[0]]) if len(q) == 3 else "fact" for q, *_ in read(table)
     ]
+
+
+SHORTCUTS = {
+    ("knowledge_comparison", "attribute"): attributes,
+    ("knowledge_comparison", "first_value"): first_values,
+}
 
 
 @pytest.fixture(scope="module")

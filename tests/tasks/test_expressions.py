@@ -87,17 +87,17 @@ def _solve_listops(words):
     return str(value), depth, atoms
 
 
-def restate_arithmetic(table):
+def restate_arithmetic_expression(table):
     modulus = sum(word.isdigit() for word in table.vocab)
     solve = lambda words: _solve_python(words, modulus)
     return by_depth.restate(table, solve, "depth")
 
 
-def restate_formulas(table):
+def restate_boolean_expression(table):
     return by_depth.restate(table, lambda words: _solve_python(words, None), "depth")
 
 
-def restate_lists(table):
+def restate_listops(table):
     return by_depth.restate(table, _solve_listops, "depth")
 
 
@@ -133,3 +133,9 @@ def outermost(table):
             if level <= 1:
                 kept.append(word)
         yield tuple(kept)
+
+
+SHORTCUTS = {
+    ("arithmetic_expression", "outermost"): outermost,
+    ("boolean_expression", "outermost"): outermost,
+}

@@ -81,12 +81,12 @@ def _solve_next_step(words):
     return steps[0], hops, atoms
 
 
-def restate_reachability(table):
+def restate_graph_reachability(table):
     assert table.tokens.all()  # Every row has as many edges.
     return by_depth.restate(table, _solve_reachability, "hops")
 
 
-def restate_next_step(table):
+def restate_graph_next_step(table):
     assert table.tokens.all()  # Every row has as many edges.
     return by_depth.restate(table, _solve_next_step, "hops")
 
@@ -125,3 +125,6 @@ def busiest(table):
         degree = collections.Counter(node for pair in pairs for node in pair)
         successors = [head for tail, head in pairs if tail == source]
         yield max(successors, key=lambda node: degree[node])
+
+
+SHORTCUTS = {("graph_next_step", "degree"): busiest}

@@ -62,7 +62,7 @@ def _degree(table):
     return len(elements) if elements[0] == "0" else len(elements[0])
 
 
-def restate_composition(table):
+def restate_group_composition(table):
     """Yields (answer, tags, parts) of each row, for the battery."""
     degree = _degree(table)
     name = {_act(word, degree): word for word in table.vocab[1:-1]}
@@ -73,7 +73,7 @@ def restate_composition(table):
         yield (name[product],), {"length": len(word)}, word
 
 
-def restate_operation(table):
+def restate_group_operation(table):
     """Yields (answer, tags, parts) of each row, for the battery."""
     degree = _degree(table)
     name = {_act(word, degree): word for word in table.vocab[1:-2]}

@@ -4,7 +4,6 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.tasks import oracles
 from tests.conftest import ROOT
 
 
@@ -12,7 +11,7 @@ def test_an_installed_task_is_one_of_all(install):
     assert dict(tasks.TASKS) == dict(tasks.BUILT_IN)
     install()
     assert list(tasks.TASKS) == [*tasks.BUILT_IN, "toy"]
-    assert list(tasks.ORACLES) == [*oracles.BUILT_IN, "toy"]
+    assert list(tasks.ORACLES) == [*tasks.BUILT_IN, "toy"]
     assert len(tasks.table_of("toy", 0, {"size": 5}).tokens) == 25
     config = configs.load(f"{ROOT}/configs/modular.py:smoke").unlock()
     config.task.name, config.task.kwargs = "toy", {"size": 5}

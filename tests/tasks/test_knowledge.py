@@ -24,7 +24,7 @@ GRAPH = {
 
 
 def _make(seed=5, **changes):
-    return knowledge.composition(seed=seed, **GRAPH | changes)
+    return knowledge.knowledge_composition(seed=seed, **GRAPH | changes)
 
 
 def _read(table):

@@ -19,7 +19,7 @@ GRAPH = {
 
 
 def _make(seed=5, **changes):
-    return knowledge.depth(seed=seed, **GRAPH | changes)
+    return knowledge.knowledge_depth(seed=seed, **GRAPH | changes)
 
 
 def _read(table):

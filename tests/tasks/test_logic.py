@@ -88,7 +88,7 @@ def restate_kinship(table):
     return by_depth.restate(table, _solve_kinship, "hops")
 
 
-def restate_orders(table):
+def restate_transitive_inference(table):
     assert table.tokens.all()  # Every row has as many premises.
     return by_depth.restate(table, _solve_transitive, "hops")
 

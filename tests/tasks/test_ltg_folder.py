@@ -15,6 +15,8 @@ from tests.conftest import ROOT
 from tests.tasks import ltg_folders
 from tests.tasks.reading import read
 
+path = ltg_folders.example
+
 
 def _make(folder, **changes):
     kwargs = {"test_file": "test.json", "answer_at": "last", "row_length": None}

@@ -1,8 +1,8 @@
 """What each task says of arguments that it refuses: refused.txt, to the letter.
 
 A line of that file is `KEY=VALUE ... -> MESSAGE`, below the name of the task: what is
-changed of its first example in test_battery.py, and the message without `task.kwargs.`
-in front. FOLDER stands for the folder of the example.
+changed of its first example, and the message without `task.kwargs.` in front. FOLDER
+stands for the folder of the example.
 """
 
 import ast
@@ -12,7 +12,7 @@ import pytest
 
 from rdt_jax import tasks
 from tests.conftest import ROOT
-from tests.tasks import test_battery
+from tests.tasks import examples
 
 
 def _cases():
@@ -29,7 +29,7 @@ def _cases():
 
 @pytest.mark.parametrize(("name", "changes", "message"), list(_cases()))
 def test_arguments_are_refused(name, changes, message):
-    example = test_battery.EXAMPLES[name][0]
+    example = examples.EXAMPLES[name][0]
     message = message.replace("FOLDER", str(example.get("path")))
     with pytest.raises(ValueError) as raised:
         tasks.TASKS[name](seed=3, **example | changes)

@@ -34,7 +34,7 @@ def _hop(seed=5, **changes):
     return sequences.p_hop_induction(seed=seed, **HOPS | changes)
 
 
-def restate_addition(table):
+def restate_nary_addition(table):
     """Yields (answer, tags, parts) of each row, for the battery."""
     for question, *_ in read(table):
         text = "".join(question)
@@ -49,7 +49,7 @@ def restate_addition(table):
         yield (*str(total), "<end>"), {"operands": len(operands)}, parts
 
 
-def restate_hops(table):
+def restate_p_hop_induction(table):
     """Yields (answer, tags, parts) of each row, for the battery."""
     letter = {word: chr(97 + i) for i, word in enumerate(table.vocab[2:])}
     word = {one: other for other, one in letter.items()}
@@ -80,7 +80,7 @@ def test_operands_have_all_their_digits():
 def test_large_numbers_are_added_exactly():
     table = _add(num_digits=9, max_operands=40, max_train_operands=3)
     rows = list(read(table))
-    assert [a for _, a, _ in rows] == [a for a, *_ in restate_addition(table)]
+    assert [a for _, a, _ in rows] == [a for a, *_ in restate_nary_addition(table)]
 
 
 # Hops.

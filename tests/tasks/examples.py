@@ -1,0 +1,43 @@
+"""What the tests of every task take from its file, and from that of its own tests."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rdt_jax import tasks
+from rdt_jax.tasks import base
+
+
+def of_tests(name: str, wanted: str, otherwise: Any = None) -> Any:
+    """Returns what test_TASK.py of this folder, or test_FILE.py, has for a task."""
+    own = f"tests.tasks.test_{name}"
+    is_there = importlib.util.find_spec(own) is not None
+    path = own if is_there else f"tests.tasks.test_{tasks.FILES[name]}"
+    return getattr(importlib.import_module(path), wanted, otherwise)
+
+
+def restate(name: str, table: base.Table) -> Iterator[tuple]:
+    """Yields (answer words, tags, parts) of each row, said anew from its words.
+
+    It is `restate` in the file of the task's tests, or `restate_TASK` where those of
+    several tasks stand there.
+    """
+    function = of_tests(name, f"restate_{name}") or of_tests(name, "restate")
+    assert function, f"the tests of {name} must have restate or restate_{name}"
+    return function(table)
+
+
+def _examples(name: str, function: Callable[..., base.Table]) -> list[dict[str, Any]]:
+    """Returns a task's EXAMPLES; what they say of a path, the tests make one of."""
+    cases = sys.modules[function.__module__].EXAMPLES[name]
+    return [
+        {k: of_tests(name, k)(v) if k == "path" else v for k, v in case.items()}
+        for case in cases
+    ]
+
+
+# Task -> arguments of small tables, among them each value of an argument that chooses.
+EXAMPLES = {name: _examples(name, task) for name, task in tasks.BUILT_IN.items()}
+CASES = [(name, kwargs) for name, cases in EXAMPLES.items() for kwargs in cases]
