@@ -1,0 +1,335 @@
+"""What does a model answer to one question, after each loop?
+
+    asked = asking.ask(params, config, table, "entity_3 relation_0 relation_4", loops=6)
+    asked.split, asked.target            # of a question of the table, else None
+    for answer in asked.answers:         # after 1 .. 6 loops
+        print(answer.loops, answer.words, answer.probability)
+
+Answers of several words are decoded greedily, at each loop count by itself.
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from rdt_jax import tasks
+from rdt_jax.analysis import questions
+from rdt_jax.models import presets, recurrent
+from rdt_jax.models.architecture import ModelConfig
+from rdt_jax.store import environment
+from rdt_jax.tasks import base, rows
+
+MOST_LOOPS = 1_000
+_AT_A_TIME = 16  # Loop counts; each holds the states of all loops.
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The answer after so many loops.
+
+    Attributes:
+      loops: the loop count.
+      words: of the answer, without the word that ends it.
+      probability: of all words of the answer, and of its end, together.
+      ended: False where the answer had not ended when there was no more room for it.
+      right: whether all of it is right; None where the table does not know.
+      choices: the most probable words, with their probabilities, for each word of the
+        answer and its end, given those before it.
+    """
+
+    loops: int
+    words: tuple[str, ...]
+    probability: float
+    ended: bool
+    right: bool | None
+    choices: tuple[tuple[tuple[str, float], ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A question and what a model answered.
+
+    Attributes:
+      question: its words, without those of the layout.
+      row: its row in the table; None if it has none. So are the next two.
+      split: the part of the table that the row is in.
+      target: the words of the right answer.
+      answers: after 1, 2, .. loops.
+    """
+
+    question: tuple[str, ...]
+    row: int | None
+    split: str | None
+    target: tuple[str, ...] | None
+    answers: tuple[Answer, ...]
+
+
+class _Layout(NamedTuple):
+    """A question as the model reads it.
+
+    Attributes:
+      tokens: int32 [n], all of the row; of one whose answers are fed back, up to where
+        the first is read.
+      positions: int32 [A], where the answers are read.
+      is_fed: whether each answer is fed back to the model before the next is read.
+      end: the answer that ends the others; None where there is none.
+    """
+
+    tokens: np.ndarray
+    positions: np.ndarray
+    is_fed: bool
+    end: int | None
+
+
+@environment.pinned()
+def ask(
+    params: recurrent.Params,
+    config: ml_collections.ConfigDict,
+    table: tasks.Table,
+    words: str | Sequence[str],
+    loops: int | None = None,
+    *,
+    num_choices: int = 3,
+) -> Asked:
+    """Asks a model one question and reads its answer after every loop.
+
+    Args:
+      params: of the run's model.
+      config: of the run.
+      table: of the run.
+      words: the question as `rdt tasks export` writes it. Words of the layout, and the
+        one at which the answers of all rows are read (`=`), are added.
+      loops: the largest loop count, in [1, MOST_LOOPS]; None for that of training.
+      num_choices: words of `Answer.choices`.
+
+    Raises:
+      ValueError: if there is no word, words are unknown (it suggests others), the
+        question is too long for the model's positions, it is not in the table and the
+        table's layout does not tell where its answer is read, or the model cannot run
+        so many loops.
+    """
+    model = presets.model_config(config, table)
+    loops = config.recurrence.num_loops if loops is None else loops
+    if not 1 <= loops <= MOST_LOOPS:
+        raise ValueError(f"loops must be in [1, {MOST_LOOPS:,}], got {loops}.")
+    question = _tokens(table, words.split() if isinstance(words, str) else words)
+    mark = _mark(table)
+    if mark is not None and table.vocab[mark] not in rows.LAYOUT:
+        question += [mark] * (question[-1] != mark)
+    row = _find(table, question)
+    if row is None:
+        layout = _lay_out(table, question, mark, model)
+    else:
+        layout = _layout_of(table, row)
+    tokens, logs = _decode(params, model, layout, loops)
+    target = None if row is None else table.targets[row]
+    return Asked(
+        question=tuple(table.vocab[token] for token in question),
+        row=row,
+        split=None if row is None else tasks.SPLITS[table.split[row]],
+        target=None if row is None else tuple(rows.decode(table, row)[1]),
+        answers=tuple(
+            _answer(table, layout, target, given[given >= 0], log, num_choices, loop)
+            for loop, (given, log) in enumerate(zip(tokens, logs, strict=True), 1)
+        ),
+    )
+
+
+def _answer(
+    table: tasks.Table,
+    layout: _Layout,
+    target: np.ndarray | None,
+    given: np.ndarray,
+    logs: np.ndarray,
+    num_choices: int,
+    loops: int,
+) -> Answer:
+    """Puts an answer's tokens [A] and log-probabilities [>= A, V] into words."""
+    logs = logs[: given.size]
+    has_end = layout.end is not None and given[-1] == layout.end
+    best = np.argsort(-logs, axis=-1, kind="stable")[:, :num_choices]
+    right = None
+    if target is not None:
+        right = np.array_equal(given, target[target != base.NO_TARGET])
+    return Answer(
+        loops=loops,
+        words=tuple(table.vocab[token] for token in given[: given.size - has_end]),
+        probability=float(np.exp(logs[np.arange(given.size), given].sum())),
+        ended=layout.end is None or bool(has_end),
+        right=right,
+        choices=tuple(
+            tuple((table.vocab[token], float(np.exp(log[token]))) for token in few)
+            for log, few in zip(logs, best, strict=True)
+        ),
+    )
+
+
+def vocabulary(table: tasks.Table) -> list[str]:
+    """Returns the words that a question may have."""
+    return [word for word in table.vocab[1:] if word not in rows.LAYOUT]
+
+
+def _tokens(table: tasks.Table, words: Sequence[str]) -> list[int]:
+    """Returns the tokens of words; ValueError names those that are unknown."""
+    known = vocabulary(table)
+    if not words:
+        raise ValueError(f"A question must have words, such as {', '.join(known[:3])}.")
+    problems = []
+    for word in dict.fromkeys(words):
+        if word in rows.LAYOUT:
+            problems.append(
+                f"{word} is a word of the layout: it is added, leave it out"
+            )
+        elif word not in known:
+            near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else "words are "
+            more = f"{', '.join(known[:8])}{', ..' * (len(known) > 8)}"
+            problems.append(f"Unknown word {word!r}; {hint}{'' if near else more}")
+    if problems:
+        raise ValueError("\n  ".join(problems))
+    index = {word: token for token, word in enumerate(table.vocab)}
+    return [index[word] for word in words]
+
+
+def _mark(table: tasks.Table) -> int | None:
+    """Returns the token at which the answers of all rows are read; None for none."""
+    read = np.take_along_axis(table.tokens, table.answer_positions[:, :1], axis=1)
+    return int(read[0, 0]) if read[0, 0] != 0 and (read == read[0]).all() else None
+
+
+def _find(table: tasks.Table, question: Sequence[int]) -> int | None:
+    """Returns the row of a question, whose tokens are without those of the layout."""
+    layout = [t for t, word in enumerate(table.vocab) if word in rows.LAYOUT]
+    is_word = ~np.isin(table.tokens, [0, *layout])
+    order = np.argsort(~is_word, axis=1, kind="stable")[:, : len(question)]
+    words = np.take_along_axis(np.where(is_word, table.tokens, 0), order, axis=1)
+    if words.shape[1] < len(question):
+        return None
+    texts = [table.vocab[token] for token in question]
+    begin_so = np.flatnonzero((words == question).all(axis=1))
+    same = (row for row in begin_so.tolist() if rows.decode(table, row)[0] == texts)
+    return next(same, None)
+
+
+def _are_fed(table: tasks.Table) -> np.ndarray:
+    """Says of which rows the answers are fed back, or are only one, bool [N].
+
+    Nothing but them follows the position of the first answer.
+    """
+    positions, targets = table.answer_positions, table.targets
+    num_answers = (targets >= 0).sum(axis=1, keepdims=True)
+    behind = np.arange(table.tokens.shape[1]) - positions[:, :1] - 1  # [N, T]
+    answers = np.pad(targets, [(0, 0), (0, 1)], constant_values=base.NO_TARGET)
+    fed = np.take_along_axis(answers, np.clip(behind, 0, targets.shape[1]), axis=1)
+    is_over = (table.tokens == 0) & (behind >= num_answers - 1)
+    follow = (behind < 0) | (table.tokens == fed) | is_over
+    in_turn = positions == positions[:, :1] + np.arange(targets.shape[1])
+    return follow.all(axis=1) & (in_turn | (targets < 0)).all(axis=1)
+
+
+def _end(table: tasks.Table) -> int | None:
+    """Returns the token that is the last of several answers in all rows, or None."""
+    last = (table.targets >= 0).sum(axis=1, keepdims=True) - 1
+    tokens = np.take_along_axis(table.targets, last, axis=1)
+    is_one = table.targets.shape[1] > 1 and (tokens == tokens[0]).all()
+    return int(tokens[0, 0]) if is_one else None
+
+
+def _layout_of(table: tasks.Table, row: int) -> _Layout:
+    tokens, positions = table.tokens[row], table.answer_positions[row]
+    num_answers = int((table.targets[row] >= 0).sum())
+    if not _are_fed(table)[row]:
+        return _Layout(tokens, positions[:num_answers], False, None)
+    end = _end(table)
+    first = int(positions[0])
+    # What does not end with a word of its own has a length.
+    most = num_answers if end is None else len(table.targets[row])
+    return _Layout(
+        tokens[: first + 1], first + np.arange(most, dtype=np.int32), True, end
+    )
+
+
+def _lay_out(
+    table: tasks.Table, question: Sequence[int], mark: int | None, model: ModelConfig
+) -> _Layout:
+    """Lays out a question that the table does not have as its rows are."""
+    asked = " ".join(table.vocab[token] for token in question)
+    if not _are_fed(table).all():
+        raise ValueError(
+            f"{asked!r} is not in the table, whose rows do not tell where the answers "
+            "of another question would be read."
+        )
+    first = table.answer_positions[:, 0]
+    read = table.tokens[np.arange(len(first)), first]
+    at_pad = bool((read == 0).any() and (first == first[0]).all())
+    tokens = np.array(question, np.int32)
+    if mark is not None and tokens[-1] != mark:
+        tokens = np.append(tokens, np.int32(mark))
+    place = int(first[0]) if at_pad else tokens.size - 1
+    most = table.targets.shape[1]
+    limit = model.max_length if model.position == "learned" else place + most
+    room = place + 1 if at_pad else limit
+    if tokens.size > room:
+        reason = "answers are read there" if at_pad else "model.position is learned"
+        raise ValueError(
+            f"A question must have at most {room - tokens.size + len(question)} words "
+            f"({reason}), got {len(question)}."
+        )
+    positions = np.arange(place, min(place + most, limit), dtype=np.int32)
+    return _Layout(tokens, positions, True, _end(table))
+
+
+def _decode(
+    params: recurrent.Params, model: ModelConfig, layout: _Layout, loops: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns greedy answers [R, A], -1 after their end, and log-probabilities.
+
+    The log-probabilities of all words are float64 [R, A, V].
+    """
+    length = max(model.max_length, len(layout.tokens), layout.positions[-1] + 1)
+    tokens = np.zeros((loops, length), np.int32)
+    tokens[:, : len(layout.tokens)] = layout.tokens
+    read = functools.partial(_read, params, model=model, num_loops=loops)
+    loop = np.arange(loops)
+    given = np.full((loops, len(layout.positions)), -1, np.int32)
+    logs = np.zeros((*given.shape, model.vocab_size))
+    together = len(layout.positions) if not layout.is_fed else 1
+    for start in range(0, given.shape[1], together):
+        here = slice(start, start + together)
+        positions = np.tile(layout.positions[here], (loops, 1))
+        logs[:, here] = questions.in_chunks(read, _AT_A_TIME, tokens, positions, loop)
+        goes_on = np.full(loops, True)
+        if start and layout.end is not None:
+            before = given[:, start - 1]
+            goes_on = (before >= 0) & (before != layout.end)
+        best = logs[:, here].argmax(axis=-1)
+        given[:, here] = np.where(goes_on[:, None], best, -1)
+        if not goes_on.any():
+            break
+        if layout.is_fed and start + 1 < given.shape[1]:
+            tokens[goes_on, layout.positions[start] + 1] = given[goes_on, start]
+    return given, logs
+
+
+@functools.partial(jax.jit, static_argnames=("model", "num_loops"))
+def _read(
+    params: recurrent.Params,
+    tokens: jax.Array,
+    positions: jax.Array,
+    loop: jax.Array,
+    *,
+    model: ModelConfig,
+    num_loops: int,
+) -> jax.Array:
+    """Returns log-probabilities [B, A, V]: of row b after loop `loop[b]`, from 0."""
+    outputs = recurrent.apply(params, tokens, positions, model, num_loops=num_loops)
+    state = outputs.states[loop, jnp.arange(loop.size)]  # [B, T, D]
+    logits = recurrent.readout(params, state, tokens, positions, model)
+    return jax.nn.log_softmax(logits)
