@@ -31,7 +31,8 @@ def restate(name: str, table: base.Table) -> Iterator[tuple]:
 
 def _examples(name: str, function: Callable[..., base.Table]) -> list[dict[str, Any]]:
     """Returns a task's EXAMPLES; what they say of a path, the tests make one of."""
-    cases = sys.modules[function.__module__].EXAMPLES[name]
+    cases = getattr(sys.modules[function.__module__], "EXAMPLES", {}).get(name)
+    assert cases, f"{tasks.FILES[name]}.py needs EXAMPLES of {name}: small arguments"
     return [
         {k: of_tests(name, k)(v) if k == "path" else v for k, v in case.items()}
         for case in cases

@@ -27,11 +27,6 @@ def table(request):
     return tasks.TASKS[name](seed=3, **kwargs)
 
 
-def test_every_task_has_examples():
-    assert set(EXAMPLES) == set(tasks.BUILT_IN)
-    assert all(EXAMPLES.values())
-
-
 def test_padding_and_answers_follow_what_is_asked(table):
     # What a Table refuses, such as padding between tokens, need not be asked again.
     assert (table.tokens != 0).any(axis=0).all()  # No column of padding alone.
