@@ -77,11 +77,11 @@ def measure(
     """Measures the attention of every block on two-hop questions.
 
     Args:
-      params: of the run's model.
-      config: of the run.
-      table: of the run.
+      params: parameters of the run's model.
+      config: config of the run.
+      table: table of the run.
       per_group: questions of each group at most.
-      num_loops: of the pass; None for those of training.
+      num_loops: loops of the pass; None for those of training.
       batch_size: questions at a time.
 
     Raises:
@@ -136,9 +136,9 @@ def roles(found: Binding, *, margin: float = 0.2) -> np.ndarray:
     """Names for every head and query the position it attends to: int64 [G, E, H, T].
 
     Args:
-      found: as measured.
-      margin: by so much the largest mean weight must exceed the second, else the role
-        is MIXED; a query that sees one key has that role.
+      found: result of `measure`.
+      margin: least lead of the largest mean weight over the second, else the role is
+        MIXED; a query that sees one key has that role.
     """
     ordered = np.sort(found.attention, axis=-1)
     clear = ordered[..., -1] - ordered[..., -2] >= margin
@@ -154,9 +154,9 @@ def change(before: Binding, after: Binding, *, margin: float = 0.2) -> Change:
     """Compares two checkpoints of one run.
 
     Args:
-      before: of one.
-      after: of the other, of the same model and loops.
-      margin: as of `roles`.
+      before: result of one.
+      after: result of the other, of the same model and loops.
+      margin: lead of a role, as in `roles`.
     """
     moved = np.abs(after.attention - before.attention).sum(axis=-1) / 2
     return Change(

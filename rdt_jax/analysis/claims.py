@@ -14,11 +14,11 @@ class Claim:
     Attributes:
       text: the claim as it is tested here, in one sentence.
       source: authors, year, arXiv id and place.
-      expected: what the source says, in its numbers where it has any.
+      expected: finding of the source, in its numbers where it has any.
       measured: our numbers; where the runs cannot decide, also what is missing.
       holds: None where no run of this preset decides it.
       seeds: fewest seeds behind any number of `measured`; 0 without a run.
-      preset: of the study that was run; the command fills it in.
+      preset: preset of the study that was run; the command fills it in.
     """
 
     text: str
@@ -50,13 +50,13 @@ def judge(
     """Makes a claim that is not tested as long as anything is missing.
 
     Args:
-      text: as of Claim.
-      source: as of Claim.
-      expected: as of Claim.
+      text: text of the Claim.
+      source: source of the Claim.
+      expected: finding of the source, as in Claim.
       measured: our numbers, without a period.
-      holds: what they say if nothing is missing.
-      missing: what a verdict waits for.
-      runs: that `measured` is about.
+      holds: verdict if nothing is missing.
+      missing: runs or numbers that a verdict waits for.
+      runs: runs that `measured` is about.
     """
     if missing:
         measured = f"{measured}; missing: {', '.join(missing)}"

@@ -73,8 +73,8 @@ def curve(run: Run, group: str) -> Curve:
     """Returns the accuracy on a group of rows over the operations of training.
 
     Args:
-      run: where; at its training loop count.
-      group: as of `runs.accuracy`.
+      run: run, at its training loop count.
+      group: split or tag value, as in `runs.accuracy`.
 
     Raises:
       ValueError: if the run has no such group.

@@ -38,14 +38,14 @@ class Progress:
     """What a run passed.
 
     Attributes:
-      run_id: of the run.
+      run_id: name of the run.
       passed: hops -> updates after which they, and all fewer, had been trained and were
         learned, ascending.
       untrained: hops -> updates after which they were learned first, by training of
         fewer hops alone, ascending by hops. Parameters kept then are of no stage.
       deepest: hops of the last stage that there is.
       last_step: updates at the last evaluation; what has not passed had not by then.
-      outcome: as `Run.outcome`.
+      outcome: value of `Run.outcome`.
     """
 
     run_id: str
@@ -178,8 +178,8 @@ def last_measured(runs: Sequence[Run], what: str) -> list[tuple[Run, int | None,
     """Returns a stored analysis of each run that has one of its last stage.
 
     Args:
-      runs: of a study.
-      what: of `stored.MEASURES`.
+      runs: runs of a study.
+      what: name of `stored.MEASURES`.
 
     Returns:
       Run, hops of its last stage as of `deepest`, and the analysis; by recurrence and
@@ -199,9 +199,9 @@ def judged(runs: Sequence[Run], what: str) -> list[Measured]:
     """Returns the looped runs that are over, learned hops and were measured then.
 
     Args:
-      runs: of a study, whose order is kept. A run that still trains may pass a further
-        stage.
-      what: of `stored.MEASURES`, with numbers of hops `levels`.
+      runs: runs of a study, whose order is kept. A run that still trains may pass a
+        further stage.
+      what: name of `stored.MEASURES`, with numbers of hops `levels`.
     """
     over = [run for run in runs if run.outcome != "unfinished"]
     measured = []
@@ -219,8 +219,8 @@ def majority(
     """Says whether most runs are right, and what a verdict waits for.
 
     Args:
-      runs: of a study.
-      measured: those of `judged`; of all others it may still turn out either way.
+      runs: runs of a study.
+      measured: runs of `judged`; of all others it may still turn out either way.
       right: number of runs that are as claimed.
       wrong: number of runs that are not.
     """
@@ -236,8 +236,8 @@ def unmeasured(runs: Sequence[Run], measured: Sequence[Run]) -> list[str]:
     of a stage that it trained are gone or have not been measured.
 
     Args:
-      runs: of a study.
-      measured: those that are over and whose last stage was measured.
+      runs: runs of a study.
+      measured: runs that are over and whose last stage was measured.
     """
     names = {run.run_id for run in measured}
     found = []
@@ -348,7 +348,7 @@ def trained_hops(run: Run, learned: int | None) -> int:
     """Returns the most hops that had been trained when a run was measured.
 
     Args:
-      run: that was evaluated.
+      run: run that was evaluated.
       learned: hops of the stage that it had passed then; None if it passed none.
     """
     # The stage in a row is the one that its updates trained.

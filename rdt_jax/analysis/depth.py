@@ -79,12 +79,12 @@ def measure(
     """Answers held-out rows of every number of hops after every loop.
 
     Args:
-      params: of the run.
-      config: of the run; without a curriculum the tag is `hops`.
-      table: of the run.
+      params: parameters of the run's model.
+      config: config of the run; without a curriculum the tag is `hops`.
+      table: table of the run.
       num_loops: M; None for LOOPS, or for twice the most loops of training where that
         is more.
-      rows: at most so many of each number of hops, by a fixed permutation.
+      rows: most rows of each number of hops, the first by a fixed permutation.
 
     Raises:
       ValueError: if the table has no such tag, or the model cannot run so many loops.
@@ -217,7 +217,7 @@ def batched(
     """Lays out rows in batches that fit in a bounded memory.
 
     Args:
-      table: of the rows.
+      table: table of the rows.
       row: int64 [N], of the table; the last one is repeated to fill the last batch.
       length: T, of all rows.
       row_bytes: memory that a row of a batch needs.

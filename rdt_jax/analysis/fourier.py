@@ -148,9 +148,9 @@ def measure(
     """Measures one set of parameters at every loop, over all pairs.
 
     Args:
-      params: as `recurrent.init` returns them.
-      config: of the run.
-      table: of its task.
+      params: parameters of the run's model.
+      config: config of the run.
+      table: table of the run.
       is_key: bool [F]; None for the key frequencies of the logits after the last loop.
 
     Raises:
@@ -198,8 +198,8 @@ def progress(
 
     Args:
       params_by_step: parameters at each step; the last step is the end.
-      config: of the run.
-      table: of its task.
+      config: config of the run.
+      table: table of the run.
 
     Raises:
       ValueError: as `measure`, or if there is no checkpoint.

@@ -74,11 +74,11 @@ def measure(
     """Measures the states of two-hop questions, and of every entity as a subject.
 
     Args:
-      params: of the run's model.
-      config: of the run.
-      table: of the run.
+      params: parameters of the run's model.
+      config: config of the run.
+      table: table of the run.
       per_group: questions of each group at most.
-      num_loops: of the pass; None for those of training.
+      num_loops: loops of the pass; None for those of training.
       batch_size: questions at a time.
 
     Raises:
@@ -157,10 +157,10 @@ def between(
     Args:
       before: parameters of one.
       after: parameters of the other.
-      config: as of `measure`, like all that follows.
-      table: of the run.
+      config: config of the run.
+      table: table of the run.
       per_group: questions of each group at most.
-      num_loops: of the pass.
+      num_loops: loops of the pass.
       batch_size: questions at a time.
 
     Raises:

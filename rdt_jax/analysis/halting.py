@@ -88,11 +88,11 @@ def measure(
     """Lets held-out rows of every number of hops stop by every rule.
 
     Args:
-      params: of the run.
-      config: of the run.
-      table: of the run.
+      params: parameters of the run's model.
+      config: config of the run.
+      table: table of the run.
       num_loops: M, the most loops; None as for `depth.measure`.
-      rows: at most so many of each number of hops, those of `depth.measure`.
+      rows: most rows of each number of hops, those of `depth.measure`.
 
     Raises:
       ValueError: as `depth.measure`.
@@ -152,7 +152,7 @@ def assemble(
 
     Args:
       rule: K of them.
-      thresholds: of each.
+      thresholds: thresholds of each.
       row: int64 [N].
       hops: int64 [N].
       loops: int32 [K, N], 1 to M.
@@ -197,7 +197,7 @@ def published(found: Halting, rule: str) -> int:
     """Returns the index of a KL rule at the thresholds of Kohli et al.
 
     Args:
-      found: of `measure`.
+      found: result of `measure`.
       rule: `kl`, or `kl_entropy`, whose largest entropy is theirs.
     """
     here = np.flatnonzero((found.rule == rule) & (found.threshold == KL))

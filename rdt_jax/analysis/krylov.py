@@ -26,7 +26,7 @@ def project(
     the step on at which the space is complete, rows and columns are zero.
 
     Args:
-      product: maps a vector [n] to the matrix times it.
+      product: function from a vector [n] to the matrix times it.
       start: float [n], not zero.
       steps: K, at least 1.
 

@@ -68,8 +68,8 @@ def fit_power(
       times: [N], updates above 0; inf where censored.
       blocks: [N], a number that runs share if they are not drawn apart, their seed.
       budget: updates after which a time is censored, the same for all.
-      seed: of the samples.
-      confidence: in (0, 1).
+      seed: seed of the samples.
+      confidence: level in (0, 1).
 
     Raises:
       ValueError: if a value or a time is out of range, a time is in no block, or all
@@ -132,7 +132,7 @@ def trend(
     Args:
       values: [N].
       times: [N], updates; inf where censored.
-      seed: of the arrangements, where there are too many to try all.
+      seed: seed of the arrangements, where there are too many to try all.
 
     Returns:
       `later`: the share of pairs of runs of different values in which the one of the

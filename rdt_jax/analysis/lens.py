@@ -62,11 +62,11 @@ def measure(
     """Decodes bridge and target of two-hop questions from every state of the pass.
 
     Args:
-      params: of the run's model.
-      config: of the run.
-      table: of the run.
+      params: parameters of the run's model.
+      config: config of the run.
+      table: table of the run.
       per_group: questions of each group at most.
-      num_loops: of the pass; None for those of training.
+      num_loops: loops of the pass; None for those of training.
       batch_size: questions at a time.
 
     Raises:
@@ -112,8 +112,8 @@ def first_depth(accuracy: np.ndarray, level: float) -> float:
     """Returns the first effective depth at which [E + 1] reaches `level`; inf for none.
 
     Args:
-      accuracy: by effective depth; NaN reaches nothing.
-      level: in (0, 1].
+      accuracy: accuracies by effective depth; NaN reaches nothing.
+      level: accuracy in (0, 1].
     """
     reached = np.flatnonzero(accuracy >= level)
     return float(reached[0]) if reached.size else np.inf

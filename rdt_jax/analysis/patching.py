@@ -73,12 +73,12 @@ def measure(
     """Patches every block and position of the pass, one at a time.
 
     Args:
-      params: of the run's model.
-      config: of the run.
-      table: of the run.
+      params: parameters of the run's model.
+      config: config of the run.
+      table: table of the run.
       corruption: a key of CORRUPTIONS.
       per_group: questions of each group at most.
-      num_loops: of the pass; None for those of training.
+      num_loops: loops of the pass; None for those of training.
       batch_size: questions at a time.
 
     Raises:
@@ -136,7 +136,7 @@ def corrupt(
 
     Args:
       asked: N questions.
-      tails: of `questions.facts`.
+      tails: result of `questions.facts`.
       corruption: a key of CORRUPTIONS; the words it names are all replaced.
 
     Returns:

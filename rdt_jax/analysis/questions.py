@@ -115,7 +115,7 @@ def in_chunks(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> A
     So one program serves any number of rows, and memory does not grow with them.
 
     Args:
-      function: maps arrays [size, ...] to a pytree of arrays [size, ...].
+      function: function from arrays [size, ...] to a pytree of arrays [size, ...].
       size: rows at a time; fewer if there are not so many.
       *arrays: [N, ...] each, N at least 1.
 

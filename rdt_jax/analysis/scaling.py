@@ -102,7 +102,7 @@ def reach(found: Depth, accuracy: np.ndarray, threshold: float = ANSWERED) -> in
     Args:
       found: whose numbers of hops.
       accuracy: [H], such as that of `scaled`.
-      threshold: in [0, 1].
+      threshold: accuracy in [0, 1].
     """
     answered = found.levels[accuracy >= threshold]
     return int(answered.max()) if answered.size else 1
@@ -124,7 +124,7 @@ def above_chance(found: Scaled, chance: float) -> np.ndarray:
     """Says where accuracy exceeds chance as an onset does, bool [H].
 
     Args:
-      found: of `scaled`.
+      found: result of `scaled`.
       chance: accuracy of a guess.
     """
     return found.accuracy > phases.above_chance(chance, found.num_rows)

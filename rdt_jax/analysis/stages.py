@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     Attributes:
       run: the run.
       checkpoint: its name.
-      result: of the measure.
+      result: result of the measure.
     """
 
     run: Run
@@ -54,8 +54,8 @@ class Sample(NamedTuple):
     """The runs that a statement is about, and the analyses that there are of them.
 
     Attributes:
-      what: of `stored.MEASURES`.
-      seen: of each run of `due` that has one.
+      what: name of `stored.MEASURES`.
+      seen: result of each run of `due` that has one.
       due: the runs that came to where the statement looks, analyzed or not.
       awaited: unfinished runs that may still come there.
     """
@@ -84,9 +84,9 @@ def look(runs: Sequence[Run], what: str, stage: str) -> list[Seen]:
     """Returns a stored analysis of each run that has one at a stage.
 
     Args:
-      runs: of a study.
-      what: of `stored.MEASURES`.
-      stage: of STAGES.
+      runs: runs of a study.
+      what: name of `stored.MEASURES`.
+      stage: name of STAGES.
     """
     found = []
     for run in runs:
@@ -103,9 +103,9 @@ def sample(runs: Sequence[Run], what: str, stage: str) -> Sample:
     """Returns the runs in which the event of a stage completed, as they were then.
 
     Args:
-      runs: of a study.
-      what: of `stored.MEASURES`.
-      stage: of STAGES; a run that only came to its end is not at `end` here.
+      runs: runs of a study.
+      what: name of `stored.MEASURES`.
+      stage: name of STAGES; a run that only came to its end is not at `end` here.
     """
     due = grokking.arrived(runs, EVENTS[stage])
     then = STAGES[stage][0]
@@ -139,8 +139,8 @@ def missing(found: Sample, otherwise: str, which: str = "") -> list[str]:
 
     Args:
       found: the sample.
-      otherwise: what there is to wait for if no run came or may come there.
-      which: what the runs have in common, such as `without loops`.
+      otherwise: reason to wait if no run came or may come there.
+      which: words for what the runs have in common, such as `without loops`.
     """
     lacking = len(found.due) - len(found.seen)
     named = []

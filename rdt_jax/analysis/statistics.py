@@ -41,8 +41,8 @@ class Comparison(NamedTuple):
     """What a test says of two groups of times.
 
     Attributes:
-      later: how far the second group lies after the first, in [0, 1]; 0.5 is not at
-        all. The docstring of the test says what it is a share of.
+      later: share, in [0, 1], by which the second group lies after the first; 0.5 is
+        not at all. The docstring of the test says what it is a share of.
       p_value: two-sided.
     """
 
@@ -75,7 +75,7 @@ def median_interval(times: np.ndarray, *, confidence: float = 0.95) -> Interval:
 
     Args:
       times: [N], updates; inf where censored.
-      confidence: in (0, 1).
+      confidence: level in (0, 1).
 
     Raises:
       ValueError: if there is no time, or one is neither a number nor inf.
@@ -98,7 +98,7 @@ def rank_sum(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
     Args:
       first: [N], updates; inf where censored.
       second: [M].
-      seed: of the draws.
+      seed: seed of the draws.
 
     Returns:
       `later` is the share of all N M comparisons of a second with a first time in which
@@ -132,7 +132,7 @@ def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparis
     Args:
       first: [N], updates; inf where censored.
       second: [N], of the same runs in the same order.
-      seed: of the draws.
+      seed: seed of the draws.
 
     Returns:
       `later` is the share of the sum of ranks that belongs to pairs whose second time
@@ -197,9 +197,9 @@ def smallest_visible_shift(
       paired: whether the test is `signed_rank`, else `rank_sum`.
       resolution: updates between evaluations, at least 1.
       budget: updates after which a time is censored, also one that was shifted.
-      seed: of the experiments and of the test's draws.
+      seed: seed of the experiments and of the test's draws.
       power: share of experiments in which the shift is to be seen, in (0, 1).
-      level: of the test, in (0, 1).
+      level: level of the test, in (0, 1).
 
     Raises:
       ValueError: if `resolution`, `power` or `level` is out of range, or as the test.

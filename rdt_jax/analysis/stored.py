@@ -149,7 +149,7 @@ def of_kind(run: Run, kind: str) -> list[str]:
     """Returns the checkpoints of a run that are of a kind, by ascending step.
 
     Args:
-      run: where.
+      run: run, as read.
       kind: a checkpoint, or its name without the step, such as `memorized-after`.
     """
     return [
@@ -199,8 +199,8 @@ def read_params(run: Run, checkpoint: str) -> dict[int, recurrent.Params]:
     """Reads parameters that a run kept, by their step, ascending.
 
     Args:
-      run: where.
-      checkpoint: of `checkpoints`; RUN for those of all snapshots and of the end.
+      run: run, as read.
+      checkpoint: one of `checkpoints`; RUN for those of all snapshots and of the end.
 
     Raises:
       ValueError: if the run did not keep them (the message lists those that it did), or
@@ -286,9 +286,9 @@ def load(run: Run, what: str, checkpoint: str) -> Any | None:
     """Returns a stored result, the measure's NamedTuple; None if none is current.
 
     Args:
-      run: where.
-      what: of MEASURES or RUN_MEASURES.
-      checkpoint: of `checkpoints`, or RUN.
+      run: run, as read.
+      what: name of MEASURES or RUN_MEASURES.
+      checkpoint: one of `checkpoints`, or RUN.
 
     Raises:
       ValueError: if the measure is unknown; it lists the choices.

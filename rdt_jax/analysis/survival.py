@@ -42,8 +42,8 @@ def survival(times: Sequence[Bound], *, confidence: float = 0.95) -> Survival:
     Failure Time Data.
 
     Args:
-      times: of the runs.
-      confidence: of the interval, in (0, 1).
+      times: times of the runs.
+      confidence: level of the interval, in (0, 1).
 
     Raises:
       ValueError: if there is no run, or `confidence` is out of range.

@@ -64,12 +64,13 @@ def measure(
     """Measures one set of parameters at the training loop count.
 
     Args:
-      params: as `recurrent.init` returns them.
-      config: of the run.
-      table: of its task.
+      params: parameters of the run's model.
+      config: config of the run.
+      table: table of the run.
       rows: train rows of the sample, at the most; the first by a fixed permutation.
-      steps: of the Lanczos iteration, each of which costs about two gradients. The
-        result is a lower bound that its first few eigenvalues reach within some ten.
+      steps: steps of the Lanczos iteration, each of which costs about two gradients.
+        The result is a lower bound, which some ten steps bring near the largest
+        eigenvalue.
     """
     chosen = np.random.default_rng(0).permutation(table.rows_of("train"))[:rows]
     batch = tuple(

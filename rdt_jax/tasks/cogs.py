@@ -154,14 +154,14 @@ def cogs(
     `majority` and `last_token` of the certificate).
 
     Args:
-      seed: of the sentences.
+      seed: seed of the sentences.
       train_rows: random training sentences; those of the cases come on top.
       id_rows: held-out sentences of the same kind.
       rows_per_case: rows of each of the 21 cases.
       exposures: training sentences of each of CASES; how often the word stands in an
         epoch where it stands alone.
       max_train_depth: complements or modifiers within each other in training.
-      max_depth: those of the deepest rows.
+      max_depth: phrases nested in the deepest rows.
 
     Returns:
       A table with teacher-forced answers (the last token of an answer is `<end>`) and
@@ -210,7 +210,7 @@ class _Rows(NamedTuple):
 
     Attributes:
       uniform: numbers in [0, 1).
-      max_train_depth: as an argument of the task.
+      max_train_depth: argument of the task.
       drawn: sentence, split, case and depth of each.
       seen: their texts.
     """

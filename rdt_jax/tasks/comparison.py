@@ -44,16 +44,16 @@ def knowledge_comparison(
     with many values.
 
     Args:
-      seed: of the facts and their splits.
+      seed: seed of the facts and their splits.
       num_entities: entities, each with a value of every attribute.
       num_attributes: attributes.
       num_values: ordinal values, the same of all attributes.
       ood_share: share of the entities that are OOD, of each attribute.
       phi: comparisons trained per ID fact.
-      atomic_repeats: how often each fact stands in a training epoch.
+      atomic_repeats: times that each fact stands in a training epoch.
       max_heldout_pairs: pairs kept in `id`, `ood` and `mixed`, a random choice; None
         keeps all.
-      answer_at: where the logits are read, as in `knowledge_composition`.
+      answer_at: place where the logits are read, as in `knowledge_composition`.
 
     Returns:
       A table with A = 1 and tags `hops` (facts asked for: 1, 2) and `pattern`

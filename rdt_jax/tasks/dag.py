@@ -45,16 +45,16 @@ def dag_arithmetic(
     at the last token; the number of nodes is fixed; a leaf is given by its value.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       modulus: number of residues, at least 2.
       operators: words of expressions.ARITHMETIC with spaces between.
       num_nodes: equations of each row.
       num_leaves: nodes given by their value, at least 1.
-      max_arguments: of an equation; each that is no leaf has 1 up to so many.
-      min_depth: of the shallowest asked nodes, at least 1.
-      max_depth: of the deepest asked nodes, at most num_nodes - num_leaves.
-      max_train_depth: of the deepest asked nodes in training; held-out rows are `id` up
-        to it and `depth` beyond.
+      max_arguments: most arguments of an equation; one that is no leaf has 1 or more.
+      min_depth: depth of the shallowest asked nodes, at least 1.
+      max_depth: depth of the deepest asked nodes, at most num_nodes - num_leaves.
+      max_train_depth: depth of the deepest asked nodes in training; held-out rows are
+        `id` up to it and `depth` beyond.
       train_per_depth: train rows of each depth, the answers balanced.
       heldout_per_depth: held-out rows of each depth, the answers balanced.
 

@@ -59,16 +59,16 @@ def make_table(
     often, but for a remainder of one row for some answers.
 
     Args:
-      rng: consumed.
+      rng: generator, consumed.
       plan: the depths and their rows.
-      draw: maps (rng, depth, count) to int32 [count, T] rows of that depth, in which a
-        `group` of rows that follow one another stands or falls together; T is free.
-      read: the oracle.
+      draw: function from (rng, depth, count) to int32 [count, T] rows of that depth for
+        any T; each `group` of neighboring rows stands or falls together.
+      read: reader of int32 [n, T] rows, the oracle.
       vocab: the words.
       answers: int [A], the tokens that may be answers.
-      shortcuts: maps int32 [N, T] rows to what guessers see of them
+      shortcuts: function from int32 [N, T] rows to what guessers see of them
         (`base.certify`).
-      group: rows that stand together, each answer equally often among them.
+      group: number of rows that stand together, each answer equally often among them.
 
     Raises:
       ValueError: if there are not so many rows.

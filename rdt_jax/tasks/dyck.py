@@ -44,7 +44,7 @@ def dyck(
     and the last bracket (`ends`) nor the numbers of brackets (`surplus`) give more.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       num_kinds: kinds of brackets, from 2 to len(BRACKETS).
       min_depth: height of the shallowest words, at least 1.
       max_depth: height of the deepest words.

@@ -63,7 +63,7 @@ def arithmetic_expression(
     depth). Differs from both: binary operations, all in brackets, no signs.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       modulus: number of residues, at least 2.
       operators: words of ARITHMETIC with spaces between.
       min_depth: nesting of the shallowest rows, at least 1.
@@ -111,7 +111,7 @@ def boolean_expression(
     from the paper: the answer is read at the last token, and `xor` may be chosen.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       operators: words of BOOLEAN with spaces between, not `not` alone.
       min_depth: nesting of the shallowest rows, at least 1.
       max_depth: nesting of the deepest rows.
@@ -162,9 +162,9 @@ def listops(
     balanced at each depth, and trees nest along one path.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       operators: words of LISTOPS with spaces between.
-      max_arguments: of an operator; each has 2 up to so many.
+      max_arguments: most arguments of an operator; each has 2 or more.
       min_depth: nesting of the shallowest rows, at least 1.
       max_depth: nesting of the deepest rows.
       max_train_depth: nesting of the deepest train rows; held-out rows are `id` up to

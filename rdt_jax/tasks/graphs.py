@@ -45,7 +45,7 @@ def graph_reachability(
     and no rows of different answers are told apart by degrees.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       num_nodes: names, and nodes of each graph, at least 2 max_hops + 4.
       num_edges: edges of each graph, at least 2 max_hops.
       min_hops: edges of the shortest paths, at least 1.
@@ -100,10 +100,10 @@ def graph_next_step(
     from both: distractor edges, and only the first step is asked.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       num_nodes: names, and nodes of each graph, at least num_paths max_hops + 3.
       num_edges: edges of each graph, at least num_paths max_hops.
-      num_paths: that leave the source, at least 2.
+      num_paths: paths that leave the source, at least 2.
       min_hops: edges of the shortest paths, at least 1.
       max_hops: edges of the longest paths.
       max_train_hops: edges of the longest paths in training; held-out rows are `id` up

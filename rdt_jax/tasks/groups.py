@@ -59,7 +59,7 @@ def group_composition(
     and `last_element` score as much but for the sampling of words.
 
     Args:
-      seed: of the words.
+      seed: seed of the words.
       family: a name of FAMILIES: all permutations, the even ones, the symmetries of a
         regular polygon, residues under addition.
       degree: number of points permuted, of corners, or of residues.
@@ -124,7 +124,7 @@ def group_operation(
     other operations, the shortcut `second_operand` says.
 
     Args:
-      seed: of the split.
+      seed: seed of the split.
       family: a name of FAMILIES.
       degree: number of points permuted, of corners, or of residues.
       operation: a name of OPERATIONS: the product ab, a conjugated (a b a^-1), or aba.

@@ -44,18 +44,18 @@ def knowledge_composition(
     the last one gives away, the shortcut `last_relation` says.
 
     Args:
-      seed: of the graph and its splits.
+      seed: seed of the graph and its splits.
       num_entities: entities of the graph.
       num_relations: relations of the graph.
       out_degree: facts per entity, at most `num_relations`.
       ood_share: share of the facts that no training composition uses.
       phi: two-hop training rows per ID fact.
-      atomic_repeats: how often each one-hop row stands in a training epoch.
+      atomic_repeats: times that each one-hop row stands in a training epoch.
       max_heldout: rows kept in `id`, `ood` and each mixed pattern, a random choice
         (the rest is `unused`); None keeps all.
-      answer_at: where the logits are read: at the `last` token; at an `answer_token`
-        appended to the row; at the last position of the padded row (`pad`: the
-        authors' released code).
+      answer_at: place where the logits are read: the `last` token; an `answer_token`
+        appended to the row; the last position of the padded row (`pad`: the authors'
+        released code).
 
     Returns:
       A table with A = 1 and tags `hops` (1, 2) and `pattern` (PATTERNS).
@@ -189,16 +189,16 @@ def knowledge_depth(
     sampling of rows.
 
     Args:
-      seed: of the graph and the rows.
+      seed: seed of the graph and the rows.
       num_entities: entities of the graph.
       num_relations: relations of the graph, each defined on every entity.
       max_hops: hops of the longest rows.
       max_train_hops: hops of the longest train rows, in [2, max_hops].
       train_per_hop: train rows of each number of hops from 2.
       heldout_per_hop: held-out rows of each number of hops from 2.
-      answer_at: where the logits are read, as in `composition`. All rows are padded to
-        the longest, so `pad` reads those at their last relation; the authors pad
-        further, which is what an `answer_token` amounts to.
+      answer_at: place where the logits are read, as in `knowledge_composition`. All
+        rows are padded to the longest, so `pad` reads those at their last relation;
+        the authors pad further, which is what an `answer_token` amounts to.
 
     Returns:
       A table with A = 1 and the tag `hops`.
@@ -293,7 +293,7 @@ def place_answer(
       tokens: int32 [N, T], with at least one column of padding at the end; overwritten.
       lengths: int32 [N], words of each row.
       answer_at: one of ANSWER_AT.
-      words: of the vocabulary.
+      words: the vocabulary.
 
     Returns:
       The tokens, int32 [N, T or T - 1]; where the answer is read, int32 [N]; the words,

@@ -15,7 +15,7 @@ def require(holds: bool, key: str, must: str, value: Any) -> None:
     Args:
       holds: whether the value is within its limits.
       key: name of the argument.
-      must: what is asked of it, a verb first.
+      must: demand on it, a verb first.
       value: its value, as it is shown.
     """
     if not holds:
@@ -27,7 +27,7 @@ def at_least(least: int, why: str = "", /, **values: int) -> None:
 
     Args:
       least: the smallest value.
-      why: how it comes about, such as "max_hops + 1 = "; shown before it.
+      why: reason for it, such as "max_hops + 1 = "; shown before it.
       values: the arguments.
     """
     for key, value in values.items():
@@ -40,7 +40,7 @@ def inside(low: int, high: int, why: str = "", /, **values: int) -> None:
     Args:
       low: the smallest value.
       high: the largest value.
-      why: what makes them so, such as " with groups"; shown behind them.
+      why: reason for them, such as " with groups"; shown behind them.
       values: the arguments.
     """
     for key, value in values.items():

@@ -44,7 +44,7 @@ def kinship(
     of positives.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       num_people: names, at least max_hops + 1.
       min_hops: premises of the shortest chains, at least 1.
       max_hops: premises of the longest chains.
@@ -104,7 +104,7 @@ def transitive_inference(
     the distance of the two items.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       num_items: names, and items of each row, at least 3 max_hops + 1.
       min_hops: premises between the closest items asked about, at least 1.
       max_hops: premises between the farthest.

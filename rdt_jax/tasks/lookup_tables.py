@@ -46,7 +46,7 @@ def lookup_tables(
     since every composition stands in its split with all eight symbols.
 
     Args:
-      seed: of the functions and the compositions.
+      seed: seed of the functions and the compositions.
       num_functions: functions, a multiple of `num_groups` with two or more in each.
       num_groups: groups of functions; 1 is CTL.
       max_functions: functions of the longest rows.

@@ -65,11 +65,11 @@ def ltg_folder(
 
     Args:
       seed: plays no part; nothing is drawn.
-      path: of the folder with vocab.json, train.json and the test file; an item has
+      path: folder with vocab.json, train.json and the test file; an item has
         `input_text`, `target_text` (input, answer and `</a>`) and, in the test file,
         `type`.
       test_file: one of TEST_FILES.
-      answer_at: where the logits are read, as in `knowledge_composition`.
+      answer_at: place where the logits are read, as in `knowledge_composition`.
       row_length: tokens to which all rows are padded, at least those of the longest;
         None pads to the longest. The authors pad the rows of many hops to 50, so that
         `pad` reads all of them at a pad.

@@ -49,7 +49,7 @@ def modular(
     `first_operand` and `second_operand` say.
 
     Args:
-      seed: of the split.
+      seed: seed of the split.
       operation: a name of OPERATIONS: sums, quotients, or a polynomial by its terms
         (`a3_ab2_b` is a^3 + a b^2 + b).
       modulus: number of residues; a prime if the operation divides.
@@ -90,7 +90,7 @@ def complete_table(
       elements: the words of the elements.
       operation: its word.
       train_fraction: share of the pairs that is trained.
-      seed: of the split.
+      seed: seed of the split.
 
     Returns:
       A table with A = 1, T = 4 and without tags, split as `modular` says.

@@ -54,11 +54,11 @@ def arguments(
     """Draws what stands inside brackets of a depth, as symbols for `grow`.
 
     Args:
-      rng: consumed.
-      depth: of the brackets, at least 1; one argument has one less.
+      rng: generator, consumed.
+      depth: depth of the brackets, at least 1; one argument has one less.
       counts: int [n], arguments of each.
       leaves: tokens of depth 0; 0 stands for nothing.
-      max_side_depth: of the other arguments.
+      max_side_depth: largest depth of the other arguments.
 
     Returns:
       int64 [n, counts.max()], 0 where a row has fewer arguments.
@@ -79,11 +79,11 @@ def grow(
     """Replaces every nested word that is only announced, until none is left.
 
     Args:
-      rng: consumed.
+      rng: generator, consumed.
       start: int [n, W] of symbols: a positive one is a token, -d a word of depth d that
         is still to be drawn, 0 nothing.
-      expand: maps (rng, d, m) to the symbols of m words of depth d, int [m, W] for any
-        W; what is announced in them is less deep than d.
+      expand: function from (rng, d, m) to the symbols of m words of depth d, int [m, W]
+        for any W; what is announced in them is less deep than d.
 
     Returns:
       int32 [n, T], each row followed by zeros.
@@ -112,10 +112,10 @@ def reduce(
     Args:
       tokens: int32 [N, T], in each row as many brackets opened as closed.
       brackets: opening token -> the closing token that fits.
-      evaluate: maps (symbols [M], start [m], end [m], around [m]) to the value tokens
-        and the atoms of the innermost brackets, int [m] each. They reach from `start`
-        to `end` among the symbols of all rows; `around` has the opening token around
-        each, 0 for none. The value 0 is nothing.
+      evaluate: function from (symbols [M], start [m], end [m], around [m]) to the value
+        tokens and the atoms of the innermost brackets, int [m] each. They reach from
+        `start` to `end` among the symbols of all rows; `around` has the opening token
+        around each, 0 for none. The value 0 is nothing.
 
     Returns:
       The first token that is left of each row [N], 0 for a row in which brackets that

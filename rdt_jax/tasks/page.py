@@ -23,10 +23,10 @@ def describe(
     """Yields the lines of the page.
 
     Args:
-      name: of the task.
-      function: of the task.
-      kwargs: what it was called with, seed included.
-      table: what it returned.
+      name: name of the task.
+      function: function of the task.
+      kwargs: arguments that it was called with, seed included.
+      table: the table that it returned.
     """
     yield title(name, function)
     yield ""

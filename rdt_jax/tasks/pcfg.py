@@ -88,7 +88,7 @@ def pcfg(
     question, `majority` and `last_token` of the certificate say.
 
     Args:
-      seed: of everything that is drawn.
+      seed: seed of everything that is drawn.
       splitting: a name of SPLITTINGS.
       num_symbols: symbols that strings are made of.
       max_functions: functions of the longest rows.

@@ -47,7 +47,7 @@ class Variant(NamedTuple):
       dropped: a command with one of these is in neither part, tested phrases or not.
       withheld: a command with one of these that is not tested is in neither part.
       bare: the only tested command that is trained, or "" for none.
-      repeats: how often it stands in an epoch.
+      repeats: times that it stands in an epoch.
     """
 
     tested: tuple[str, ...]
@@ -119,7 +119,7 @@ def scan(*, seed: int, variant: str) -> base.Table:
     is right in less than 1 % of any split (`majority` and `last_token`).
 
     Args:
-      seed: of the sample of `simple`; elsewhere it plays no part.
+      seed: seed of the sample of `simple`; elsewhere it plays no part.
       variant: one of VARIANT_CHOICES.
 
     Returns:

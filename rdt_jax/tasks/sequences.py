@@ -42,7 +42,7 @@ def nary_addition(
     what that gives away.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       num_digits: digits of an operand, in [1, MAX_DIGITS].
       max_operands: operands of the longest rows.
       max_train_operands: operands of the longest train rows, in [2, max_operands].
@@ -118,7 +118,7 @@ def p_hop_induction(
     `one_hop`, and has all that rows of one hop ask for.
 
     Args:
-      seed: of the rows.
+      seed: seed of the rows.
       alphabet_size: characters, at least 3.
       length: T, of the sequence.
       min_hops: hops of the shortest rows.
