@@ -179,6 +179,9 @@ phases.depth_generalized = none           depth; None: not awaited, only drawn; 
                                           in (0, 1]
 phases.depth_loops = none                 R of depth, one that is evaluated; None:
                                           num_loops; none or in [1, 65536]
+phases.further = ()                       more phases, such as 'half: id >= 0.5' or
+                                          'deep: id[hops=2]@8 >= 0.9'
+phases.shown = ()                         names of phases that a run does not wait for
 """
 
 from rdt_jax import schema

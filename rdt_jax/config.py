@@ -13,7 +13,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -258,6 +258,12 @@ def _replaced(
             value = (value,)
         if kind is tuple and isinstance(value, list):
             value = tuple(value)
+        if key in schema.KEYS and (spell := schema.KEYS[key].spelled):
+            try:
+                value = _spelled(key, spell, value)
+            except ValueError as error:
+                problems.append(str(error))
+                continue
         if type(value) is not kind and not (optional and value is None):
             wanted = _type_name(kind) + (" or none" if optional else "")
             problems.append(f"{key} must be {wanted}, got {value!r}.")
@@ -268,6 +274,14 @@ def _replaced(
         section, _, name = key.rpartition(".")
         (result[section] if section else result)[name] = value
     return result, problems
+
+
+def _spelled(key: str, spell: Callable[[str], str], value: Any) -> tuple[str, ...]:
+    """Returns texts as they are kept, of a tuple or of one text with commas."""
+    texts = tuple(value.split(",")) if isinstance(value, str) else value
+    if type(texts) is not tuple or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{key} must be texts, commas between them, got {value!r}.")
+    return tuple(spell(text) for text in texts if text.strip())
 
 
 def to_float(value: int) -> float:

@@ -15,22 +15,13 @@ run that ends before one of these steps keeps none there.
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import ml_collections
 from ml_collections import config_dict
 
-# Event of a phase -> the split whose accuracy it is about, of which it is the only one;
-# the key `phases.<event>` is the threshold of that accuracy. Tables show them in this
-# order.
-EVENTS = {
-    "memorized": "train",
-    "id_generalized": "id",
-    "ood_generalized": "ood",
-    "depth_generalized": "depth",
-}
-HOP_LEARNED = "hop_learned"  # Event of a stage of the curriculum.
+from rdt_jax import events
 
 
 class Key(NamedTuple):
@@ -44,6 +35,8 @@ class Key(NamedTuple):
       kind: type of a value that is not None, where the default is.
       per_lane: whether runs that differ in it may share one compiled program, which
         then gets the value as an argument (training/hyper.py).
+      spelled: of a tuple of texts, which may be given as one with commas: writes each
+        in the one way that is kept; ValueError says what it must be.
     """
 
     default: Any
@@ -51,6 +44,7 @@ class Key(NamedTuple):
     values: tuple[str, ...] | str | None = None
     kind: type | None = None
     per_lane: bool = False
+    spelled: Callable[[str], str] | None = None
 
     @property
     def type(self) -> type:
@@ -360,6 +354,14 @@ KEYS: Mapping[str, Key] = {
         "R of depth, one that is evaluated; None: num_loops",
         "[1, 65536]",
         kind=int,
+    ),
+    "phases.further": Key(
+        (),
+        "more phases, such as 'half: id >= 0.5' or 'deep: id[hops=2]@8 >= 0.9'",
+        spelled=events.spelled,
+    ),
+    "phases.shown": Key(
+        (), "names of phases that a run does not wait for", spelled=str.strip
     ),
 }
 

@@ -43,7 +43,8 @@ def make(
     """Returns a run whose accuracy on a split is `top` (1) from its jump on.
 
     Args:
-      jumps: split -> step of its jump, None for never; other splits do not exist.
+      jumps: split, or `id[hops=2]@8` -> step of its jump, None for never; others do
+        not exist.
       loops: the training loop count.
       decay: the weight decay.
       seed: the run's seed.
@@ -66,11 +67,9 @@ def make(
         },
     )
     watched = [
-        phases.Phase(
-            event, split, phases.loops_of(config, split), config.phases[event], 0.03, 97
-        )
-        for event in phases.events_of(config, jumps)
-        for split in [phases.EVENTS[event]]
+        phases.Phase(each.name, each.watched, each.loops, each.threshold, 0.03, 97)
+        for each in phases.declared(config)
+        if each.watched in jumps
     ]
     detector = phases.new_state(watched)
     metrics: list[dict[str, Any]] = []
@@ -81,8 +80,7 @@ def make(
             for split, jump in jumps.items()
         }
         accuracies = {
-            f"{split}/accuracy@{phases.loops_of(config, split)}": value
-            for split, value in scores.items()
+            _metric(config, watched): value for watched, value in scores.items()
         }
         row: dict[str, Any] = {"step": step, **accuracies}
         if step > 0:  # There is no update before the first evaluation.
@@ -103,6 +101,13 @@ def make(
         metrics=metrics,
         events=events,
     )
+
+
+def _metric(config: ml_collections.ConfigDict, watched: str) -> str:
+    group, loops = phases.rows_and_loops(watched)
+    split, bracket, tag = group.partition("[")
+    loops = loops or phases.loops_of(config, split)
+    return f"{split}/accuracy@{loops}{bracket}{tag}"
 
 
 def staged(

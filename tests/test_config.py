@@ -448,6 +448,7 @@ def test_every_key_but_the_budget_changes_the_name(tiny_config):
         key: schema.KEYS[key].type(1) if value is None else other[type(value)](value)
         for key, value in leaves.items()
     }
+    changed |= {"phases.further": "half: id >= 0.5", "phases.shown": "memorized"}
     assert changed.keys() >= schema.KEYS.keys()
     names = {
         key: configs.run_id(configs.override(tiny_config, {key: value}))

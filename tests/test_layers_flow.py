@@ -16,6 +16,7 @@ LAYERS = (
     "devices",
     "registry",
     "user_code",
+    "events",
     "schema",
     "config",
     "named",
@@ -50,7 +51,15 @@ EXCEPTIONS = {
         "tfds.core.GeneratorBasedBuilder",
     ],
 }
-WITHOUT_JAX = ("machine", "wording", "registry", "user_code", "config", "tasks")
+WITHOUT_JAX = (
+    "machine",
+    "wording",
+    "registry",
+    "user_code",
+    "events",
+    "config",
+    "tasks",
+)
 
 
 def _layer(file: str) -> str:

@@ -16,7 +16,6 @@ from rdt_jax.analysis.runs import Run
 from rdt_jax.analysis.survival import Survival
 from rdt_jax.figures import grokking as drawing
 from rdt_jax.figures import page
-from rdt_jax.training import phases
 
 EVENT = "ood_generalized"
 
@@ -58,10 +57,8 @@ def stages(
     splits = grokking.drawn_splits(every)
     names = [drawing.split_name(every, split) for split in splits]
     for split, name in zip(splits, names, strict=True):
-        color = drawing.SPLIT_COLORS[split]
-        handles.append(
-            lines.Line2D([], [], color=color, lw=2.2, label=f"right: {name}")
-        )
+        look = drawing.styles_of(splits)[split]
+        handles.append(lines.Line2D([], [], **look, lw=2.2, label=f"right: {name}"))
     completed: dict[str, Any] = {"marker": "o", "ls": "", "color": page.INK, "ms": 5}
     handles.append(lines.Line2D([], [], **completed, label="completed"))
     figure, ((left, middle, right),) = page.make(
@@ -198,18 +195,19 @@ def _draw_splits(panel: axes.Axes, group: Sequence[Run], splits: Sequence[str]) 
     for run in group:
         bold = run is median
         times = {
-            phases.EVENTS[e]: t for e, t in grokking.grok_times(run).phases.items()
+            grokking.watched([run], e): t
+            for e, t in grokking.grok_times(run).phases.items()
         }
         for split in splits:
-            color = drawing.SPLIT_COLORS[split]
+            look = drawing.styles_of(splits)[split]
             if runs.has_group(run, split):
                 steps, values = runs.accuracy(run, split)
                 width, alpha = (2.0, 1.0) if bold else (0.9, 0.5)
                 kept = steps > 0
                 panel.plot(
-                    steps[kept], values[kept], color=color, lw=width, alpha=alpha,
+                    steps[kept], values[kept], **look, lw=width, alpha=alpha,
                     zorder=3 + bold,
                 )  # fmt: skip
             done = times[split].completed if split in times else None
             if bold and done is not None:
-                panel.axvline(done, color=color, lw=1.0)
+                panel.axvline(done, color=look["color"], lw=1.0)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rdt_jax.analysis import fourier, grokking
 from rdt_jax.analysis.laws import PowerLaw
 from rdt_jax.figures import page
-from rdt_jax.figures.grokking import EVENT_NAMES, SPLIT_COLORS
+from rdt_jax.figures.grokking import SPLIT_COLORS, event_name
 from rdt_jax.training import phases
 
 # Apart from the splits' colors for every common color vision, and in gray.
@@ -76,10 +76,10 @@ def times_by_value(
     values = sorted({value for each in times.values() for value in each})
     if not values:
         raise ValueError("At least one value with times is drawn, got none.")
-    color_of = lambda event: SPLIT_COLORS[phases.EVENTS[event]]
+    color_of = lambda event: SPLIT_COLORS[phases.BUILT_IN[event]]
     handles: list[Any] = [
         lines.Line2D(
-            [], [], ls="", marker="o", color=color_of(event), label=EVENT_NAMES[event]
+            [], [], ls="", marker="o", color=color_of(event), label=event_name(event)
         )
         for event in times
     ]
@@ -228,7 +228,7 @@ def _draw_column(
         page.use_steps(panel, step[0], step[-1])
         for event, at in run.completed.items():
             if at is not None:
-                color = SPLIT_COLORS[phases.EVENTS[event]]
+                color = SPLIT_COLORS[phases.BUILT_IN[event]]
                 panel.axvline(at, color=color, lw=0.9, ls=":", zorder=1)
     accuracy.set_title(run.label, fontsize=page.TEXT)
 

@@ -27,7 +27,7 @@ from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, save
-from rdt_jax.figures.grokking import EVENT_NAMES, task_name
+from rdt_jax.figures.grokking import event_name, task_name
 from rdt_jax.store import files
 from rdt_jax.sweep import plan as plans
 from rdt_jax.training import phases
@@ -45,7 +45,7 @@ class Report:
     """What two workdirs say of one event.
 
     Attributes:
-      event: a key of `phases.EVENTS`.
+      event: a key of `phases.BUILT_IN`.
       runs: solo and packed -> their runs, by ascending seed; runs of one place are a
         pair.
       times: solo and packed -> [N], updates to the event; inf where the budget ended
@@ -71,7 +71,7 @@ def compare(
     Args:
       solo: workdir of the runs that trained alone.
       packed: workdir of those that trained in packs.
-      event: a key of `phases.EVENTS`.
+      event: a key of `phases.BUILT_IN`.
       seed: of the tests and of the simulated experiments.
 
     Raises:
@@ -79,7 +79,7 @@ def compare(
         differ in more than their seed, are unfinished, know no such event, or did not
         train as the workdir is named.
     """
-    registry.lookup("event", phases.EVENTS, event)
+    registry.lookup("event", phases.BUILT_IN, event)
     workdirs = {"solo": solo, "packed": packed}
     ids = [_run_ids(workdir) for workdir in workdirs.values()]
     common = sorted(
@@ -129,7 +129,7 @@ def lines(report: Report) -> list[str]:
     config = report.runs["solo"][0].config
     solo, packed = report.times.values()
     said = [
-        f"Updates to {EVENT_NAMES[report.event]}: {config.task.name}, "
+        f"Updates to {event_name(report.event)}: {config.task.name}, "
         f"{wording.count(solo.size, 'pair')}, budget {config.num_steps}, evaluated "
         f"every {config.eval_every_steps}."
     ]
@@ -169,7 +169,7 @@ def draw(report: Report) -> Figure:
         budget=runs[0].config.num_steps,
         title=f"Runs trained alone and in packs: {task_name(runs)}",
         notes=notes,
-        event=EVENT_NAMES[report.event],
+        event=event_name(report.event),
     )
     save.mark(figure, _left_out(report))
     return figure

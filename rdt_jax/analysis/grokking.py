@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rdt_jax import wording
+from rdt_jax import registry, wording
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.training import phases
@@ -37,7 +37,7 @@ class GrokTimes:
 
     Attributes:
       run_id: of the run.
-      phases: event -> its times, for the events whose split was evaluated.
+      phases: event -> its times, for the events whose rows were evaluated.
       last_step: last evaluated step; None before the first evaluation.
       censored_at: an event that has not completed did not complete up to this step:
         the last evaluated one; the whole budget for a run whose loss was not finite,
@@ -90,8 +90,8 @@ class Cell:
     Attributes:
       values: config key -> value that the cell stands for.
       run_ids: of its runs, by ascending seed.
-      times: event -> updates to its completion.
-      final: group of rows (the splits of the events, depth, MIXED) -> accuracy over the
+      times: event -> updates to its completion, for the events that the runs have.
+      final: group of rows (those of the events, depth, MIXED) -> accuracy over the
         last SMOOTHING evaluations of each run (median); a failed run counts with what
         it last reached.
       best: group of rows -> the highest smoothed accuracy of each run.
@@ -185,26 +185,46 @@ def is_sooner(one: Bound, other: Bound) -> bool:
 
 
 def watched_events(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Returns the events that a run awaits on a split it evaluated, in phase order.
+    """Returns the events that a run declares of rows it evaluated, in phase order.
 
-    Before the first evaluation nothing is known, and all that have a threshold are
+    Before the first evaluation nothing is known, and all that are declared are
     returned.
     """
     evaluated = [run for run in runs if run.metrics]
-    return tuple(
-        event
-        for event, split in phases.EVENTS.items()
-        if any(
-            run.config.phases[event] is not None
-            and (not evaluated or run_folders.has_group(run, split))
-            for run in evaluated or runs
+    found = {
+        phase.name
+        for run in evaluated or runs
+        for phase in phases.declared(run.config)
+        if not evaluated or run_folders.has_group(run, phase.watched)
+    }
+    every = [p.name for run in runs for p in phases.declared(run.config)]
+    return tuple(e for e in dict.fromkeys([*phases.BUILT_IN, *every]) if e in found)
+
+
+def watched(runs: Sequence[Run], event: str) -> str:
+    """Returns the accuracy that an event is about: a group, perhaps with its loops.
+
+    Raises:
+      ValueError: if there is no such event, or if it is about another in some runs.
+    """
+    found = {phase.watched for phase in _declarations(runs, event)}
+    if not found:
+        return registry.lookup("event", phases.BUILT_IN, event)
+    if len(found) > 1:
+        raise ValueError(
+            f"The runs differ in what {event} is about: {', '.join(sorted(found))}."
         )
-    )
+    return found.pop()
+
+
+def thresholds(runs: Sequence[Run], event: str) -> list[float]:
+    """Returns the thresholds of an event, ascending; none if no run declares it."""
+    return sorted({phase.threshold for phase in _declarations(runs, event)})
 
 
 def drawn_splits(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Returns the splits of the watched events, and depth wherever it was evaluated."""
-    splits = [phases.EVENTS[event] for event in watched_events(runs)]
+    """Returns what the events are about, and depth wherever it was evaluated."""
+    splits = [watched(runs, event) for event in watched_events(runs)]
     if any(run_folders.has_group(run, "depth") for run in runs):
         splits.append("depth")
     return tuple(dict.fromkeys(splits))
@@ -238,9 +258,9 @@ def median_run(runs: Sequence[Run], event: str) -> Run | None:
     others and by their final accuracy; of an even number the later of the middle two.
 
     Returns:
-      None if no run has been evaluated on the event's split.
+      None if no run has been evaluated on the event's rows.
     """
-    split = phases.EVENTS[event]
+    split = watched(runs, event)
     evaluated = [run for run in runs if run_folders.has_group(run, split)]
 
     def rank(run: Run) -> tuple[float, float]:
@@ -283,7 +303,9 @@ def _summarize(
     times = [grok_times(run) for run in runs]
     final: dict[str, CellAccuracy] = {}
     best: dict[str, CellAccuracy] = {}
-    splits = dict.fromkeys([*(phases.EVENTS[event] for event in events), "depth"])
+    known = set().union(*(t.phases for t in times))
+    events = [event for event in events if event in known]
+    splits = dict.fromkeys([*(watched(runs, event) for event in events), "depth"])
     for group in (*splits, *MIXED):
         smoothed = [
             smooth(run_folders.accuracy(run, group).values)
@@ -302,6 +324,11 @@ def _summarize(
         failed=sum(t.outcome == "failed" for t in times),
         unfinished=sum(t.outcome == "unfinished" for t in times),
     )
+
+
+def _declarations(runs: Sequence[Run], event: str) -> list[phases.Declared]:
+    every = [phase for run in runs for phase in phases.declared(run.config)]
+    return [phase for phase in every if phase.name == event]
 
 
 def _over_seeds(values: Sequence[float]) -> CellAccuracy:

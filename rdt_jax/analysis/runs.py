@@ -184,7 +184,8 @@ def accuracy(run: Run, group: str) -> Series:
 
     Args:
       run: where.
-      group: a split, or a part of one by tag, such as `mixed[pattern=id-ood]`.
+      group: a split, or a part of one by tag, such as `mixed[pattern=id-ood]`; with
+        `@8` behind it, after 8 loops.
 
     Raises:
       ValueError: if the run's task has no such group.
@@ -199,12 +200,13 @@ def has_group(run: Run, group: str) -> bool:
 
 
 def _accuracy_name(run: Run, group: str) -> str:
-    split, bracket, tag = group.partition("[")
+    rows, loops = phases.rows_and_loops(group)
+    split, bracket, tag = rows.partition("[")
     if split not in tasks.SPLITS:
         raise ValueError(
             f"A group must begin with one of {', '.join(tasks.SPLITS)}, got {group!r}."
         ) from KeyError(split)
-    loops = phases.loops_of(run.config, split)
+    loops = loops or phases.loops_of(run.config, split)
     return f"{split}/accuracy@{loops}{bracket}{tag}"
 
 

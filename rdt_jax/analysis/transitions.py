@@ -10,7 +10,6 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.grokking import Bound, GrokTimes
 from rdt_jax.analysis.runs import Run
 from rdt_jax.store import files, records
-from rdt_jax.training import phases
 
 
 class Rise(NamedTuple):
@@ -62,16 +61,16 @@ def delay(times: GrokTimes, first: str, then: str) -> Bound | None:
 
 
 def rise(run: Run, event: str) -> Rise | None:
-    """Returns where the accuracy of an event's split rose from its base to its top.
+    """Returns where the accuracy of an event rose from its base to its top.
 
     The width is measured between shares of the rise that the run made, and not between
     fixed accuracies, so that a plateau below 1 counts like one at 1. It is at least one
     distance between evaluations.
 
     Returns:
-      None if the split was not evaluated or its accuracy rose by less than LEAST.
+      None if it was not evaluated or rose by less than LEAST.
     """
-    split = phases.EVENTS[event]
+    split = grokking.watched([run], event)
     if not run_folders.has_group(run, split):
         return None
     steps, values = run_folders.accuracy(run, split)
@@ -115,7 +114,7 @@ def spent_at(run: Run, event: str, spent: np.ndarray) -> Bound:
 
     Args:
       run: where; before its first evaluation the bound is 0.
-      event: of `phases.EVENTS`.
+      event: name of a phase.
       spent: [E], up to each evaluation: seconds, operations.
     """
     completed = grokking.completion(grokking.grok_times(run), event)

@@ -5,6 +5,7 @@ therefore not shown. Where several seeds were run, the bold line is a run, the o
 the median rank, and not an average.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,16 +27,13 @@ WEIGHT_DECAY = "optimizer.weight_decay"
 SPLIT_NAMES = {
     "train": "train", "id": "ID", "ood": "OOD", "depth": "depth", "mixed": "mixed",
 }  # fmt: skip
-# As "id_generalized" is "ID generalized".
-EVENT_NAMES = {
-    event: " ".join(SPLIT_NAMES.get(word, word) for word in event.split("_"))
-    for event in phases.EVENTS
-}
 # Apart for every common color vision, and in gray.
 SPLIT_COLORS = {
     "train": "#8f8f8f", "id": "#0072b2", "ood": "#d55e00", "depth": "#cc79a7",
     "mixed": "#009e73",
 }  # fmt: skip
+# Of the second, third and fourth line of a split: parts of it, other loop counts.
+_DASHES = ("-", "--", ":", "-.")
 
 _BARS = (1.33, 1.13)  # heights of the first and last of three phases, above accuracy 1
 
@@ -63,10 +61,12 @@ def by_loops_and_decay(members: Sequence[Run]) -> dict[str, Figure]:
 def accuracy(members: Sequence[Run]) -> Figure:
     """Draws accuracy by split, one panel per weight decay and loop depth.
 
-    Splits are train, ID, OOD and depth, as far as the task has them.
+    Splits are train, ID, OOD and depth, as far as the task has them, and what further
+    phases are about: dashed lines are of a part of a split, or at other loop counts.
 
     The strip above a panel shows the phases of its bold run as bars from onset to
-    completion, and the completions of the other seeds as ticks.
+    completion, in phase order from the top, and the completions of the other seeds as
+    ticks.
 
     Args:
       members: runs of one sweep, finished or not.
@@ -81,9 +81,9 @@ def accuracy(members: Sequence[Run]) -> Figure:
     events = grokking.watched_events(members)
     handles: list[Any] = []
     splits = grokking.drawn_splits(members)
-    for split in splits:
-        color, label = SPLIT_COLORS[split], split_name(members, split)
-        handles.append(lines.Line2D([], [], lw=2, color=color, label=label))
+    for split, style in styles_of(splits).items():
+        label = split_name(members, split)
+        handles.append(lines.Line2D([], [], lw=2, **style, label=label))
     mark: dict[str, Any] = {"color": page.INK, "markersize": 4.5}
     handles += [
         lines.Line2D([], [], marker="o", mfc="white", **mark, label="onset"),
@@ -133,15 +133,16 @@ def ood_by_depth(
 
     Args:
       members: runs of one sweep, finished or not.
-      event: whose split is drawn: a key of `phases.EVENTS`.
+      event: name of the phase whose accuracy is drawn.
       chance: accuracy of a uniform guess on the split, drawn as a line if given.
 
     Raises:
       ValueError: if there is no run, or if runs differ in more than loop depth, weight
         decay and seed where a line or the title needs them equal.
     """
-    name = split_name(members, phases.EVENTS[event])
-    threshold = runs.shared_value(members, f"phases.{event}")
+    task = task_name(members)
+    name = split_name(members, grokking.watched(members, event))
+    levels = grokking.thresholds(members, event)
     cells = runs.group(members, (WEIGHT_DECAY, LOOPS))
     decays = runs.values_of(members, WEIGHT_DECAY)
     depths = runs.values_of(members, LOOPS)
@@ -159,10 +160,10 @@ def ood_by_depth(
     figure, panels = page.make(
         -(-len(decays) // columns),
         columns,
-        title=f"{name} accuracy by loop depth: {task_name(members)}",
+        title=f"{name} accuracy by loop depth: {task}",
         notes=(
             _seeds_note(members, event),
-            *([] if threshold is None else [phases_note(members, [event])]),
+            *([phases_note(members, [event])] if levels else []),
         ),
         handles=handles,
         label=page.STEP_LABEL,
@@ -177,9 +178,8 @@ def ood_by_depth(
         panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
         panel.set_title(f"weight decay {decay:g}", fontsize=page.TEXT)
         last = panel is flat[len(decays) - 1] or any(panel is row[-1] for row in panels)
-        if threshold is not None:
-            label = f"threshold\n{threshold:.2f}" if last else ""
-            page.draw_level(panel, threshold, label)
+        for level in levels:
+            page.draw_level(panel, level, f"threshold\n{level:.2f}" if last else "")
         if chance is not None:
             page.draw_chance(panel, chance, f"chance\n{chance:.2f}" if last else "")
         for depth in depths:
@@ -232,7 +232,7 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
         for row, depth in enumerate(depths):
             for column, decay in enumerate(decays):
                 cell = grid.get((depth, decay))
-                if cell is not None:
+                if cell is not None and event in cell.times:
                     _draw_cell(panel, column, row, cell, event, norm)
         panel.set_xlim(-0.5, len(decays) - 0.5)
         panel.set_ylim(-0.5, len(depths) - 0.5)
@@ -240,36 +240,70 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
         panel.set_yticks(range(len(depths)), [str(depth) for depth in depths])
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)
-        panel.set_title(EVENT_NAMES[event], fontsize=page.TEXT)
+        panel.set_title(event_name(event), fontsize=page.TEXT)
     panels[0][0].set_ylabel("training loops R", fontsize=page.TEXT)
     if not all(t.median.beyond for cell in cells for t in cell.times.values()):
         _draw_colorbar(figure, panels[0][-1], norm)
     return figure
 
 
-def split_name(members: Sequence[Run], split: str) -> str:
-    """Names a split, depth with the loops at which it is judged: `depth (8 loops)`.
+def event_name(event: str) -> str:
+    """Names a phase in words: `ID generalized` of `id_generalized`."""
+    return " ".join(SPLIT_NAMES.get(word, word) for word in event.split("_"))
+
+
+def split_name(members: Sequence[Run], watched: str) -> str:
+    """Names a split, or what else a phase is about: `ID, hops=2 (8 loops)`.
+
+    Depth is named with the loops at which it is judged, R unless they are given.
+
+    Args:
+      members: runs.
+      watched: accuracy as of `grokking.watched`.
 
     Raises:
       ValueError: if the runs do not share `phases.depth_loops`.
     """
-    if split != "depth":
-        return SPLIT_NAMES[split]
-    loops = runs.shared_value(members, "phases.depth_loops")
-    return "depth (R)" if loops is None else f"depth ({wording.count(loops, 'loop')})"
+    group, loops = phases.rows_and_loops(watched)
+    split, _, tag = group.partition("[")
+    name = ", ".join([SPLIT_NAMES[split], *([tag[:-1]] if tag else [])])
+    if split == "depth" and loops is None:
+        loops = runs.shared_value(members, "phases.depth_loops")
+        if loops is None:
+            return f"{name} (R)"
+    return name if loops is None else f"{name} ({wording.count(loops, 'loop')})"
+
+
+def styles_of(watched: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Returns how lines of accuracies look: their split's color, dashes for its parts.
+
+    Args:
+      watched: accuracies as of `grokking.watched`, each once.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for each in watched:
+        color = SPLIT_COLORS[re.split(r"[\[@]", each)[0]]
+        same = sum(style["color"] == color for style in found.values())
+        found[each] = {"color": color, "ls": _DASHES[same % len(_DASHES)]}
+    return found
 
 
 def thresholds(members: Sequence[Run], events: Sequence[str]) -> str:
     """Names the thresholds of some events: `0.99 (train), 0.95 (ID)`.
 
     Raises:
-      ValueError: if the runs do not share them.
+      ValueError: if the events are about other rows in some runs.
     """
     return ", ".join(
-        f"{runs.shared_value(members, f'phases.{event}'):.2f} "
-        f"({split_name(members, phases.EVENTS[event])})"
+        f"{level_name(members, event)} "
+        f"({split_name(members, grokking.watched(members, event))})"
         for event in events
     )
+
+
+def level_name(members: Sequence[Run], event: str) -> str:
+    """Writes the threshold of an event, or those of several runs: `0.50 or 0.90`."""
+    return " or ".join(f"{at:.2f}" for at in grokking.thresholds(members, event))
 
 
 def phases_note(
@@ -278,15 +312,23 @@ def phases_note(
     """Says when a phase has completed, and, if `ends`, whether that ends a run.
 
     Raises:
-      ValueError: if the runs do not share their thresholds.
+      ValueError: as `thresholds`.
     """
     note = (
         f"Completed: median of the last {phases.SMOOTHING} evaluations at or above "
         f"{thresholds(members, events)}."
     )
-    if ends and all(run.config.stop_after_phases for run in members):
-        note += " A run ends once all phases have completed."
-    return note
+    return f"{note} {end_note(members)}".rstrip() if ends else note
+
+
+def end_note(members: Sequence[Run]) -> str:
+    """Says which phases end a run; nothing where some runs train their whole budget."""
+    if not all(run.config.stop_after_phases for run in members):
+        return ""
+    shown = {name for run in members for name in run.config.phases.shown}
+    named = " and ".join(map(event_name, sorted(shown)))
+    but = f" but {named}" if shown else ""
+    return f"A run ends once all phases{but} have completed."
 
 
 def _draw_accuracy(
@@ -299,39 +341,40 @@ def _draw_accuracy(
     if median is None:
         page.write_in(panel, "not evaluated yet" if members else "not in the sweep")
         return
+    styles = styles_of(splits)
+    between = (_BARS[0] - _BARS[1]) / max(2, len(events) - 1)
     for run in members:
         bold = run is median
         width, alpha = (1.7, 1.0) if bold else (0.8, 0.55)
-        times = {
-            phases.EVENTS[e]: t for e, t in grokking.grok_times(run).phases.items()
-        }
-        between = (_BARS[0] - _BARS[1]) / max(2, len(events) - 1)
-        for order, split in enumerate(splits):
+        for order, (split, style) in enumerate(styles.items()):
             if not runs.has_group(run, split):
                 continue
-            color, height = SPLIT_COLORS[split], _BARS[0] - order * between
-            phase = times.get(split)
             shown = _after_start(runs.accuracy(run, split))
-            panel.plot(
-                *shown,
-                color=color,
-                lw=width,
-                alpha=alpha,
-                zorder=3 + bold + 0.1 * order,
-            )
+            over = 3 + bold + 0.1 * order
+            panel.plot(*shown, **style, lw=width, alpha=alpha, zorder=over)
             if run.outcome == "failed":
-                panel.plot(shown.steps[-1:], shown.values[-1:], "x", color=color, ms=5)
-            if phase is None:
+                end = (shown.steps[-1:], shown.values[-1:])
+                panel.plot(*end, "x", color=style["color"], ms=5)
+        for event, phase in grokking.grok_times(run).phases.items():
+            if event not in events:  # Of a run without evaluations all are known.
                 continue
+            style = styles[grokking.watched(members, event)]
+            height = _BARS[0] - events.index(event) * between
             if bold:
-                _draw_bar(panel, height, phase, run.last_step or 0, color)
+                _draw_bar(panel, height, phase, run.last_step or 0, style)
             elif phase.completed is not None:
-                panel.plot(phase.completed, height, "|", color=color, ms=5, mew=1.1)
+                mark = {"color": style["color"], "ms": 5, "mew": 1.1}
+                panel.plot(phase.completed, height, "|", **mark)
 
 
 def _draw_bar(
-    panel: axes.Axes, height: float, phase: grokking.PhaseTimes, last: int, color: str
+    panel: axes.Axes,
+    height: float,
+    phase: grokking.PhaseTimes,
+    last: int,
+    look: Mapping[str, Any],
 ) -> None:
+    color = look["color"]
     if phase.onset is None:
         return
     # An onset can be dated 0, which the axis cannot show: it begins at its edge.
@@ -342,7 +385,7 @@ def _draw_bar(
         else (phase.completed, "o", color)
     )
     style: dict[str, Any] = {"ms": 4, "mec": color, "mew": 1.1, "zorder": 5}
-    panel.plot([begin, end], [height, height], color=color, lw=1.6, zorder=4)
+    panel.plot([begin, end], [height, height], **look, lw=1.6, zorder=4)
     panel.plot(begin, height, "o", mfc="white", **style)
     panel.plot(end, height, mark, mfc=fill, **style)
 
@@ -350,7 +393,7 @@ def _draw_bar(
 def _draw_seeds(
     panel: axes.Axes, members: Sequence[Run], event: str, style: page.Style
 ) -> None:
-    split = phases.EVENTS[event]
+    split = grokking.watched(members, event)
     median = grokking.median_run(members, event)
     for run in members:
         if not runs.has_group(run, split):
@@ -453,7 +496,8 @@ def _seeds_note(
     note = f"Evaluated at the training loop count R{depth}. "
     if not _has_seeds(runs.group(members, (WEIGHT_DECAY, LOOPS))):
         return note + "One seed."
-    name = SPLIT_NAMES[phases.EVENTS[event]]
+    split = grokking.watched(members, event)
+    name = SPLIT_NAMES.get(split) or split_name(members, split)
     return (
         f"{note}Bold{bold}: the seed of the median rank by updates to {name}; "
         f"thin{thin}: the other seeds."

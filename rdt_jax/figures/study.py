@@ -12,7 +12,7 @@ import os
 import pathlib
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -94,7 +94,7 @@ def rehearse(study: Any, planned: Mapping[str, ml_collections.ConfigDict]) -> No
         else than it must, or asks for a config key or a split that does not exist; if
         ANALYSES names no analysis, or a kind of checkpoint that no run keeps.
     """
-    _check_analyses(study)
+    _check_analyses(study, planned.values())
     status = {"state": "missing", "reason": None}
     runs = [
         Run(pathlib.Path(name), config, status, metrics=[], events=[])
@@ -112,10 +112,12 @@ def rehearse(study: Any, planned: Mapping[str, ml_collections.ConfigDict]) -> No
                 raise
 
 
-def _check_analyses(study: Any) -> None:
+def _check_analyses(study: Any, planned: Iterable[ml_collections.ConfigDict]) -> None:
     analyses = getattr(study, "ANALYSES", {})
-    events = "|".join((*phases.EVENTS, rf"{phases.HOP_LEARNED}_\d+"))
-    kind = re.compile(rf"(final|run|(snapshot-at|({events})-(before|after))(-\d+)?)")
+    declared = [p.name for config in planned for p in phases.declared(config)]
+    events = dict.fromkeys([*phases.BUILT_IN, *declared])
+    event = "|".join((*events, rf"{phases.HOP_LEARNED}_\d+"))
+    kind = re.compile(rf"(final|run|(snapshot-at|({event})-(before|after))(-\d+)?)")
     are_kinds = lambda kinds: (
         isinstance(kinds, list | tuple)
         and len(kinds) > 0
@@ -130,7 +132,7 @@ def _check_analyses(study: Any) -> None:
         raise ValueError(
             f"{study.__file__}: ANALYSES must be a dict of {', '.join(sorted(names))} "
             "-> list of final, run, snapshot-at, or EVENT-before or EVENT-after with "
-            f"EVENT one of {', '.join(phases.EVENTS)}, {phases.HOP_LEARNED}_HOPS, got "
+            f"EVENT one of {', '.join(events)}, {phases.HOP_LEARNED}_HOPS, got "
             f"{analyses!r}."
         )
 

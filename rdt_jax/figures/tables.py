@@ -10,7 +10,14 @@ from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import terminal
-from rdt_jax.figures.grokking import LOOPS, WEIGHT_DECAY, split_name
+from rdt_jax.figures.grokking import (
+    LOOPS,
+    WEIGHT_DECAY,
+    end_note,
+    event_name,
+    level_name,
+    split_name,
+)
 from rdt_jax.training import phases
 
 
@@ -34,16 +41,16 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     task = runs.shared_value(members, "task.name").replace("_", " ")
     events = grokking.watched_events(members)
     cells = grokking.cells(members, (LOOPS, WEIGHT_DECAY))
-    ends = [phases.EVENTS[e] for e in events if phases.EVENTS[e] != "depth"][-1:]
+    known = [phases.BUILT_IN.get(event) for event in events]
+    ends = [split for split in known if split not in (None, "depth")][-1:]
     if any("depth" in cell.final for cell in cells):
         ends.append("depth")
     mixed = any(group in cell.final for cell in cells for group in grokking.MIXED)
     headings = ["R", "decay"]
     for event in events:
-        threshold = runs.shared_value(members, f"phases.{event}")
-        name = split_name(members, phases.EVENTS[event])
-        verb = "memorized" if event == "memorized" else "generalized"
-        headings.append(f"{verb}\n{name} >= {threshold:.2f}")
+        name = split_name(members, grokking.watched(members, event))
+        verb = event_name(event).split()[-1] if event in phases.BUILT_IN else event
+        headings.append(f"{verb}\n{name} >= {level_name(members, event)}")
     headings += [f"{split_name(members, split)}\nat the end" for split in ends]
     headings += ["mixed*\nat the end"] * mixed
     table = terminal.table(
@@ -65,6 +72,8 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
 
 
 def _times_entry(cell: Cell, event: str) -> Text:
+    if event not in cell.times:
+        return Text("-", style="dim")
     times = cell.times[event]
     median = "..." if times.median.beyond and cell.unfinished else str(times.median)
     entry = Text(median, style="dim" if times.median.beyond else "")
@@ -112,8 +121,7 @@ def _caption(
         if mixed
         else f"{shown}that median at a run's end.",
     ]
-    if all(run.config.stop_after_phases for run in members):
-        parts.append("A run ends once all phases have completed.")
+    parts += [note] if (note := end_note(members)) else []
     for cell in cells:
         if cell.failed:
             where = f"R = {cell.values[LOOPS]}, decay {cell.values[WEIGHT_DECAY]:g}"

@@ -73,6 +73,8 @@ def fixed_loops(
             "recurrence.backprop_depth": depth,
             **{f"recurrence.{key}": None for key in none},
             "phases.depth_loops": None,
+            "phases.further": (),
+            "phases.shown": (),
         },
     )
 

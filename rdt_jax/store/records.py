@@ -26,7 +26,7 @@ import ml_collections
 
 from rdt_jax import config as configs
 from rdt_jax import wording
-from rdt_jax.schema import EVENTS, HOP_LEARNED
+from rdt_jax.events import HOP_LEARNED, declared
 from rdt_jax.store import files, run_folder
 from rdt_jax.store.run_folder import COUNTED, PENDING, ROWS, is_count, is_number
 
@@ -244,6 +244,13 @@ def _contradictions(
                     f"{folder / name} line {number} is damaged: step {row['step']} is "
                     f"beyond the budget of {budget}"
                 )
+    names = [*(phase.name for phase in declared(config)), HOP_LEARNED]
+    for number, row in enumerate(rows["events.jsonl"], start=1):
+        if row["event"] not in names:
+            yield (
+                f"{folder / 'events.jsonl'} line {number} is damaged: event cannot be "
+                f"{row['event']!r}"
+            )
     now, proven = proof(folder), status.get("records")
     for name in COUNTED:
         if is_done and now[name]["rows"] != len(rows[name]):
@@ -297,8 +304,6 @@ def _misplaced(
         return f"step {row['step']} follows step {before['step']}"
     if several and row == before:
         return "it is the line before once more"
-    if several and row["event"] not in (*EVENTS, HOP_LEARNED):
-        return f"event cannot be {row['event']!r}"
     if several and row["kind"] not in KINDS:
         return f"kind cannot be {row['kind']!r}"
     for key in ("onset", "completed") if several else ():

@@ -163,7 +163,7 @@ def max_pins(config: ml_collections.ConfigDict, budget: int | None, params: int)
       params: bytes of the parameters, which is what a pin needs.
     """
     table = tasks.make_table(config)
-    splits = len(phases.events_of(config, table.certificate.rows))
+    splits = sum(p.split in table.certificate.rows for p in phases.declared(config))
     stages = 0
     if config.curriculum.by is not None:
         stages = len(curriculum.stages_of(config, table).values)

@@ -22,7 +22,7 @@ class Awaited(NamedTuple):
 
     Attributes:
       config: config of the first lane; what is read here is the same for all.
-      phases: phases to wait for.
+      phases: phases to watch, awaited or only shown.
       stages: stages of the curriculum.
       groups: names of the evaluated parts.
       loops: evaluated loop counts.
@@ -101,7 +101,7 @@ def observe(
         return Observation(lane | {"final": failed}, None, [], [])
     row = _quantities(awaited, measured["quantities"])
     accuracy = {
-        p.group: row[_name(p.group, "accuracy", p.loops)] for p in awaited.phases
+        p.watched: row[_name(p.group, "accuracy", p.loops)] for p in awaited.phases
     }
     row["model/weight_norm"] = float(measured["weight_norm"])
     if at > 0:
@@ -122,7 +122,7 @@ def observe(
                 event[side] = None
             else:
                 pins.append(Pin(f"{event['event']}{hops}", side, event[side]))
-    final = _final(awaited.config, detector, at)
+    final = _final(awaited, detector, at)
     now = {
         "detector": detector,
         "accuracy": accuracy,
@@ -163,11 +163,10 @@ def _quantities(
     return row
 
 
-def _final(
-    config: ml_collections.ConfigDict, detector: phases.State, at: int
-) -> dict[str, Any] | None:
-    if config.stop_after_phases and phases.all_completed(detector):
+def _final(awaited: Awaited, detector: phases.State, at: int) -> dict[str, Any] | None:
+    passed = phases.all_completed(detector, awaited.phases)
+    if awaited.config.stop_after_phases and passed:
         return {"state": "done", "reason": "phases_passed", "step": at}
-    if at >= config.num_steps:
+    if at >= awaited.config.num_steps:
         return {"state": "done", "reason": "budget", "step": at}
     return None

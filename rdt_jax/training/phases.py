@@ -1,13 +1,13 @@
 """When a phase begins, completes and is lost: the only place that defines it.
 
-Accuracies are those at the training loop count (of depth: at `phases.depth_loops`, if
-it is given), smoothed by the median of the last
-SMOOTHING evaluations (of those there are, at the start). A phase's *onset* is declared
-once the smoothed accuracy has exceeded chance (`above_chance`) at ONSET_RUN evaluations
-running, or at fewer if it reaches the threshold at once; it is dated at the first of
-them. It has *completed* when, with its onset behind it, the smoothed accuracy reaches
-the threshold, and is *lost* when, after that, it stays below half the threshold at
-LOST_RUN evaluations running; it may then begin again.
+Which phases there are is said by a config (events.py). Their accuracies are smoothed by
+the median of the last SMOOTHING evaluations (of those there are, at the start). A
+phase's *onset* is declared once the smoothed accuracy has exceeded chance
+(`above_chance`) at ONSET_RUN evaluations running, or at fewer if it reaches the
+threshold at once; it is dated at the first of them. It has *completed* when, with its
+onset behind it, the smoothed accuracy reaches the threshold, and is *lost* when, after
+that, it stays below half the threshold at LOST_RUN evaluations running; it may then
+begin again.
 
 Under a curriculum, each of its stages is a phase of its own: `hop_learned` at hops k is
 about the held-out rows of exactly k hops.
@@ -24,7 +24,16 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from rdt_jax.schema import EVENTS, HOP_LEARNED, KEYS
+from rdt_jax.events import (
+    BUILT_IN,
+    HOP_LEARNED,
+    Declared,
+    declared,
+    loops_of,
+    parsed,
+    rows_and_loops,
+)
+from rdt_jax.schema import KEYS
 from rdt_jax.tasks import Table
 
 SMOOTHING = 5
@@ -41,27 +50,27 @@ State = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """One event to wait for.
+    """One phase of a run.
 
     Attributes:
-      event: key of EVENTS, or HOP_LEARNED.
-      split: split whose accuracy is watched.
+      event: name of a declared phase, or HOP_LEARNED.
+      watched: accuracy that is watched, as of `Declared`.
       loops: loop count of that accuracy.
       threshold: smoothed accuracy at which the phase has completed.
       chance: accuracy of a uniform guess on the split.
       rows: evaluated rows that are watched.
-      tag: tag of the curriculum, if HOP_LEARNED.
-      hops: its value that the rows have; None for all rows of the split.
+      hops: those of the curriculum's stage, if HOP_LEARNED.
+      awaited: whether the run goes on until it has completed.
     """
 
     event: str
-    split: str
+    watched: str
     loops: int
     threshold: float
     chance: float
     rows: int
-    tag: str | None = None
     hops: int | None = None
+    awaited: bool = True
 
     @property
     def name(self) -> str:
@@ -71,9 +80,12 @@ class Phase:
     @property
     def group(self) -> str:
         """Names the watched rows as evaluations do: `id[hops=3]`."""
-        return (
-            self.split if self.hops is None else f"{self.split}[{self.tag}={self.hops}]"
-        )
+        return rows_and_loops(self.watched)[0]
+
+    @property
+    def split(self) -> str:
+        """The split of the watched rows."""
+        return self.group.partition("[")[0]
 
     @property
     def onset_above(self) -> float:
@@ -99,28 +111,13 @@ def above_chance(chance: float, rows: int | np.ndarray) -> np.ndarray:
     return np.minimum(1.0, guessed + ONSET_ERRORS * error)
 
 
-def loops_of(config: ml_collections.ConfigDict, split: str) -> int:
-    """Returns the loop count at which the accuracy of a split is judged."""
-    loops = config.phases.depth_loops if split == "depth" else None
-    return config.recurrence.num_loops if loops is None else loops
-
-
-def events_of(config: ml_collections.ConfigDict, splits: Collection[str]) -> list[str]:
-    """Returns the events that a run awaits on the splits that its table has."""
-    return [
-        event
-        for event, split in EVENTS.items()
-        if split in splits and config.phases[event] is not None
-    ]
-
-
 def phases_of(
     config: ml_collections.ConfigDict,
     table: Table,
     rows: Mapping[str, int],
     stages: Sequence[int] = (),
 ) -> list[Phase]:
-    """Returns the phases of a run: one for each event of `events_of`.
+    """Returns the phases of a run: those that are declared of rows that it evaluates.
 
     Args:
       config: config of the run.
@@ -128,24 +125,30 @@ def phases_of(
       rows: evaluated rows by group: splits, and their breakdowns.
       stages: values of the curriculum's tag, one for each of its stages.
     """
-    watched: list[tuple[str, str, int | None]] = [
-        (event, EVENTS[event], None) for event in events_of(config, rows)
+    stage = lambda hops: Declared(
+        name=HOP_LEARNED,
+        watched=f"id[{config.curriculum.by}={hops}]",
+        loops=loops_of(config, "id"),
+        threshold=config.phases[HOP_LEARNED],
+        awaited=HOP_LEARNED not in config.phases.shown,
+    )
+    asked: list[tuple[Declared, int | None]] = [
+        *((each, None) for each in declared(config) if each.group in rows),
+        *((stage(hops), hops) for hops in stages),
     ]
-    watched += [(HOP_LEARNED, "id", value) for value in stages]
-    found = []
-    for event, split, hops in watched:
-        phase = Phase(
-            event=event,
-            split=split,
-            loops=loops_of(config, split),
-            threshold=config.phases[event],
-            chance=table.certificate.chance[split],
-            rows=0,
-            tag=None if hops is None else config.curriculum.by,
+    return [
+        Phase(
+            event=each.name,
+            watched=each.watched,
+            loops=each.loops,
+            threshold=each.threshold,
+            chance=table.certificate.chance[each.split],
+            rows=rows[each.group],
             hops=hops,
+            awaited=each.awaited,
         )
-        found.append(dataclasses.replace(phase, rows=rows[phase.group]))
-    return found
+        for each, hops in asked
+    ]
 
 
 def new_state(phases: Sequence[Phase]) -> State:
@@ -173,9 +176,9 @@ def observe(
 
     Args:
       state: state from `new_state`, or as returned here; not changed.
-      phases: phases to wait for.
+      phases: phases of the run.
       step: step of the evaluation, ascending from call to call.
-      accuracy: `Phase.group` -> accuracy at `Phase.loops`.
+      accuracy: `Phase.watched` -> accuracy.
 
     Returns:
       The next state, and the rows of events.jsonl that this evaluation adds: `kind` is
@@ -186,7 +189,7 @@ def observe(
     events, rows = {}, []
     for phase in phases:
         events[phase.name], kinds = _advance(
-            state["events"][phase.name], phase, steps, accuracy[phase.group]
+            state["events"][phase.name], phase, steps, accuracy[phase.watched]
         )
         entry = events[phase.name]
         smoothed = statistics.median(entry["recent"])
@@ -215,9 +218,13 @@ def observe(
     return {"steps": steps, "events": events}, rows
 
 
-def all_completed(state: State) -> bool:
-    """Says whether every phase has completed and is not lost."""
-    return all(entry["completed"] is not None for entry in state["events"].values())
+def all_completed(state: State, phases: Sequence[Phase]) -> bool:
+    """Says whether every phase that is awaited has completed and is not lost.
+
+    Where none is awaited they have not: the run trains to its budget.
+    """
+    awaited = [state["events"][phase.name] for phase in phases if phase.awaited]
+    return bool(awaited) and all(e["completed"] is not None for e in awaited)
 
 
 def reached(state: State) -> str:
@@ -227,8 +234,13 @@ def reached(state: State) -> str:
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
-    """Lists what of the `phases` section does not go with the evaluated loops."""
+    """Lists what of the `phases` section does not go with itself or the loops."""
     found = []
+    names = [parsed(text)[0] for text in config.phases.further]
+    if len(set(names)) < len(names):
+        found.append(
+            f"phases.further must have a name for each phase, got {', '.join(names)}."
+        )
     evaluated = (config.recurrence.num_loops, *config.recurrence.eval_loops)
     if loops_of(config, "depth") not in evaluated:
         found.append(
@@ -236,14 +248,47 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
             f"recurrence.num_loops or one of recurrence.eval_loops: "
             f"{', '.join(map(str, evaluated))}; got {config.phases.depth_loops}."
         )
+    for text in config.phases.further:
+        loops = rows_and_loops(parsed(text)[1])[1]
+        if loops not in (None, *evaluated):
+            found.append(
+                f"phases.further: the loops of {text!r} must be evaluated, "
+                "recurrence.num_loops or one of recurrence.eval_loops: "
+                f"{', '.join(map(str, evaluated))}; got {loops}."
+            )
     return found
 
 
-def table_problems(config: ml_collections.ConfigDict, table: Table) -> list[str]:
-    """Lists what the `phases` section awaits in vain of a table."""
+def table_problems(
+    config: ml_collections.ConfigDict, table: Table, groups: Collection[str]
+) -> list[str]:
+    """Lists what the `phases` section awaits in vain of a table.
+
+    Args:
+      config: config of the run.
+      table: table of its task.
+      groups: evaluated rows, splits and their breakdowns; of no use, and perhaps empty,
+        where there are no further phases and none that is only shown.
+    """
+    phases = declared(config)
+    found = []
+    for each in phases[len(phases) - len(config.phases.further) :]:
+        if each.group not in groups:
+            found.append(
+                f"phases.further: {each.name} must be about rows that are evaluated: "
+                f"{', '.join(groups)}; got {each.group}."
+            )
+    names = [each.name for each in phases if each.group in groups]
+    names += [HOP_LEARNED] * (config.curriculum.by is not None)
+    for name in config.phases.shown:
+        if name not in names:
+            found.append(
+                f"phases.shown must hold phases of the run: {', '.join(names)}; got "
+                f"{name}."
+            )
     asked = {"depth_loops": "depth"}
-    asked |= {e: s for e, s in EVENTS.items() if KEYS[f"phases.{e}"].default is None}
-    return [
+    asked |= {e: s for e, s in BUILT_IN.items() if KEYS[f"phases.{e}"].default is None}
+    return found + [
         f"phases.{key} must be none, since the table of {config.task.name} has no "
         f"{split} rows; got {config.phases[key]}."
         for key, split in asked.items()

@@ -41,7 +41,10 @@ def check(config: ml_collections.ConfigDict) -> None:
             if "batch_size" not in unsound:
                 problems += batches.problems(config, table)
             problems += curriculum.problems(config, table)
-            problems += phases.table_problems(config, table)
+            if "phases" not in unsound:
+                asked = config.phases.further or config.phases.shown
+                groups = evaluate.groups_of(config, table) if asked else {}
+                problems += phases.table_problems(config, table, groups)
             problems = problems or cost.problems(presets.model_config(config, table))
     configs.raise_problems(problems)
 

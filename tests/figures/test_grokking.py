@@ -291,10 +291,46 @@ def test_nothing_to_draw(draw):
         draw([])
 
 
-def test_runs_with_different_thresholds_are_not_drawn_together():
+def test_runs_with_different_thresholds_show_both_of_them():
     other = run(4, phases__ood_generalized=0.8)
-    with pytest.raises(ValueError, match=r"share one phases\.ood_generalized"):
-        drawing.ood_by_depth([run(2), other])
+    figure = drawing.ood_by_depth([run(2), other])
+    assert "at or above 0.50 or 0.80 (OOD)" in " ".join(texts(figure))
+    assert {"threshold\n0.50", "threshold\n0.80"} <= set(texts(figure.axes[0]))
+
+
+FURTHER = ("half: id >= 0.5", "late: id@8 >= 0.9", "two: id[hops=2] >= 0.9")
+
+
+def test_further_phases_are_bars_and_curves_of_their_splits_color():
+    jumps = {"train": 20, "id": 60, "id@8": 90, "id[hops=2]": None}
+    keys = {"phases__further": FURTHER, "recurrence__eval_loops": (8,)}
+    one = fake_runs.make(jumps=jumps, **keys)
+    figure = drawing.accuracy([one])
+    assert texts(figure.legends[0])[:4] == [
+        "train", "ID", "ID (8 loops)", "ID, hops=2",
+    ]  # fmt: skip
+    (panel,) = figure.axes
+    curves = lines_of(panel, drawing.SPLIT_COLORS["id"])
+    assert [curve.get_linestyle() for curve in curves] == ["-", "--", ":"]
+    _, *bars = [x for x in panel.lines if len(x.get_xdata()) == 2]
+    assert [(*x.get_xdata(),) for x in bars] == [
+        (30, 40),
+        (80, 80),
+        (80, 80),
+        (110, 110),
+    ]
+    heights = [x.get_ydata()[0] for x in bars]
+    assert heights == sorted(heights, reverse=True) and len(set(heights)) == 4
+    header = " ".join(texts(figure))
+    assert "0.50 (ID), 0.90 (ID (8 loops)), 0.90 (ID, hops=2)" in header
+    titles = [p.get_title() for p in drawing.phase_diagram([one]).axes[:5]]
+    assert titles == ["memorized", "ID generalized", "half", "late", "two"]
+
+
+def test_what_is_only_shown_is_said_not_to_end_a_run(sweep):
+    shown = fake_runs.staged(2, 90, phases__shown=("ood_generalized",))
+    (said,) = {drawing.end_note([shown]), drawing.end_note([shown, *sweep])}
+    assert said == "A run ends once all phases but OOD generalized have completed."
 
 
 def test_the_name_of_modular_arithmetic_says_which(sweep, root):
