@@ -77,7 +77,7 @@ def _write_plan(
             sweep_show.tell_slow(needed)
         dropped = plans.dropped(request.folder, plan)
         retry_failed = request.options.retry_failed
-        ledger.write_plan(workdir, plan, settings, retry_failed, refresh)
+        ledger.write_plan(workdir, plan, settings, retry_failed, refresh, exits.tell)
     if dropped:
         console.print(
             f"The study or its config was changed: the plan of {plan.name} lost "

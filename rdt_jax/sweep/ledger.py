@@ -19,7 +19,7 @@ import ml_collections
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.store import environment, files, leases, packs, records, run_folder
-from rdt_jax.sweep import packing, spec
+from rdt_jax.sweep import links, packing, spec
 from rdt_jax.sweep import plan as plans
 
 # How often a pack is tried again after each class of failure. A NaN would repeat. One
@@ -161,6 +161,7 @@ def write_plan(
     options: Options,
     retry_failed: bool = False,
     refresh: Callable[[], None] = lambda: None,
+    log: Callable[[str], None] = lambda message: None,
 ) -> pathlib.Path:
     """Writes or extends the plan of a sweep and creates its run folders.
 
@@ -176,6 +177,7 @@ def write_plan(
         unless they failed with a NaN, which would repeat.
       refresh: function that brings the leases of others here, where the workdir is a
         copy of a bucket.
+      log: receives a message for the user if runs cannot be linked (`links.write`).
 
     Returns:
       The sweep's folder.
@@ -201,6 +203,7 @@ def write_plan(
     (folder / "state").mkdir(parents=True, exist_ok=True)
     _write_packs(folder, entries)
     plans.write(folder, plan)
+    links.write(folder, plan.trials, log)
     (folder / "state" / "stop").unlink(missing_ok=True)
     if retry_failed:
         _forgive(folder, plan.trials)

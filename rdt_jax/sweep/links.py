@@ -5,8 +5,10 @@ links.labels(plan.trials)  # run id -> "num_loops=2,weight_decay=0.1,seed=0"
 
 import collections
 import itertools
+import os
+import pathlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rdt_jax.sweep import spec
@@ -56,6 +58,36 @@ def labels(trials: Sequence[spec.Trial]) -> dict[str, str]:
         run_id: label if counts[label] == 1 else f"{label},{run_id}"
         for run_id, label in found.items()
     }
+
+
+def write(
+    folder: pathlib.Path, trials: Sequence[spec.Trial], log: Callable[[str], None]
+) -> None:
+    """Links the runs of a sweep by their labels, in `runs` of its folder.
+
+    A run has one link, which follows its label; links of runs that are no longer
+    planned stay, unless another run has their label now. Nothing depends on them.
+
+    Args:
+      folder: folder of the sweep, in `sweeps` of the workdir.
+      trials: trials of its plan.
+      log: receives why there are no links, where they cannot be made.
+    """
+    place = folder / "runs"
+    targets = {label: f"../../../{name}" for name, label in labels(trials).items()}
+    planned = set(targets.values())
+    try:
+        place.mkdir(exist_ok=True)
+        for link in [path for path in place.iterdir() if path.is_symlink()]:
+            target = os.readlink(link)
+            if targets.get(link.name) == target:
+                del targets[link.name]
+            elif link.name in targets or target in planned:
+                link.unlink(missing_ok=True)
+        for label, target in targets.items():
+            (place / label).symlink_to(target)
+    except OSError as error:
+        log(f"{place} gets no more links to the runs: {error}")
 
 
 def text(value: Any) -> str:

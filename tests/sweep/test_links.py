@@ -56,3 +56,50 @@ def test_labels_are_of_one_trial_each_and_short():
     assert _labels({}) == [IDS[0]]
     long = _labels({"x": "ä" * 300}, {"x": "ä" * 301})
     assert len(set(long)) == 2 and all(len(name.encode()) < 200 for name in long)
+
+
+def _names(place):
+    return sorted(path.name for path in place.iterdir())
+
+
+def test_the_runs_of_a_sweep_are_linked_by_their_labels(tmp_path):
+    folder = tmp_path / "sweeps" / "depth-cpu"
+    folder.mkdir(parents=True)
+    for run_id in IDS:
+        (tmp_path / run_id).mkdir()
+    first = _trials({"num_loops": 1, "seed": 0}, {"num_loops": 2, "seed": 0})
+    links.write(folder, first, log=pytest.fail)
+    place = folder / "runs"
+    assert _names(place) == ["num_loops=1,seed=0", "num_loops=2,seed=0"]
+    tmp_path.rename(moved := tmp_path.with_name(f"{tmp_path.name} moved"))
+    place = moved / "sweeps" / "depth-cpu" / "runs"
+    assert (place / "num_loops=2,seed=0").resolve() == (moved / IDS[1]).resolve()
+    inode = (place / "num_loops=2,seed=0").lstat().st_ino
+    # One trial is dropped, one stays, one is new.
+    later = [first[1], spec.Trial(IDS[2], {"num_loops": 4, "seed": 0}, {})]
+    (place / "notes.txt").touch()
+    links.write(place.parent, later, log=pytest.fail)
+    assert _names(place) == [
+        "notes.txt", "num_loops=1,seed=0", "num_loops=2,seed=0", "num_loops=4,seed=0"
+    ]  # fmt: skip
+    assert (place / "num_loops=2,seed=0").lstat().st_ino == inode
+    # Labels follow the plan: the same runs get a longer one, another run gets theirs.
+    renamed = [
+        spec.Trial(IDS[1], {"num_loops": 1, "seed": 0}, {}),
+        spec.Trial(IDS[2], {"num_loops": 4, "width": 8, "seed": 0}, {}),
+    ]
+    links.write(place.parent, renamed, log=pytest.fail)
+    assert _names(place) == [
+        "notes.txt", "num_loops=1,seed=0", "num_loops=4,width=8,seed=0"
+    ]  # fmt: skip
+    assert (place / "num_loops=1,seed=0").readlink().name == IDS[1]
+
+
+def test_links_that_cannot_be_made_are_reported_once(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr("os.symlink", refuse)
+    said = []
+    links.write(tmp_path, _trials({"seed": 0}, {"seed": 1}), said.append)
+    assert len(said) == 1 and "no links here" in said[0]
