@@ -47,14 +47,8 @@ def load(spec: str) -> ml_collections.ConfigDict:
         the preset (its own error lists the choices); if the config has not the keys
         of schema.py, or a value that `override` would refuse.
     """
-    path, _, preset = spec.rpartition(":")  # A folder's name may hold colons.
-    if not path or not preset or "/" in preset:
-        raise ValueError(
-            "A config must be FILE.py:PRESET or NAME:PRESET, such as "
-            f"configs/modular.py:cpu or modular:cpu, got {spec!r}."
-        )
-    path = str(path_of(path))
-    module = load_module(pathlib.Path(path), "config")
+    path, preset = locate(spec)
+    module = load_module(path, "config")
     build = getattr(module, "get_config", None)
     if not callable(build) or not inspect.signature(build).parameters:
         raise ValueError(
@@ -62,11 +56,11 @@ def load(spec: str) -> ml_collections.ConfigDict:
             "configs/knowledge_composition.py does."
         )
     found = user_code.call(
-        pathlib.Path(path).resolve(),
+        path.resolve(),
         build,
         preset,
         expected="get_config must return an ml_collections.ConfigDict"
-        + _shadows(pathlib.Path(path).resolve()),
+        + _shadows(path.resolve()),
         is_valid=lambda value: isinstance(value, ml_collections.ConfigDict),
     )
     base = schema.defaults()
@@ -85,6 +79,20 @@ def load(spec: str) -> ml_collections.ConfigDict:
     raise_problems([*problems, *more], f"config {spec}")
     result.task.kwargs = found.task.kwargs
     return result.lock()
+
+
+def locate(spec: str) -> tuple[pathlib.Path, str]:
+    """Returns the file and the preset of `file.py:preset`, or of `modular:cpu`.
+
+    Raises:
+      ValueError: if it has another form, or names no config of the repository.
+    """
+    path, _, preset = spec.rpartition(":")  # A folder's name may hold colons.
+    if not path or not preset or "/" in preset:
+        raise ValueError(f"--config must be FILE.py:PRESET, got {spec!r}.")
+    if path.endswith(".py"):
+        return pathlib.Path(path), preset
+    return registry.lookup("config", named_configs(), path), preset
 
 
 def load_module(path: pathlib.Path, kind: str) -> Any:
@@ -209,7 +217,7 @@ def parse_overrides(
                 f"Unknown argument {argument!r}; an override is --config.KEY=VALUE."
             )
         key = key.removeprefix("--config.")
-        if key in leaves(config) and _leaf_type(config, key)[0] is str:
+        if key in leaves(config) and leaf_type(config, key)[0] is str:
             overrides[key] = text
         elif text.lower() in literals:
             overrides[key] = literals[text.lower()]
@@ -246,7 +254,7 @@ def _replaced(
     problems = []
     for key, value in overrides.items():
         try:
-            kind, optional = _leaf_type(config, key)
+            kind, optional = leaf_type(config, key)
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -332,14 +340,19 @@ def run_id(config: ml_collections.ConfigDict) -> str:
     can grow, unless the schedule reads it. The arguments of a task are those that the
     config gives: its function declares the others.
     """
-    differing = {
+    values = changed(config)
+    if config.optimizer.schedule == "constant":
+        values.pop("num_steps", None)
+    return hash_of(values)
+
+
+def changed(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Returns what a config sets to other values than the defaults, by dotted key."""
+    return {
         key: value + 0.0 if isinstance(value, float) else value  # -0.0 is 0.0.
         for key, value in leaves(config).items()
         if key not in schema.KEYS or value != schema.KEYS[key].default
     }
-    if config.optimizer.schedule == "constant":
-        differing.pop("num_steps", None)
-    return hash_of(differing)
 
 
 def to_json(config: ml_collections.ConfigDict) -> str:
@@ -476,8 +489,8 @@ def _with_tuples(value: Any) -> Any:
     return value
 
 
-def _leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]:
-    """Returns the type of a dotted key and whether it may be None."""
+def leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]:
+    """Returns the type of a dotted key and whether it may be None; ValueError."""
     if key in schema.KEYS:
         declared = schema.KEYS[key]
         return declared.type, declared.default is None

@@ -347,7 +347,8 @@ def test_override_replaces_one_leaf_of_a_copy(key, value, stored):
         ("model.name", 3, r"model\.name must be a string, got 3\."),
         ("model.depth", 1.0, r"model\.depth must be an int or none, got 1\.0\."),
         ("coumt", 3, r"Unknown config key 'coumt'; did you mean count\?"),
-        ("model.nam", 3, r"'model\.nam'; did you mean model\.name or"),
+        ("model.nam", 3, r"'model\.nam'; did you mean model\.name\?"),
+        ("loops", 3, r"'loops'; did you mean model\.loops\?"),  # In another section.
         ("zzzz", 3, r"Unknown config key 'zzzz'; choose from count, flag, rate\."),
         ("model", 3, r"Unknown config key 'model'; "),
         (

@@ -1,4 +1,4 @@
-"""`rdt figures`: the table, the claims and the figures of a study."""
+"""`rdt figures`: the table, the claims and the figures of a study or of a sweep."""
 
 import argparse
 import dataclasses
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rdt_jax.cli import analyze, exits
+from rdt_jax.cli import analyze, exits, subject
 from rdt_jax.cli import options as shared
 
 if TYPE_CHECKING:
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """Registers `rdt figures`."""
-    figures = verbs.add_parser("figures", help="draw the figures of a study again")
-    shared.add_study(figures)
-    shared.add_workdir(figures)
+    figures = verbs.add_parser("figures", help="draw the figures of a study or of a sweep again")
+    subject.add(figures)
     figures.add_argument(
         "--check",
         action="store_true",
@@ -36,7 +35,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _figures(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
-    plan = shared.plan(options)
+    plan = subject.plan(options)
     if options.check:
         return _check(options, plan)
     runs, is_whole = show(options.workdir, plan, options.out)

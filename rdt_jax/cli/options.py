@@ -30,12 +30,6 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, metavar="FILE.py:PRESET")
 
 
-def add_study(parser: argparse.ArgumentParser) -> None:
-    """Adds the study and --preset, which `plan` reads."""
-    parser.add_argument("study", type=pathlib.Path, metavar="experiments/STUDY")
-    parser.add_argument("--preset", default="cpu", help="default: cpu")
-
-
 def is_url(text: object) -> bool:
     """Says whether a workdir, or the folder of a sweep, is in a bucket."""
     return "://" in str(text)
@@ -52,7 +46,11 @@ def folder(text: str) -> pathlib.Path:
     return path
 
 
-def add_workdir(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
+def add_workdir(
+    parser: argparse.ArgumentParser,
+    buckets: bool = False,
+    default: pathlib.Path | None = pathlib.Path("runs"),
+) -> None:
     """Adds --workdir, the folder of the run folders.
 
     If the verb takes `buckets`, the address of one is read as a str.
@@ -68,7 +66,7 @@ def add_workdir(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
             "copy it to a folder"
         )
 
-    parser.add_argument("--workdir", type=read, default=pathlib.Path("runs"))
+    parser.add_argument("--workdir", type=read, default=default, help="default: runs")
 
 
 def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> None:
@@ -112,37 +110,23 @@ def add_mesh(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def plan(
-    options: argparse.Namespace, workdir: pathlib.Path | None = None
-) -> "spec.Plan":
-    """Returns the plan that a study makes of a preset and overrides.
+def tell_plan(
+    made: "spec.Plan", overrides: Sequence[str], workdir: pathlib.Path | None
+) -> None:
+    """Tells the user which trials of a plan are other runs than they may think.
 
     Args:
-      options: arguments of the verb.
+      made: plan of a sweep.
+      overrides: overrides of the command line.
       workdir: folder on a disk where the runs are about to train; None if they are not.
-
-    Raises:
-      exits.Mistake: if the study, the preset, an override or a config is wrong.
     """
-    from rdt_jax.sweep import spec
-    from rdt_jax.training import validation
-
-    with exits.mistakes():
-        study_plan = spec.make_plan(
-            options.study,
-            options.preset,
-            options.overrides,
-            validation.check,
-            exits.tell,
-        )
-    _tell_budget(study_plan.configs, options.overrides, workdir)
-    if study_plan.repeated:
-        total = study_plan.repeated + len(study_plan.trials)
+    _tell_budget(made.configs, overrides, workdir)
+    if made.repeated:
+        total = made.repeated + len(made.trials)
         exits.tell(
             "trials that are the same run as one before, which counts once: "
-            f"{study_plan.repeated} of {total}."
+            f"{made.repeated} of {total}."
         )
-    return study_plan
 
 
 def with_stored_trials(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
@@ -174,11 +158,13 @@ def with_stored_trials(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.
     common = new_budgets.keys() & budgets.keys()
     changed = [name for name in common if new_budgets[name] != budgets[name]]
     if added or lacking or changed:
+        since = "The study or its config has been changed since: it adds"
+        if not study_plan.study_name:
+            since = "This command adds"
         exits.tell(
             f"{stored.path} is what is counted, with "
-            f"{wording.count(len(budgets), 'trial')}. The study or its config has been "
-            f"changed since: it adds {len(added)}, lacks {len(lacking)} and gives "
-            f"{len(changed)} another num_steps; "
+            f"{wording.count(len(budgets), 'trial')}. {since} {len(added)}, lacks "
+            f"{len(lacking)} and gives {len(changed)} another num_steps; "
             "`rdt sweep` plans it as it is now."
         )
     return study_plan._replace(trials=stored.trials)

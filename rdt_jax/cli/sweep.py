@@ -1,16 +1,18 @@
-"""`rdt sweep`: a study, trained or gone on with."""
+"""`rdt sweep`: a study, or any config over axes; trained, extended or gone on with."""
 
 import argparse
 import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from rdt_jax.cli import exits, sweep_show, sweep_train, worker
+from rdt_jax.cli import exits, subject, sweep_show, sweep_train, worker
 from rdt_jax.cli import options as shared
 from rdt_jax.cli.sweep_show import Request
 
 if TYPE_CHECKING:
-    from rdt_jax.sweep import ledger
+    from rdt_jax.store.bucket import Bucket
+    from rdt_jax.sweep import ledger, spec
+    from rdt_jax.sweep.bucket_sweep import BucketSweep
 
 # Forms of the command and the options that they read. A dry run reads those of the
 # command that it is of.
@@ -28,10 +30,12 @@ _MANY = 1_000  # Trials that take seconds to plan.
 def add(verbs: argparse._SubParsersAction) -> None:
     """Registers `rdt sweep`."""
     sweep = verbs.add_parser(
-        "sweep", help="train a study, or go on with it", epilog=shared.ANY_KEY
+        "sweep",
+        help="train a study or a config over axes, or go on with it",
+        epilog=shared.ANY_KEY,
     )
-    shared.add_study(sweep)
-    shared.add_workdir(sweep, buckets=True)
+    subject.add(sweep, buckets=True)
+    subject.add_axes(sweep)
     sweep.add_argument(
         "--engine",
         default="local",
@@ -98,34 +102,59 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from rdt_jax.store import bucket_sync
     from rdt_jax.store.bucket import Bucket, temporary_copy
     from rdt_jax.sweep import engines
-    from rdt_jax.sweep.bucket_sweep import BucketSweep
 
     with exits.mistakes():
+        what = subject.read(options)
         _check_options(options)
         if options.engine == "ray":
             engines.check_ray(options.address)
-    in_bucket = shared.is_url(options.workdir)
+    url = options.workdir
+    in_bucket = shared.is_url(url)
     trains = not (options.status or options.stop or in_bucket)
-    plan = shared.plan(options, options.workdir if trains else None)
+    plan = None
+    if not in_bucket or what.kind != subject.SWEEP:
+        plan = subject.plan(options, url if trains else None)
     if not in_bucket:
-        return _do(Request(options, plan, options.workdir))
+        return _do(Request(options, plan, url))
     with temporary_copy() as scratch:
         with exits.mistakes():
-            bucket = Bucket.connect(options.workdir, scratch, log=exits.tell)
-            sweep = BucketSweep(bucket, plan.name)
-            bucket_sync.pull_runs(bucket, plan.run_ids)
-            if sweep.exists():
-                sweep.pull()
-            budgets = {trial.run_id: trial.budget for trial in plan.trials}
-            bucket_sync.pull_begun(bucket, plan.run_ids, budgets)
+            bucket = Bucket.connect(url, scratch, log=exits.tell)
         try:
-            return _do(Request(options, plan, bucket.workdir, sweep, options.workdir))
+            plan, sweep = _pulled(options, bucket, plan)
+            return _do(Request(options, plan, bucket.workdir, sweep, url))
         except exits.Mistake as mistake:  # Of the copy, which is gone by then.
-            message = str(mistake).replace(str(bucket.workdir), options.workdir)
+            message = str(mistake).replace(str(bucket.workdir), url)
             raise exits.Mistake(message) from mistake
+
+
+def _pulled(
+    options: argparse.Namespace, bucket: "Bucket", asked: "spec.Plan | None"
+) -> "tuple[spec.Plan, BucketSweep]":
+    """Returns the plan of a sweep in a bucket, brought here with what it has begun.
+
+    Args:
+      options: arguments of the verb.
+      bucket: bucket with the workdir.
+      asked: plan as it is asked for; None if the subject is the sweep itself.
+    """
+    from rdt_jax.store import bucket_sync
+    from rdt_jax.sweep.bucket_sweep import BucketSweep
+
+    with exits.mistakes():
+        name = asked.name if asked else subject.read(options).folder.name
+        sweep = BucketSweep(bucket, name)
+        if asked is None or sweep.exists():
+            sweep.pull()
+        if asked:
+            plan = subject.with_stored(options, bucket.workdir, asked)
+        else:
+            plan = subject.plan(options, copy=bucket.workdir)
+        bucket_sync.pull_runs(bucket, plan.run_ids)
+        budgets = {trial.run_id: trial.budget for trial in plan.trials}
+        bucket_sync.pull_begun(bucket, plan.run_ids, budgets)
+    return plan, sweep
 
 
 def _do(request: Request) -> int:
@@ -174,8 +203,9 @@ def _stop(request: Request) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuses a wrong option, study or preset, wherever the sweep will train."""
+    subject.read(options)
     _check_options(options)
-    shared.plan(options)
+    subject.plan(options)
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -190,7 +220,7 @@ def _check_options(options: argparse.Namespace) -> None:
         raise exits.Mistake("--address goes with --engine=ray.")
     for form, used in _USED.items():
         if getattr(options, form):
-            used = (form, "study", "preset", "workdir", *used)
+            used = (form, "subject", "preset", "workdir", *subject.ASKED, *used)
             shared.check_used(options, f"rdt sweep --{form}", used)
     for name in ("workers", "lanes"):
         number = getattr(options, name)

@@ -26,7 +26,9 @@ class StoredPlan:
     Attributes:
       path: plan.json.
       trials: trials in the order of the sweep.
-      study: name of the study; None in a plan of before version 0.2.
+      study: name of the study, empty without one; None in a plan of before version
+        0.2.
+      study_file: its study.py when it was planned; None if it has none or is earlier.
       preset: name of the study's preset; empty where there is no study.
       changes: values by which the command line changed the preset.
       config_file: commit and hash of the preset's file, as `environment.of_files`.
@@ -38,6 +40,7 @@ class StoredPlan:
     preset: str
     changes: spec.Overrides
     config_file: Mapping[str, Any] | None
+    study_file: pathlib.Path | None = None
 
     @property
     def run_ids(self) -> list[str]:
@@ -49,6 +52,18 @@ class StoredPlan:
         """Whether the sweep was planned before version 0.2."""
         first = self.trials[0]
         return configs.run_id(first.config) != first.run_id
+
+    def as_plan(self, study: Any = spec.NO_STUDY) -> spec.Plan:
+        """Returns the plan of which this is stored, with the module of its study."""
+        return spec.Plan(
+            name=self.path.parent.name,
+            study=study,
+            trials=self.trials,
+            study_name=self.study or "",
+            preset=self.preset,
+            changes=self.changes,
+            config_file=self.config_file,
+        )
 
     def configs(self) -> dict[str, ml_collections.ConfigDict]:
         """Returns the configs of the trials by the names of their runs; ValueError."""
@@ -76,6 +91,7 @@ def read(folder: pathlib.Path) -> StoredPlan:
         preset=plan.get("preset", ""),
         changes=plan.get("overrides", {}),
         config_file=plan.get("config_file"),
+        study_file=pathlib.Path(file) if (file := plan.get("study_file")) else None,
     )
 
 
@@ -87,12 +103,15 @@ def read_run_ids(folder: pathlib.Path) -> list[str]:
 def write(folder: pathlib.Path, plan: spec.Plan) -> None:
     """Writes the plan of a sweep, with the hash of the table that each run has now."""
     config_file = plan.config_file
+    if isinstance(config_file, pathlib.Path):
+        config_file = environment.of_files([config_file])
     content = {
         "name": plan.name,
         "study": plan.study_name,
+        "study_file": plan.study.__file__ if plan.study_name else None,
         "preset": plan.preset,
         "overrides": plan.changes,
-        "config_file": environment.of_files([config_file]) if config_file else None,
+        "config_file": config_file,
         "runs": [
             {
                 "run_id": trial.run_id,
@@ -109,6 +128,54 @@ def write(folder: pathlib.Path, plan: spec.Plan) -> None:
 def exists(folder: pathlib.Path) -> bool:
     """Says whether a sweep has been planned."""
     return (folder / "plan.json").exists()
+
+
+def with_stored(folder: pathlib.Path, plan: spec.Plan) -> spec.Plan:
+    """Returns a plan with the trials that its sweep has already, without a study.
+
+    All trials have the largest budget that was asked of any.
+
+    Raises:
+      ValueError: if the folder has another sweep: of another study, config or axes.
+    """
+    if not exists(folder) or (stored := read(folder)).study is None:
+        return plan  # Of before version 0.2, which is never gone on with.
+    if problem := _other_sweep(stored, plan):
+        raise ValueError(
+            f"{folder} is {problem}. Give this one another --name, or another --workdir."
+        )
+    if plan.study_name:
+        return plan
+    return plan._replace(trials=spec.merge(stored.trials, plan.trials))
+
+
+def differing(stored: StoredPlan, plan: spec.Plan) -> dict[str, tuple[Any, Any]]:
+    """Returns what the configs of two sweeps differ in beside their axes, by key.
+
+    Each key has its value in the stored one and in the other one.
+    """
+    first, second = stored.trials[0], plan.trials[0]
+    old, new = configs.leaves(first.config), configs.leaves(second.config)
+    apart = {"seed", *first.overrides, *second.overrides}
+    apart |= {"num_steps"} if first.has_budget and second.has_budget else set()
+    pairs = {key: (old.get(key), new.get(key)) for key in {**old, **new}}
+    return {k: (a, b) for k, (a, b) in pairs.items() if k not in apart and a != b}
+
+
+def _other_sweep(stored: StoredPlan, plan: spec.Plan) -> str:
+    """Says which sweep a stored one is, if it is another than a plan; else empty."""
+    if stored.study != plan.study_name:
+        return f"a sweep of {f'the study {stored.study}' if stored.study else 'no study'}"
+    if plan.study_name:
+        return ""
+    axes = stored.as_plan().axes
+    if set(axes) != set(plan.axes):
+        old, new = (", ".join(names) or "the seed alone" for names in (axes, plan.axes))
+        return f"a sweep over {old}, and this one is over {new}"
+    differences = differing(stored, plan).items()
+    listed = [f"{key} is {old}, and here {new}" for key, (old, new) in differences]
+    more = f"; {len(listed) - 3} more" if len(listed) > 3 else ""
+    return f"of another config ({'; '.join(listed[:3])}{more})" if listed else ""
 
 
 def dropped(folder: pathlib.Path, plan: spec.Plan) -> list[str]:

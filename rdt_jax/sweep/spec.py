@@ -14,6 +14,7 @@ import math
 import pathlib
 import re
 import time
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,11 +26,16 @@ from rdt_jax import user_code
 Overrides = dict[str, Any]  # dotted config key -> value
 
 _MOST_TRIALS = 100_000
+_LONGEST_AXES = 100  # characters of the axes in a sweep's name
 _REPORT_SECONDS = 5.0  # Time between two reports of the trials checked so far.
 
 # Names that a study defines; the optional ones have defaults in figures/study.py.
 _NEEDED = ("CONFIG", "sweep")
 _OPTIONAL = ("table", "figures", "claims")
+
+# What stands for the study of a sweep without one: the file of all defaults.
+_DEFAULTS = pathlib.Path(__file__).parents[1] / "figures" / "study.py"
+NO_STUDY = types.SimpleNamespace(__file__=str(_DEFAULTS))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,21 +83,56 @@ class Trial:
         except ValueError as error:
             raise ValueError(f"plan.json: the config of a run {error}") from error
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether more updates make no other run."""
+        return self.config.optimizer.schedule == "constant"
+
+    def with_budget(self, budget: int) -> "Trial":
+        """Returns the trial with a larger budget, unless that makes another run."""
+        if not self.has_budget or budget <= self.budget:
+            return self
+        values = configs.override(self.config, {"num_steps": budget})
+        return dataclasses.replace(self, values=values)
+
+
+class Named(NamedTuple):
+    """A config that a sweep without a study varies.
+
+    Attributes:
+      config: config of the preset, without overrides.
+      name: beginning of the sweep's name, such as `modular-cpu`; empty: of its values.
+      preset: name of the preset; empty if there is none.
+      file: file of the preset; None if there is none.
+    """
+
+    config: ml_collections.ConfigDict
+    name: str = ""
+    preset: str = ""
+    file: pathlib.Path | None = None
+
+    @classmethod
+    def load(cls, text: str) -> "Named":
+        """Returns the config of `FILE.py:PRESET` or `modular:cpu`; ValueError."""
+        path, preset = configs.locate(text)
+        return cls(configs.load(text), f"{path.stem}-{preset}", preset, path)
+
 
 class Plan(NamedTuple):
     """What a sweep trains.
 
     Attributes:
       name: name of the sweep's folder: `<study>-<preset>`, or
-        `<study>-<preset>-<changes>` if there are changes.
+        `<study>-<preset>-<changes>` if there are changes; without a study
+        `<config>-<preset>-<axes>`, or as it was asked for.
       study: module of the study: CONFIG, sweep, and those of table, figures and claims
-        that it defines.
+        that it defines; NO_STUDY without one.
       trials: trials in the order of the sweep, each of another run.
-      study_name: name of the study's folder.
+      study_name: name of the study's folder; empty without one.
       preset: name of the preset of the study and of its config.
       changes: values by which the command line changes the preset, for all trials.
       repeated: number of trials left out since an earlier trial is the same run.
-      config_file: file of the preset.
+      config_file: file of the preset, or what plan.json says of it.
     """
 
     name: str
@@ -101,7 +142,13 @@ class Plan(NamedTuple):
     preset: str = ""
     changes: Overrides = {}
     repeated: int = 0
-    config_file: pathlib.Path | None = None
+    config_file: pathlib.Path | Mapping[str, Any] | None = None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The dotted keys that its trials set, the seed apart, in the order asked."""
+        keys = dict.fromkeys(key for trial in self.trials for key in trial.overrides)
+        return tuple(key for key in keys if key != "seed")
 
     @property
     def run_ids(self) -> list[str]:
@@ -130,7 +177,7 @@ def seeds(count: int, first: int = 0) -> list[Overrides]:
     Raises:
       ValueError: if `count` is below 1, or above the number that a sweep may have.
     """
-    _check_number(count)
+    check_number(count)
     if count < 1:
         raise ValueError(f"seeds needs a count of at least 1, got {count}.")
     return grid("seed", *range(first, first + count))
@@ -175,7 +222,7 @@ def product(*sweeps: list[Overrides]) -> list[Overrides]:
     Raises:
       ValueError: if two sweeps set the same key, or if there are too many.
     """
-    _check_number(math.prod(map(len, sweeps)))
+    check_number(math.prod(map(len, sweeps)))
     combined = []
     for parts in itertools.product(*sweeps):
         merged: Overrides = {}
@@ -187,7 +234,8 @@ def product(*sweeps: list[Overrides]) -> list[Overrides]:
     return combined
 
 
-def _check_number(trials: int) -> None:
+def check_number(trials: int) -> None:
+    """Raises ValueError if a sweep may not have so many trials."""
     if trials > _MOST_TRIALS:
         raise ValueError(
             f"A sweep must have at most {_MOST_TRIALS:,} trials, got {trials:,}."
@@ -259,14 +307,14 @@ def make_plan(
         '[{"seed": 0}]',
         is_valid=_are_overrides,
     )
-    _check_number(len(swept))
+    check_number(len(swept))
     _check_not_swept(overrides, swept)
     base = configs.override(preset_config, overrides)
     changes = {k: base[k] for k in sorted(overrides) if base[k] != preset_config[k]}
     trials = _checked_trials(base, swept, check, log)
     name = folder.resolve().name
     return Plan(
-        name="-".join([name, preset, *([_suffix(changes)] if changes else [])]),
+        name="-".join(filter(None, [name, preset, _suffix(changes)])),
         study=study,
         trials=trials,
         study_name=name,
@@ -275,6 +323,159 @@ def make_plan(
         repeated=len(swept) - len(trials),
         config_file=config_file,
     )
+
+
+def plan_of_config(
+    config: str | ml_collections.ConfigDict | Named,
+    over: Mapping[str, Sequence[Any]],
+    seeds: int | Sequence[int] | None = None,
+    *,
+    check: Callable[[ml_collections.ConfigDict], None],
+    draws: Sequence[Overrides] = (),
+    changes: Mapping[str, Any] = types.MappingProxyType({}),
+    name: str | None = None,
+    log: Callable[[str], None] = lambda message: None,
+) -> Plan:
+    """Resolves and checks every trial of a sweep without a study.
+
+    plan = spec.plan_of_config("modular:cpu", {"recurrence.num_loops": (1, 2)}, 3, ..)
+
+    Args:
+      config: config to vary: `FILE.py:PRESET`, the name of one of the repository with
+        its preset, or the config itself.
+      over: values by dotted key, of which every combination is a trial.
+      seeds: number of seeds, from 0 on, or the seeds; None for that of the config.
+      check: function that raises ValueError with all problems of a config.
+      draws: further overrides, each combined with all others, as of `axes.draw`.
+      changes: values of all trials, by dotted key.
+      name: name of the sweep; None for that of the config, its axes and `changes`.
+      log: receives one-line messages for the user, if checking takes long.
+
+    Raises:
+      ValueError: if a key, a value or a name is wrong, a value stands twice, two axes
+        have the same key, or there are too many trials.
+    """
+    named = Named.load(config) if isinstance(config, str) else config
+    if not isinstance(named, Named):
+        named = Named(named)
+    base, changes = configs.override(named.config, changes), dict(changes)
+    if seeds is None and "seed" not in over:
+        seeds = [base.seed]  # Which further seeds extend.
+        changes.pop("seed", None)
+    parts = [_axis(base, key, values) for key, values in over.items()]
+    parts += [list(draws)] if draws else []
+    parts += [] if seeds is None else [_seed_axis(base, seeds)]
+    swept = product(*parts)
+    _check_not_swept(changes, swept)
+    trials = _checked_trials(base, swept, check, log)
+    if all(trial.has_budget for trial in trials):
+        changes.pop("num_steps", None)  # A budget, which a further command extends.
+    changes = {k: base[k] for k in sorted(changes) if base[k] != named.config[k]}
+    plan = Plan(
+        name="",
+        study=NO_STUDY,
+        trials=trials,
+        preset=named.preset,
+        changes=changes,
+        repeated=len(swept) - len(trials),
+        config_file=named.file,
+    )
+    return plan._replace(name=_check_name(name) if name else _default_name(named, plan))
+
+
+def _axis(
+    base: ml_collections.ConfigDict, key: str, values: Sequence[Any]
+) -> list[Overrides]:
+    """Returns one override per value; ValueError if there is none, or one is twice."""
+    if not values:
+        raise ValueError(f"{key} must have at least one value to sweep.")
+    trials = [{key: configs.override(base, {key: value})[key]} for value in values]
+    if len(chain(trials)) < len(trials):
+        listed = ", ".join(map(str, values))
+        raise ValueError(f"{key} must have each value once, got {listed}.")
+    return trials
+
+
+def _seed_axis(
+    base: ml_collections.ConfigDict, asked: int | Sequence[int]
+) -> list[Overrides]:
+    return seeds(asked) if isinstance(asked, int) else _axis(base, "seed", asked)
+
+
+def _default_name(named: Named, plan: Plan) -> str:
+    """Returns the name of a sweep: its config, its axes, what all trials change."""
+    axes = sorted(plan.axes)
+    config = plan.trials[0].config
+    stem = named.name
+    if not stem:
+        apart = (*axes, "seed", "num_steps")
+        values = {k: v for k, v in configs.changed(config).items() if k not in apart}
+        stem = f"{config.task.name}-{configs.hash_of(values)[:6]}"
+    labels = "-".join(configs.short_key(config, key) for key in axes)
+    if len(labels) > _LONGEST_AXES:
+        labels = hashlib.sha256(labels.encode()).hexdigest()[:12]
+    parts = [re.sub(r"[^\w.,=+-]+", "_", stem), labels, _suffix(plan.changes)]
+    return "-".join(part for part in parts if part)
+
+
+def _check_name(name: str) -> str:
+    """Returns the name of a sweep; ValueError if it makes no name of a folder."""
+    if not re.fullmatch(r"\w[\w.,=+-]{0,99}", name):
+        raise ValueError(
+            "--name must be letters, digits and .,=+-_, at most 100 of them and a "
+            f"letter or digit first, got {name!r}."
+        )
+    return name
+
+
+def extend(
+    plan: Plan,
+    over: Mapping[str, Sequence[Any]],
+    seeds: int | Sequence[int] | None,
+    *,
+    check: Callable[[ml_collections.ConfigDict], None],
+    draws: Sequence[Overrides] = (),
+    log: Callable[[str], None] = lambda message: None,
+) -> Plan:
+    """Returns a plan of a sweep without a study with further trials.
+
+    These are its own with other values of some axes. The other arguments, and what is
+    raised, are as in `plan_of_config`.
+
+    Raises:
+      ValueError: also if a key is none of its axes.
+    """
+    base = plan.trials[0].config
+    parts = [_axis(base, key, values) for key, values in over.items()]
+    parts += [list(draws)] if draws else []
+    parts += [] if seeds is None else [_seed_axis(base, seeds)]
+    asked = {key for part in parts for key in part[0]}
+    if other := sorted(asked - {*plan.axes, "seed"}):
+        axes = ", ".join(plan.axes) or "seed alone"
+        raise ValueError(
+            f"{plan.name} varies {axes}, and not {', '.join(other)}: that is another "
+            "sweep, of its config."
+        )
+    cells = [
+        {k: v for k, v in trial.overrides.items() if k not in asked}
+        for trial in plan.trials
+    ]
+    swept = [
+        {key: trial[key] for key in plan.trials[0].overrides}
+        for trial in product(chain(cells), *parts)
+    ]
+    return plan._replace(trials=merge(plan.trials, _checked_trials(base, swept, check, log)))
+
+
+def merge(first: Sequence[Trial], second: Sequence[Trial]) -> list[Trial]:
+    """Returns the trials of both, each run once, all with the largest budget of any.
+
+    A trial keeps its budget where another number of updates is another run.
+    """
+    trials = {trial.run_id: trial for trial in (*second, *first)}
+    budget = max(trial.budget for trial in (*first, *second))
+    ordered = dict.fromkeys(trial.run_id for trial in (*first, *second))
+    return [trials[run_id].with_budget(budget) for run_id in ordered]
 
 
 def _config_file(folder: pathlib.Path, study: Any) -> pathlib.Path:
@@ -337,15 +538,15 @@ def _check_not_swept(overrides: Overrides, trials: Sequence[Overrides]) -> None:
             listed = ", ".join(values[:6]) + ", .." * (len(values) > 6)
             problems.append(
                 f"--config.{key} does nothing where the sweep itself sets {key} (to "
-                f"{listed}); leave it out, or change the sweep of the study."
+                f"{listed}); leave it out, or change the sweep."
             )
     configs.raise_problems(problems, "override")
 
 
-def _suffix(changes: Overrides) -> str:
+def _suffix(changes: Mapping[str, Any]) -> str:
     """Returns the changes as text for a folder's name; a hash if they do not fit."""
     text = ",".join(f"{key}={value}" for key, value in changes.items())
-    if re.fullmatch(r"[\w.,=+-]{1,100}", text):
+    if not text or re.fullmatch(r"[\w.,=+-]{1,100}", text):
         return text
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

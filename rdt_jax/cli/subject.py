@@ -1,0 +1,361 @@
+"""The subject of a verb: a study, a config or a sweep, and the plan that it makes.
+
+    rdt figures experiments/depth_by_decay --preset=cpu   # a folder with study.py
+    rdt sweep configs/modular.py:cpu --loops=1,2 --seeds=3
+    rdt sweep modular:cpu --loops=1,2,4                   # a config of the repository
+    rdt figures runs/sweeps/modular-cpu-num_loops         # a sweep, by its folder
+
+`add` declares the options, and `plan` reads them.
+"""
+
+import argparse
+import os
+import pathlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rdt_jax.cli import exits
+from rdt_jax.cli import options as shared
+
+if TYPE_CHECKING:
+    from rdt_jax.sweep import spec
+    from rdt_jax.sweep.plan import StoredPlan
+
+METAVAR = "STUDY|FILE.py:PRESET|WORKDIR/sweeps/NAME"
+STUDY, CONFIG, SWEEP = "study", "config", "sweep"
+
+# Options of `add_axes`, by the names of their arguments.
+ASKED = ("over", "random", "trials", "seeds", "name")
+_SHORT = {"--loops": "recurrence.num_loops", "--weight-decay": "optimizer.weight_decay"}
+
+
+class Subject(NamedTuple):
+    """What a verb is about.
+
+    Attributes:
+      kind: STUDY, CONFIG or SWEEP.
+      text: as it was given: a folder, or a config with its preset.
+      workdir: folder, or address of a bucket, of the runs.
+    """
+
+    kind: str
+    text: str
+    workdir: Any
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """The folder of the study or of the sweep."""
+        return pathlib.Path(self.text)
+
+
+def add(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
+    """Adds the subject, --preset and --workdir, which `read` and `plan` read."""
+    parser.add_argument(
+        "subject",
+        metavar=METAVAR,
+        help="a folder with study.py; a config and its preset, of the repository also "
+        "by name (modular:cpu); or the folder of a sweep",
+    )
+    parser.add_argument("--preset", help="of a study; default: cpu")
+    shared.add_workdir(parser, buckets, default=None)
+
+
+def add_axes(parser: argparse.ArgumentParser) -> None:
+    """Adds what a sweep without a study varies, which `plan` reads."""
+    group = parser.add_argument_group("of a sweep of FILE.py:PRESET")
+    group.add_argument(
+        "--over",
+        action="append",
+        default=[],
+        type=lambda text: tuple(text.partition("=")[::2]),
+        metavar="KEY=V1,V2,..",
+        help="values of a config key; several times: all combinations. Semicolons "
+        "separate the values of a key that is a tuple",
+    )
+    for flag, key in _SHORT.items():
+        group.add_argument(
+            flag,
+            dest="over",
+            action="append",
+            type=lambda text, key=key: (key, text),
+            metavar="V1,V2,..",
+            help=f"short for --over {key}=V1,V2,..",
+        )
+    group.add_argument(
+        "--seeds", type=int, metavar="N", help="seeds 0 to N-1; default: the config's"
+    )
+    group.add_argument(
+        "--random",
+        action="append",
+        default=[],
+        type=lambda text: tuple(text.partition("=")[::2]),
+        metavar="'KEY=log(a,b)'",
+        help="values of a config key that are drawn, also lin(a,b), int(a,b)",
+    )
+    group.add_argument(
+        "--trials", type=int, metavar="N", help="with --random: how many are drawn"
+    )
+    group.add_argument(
+        "--name", help="of the sweep; default: config, preset and axes, which extends it"
+    )
+
+
+def read(options: argparse.Namespace) -> Subject:
+    """Returns the subject, and sets `options.workdir` to that of its runs.
+
+    Raises:
+      ValueError: if there is no such subject, or --workdir is another than its sweep's.
+    """
+    text, workdir = options.subject, options.workdir
+    path = pathlib.Path(text)
+    config, _, preset = text.rpartition(":")
+    if shared.is_url(text) or (path / "plan.json").is_file():
+        return _read_sweep(options)
+    options.workdir = pathlib.Path("runs") if workdir is None else workdir
+    if (path / "study.py").is_file():
+        return Subject(STUDY, text, options.workdir)
+    if config and "/" not in preset and (config.endswith(".py") or "/" not in config):
+        return Subject(CONFIG, text, options.workdir)
+    raise ValueError(
+        f"No study {text!r} (a folder with study.py), and no config (FILE.py:PRESET) "
+        f"or sweep (WORKDIR/sweeps/NAME) of that name; {_hint(text, options.workdir)}"
+    )
+
+
+def _read_sweep(options: argparse.Namespace) -> Subject:
+    """Reads the folder of a sweep, or its address in a bucket."""
+    text, workdir = options.subject.rstrip("/"), options.workdir
+    in_bucket = shared.is_url(text)
+    if not in_bucket and pathlib.Path(text).parent.name != "sweeps":
+        text = str(pathlib.Path(text).resolve())
+    parent, _, _ = text.rpartition("/")
+    if os.path.basename(parent) != "sweeps":
+        raise ValueError(f"The folder of a sweep is WORKDIR/sweeps/NAME, got {text!r}.")
+    own = os.path.dirname(parent) if in_bucket else pathlib.Path(parent).parent
+    place = str if in_bucket or shared.is_url(workdir) else os.path.realpath
+    if workdir is not None and place(workdir) != place(own):
+        raise ValueError(
+            f"--workdir must be {own}, that of {text}, or be left out, got {workdir}."
+        )
+    options.workdir = own
+    return Subject(SWEEP, text, own)
+
+
+def _hint(text: str, workdir: Any) -> str:
+    """Says what somebody may have meant who named no subject."""
+    from rdt_jax import config as configs
+
+    path = pathlib.Path(text)
+    named = configs.named_configs()
+    studies = {p.parent.name: p.parent for p in _studies(path)}
+    if not shared.is_url(workdir) and (workdir / "sweeps" / text).is_dir():
+        return f"did you mean {workdir / 'sweeps' / text}?"
+    if path.name in studies:
+        return f"did you mean {os.path.relpath(studies[path.name])}?"
+    if text.endswith(".py") and path.is_file():
+        presets = ", ".join(configs.preset_names(path))
+        return f"a config has a preset, {text}:PRESET with one of {presets}."
+    if path.stem in named:
+        return f"did you mean {path.stem}:cpu?"
+    return f"choose from {', '.join(studies)}; {', '.join(named)} with :PRESET."
+
+
+def _studies(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the studies beside a path, or else those of the repository."""
+    beside = sorted(path.parent.glob("*/study.py"))
+    return beside or sorted(shared.ROOT.glob("experiments/*/study.py"))
+
+
+def plan(
+    options: argparse.Namespace,
+    workdir: pathlib.Path | None = None,
+    copy: pathlib.Path | None = None,
+) -> "spec.Plan":
+    """Returns the plan of the subject, and sets `options.workdir` to that of its runs.
+
+    A sweep without a study has the trials that were asked for before, too.
+
+    Args:
+      options: arguments of the verb.
+      workdir: folder on a disk where the runs are about to train; None if they are not.
+      copy: copy of the workdir, where that is in a bucket; None where there is none.
+
+    Raises:
+      exits.Mistake: if the subject or what is asked of it is wrong.
+    """
+    with exits.mistakes():
+        subject = read(options)
+        where = copy or options.workdir
+        if subject.kind == SWEEP:
+            made = _of_sweep(options, where / "sweeps" / subject.folder.name)
+        elif subject.kind == STUDY:
+            made = _of_study(options, subject)
+        else:
+            made = _of_config(options, subject, where)
+        if not shared.is_url(where):
+            made = with_stored(options, where, made)
+    shared.tell_plan(made, options.overrides, workdir)
+    return made
+
+
+def with_stored(
+    options: argparse.Namespace, workdir: pathlib.Path, asked: "spec.Plan"
+) -> "spec.Plan":
+    """Returns a plan with the trials that its sweep in a workdir has already.
+
+    Raises:
+      ValueError: if that is another sweep, of which only the name is the same.
+    """
+    from rdt_jax.sweep import plan as plans
+
+    whole = plans.with_stored(workdir / "sweeps" / asked.name, asked)
+    asks_budget = any(w.startswith("--config.num_steps=") for w in options.overrides)
+    largest = max(trial.budget for trial in whole.trials)
+    if asks_budget and largest > max(trial.budget for trial in asked.trials):
+        exits.tell(
+            f"{whole.name} keeps its num_steps of {largest}: the largest that was asked."
+        )
+    return whole
+
+
+def _of_study(options: argparse.Namespace, subject: Subject) -> "spec.Plan":
+    from rdt_jax.sweep import spec
+    from rdt_jax.training import validation
+
+    _refuse(options, ASKED, f"the study {subject.text}, which says what it sweeps")
+    preset = options.preset or "cpu"
+    return spec.make_plan(
+        subject.folder, preset, options.overrides, validation.check, exits.tell
+    )
+
+
+def _of_config(
+    options: argparse.Namespace, subject: Subject, workdir: Any
+) -> "spec.Plan":
+    """Returns the plan that a config makes of the options, or of its only sweep.
+
+    The second if nothing is asked of it by a verb that trains nothing.
+    """
+    from rdt_jax import config as configs
+    from rdt_jax.sweep import spec
+    from rdt_jax.training import validation
+
+    _refuse(options, ("preset",), f"{subject.text}, which names one")
+    named = spec.Named.load(subject.text)
+    changes = configs.parse_overrides(named.config, options.overrides)
+    base = configs.override(named.config, changes)
+    over, draws = _axes(options, base)
+    made = spec.plan_of_config(
+        named,
+        over,
+        getattr(options, "seeds", None),
+        check=validation.check,
+        draws=draws,
+        changes=changes,
+        name=getattr(options, "name", None),
+        log=exits.tell,
+    )
+    looks = not hasattr(options, "over") or options.status or options.stop
+    if looks and not _given(options, ASKED) and not shared.is_url(workdir):
+        return _only_sweep(workdir, made)
+    return made
+
+
+def _only_sweep(workdir: pathlib.Path, made: "spec.Plan") -> "spec.Plan":
+    """Returns the plan of the only sweep of a config in a workdir; ValueError."""
+    from rdt_jax.sweep import plan as plans
+
+    sweeps = [
+        stored
+        for path in sorted(workdir.glob("sweeps/*/plan.json"))
+        if (stored := plans.read(path.parent)).study == ""
+        and not plans.differing(stored, made)
+    ]
+    if len(sweeps) == 1:
+        return sweeps[0].as_plan()
+    if not sweeps:
+        return made
+    folders = ", ".join(str(stored.path.parent) for stored in sweeps)
+    raise ValueError(f"{workdir} has several sweeps of this config: give one, {folders}.")
+
+
+def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
+    """Returns the stored plan of a sweep, with what else is asked of it."""
+    from rdt_jax import config as configs
+    from rdt_jax.sweep import plan as plans
+    from rdt_jax.sweep import spec
+    from rdt_jax.training import validation
+
+    _refuse(options, ("preset", "name"), f"{folder}, which has its own")
+    stored = plans.read(folder)
+    if stored.study != "":
+        what = f"{folder}, a sweep of the study {stored.study or 'of its name'}"
+        _refuse(options, ASKED, what)
+        if options.overrides:
+            raise ValueError(f"{options.overrides[0]} does not go with {what}.")
+        return stored.as_plan(_study_of(stored))
+    first, made = stored.trials[0], stored.as_plan()
+    over, draws = _axes(options, first.config)
+    seeds = getattr(options, "seeds", None)
+    if over or draws or seeds is not None:
+        made = spec.extend(
+            made, over, seeds, check=validation.check, draws=draws, log=exits.tell
+        )
+    changes = configs.parse_overrides(first.config, options.overrides)
+    budget = changes.pop("num_steps", None)
+    if changes or (budget is not None and not first.has_budget):
+        key = next(iter(changes), "num_steps")
+        raise ValueError(
+            f"--config.{key} makes other runs than those of {folder}: that is another "
+            "sweep, of its config."
+        )
+    if budget is not None:
+        first = spec.Trial.of(first.config, {"num_steps": budget})
+        validation.check(first.config)
+        made = made._replace(trials=spec.merge(made.trials, [first]))
+    return made
+
+
+def _study_of(stored: "StoredPlan") -> Any:
+    """Returns the module of the study of a sweep, or what draws one without a study."""
+    from rdt_jax.sweep import spec
+
+    folders = [shared.ROOT / "experiments" / (stored.study or "-")]
+    folders += [stored.study_file.parent] if stored.study_file else []
+    for folder in reversed(folders):
+        if (folder / "study.py").is_file():
+            return spec.read_study(folder)
+    exits.tell(
+        f"the study of {stored.path.parent} is not here: nothing is judged, and the "
+        "table and the figures are those of any sweep."
+    )
+    return spec.NO_STUDY
+
+
+def _axes(
+    options: argparse.Namespace, base: Any
+) -> "tuple[dict[str, list[Any]], list[spec.Overrides]]":
+    """Returns the values of the axes that are asked for, and those that are drawn."""
+    from rdt_jax.sweep import axes
+
+    over, random = getattr(options, "over", ()), getattr(options, "random", ())
+    keys = [key for key, _ in (*over, *random)]
+    keys += ["seed"] if getattr(options, "seeds", None) is not None else []
+    if repeated := [key for key in dict.fromkeys(keys) if keys.count(key) > 1]:
+        raise ValueError(f"Two axes set {', '.join(repeated)}; give it all its values at once.")
+    trials = getattr(options, "trials", None)
+    if bool(random) != (trials is not None):
+        raise ValueError("--random needs --trials=N, and --trials needs --random.")
+    values = {key: axes.read(base, key, text) for key, text in over}
+    return values, axes.draw(base, dict(random), trials) if random else []
+
+
+def _given(options: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
+    """Returns the flags of options that are given."""
+    values = {name: getattr(options, name, None) for name in names}
+    return [f"--{name}" for name, value in values.items() if value not in (None, [])]
+
+
+def _refuse(options: argparse.Namespace, names: tuple[str, ...], what: str) -> None:
+    """Raises ValueError if an option is given that does not go with a subject."""
+    if flags := _given(options, names):
+        raise ValueError(f"{', '.join(flags)} does not go with {what}.")
