@@ -1,19 +1,21 @@
 """What a run is: load a config, override it, name it, write it and read it back."""
 
 import ast
+import collections
 import copy
 import difflib
 import hashlib
 import importlib.machinery
 import importlib.util
 import inspect
+import itertools
 import json
 import math
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -82,17 +84,14 @@ def load(spec: str) -> ml_collections.ConfigDict:
 
 
 def locate(spec: str) -> tuple[pathlib.Path, str]:
-    """Returns the file and the preset of `file.py:preset`, or of `modular:cpu`.
-
-    Raises:
-      ValueError: if it has another form, or names no config of the repository.
-    """
+    """Returns the file and preset of `file.py:preset` or `name:preset`; ValueError."""
     path, _, preset = spec.rpartition(":")  # A folder's name may hold colons.
     if not path or not preset or "/" in preset:
-        raise ValueError(f"--config must be FILE.py:PRESET, got {spec!r}.")
-    if path.endswith(".py"):
-        return pathlib.Path(path), preset
-    return registry.lookup("config", named_configs(), path), preset
+        raise ValueError(
+            "A config must be FILE.py:PRESET or NAME:PRESET, such as "
+            f"configs/modular.py:cpu or modular:cpu, got {spec!r}."
+        )
+    return path_of(path), preset
 
 
 def load_module(path: pathlib.Path, kind: str) -> Any:
@@ -333,6 +332,34 @@ def leaves(
     return {key: value for key, value in found if not isinstance(value, _SECTIONS)}
 
 
+def short_names(keys: Iterable[str]) -> dict[str, str]:
+    """Returns dotted keys by the shortest ending, in whole parts, that is theirs alone.
+
+    A key that is the ending of another one keeps its own name: of `seed` and
+    `task.seed`, `seed` is the first.
+    """
+    endings = {key: _endings(key) for key in keys}
+    counts = collections.Counter(itertools.chain(*endings.values()))
+    return {
+        next((name for name in names if counts[name] == 1), key): key
+        for key, names in endings.items()
+    }
+
+
+def _endings(key: str) -> list[str]:
+    """Returns `c`, `b.c` and `a.b.c` of `a.b.c`."""
+    parts = key.split(".")
+    return [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+
+
+def _near(name: str, keys: Sequence[str]) -> list[str]:
+    """Returns up to three keys whose last parts are like a name, the likest first."""
+    names = [key.rpartition(".")[2] for key in keys]
+    alike = difflib.get_close_matches(name, dict.fromkeys(names))
+    pairs = [*zip(keys, names, strict=True)]
+    return [key for like in alike for key, name in pairs if name == like][:3]
+
+
 def run_id(config: ml_collections.ConfigDict) -> str:
     """Names a run by what of its config differs from the declared defaults.
 
@@ -496,9 +523,10 @@ def leaf_type(config: ml_collections.ConfigDict, key: str) -> tuple[type, bool]:
         return declared.type, declared.default is None
     keys = leaves(config)
     if key not in keys:
-        near = difflib.get_close_matches(key, keys, n=3)
-        section = key.rpartition(".")[0]
+        section, _, name = key.rpartition(".")
         siblings = [k for k in keys if k.rpartition(".")[0] == section]
+        elsewhere = [k for k in keys if k.endswith(f".{name}")]
+        near = elsewhere or _near(name, siblings) or _near(name, list(keys))
         hint = (
             f"did you mean {' or '.join(near)}?"
             if near

@@ -171,8 +171,8 @@ def check_words(words: list[str]) -> None:
     if words[0] == "train":
         configs.load(f"{ROOT}/{options.config}")
     if words[0] == "sweep":
-        folder = ROOT / options.study
-        spec.make_plan(folder, options.preset, [], lambda config: None)
+        folder = ROOT / options.subject
+        spec.make_plan(folder, options.preset or "cpu", [], lambda config: None)
     if words[0] == "launch":
         check_words(shlex.split(options.run)[1:])
 

@@ -140,7 +140,7 @@ def _in_sweep(folder: pathlib.Path, what: str) -> pathlib.Path:
     labels = links.labels(list(trials.values()))
     found = [run_id for run_id, label in labels.items() if label == what]
     if not found:
-        swept = links.short_names(key for t in trials.values() for key in t.overrides)
+        swept = configs.short_names(key for t in trials.values() for key in t.overrides)
         values = [configs.leaves(trial.values) for trial in trials.values()]
         conditions = {}
         for part in re.split(r",(?=[^,=]+=)", what) if what else ():

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """Registers `rdt figures`."""
-    figures = verbs.add_parser("figures", help="draw the figures of a study or of a sweep again")
+    figures = verbs.add_parser(
+        "figures", help="draw the figures of a study or of a sweep again"
+    )
     subject.add(figures)
     figures.add_argument(
         "--check",

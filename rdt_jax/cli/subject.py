@@ -9,6 +9,7 @@
 """
 
 import argparse
+import functools
 import os
 import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -66,7 +67,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         "--over",
         action="append",
         default=[],
-        type=lambda text: tuple(text.partition("=")[::2]),
+        type=lambda text: _pair(*text.partition("=")[::2]),
         metavar="KEY=V1,V2,..",
         help="values of a config key; several times: all combinations. Semicolons "
         "separate the values of a key that is a tuple",
@@ -76,7 +77,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
             flag,
             dest="over",
             action="append",
-            type=lambda text, key=key: (key, text),
+            type=functools.partial(_pair, key),
             metavar="V1,V2,..",
             help=f"short for --over {key}=V1,V2,..",
         )
@@ -87,7 +88,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         "--random",
         action="append",
         default=[],
-        type=lambda text: tuple(text.partition("=")[::2]),
+        type=lambda text: _pair(*text.partition("=")[::2]),
         metavar="'KEY=log(a,b)'",
         help="values of a config key that are drawn, also lin(a,b), int(a,b)",
     )
@@ -95,8 +96,13 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         "--trials", type=int, metavar="N", help="with --random: how many are drawn"
     )
     group.add_argument(
-        "--name", help="of the sweep; default: config, preset and axes, which extends it"
+        "--name",
+        help="of the sweep; default: config, preset and axes, which extends it",
     )
+
+
+def _pair(key: str, text: str) -> tuple[str, str]:
+    return key, text
 
 
 def read(options: argparse.Namespace) -> Subject:
@@ -212,7 +218,7 @@ def with_stored(
     largest = max(trial.budget for trial in whole.trials)
     if asks_budget and largest > max(trial.budget for trial in asked.trials):
         exits.tell(
-            f"{whole.name} keeps its num_steps of {largest}: the largest that was asked."
+            f"{whole.name} keeps num_steps = {largest}, the largest that was asked."
         )
     return whole
 
@@ -275,7 +281,9 @@ def _only_sweep(workdir: pathlib.Path, made: "spec.Plan") -> "spec.Plan":
     if not sweeps:
         return made
     folders = ", ".join(str(stored.path.parent) for stored in sweeps)
-    raise ValueError(f"{workdir} has several sweeps of this config: give one, {folders}.")
+    raise ValueError(
+        f"{workdir} has several sweeps of this config: give one, {folders}."
+    )
 
 
 def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
@@ -341,12 +349,15 @@ def _axes(
     keys = [key for key, _ in (*over, *random)]
     keys += ["seed"] if getattr(options, "seeds", None) is not None else []
     if repeated := [key for key in dict.fromkeys(keys) if keys.count(key) > 1]:
-        raise ValueError(f"Two axes set {', '.join(repeated)}; give it all its values at once.")
+        raise ValueError(
+            f"Two axes set {', '.join(repeated)}; give it all its values at once."
+        )
     trials = getattr(options, "trials", None)
     if bool(random) != (trials is not None):
         raise ValueError("--random needs --trials=N, and --trials needs --random.")
     values = {key: axes.read(base, key, text) for key, text in over}
-    return values, axes.draw(base, dict(random), trials) if random else []
+    draws = [] if trials is None else axes.draw(base, dict(random), trials)
+    return values, draws
 
 
 def _given(options: argparse.Namespace, names: tuple[str, ...]) -> list[str]:

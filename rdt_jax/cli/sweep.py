@@ -112,17 +112,17 @@ def _sweep(options: argparse.Namespace) -> int:
             engines.check_ray(options.address)
     url = options.workdir
     in_bucket = shared.is_url(url)
-    trains = not (options.status or options.stop or in_bucket)
-    plan = None
-    if not in_bucket or what.kind != subject.SWEEP:
-        plan = subject.plan(options, url if trains else None)
+    trains = not (options.status or options.stop)
     if not in_bucket:
-        return _do(Request(options, plan, url))
+        return _do(
+            Request(options, subject.plan(options, url if trains else None), url)
+        )
+    asked = None if what.kind == subject.SWEEP else subject.plan(options)
     with temporary_copy() as scratch:
         with exits.mistakes():
             bucket = Bucket.connect(url, scratch, log=exits.tell)
         try:
-            plan, sweep = _pulled(options, bucket, plan)
+            plan, sweep = _pulled(options, bucket, asked)
             return _do(Request(options, plan, bucket.workdir, sweep, url))
         except exits.Mistake as mistake:  # Of the copy, which is gone by then.
             message = str(mistake).replace(str(bucket.workdir), url)

@@ -1,8 +1,8 @@
 """The axes of a sweep without a study: values from text, and values drawn.
 
-    axes.read(config, "recurrence.num_loops", "1,2,4")        # [1, 2, 4]
-    axes.draw(config, {"optimizer.learning_rate": "log(1e-4,1e-2)"}, 2)
-    # [{"optimizer.learning_rate": 0.0009}, {"optimizer.learning_rate": 0.0026}]
+axes.read(config, "recurrence.num_loops", "1,2,4")        # [1, 2, 4]
+axes.draw(config, {"optimizer.learning_rate": "log(1e-4,1e-2)"}, 2)
+# [{"optimizer.learning_rate": 0.0009}, {"optimizer.learning_rate": 0.0026}]
 """
 
 import math
@@ -75,7 +75,11 @@ def draw(
         except ValueError:
             first, last = math.inf, math.inf
         is_suited = is_int or (kind is float and name in ("log", "lin"))
-        if not is_suited or not first < last < math.inf or (name == "log" and first <= 0):
+        if (
+            not is_suited
+            or not first < last < math.inf
+            or (name == "log" and first <= 0)
+        ):
             wanted = (
                 "int(a,b) with ints a < b"
                 if kind is int

@@ -4,36 +4,16 @@ links.labels(plan.trials)  # run id -> "num_loops=2,weight_decay=0.1,seed=0"
 """
 
 import collections
-import itertools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from rdt_jax import config as configs
 from rdt_jax.sweep import spec
 
 _MOST_BYTES = 160  # of a label; a file system takes 255
-
-
-def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Returns dotted keys by the shortest ending, in whole parts, that is theirs alone.
-
-    A key that is the ending of another one keeps its own name: of `seed` and
-    `task.seed`, `seed` is the first.
-    """
-    endings = {key: _endings(key) for key in keys}
-    counts = collections.Counter(itertools.chain(*endings.values()))
-    return {
-        next((name for name in names if counts[name] == 1), key): key
-        for key, names in endings.items()
-    }
-
-
-def _endings(key: str) -> list[str]:
-    """Returns `c`, `b.c` and `a.b.c` of `a.b.c`."""
-    parts = key.split(".")
-    return [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
 
 
 def labels(trials: Sequence[spec.Trial]) -> dict[str, str]:
@@ -42,7 +22,7 @@ def labels(trials: Sequence[spec.Trial]) -> dict[str, str]:
     Other characters than letters, digits and `_.+=-,` become `_`. A long label is cut,
     and one that is not its trial's alone, or would be empty, has the run id.
     """
-    names = {key: name for name, key in short_names(_keys(trials)).items()}
+    names = {key: name for name, key in configs.short_names(_keys(trials)).items()}
     found = {}
     for trial in trials:
         parts = (

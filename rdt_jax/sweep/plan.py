@@ -142,7 +142,7 @@ def with_stored(folder: pathlib.Path, plan: spec.Plan) -> spec.Plan:
         return plan  # Of before version 0.2, which is never gone on with.
     if problem := _other_sweep(stored, plan):
         raise ValueError(
-            f"{folder} is {problem}. Give this one another --name, or another --workdir."
+            f"{folder} is {problem}. Use another --name, or another --workdir."
         )
     if plan.study_name:
         return plan
@@ -165,7 +165,9 @@ def differing(stored: StoredPlan, plan: spec.Plan) -> dict[str, tuple[Any, Any]]
 def _other_sweep(stored: StoredPlan, plan: spec.Plan) -> str:
     """Says which sweep a stored one is, if it is another than a plan; else empty."""
     if stored.study != plan.study_name:
-        return f"a sweep of {f'the study {stored.study}' if stored.study else 'no study'}"
+        return (
+            f"a sweep of {f'the study {stored.study}' if stored.study else 'no study'}"
+        )
     if plan.study_name:
         return ""
     axes = stored.as_plan().axes

@@ -404,14 +404,16 @@ def _seed_axis(
 
 def _default_name(named: Named, plan: Plan) -> str:
     """Returns the name of a sweep: its config, its axes, what all trials change."""
-    axes = sorted(plan.axes)
     config = plan.trials[0].config
     stem = named.name
     if not stem:
-        apart = (*axes, "seed", "num_steps")
+        apart = (*plan.axes, "seed", "num_steps")
         values = {k: v for k, v in configs.changed(config).items() if k not in apart}
         stem = f"{config.task.name}-{configs.hash_of(values)[:6]}"
-    labels = "-".join(configs.short_key(config, key) for key in axes)
+    names = {
+        k: short for short, k in configs.short_names(configs.leaves(config)).items()
+    }
+    labels = "-".join(sorted(names[key] for key in plan.axes))
     if len(labels) > _LONGEST_AXES:
         labels = hashlib.sha256(labels.encode()).hexdigest()[:12]
     parts = [re.sub(r"[^\w.,=+-]+", "_", stem), labels, _suffix(plan.changes)]
@@ -464,7 +466,9 @@ def extend(
         {key: trial[key] for key in plan.trials[0].overrides}
         for trial in product(chain(cells), *parts)
     ]
-    return plan._replace(trials=merge(plan.trials, _checked_trials(base, swept, check, log)))
+    return plan._replace(
+        trials=merge(plan.trials, _checked_trials(base, swept, check, log))
+    )
 
 
 def merge(first: Sequence[Trial], second: Sequence[Trial]) -> list[Trial]:

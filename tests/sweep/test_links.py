@@ -1,5 +1,6 @@
 import pytest
 
+from rdt_jax import config as configs
 from rdt_jax.sweep import links, spec
 
 IDS = ("a" * 12, "b" * 12, "c" * 12)
@@ -23,7 +24,7 @@ def test_a_label_says_what_sets_a_trial_apart():
 
 
 def test_keys_of_one_ending_get_longer_names():
-    names = links.short_names(["seed", "task.seed", "a.b.c", "d.b.c", "model.dtype"])
+    names = configs.short_names(["seed", "task.seed", "a.b.c", "d.b.c", "model.dtype"])
     assert names == {
         "seed": "seed",
         "task.seed": "task.seed",
@@ -31,7 +32,7 @@ def test_keys_of_one_ending_get_longer_names():
         "d.b.c": "d.b.c",
         "dtype": "model.dtype",
     }
-    assert links.short_names(["x.a.c", "y.b.c"]) == {"a.c": "x.a.c", "b.c": "y.b.c"}
+    assert configs.short_names(["x.a.c", "y.b.c"]) == {"a.c": "x.a.c", "b.c": "y.b.c"}
 
 
 @pytest.mark.parametrize(
