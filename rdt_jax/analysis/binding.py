@@ -110,21 +110,21 @@ def measure(
     )
 
 
-def retrieval(found: Binding) -> tuple[np.ndarray, np.ndarray]:
+def retrieval(binding: Binding) -> tuple[np.ndarray, np.ndarray]:
     """Scores the two hops of the circuit, float64 [G, E, H] each.
 
     Returns:
       The weight that r1 gives to h, and the one that the answer's position gives to
       r1, where the bridge stands once it is fetched.
     """
-    first = found.attention[..., questions.FIRST, questions.HEAD]
-    second = found.attention[..., int(found.answer_position), questions.FIRST]
+    first = binding.attention[..., questions.FIRST, questions.HEAD]
+    second = binding.attention[..., int(binding.answer_position), questions.FIRST]
     return first, second
 
 
-def summarize(found: Binding) -> dict[str, float]:
+def summarize(binding: Binding) -> dict[str, float]:
     """Returns the most that any head gives to each hop's source, by group."""
-    hops = zip(("r1 to h", "answer to r1"), retrieval(found), strict=True)
+    hops = zip(("r1 to h", "answer to r1"), retrieval(binding), strict=True)
     return {
         f"{name}, {group}": score[index].max()
         for name, score in hops
@@ -132,17 +132,17 @@ def summarize(found: Binding) -> dict[str, float]:
     }
 
 
-def roles(found: Binding, *, margin: float = 0.2) -> np.ndarray:
+def roles(binding: Binding, *, margin: float = 0.2) -> np.ndarray:
     """Names for every head and query the position it attends to: int64 [G, E, H, T].
 
     Args:
-      found: result of `measure`.
+      binding: result of `measure`.
       margin: least lead of the largest mean weight over the second, else the role is
         MIXED; a query that sees one key has that role.
     """
-    ordered = np.sort(found.attention, axis=-1)
+    ordered = np.sort(binding.attention, axis=-1)
     clear = ordered[..., -1] - ordered[..., -2] >= margin
-    return np.where(clear, found.attention.argmax(axis=-1), MIXED)
+    return np.where(clear, binding.attention.argmax(axis=-1), MIXED)
 
 
 def role_name(role: int) -> str:
@@ -169,6 +169,6 @@ def change(before: Binding, after: Binding, *, margin: float = 0.2) -> Change:
 @functools.partial(jax.jit, static_argnames=("config", "num_loops"))
 def _attention(params, tokens, positions, *, config: ModelConfig, num_loops: int):
     """Returns weights [B, E, H, T, T] and their entropy [B, E, H, T], float32."""
-    found = trace.trace(params, tokens, positions, config, num_loops=num_loops)
-    weights = jnp.moveaxis(found.attention.astype(jnp.float32), 0, 1)
+    traced = trace.trace(params, tokens, positions, config, num_loops=num_loops)
+    weights = jnp.moveaxis(traced.attention.astype(jnp.float32), 0, 1)
     return weights, jax.scipy.special.entr(weights).sum(axis=-1)

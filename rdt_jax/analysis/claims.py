@@ -106,7 +106,7 @@ def fewest_seeds(runs: Sequence[Run]) -> int:
     for run in runs:
         config = run.config.to_dict()
         seed = config.pop("seed")
-        found = seeds.setdefault(json.dumps(config, sort_keys=True), set())
+        own = seeds.setdefault(json.dumps(config, sort_keys=True), set())
         if not run.is_lost:
-            found.add(seed)
+            own.add(seed)
     return min(map(len, seeds.values()), default=0)

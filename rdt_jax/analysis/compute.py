@@ -49,15 +49,15 @@ def training_flops(run: Run) -> np.ndarray:
     table = tasks.make_table(run.config)
     model = presets.model_config(run.config, table)
     stages = curriculum.stages_of(run.config, table)
-    each = []
+    costs = []
     for length in stages.lengths:
-        found = cost.training_flops(
+        flops = cost.training_flops(
             model,
             run.config.recurrence,
             length=length,
             num_answers=table.targets.shape[1],
         )
-        each.append(run.config.batch_size * (found.forward + found.backward))
+        costs.append(run.config.batch_size * (flops.forward + flops.backward))
     steps = np.array([row["step"] for row in run.metrics], np.float64)
     if not steps.size:
         return steps
@@ -66,7 +66,7 @@ def training_flops(run: Run) -> np.ndarray:
         stages.values.index(row["curriculum/stage"]) if stages.values else 0
         for row in run.metrics
     ]
-    return np.cumsum(np.diff(steps, prepend=0.0) * np.array(each, np.float64)[index])
+    return np.cumsum(np.diff(steps, prepend=0.0) * np.array(costs, np.float64)[index])
 
 
 def curve(run: Run, group: str) -> Curve:
@@ -99,7 +99,7 @@ def best_by_budget(
     Returns:
       One entry for each budget at which any cell counts.
     """
-    found = []
+    best_cells = []
     for budget in budgets:
         accuracy: dict[Any, float] = {}
         sizes = []
@@ -114,5 +114,5 @@ def best_by_budget(
                 sizes.append(len(curves))
         if accuracy:
             best = max(accuracy, key=lambda name: accuracy[name])
-            found.append(Budget(budget, best, accuracy, min(sizes)))
-    return found
+            best_cells.append(Budget(budget, best, accuracy, min(sizes)))
+    return best_cells

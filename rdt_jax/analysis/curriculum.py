@@ -109,12 +109,12 @@ def open_accuracy(run: Run) -> np.ndarray:
       float64 [E], in [0, 1], at the evaluations whose updates trained these hops; empty
       if there was none, or if all stages were passed.
     """
-    found = progress(run)
-    left = [hops for hops in _stages(run) if hops not in found.passed]
-    if not left:
+    reached = progress(run)
+    remaining = [hops for hops in _stages(run) if hops not in reached.passed]
+    if not remaining:
         return np.zeros(0)
-    series = run_folders.accuracy(run, f"id[{run.config.curriculum.by}={left[0]}]")
-    begun = _trained(run, left)[left[0]]
+    series = run_folders.accuracy(run, f"id[{run.config.curriculum.by}={remaining[0]}]")
+    begun = _trained(run, remaining)[remaining[0]]
     return grokking.smooth(series.values)[series.steps >= begun]
 
 
@@ -142,11 +142,11 @@ def kept_stages(run: Run) -> dict[int, str]:
     Of hops that were learned before they were trained no parameters of their stage are
     kept.
     """
-    found = progress(run)
+    reached = progress(run)
     return {
         hops: name
-        for hops in found.passed
-        if hops not in found.untrained
+        for hops in reached.passed
+        if hops not in reached.untrained
         for name in stored.of_kind(run, f"hop_learned_{hops}-after")
     }
 
@@ -207,9 +207,9 @@ def judged(runs: Sequence[Run], what: str) -> list[Measured]:
     measured = []
     for run in over:
         hops, checkpoint = deepest(run)
-        found = stored.load(run, what, checkpoint)
-        if found is not None and hops and depth.most_loops(run.config) > 1:
-            measured.append(Measured(run, found, found.levels <= hops))
+        result = stored.load(run, what, checkpoint)
+        if result is not None and hops and depth.most_loops(run.config) > 1:
+            measured.append(Measured(run, result, result.levels <= hops))
     return measured
 
 
@@ -224,9 +224,9 @@ def majority(
       right: number of runs that are as claimed.
       wrong: number of runs that are not.
     """
-    left = unmeasured(runs, [one.run for one in measured])
-    holds = claims.majority(right, wrong, len(left))
-    return holds, waits_for(left) if holds is None else []
+    waiting = unmeasured(runs, [one.run for one in measured])
+    holds = claims.majority(right, wrong, len(waiting))
+    return holds, waits_for(waiting) if holds is None else []
 
 
 def unmeasured(runs: Sequence[Run], measured: Sequence[Run]) -> list[str]:
@@ -240,16 +240,16 @@ def unmeasured(runs: Sequence[Run], measured: Sequence[Run]) -> list[str]:
       measured: runs that are over and whose last stage was measured.
     """
     names = {run.run_id for run in measured}
-    found = []
+    lacks = []
     for run in runs:
         if run.run_id in names or depth.most_loops(run.config) == 1:
             continue
         stages = progress(run)
         if run.outcome == "unfinished":
-            found.append("its end")
+            lacks.append("its end")
         elif stages.passed.keys() - stages.untrained.keys():
-            found.append("its measure")
-    return found
+            lacks.append("its measure")
+    return lacks
 
 
 def waits_for(unmeasured: Sequence[str]) -> list[str]:
@@ -332,9 +332,9 @@ def median_run(runs: Sequence[Run]) -> Run:
         raise ValueError("A median run needs at least one run, got none.")
 
     def rank(run: Run) -> tuple[int, int]:
-        found = progress(run)
-        learned = found.learned or 1
-        return learned, -found.passed.get(learned, 0)
+        reached = progress(run)
+        learned = reached.learned or 1
+        return learned, -reached.passed.get(learned, 0)
 
     return sorted(runs, key=rank)[len(runs) // 2]
 
@@ -383,24 +383,24 @@ def _trained(run: Run, stages: Sequence[int]) -> dict[int, float]:
 
     It is inf where none did.
     """
-    found = dict.fromkeys(stages, math.inf)
+    steps = dict.fromkeys(stages, math.inf)
     for row in run.metrics:
         # The stage in a row is the one that its updates trained, of which 0 has none.
         if row["step"] > 0:
             for hops in stages:
                 if hops <= row["curriculum/stage"]:
-                    found[hops] = min(found[hops], row["step"])
-    return found
+                    steps[hops] = min(steps[hops], row["step"])
+    return steps
 
 
 def _stages(run: Run) -> list[int]:
     """Returns the numbers of hops that are trained stage by stage, ascending."""
     prefix = f"id/accuracy@{run.num_loops}[{run.config.curriculum.by}="
     start = run.config.curriculum.start
-    found = {
+    stages = {
         int(name.removeprefix(prefix).removesuffix("]"))
         for row in run.metrics[:1]
         for name in row
         if name.startswith(prefix)
     }
-    return sorted(hops for hops in found if hops >= start) or [start]
+    return sorted(hops for hops in stages if hops >= start) or [start]

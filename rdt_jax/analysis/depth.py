@@ -117,7 +117,7 @@ def assemble(
     """Completes what was measured row by row with what it is by number of hops."""
     levels, num_rows = np.unique(hops, return_counts=True)
     first = first_hits(correct)
-    found = [first[(hops == level) & (first > 0)] for level in levels]
+    hits = [first[(hops == level) & (first > 0)] for level in levels]
     return Depth(
         row=row,
         hops=hops,
@@ -130,23 +130,23 @@ def assemble(
         accuracy=by_hops(correct, hops),
         mean_margin=by_hops(margin, hops),
         mean_change=by_hops(change, hops),
-        first_hit=np.array([part.mean() if part.size else np.nan for part in found]),
-        hit=np.array([part.size for part in found]) / num_rows,
+        first_hit=np.array([part.mean() if part.size else np.nan for part in hits]),
+        hit=np.array([part.size for part in hits]) / num_rows,
         flops=flops,
     )
 
 
-def summary(found: Depth) -> dict[str, float]:
+def summary(depth: Depth) -> dict[str, float]:
     """Returns the accuracy by hops after the loops that are best for all of them.
 
     The loops are those with the highest mean accuracy over the numbers of hops.
     """
-    best = int(found.accuracy.mean(axis=0).argmax())
+    best = int(depth.accuracy.mean(axis=0).argmax())
     scores = {
         f"accuracy, {hops} hops": float(score)
-        for hops, score in zip(found.levels, found.accuracy[:, best], strict=True)
+        for hops, score in zip(depth.levels, depth.accuracy[:, best], strict=True)
     }
-    return {"loops": float(found.loops[best]), **scores}
+    return {"loops": float(depth.loops[best]), **scores}
 
 
 def sample(

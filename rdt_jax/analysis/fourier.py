@@ -219,13 +219,13 @@ def progress(
     return Progress(step=np.array(steps, np.int64), is_key=is_key, **over_time)
 
 
-def summarize(found: Progress) -> dict[str, float]:
+def summarize(progress: Progress) -> dict[str, float]:
     """Returns the measures of the last checkpoint after the last loop."""
     return {
-        "key_frequencies": float(found.is_key.sum()),
-        "gini": float(found.gini[-1, -1]),
-        "embedding_gini": float(found.embedding_gini[-1]),
-        "sum_squared_weights": float(found.sum_squared_weights[-1]),
+        "key_frequencies": float(progress.is_key.sum()),
+        "gini": float(progress.gini[-1, -1]),
+        "embedding_gini": float(progress.embedding_gini[-1]),
+        "sum_squared_weights": float(progress.sum_squared_weights[-1]),
     }
 
 
@@ -368,14 +368,14 @@ def _mean(values: np.ndarray) -> np.ndarray:
 def _logits(params, config: ml_collections.ConfigDict, table: Table) -> np.ndarray:
     """Logits over the residues after every loop, float32 [R, N, p]."""
     model = presets.model_config(config, table)
-    found = _run(
+    logits = _run(
         params,
         (table.tokens, table.answer_positions),
         model,
         config.recurrence.num_loops,
         config.evaluation.batch_size,
     )
-    return np.moveaxis(jax.device_get(found), 0, 1)[
+    return np.moveaxis(jax.device_get(logits), 0, 1)[
         ..., 1 : 1 + config.task.kwargs.modulus
     ]
 

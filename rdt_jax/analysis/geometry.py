@@ -87,18 +87,18 @@ def measure(
     model = presets.model_config(config, table)
     loops = config.recurrence.num_loops if num_loops is None else num_loops
     asked = questions.sample(table, per_group)
-    known = questions.entities(table)
+    entities = questions.entities(table)
     run = functools.partial(_states, params, config=model, num_loops=loops)
     states = questions.in_chunks(run, batch_size, asked.tokens, asked.answer_positions)
     # A causal model's state of the first word depends on that word alone.
-    alone = np.zeros((known.size, asked.tokens.shape[1]), np.int32)
-    alone[:, questions.HEAD] = known
+    alone = np.zeros((entities.size, asked.tokens.shape[1]), np.int32)
+    alone[:, questions.HEAD] = entities
     subjects = questions.in_chunks(
-        run, batch_size, alone, np.zeros((known.size, 1), np.int32)
+        run, batch_size, alone, np.zeros((entities.size, 1), np.int32)
     )[:, :, 0]  # [entities, E + 1, D]
     at_first = states[:, :, 1]  # [N, E + 1, D]
-    own = known[None] == asked.bridges[:, None]  # [N, entities]
-    embeddings = np.asarray(params["embedding"], np.float64)[known]
+    own = entities[None] == asked.bridges[:, None]  # [N, entities]
+    embeddings = np.asarray(params["embedding"], np.float64)[entities]
     depths = range(at_first.shape[1])
     to_embedding = np.stack([cosines(at_first[:, d], embeddings) for d in depths], 1)
     to_subject = np.stack([cosines(at_first[:, d], subjects[:, d]) for d in depths], 1)
@@ -123,20 +123,20 @@ def measure(
     )
 
 
-def alignment(found: Geometry) -> np.ndarray:
+def alignment(geometry: Geometry) -> np.ndarray:
     """Compares the state at r1 with its bridge and with other entities, [G, E + 1].
 
     Returns:
       The mean cosine with the embedding of the one, less that with those of the rest.
     """
-    return found.to_embedding - found.to_other_embeddings
+    return geometry.to_embedding - geometry.to_other_embeddings
 
 
-def summarize(found: Geometry) -> dict[str, float]:
+def summarize(geometry: Geometry) -> dict[str, float]:
     """Returns the best alignment over depths, by group, and the ranks at the end."""
-    best = alignment(found).max(axis=1)
+    best = alignment(geometry).max(axis=1)
     names = (f"bridge alignment, {group}" for group in questions.GROUPS)
-    ranks = zip(POSITIONS, found.effective_rank[:, -1].tolist(), strict=True)
+    ranks = zip(POSITIONS, geometry.effective_rank[:, -1].tolist(), strict=True)
     return dict(zip(names, best.tolist(), strict=True)) | {
         f"effective rank at {position}": rank for position, rank in ranks
     }
@@ -260,8 +260,8 @@ def _ood_to_practiced(states: np.ndarray, asked: questions.Questions):
 @functools.partial(jax.jit, static_argnames=("config", "num_loops"))
 def _states(params, tokens, positions, *, config: ModelConfig, num_loops: int):
     """Returns the states at h, r1 and the answer, float32 [B, E + 1, 3, D]."""
-    found = trace.trace(params, tokens, positions, config, num_loops=num_loops)
-    states = jnp.concatenate([found.embedded[None], found.after])
+    traced = trace.trace(params, tokens, positions, config, num_loops=num_loops)
+    states = jnp.concatenate([traced.embedded[None], traced.after])
     last = jnp.take_along_axis(states, positions[None, :, :, None], axis=2)
     states = jnp.concatenate([states[:, :, : questions.SECOND], last], axis=2)
     return jnp.moveaxis(states, 0, 1).astype(jnp.float32)

@@ -183,27 +183,27 @@ def assemble(
     )
 
 
-def summary(found: Halting) -> dict[str, float]:
+def summary(halting: Halting) -> dict[str, float]:
     """Returns loops and accuracy of the published rules, means over numbers of hops."""
     numbers: dict[str, float] = {}
     for rule in ("kl", "kl_entropy"):
-        index = published(found, rule)
-        numbers[f"loops, {rule}"] = float(found.mean_loops[index].mean())
-        numbers[f"accuracy, {rule}"] = float(found.accuracy[index].mean())
+        index = published(halting, rule)
+        numbers[f"loops, {rule}"] = float(halting.mean_loops[index].mean())
+        numbers[f"accuracy, {rule}"] = float(halting.accuracy[index].mean())
     return numbers
 
 
-def published(found: Halting, rule: str) -> int:
+def published(halting: Halting, rule: str) -> int:
     """Returns the index of a KL rule at the thresholds of Kohli et al.
 
     Args:
-      found: result of `measure`.
+      halting: result of `measure`.
       rule: `kl`, or `kl_entropy`, whose largest entropy is theirs.
     """
-    here = np.flatnonzero((found.rule == rule) & (found.threshold == KL))
+    here = np.flatnonzero((halting.rule == rule) & (halting.threshold == KL))
     if not here.size:
         raise ValueError(f"No setting of rule {rule!r} with the threshold {KL}.")
-    return int(here[np.nanargmax(np.nan_to_num(found.entropy[here], nan=-1.0))])
+    return int(here[np.nanargmax(np.nan_to_num(halting.entropy[here], nan=-1.0))])
 
 
 def pareto(flops: np.ndarray, accuracy: np.ndarray) -> np.ndarray:

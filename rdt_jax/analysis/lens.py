@@ -98,14 +98,14 @@ def measure(
     )
 
 
-def bridge_at_r1(found: Lens) -> np.ndarray:
+def bridge_at_r1(lens: Lens) -> np.ndarray:
     """Returns the accuracy of the bridge at r1, float64 [G, E + 1]."""
-    return found.accuracy[:, WHAT.index("bridge"), :, questions.FIRST]
+    return lens.accuracy[:, WHAT.index("bridge"), :, questions.FIRST]
 
 
-def target_at_answer(found: Lens) -> np.ndarray:
+def target_at_answer(lens: Lens) -> np.ndarray:
     """Returns the accuracy of the target where the answer is read, [G, E + 1]."""
-    return found.accuracy[:, WHAT.index("target"), :, int(found.answer_position)]
+    return lens.accuracy[:, WHAT.index("target"), :, int(lens.answer_position)]
 
 
 def first_depth(accuracy: np.ndarray, level: float) -> float:
@@ -119,9 +119,9 @@ def first_depth(accuracy: np.ndarray, level: float) -> float:
     return float(reached[0]) if reached.size else np.inf
 
 
-def summarize(found: Lens) -> dict[str, float]:
+def summarize(lens: Lens) -> dict[str, float]:
     """Returns the best accuracy over depths of bridge and target, by group."""
-    best = {"bridge at r1": bridge_at_r1(found), "target": target_at_answer(found)}
+    best = {"bridge at r1": bridge_at_r1(lens), "target": target_at_answer(lens)}
     return {
         f"{name}, {group}": values[index].max()
         for name, values in best.items()
@@ -134,8 +134,8 @@ def _ranks(
     params, tokens, answer_positions, words, *, config: ModelConfig, num_loops: int
 ):
     """Ranks `words` [B, W] at every depth and position, int32 [B, W, E + 1, T]."""
-    found = trace.trace(params, tokens, answer_positions, config, num_loops=num_loops)
-    states = jnp.concatenate([found.embedded[None], found.after])  # [E + 1, B, T, D]
+    traced = trace.trace(params, tokens, answer_positions, config, num_loops=num_loops)
+    states = jnp.concatenate([traced.embedded[None], traced.after])  # [E + 1, B, T, D]
     return jax.lax.map(
         lambda state: rank(recurrent.unembed(params, state, config), words), states
     ).transpose(1, 2, 0, 3)

@@ -89,31 +89,31 @@ def measure(
     loops = config.recurrence.num_loops if num_loops is None else num_loops
     asked = questions.sample(table, per_group)
     tokens, answers = corrupt(asked, questions.facts(table), corruption)
-    kept = np.flatnonzero(answers >= 0)
-    if not kept.size:
+    rows = np.flatnonzero(answers >= 0)
+    if not rows.size:
         raise ValueError(
             f"no question has another answer with {corruption} replaced: the table has "
             "too few facts."
         )
-    found = questions.in_chunks(
+    passes = questions.in_chunks(
         functools.partial(_passes, params, config=model, num_loops=loops),
         batch_size,
-        asked.tokens[kept],
-        tokens[kept],
-        asked.answer_positions[kept],
-        np.stack([asked.targets, answers], axis=1)[kept],
+        asked.tokens[rows],
+        tokens[rows],
+        asked.answer_positions[rows],
+        np.stack([asked.targets, answers], axis=1)[rows],
     )
-    group = asked.group[kept]
-    counts = found.clean.first & ~found.corrupted.first
+    group = asked.group[rows]
+    counts = passes.clean.first & ~passes.corrupted.first
     mean = lambda x: questions.average(x[counts], group[counts])
-    whole = mean(found.clean.difference - found.corrupted.difference)[:, None, None]
+    whole = mean(passes.clean.difference - passes.corrupted.difference)[:, None, None]
     base = lambda one: one.difference[:, None, None]
     places = trace.places(model, loops)
     return Patching(
-        recovered=mean(found.restored.first),
-        effect=mean(found.restored.difference - base(found.corrupted)) / whole,
-        lost=mean(~found.broken.first),
-        damage=mean(base(found.clean) - found.broken.difference) / whole,
+        recovered=mean(passes.restored.first),
+        effect=mean(passes.restored.difference - base(passes.corrupted)) / whole,
+        lost=mean(~passes.broken.first),
+        damage=mean(base(passes.clean) - passes.broken.difference) / whole,
         rows=questions.count(group[counts]),
         asked=questions.count(group),
         stage=np.array([trace.STAGES.index(place.stage) for place in places]),
@@ -122,9 +122,9 @@ def measure(
     )
 
 
-def summarize(found: Patching) -> dict[str, float]:
+def summarize(patching: Patching) -> dict[str, float]:
     """Returns the best recovery over blocks by a state at r1, by group."""
-    best = found.recovered[:, :, questions.FIRST].max(axis=1)
+    best = patching.recovered[:, :, questions.FIRST].max(axis=1)
     names = (f"recovered by r1, {group}" for group in questions.GROUPS)
     return dict(zip(names, best.tolist(), strict=True))
 
@@ -185,11 +185,11 @@ def _passes(
 ) -> _Passes:
     run = functools.partial(trace.trace, config=config, num_loops=num_loops)
     clean = run(params, tokens, positions)
-    other = run(params, corrupted, positions)
+    spoiled = run(params, corrupted, positions)
     depth, batch, length, _ = clean.before.shape
 
-    def answer(found: trace.Trace) -> _Answer:
-        logits = found.logits[:, 0]
+    def answer(traced: trace.Trace) -> _Answer:
+        logits = traced.logits[:, 0]
         own, instead = jnp.take_along_axis(logits, words, axis=1).T
         return _Answer(logits.argmax(axis=-1) == words[:, 0], own - instead)
 
@@ -203,9 +203,9 @@ def _passes(
                 params, tokens, positions, patch=trace.Patch(block, places, states)
             )
 
-        return answer(patched(corrupted, clean)), answer(patched(tokens, other))
+        return answer(patched(corrupted, clean)), answer(patched(tokens, spoiled))
 
-    found = jax.lax.map(at, jnp.arange(depth * length))
+    by_place = jax.lax.map(at, jnp.arange(depth * length))
     by_row = lambda x: x.T.reshape(batch, depth, length)
-    restored, broken = jax.tree.map(by_row, found)
-    return _Passes(answer(clean), answer(other), restored, broken)
+    restored, broken = jax.tree.map(by_row, by_place)
+    return _Passes(answer(clean), answer(spoiled), restored, broken)

@@ -103,10 +103,10 @@ def count(group: np.ndarray) -> np.ndarray:
 
 def average(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Averages [N, ...] over the rows of each group, float64 [G, ...]; NaN for none."""
-    found = np.full((len(GROUPS), *values.shape[1:]), np.nan)
+    means = np.full((len(GROUPS), *values.shape[1:]), np.nan)
     for index in np.unique(group):
-        found[index] = values[group == index].mean(axis=0, dtype=np.float64)
-    return found
+        means[index] = values[group == index].mean(axis=0, dtype=np.float64)
+    return means
 
 
 def in_chunks(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> Any:
@@ -130,6 +130,6 @@ def in_chunks(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> A
         rows = start + np.arange(size)
         rows = np.where(rows < total, rows, start)
         part = jax.device_get(function(*(array[rows] for array in arrays)))
-        kept = min(size, total - start)
-        parts.append(jax.tree.map(lambda x, kept=kept: x[:kept], part))
+        count = min(size, total - start)
+        parts.append(jax.tree.map(lambda x, count=count: x[:count], part))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

@@ -57,77 +57,77 @@ class Overthinking(NamedTuple):
     lost: np.ndarray
 
 
-def scaled(found: Depth, loops: int) -> Scaled:
+def scaled(depth: Depth, loops: int) -> Scaled:
     """Compares the loop count that serves best with `loops`, hop by hop.
 
     Raises:
       ValueError: if `loops` was not measured.
     """
-    if not 1 <= loops <= found.loops.size:
-        raise ValueError(f"1 to {found.loops.size} loops were measured, got {loops}.")
-    each = [
-        _choose(found.correct[found.hops == level].astype(float), loops - 1)
-        for level in found.levels
+    if not 1 <= loops <= depth.loops.size:
+        raise ValueError(f"1 to {depth.loops.size} loops were measured, got {loops}.")
+    choices = [
+        _choose(depth.correct[depth.hops == level].astype(float), loops - 1)
+        for level in depth.levels
     ]
     return Scaled(
-        loops=np.array([1 + chosen for chosen, _, _ in each]),
-        num_rows=np.array([best.size for _, best, _ in each]),
-        accuracy=np.array([best.mean() for _, best, _ in each]),
-        gain=np.array([difference.mean() for _, _, difference in each]),
-        error=np.array([_standard_error(difference) for _, _, difference in each]),
+        loops=np.array([1 + chosen for chosen, _, _ in choices]),
+        num_rows=np.array([best.size for _, best, _ in choices]),
+        accuracy=np.array([best.mean() for _, best, _ in choices]),
+        gain=np.array([difference.mean() for _, _, difference in choices]),
+        error=np.array([_standard_error(difference) for _, _, difference in choices]),
     )
 
 
-def overthinking(found: Depth) -> Overthinking:
+def overthinking(depth: Depth) -> Overthinking:
     """Measures the decline of the mean logit margin from its peak to the last loop."""
-    each = [_choose(found.margin[found.hops == level], -1) for level in found.levels]
-    peak = np.array([best.mean() for _, best, _ in each])
-    drop = np.array([difference.mean() for _, _, difference in each])
+    choices = [_choose(depth.margin[depth.hops == level], -1) for level in depth.levels]
+    peak = np.array([best.mean() for _, best, _ in choices])
+    drop = np.array([difference.mean() for _, _, difference in choices])
     lost = np.full(peak.size, np.nan)
     lost[peak > 0] = drop[peak > 0] / peak[peak > 0]
     return Overthinking(
-        peak_loop=np.array([1 + chosen for chosen, _, _ in each]),
+        peak_loop=np.array([1 + chosen for chosen, _, _ in choices]),
         peak=peak,
         drop=drop,
-        error=np.array([_standard_error(difference) for _, _, difference in each]),
+        error=np.array([_standard_error(difference) for _, _, difference in choices]),
         lost=lost,
     )
 
 
-def reach(found: Depth, accuracy: np.ndarray, threshold: float = ANSWERED) -> int:
+def reach(depth: Depth, accuracy: np.ndarray, threshold: float = ANSWERED) -> int:
     """Returns the most hops with at least the threshold, 1 if there are none.
 
     One hop is what all train rows are made of.
 
     Args:
-      found: whose numbers of hops.
+      depth: result with the numbers of hops.
       accuracy: [H], such as that of `scaled`.
       threshold: accuracy in [0, 1].
     """
-    answered = found.levels[accuracy >= threshold]
+    answered = depth.levels[accuracy >= threshold]
     return int(answered.max()) if answered.size else 1
 
 
-def generalization_ratio(found: Depth, learned: int) -> float:
+def generalization_ratio(depth: Depth, learned: int) -> float:
     """Returns the most hops answered with the best loops, over the hops learned.
 
     Reference: Kohli et al., Appendix J.
 
     Args:
-      found: measured when `learned` hops were learned and no deeper row was trained.
+      depth: result of when `learned` hops were learned and no deeper row was trained.
       learned: hops that were trained until they were learned.
     """
-    return reach(found, scaled(found, 1).accuracy) / learned
+    return reach(depth, scaled(depth, 1).accuracy) / learned
 
 
-def above_chance(found: Scaled, chance: float) -> np.ndarray:
+def above_chance(result: Scaled, chance: float) -> np.ndarray:
     """Says where accuracy exceeds chance as an onset does, bool [H].
 
     Args:
-      found: result of `scaled`.
+      result: result of `scaled`.
       chance: accuracy of a guess.
     """
-    return found.accuracy > phases.above_chance(chance, found.num_rows)
+    return result.accuracy > phases.above_chance(chance, result.num_rows)
 
 
 def _choose(values: np.ndarray, fixed: int) -> tuple[int, np.ndarray, np.ndarray]:

@@ -104,13 +104,13 @@ def measure(
     )
 
 
-def summarize(found: Stability) -> dict[str, float]:
+def summarize(stability: Stability) -> dict[str, float]:
     """Returns medians over rows, after the last loop where there are several."""
     return {
-        "spectral_radius": float(np.median(found.spectral_radius)),
-        "state_norm": float(np.median(found.state_norm[-1])),
-        "distance": float(np.median(found.distance[-1])),
-        "gradient_norm": float(found.gradient_norm[-1]),
+        "spectral_radius": float(np.median(stability.spectral_radius)),
+        "state_norm": float(np.median(stability.state_norm[-1])),
+        "distance": float(np.median(stability.distance[-1])),
+        "gradient_norm": float(stability.gradient_norm[-1]),
     }
 
 

@@ -74,9 +74,9 @@ class Sample(NamedTuple):
 def checkpoint_of(run: Run, stage: str) -> str | None:
     """Returns the checkpoint that stands for a stage of a run, or None."""
     for kind in STAGES[stage]:
-        found = stored.of_kind(run, kind)
-        if found:
-            return found[0]
+        names = stored.of_kind(run, kind)
+        if names:
+            return names[0]
     return None
 
 
@@ -88,15 +88,15 @@ def look(runs: Sequence[Run], what: str, stage: str) -> list[Seen]:
       what: name of `stored.MEASURES`.
       stage: name of STAGES.
     """
-    found = []
+    results = []
     for run in runs:
         checkpoint = checkpoint_of(run, stage)
         if checkpoint is None:
             continue
         result = stored.load(run, what, checkpoint)
         if result is not None:
-            found.append(Seen(run, checkpoint, result))
-    return found
+            results.append(Seen(run, checkpoint, result))
+    return results
 
 
 def sample(runs: Sequence[Run], what: str, stage: str) -> Sample:
@@ -117,12 +117,12 @@ def sample(runs: Sequence[Run], what: str, stage: str) -> Sample:
     )
 
 
-def of_runs(found: Sample, is_one: Callable[[Run], bool]) -> Sample:
+def of_runs(sample: Sample, is_one: Callable[[Run], bool]) -> Sample:
     """Returns the part of a sample whose runs pass a test."""
-    return found._replace(
-        seen=[s for s in found.seen if is_one(s.run)],
-        due=[run for run in found.due if is_one(run)],
-        awaited=[run for run in found.awaited if is_one(run)],
+    return sample._replace(
+        seen=[s for s in sample.seen if is_one(s.run)],
+        due=[run for run in sample.due if is_one(run)],
+        awaited=[run for run in sample.awaited if is_one(run)],
     )
 
 
@@ -134,21 +134,21 @@ def note(*samples: Sample) -> str:
     return f"; {seen} of {due} measured" if unknown else ""
 
 
-def missing(found: Sample, otherwise: str, which: str = "") -> list[str]:
+def missing(sample: Sample, otherwise: str, which: str = "") -> list[str]:
     """Lists what a verdict on all runs of a sample waits for.
 
     Args:
-      found: the sample.
+      sample: the sample.
       otherwise: reason to wait if no run came or may come there.
       which: words for what the runs have in common, such as `without loops`.
     """
-    lacking = len(found.due) - len(found.seen)
+    lacking = len(sample.due) - len(sample.seen)
     named = []
     if lacking:
         number = wording.count(lacking, "run")
-        named.append(f"the {found.what} of {number} {which}".rstrip())
-    named += grokking.ends_of(found.awaited, which)
-    return named if found.seen or named else [otherwise]
+        named.append(f"the {sample.what} of {number} {which}".rstrip())
+    named += grokking.ends_of(sample.awaited, which)
+    return named if sample.seen or named else [otherwise]
 
 
 def models(runs: Sequence[Run]) -> dict[tuple[int, int], list[Run]]:

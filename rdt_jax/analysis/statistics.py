@@ -221,8 +221,8 @@ def smallest_visible_shift(
     def rate_of(multiple: int) -> float:
         later = shifted + multiple * resolution  # [S, M]
         later[later > budget] = np.inf
-        found = _p_values(scores_of(base, later), seed, SIMULATION_DRAWS)
-        return float((found <= level).mean())
+        p_values = _p_values(scores_of(base, later), seed, SIMULATION_DRAWS)
+        return float((p_values <= level).mean())
 
     pooled = np.concatenate([first, second])
     known = pooled[np.isfinite(pooled)]

@@ -169,13 +169,13 @@ def names_of(run: Run, what: str, kinds: Sequence[str]) -> list[str]:
 def transitions(run: Run) -> list[Transition]:
     """Returns the transitions with parameters on both sides, as they were completed."""
     names = list(checkpoints(run))
-    found = []
+    pairs = []
     for after in names:
         event, _, side = after.rpartition("-")[0].rpartition("-")
         before = [name for name in names if name.startswith(f"{event}-before-")]
         if side == "after" and before:
-            found.append(Transition(event, before[0], after))
-    return found
+            pairs.append(Transition(event, before[0], after))
+    return pairs
 
 
 def jobs(runs: Iterable[Run], what: Sequence[str], kinds: Sequence[str]) -> list[Job]:
@@ -327,12 +327,12 @@ def is_current(run: Run, what: str, checkpoint: str) -> bool:
     both = (arrays, arrays.with_suffix(".json"))
     if run.is_lost or not all(path.exists() for path in both):
         return False
-    found = files.read_json(arrays.with_suffix(".json"))
+    record = files.read_json(arrays.with_suffix(".json"))
     origin = _origin(run, what, checkpoint)
     if not origin["params"]:
-        origin["params"] = found["params"]
-    same = all(found.get(key) == value for key, value in origin.items())
-    return same and found["arrays"] == _hash(arrays)
+        origin["params"] = record["params"]
+    same = all(record.get(key) == value for key, value in origin.items())
+    return same and record["arrays"] == _hash(arrays)
 
 
 def summarize(what: str, result: Any) -> dict[str, float | None]:
@@ -341,16 +341,16 @@ def summarize(what: str, result: Any) -> dict[str, float | None]:
     What is no number, such as a mean over no rows, is None.
     """
     if what in SUMMARIES:
-        found = SUMMARIES[what](result)
+        numbers = SUMMARIES[what](result)
     else:
-        found = {
+        numbers = {
             key: value
             for key, value in result._asdict().items()
             if np.ndim(value) == 0 and np.issubdtype(np.asarray(value).dtype, np.number)
         }
     return {
         key: float(value) if np.isfinite(value) else None
-        for key, value in found.items()
+        for key, value in numbers.items()
     }
 
 
@@ -360,12 +360,12 @@ def _lookup(what: str) -> Callable[..., Any]:
 
 def _sources_of(run: Run, checkpoint: str) -> list[pathlib.Path]:
     """Returns the folders of the parameters that a result is made from."""
-    kept = checkpoints(run)
+    folders = checkpoints(run)
     if checkpoint != RUN:
-        return [kept[checkpoint]] if checkpoint in kept else []
+        return [folders[checkpoint]] if checkpoint in folders else []
     by_step = {
         _step_of(path): path
-        for name, path in kept.items()
+        for name, path in folders.items()
         if name == "final" or name.startswith("snapshot-at-")
     }
     return [by_step[step] for step in sorted(by_step)]

@@ -53,20 +53,20 @@ def survival(times: Sequence[Bound], *, confidence: float = 0.95) -> Survival:
             "A survival curve needs at least one run and a confidence in (0, 1), got "
             f"{len(times)} and {confidence}."
         )
-    known = np.array([time.steps for time in times])
+    durations = np.array([time.steps for time in times])
     beyond = np.array([time.beyond for time in times])
-    steps = np.unique(np.append(known, 0.0))
-    found = stats.ecdf(stats.CensoredData.right_censored(known, beyond)).sf
+    steps = np.unique(np.append(durations, 0.0))
+    curve = stats.ecdf(stats.CensoredData.right_censored(durations, beyond)).sf
     with warnings.catch_warnings():  # Of an interval where the share is 0 or 1.
         warnings.simplefilter("ignore", RuntimeWarning)
-        interval = found.confidence_interval(confidence, method="log-log")
-    share = found.evaluate(steps)
+        interval = curve.confidence_interval(confidence, method="log-log")
+    share = curve.evaluate(steps)
     inside = (share > 0) & (share < 1)
     return Survival(
         steps=steps,
         share=share,
         low=np.where(inside, interval.low.evaluate(steps), np.nan),
         high=np.where(inside, interval.high.evaluate(steps), np.nan),
-        waiting=(known >= steps[:, None]).sum(axis=1),
-        censored=np.sort(known[beyond]),
+        waiting=(durations >= steps[:, None]).sum(axis=1),
+        censored=np.sort(durations[beyond]),
     )

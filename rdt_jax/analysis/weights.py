@@ -136,8 +136,8 @@ def _curvature(params, batch: Any, model, num_loops: int, function: str, steps: 
             unflatten(flat), tokens, positions, model, num_loops=num_loops
         )
         # In float32 whatever is trained: the loss in float64 has no second derivative.
-        each = losses.answer_cross_entropy(logits, targets, function=function)
-        return each.mean(), logits
+        losses_of = losses.answer_cross_entropy(logits, targets, function=function)
+        return losses_of.mean(), logits
 
     gradient = jax.grad(lambda x: loss_of(x)[0])
     product = lambda vector: jax.jvp(gradient, (flat,), (vector,))[1]
