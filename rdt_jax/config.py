@@ -112,7 +112,7 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
         )
     root = _root_of(path)
     place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-    name = f"_{kind}_{path.stem}_{place}"
+    name = f"_{kind}_{path.stem.replace('.', '_')}_{place}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     loader = spec.loader

@@ -10,7 +10,7 @@ import pytest
 from rdt_jax import cli, tasks
 from rdt_jax.tasks import arguments, check
 from tests.conftest import ROOT
-from tests.tasks import ltg_folders
+from tests.tasks import examples
 
 SMALL = ["--set", "modulus=5", "operation=subtract", "train_fraction=0.5"]
 
@@ -158,8 +158,8 @@ def test_a_package_that_does_not_load_is_a_mistake(install, capsys):
 @pytest.mark.parametrize("name", tasks.BUILT_IN)
 def test_a_check_takes_at_most_30_cpu_seconds(name):
     command = [sys.executable, "-m", "rdt_jax", "tasks", "check", name]
-    if name == "ltg_folder":  # The one argument without a default.
-        command += ["--set", f"path={ltg_folders.example('systematicity')}"]
+    if name in ("ltg_folder", "rows"):  # The one argument without a default.
+        command += ["--set", f"path={examples.EXAMPLES[name][0]['path']}"]
     before = _cpu_seconds_of_children()
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
     assert _cpu_seconds_of_children() - before <= 30

@@ -54,6 +54,6 @@ def _aot(options: argparse.Namespace) -> int:
                 for i in range(lanes)]  # fmt: skip
         compiled = aot.compile_chunk(pack, axes, options.topology)
     mesh = ", ".join(f"{name} {size}" for name, size in axes._asdict().items())
-    title = f"{options.config} on {options.topology}, mesh {mesh}"
+    title = f"{options.config or options.task} on {options.topology}, mesh {mesh}"
     shared.print_table(tables.table(compiled, chip, title))
     return exits.WELL

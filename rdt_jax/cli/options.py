@@ -26,8 +26,32 @@ _COMMON = (
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Adds --config, which `config` reads."""
-    parser.add_argument("--config", required=True, metavar="FILE.py:PRESET")
+    """Adds --config, or --task and --preset, which `config` reads."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", metavar="FILE.py:PRESET")
+    add_task(what)
+    parser.add_argument("--preset", help="of --task, such as smoke; default: cpu")
+
+
+def add_task(parser: argparse._ActionsContainer) -> None:
+    """Adds --task, a task instead of a config."""
+    parser.add_argument(
+        "--task",
+        metavar="FILE.py:FUNCTION",
+        help="a function of your own, or a task of `rdt tasks`",
+    )
+
+
+def named_config(options: argparse.Namespace) -> "ml_collections.ConfigDict":
+    """Returns the config that --config or --task names; ValueError if it is wrong."""
+    from rdt_jax import config as configs
+    from rdt_jax.tasks import presets
+
+    if options.task is not None:
+        return presets.config_of(options.task, options.preset or "cpu")
+    if options.preset is not None:
+        raise exits.Mistake("--preset goes with --task; --config has its own.")
+    return configs.load(options.config)
 
 
 def is_url(text: object) -> bool:
@@ -182,7 +206,7 @@ def config(
     from rdt_jax import config as configs
     from rdt_jax.training import validation
 
-    named = configs.load(options.config)
+    named = named_config(options)
     overrides = configs.parse_overrides(named, options.overrides)
     run_config = configs.override(named, overrides)
     validation.check(run_config)

@@ -3,6 +3,7 @@
     rdt figures experiments/depth_by_decay --preset=cpu   # a folder with study.py
     rdt sweep configs/modular.py:cpu --loops=1,2 --seeds=3
     rdt sweep modular:cpu --loops=1,2,4                   # a config of the repository
+    rdt sweep --task=reverse.py:reverse --loops=1,2,4     # a function of your own
     rdt figures runs/sweeps/modular-cpu-num_loops         # a sweep, by its folder
 
 `add` declares the options, and `plan` reads them.
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rdt_jax.sweep.plan import StoredPlan
 
 METAVAR = "STUDY|FILE.py:PRESET|WORKDIR/sweeps/NAME"
-STUDY, CONFIG, SWEEP = "study", "config", "sweep"
+STUDY, CONFIG, SWEEP, TASK = "study", "config", "sweep", "task"
 
 # Options of `add_axes`, by the names of their arguments.
 ASKED = ("over", "random", "trials", "seeds", "name")
@@ -33,8 +34,8 @@ class Subject(NamedTuple):
     """What a verb is about.
 
     Attributes:
-      kind: STUDY, CONFIG or SWEEP.
-      text: as it was given: a folder, or a config with its preset.
+      kind: STUDY, CONFIG, SWEEP or TASK.
+      text: as it was given: a folder, a config with its preset, or a task.
       workdir: folder, or address of a bucket, of the runs.
     """
 
@@ -52,11 +53,13 @@ def add(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
     """Adds the subject, --preset and --workdir, which `read` and `plan` read."""
     parser.add_argument(
         "subject",
+        nargs="?",
         metavar=METAVAR,
         help="a folder with study.py; a config and its preset, of the repository also "
         "by name (modular:cpu); or the folder of a sweep",
     )
-    parser.add_argument("--preset", help="of a study; default: cpu")
+    shared.add_task(parser)
+    parser.add_argument("--preset", help="of a study or a task; default: cpu")
     shared.add_workdir(parser, buckets, default=None)
 
 
@@ -112,6 +115,13 @@ def read(options: argparse.Namespace) -> Subject:
       ValueError: if there is no such subject, or --workdir is another than its sweep's.
     """
     text, workdir = options.subject, options.workdir
+    if (text is None) == (options.task is None):
+        raise ValueError(
+            f"Give {METAVAR} or --task, one of them, got {text or 'none'}."
+        )
+    if options.task is not None:
+        options.workdir = pathlib.Path("runs") if workdir is None else workdir
+        return Subject(TASK, options.task, options.workdir)
     path = pathlib.Path(text)
     config, _, preset = text.rpartition(":")
     if shared.is_url(text) or (path / "plan.json").is_file():
@@ -243,10 +253,16 @@ def _of_config(
     """
     from rdt_jax import config as configs
     from rdt_jax.sweep import spec
+    from rdt_jax.tasks import presets
     from rdt_jax.training import validation
 
-    _refuse(options, ("preset",), f"{subject.text}, which names one")
-    named = spec.Named.load(subject.text)
+    if subject.kind == TASK:
+        preset = options.preset or "cpu"
+        name = f"{subject.text.rpartition(':')[2]}-{preset}"
+        named = spec.Named(presets.config_of(subject.text, preset), name, preset)
+    else:
+        _refuse(options, ("preset",), f"{subject.text}, which names one")
+        named = spec.Named.load(subject.text)
     changes = configs.parse_overrides(named.config, options.overrides)
     base = configs.override(named.config, changes)
     over, draws = _axes(options, base)

@@ -220,7 +220,7 @@ def _check_options(options: argparse.Namespace) -> None:
         raise exits.Mistake("--address goes with --engine=ray.")
     for form, used in _USED.items():
         if getattr(options, form):
-            used = (form, "subject", "preset", "workdir", *subject.ASKED, *used)
+            used = (form, "subject", "task", "preset", "workdir", *subject.ASKED, *used)
             shared.check_used(options, f"rdt sweep --{form}", used)
     for name in ("workers", "lanes"):
         number = getattr(options, name)

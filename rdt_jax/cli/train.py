@@ -1,7 +1,6 @@
 """`rdt train`: trains one run, or goes on with it."""
 
 import argparse
-import pathlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -77,7 +76,10 @@ def _train_here(
         steps, pack = config.num_steps, packs.pack_of([name])
         packs.if_over(options.workdir, [name], pack, steps)
         packs.check_kept(options.workdir, name, steps)
-        path = pathlib.Path(options.config.rpartition(":")[0])
+        config_file = None
+        if options.config is not None:
+            path = configs.path_of(options.config.rpartition(":")[0])
+            config_file = environment.of_files([path])
         max_pins = None
         if budget is not None:
             params = packing.predictor()(config).params
@@ -99,7 +101,7 @@ def _train_here(
             options.workdir,
             options=run.TrainOptions(
                 max_pins=max_pins,
-                config_file=environment.of_files([path]),
+                config_file=config_file,
                 build=build,
             ),
             should_stop=stop,

@@ -32,6 +32,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -155,7 +156,7 @@ def builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
     """Returns the builder of a task, which tfds knows from then on."""
 
     class Builder(tfds.core.GeneratorBasedBuilder):
-        name = f"rdt_{task}"
+        name = f"rdt_{_slug(task)}"
         __doc__ = tasks.lookup(task).__doc__
         code_path = None  # tfds looks for the checksums of downloads beside it.
 
@@ -230,6 +231,14 @@ def builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
                 yield index, record
 
     return Builder
+
+
+def _slug(task: str) -> str:
+    """Returns a name of letters, digits and underscores, another for every task."""
+    if re.fullmatch("[a-z0-9_]+", task):
+        return task
+    words = re.sub("[^a-z0-9]+", "_", task.rpartition(":")[2].lower())
+    return f"{words}_{hashlib.sha256(task.encode()).hexdigest()[:12]}"
 
 
 def _prove(folder: pathlib.Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import registry
-from rdt_jax.tasks import arguments, identity, installed, oracles
+from rdt_jax.tasks import arguments, identity, in_files, installed, oracles
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
+from rdt_jax.tasks.words import Row
 
 __all__ = [
     "BUILT_IN",
@@ -22,10 +23,12 @@ __all__ = [
     "SPLITS",
     "TASKS",
     "Certificate",
+    "Row",
     "Table",
     "hash_of",
     "lookup",
     "make_table",
+    "oracle_of",
     "problems",
     "table_of",
 ]
@@ -53,6 +56,7 @@ FILES = {
     "nary_addition": "sequences",
     "p_hop_induction": "sequences",
     "pcfg": "pcfg",
+    "rows": "json_rows",
     "scan": "scan",
     "transitive_inference": "logic",
 }
@@ -81,8 +85,21 @@ def __getattr__(name: str) -> Any:
 
 
 def lookup(name: str) -> Callable[..., Table]:
-    """Returns the function of a task; ValueError lists the choices."""
+    """Returns the function of a task; ValueError lists the choices.
+
+    Args:
+      name: of TASKS, or `FILE.py:FUNCTION`, its path from the working directory.
+    """
+    if in_files.is_file(name):
+        return in_files.load(name)
     return registry.lookup("task", __getattr__("TASKS"), name)
+
+
+def oracle_of(name: str) -> oracles.Oracle | None:
+    """Returns the oracle of a task; None if it has none."""
+    if in_files.is_file(name):
+        return in_files.oracle(name)
+    return __getattr__("ORACLES").get(name)
 
 
 def make_table(config: ml_collections.ConfigDict) -> Table:
@@ -100,15 +117,13 @@ def table_of(name: str, seed: int, kwargs: Mapping[str, Any]) -> Table:
     Raises:
       ValueError: if the task is unknown or refuses its arguments.
     """
-    return _make_table(name, seed, tuple(sorted(kwargs.items())))
+    return _make_table(*_key(name, seed, kwargs))
 
 
 def hash_of(config: ml_collections.ConfigDict) -> str:
     """Returns the SHA-256 of the arrays of a run's table, kept once it was made."""
     section = config.task
-    return _hash_of(
-        section.name, section.seed, tuple(sorted(section.kwargs.to_dict().items()))
-    )
+    return _hash_of(*_key(section.name, section.seed, section.kwargs.to_dict()))
 
 
 def problems(config: ml_collections.ConfigDict) -> list[str]:
@@ -129,11 +144,21 @@ def problems(config: ml_collections.ConfigDict) -> list[str]:
     return []
 
 
+_Kwargs = tuple[tuple[str, Any], ...]
+
+
+def _key(
+    name: str, seed: int, kwargs: Mapping[str, Any]
+) -> tuple[str, int, _Kwargs, str]:
+    return name, seed, tuple(sorted(kwargs.items())), in_files.stamp(name)
+
+
 @functools.cache
-def _hash_of(name: str, seed: int, kwargs: tuple[tuple[str, Any], ...]) -> str:
-    return identity.hash_arrays(_make_table(name, seed, kwargs))
+def _hash_of(name: str, seed: int, kwargs: _Kwargs, stamp: str) -> str:
+    return identity.hash_arrays(_make_table(name, seed, kwargs, stamp))
 
 
 @functools.lru_cache(maxsize=4)
-def _make_table(name: str, seed: int, kwargs: tuple[tuple[str, Any], ...]) -> Table:
+def _make_table(name: str, seed: int, kwargs: _Kwargs, stamp: str) -> Table:
+    del stamp  # A file of the user's that has changed is another task.
     return lookup(name)(seed=seed, **dict(kwargs))

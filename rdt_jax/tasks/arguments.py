@@ -12,6 +12,8 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ml_collections import config_dict
+
 from rdt_jax import config as configs
 from rdt_jax import user_code
 
@@ -44,6 +46,9 @@ def problems(function: Callable, kwargs: Mapping[str, Any]) -> list[str]:
             continue
         kinds = _kinds(parameter.annotation)
         value = kwargs[name]
+        if value is None and types.NoneType not in kinds:
+            found.append(f"task.kwargs.{name} is missing: {parameter}.")
+            continue
         if type(value) not in kinds and not (float in kinds and type(value) is int):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             found.append(f"task.kwargs.{name} must be {wanted}, got {value!r}.")
@@ -113,12 +118,53 @@ def parameters(function: Callable) -> dict[str, inspect.Parameter]:
     Raises:
       ValueError: if an annotation cannot be evaluated.
     """
+    return dict(signature(function).parameters)
+
+
+def signature(function: Callable) -> inspect.Signature:
+    """Returns the signature of a task's function.
+
+    An argument without an annotation is of the type of its default.
+
+    Raises:
+      ValueError: if an annotation cannot be evaluated.
+    """
     signature = user_code.call(
         pathlib.Path(inspect.getfile(inspect.unwrap(function))),
         functools.partial(inspect.signature, function, eval_str=True),
         expected="Annotations of a task's function must be types that its file knows",
     )
-    return dict(signature.parameters)
+    empty = inspect.Parameter.empty
+    typed = [
+        parameter.replace(annotation=type(parameter.default))
+        if parameter.annotation is empty and parameter.default is not empty
+        else parameter
+        for parameter in signature.parameters.values()
+    ]
+    return signature.replace(parameters=typed)
+
+
+def of_config(function: Callable) -> dict[str, Any]:
+    """Returns `task.kwargs` of a config that leaves every argument at its default.
+
+    One that may be none, or has no default, is a reference, which may be overridden.
+    """
+    kwargs = {}
+    for name, parameter in parameters(function).items():
+        kinds = _kinds(parameter.annotation)
+        value = parameter.default
+        is_missing = value is parameter.empty
+        if type(value) is int and int not in kinds:
+            value = configs.to_float(value)
+        if is_missing or types.NoneType in kinds:
+            kind = next(k for k in kinds if k is not types.NoneType)
+            reference = config_dict.placeholder(kind)
+            if not is_missing:
+                reference.set(value)
+            value = reference
+        kwargs[name] = value
+    kwargs.pop("seed", None)  # It is `task.seed`.
+    return kwargs
 
 
 def takes(function: Callable, name: str) -> bool:

@@ -281,7 +281,7 @@ def certify(
       repeats: int32 [N].
       atoms: int [N, K], the parts that each row needs, -1 where it needs fewer; a row
         of one part is that part itself, a row of more composes them. A part that is
-        needed twice counts twice.
+        needed twice counts twice. Where no row has any, nothing is known of them.
       held_out: what the model never saw, in words.
       lengths: int [N], how long each row is, read off the rows (steps one after
         another, where a row also needs parts side by side); None: its number of atoms.
@@ -335,11 +335,14 @@ def _count_atoms(atoms, parts, lengths) -> tuple[dict[str, int], dict[str, int]]
         "ood": int((parts["ood"] & (counts > 1) & (known > 0)).sum()),
     }
     if parts["mixed"].any():
-        pure = (known == 0) | (known == counts)
+        pure = ((known == 0) | (known == counts)) & (counts > 0)
         impure["mixed"] = int((parts["mixed"] & pure).sum())
     if parts["depth"].any():
-        lengths = counts if lengths is None else lengths
-        broken = (known < counts) | (lengths <= lengths[parts["train"]].max())
+        broken = known < counts
+        if lengths is None and counts.any():
+            lengths = counts
+        if lengths is not None:  # Else nothing is known of them.
+            broken |= lengths <= lengths[parts["train"]].max()
         impure["depth"] = int((parts["depth"] & broken).sum())
     counted = {
         "all": int(exists.sum()),

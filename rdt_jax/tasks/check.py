@@ -50,7 +50,7 @@ def check(name: str, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
       ValueError: if the task is unknown or refuses its arguments; if it or its oracle
         is of another package, and raises or returns what it must not.
     """
-    oracle = tasks.ORACLES.get(name)
+    oracle = tasks.oracle_of(name)
     table = tasks.lookup(name)(**kwargs)
     yield Finding("table", "ok", f"{len(table.tokens)} rows are as documented")
     yield _determinism(name, kwargs, identity.hash_arrays(table))

@@ -48,11 +48,18 @@ def extend(
             )
         kind = group.rpartition(".")[2].removesuffix("s")
         must = f"The function of {kind} {name} must return {expected}"
-        table[name], owner[name] = _guarded(load(), must, is_valid), package
+        table[name], owner[name] = guarded(load(), must, is_valid), package
     return table
 
 
-def _guarded(function: Callable, expected: str, is_valid: Callable) -> Callable:
+def guarded(function: Callable, expected: str, is_valid: Callable) -> Callable:
+    """Returns a function of the user's that is called by `user_code.call`.
+
+    Args:
+      function: of the user.
+      expected: what it must return, a sentence without its period.
+      is_valid: whether that is its first argument, given its own arguments too.
+    """
     path = pathlib.Path(inspect.getfile(inspect.unwrap(function))).resolve()
 
     @functools.wraps(function)

@@ -19,6 +19,7 @@ LARGEST_CHOICE = 2**62
 # Unit of a plan -> its word in min_, max_ and max_train_, which is the tag, and in
 # sentences.
 MANY = {"depth": "depth", "hop": "hops", "length": "length", "count": "operands"}
+_SHARES = ("heldout", "heldout_parts", "heldout_pairs")  # arguments of a Rule
 EACH = {"hop": "number of hops", "count": "number of operands"}
 
 
@@ -148,6 +149,105 @@ class Plan(NamedTuple):
         )  # fmt: skip
 
 
+class Rule(NamedTuple):
+    """How rows that do not say it themselves are split; arguments of tasks from words.
+
+    Attributes:
+      seed: of what is drawn.
+      heldout: share of the rows that could be trained that are `id`, in [0, 1).
+      heldout_parts: share of the parts that are combined in no train row, in [0, 1).
+        Rows that combine only such parts are `ood`, those that combine both kinds are
+        `mixed`.
+      heldout_pairs: share of the pairs of parts that stand together in no train row, in
+        [0, 1), instead of `heldout`; rows with one are `id`.
+      max_train_size: largest size of a train row; larger ones are `depth`.
+    """
+
+    seed: int
+    heldout: float = 0.2
+    heldout_parts: float = 0.0
+    heldout_pairs: float = 0.0
+    max_train_size: int | None = None
+
+    def assign(
+        self, atoms: np.ndarray, sizes: np.ndarray, given: np.ndarray
+    ) -> np.ndarray:
+        """Says which split each row is in, int8 [N], indices into SPLITS.
+
+        A row of one part is trained where others combine parts. A held-out row of `id`
+        or `depth` is `unused` if it needs a part that no train row combines.
+
+        Args:
+          atoms: int [N, K], the parts of each row, as `base.certify` takes them.
+          sizes: int [N].
+          given: int8 [N], the split of a row that says it, else -1.
+
+        Raises:
+          ValueError: if an argument is out of range, does nothing, or leaves a split of
+            its own without a row.
+        """
+        shares = {name: getattr(self, name) for name in _SHARES}
+        limits.share(False, **shares)
+        free = given < 0
+        for name, value in self._asdict().items():
+            unused = name == "seed" or value in (0, None, self._field_defaults[name])
+            must = "be left out where every row says its split"
+            limits.require(bool(free.any()) or unused, name, must, value)
+        limits.require(
+            self.heldout == 0 or self.heldout_pairs == 0,
+            "heldout",
+            "be 0 with heldout_pairs, since both make rows `id`",
+            self.heldout,
+        )
+        rng = np.random.default_rng(self.seed)
+        counts = (atoms >= 0).sum(axis=1)
+        composed = free & (counts > 1)
+        longer = np.zeros(len(atoms), bool)
+        if self.max_train_size is not None:
+            longer = free & (sizes > self.max_train_size)
+        withheld = _drawn(rng, self.heldout_parts, atoms[composed], "heldout_parts")
+        new = (
+            np.isin(atoms, withheld).sum(axis=1) * composed
+        )  # [N], such parts in a row
+        pairs = _pairs(atoms) if self.heldout_pairs else atoms[:, :0]
+        fits = composed & ~longer & (new == 0)
+        apart = _drawn(rng, self.heldout_pairs, pairs[fits], "heldout_pairs")
+        trained = free & ~longer & (new == 0) & ~np.isin(pairs, apart).any(axis=1)
+        choice = np.flatnonzero(trained & (composed if composed.any() else free))
+        trained[rng.permutation(choice)[: round(self.heldout * choice.size)]] = False
+        split = assign(atoms, trained | (given == base.SPLITS.index("train")), longer)
+        split[(new > 0) & (new == counts) & ~longer] = base.SPLITS.index("ood")
+        partly = (new > 0) & (new < counts) & ~longer
+        split[partly & mixes(atoms, split)] = base.SPLITS.index("mixed")
+        split = np.where(free, split, given).astype(np.int8)
+        made = {
+            "train": ("heldout", self.heldout, bool(free.any())),
+            "id": ("heldout", self.heldout, bool(choice.size and self.heldout)),
+            "ood": ("heldout_parts", self.heldout_parts, self.heldout_parts > 0),
+            "depth": ("max_train_size", self.max_train_size, bool(longer.any())),
+        }
+        if self.heldout_pairs:
+            made["id"] = ("heldout_pairs", self.heldout_pairs, True)
+        for name, (key, value, is_asked) in made.items():
+            there = not is_asked or bool((split == base.SPLITS.index(name)).any())
+            must = f"leave {name} rows, of parts that train rows combine"
+            limits.require(there, key, must, value)
+        return split
+
+    @property
+    def held_out(self) -> str:
+        """What the model never saw, in words, of rows that do not say it."""
+        said = {
+            "heldout": "a random {:g} of the rows",
+            "heldout_parts": "combinations of a random {:g} of the parts",
+            "heldout_pairs": "a random {:g} of the pairs of parts",
+            "max_train_size": "rows of a size above {}",
+        }
+        values = {name: getattr(self, name) for name in said}
+        parts = [said[name].format(value) for name, value in values.items() if value]
+        return f"{'; '.join(parts) or 'Nothing'}.".capitalize()
+
+
 def draw_distinct(
     rng: np.random.Generator, sizes: Sequence[int], count: int
 ) -> np.ndarray:
@@ -252,6 +352,23 @@ def check_heldout(split: np.ndarray, names: Sequence[str], key: str, value: floa
             f"be so large that some held-out {name} row asks for practiced parts only",
             value,
         )
+
+
+def _drawn(rng, share: float, values: np.ndarray, key: str) -> np.ndarray:
+    """Draws a share of the different values that are at least 0."""
+    choices = np.unique(values[values >= 0])
+    number = round(share * choices.size)
+    must = f"choose some of {choices.size} {key.removeprefix('heldout_')} and not all"
+    limits.require(share == 0 or 0 < number < choices.size, key, must, share)
+    return rng.permutation(choices)[:number]
+
+
+def _pairs(atoms: np.ndarray) -> np.ndarray:
+    """Returns the pairs of different parts of each row, int64 [N, P]; -1 for none."""
+    one, other = np.triu_indices(atoms.shape[1], 1)
+    low = np.minimum(atoms[:, one], atoms[:, other]).astype(np.int64)
+    high = np.maximum(atoms[:, one], atoms[:, other])
+    return np.where((low >= 0) & (low < high), low * (atoms.max() + 1) + high, -1)
 
 
 def _practiced(atoms, trained) -> tuple[np.ndarray, np.ndarray]:

@@ -11,12 +11,16 @@ from rdt_jax import tasks
 from rdt_jax.tasks import cogs, dag, dyck, expressions, graphs, logic, oracles, rows
 from tests.tasks.examples import CASES, EXAMPLES
 
+OF_FILES = {"rows"}  # Whose answers are the user's.
+BUILT_IN = sorted(set(tasks.BUILT_IN) - OF_FILES)
+ASKED = [case for case in CASES if case[0] not in OF_FILES]
+
 
 def test_every_task_has_an_oracle():
-    assert set(tasks.ORACLES) == set(tasks.BUILT_IN)
+    assert set(tasks.ORACLES) == set(BUILT_IN)
 
 
-@pytest.mark.parametrize(("name", "kwargs"), CASES, ids=[name for name, _ in CASES])
+@pytest.mark.parametrize(("name", "kwargs"), ASKED, ids=[name for name, _ in ASKED])
 def test_an_oracle_agrees(name, kwargs):
     table = tasks.TASKS[name](seed=3, **kwargs)
     chosen = range(0, len(table.tokens), 1 + len(table.tokens) // 3_000)
@@ -24,7 +28,7 @@ def test_an_oracle_agrees(name, kwargs):
     assert worked_out == [rows.decode(table, row)[1] for row in chosen]
 
 
-@pytest.mark.parametrize("name", tasks.BUILT_IN)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_an_oracle_does_not_copy_the_answers(name):
     table = tasks.TASKS[name](seed=3, **EXAMPLES[name][0])
     # Facts are answers of the shortest rows; what is asked of them is another row.
@@ -57,7 +61,7 @@ def _uses(source: str, name: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", tasks.BUILT_IN)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_an_oracle_shares_no_code_with_its_task(name):
     source = inspect.getsource(inspect.getmodule(tasks.BUILT_IN[name]))
     assert _uses(source, name) & _uses(source, f"{name}_oracle") == set()

@@ -1,14 +1,51 @@
 """Rows decoded to words, teacher-forced answers told from questions, JSON objects."""
 
+import atexit
 import dataclasses
+import json
+import pathlib
+import shutil
+import tempfile
 
 import numpy as np
 import pytest
 
 from rdt_jax import tasks
 from rdt_jax.tasks import rows
+from tests.tasks.reading import read
 
 VOCAB = ("<pad>", "a", "b", "<sep>", "x", "y", "<end>", "<", "a>")
+# Rows of a file, the example of the task `rows`.
+SUMS = [
+    {
+        "input": f"{a} + {b}",
+        "output": [str((a + b) % 7)],
+        "split": "id" if (a * b) % 5 == 3 else "train",
+        "parts": [["left", a], ["right", b]],
+        "repeats": 1 + (a == 2),
+        "tags": {"left": a, "kind": "double" if a == b else "other"},
+    }
+    for a in range(7)
+    for b in range(7)
+]
+
+
+def path(name: str) -> str:
+    """Writes the file of an example and returns its path."""
+    folder = pathlib.Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    file = folder / f"{name}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in SUMS))
+    return str(file)
+
+
+def restate(table):
+    """Yields (answer, tags, parts) of each row of SUMS, for the battery."""
+    for (left, _, right), _, _ in read(table):
+        a, b = int(left), int(right)
+        kind = "double" if a == b else "other"
+        answer = (str((a + b) % 7),)
+        yield answer, {"left": a, "kind": kind}, [("left", a), ("right", b)]
 
 
 def _table(tokens, positions, targets, **fields):

@@ -1,0 +1,93 @@
+"""Tasks that are a function in a file of the user's: `reverse.py:reverse`.
+
+The function yields rows (tasks/words.py), or returns a table and is annotated so. A
+function beside it, named like it with `_oracle` behind, is its oracle, as in
+tasks/oracles.py.
+"""
+
+import functools
+import hashlib
+import inspect
+import os
+import pathlib
+from collections.abc import Callable
+
+from rdt_jax import config as configs
+from rdt_jax.tasks import arguments, base, installed, oracles, words
+
+_ORACLE = "_oracle"
+
+
+def is_file(name: str) -> bool:
+    """Says whether a name of a task is that of a function in a file."""
+    return ":" in name or name.endswith(".py")
+
+
+def normalized(name: str) -> str:
+    """Returns the name with its path from the working directory, if it is below that.
+
+    So the name in a config, and with it the run, does not depend on how it was typed.
+    """
+    path, function = _parts(name)
+    path, here = os.path.abspath(path), os.getcwd()
+    inside = os.path.commonpath([path, here]) == here
+    return f"{os.path.relpath(path) if inside else path}:{function}"
+
+
+def stamp(name: str) -> str:
+    """Returns a SHA-256 of the file of a task; empty if it is in none."""
+    path = pathlib.Path(_parts(name)[0])
+    is_there = is_file(name) and path.is_file()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if is_there else ""
+
+
+def load(name: str) -> Callable[..., base.Table]:
+    """Returns the function of a task; it is read again if its file has changed.
+
+    Raises:
+      ValueError: if the file does not exist, cannot be imported or has no such
+        function, whose choices are then listed.
+    """
+    path, function = _parts(name)
+    return _load(os.path.abspath(path), function, stamp(name))[0]
+
+
+def oracle(name: str) -> oracles.Oracle | None:
+    """Returns the oracle of a task; None if its file has none."""
+    path, function = _parts(name)
+    return _load(os.path.abspath(path), function, stamp(name))[1]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Returns path and function of a name; no function if none is given."""
+    path, _, function = name.rpartition(":")
+    return (path, function) if path and "/" not in function else (name, "")
+
+
+@functools.lru_cache(maxsize=16)
+def _load(
+    path: str, name: str, stamp: str
+) -> tuple[Callable[..., base.Table], oracles.Oracle | None]:
+    del stamp  # A file that has changed is another one.
+    module = configs.load_module(pathlib.Path(path), "task")
+    found = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__
+    }
+    if name not in found:
+        choices = [k for k in found if k[0] != "_" and not k.endswith(_ORACLE)]
+        raise ValueError(
+            f"A task in a file is FILE.py:FUNCTION, and {path} has no function "
+            f"{name!r}; choose from {', '.join(choices) or 'none, it has no function'}."
+        )
+    returned = arguments.signature(found[name]).return_annotation
+    function = found[name] if returned is base.Table else words.task(found[name])
+    must = f"{name} must return an rdt_jax.tasks.Table"
+    is_table = lambda value, **_: isinstance(value, base.Table)
+    answer = oracles.beside(found[name])
+    if answer is not None:
+        functools.update_wrapper(answer, found[f"{name}{_ORACLE}"])
+        expected = f"{name}{_ORACLE} must return the words of an answer, a list"
+        answer = installed.guarded(answer, expected, oracles.are_answers)
+    return installed.guarded(function, must, is_table), answer
