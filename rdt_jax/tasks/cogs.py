@@ -416,6 +416,6 @@ def cogs_oracle(question: list[str], table: base.Table) -> list[str]:
     for clause in reversed(text.split(" that ")):
         clause += f" that <{read}>" if read else ""
         matches = ((re.fullmatch(words, clause), meaning) for words, meaning in rules)
-        found = (match.expand(meaning) for match, meaning in matches if match)
-        read = next(found, oracles.UNKNOWN).replace(" ", "_")
+        meanings = (match.expand(meaning) for match, meaning in matches if match)
+        read = next(meanings, oracles.UNKNOWN).replace(" ", "_")
     return read.split("_")

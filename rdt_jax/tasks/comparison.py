@@ -171,14 +171,14 @@ def _pairs(rng, order, num_ood, num_train, limit) -> np.ndarray:
     num_entities = order.shape[1]
     if limit is None:  # More than there are.
         limit = order.size * num_entities
-    known = num_ood + np.stack(np.triu_indices(num_entities - num_ood, 1), axis=1)
-    unknown = np.stack(np.triu_indices(num_ood, 1), axis=1)
-    crossed = np.indices((num_ood, num_entities))[:, :, num_ood:].reshape(2, -1).T
+    id_pairs = num_ood + np.stack(np.triu_indices(num_entities - num_ood, 1), axis=1)
+    ood_pairs = np.stack(np.triu_indices(num_ood, 1), axis=1)
+    mixed_pairs = np.indices((num_ood, num_entities))[:, :, num_ood:].reshape(2, -1).T
     return np.concatenate(
         [
-            _draw_pairs(rng, order, known, num_train + limit),
-            _draw_pairs(rng, order, unknown, limit),
-            _draw_pairs(rng, order, crossed, limit),
+            _draw_pairs(rng, order, id_pairs, num_train + limit),
+            _draw_pairs(rng, order, ood_pairs, limit),
+            _draw_pairs(rng, order, mixed_pairs, limit),
         ]
     )
 
@@ -261,6 +261,7 @@ def knowledge_comparison_oracle(question: list[str], table: base.Table) -> list[
     first, *rest = question
     if len(rest) == 1:
         return [facts[first, rest[0]]]
-    one, other = (int(facts[e, first].removeprefix("value_")) for e in rest)
-    label = "less" if one < other else "greater" if one > other else "equal"
+    values = [int(facts[e, first].removeprefix("value_")) for e in rest]
+    difference = values[0] - values[1]
+    label = "less" if difference < 0 else "greater" if difference else "equal"
     return [f"{first}_{label}"]

@@ -186,13 +186,13 @@ def _read(form, tokens) -> depths.Reading:
     value = np.append(np.where(is_leaf, used[:, 0] - 1, 0), 0)
     depth = np.append(np.where(is_leaf, 0, -1), 0)
     atoms = np.full(used.shape, -1)
-    level, left = 0, np.flatnonzero(~is_leaf)
-    while left.size:
+    level, waiting = 0, np.flatnonzero(~is_leaf)
+    while waiting.size:
         level += 1
-        is_known = (depth[source[left]] >= 0).all(axis=1)
-        known, left = left[is_known], left[~is_known]
-        value[known], atoms[known] = _fold(form, value[source[known]], applied[known])
-        depth[known] = level
+        is_known = (depth[source[waiting]] >= 0).all(axis=1)
+        ready, waiting = waiting[is_known], waiting[~is_known]
+        value[ready], atoms[ready] = _fold(form, value[source[ready]], applied[ready])
+        depth[ready] = level
     asked = asked + np.arange(count) * form.num_nodes
     needed = np.zeros(len(lines) + 1, bool)
     needed[asked] = True
@@ -214,11 +214,11 @@ def _fold(form, values, applied) -> tuple[np.ndarray, np.ndarray]:
     copied = len(form.operators) * form.modulus**2 + result
     atoms = [np.where(applied[:, 0] == 0, copied, -1)]
     for place in range(1, form.max_arguments):
-        kind, other = applied[:, place - 1] - form.first_operator, values[:, place]
-        atom = (kind * form.modulus + result) * form.modulus + other
+        kind, operand = applied[:, place - 1] - form.first_operator, values[:, place]
+        atom = (kind * form.modulus + result) * form.modulus + operand
         atoms.append(np.where(kind >= 0, atom, -1))
         for index, word in enumerate(form.operators):
-            applied_here = expressions.ARITHMETIC[word](result, other) % form.modulus
+            applied_here = expressions.ARITHMETIC[word](result, operand) % form.modulus
             result = np.where(kind == index, applied_here, result)
     return result, np.stack(atoms, axis=1)
 

@@ -152,11 +152,11 @@ def _fill(rng, draw, read, answers, quota, seen, practiced, group):
 
 def _practiced(readings) -> np.ndarray:
     """Returns the atoms of rows with more than one, and the mark for no atom."""
-    found = [np.array([-1])]
+    atoms = [np.array([-1])]
     for reading in readings:
         composed = (reading.atoms >= 0).sum(axis=1) > 1
-        found.append(np.unique(reading.atoms[composed]))
-    return np.unique(np.concatenate(found))
+        atoms.append(np.unique(reading.atoms[composed]))
+    return np.unique(np.concatenate(atoms))
 
 
 def _assemble(plan, parts, vocab, shortcuts) -> base.Table:

@@ -152,11 +152,11 @@ class _Form(NamedTuple):
     def draw_pairs(self, rng, hops, count) -> np.ndarray:
         """Draws graphs, and the same with the heads of two edges exchanged."""
         edges = self.draw_edges(rng, count // 2, hops)
-        other = edges.copy()
+        exchanged = edges.copy()
         everyone, cut = np.arange(len(edges)), rng.integers(0, hops, len(edges))
-        other[everyone, cut, 1] = edges[everyone, hops + cut, 1]
-        other[everyone, hops + cut, 1] = edges[everyone, cut, 1]
-        return _write(rng, [edges, other], self.num_nodes, source=0, target=hops)
+        exchanged[everyone, cut, 1] = edges[everyone, hops + cut, 1]
+        exchanged[everyone, hops + cut, 1] = edges[everyone, cut, 1]
+        return _write(rng, [edges, exchanged], self.num_nodes, source=0, target=hops)
 
     def draw_steps(self, rng, hops, count) -> np.ndarray:
         edges = self.draw_edges(rng, count, hops)

@@ -155,12 +155,12 @@ def reduce(
         keep[start] = values != 0
         keep &= ~is_broken[rows]
         symbols, rows, around = symbols[keep], rows[keep], around[keep]
-    left = np.zeros(num_rows, np.int64)
-    left[rows[::-1]] = symbols[::-1]  # The first is written last.
+    results = np.zeros(num_rows, np.int64)
+    results[rows[::-1]] = symbols[::-1]  # The first is written last.
     order = np.argsort(np.concatenate(found_rows), kind="stable")
     atoms = np.concatenate(found_atoms)[order]
     table = depths.padded(atoms + 1, np.concatenate(found_rows)[order], num_rows) - 1
-    return left, table, depth
+    return results, table, depth
 
 
 def outermost(tokens: np.ndarray, brackets: Mapping[int, int]) -> np.ndarray:
