@@ -11,7 +11,7 @@ Answers of several words are decoded greedily, at each loop count by itself.
 import dataclasses
 import difflib
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -61,6 +61,7 @@ class Asked:
       row: its row in the table; None if it has none. So are the next two.
       split: the part of the table that the row is in.
       target: the words of the right answer.
+      tags: of the row; empty if there is none.
       answers: after 1, 2, .. loops.
     """
 
@@ -68,6 +69,7 @@ class Asked:
     row: int | None
     split: str | None
     target: tuple[str, ...] | None
+    tags: Mapping[str, int | str]
     answers: tuple[Answer, ...]
 
 
@@ -75,11 +77,10 @@ class _Layout(NamedTuple):
     """A question as the model reads it.
 
     Attributes:
-      tokens: int32 [n], all of the row; of one whose answers are fed back, up to where
-        the first is read.
-      positions: int32 [A], where the answers are read.
+      tokens: int32 [n], up to where the first answer is read, or the whole row.
+      positions: int32 [A], where answers are read.
       is_fed: whether each answer is fed back to the model before the next is read.
-      end: the answer that ends the others; None where there is none.
+      end: the token that ends an answer; None where its length is known.
     """
 
     tokens: np.ndarray
@@ -106,7 +107,7 @@ def ask(
       table: of the run.
       words: the question as `rdt tasks export` writes it. Words of the layout, and the
         one at which the answers of all rows are read (`=`), are added.
-      loops: the largest loop count, in [1, MOST_LOOPS]; None for that of training.
+      loops: the largest loop count, as of `loop_count`.
       num_choices: words of `Answer.choices`.
 
     Raises:
@@ -116,59 +117,36 @@ def ask(
         so many loops.
     """
     model = presets.model_config(config, table)
-    loops = config.recurrence.num_loops if loops is None else loops
-    if not 1 <= loops <= MOST_LOOPS:
-        raise ValueError(f"loops must be in [1, {MOST_LOOPS:,}], got {loops}.")
+    loops = loop_count(config, loops)
     question = _tokens(table, words.split() if isinstance(words, str) else words)
-    mark = _mark(table)
-    if mark is not None and table.vocab[mark] not in rows.LAYOUT:
-        question += [mark] * (question[-1] != mark)
+    read = np.take_along_axis(table.tokens, table.answer_positions[:, :1], axis=1)
+    mark = [int(read[0, 0])] if read[0, 0] and (read == read[0]).all() else []
+    if mark and table.vocab[mark[0]] not in rows.LAYOUT and question[-1:] != mark:
+        question += mark
     row = _find(table, question)
-    if row is None:
-        layout = _lay_out(table, question, mark, model)
-    else:
-        layout = _layout_of(table, row)
+    layout = _lay_out(table, question, row, mark, model)
     tokens, logs = _decode(params, model, layout, loops)
-    target = None if row is None else table.targets[row]
+    read_answer = functools.partial(_answer, table, row, layout.end, num_choices)
     return Asked(
         question=tuple(table.vocab[token] for token in question),
         row=row,
         split=None if row is None else tasks.SPLITS[table.split[row]],
         target=None if row is None else tuple(rows.decode(table, row)[1]),
-        answers=tuple(
-            _answer(table, layout, target, given[given >= 0], log, num_choices, loop)
-            for loop, (given, log) in enumerate(zip(tokens, logs, strict=True), 1)
-        ),
+        tags={} if row is None else rows.tags(table, row),
+        answers=tuple(map(read_answer, range(1, loops + 1), tokens, logs)),
     )
 
 
-def _answer(
-    table: tasks.Table,
-    layout: _Layout,
-    target: np.ndarray | None,
-    given: np.ndarray,
-    logs: np.ndarray,
-    num_choices: int,
-    loops: int,
-) -> Answer:
-    """Puts an answer's tokens [A] and log-probabilities [>= A, V] into words."""
-    logs = logs[: given.size]
-    has_end = layout.end is not None and given[-1] == layout.end
-    best = np.argsort(-logs, axis=-1, kind="stable")[:, :num_choices]
-    right = None
-    if target is not None:
-        right = np.array_equal(given, target[target != base.NO_TARGET])
-    return Answer(
-        loops=loops,
-        words=tuple(table.vocab[token] for token in given[: given.size - has_end]),
-        probability=float(np.exp(logs[np.arange(given.size), given].sum())),
-        ended=layout.end is None or bool(has_end),
-        right=right,
-        choices=tuple(
-            tuple((table.vocab[token], float(np.exp(log[token]))) for token in few)
-            for log, few in zip(logs, best, strict=True)
-        ),
-    )
+def loop_count(config: ml_collections.ConfigDict, loops: int | None) -> int:
+    """Returns a loop count; None stands for that of training.
+
+    Raises:
+      ValueError: if it is not in [1, MOST_LOOPS].
+    """
+    loops = config.recurrence.num_loops if loops is None else loops
+    if not 1 <= loops <= MOST_LOOPS:
+        raise ValueError(f"loops must be in [1, {MOST_LOOPS:,}], got {loops}.")
+    return loops
 
 
 def vocabulary(table: tasks.Table) -> list[str]:
@@ -179,43 +157,35 @@ def vocabulary(table: tasks.Table) -> list[str]:
 def _tokens(table: tasks.Table, words: Sequence[str]) -> list[int]:
     """Returns the tokens of words; ValueError names those that are unknown."""
     known = vocabulary(table)
+    choices = ", ".join(known[:8]) + ", .." * (len(known) > 8)
     if not words:
-        raise ValueError(f"A question must have words, such as {', '.join(known[:3])}.")
+        raise ValueError(f"A question must have words; choose from {choices}.")
     problems = []
     for word in dict.fromkeys(words):
         if word in rows.LAYOUT:
             problems.append(
-                f"{word} is a word of the layout: it is added, leave it out"
+                f"{word} is a word of the layout, which is added: leave it."
             )
         elif word not in known:
-            near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(near)}?" if near else "words are "
-            more = f"{', '.join(known[:8])}{', ..' * (len(known) > 8)}"
-            problems.append(f"Unknown word {word!r}; {hint}{'' if near else more}")
+            near = " or ".join(difflib.get_close_matches(word, known, cutoff=0.5))
+            hint = f"did you mean {near}?" if near else f"choose from {choices}."
+            problems.append(f"Unknown word {word!r}; {hint}")
     if problems:
         raise ValueError("\n  ".join(problems))
-    index = {word: token for token, word in enumerate(table.vocab)}
-    return [index[word] for word in words]
-
-
-def _mark(table: tasks.Table) -> int | None:
-    """Returns the token at which the answers of all rows are read; None for none."""
-    read = np.take_along_axis(table.tokens, table.answer_positions[:, :1], axis=1)
-    return int(read[0, 0]) if read[0, 0] != 0 and (read == read[0]).all() else None
+    return [table.vocab.index(word) for word in words]
 
 
 def _find(table: tasks.Table, question: Sequence[int]) -> int | None:
     """Returns the row of a question, whose tokens are without those of the layout."""
-    layout = [t for t, word in enumerate(table.vocab) if word in rows.LAYOUT]
-    is_word = ~np.isin(table.tokens, [0, *layout])
+    layout = [t for t, word in enumerate(table.vocab) if t == 0 or word in rows.LAYOUT]
+    is_word = ~np.isin(table.tokens, layout)
     order = np.argsort(~is_word, axis=1, kind="stable")[:, : len(question)]
-    words = np.take_along_axis(np.where(is_word, table.tokens, 0), order, axis=1)
+    words = np.take_along_axis(table.tokens * is_word, order, axis=1)
     if words.shape[1] < len(question):
         return None
     texts = [table.vocab[token] for token in question]
-    begin_so = np.flatnonzero((words == question).all(axis=1))
-    same = (row for row in begin_so.tolist() if rows.decode(table, row)[0] == texts)
-    return next(same, None)
+    begin_so = np.flatnonzero((words == question).all(axis=1)).tolist()
+    return next((row for row in begin_so if rows.decode(table, row)[0] == texts), None)
 
 
 def _are_fed(table: tasks.Table) -> np.ndarray:
@@ -234,56 +204,49 @@ def _are_fed(table: tasks.Table) -> np.ndarray:
     return follow.all(axis=1) & (in_turn | (targets < 0)).all(axis=1)
 
 
-def _end(table: tasks.Table) -> int | None:
-    """Returns the token that is the last of several answers in all rows, or None."""
-    last = (table.targets >= 0).sum(axis=1, keepdims=True) - 1
-    tokens = np.take_along_axis(table.targets, last, axis=1)
-    is_one = table.targets.shape[1] > 1 and (tokens == tokens[0]).all()
-    return int(tokens[0, 0]) if is_one else None
-
-
-def _layout_of(table: tasks.Table, row: int) -> _Layout:
-    tokens, positions = table.tokens[row], table.answer_positions[row]
-    num_answers = int((table.targets[row] >= 0).sum())
-    if not _are_fed(table)[row]:
-        return _Layout(tokens, positions[:num_answers], False, None)
-    end = _end(table)
-    first = int(positions[0])
-    # What does not end with a word of its own has a length.
-    most = num_answers if end is None else len(table.targets[row])
-    return _Layout(
-        tokens[: first + 1], first + np.arange(most, dtype=np.int32), True, end
-    )
-
-
 def _lay_out(
-    table: tasks.Table, question: Sequence[int], mark: int | None, model: ModelConfig
+    table: tasks.Table,
+    question: list[int],
+    row: int | None,
+    mark: list[int],
+    model: ModelConfig,
 ) -> _Layout:
-    """Lays out a question that the table does not have as its rows are."""
-    asked = " ".join(table.vocab[token] for token in question)
-    if not _are_fed(table).all():
+    """Lays out a question: a row of the table as it is, another one as all rows are."""
+    fed, first = _are_fed(table), table.answer_positions[:, 0]
+    counts = (table.targets >= 0).sum(axis=1)
+    last = table.targets[np.arange(len(first)), counts - 1]
+    most, end = int(counts.max()), None
+    if most > 1 and (last == last[0]).all():
+        end = int(last[0])
+    if row is not None:
+        most = most if end is not None and fed[row] else int(counts[row])
+        if not fed[row]:
+            positions = table.answer_positions[row, :most]
+            return _Layout(table.tokens[row], positions, False, None)
+        place = int(first[row])
+        tokens = table.tokens[row, : place + 1]
+    elif not fed.all():
+        asked = " ".join(table.vocab[token] for token in question)
         raise ValueError(
             f"{asked!r} is not in the table, whose rows do not tell where the answers "
             "of another question would be read."
         )
-    first = table.answer_positions[:, 0]
-    read = table.tokens[np.arange(len(first)), first]
-    at_pad = bool((read == 0).any() and (first == first[0]).all())
-    tokens = np.array(question, np.int32)
-    if mark is not None and tokens[-1] != mark:
-        tokens = np.append(tokens, np.int32(mark))
-    place = int(first[0]) if at_pad else tokens.size - 1
-    most = table.targets.shape[1]
-    limit = model.max_length if model.position == "learned" else place + most
-    room = place + 1 if at_pad else limit
-    if tokens.size > room:
-        reason = "answers are read there" if at_pad else "model.position is learned"
-        raise ValueError(
-            f"A question must have at most {room - tokens.size + len(question)} words "
-            f"({reason}), got {len(question)}."
-        )
-    positions = np.arange(place, min(place + most, limit), dtype=np.int32)
-    return _Layout(tokens, positions, True, _end(table))
+    else:
+        tokens = np.array(question + mark * (question[-1:] != mark), np.int32)
+        read = table.tokens[np.arange(len(first)), first]
+        at_pad = (read == 0).any() and (first == first[0]).all()
+        place = int(first[0]) if at_pad else tokens.size - 1
+        is_learned = model.position == "learned"
+        room = place + 1 if at_pad else model.max_length if is_learned else tokens.size
+        if tokens.size > room:
+            reason = "the answer is read there" if at_pad else "model.position=learned"
+            raise ValueError(
+                f"A question must have at most {room - tokens.size + len(question)} "
+                f"words ({reason}), got {len(question)}."
+            )
+    if model.position == "learned":
+        most = min(most, model.max_length - place)
+    return _Layout(tokens, place + np.arange(most, dtype=np.int32), True, end)
 
 
 def _decode(
@@ -297,25 +260,53 @@ def _decode(
     tokens = np.zeros((loops, length), np.int32)
     tokens[:, : len(layout.tokens)] = layout.tokens
     read = functools.partial(_read, params, model=model, num_loops=loops)
-    loop = np.arange(loops)
     given = np.full((loops, len(layout.positions)), -1, np.int32)
     logs = np.zeros((*given.shape, model.vocab_size))
-    together = len(layout.positions) if not layout.is_fed else 1
+    goes_on = np.full(loops, True)
+    together = 1 if layout.is_fed else given.shape[1]
     for start in range(0, given.shape[1], together):
         here = slice(start, start + together)
         positions = np.tile(layout.positions[here], (loops, 1))
-        logs[:, here] = questions.in_chunks(read, _AT_A_TIME, tokens, positions, loop)
-        goes_on = np.full(loops, True)
-        if start and layout.end is not None:
-            before = given[:, start - 1]
-            goes_on = (before >= 0) & (before != layout.end)
-        best = logs[:, here].argmax(axis=-1)
-        given[:, here] = np.where(goes_on[:, None], best, -1)
-        if not goes_on.any():
-            break
+        logs[:, here] = questions.in_chunks(
+            read, _AT_A_TIME, tokens, positions, np.arange(loops)
+        )
+        given[goes_on, here] = logs[goes_on, here].argmax(axis=-1)
+        goes_on &= given[:, start] != layout.end
         if layout.is_fed and start + 1 < given.shape[1]:
             tokens[goes_on, layout.positions[start] + 1] = given[goes_on, start]
+        if not goes_on.any():
+            break
     return given, logs
+
+
+def _answer(
+    table: tasks.Table,
+    row: int | None,
+    end: int | None,
+    num_choices: int,
+    loops: int,
+    given: np.ndarray,
+    logs: np.ndarray,
+) -> Answer:
+    """Puts an answer [A] and its log-probabilities [A, V] into words."""
+    given = given[given >= 0]
+    logs = logs[: given.size]
+    has_end = end is not None and bool(given[-1] == end)
+    best = np.argsort(-logs, axis=-1, kind="stable")[:, :num_choices]
+    share = lambda log, token: (table.vocab[token], float(np.exp(log[token])))
+    target = table.targets[row or 0]
+    right = np.array_equal(given, target[target != base.NO_TARGET])
+    return Answer(
+        loops=loops,
+        words=tuple(table.vocab[token] for token in given[: given.size - has_end]),
+        probability=float(np.exp(logs[np.arange(given.size), given].sum())),
+        ended=end is None or has_end,
+        right=None if row is None else right,
+        choices=tuple(
+            tuple(share(log, token) for token in few)
+            for log, few in zip(logs, best, strict=True)
+        ),
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("model", "num_loops"))

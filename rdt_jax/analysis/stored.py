@@ -159,6 +159,31 @@ def of_kind(run: Run, kind: str) -> list[str]:
     ]
 
 
+def only(run: Run, kind: str) -> str:
+    """Returns the one checkpoint of a run that is of a kind, as of `of_kind`.
+
+    Raises:
+      ValueError: if there is none, or more than one; it lists those of the run, or says
+        when it keeps its first.
+    """
+    names = of_kind(run, kind)
+    if len(names) == 1:
+        return names[0]
+    kept = names or list(checkpoints(run))
+    if run.is_lost or not kept:
+        config, status = run.config, run.status
+        first = min((*config.snapshot_steps, config.num_steps))
+        told = status.get("message") or f"it is {status['state']}"
+        raise ValueError(
+            f"Run {run.run_id} has kept no parameters yet ({told}): it keeps the first "
+            f"at update {first:,}, or at a phase transition before that."
+        )
+    raise ValueError(
+        f"Run {run.run_id} has {'several' if names else 'no'} parameters {kind!r}; "
+        f"choose from {', '.join(kept)}."
+    )
+
+
 def names_of(run: Run, what: str, kinds: Sequence[str]) -> list[str]:
     """Returns the checkpoints of some kinds; for a run measure RUN, whatever kinds."""
     if what not in RUN_MEASURES:

@@ -15,6 +15,7 @@ from rdt_jax import machine, user_code
 from rdt_jax.cli import (
     analyze,
     aot,
+    ask,
     bench,
     claims,
     exits,
@@ -36,6 +37,7 @@ VERBS = (
     figures,
     claims,
     analyze,
+    ask,
     tasks,
     import_ltg,
     inspect,

@@ -12,7 +12,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
     ltg = verbs.add_parser(
         "import-ltg", help="make a run folder of a checkpoint of Kohli et al."
     )
-    ltg.add_argument("checkpoint", type=pathlib.Path, metavar="CHECKPOINT.pt")
+    ltg.add_argument(
+        "checkpoint",
+        type=pathlib.Path,
+        metavar="CHECKPOINT",
+        help="a .pt file, or model.safetensors of `rdt export`",
+    )
     ltg.add_argument("workdir", type=pathlib.Path, metavar="OUT")
     ltg.add_argument("--num-loops", type=int, required=True, help="R it trained with")
     ltg.add_argument("--num-heads", type=int, required=True, help="H of its attention")

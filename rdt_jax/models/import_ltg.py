@@ -11,7 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import ml_collections
 import numpy as np
+import safetensors
+import safetensors.numpy
 from flax import traverse_util
 
 from rdt_jax.models import layers
@@ -89,12 +92,20 @@ class Imported(NamedTuple):
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads the weights of a released `.pt` file; it runs no code of the file.
+    """Reads the weights of a released `.pt` file, or of `rdt export`.
+
+    It runs no code of the file.
 
     Raises:
       ValueError: if PyTorch is missing, or if the file is no checkpoint or holds other
         objects than tensors and plain values.
     """
+    if path.suffix == ".safetensors":
+        try:
+            arrays = safetensors.numpy.load_file(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ValueError(f"{path} cannot be read: {error}.") from error
+        return {name: weight.astype(np.float32) for name, weight in arrays.items()}
     try:
         import torch
     except ModuleNotFoundError as error:
@@ -194,18 +205,36 @@ def convert(
     return Imported(_params(theirs, blocks), keys, vocab_size, max_length, row_length)
 
 
-def export(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Turns parameters that `convert` could have made into weights by their names.
+def covers(config: ml_collections.ConfigDict) -> bool:
+    """Says whether the model of a config is one that their scripts train."""
+    told = {key: values for key, values in _ARCHITECTURE.items() if key != "preset"}
+    return (
+        all(config.model[key] == value for key, value in told.items())
+        and config.model.position in (*_POSITIONS.values(), "none")
+        and config.model.injection in ("none", "add")
+    )
 
-    The buffer `pe` of sinusoidal positions is no parameter and not among them.
+
+def export(
+    params: Mapping[str, Any], max_length: int | None = None
+) -> dict[str, np.ndarray]:
+    """Turns parameters of a model that is covered into weights by their names.
+
+    Args:
+      params: as of `recurrent.init`.
+      max_length: T of the buffer `pe` of sinusoidal positions; None for no buffer.
     """
     theirs = {
         "token_embedding.weight": params["embedding"],
+        "lm_head.weight": params["embedding"],
         "ln_f.weight": params["final_norm"]["scale"],
         "ln_f.bias": params["final_norm"]["bias"],
     }
     if "position" in params:
         theirs["position_embedding.weight"] = params["position"]
+    if max_length is not None:
+        width = params["embedding"].shape[1]
+        theirs["pe"] = layers.sinusoidal_positions(max_length, width)
     for block, section in enumerate(params["core"]):
         leaves = traverse_util.flatten_dict(section)
         for path, (name, _) in _BLOCK.items():

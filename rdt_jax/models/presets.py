@@ -166,13 +166,18 @@ PRESETS: Mapping[str, Preset] = {
 
 def model_config(config: ml_collections.ConfigDict, table: tasks.Table) -> ModelConfig:
     """Returns the model that a run trains on `table`."""
+    return sized(config, len(table.vocab), table.tokens.shape[1])
+
+
+def sized(
+    config: ml_collections.ConfigDict, vocab_size: int, max_length: int
+) -> ModelConfig:
+    """Returns the model of a run whose table has so many words, V, and tokens, T."""
     section = config.model.to_dict()
     del section["preset"]  # A name; the keys beside it say what the model is.
     for key in ("dropout", "embedding_dropout", "init_scale"):  # Traced, no shapes.
         del section[key]
-    return ModelConfig(
-        vocab_size=len(table.vocab), max_length=table.tokens.shape[1], **section
-    )
+    return ModelConfig(vocab_size=vocab_size, max_length=max_length, **section)
 
 
 class Matched(NamedTuple):

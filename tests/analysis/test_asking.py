@@ -153,7 +153,9 @@ def test_what_is_read_at_a_pad_in_the_table_is_read_there():
     asked = asking.ask(params, config, without, words, 2)
     assert asked.row is None
     assert asked.answers[1].choices == known.answers[1].choices
-    with pytest.raises(ValueError, match=r"at most 3 words \(answers are read there\)"):
+    with pytest.raises(
+        ValueError, match=r"at most 3 words \(the answer is read there\)"
+    ):
         asking.ask(params, config, table, 4 * words[:1])
 
 
@@ -176,13 +178,13 @@ def test_answers_that_are_not_fed_back_are_read_at_once():
 @pytest.mark.parametrize(
     ("words", "loops", "message"),
     [
-        ("", 1, "A question must have words, such as entity_0, entity_1"),
-        ("entity_0 <pad>", 1, "<pad> is a word of the layout: it is added"),
+        ("", 1, "A question must have words; choose from entity_0, entity_1"),
+        ("entity_0 <pad>", 1, "<pad> is a word of the layout, which is added"),
         ("entiti_3 entity_1", 1, "'entiti_3'; did you mean entity_"),
-        ("walk", 1, "Unknown word 'walk'; words are entity_0, .*, [.][.]$"),
+        ("walk", 1, "Unknown word 'walk'; choose from entity_0, .*, [.][.]"),
         (3 * "entity_0 ", 0, r"loops must be in \[1, 1,000\], got 0"),
         (3 * "entity_0 ", 9, "9 loops need model.step_embedding = sinusoidal"),
-        (9 * "entity_0 ", 1, r"at most 3 words \(model.position is learned\), got 9"),
+        (9 * "entity_0 ", 1, r"at most 3 words \(model.position=learned\), got 9"),
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused(words, loops, message):

@@ -5,7 +5,9 @@ import types
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
+from rdt_jax import config as configs
 from rdt_jax.models import import_ltg
 from tests.golden import FOLDER
 
@@ -63,8 +65,33 @@ def test_only_one_layout_is_known_to_inject_nothing(weights):
 
 def test_export_undoes_convert(weights):
     again = import_ltg.export(import_ltg.convert(weights, 3, "none").params)
-    del weights["lm_head.weight"]  # The tied one.
     np.testing.assert_equal(again, weights)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "covered"),
+    [
+        ({}, True),
+        ({"model.injection": "add", "model.position": "sinusoidal"}, True),
+        ({"model.injection": "diagonal"}, False),
+        ({"model.preset": "custom", "model.prelude_blocks": 1}, False),
+        ({"model.preset": "custom", "model.position": "rope"}, False),
+    ],
+)
+def test_their_names_are_given_to_what_they_train(tiny_config, overrides, covered):
+    assert import_ltg.covers(configs.override(tiny_config, overrides)) == covered
+
+
+def test_safetensors_are_read_without_torch(tmp_path):
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(ValueError, match="c.safetensors cannot be read: No such file"):
+        import_ltg.read(path)
+    safetensors.numpy.save_file({"w": np.arange(3, dtype=np.float16)}, path)
+    found = import_ltg.read(path)
+    assert found["w"].dtype == np.float32 and found["w"].tolist() == [0, 1, 2]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="c.safetensors cannot be read: "):
+        import_ltg.read(path)
 
 
 def _without(name):
