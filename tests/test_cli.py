@@ -66,7 +66,7 @@ def test_help_exits_0_and_imports_no_jax():
     )
     verbs = (
         "train", "sweep", "worker", "figures", "claims", "analyze", "import-ltg",
-        "cost", "bench", "tasks", "models", "recipes",
+        "cost", "bench", "tasks", "models", "recipes", "ask", "export",
     )  # fmt: skip
     result = subprocess.run(
         [sys.executable, "-c", code, *verbs], capture_output=True, text=True
