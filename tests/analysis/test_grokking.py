@@ -199,6 +199,27 @@ def test_a_split_that_the_task_lacks_is_not_an_event():
     assert len(grokking.watched_events([unknown])) == 3
 
 
+def test_further_phases_come_after_the_built_in_ones():
+    jumps = {"train": 0, "id": 30, "id@8": 60, "depth": 90}
+    late = {"phases__further": "late: id@8 >= 0.9", "recurrence__eval_loops": (8,)}
+    deep = {"phases__depth_generalized": 0.5, "seed": 1}
+    one, other = (fake_runs.make(jumps=jumps, **keys) for keys in (late, deep))
+    events = ("memorized", "id_generalized", "depth_generalized", "late")
+    assert grokking.watched_events([one, other]) == events
+    assert grokking.drawn_splits([one, other]) == ("train", "id", "depth", "id@8")
+    assert grokking.completion(grokking.grok_times(one), "late").steps == 80
+    assert grokking.watched([other], "ood_generalized") == "ood"
+    assert grokking.thresholds([one, other], "late") == [0.9]
+    (cell,) = grokking.cells([one], KEYS)
+    assert cell.final["id@8"].median == 1.0
+    assert "late" not in grokking.cells([other], KEYS)[0].times
+    with pytest.raises(ValueError, match="Unknown event 'late'; choose from depth_gen"):
+        grokking.watched([other], "late")
+    same = fake_runs.make(jumps=jumps, phases__further="late: depth >= 0.9")
+    with pytest.raises(ValueError, match="differ in what late is about: depth, id@8"):
+        grokking.watched([one, same], "late")
+
+
 @pytest.mark.parametrize(
     ("steps", "text"),
     [
