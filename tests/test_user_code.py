@@ -201,6 +201,24 @@ def test_the_analyses_of_a_study_are_known_before_it_is_trained(
         studies.rehearse(spec.read_study(folder), {})
 
 
+def test_the_analyses_of_a_study_may_be_around_a_phase_of_its_configs(
+    study, tiny_config
+):
+    from rdt_jax.figures import study as studies
+    from rdt_jax.sweep import spec
+
+    folder = study("table", "import rich.table; return rich.table.Table()")
+    path = folder / "study.py"
+    path.write_text(path.read_text() + "ANALYSES = {'weights': ['half-after']}\n")
+    key = {"phases.further": "half: id >= 0.5"}
+    planned = {"a": tiny_config, "b": configs.override(tiny_config, key)}
+    studies.rehearse(spec.read_study(folder), planned)
+    with pytest.raises(
+        ValueError, match=r"ANALYSES .* depth_generalized, hop_learned_"
+    ):
+        studies.rehearse(spec.read_study(folder), {"a": tiny_config})
+
+
 def test_what_a_function_of_a_study_is(study):
     from rdt_jax.sweep import spec
 
