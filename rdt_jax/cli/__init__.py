@@ -28,6 +28,7 @@ from rdt_jax.cli import (
     train,
     worker,
 )
+from rdt_jax.cli.options import bring
 
 # In the order of `rdt --help`.
 VERBS = (
@@ -111,11 +112,15 @@ def _run(arguments: Sequence[str] | None) -> int:
         with exits.mistakes():
             machine.check()
             _check_names([*options.arguments, os.getcwd()])
+            bring(options)
         return options.verb(options)
     except exits.Mistake as mistake:
         if options.traceback:
             print(user_code.format_traceback(mistake), file=sys.stderr)
-        exits.tell(str(mistake))
+        message = str(mistake)
+        for copy, url in options.urls.items():
+            message = message.replace(copy, url)
+        exits.tell(message)
         return exits.MISTAKE
     except BrokenPipeError:
         raise
@@ -144,7 +149,11 @@ def _parser() -> argparse.ArgumentParser:
         "transformers.",
     )
     parser.set_defaults(
-        takes_overrides=False, traceback=False, check=lambda options: None
+        takes_overrides=False,
+        reads=None,
+        urls={},
+        traceback=False,
+        check=lambda options: None,
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     for group in VERBS:

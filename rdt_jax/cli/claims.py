@@ -30,14 +30,14 @@ def add(verbs: argparse._SubParsersAction) -> None:
         help="such as cpu, or 'cpu num_steps=60' for its sweep with that override; "
         "default: every one that was swept",
     )
-    shared.add_workdir(claims)
+    shared.add_workdir(claims, buckets=True)
     claims.add_argument(
         "--out",
         type=shared.folder,
         metavar="DIR",
         help="where claims.md and claims.json are written; default: the workdir",
     )
-    claims.set_defaults(verb=_claims)
+    claims.set_defaults(verb=_claims, reads="records")
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -58,6 +58,8 @@ def _claims(options: argparse.Namespace) -> int:
         with exits.mistakes():
             study = spec.read_study(folder)
         sweeps = _sweeps(plans, name)
+        if sweeps and getattr(study, "ANALYSES", {}):
+            shared.bring_parameters(options)
         presets |= sweeps
         for sweep, preset in sweeps.items():
             if options.preset not in (None, preset, preset.partition(" ")[0]):

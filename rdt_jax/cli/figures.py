@@ -19,7 +19,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     figures = verbs.add_parser(
         "figures", help="draw the figures of a study or of a sweep again"
     )
-    subject.add(figures)
+    subject.add(figures, buckets=True)
     figures.add_argument(
         "--check",
         action="store_true",
@@ -32,12 +32,14 @@ def add(verbs: argparse._SubParsersAction) -> None:
         help="where the figures are; default: WORKDIR/sweeps/NAME/figures. Analyses "
         "that are missing are stored in the workdir all the same",
     )
-    figures.set_defaults(verb=_figures, takes_overrides=True)
+    figures.set_defaults(verb=_figures, takes_overrides=True, reads="records")
 
 
 def _figures(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
     plan = subject.plan(options)
+    if getattr(plan.study, "ANALYSES", {}):
+        shared.bring_parameters(options)
     if options.check:
         return _check(options, plan)
     runs, is_whole = show(options.workdir, plan, options.out)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ ANY_KEY = "Any config key can be set: --config.model.width=128"
 # Attributes of the parsed arguments of every verb, beside its own options.
 _COMMON = (
     "verb", "check", "parser", "takes_overrides", "overrides", "arguments", "traceback",
+    "reads", "urls",
 )  # fmt: skip
 
 
@@ -86,11 +88,50 @@ def add_workdir(
         if buckets:
             return text
         raise argparse.ArgumentTypeError(
-            f"{text} is in a bucket, which `rdt sweep` and `rdt worker` alone work in; "
-            "copy it to a folder"
+            f"{text} is in a bucket, where `rdt sweep` and `rdt worker` train; here it "
+            "must be a folder"
         )
 
     parser.add_argument("--workdir", type=read, default=default, help="default: runs")
+
+
+def bring(options: argparse.Namespace) -> None:
+    """Replaces addresses in buckets by folders of the copies that are kept here.
+
+    It does so for verbs whose `reads` is "records", or "parameters" if they always read
+    the parameters that runs keep, too. What has changed in the buckets is brought;
+    `options.urls` then has the address of each workdir by the folder of its copy.
+
+    Raises:
+      ValueError: if a bucket cannot be opened, or has no runs there.
+    """
+    from rdt_jax.store import bucket_copy
+
+    def local(text: Any) -> Any:
+        if not isinstance(text, str) or not is_url(text):
+            return text
+        url = re.sub(r"(/sweeps/.*|/[0-9a-f]{12}(/.*)?|/)$", "", text)
+        copy = bucket_copy.refresh(url, exits.tell, options.reads == "parameters")
+        options.urls[str(copy)] = url
+        return str(copy) + text.removeprefix(url)
+
+    options.urls = {}
+    for name in vars(options).keys() - set(_COMMON) if options.reads else ():
+        value = getattr(options, name)
+        if name == "workdir" and is_url(value):
+            options.workdir = pathlib.Path(local(value))
+        elif isinstance(value, list):
+            setattr(options, name, [*map(local, value)])
+        else:
+            setattr(options, name, local(value))
+
+
+def bring_parameters(options: argparse.Namespace) -> None:
+    """Brings the parameters that runs keep here, of each workdir in a bucket."""
+    from rdt_jax.store import bucket_copy
+
+    for url in options.urls.values():
+        bucket_copy.refresh(url, exits.tell, with_parameters=True)
 
 
 def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> None:

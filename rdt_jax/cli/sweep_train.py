@@ -29,6 +29,7 @@ def train(request: Request, num_workers: int, settings: "ledger.Options") -> int
     import jax
     from rich.console import Console
 
+    from rdt_jax.store import bucket_copy
     from rdt_jax.sweep import engines, ledger
 
     # This process plans and watches; the workers alone may hold an accelerator.
@@ -53,10 +54,14 @@ def train(request: Request, num_workers: int, settings: "ledger.Options") -> int
     broken = False
     if ledger.trainable_packs(request.folder):
         broken = not _run_engine(request, order, console)
-    if request.bucket:
-        console.print(f"The runs are in {request.url}; `rdt figures` needs a copy.")
-    elif any(figures.is_evaluated(request.workdir, n) for n in request.plan.run_ids):
-        figures.show(request.workdir, request.plan)
+    workdir = request.workdir
+    if request.url:  # The copy so far has no metrics of what others trained.
+        analyses = getattr(request.plan.study, "ANALYSES", {})
+        with exits.mistakes():
+            workdir = bucket_copy.refresh(request.url, exits.tell, bool(analyses))
+        console.print(f"The runs are in {request.url}, a copy in {workdir}.")
+    if any(figures.is_evaluated(workdir, n) for n in request.plan.run_ids):
+        figures.show(workdir, request.plan)
     return sweep_show.conclude(request, console, broken)
 
 

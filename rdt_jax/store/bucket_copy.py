@@ -26,7 +26,7 @@ _PARAMETERS = re.compile(r"[^/]+/transitions/")
 
 
 def refresh(
-    url: str, log: Callable[[str], None], *, with_parameters: bool = False
+    url: str, log: Callable[[str], None], with_parameters: bool = False
 ) -> pathlib.Path:
     """Brings what readers need of a workdir in a bucket here; returns the folder.
 

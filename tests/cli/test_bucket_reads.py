@@ -1,0 +1,60 @@
+"""Verbs that read a workdir in a bucket: they read a copy that is kept here."""
+
+import fsspec
+import pytest
+
+from rdt_jax import cli
+from tests.test_cli_claims import member, write
+
+SWEEP = "depth_by_decay-smoke"
+
+
+@pytest.fixture
+def url(bucket_url, tmp_path, monkeypatch):
+    """The address of a workdir with a sweep of two runs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "disk", SWEEP, [member(1, None), member(2, 150)])
+    fs, root = fsspec.core.url_to_fs(bucket_url)
+    for path in (tmp_path / "disk").rglob("*"):
+        if path.is_file():
+            name = path.relative_to(tmp_path / "disk")
+            fs.pipe_file(f"{root}/runs/{name}", path.read_bytes())
+    return f"{bucket_url}/runs"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["figures", "{url}/sweeps/" + SWEEP],
+        ["figures", "{root}/experiments/depth_by_decay", "--preset=smoke",
+         "--workdir={url}"],
+    ],
+)  # fmt: skip
+def test_the_figures_are_drawn_from_the_copy(url, root, tmp_path, capsys, words):
+    assert cli.main([word.format(url=url, root=root) for word in words]) == 0
+    out = capsys.readouterr().out
+    assert "Updates to each phase" in out
+    drawn = [line for line in out.splitlines() if line.endswith(".png")]
+    assert drawn and all(line.startswith(str(tmp_path / "cache")) for line in drawn)
+    assert cli.main([word.format(url=url, root=root) for word in words]) == 0
+
+
+def test_claims_are_judged_on_the_copy(url, capsys):
+    assert cli.main(["claims", f"--workdir={url}/"]) == 0
+    assert "3 claims: 2 holds" in capsys.readouterr().out
+
+
+def test_a_mistake_names_the_bucket_and_not_the_copy(url, tmp_path, capsys):
+    assert cli.main(["figures", f"{url}/sweeps/none"]) == 2
+    error = capsys.readouterr().err
+    assert f"{url}/sweeps/none" in error and str(tmp_path / "cache") not in error
+    assert cli.main(["claims", f"--workdir={url}/elsewhere"]) == 2
+    assert f"The workdir {url}/elsewhere has no runs." in capsys.readouterr().err
+
+
+def test_training_alone_does_not_go_to_a_bucket(url, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", "--config=modular:smoke", f"--workdir={url}"])
+    assert end.value.code == 2
+    assert "`rdt sweep` and `rdt worker` train" in capsys.readouterr().err
