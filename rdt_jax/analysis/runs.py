@@ -252,13 +252,19 @@ def axes_of(runs: Sequence[Run]) -> tuple[str, ...]:
       Loops first, then weight decay, then the others in the order of schema.py, a
       task's arguments after its seed; empty if all runs repeat each other.
     """
-    flat = [_flatten(run.config.to_dict()) for run in runs]
+    flat = [configs.leaves(run.config) for run in runs]
     differing = _differing(flat) - set(SEEDS)
     if not _reads_budget(flat):
         differing -= {"num_steps"}
     order = [LOOPS, WEIGHT_DECAY, *schema.KEYS]
     place = lambda key: order.index(key if key in order else "task.seed")
     return tuple(sorted(differing, key=lambda key: (place(key), key)))
+
+
+def shown_axes(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Returns the axes by which runs are shown: loops and decay if no other differs."""
+    found = axes_of(runs)
+    return found if set(found) - {LOOPS, WEIGHT_DECAY} else (LOOPS, WEIGHT_DECAY)
 
 
 def values_of(runs: Sequence[Run], key: str) -> list[Any]:
@@ -341,13 +347,3 @@ def _reads_budget(flat: Sequence[Mapping[str, Any]]) -> bool:
     """Says whether runs with a schedule that reads the budget differ in it."""
     reading = [f for f in flat if f["optimizer.schedule"] != "constant"]
     return "num_steps" in _differing(reading)
-
-
-def _flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in section.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
