@@ -1,19 +1,22 @@
 """What the cells of a sweep are called, and where they stand on a page.
 
-    sweep = cells.Sweep.of(runs)
-    sweep.keys                      # ("recurrence.num_loops", "model.width")
-    sweep.label((2, 64))            # "R = 2, width 64"
-    sweep.cells[2, 64]              # the runs of that cell, by ascending seeds
+sweep = cells.Sweep.of(runs)
+sweep.keys                      # ("recurrence.num_loops", "model.width")
+sweep.label((2, 64))            # "R = 2, width 64"
+sweep.cells[2, 64]              # the runs of that cell, by ascending seeds
 """
 
 import dataclasses
 import functools
+import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rdt_jax import wording
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import LOOPS, SEEDS, WEIGHT_DECAY, Run
+from rdt_jax.figures import page
 from rdt_jax.sweep import links
 
 _NAMES = {LOOPS: "R", WEIGHT_DECAY: "decay"}
@@ -22,18 +25,20 @@ _LONGEST = 20  # characters of a value
 
 
 class Placed(NamedTuple):
-    """Cells as rows of panels.
+    """Where cells stand: as panels, or as the fields of a diagram.
 
     Attributes:
       rows: cells by their values, a row after the other, also those without runs.
-      titles: texts above the panels, by row; of a grid in the first row only.
-      sides: texts to the right of the rows of a grid.
+      titles: texts above the cells, by row; of a grid above the first row only.
+      sides: texts beside the rows; of panels in a grid only.
+      is_list: whether the cells stand one after the other, and in no grid.
       left_out: number of cells for which the page has no room.
     """
 
     rows: Sequence[Sequence[tuple]]
     titles: Sequence[Sequence[str]]
     sides: Sequence[str] = ()
+    is_list: bool = False
     left_out: int = 0
 
 
@@ -62,19 +67,58 @@ class Sweep:
         return {key: run_folders.values_of(runs, key) for key in self.keys}
 
     @property
-    def is_grid(self) -> bool:
-        """Whether the cells fill at least half of a grid of at most two axes."""
-        size = 1
-        for key in self.keys:
-            size *= len(self.values[key])
-        return len(self.keys) <= 2 and size <= 2 * len(self.cells)
+    def first(self) -> list[Any]:
+        """The values of the first axis, ascending."""
+        return self.values[self.keys[0]]
+
+    @functools.cached_property
+    def rest(self) -> list[tuple]:
+        """The values of the other axes that go with any of the first."""
+        others = itertools.product(*(self.values[key] for key in self.keys[1:]))
+        known = {cell[1:] for cell in self.cells}
+        return [values for values in others if values in known]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether cells are at least half of the first axis times all others."""
+        return len(self.first) * len(self.rest) <= 2 * len(self.cells)
+
+    @property
+    def styles(self) -> Mapping[Any, page.Style]:
+        """How lines of the values of the first axis are drawn, if there are few."""
+        if self.keys[0] == LOOPS:
+            return page.loop_styles(self.first)
+        if all(isinstance(value, int | float) for value in self.first):
+            return page.shades_of(self.first)
+        return {value: page.style_of(i) for i, value in enumerate(self.first)}
+
+    @functools.cached_property
+    def _seeds(self) -> Mapping[str, int]:
+        """The number of values of each of SEEDS that has several."""
+        runs = [run for members in self.cells.values() for run in members]
+        counts = {key: len(run_folders.values_of(runs, key)) for key in SEEDS}
+        return {key: count for key, count in counts.items() if count > 1}
 
     @property
     def repeats(self) -> str:
-        """What the runs of a cell are: `seed`, or `run` where other seeds differ too."""
-        runs = [run for members in self.cells.values() for run in members]
-        others = [len(run_folders.values_of(runs, key)) for key in SEEDS[1:]]
-        return "seed" if max(others, default=1) < 2 else "run"
+        """What repeats a cell: `seed`, or `run` where other seeds differ too."""
+        return "seed" if set(self._seeds) <= {"seed"} else "run"
+
+    @property
+    def repetitions(self) -> str:
+        """How often cells are repeated: `3 seeds`, `6 runs (3 seeds, 2 task seeds)`."""
+        total = wording.count(self.most_runs, self.repeats)
+        if self.repeats == "seed":
+            return total
+        words = {
+            "seed": "seed",
+            "task.seed": "task seed",
+            "recurrence.seed": "loop seed",
+        }
+        counts = [
+            wording.count(count, words[key]) for key, count in self._seeds.items()
+        ]
+        return f"{total} ({', '.join(counts)})"
 
     @property
     def most_runs(self) -> int:
@@ -86,6 +130,11 @@ class Sweep:
         names = {k: short for short, k in links.short_names(self.keys).items()}
         short = key.split(".")[-2] if names[key] in _KINDS else names[key]
         return _NAMES.get(key, short.replace("_", " "))
+
+    def axis_title(self, key: str) -> str:
+        """Names an axis in full: `training loops R`, `weight decay`, `width`."""
+        full = {LOOPS: "training loops R", WEIGHT_DECAY: "weight decay"}
+        return full.get(key) or self.name(key)
 
     def written(self, key: str, value: Any) -> str:
         """Writes a value of an axis, as briefly as it differs from the others."""
@@ -99,73 +148,86 @@ class Sweep:
         """Writes an axis and a value in full: `R = 2 loops`, `weight decay 0.1`."""
         if key == LOOPS:
             return "R = 1 (no loop)" if value == 1 else f"R = {value} loops"
-        return f"{axis_title(self.name(key))} {self.written(key, value)}"
+        return f"{self.axis_title(key)} {self.written(key, value)}"
 
-    def label(self, cell: tuple, keys: Sequence[str] | None = None) -> str:
+    def label(self, values: tuple, keys: Sequence[str] | None = None) -> str:
         """Writes the values of a cell: `R = 2, decay 0.1, optimizer muon`.
 
         Args:
-          cell: values.
-          keys: their axes; None for all.
+          values: values of the axes; a single one is written with the axis in full.
+          keys: axes; None for all.
         """
+        keys = self.keys if keys is None else keys
+        if len(keys) == 1:
+            return self.title(keys[0], *values)
         return ", ".join(
             f"{self.name(key)}{' =' * (key == LOOPS)} {self.written(key, value)}"
-            for key, value in zip(keys or self.keys, cell, strict=True)
+            for key, value in zip(keys, values, strict=True)
         )
 
-    def place(self, columns: int, most: int) -> Placed:
-        """Places the cells in panels: in a grid if there is one, else one by one.
+    def panels(self, columns: int, most: int) -> Placed:
+        """Places the cells as panels.
 
         Args:
-          columns: panels that stand beside each other at most.
-          most: panels that a page has room for.
+          columns: number of panels that stand beside each other at most.
+          most: number of panels that a page has room for.
         """
-        grid = self._grid(columns, most) if len(self.keys) == 2 else None
-        if grid is not None:
-            return grid
-        found = list(self.cells)[:most]
-        beside = -(-len(found) // -(-len(found) // min(columns, 4)))
-        rows = [found[i : i + beside] for i in range(0, len(found), beside)]
-        write = (
-            self.label
-            if len(self.keys) > 1
-            else lambda cell: self.title(self.keys[0], *cell)
-        )
-        titles = [list(map(write, row)) for row in rows]
-        return Placed(rows, titles, left_out=len(self.cells) - len(found))
+        if len(self.keys) == 2 and self.is_full:
+            across, down = self.keys
+            if len(self.first) > columns:
+                across, down = down, across
+            beside, below = self.values[across], self.values[down]
+            if len(beside) <= columns and len(beside) * len(below) <= most:
+                order = 1 if across == self.keys[0] else -1
+                return Placed(
+                    rows=[[(x, y)[::order] for x in beside] for y in below],
+                    titles=[[self.title(across, x) for x in beside]],
+                    sides=[self.title(down, y) for y in below],
+                )
+        shown = list(self.cells)[:most]
+        lines = -(-len(shown) // min(columns, 4))
+        width = -(-len(shown) // lines)
+        rows = [shown[i : i + width] for i in range(0, len(shown), width)]
+        titles = [list(map(self.label, row)) for row in rows]
+        left_out = len(self.cells) - len(shown)
+        return Placed(rows, titles, is_list=True, left_out=left_out)
 
-    def _grid(self, columns: int, most: int) -> Placed | None:
-        across, down = self.keys
-        if len(self.values[across]) > columns:
-            across, down = down, across
-        beside, below = self.values[across], self.values[down]
-        if not self.is_grid or len(beside) > columns or len(beside) * len(below) > most:
-            return None
-        pick = lambda x, y: (x, y) if across == self.keys[0] else (y, x)
+    def diagram(self, columns: int, most: int) -> Placed:
+        """Places the cells as fields: the first axis by rows, the second by columns.
+
+        Args:
+          columns: number of fields that stand beside each other at most.
+          most: number of rows that a page has room for.
+        """
+        if len(self.keys) < 3 and self.is_full and len(self.rest) <= columns:
+            if 2 * len(self.first) <= most:  # Rows of a grid are twice as high.
+                return Placed(
+                    rows=[
+                        [(value, *other) for other in self.rest] for value in self.first
+                    ],
+                    titles=[
+                        [
+                            self.written(self.keys[-1], *x) if x else ""
+                            for x in self.rest
+                        ]
+                    ],
+                    sides=[self.written(self.keys[0], value) for value in self.first],
+                )
+        shown = list(self.cells)[:most]
         return Placed(
-            rows=[[pick(x, y) for x in beside] for y in below],
-            titles=[[self.title(across, x) for x in beside]],
-            sides=[self.title(down, y) for y in below],
+            rows=[[cell] for cell in shown],
+            titles=[[""]],
+            sides=[self.label(cell) for cell in shown],
+            is_list=True,
+            left_out=len(self.cells) - len(shown),
         )
 
 
-def axis_title(name: str) -> str:
-    """Writes the name of an axis in full: `weight decay` for `decay`."""
-    return {"R": "training loops R", "decay": "weight decay"}.get(name, name)
-
-
-def seeds_of(runs: Sequence[Run]) -> str:
-    """Says how often cells are repeated: `3 seeds`, `6 runs (3 seeds, 2 task seeds)`."""
-    sweep = Sweep.of(runs)
-    total = wording.count(sweep.most_runs, sweep.repeats)
-    if sweep.repeats == "seed":
-        return total
-    counts = [
-        wording.count(number, key.replace(".", " ").replace("recurrence", "loop"))
-        for key in SEEDS
-        if (number := len(run_folders.values_of(runs, key))) > 1
-    ]
-    return f"{total} ({', '.join(counts)})"
+def folded(label: str, width: int) -> str:
+    """Breaks a label into lines, between its axes where these are not too long."""
+    parts = label.split(", ")
+    kept = [p.replace(" ", "\xa0") if len(p) < width else p for p in parts]
+    return textwrap.fill(", ".join(kept), width).replace("\xa0", " ")
 
 
 def _briefly(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""When accuracy rises and phases complete, by loop depth and weight decay.
+"""When accuracy rises and phases complete, by the cells of any sweep.
+
+    figures = grokking.of_sweep(runs)   # {"accuracy": .., "phase_diagram": ..}
+    figures["phase_diagram"].savefig("phases.png")
 
 Step axes are logarithmic and start at the first evaluation after step 0, which is
 therefore not shown. Where several seeds were run, the bold line is a run, the one of
@@ -6,7 +9,7 @@ the median rank, and not an average.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -20,10 +23,9 @@ from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import page
+from rdt_jax.figures.cells import Placed, Sweep, folded
 from rdt_jax.training import phases
 
-LOOPS = "recurrence.num_loops"
-WEIGHT_DECAY = "optimizer.weight_decay"
 SPLIT_NAMES = {
     "train": "train", "id": "ID", "ood": "OOD", "depth": "depth", "mixed": "mixed",
 }  # fmt: skip
@@ -35,101 +37,101 @@ SPLIT_COLORS = {
 # Of the second, third and fourth line of a split: parts of it, other loop counts.
 _DASHES = ("-", "--", ":", "-.")
 
+_MOST_COLUMNS, _MOST_PANELS = 6, 48  # of a page of accuracies
+_MOST_WIDE, _MOST_ROWS = 14, 60  # of a phase diagram
 _BARS = (1.33, 1.13)  # heights of the first and last of three phases, above accuracy 1
 
 
-def by_loops_and_decay(members: Sequence[Run]) -> dict[str, Figure]:
-    """Draws the figures of a sweep over loop depth and weight decay.
+def of_sweep(members: Sequence[Run]) -> dict[str, Figure]:
+    """Draws the figures of any sweep; its axes are those of `runs.shown_axes`.
 
     Args:
       members: runs of one sweep, finished or not.
 
     Returns:
-      `accuracy` by split, `ood_by_depth` where the task has OOD rows, and
-      `phase_diagram`.
+      `accuracy` and `phase_diagram` of all cells; where lines can tell the values of
+      the first axis, the split of the last phase in one figure: `ood_by_depth` by
+      loops, `id_by_width` by model.width.
 
     Raises:
       ValueError: as the functions that draw them.
     """
     figures = {"accuracy": accuracy(members)}
-    chances = tasks.make_table(members[0].config).certificate.chance
-    if "ood" in chances:
-        figures["ood_by_depth"] = ood_by_depth(members, chance=chances["ood"])
+    sweep, chances = Sweep.of(members), _chances(members)
+    event = last_event(members, chances)
+    if event is not None and sweep.is_full and len(sweep.first) <= len(page.MARKS):
+        split = phases.BUILT_IN[event]
+        name = sweep.name(sweep.keys[0]).replace(" ", "_").replace("R", "depth")
+        chance = chances.get(split)
+        drawn = split_by_axis(members, event=event, chance=chance)
+        figures[f"{split}_by_{name}"] = drawn
     return figures | {"phase_diagram": phase_diagram(members)}
 
 
 def accuracy(members: Sequence[Run]) -> Figure:
-    """Draws accuracy by split, one panel per weight decay and loop depth.
+    """Draws accuracy by split, one panel per cell: in a grid where there are two axes.
 
     Splits are train, ID, OOD and depth, as far as the task has them, and what further
     phases are about: dashed lines are of a part of a split, or at other loop counts.
 
     The strip above a panel shows the phases of its bold run as bars from onset to
     completion, in phase order from the top, and the completions of the other seeds as
-    ticks.
+    ticks. A note says how many cells the page has no room for.
 
     Args:
       members: runs of one sweep, finished or not.
 
     Raises:
-      ValueError: if there is no run, or if runs differ in more than loop depth, weight
-        decay and seed where a panel or the title needs them equal.
+      ValueError: if there is no run.
     """
-    cells = runs.group(members, (WEIGHT_DECAY, LOOPS))
-    decays = runs.values_of(members, WEIGHT_DECAY)
-    depths = runs.values_of(members, LOOPS)
+    task, sweep = task_name(members), Sweep.of(members)
+    placed = sweep.panels(columns=_MOST_COLUMNS, most=_MOST_PANELS)
     events = grokking.watched_events(members)
-    handles: list[Any] = []
     splits = grokking.drawn_splits(members)
-    for split, style in styles_of(splits).items():
-        label = split_name(members, split)
-        handles.append(lines.Line2D([], [], lw=2, **style, label=label))
-    mark: dict[str, Any] = {"color": page.INK, "markersize": 4.5}
-    handles += [
-        lines.Line2D([], [], marker="o", mfc="white", **mark, label="onset"),
-        lines.Line2D([], [], marker="o", **mark, label="completed"),
-        lines.Line2D([], [], marker=">", mfc="white", **mark, label="not completed"),
-    ]
-    if any(run.outcome == "failed" for run in members):
-        label = "loss not finite"
-        handles.append(lines.Line2D([], [], ls="", marker="x", **mark, label=label))
-    several = _has_seeds(cells)
-    if several:
-        tick: dict[str, Any] = {"ls": "", "marker": "|", "mew": 1.1, **mark}
-        handles.append(lines.Line2D([], [], **tick, label="completed, other seeds"))
+    titles = [[folded(t, 25) for t in row] for row in placed.titles]
+    sides = [folded(text, 20) for text in placed.sides]
+    lines_of = lambda texts: max((text.count("\n") + 1 for text in texts), default=1)
+    most_lines = lines_of(text for row in titles for text in row)
     figure, panels = page.make(
-        len(decays),
-        len(depths),
-        title=f"Accuracy during training: {task_name(members)}",
+        len(placed.rows),
+        len(placed.rows[0]),
+        title=f"Accuracy during training: {task}",
         notes=(
             _seeds_note(members, events[-1], ", bars", ", ticks"),
             phases_note(members, events),
+            *_left_out_note(sweep, placed),
         ),
-        handles=handles,
+        handles=_accuracy_handles(members, sweep, splits),
         label=page.STEP_LABEL,
+        right=0.2 + 0.15 * lines_of(sides),
+        titled=0 if sides else most_lines,
+        above=0.17 * (most_lines - 1) * bool(sides),
     )
-    for row, decay in zip(panels, decays, strict=True):
-        for panel, depth in zip(row, depths, strict=True):
+    for row, cells in zip(panels, placed.rows, strict=True):
+        for panel, cell in zip(row, cells, strict=False):
             page.use_steps(panel, *_step_range(members))
             panel.set_ylim(-0.04, 1.42)
             panel.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
             panel.axhspan(1.06, 1.42, color="#f4f4f4", lw=0, zorder=0)
             panel.axhline(1.06, color=page.RULE, lw=0.6, zorder=0)
-            if row is panels[0]:
-                panel.set_title(_loops_name(depth), fontsize=page.TEXT)
-            _draw_accuracy(panel, cells.get((decay, depth), []), events, splits)
-        page.label_row(row[-1], f"weight decay {decay:g}")
+            _draw_accuracy(panel, sweep.cells.get(cell, []), events, splits)
         row[0].set_ylabel("accuracy", fontsize=page.TEXT, y=0.36)
+    for row, texts in zip(panels, titles, strict=False):
+        for panel, text in zip(row, texts, strict=False):
+            panel.set_title(text, fontsize=page.TEXT)
+    for row, text in zip(panels, sides, strict=False):
+        page.label_row(row[-1], text)
+    page.hide_rest(panels, sum(map(len, placed.rows)))
     return figure
 
 
-def ood_by_depth(
+def split_by_axis(
     members: Sequence[Run],
     *,
     event: str = "ood_generalized",
     chance: float | None = None,
 ) -> Figure:
-    """Draws the accuracy on one split by loop depth, one panel per weight decay.
+    """Draws the accuracy on one split, the first axis by lines, others by panels.
 
     Args:
       members: runs of one sweep, finished or not.
@@ -137,114 +139,141 @@ def ood_by_depth(
       chance: accuracy of a uniform guess on the split, drawn as a line if given.
 
     Raises:
-      ValueError: if there is no run, or if runs differ in more than loop depth, weight
-        decay and seed where a line or the title needs them equal.
+      ValueError: if there is no run.
     """
-    task = task_name(members)
+    task, sweep = task_name(members), Sweep.of(members)
     name = split_name(members, grokking.watched(members, event))
-    levels = grokking.thresholds(members, event)
-    cells = runs.group(members, (WEIGHT_DECAY, LOOPS))
-    decays = runs.values_of(members, WEIGHT_DECAY)
-    depths = runs.values_of(members, LOOPS)
-    styles = page.loop_styles(depths)
+    axis, *others = sweep.keys
+    styles = sweep.styles
     handles = [
         lines.Line2D(
-            [], [], color=styles[depth].color, ls=styles[depth].dash, lw=2.2,
-            label=_loops_name(depth),
+            [], [], color=styles[value].color, ls=styles[value].dash, lw=2.2,
+            label=sweep.title(axis, value),
         )
-        for depth in depths
+        for value in sweep.first
     ]  # fmt: skip
     dot: dict[str, Any] = {"marker": "o", "markersize": 5, "color": page.INK}
     handles.append(lines.Line2D([], [], ls="", **dot, label="completed"))
-    columns = min(len(decays), 2)
+    columns = min(len(sweep.rest), 2)
+    by = "loop depth" if axis == runs.LOOPS else sweep.axis_title(axis)
     figure, panels = page.make(
-        -(-len(decays) // columns),
+        -(-len(sweep.rest) // columns),
         columns,
-        title=f"{name} accuracy by loop depth: {task}",
+        title=f"{name} accuracy by {by}: {task}",
         notes=(
             _seeds_note(members, event),
-            *([phases_note(members, [event])] if levels else []),
+            *(
+                [phases_note(members, [event])]
+                if grokking.thresholds(members, event)
+                else []
+            ),
         ),
         handles=handles,
         label=page.STEP_LABEL,
         height=2.1,
         right=0.85,
-        titled=True,
+        titled=1,
     )
     flat = [panel for row in panels for panel in row]
-    for panel, decay in zip(flat, decays, strict=False):
+    for panel, rest in zip(flat, sweep.rest, strict=False):
         page.use_steps(panel, *_step_range(members))
         panel.set_ylim(-0.03, 1.03)
         panel.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
-        panel.set_title(f"weight decay {decay:g}", fontsize=page.TEXT)
-        last = panel is flat[len(decays) - 1] or any(panel is row[-1] for row in panels)
-        for level in levels:
+        panel.set_title(sweep.label(rest, others), fontsize=page.TEXT)
+        last = rest is sweep.rest[-1] or any(panel is row[-1] for row in panels)
+        shown = [sweep.cells.get((value, *rest), []) for value in sweep.first]
+        for level in grokking.thresholds(
+            [run for cell in shown for run in cell], event
+        ):
             page.draw_level(panel, level, f"threshold\n{level:.2f}" if last else "")
         if chance is not None:
             page.draw_chance(panel, chance, f"chance\n{chance:.2f}" if last else "")
-        for depth in depths:
-            _draw_seeds(panel, cells.get((decay, depth), []), event, styles[depth])
+        for value, cell in zip(sweep.first, shown, strict=True):
+            _draw_seeds(panel, cell, event, styles[value])
     for row in panels:
         row[0].set_ylabel(f"{name} accuracy", fontsize=page.TEXT)
-    for index in range(len(decays), len(flat)):
-        flat[index].set_visible(False)
-        flat[index - columns].tick_params(labelbottom=True)
+    page.hide_rest(panels, len(sweep.rest))
     return figure
 
 
 def phase_diagram(members: Sequence[Run]) -> Figure:
-    """Draws the median updates to each phase over loop depth and weight decay.
+    """Draws the median updates to each phase by cell.
+
+    Two axes span a grid, one a strip; of more, or of cells that fill less than half of
+    a grid, there is a list. A note says how many cells the page has no room for.
 
     Args:
       members: runs of one sweep, finished or not.
 
     Raises:
-      ValueError: if there is no run, or if runs differ in more than loop depth, weight
-        decay and seed where a cell or the title needs them equal.
+      ValueError: if there is no run.
     """
     title = f"Updates to each phase: {task_name(members)}"
-    cells = grokking.cells(members, (LOOPS, WEIGHT_DECAY))
-    grid = {tuple(cell.values.values()): cell for cell in cells}
+    sweep = Sweep.of(members)
+    cells = grokking.cells(members, sweep.keys)
+    by_values = {tuple(cell.values.values()): cell for cell in cells}
     events = grokking.watched_events(members)
-    depths = runs.values_of(members, LOOPS)
-    decays = runs.values_of(members, WEIGHT_DECAY)
-    several = max(len(cell.run_ids) for cell in cells) > 1
+    placed = sweep.diagram(columns=_MOST_WIDE, most=_MOST_ROWS)
+    (columns,) = placed.titles
+    left = 0.3 + max(0.32, *map(page.text_width, placed.sides))
+    entry = 0.9 if placed.is_list else 0.46  # inches that an entry needs
+    is_wide = len(events) * (len(columns) * entry + 0.18) > page.WIDTH - left - 0.85
+    over = f"Median over {sweep.repeats}s" if sweep.most_runs > 1 else "One seed"
     handles = [_legend_patch("median beyond the budget (>)", "#f0f0f0", "////")]
     if any(cell.unfinished for cell in cells):
         handles.append(_legend_patch("not known yet: unfinished runs (...)", "white"))
     figure, panels = page.make(
-        1,
-        len(events),
+        len(events) if is_wide else 1,
+        1 if is_wide else len(events),
         title=title,
         notes=(
-            f"{'Median over seeds' if several else 'One seed'}, at the training loop "
-            "count R; n/N: runs in which the phase completed.",
+            f"{over}, at the training loop count {loop_count(members)}; n/N: runs in "
+            "which the phase completed.",
             phases_note(members, events, ends=False),
+            *_left_out_note(sweep, placed),
         ),
         handles=handles,
-        label="weight decay",
-        height=max(1.0, 0.52 * len(depths)),
+        label="" if placed.is_list else " ".join(map(sweep.axis_title, sweep.keys[1:])),
+        height=max(1.0, (0.27 if placed.is_list else 0.52) * len(placed.rows)),
         gap=0.18,
+        left=left,
         right=0.85,
+        titled=int(is_wide),
     )
     norm = _step_norm(cells)
-    for panel, event in zip(panels[0], events, strict=True):
-        for row, depth in enumerate(depths):
-            for column, decay in enumerate(decays):
-                cell = grid.get((depth, decay))
+    flat = [panel for row in panels for panel in row]
+    for panel, event in zip(flat, events, strict=True):
+        for row, values in enumerate(placed.rows):
+            for column, cell in enumerate(map(by_values.get, values)):
                 if cell is not None and event in cell.times:
-                    _draw_cell(panel, column, row, cell, event, norm)
-        panel.set_xlim(-0.5, len(decays) - 0.5)
-        panel.set_ylim(-0.5, len(depths) - 0.5)
-        panel.set_xticks(range(len(decays)), [f"{decay:g}" for decay in decays])
-        panel.set_yticks(range(len(depths)), [str(depth) for depth in depths])
+                    between = "   " if placed.is_list else "\n"
+                    _draw_cell(panel, column, row, cell, event, norm, between)
+        panel.set_xlim(-0.5, len(columns) - 0.5)
+        ends = (-0.5, len(placed.rows) - 0.5)
+        panel.set_ylim(*(ends[::-1] if placed.is_list else ends))
+        panel.set_xticks(range(len(columns)), columns)
+        panel.set_yticks(range(len(placed.rows)), placed.sides)
         panel.tick_params(length=0)
         panel.spines[:].set_visible(False)
         panel.set_title(event_name(event), fontsize=page.TEXT)
-    panels[0][0].set_ylabel("training loops R", fontsize=page.TEXT)
+    if not placed.is_list:
+        panels[0][0].set_ylabel(sweep.axis_title(sweep.keys[0]), fontsize=page.TEXT)
     if not all(t.median.beyond for cell in cells for t in cell.times.values()):
         _draw_colorbar(figure, panels[0][-1], norm)
     return figure
+
+
+def last_event(members: Sequence[Run], splits: Collection[str] = ()) -> str | None:
+    """Returns the last phase of train, ID and OOD rows that runs declare.
+
+    Args:
+      members: runs.
+      splits: splits that their tables have; empty if that is not known.
+    """
+    about = {e: phases.BUILT_IN.get(e) for e in grokking.watched_events(members)}
+    found = [e for e, split in about.items() if split not in (None, "depth")]
+    found = [event for event in found if not splits or about[event] in splits]
+    return found[-1] if found else None
 
 
 def event_name(event: str) -> str:
@@ -260,18 +289,18 @@ def split_name(members: Sequence[Run], watched: str) -> str:
     Args:
       members: runs.
       watched: accuracy as of `grokking.watched`.
-
-    Raises:
-      ValueError: if the runs do not share `phases.depth_loops`.
     """
     group, loops = phases.rows_and_loops(watched)
     split, _, tag = group.partition("[")
     name = ", ".join([SPLIT_NAMES[split], *([tag[:-1]] if tag else [])])
     if split == "depth" and loops is None:
-        loops = runs.shared_value(members, "phases.depth_loops")
-        if loops is None:
-            return f"{name} (R)"
+        return f"{name} ({_depth_loops(members)})"
     return name if loops is None else f"{name} ({wording.count(loops, 'loop')})"
+
+
+def _depth_loops(members: Sequence[Run]) -> str:
+    found = runs.values_of(members, "phases.depth_loops")
+    return " or ".join("R" if n is None else wording.count(n, "loop") for n in found)
 
 
 def styles_of(watched: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -417,6 +446,7 @@ def _draw_cell(
     cell: Cell,
     event: str,
     norm: colors.Normalize,
+    between: str = "\n",
 ) -> None:
     times = cell.times[event]
     median, face, edge, hatch = str(times.median), "#f0f0f0", "#c4c4c4", "////"
@@ -432,7 +462,7 @@ def _draw_cell(
     panel.text(
         column,
         row,
-        f"{median}\n{times.reached}/{times.runs}",
+        f"{median}{between}{times.reached}/{times.runs}",
         ha="center",
         va="center",
         fontsize=page.SMALL,
@@ -483,35 +513,86 @@ def _step_range(members: Sequence[Run]) -> tuple[int, int]:
     return first, max(run.config.num_steps for run in members)
 
 
-def _has_seeds(cells: Mapping[tuple, Sequence[Run]]) -> bool:
-    return max(map(len, cells.values()), default=0) > 1
+def loop_count(members: Sequence[Run]) -> str:
+    """Names the training loop count, with its number where no axis tells it."""
+    shared = runs.LOOPS not in runs.shown_axes(members)
+    return f"R = {members[0].num_loops}" if shared else "R"
+
+
+def _chances(members: Sequence[Run]) -> Mapping[str, float]:
+    """Returns the chance of each split of the runs' table; empty if they have several.
+
+    It makes the table.
+    """
+    if len({run.config.task.to_json() for run in members}) > 1:
+        return {}
+    return tasks.make_table(members[0].config).certificate.chance
+
+
+def _accuracy_handles(
+    members: Sequence[Run], sweep: Sweep, splits: Sequence[str]
+) -> list[lines.Line2D]:
+    handles = [
+        lines.Line2D([], [], lw=2, **style, label=split_name(members, split))
+        for split, style in styles_of(splits).items()
+    ]
+    mark: dict[str, Any] = {"color": page.INK, "markersize": 4.5}
+    handles += [
+        lines.Line2D([], [], marker="o", mfc="white", **mark, label="onset"),
+        lines.Line2D([], [], marker="o", **mark, label="completed"),
+        lines.Line2D([], [], marker=">", mfc="white", **mark, label="not completed"),
+    ]
+    if any(run.outcome == "failed" for run in members):
+        label = "loss not finite"
+        handles.append(lines.Line2D([], [], ls="", marker="x", **mark, label=label))
+    if sweep.most_runs > 1:
+        tick: dict[str, Any] = {"ls": "", "marker": "|", "mew": 1.1, **mark}
+        label = f"completed, other {sweep.repeats}s"
+        handles.append(lines.Line2D([], [], **tick, label=label))
+    return handles
+
+
+def _left_out_note(sweep: Sweep, placed: Placed) -> list[str]:
+    if not placed.left_out:
+        return []
+    drawn = len(sweep.cells) - placed.left_out
+    return [f"The first {drawn} of {len(sweep.cells)} cells; the table has them all."]
 
 
 def _seeds_note(
     members: Sequence[Run], event: str, bold: str = "", thin: str = ""
 ) -> str:
     """Says which seeds are drawn how; `bold` and `thin` add to what they mark."""
-    loops = runs.shared_value(members, "phases.depth_loops")
-    depth = "" if loops is None else f", depth at {wording.count(loops, 'loop')}"
-    note = f"Evaluated at the training loop count R{depth}. "
-    if not _has_seeds(runs.group(members, (WEIGHT_DECAY, LOOPS))):
+    sweep = Sweep.of(members)
+    loops = _depth_loops(members)
+    depth = "" if loops == "R" else f", depth at {loops}"
+    count = loop_count(members)
+    note = f"Evaluated at the training loop count {count}{depth}. "
+    if sweep.most_runs < 2:
         return note + "One seed."
     split = grokking.watched(members, event)
     name = SPLIT_NAMES.get(split) or split_name(members, split)
     return (
-        f"{note}Bold{bold}: the seed of the median rank by updates to {name}; "
-        f"thin{thin}: the other seeds."
+        f"{note}Bold{bold}: the {sweep.repeats} of the median rank by updates to "
+        f"{name}; thin{thin}: the other {sweep.repeats}s."
     )
 
 
-def _loops_name(depth: int) -> str:
-    return "R = 1 (no loop)" if depth == 1 else f"R = {depth} loops"
-
-
 def task_name(members: Sequence[Run]) -> str:
-    """Returns the task of all runs in words; ValueError if they do not share one."""
-    name = runs.shared_value(members, "task.name").replace("_", " ")
+    """Returns the task of all runs in words, or how many tasks they have."""
+    names = runs.values_of(members, "task.name")
+    if not names:
+        raise ValueError("A sweep has at least one run, got no run.")
+    if len(names) > 1:
+        return wording.count(len(names), "task")
+    name = names[0].rpartition(":")[2].replace("_", " ")
     if name != "modular":
         return name
-    of = lambda key: runs.shared_value(members, f"task.kwargs.{key}")
-    return f"modular ({of('operation')}, p = {of('modulus')})"
+    values = {
+        key: {run.config.task.kwargs.get(key) for run in members}
+        for key in ("operation", "modulus")
+    }
+    known = {key: value for key, (value, *more) in values.items() if not more}
+    p = known.get("modulus")
+    parts = [known.get("operation"), p and f"p = {p}"]
+    return f"{name} ({', '.join(filter(None, parts))})" if any(parts) else name

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib import axes, colors, ticker
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from rdt_jax.analysis import grokking
 
@@ -57,12 +58,16 @@ def style_of(index: int) -> Style:
 def loop_styles(depths: Sequence[int]) -> dict[int, Style]:
     """Returns a style per loop count: one loop is gray; deeper is darker."""
     looped = [depth for depth in depths if depth > 1]
-    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.28, 0.95, len(looped)))
-    styles = {1: Style(*_ONE_LOOP, MARKS[0])}
-    for index, (depth, shade) in enumerate(zip(looped, shades, strict=True)):
-        _, dash, mark = style_of(index)
-        styles[depth] = Style(colors.to_hex(shade), dash, mark)
-    return styles
+    return {1: Style(*_ONE_LOOP, MARKS[0])} | shades_of(looped)
+
+
+def shades_of(values: Sequence[Any]) -> dict[Any, Style]:
+    """Returns a style per value of an ascending order: later is darker."""
+    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.28, 0.95, len(values)))
+    return {
+        value: style_of(index)._replace(color=colors.to_hex(shade))
+        for index, (value, shade) in enumerate(zip(values, shades, strict=True))
+    }
 
 
 def make(
@@ -75,8 +80,9 @@ def make(
     label: str,
     height: float = 1.35,
     gap: float = 0.14,
+    left: float = _LEFT,
     right: float = 0.35,
-    titled: bool = False,
+    titled: int = 0,
     above: float = 0.0,
 ) -> tuple[Figure, list[list[axes.Axes]]]:
     """Makes a figure with a header and empty panels.
@@ -86,21 +92,27 @@ def make(
       num_columns: of panels.
       title: one line; what is measured, on which task.
       notes: lines below it; how it was measured.
-      handles: of the legend, in one row.
+      handles: of the legend, in as many rows as they need.
       label: of the horizontal axis, with its unit.
       height: of a panel, in inches.
       gap: between panels, in inches.
+      left: margin for what stands to the left of the panels, in inches.
       right: margin for what stands to the right of the panels, in inches.
-      titled: whether each panel has a title, and not only those of the first row.
+      titled: number of lines of a title that each panel has; 0 if only those of the
+        first row have one, of one line.
       above: further room over the first row of panels, in inches.
 
     Returns:
       The figure and its panels by row; only the outer ones carry tick labels.
     """
-    between = gap + 0.2 * titled
+    between = gap + 0.2 * (titled > 0) + _LINE * max(0, titled - 1)
+    above += _LINE * max(0, titled - 1)
     head = 0.36 + _LINE * len(notes)  # where the legend begins
+    needed = sum(0.47 + text_width(handle.get_label()) for handle in handles)
+    legend_rows = max(1, int(np.ceil(needed / (WIDTH - 0.1))))
+    above += _LINE * (legend_rows - 1)
     total = head + 0.58 + above + num_rows * height + (num_rows - 1) * between + _BOTTOM
-    width = (WIDTH - _LEFT - right - (num_columns - 1) * gap) / num_columns
+    width = (WIDTH - left - right - (num_columns - 1) * gap) / num_columns
     figure = Figure(figsize=(WIDTH, total))
 
     def write(text: str, down: float, **style: Any) -> None:
@@ -112,7 +124,7 @@ def make(
     figure.legend(
         handles=handles,
         loc="upper left",
-        ncol=len(handles),
+        ncol=-(-len(handles) // legend_rows),
         frameon=False,
         bbox_to_anchor=(0.04 / WIDTH, 1 - head / total),
         fontsize=SMALL,
@@ -120,16 +132,16 @@ def make(
         columnspacing=1.5,
         borderaxespad=0.2,
     )
-    center = (_LEFT + (WIDTH - right - _LEFT) / 2) / WIDTH
+    center = (left + (WIDTH - right - left) / 2) / WIDTH
     figure.text(center, 0.08 / total, label, fontsize=TEXT, ha="center", color=INK)
     panels: list[list[axes.Axes]] = []
     for row in range(num_rows):
         bottom = _BOTTOM + (num_rows - 1 - row) * (height + between)
         panels.append([])
         for column in range(num_columns):
-            left = _LEFT + column * (width + gap)
+            begin = left + column * (width + gap)
             panel = figure.add_axes(
-                (left / WIDTH, bottom / total, width / WIDTH, height / total)
+                (begin / WIDTH, bottom / total, width / WIDTH, height / total)
             )
             panel.spines[:].set_color(RULE)
             panel.tick_params(
@@ -141,6 +153,11 @@ def make(
             )
             panels[-1].append(panel)
     return figure, panels
+
+
+def text_width(text: str, size: float = SMALL) -> float:
+    """Returns the width of one line of text, in inches."""
+    return TextPath((0, 0), text or " ", size=size).get_extents().width / 72
 
 
 def use_steps(panel: axes.Axes, first: int, last: int) -> None:
@@ -155,6 +172,14 @@ def use_steps(panel: axes.Axes, first: int, last: int) -> None:
     panel.tick_params(which="minor", length=0)
     panel.grid(True, axis="both", color="#ececec", lw=0.6)
     panel.set_axisbelow(True)
+
+
+def hide_rest(panels: Sequence[Sequence[axes.Axes]], used: int) -> None:
+    """Hides the panels after the first `used`; those above them get tick labels."""
+    flat = [panel for row in panels for panel in row]
+    for index in range(used, len(flat)):
+        flat[index].set_visible(False)
+        flat[index - len(panels[0])].tick_params(labelbottom=True)
 
 
 def label_row(panel: axes.Axes, text: str) -> None:

@@ -26,10 +26,10 @@ from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import grokking, tables
 from rdt_jax.training import phases
 
-# Of a sweep over loop depth and weight decay.
+# Of any sweep, by the axes in which its runs differ.
 DEFAULTS: Mapping[str, Any] = {
     "table": tables.updates_to_phases,
-    "figures": grokking.by_loops_and_decay,
+    "figures": grokking.of_sweep,
     "claims": lambda runs: [],
 }
 

@@ -1,5 +1,9 @@
-"""Tables for the terminal."""
+"""Tables for the terminal.
 
+rich.print(tables.updates_to_phases(runs))  # a row per cell of any sweep
+"""
+
+import re
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -8,21 +12,28 @@ from rich.text import Text
 from rdt_jax import wording
 from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
-from rdt_jax.analysis.runs import Run
+from rdt_jax.analysis.runs import LOOPS, WEIGHT_DECAY, Run
 from rdt_jax.figures import terminal
+from rdt_jax.figures.cells import Sweep, folded
 from rdt_jax.figures.grokking import (
-    LOOPS,
-    WEIGHT_DECAY,
     end_note,
     event_name,
+    last_event,
     level_name,
+    loop_count,
     split_name,
+    task_name,
 )
 from rdt_jax.training import phases
 
+_WIDTH = 80  # of the table, in characters
+_LEAST = 14  # of the axes and the two spaces behind them
+
+Column = tuple[str, Sequence[str | Text]]  # heading and entries
+
 
 def updates_to_phases(members: Sequence[Run]) -> Table:
-    """Builds the table of a sweep: one row per loop depth and weight decay.
+    """Builds the table of any sweep: one row per cell, by the axes of `shown_axes`.
 
     Args:
       members: runs of one sweep, finished or not.
@@ -32,43 +43,70 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
       at R, on depth, and on the mixed patterns (its median alone). With several seeds
       an entry is `median n/N` over `first - last`, which is left out where the first is
       not known. A lower bound is marked by `>`, and dim where it stands for the median;
-      `...` stands for what unfinished runs leave open. It fits 80 columns.
+      `...` stands for what unfinished runs leave open. It fits 80 columns; axes that
+      would be too wide beside each other share one.
 
     Raises:
-      ValueError: if there is no run, or if runs differ in more than loop depth, weight
-        decay and seed where the table needs them equal.
+      ValueError: if there is no run.
     """
-    task = runs.shared_value(members, "task.name").replace("_", " ")
+    task, sweep = task_name(members).partition(" (")[0], Sweep.of(members)
+    cells = grokking.cells(members, sweep.keys)
     events = grokking.watched_events(members)
-    cells = grokking.cells(members, (LOOPS, WEIGHT_DECAY))
-    known = [phases.BUILT_IN.get(event) for event in events]
-    ends = [split for split in known if split not in (None, "depth")][-1:]
+    last = last_event(members)
+    ends = [] if last is None else [phases.BUILT_IN[last]]
     if any("depth" in cell.final for cell in cells):
         ends.append("depth")
     mixed = any(group in cell.final for cell in cells for group in grokking.MIXED)
-    headings = ["R", "decay"]
+    columns: list[Column] = []
     for event in events:
         name = split_name(members, grokking.watched(members, event))
         verb = event_name(event).split()[-1] if event in phases.BUILT_IN else event
-        headings.append(f"{verb}\n{name} >= {level_name(members, event)}")
-    headings += [f"{split_name(members, split)}\nat the end" for split in ends]
-    headings += ["mixed*\nat the end"] * mixed
+        heading = f"{verb}\n{name} >= {level_name(members, event)}"
+        columns.append((heading, [_times_entry(cell, event) for cell in cells]))
+    for split in ends:
+        heading = f"{split_name(members, split)}\nat the end"
+        columns.append((heading, [_accuracy_entry(cell, split) for cell in cells]))
+    if mixed:
+        columns.append(("mixed*\nat the end", list(map(_mixed_entry, cells))))
+    axes = _axes(sweep, _WIDTH - _width(columns))
     table = terminal.table(
         f"Updates to each phase: {task}",
-        headings,
-        caption=Text(_caption(members, cells, ends, mixed)),
+        [heading for heading, _ in axes + columns],
+        words=[heading for heading, texts in axes if not _are_numbers(texts)],
+        caption=Text(_caption(members, sweep, cells, ends, mixed)),
     )
-    for index, cell in enumerate(cells):
-        if index and cell.values[LOOPS] != cells[index - 1].values[LOOPS]:
-            table.add_section()
-        table.add_row(
-            str(cell.values[LOOPS]),
-            f"{cell.values[WEIGHT_DECAY]:g}",
-            *(_times_entry(cell, event) for event in events),
-            *(_accuracy_entry(cell, split) for split in ends),
-            *([_mixed_entry(cell)] if mixed else []),
-        )
+    rows = list(zip(*(entries for _, entries in axes + columns), strict=True))
+    has_parts = len(cells) > len(sweep.first) or sweep.keys == (LOOPS, WEIGHT_DECAY)
+    for row, cell, after in zip(rows, cells, [*cells[1:], None], strict=True):
+        begins = lambda one: one and one.values[sweep.keys[0]]
+        ends_part = has_parts and after is not None and begins(cell) != begins(after)
+        table.add_row(*row, end_section=ends_part)
     return table
+
+
+def _axes(sweep: Sweep, room: int) -> list[Column]:
+    """Returns a column per axis, or one for all where they are wider than the room."""
+    columns: list[Column] = [
+        (
+            sweep.name(key).replace(" ", "\n"),
+            [sweep.written(key, values[index]) for values in sweep.cells],
+        )
+        for index, key in enumerate(sweep.keys)
+    ]
+    room = max(_LEAST, room)
+    if _width(columns) <= room:
+        return columns
+    return [("cell", [folded(sweep.label(cell), room - 2) for cell in sweep.cells])]
+
+
+def _width(columns: Sequence[Column]) -> int:
+    """Returns how wide columns are, with the two spaces between them."""
+    lines = lambda column: "\n".join(map(str, [column[0], *column[1]])).split("\n")
+    return sum(max(map(len, lines(column))) + 2 for column in columns)
+
+
+def _are_numbers(texts: Sequence[str | Text]) -> bool:
+    return all(re.fullmatch(r"none|[\d.e+-]+", str(text)) for text in texts)
 
 
 def _times_entry(cell: Cell, event: str) -> Text:
@@ -102,20 +140,23 @@ def _mixed_entry(cell: Cell) -> Text:
 
 
 def _caption(
-    members: Sequence[Run], cells: Sequence[Cell], ends: Sequence[str], mixed: bool
+    members: Sequence[Run],
+    sweep: Sweep,
+    cells: Sequence[Cell],
+    ends: Sequence[str],
+    mixed: bool,
 ) -> str:
     names = [split_name(members, split) for split in ends] + ["mixed"] * mixed
     shown = " and ".join(names) + f" at the end {'are' if names[1:] else 'is'} "
     budgets = [grokking.format_steps(b) for b in runs.values_of(members, "num_steps")]
-    seeds = max(len(cell.run_ids) for cell in cells)
     parts = [
-        f"Median over {seeds} seeds, below it first - last, n/N: runs that completed "
-        "the phase."
-        if seeds > 1
+        f"Median over {sweep.repetitions}, below it first - last, n/N: runs that "
+        "completed the phase."
+        if sweep.most_runs > 1
         else "One seed.",
         f"Budget {' or '.join(budgets)} optimizer updates; > marks what lies beyond.",
         f"A phase completes when the median of the last {phases.SMOOTHING} evaluations "
-        "at the training loop count R reaches its threshold;",
+        f"at the training loop count {loop_count(members)} reaches its threshold;",
         f"{shown}that median at a run's end; "
         "*only the first hop practiced/only the second (ID-OOD/OOD-ID)."
         if mixed
@@ -124,7 +165,7 @@ def _caption(
     parts += [note] if (note := end_note(members)) else []
     for cell in cells:
         if cell.failed:
-            where = f"R = {cell.values[LOOPS]}, decay {cell.values[WEIGHT_DECAY]:g}"
+            where = sweep.label(tuple(cell.values.values()))
             total = wording.count(len(cell.run_ids), "run")
             parts.append(f"Loss not finite at {where}: {cell.failed} of {total}.")
     unfinished = sum(cell.unfinished for cell in cells)

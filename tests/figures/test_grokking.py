@@ -77,7 +77,7 @@ def test_accuracy_draws_every_run_from_the_first_evaluation_after_step_0(sweep):
 
 
 def test_the_step_axis_spans_the_evaluations(sweep):
-    for figure in (drawing.accuracy(sweep), drawing.ood_by_depth(sweep)):
+    for figure in (drawing.accuracy(sweep), drawing.split_by_axis(sweep)):
         for panel in figure.axes:
             low, high = panel.get_xlim()
             assert fake_runs.EVERY / 2 < low < fake_runs.EVERY
@@ -114,7 +114,7 @@ def test_the_legend_explains_bars_and_ticks_where_there_are_several_seeds(sweep)
     header = " ".join(texts(alone))
     assert "One seed." in header and "Bold" not in header
     # There are no bars.
-    assert any("Bold: the seed" in text for text in texts(drawing.ood_by_depth(sweep)))
+    assert any("Bold: the seed" in text for text in texts(drawing.split_by_axis(sweep)))
 
 
 def test_the_longest_legend_stays_on_the_page(sweep):
@@ -150,7 +150,7 @@ def test_accuracy_says_why_a_panel_is_empty_and_which_runs_broke():
 
 
 def test_ood_has_one_color_per_depth_in_every_panel(sweep):
-    figure = drawing.ood_by_depth(sweep, chance=0.04)
+    figure = drawing.split_by_axis(sweep, chance=0.04)
     panels = panels_by_title(figure)
     assert list(panels) == ["weight decay 0.1", "weight decay 0.3"]
     (legend,) = figure.legends
@@ -165,7 +165,7 @@ def test_ood_has_one_color_per_depth_in_every_panel(sweep):
 
 
 def test_depths_of_one_gray_have_dashes_of_their_own(sweep):
-    figure = drawing.ood_by_depth(sweep)
+    figure = drawing.split_by_axis(sweep)
     styles = page.loop_styles([1, 2, 4])
     drawn = {}
     for depth in (1, 2, 4):
@@ -176,23 +176,26 @@ def test_depths_of_one_gray_have_dashes_of_their_own(sweep):
     assert [str(each._unscaled_dash_pattern) for each in handles] == [*drawn.values()]
 
 
-def test_ood_names_the_threshold_and_chance(sweep):
-    levels = lambda panel: sorted(
+def levels(panel):
+    return sorted(
         line.get_ydata()[0]
         for line in panel.lines
         if len(line.get_xdata()) == 2 and line.get_xdata()[1] == 1
     )
-    figure = drawing.ood_by_depth(sweep, chance=0.04)
+
+
+def test_ood_names_the_threshold_and_chance(sweep):
+    figure = drawing.split_by_axis(sweep, chance=0.04)
     assert levels(figure.axes[0]) == [0.04, 0.5]
     assert texts(figure.axes[1]) == ["threshold\n0.50", "chance\n0.04"]
-    assert levels(drawing.ood_by_depth(sweep).axes[0]) == [0.5]
-    figure = drawing.ood_by_depth(sweep, event="id_generalized")
+    assert levels(drawing.split_by_axis(sweep).axes[0]) == [0.5]
+    figure = drawing.split_by_axis(sweep, event="id_generalized")
     assert levels(figure.axes[0]) == [0.95]
     assert any("ID accuracy" in text for text in texts(figure))
 
 
 def test_ood_of_three_weight_decays_leaves_no_empty_panel():
-    figure = drawing.ood_by_depth([run(2, decay) for decay in (0.1, 0.3, 1.0)])
+    figure = drawing.split_by_axis([run(2, decay) for decay in (0.1, 0.3, 1.0)])
     assert [panel.get_visible() for panel in figure.axes] == [True, True, True, False]
 
 
@@ -277,14 +280,14 @@ def test_depth_has_a_curve_always_and_marks_where_it_is_awaited(threshold):
         if line.get_marker() == "o" and line.get_markerfacecolor() == color
     ]
     assert completed == ([] if threshold is None else [90 + fake_runs.DELAY])
-    only = drawing.ood_by_depth([one], event="depth_generalized")
+    only = drawing.split_by_axis([one], event="depth_generalized")
     assert only.axes[0].get_ylabel() == "depth (8 loops) accuracy"
     figure = drawing.accuracy([fake_runs.make(jumps=jumps, **keys)])
     assert "depth (R)" in texts(figure.legends[0])
 
 
 @pytest.mark.parametrize(
-    "draw", [drawing.accuracy, drawing.ood_by_depth, drawing.phase_diagram]
+    "draw", [drawing.accuracy, drawing.split_by_axis, drawing.phase_diagram]
 )
 def test_nothing_to_draw(draw):
     with pytest.raises(ValueError, match="got no run"):
@@ -293,9 +296,14 @@ def test_nothing_to_draw(draw):
 
 def test_runs_with_different_thresholds_show_both_of_them():
     other = run(4, phases__ood_generalized=0.8)
-    figure = drawing.ood_by_depth([run(2), other])
+    figure = drawing.split_by_axis([run(2), other])
     assert "at or above 0.50 or 0.80 (OOD)" in " ".join(texts(figure))
-    assert {"threshold\n0.50", "threshold\n0.80"} <= set(texts(figure.axes[0]))
+    assert list(panels_by_title(figure)) == [
+        "ood generalized 0.5",
+        "ood generalized 0.8",
+    ]
+    assert levels(figure.axes[0]) == [0.5] and levels(figure.axes[1]) == [0.8]
+    assert texts(figure.axes[1]) == ["threshold\n0.80"]
 
 
 FURTHER = ("half: id >= 0.5", "late: id@8 >= 0.9", "two: id[hops=2] >= 0.9")
