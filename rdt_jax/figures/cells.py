@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rdt_jax import config as configs
 from rdt_jax import wording
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import LOOPS, SEEDS, WEIGHT_DECAY, Run
@@ -127,7 +128,7 @@ class Sweep:
 
     def name(self, key: str) -> str:
         """Names an axis by the shortest end of its key that is no other axis's."""
-        names = {k: short for short, k in links.short_names(self.keys).items()}
+        names = {k: short for short, k in configs.short_names(self.keys).items()}
         short = key.split(".")[-2] if names[key] in _KINDS else names[key]
         return _NAMES.get(key, short.replace("_", " "))
 
@@ -138,11 +139,11 @@ class Sweep:
 
     def written(self, key: str, value: Any) -> str:
         """Writes a value of an axis, as briefly as it differs from the others."""
-        for write in (_briefly, links.text):
-            texts = [write(other) for other in self.values[key]]
+        for digits in (3, 6, 9):
+            texts = [_briefly(other, digits) for other in self.values[key]]
             if len(set(texts)) == len(texts):
-                return write(value)
-        return repr(value)
+                return _briefly(value, digits)
+        return _briefly(value, 17)
 
     def title(self, key: str, value: Any) -> str:
         """Writes an axis and a value in full: `R = 2 loops`, `weight decay 0.1`."""
@@ -230,8 +231,12 @@ def folded(label: str, width: int) -> str:
     return textwrap.fill(", ".join(kept), width).replace("\xa0", " ")
 
 
-def _briefly(value: Any) -> str:
-    text = links.text(value)
+def _briefly(value: Any, digits: int) -> str:
+    text = links.text(value) or repr(value)
+    if isinstance(value, tuple):
+        text = f"({links.text(value)})"
     if isinstance(value, float):
-        text = f"{value:g}" if len(f"{value:g}") <= 6 else f"{value:.3g}"
-    return text if len(text) <= _LONGEST else f"{text[:9]}..{text[-9:]}"
+        text = min(str(value), f"{value:.{digits}g}", key=len)
+    if len(text) <= _LONGEST or digits > 3:
+        return text
+    return f"{text[:9]}..{text[-9:]}"

@@ -37,7 +37,8 @@ SPLIT_COLORS = {
 # Of the second, third and fourth line of a split: parts of it, other loop counts.
 _DASHES = ("-", "--", ":", "-.")
 
-_MOST_COLUMNS, _MOST_PANELS = 6, 48  # of a page of accuracies
+_MOST_COLUMNS, _MOST_PANELS = 6, 60  # of a page of accuracies
+_MOST_COMPARED = 16  # panels with a line for each value of the first axis
 _MOST_WIDE, _MOST_ROWS = 14, 60  # of a phase diagram
 _BARS = (1.33, 1.13)  # heights of the first and last of three phases, above accuracy 1
 
@@ -59,7 +60,8 @@ def of_sweep(members: Sequence[Run]) -> dict[str, Figure]:
     figures = {"accuracy": accuracy(members)}
     sweep, chances = Sweep.of(members), _chances(members)
     event = last_event(members, chances)
-    if event is not None and sweep.is_full and len(sweep.first) <= len(page.MARKS):
+    fits = len(sweep.first) <= len(page.MARKS) and len(sweep.rest) <= _MOST_COMPARED
+    if event is not None and sweep.is_full and fits:
         split = phases.BUILT_IN[event]
         name = sweep.name(sweep.keys[0]).replace(" ", "_").replace("R", "depth")
         chance = chances.get(split)

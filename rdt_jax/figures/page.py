@@ -157,7 +157,7 @@ def make(
 
 def text_width(text: str, size: float = SMALL) -> float:
     """Returns the width of one line of text, in inches."""
-    return TextPath((0, 0), text or " ", size=size).get_extents().width / 72
+    return TextPath((0, 0), f"{text}.", size=size).get_extents().width / 72
 
 
 def use_steps(panel: axes.Axes, first: int, last: int) -> None:

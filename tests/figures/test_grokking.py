@@ -341,6 +341,113 @@ def test_what_is_only_shown_is_said_not_to_end_a_run(sweep):
     assert said == "A run ends once all phases but OOD generalized have completed."
 
 
+def widths(**options):
+    return [run(2, model__width=width, **options) for width in (16, 24, 32)]
+
+
+def test_one_axis_of_ones_own_has_a_panel_a_line_and_a_field_for_each_value():
+    members = widths()
+    titles = ["width 16", "width 24", "width 32"]
+    assert list(panels_by_title(drawing.accuracy(members))) == titles
+    lines = drawing.split_by_axis(members, chance=0.1)
+    assert texts(lines)[0] == "OOD accuracy by width: knowledge composition"
+    assert texts(lines.legends[0])[:3] == titles
+    assert len({handle.get_color() for handle in lines.legends[0].legend_handles}) == 4
+    (panel,) = lines.axes
+    assert "R = 2. One seed." in " ".join(texts(lines))
+    strip = panels_by_title(drawing.phase_diagram(members))["OOD generalized"]
+    assert cell_texts(strip) == [["170\n1/1"]] * 3
+    assert [label.get_text() for label in strip.get_yticklabels()] == []
+    first = drawing.phase_diagram(members).axes[0]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["16", "24", "32"]
+
+
+def test_more_than_two_axes_are_a_list_of_cells():
+    members = [
+        run(loops, decay, optimizer__name=name)
+        for loops in (1, 2)
+        for decay in (0.1, 0.3)
+        for name in ("adamw", "muon")
+    ]
+    figure = drawing.phase_diagram(members)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(names) == 8 and names[-1] == "R = 2, decay 0.3, optimizer muon"
+    assert cell_texts(figure.axes[2])[-1] == ["170   1/1"]
+    (low, high) = figure.axes[0].get_ylim()
+    assert low > high  # The first cell is at the top.
+    titles = list(panels_by_title(drawing.accuracy(members)))
+    assert titles[0] == "R = 1, decay 0.1,\noptimizer adamw" and len(titles) == 8
+    made = drawing.of_sweep(members)
+    assert list(made) == ["accuracy", "ood_by_depth", "phase_diagram"]
+    assert len(panels_by_title(made["ood_by_depth"])) == 4
+
+
+def test_a_page_says_how_many_cells_it_has_no_room_for():
+    members = [
+        run(2, x / 100, model__width=8 * y, until=20)
+        for x in range(9)
+        for y in range(1, 9)
+    ]
+    figure = drawing.accuracy(members)
+    assert len(panels_by_title(figure)) == 60
+    assert "The first 60 of 72 cells; the table has them all." in texts(figure)
+    assert not any("cells" in text for text in texts(drawing.accuracy(members[:60])))
+
+
+def test_values_that_no_lines_can_tell_have_no_figure_of_lines():
+    members = [run(2, optimizer__learning_rate=x / 1000) for x in range(1, 11)]
+    assert list(drawing.of_sweep(members)) == ["accuracy", "phase_diagram"]
+    assert list(drawing.of_sweep(members[1:]))[1] == "ood_by_learning_rate"
+
+
+def test_long_names_and_wide_grids_stay_on_the_page():
+    members = [
+        run(2, model__width=8 * width, task__kwargs__ood_share=share)
+        for width in range(1, 8)
+        for share in (0.05, 0.123456789)
+    ]
+    for figure in drawing.of_sweep(members).values():
+        figure.canvas.draw()
+        page_box = figure.bbox
+        for text in [*figure.texts, *(t for panel in figure.axes for t in panel.texts)]:
+            box = text.get_window_extent()
+            assert 0 <= box.x0 and box.x1 <= page_box.x1, text
+        for panel in figure.axes:
+            for label in panel.get_yticklabels():
+                assert label.get_window_extent().x0 >= 0
+    wide = [run(2, decay, model__width=8 * w) for decay in (0, 1) for w in range(1, 10)]
+    diagram = drawing.phase_diagram(wide)
+    fields = [panel.get_position().width * page.WIDTH / 9 for panel in diagram.axes[:3]]
+    assert min(fields) > 0.46  # inches, for an entry
+
+
+def test_where_other_seeds_differ_runs_are_named_and_not_seeds():
+    graphs = [
+        run(2, seed=seed, task__seed=graph) for seed in (0, 1) for graph in (0, 1)
+    ]
+    figure = drawing.accuracy(graphs)
+    assert texts(figure.legends[0])[-1] == "completed, other runs"
+    assert "the run of the median rank" in " ".join(texts(figure))
+
+
+def test_axes_that_titles_and_notes_speak_of_need_not_be_shared(root):
+    members = [
+        run(2, recurrence__eval_loops=(4, 8), phases__depth_loops=n) for n in (None, 8)
+    ]
+    assert drawing.split_name(members, "depth") == "depth (R or 8 loops)"
+    assert "depth at R or 8 loops" in " ".join(texts(drawing.accuracy(members)))
+    base = configs.load(f"{root}/configs/modular.py:cpu")
+    primes = [
+        fake_runs.make(
+            jumps={"train": 20, "id": 40}, base=base, task__kwargs__modulus=modulus
+        )
+        for modulus in (31, 37)
+    ]
+    assert drawing.task_name(primes) == "modular (add)"
+    assert list(drawing.of_sweep(primes))[1] == "id_by_modulus"
+    assert drawing.task_name([*primes, *members]) == "2 tasks"
+
+
 def test_the_name_of_modular_arithmetic_says_which(sweep, root):
     assert drawing.task_name(sweep) == "knowledge composition"
     base = configs.load(f"{root}/configs/modular.py:cpu")

@@ -137,6 +137,50 @@ def test_the_longest_entries_fit(width):
     assert not any("…" in line for line in lines)
 
 
+def test_a_sweep_has_a_column_for_each_of_its_own_axes():
+    members = [
+        run(2, 150, seed, model__width=width, optimizer__name=name)
+        for width in (16, 32)
+        for name in ("adamw", "muon")
+        for seed in (0, 1)
+    ]
+    lines = render([*members, run(2, 60, 2, model__width=32, optimizer__name="muon")])
+    assert lines[2].split()[:2] == ["width", "optimizer"]
+    assert row(lines, "16", "adamw")[0][2:] == [
+        "40", "2/2", "60", "2/2", "170", "2/2", "1.00",
+    ]  # fmt: skip
+    assert row(lines, "32", "muon")[0][6:8] == ["170", "3/3"]
+    assert "at the training loop count R = 2 reaches its threshold" in prose(lines)
+    assert lines[4:13].count("") == 1  # between the widths
+    graphs = [
+        run(2, 150, seed, task__seed=graph) for seed in (0, 1) for graph in (3, 4)
+    ]
+    assert "Median over 4 runs (2 seeds, 2 task seeds), below" in prose(render(graphs))
+
+
+def test_axes_that_are_too_wide_share_a_column_and_no_cell_is_left_out():
+    members = [
+        run(loops, 150, seed, decay, model__width=width, optimizer__name=name)
+        for loops in (1, 2, 4, 8, 16)
+        for decay in (0.03, 0.1, 0.3)
+        for width in (16, 32)
+        for name in ("adamw", "muon")
+        for seed in (0, 1)
+    ]
+    lines = render(members, width=80)
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    assert sum("2/2" in line for line in lines) == 60
+    text = prose(lines)
+    assert text.count("R = 16,") == 12 and text.count("optimizer adamw") == 30
+
+
+def test_a_failed_cell_is_named_by_its_axes():
+    broken = {"until": 90, "state": "failed", "reason": "nan"}
+    members = [run(2, 90, model__width=16), run(2, None, model__width=32, **broken)]
+    assert "Loss not finite at width 32: 1 of 1 run." in prose(render(members))
+
+
 def test_no_runs():
     with pytest.raises(ValueError, match="got no run"):
         tables.updates_to_phases([])
