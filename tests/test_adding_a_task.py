@@ -131,21 +131,20 @@ def test_in_this_repository(tmp_path):
     own.mkdir()
     _apply(OWN, own)
     (own / "parity.py").rename(tmp_path / "rdt_jax" / "tasks" / "parity.py")
-    (own / "parity_config.py").rename(tmp_path / "configs" / "parity.py")
     _apply(REPOSITORY, tmp_path)
     _venv(tmp_path, [tmp_path])
     hashes = tmp_path / "tests" / "tasks" / "hashes.json"
     before = json.loads(hashes.read_text())
     # Training is what the other page does; here it would be the same again.
     *commands, train = _commands(REPOSITORY)
-    assert train == "rdt train --config=configs/parity.py:smoke"
+    assert train == "rdt train --task=parity --preset=smoke"
     active = f"{tmp_path / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     _, tested, checked = _run(commands, tmp_path, {"PATH": active})
     assert re.search(r"\d\d passed", tested) and "failed" not in tested
     verdicts = [line.split()[0] for line in checked.splitlines()]
     assert [v for v in verdicts if v != "warns"] == 5 * ["ok"]
     after = json.loads(hashes.read_text())
-    assert set(after.pop("parity")) == {"smoke", "cpu"}
+    assert set(after.pop("parity")) == {"default"}
     assert after == before
 
 

@@ -93,19 +93,7 @@ def test_a_table_is_made_in_ten_seconds_of_one_core_and_200_megabytes(config):
 
 def test_the_arrays_of_its_table_are_those_kept(spec, config):
     name, _, preset = spec.replace(".py", "").partition(":")
-    section = test_hashes.sections(name).get(preset)
-    if section is None:
-        return  # It reads a folder of the user's.
-    kept = test_hashes.KEPT.get(name, {}).get(preset)
-    command = f"{test_hashes.COMMAND} {name}"
-    assert kept, f"configs/{spec} has no hash; take it in with{command}"
-    now = test_hashes.describe(section, tasks.make_table(config))
-    assert kept == now, (
-        f"The table of configs/{spec} has changed. If that is meant, raise the VERSION "
-        "of its task's module, and of base, splits, depths or nesting where they made "
-        "the change, so that tables and runs of before are known as such, and write "
-        f"the hashes again with{command}"
-    )
+    test_hashes.check(name, preset, tasks.make_table(config))
 
 
 def test_a_config_has_the_keys_of_base_and_is_valid(config):

@@ -13,7 +13,7 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import registry
-from rdt_jax.tasks import arguments, identity, in_files, installed, oracles
+from rdt_jax.tasks import arguments, identity, in_files, installed, oracles, words
 from rdt_jax.tasks.base import SPLITS, Certificate, Table
 from rdt_jax.tasks.words import Row
 
@@ -62,7 +62,7 @@ FILES = {
 }
 # TASKS and ORACLES are these functions, their oracles, and those of installed packages.
 BUILT_IN: Mapping[str, Callable[..., Table]] = {
-    name: getattr(importlib.import_module(f"rdt_jax.tasks.{file}"), name)
+    name: words.task(getattr(importlib.import_module(f"rdt_jax.tasks.{file}"), name))
     for name, file in FILES.items()
 }
 
@@ -76,11 +76,14 @@ def __getattr__(name: str) -> Any:
         return installed.extend("rdt_jax.tasks", BUILT_IN, expected, is_table)
     if name == "ORACLES":
         expected = "the words of the answer of each row, lists of strings"
-        found = {name: oracles.beside(task) for name, task in BUILT_IN.items()}
-        built_in = {name: oracle for name, oracle in found.items() if oracle}
-        return installed.extend(
-            "rdt_jax.oracles", built_in, expected, oracles.are_answers
-        )
+        found = {n: oracles.beside(task) for n, task in __getattr__("TASKS").items()}
+        beside = {name: oracle for name, oracle in found.items() if oracle}
+        own = {name: oracle for name, oracle in beside.items() if name in BUILT_IN}
+        are_answers = oracles.are_answers
+        return {
+            **beside,
+            **installed.extend("rdt_jax.oracles", own, expected, are_answers),
+        }
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Callable
 
 from rdt_jax import config as configs
-from rdt_jax.tasks import arguments, base, installed, oracles, words
+from rdt_jax.tasks import base, installed, oracles, words
 
 _ORACLE = "_oracle"
 
@@ -81,13 +81,7 @@ def _load(
             f"A task in a file is FILE.py:FUNCTION, and {path} has no function "
             f"{name!r}; choose from {', '.join(choices) or 'none, it has no function'}."
         )
-    returned = arguments.signature(found[name]).return_annotation
-    function = found[name] if returned is base.Table else words.task(found[name])
+    function = words.task(found[name])
     must = f"{name} must return an rdt_jax.tasks.Table"
     is_table = lambda value, **_: isinstance(value, base.Table)
-    answer = oracles.beside(found[name])
-    if answer is not None:
-        functools.update_wrapper(answer, found[f"{name}{_ORACLE}"])
-        expected = f"{name}{_ORACLE} must return the words of an answer, a list"
-        answer = installed.guarded(answer, expected, oracles.are_answers)
-    return installed.guarded(function, must, is_table), answer
+    return installed.guarded(function, must, is_table), oracles.beside(found[name])

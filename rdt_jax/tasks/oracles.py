@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rdt_jax.tasks import rows
+from rdt_jax.tasks import identity, installed, rows
 from rdt_jax.tasks.base import Table
 
 # From a table and some of its rows to their answers; what packages offer.
@@ -28,16 +28,23 @@ ARITHMETIC: Mapping[str, Callable[[int, int], int]] = {
 
 
 def beside(function: Callable[..., Any]) -> Oracle | None:
-    """Returns the oracle of a task whose file has one, `<task>_oracle`, or None."""
-    module = sys.modules[function.__module__]
-    answer = vars(module).get(f"{function.__name__}_oracle")
-    return of_words(answer) if answer else None
+    """Returns the oracle of a task whose file has one, `<task>_oracle`, or None.
+
+    One of a user's file says where it raises, or returns no words.
+    """
+    name = f"{function.__name__}_oracle"
+    answer = vars(sys.modules[function.__module__]).get(name)
+    if answer is None or identity.is_own(function):
+        return of_words(answer) if answer else None
+    must = f"{name} must return the words of an answer, a list"
+    return installed.guarded(of_words(answer), must, are_answers)
 
 
 def of_words(answer: Callable[..., list[str]]) -> Oracle:
     """Makes an oracle of a function from the words of a question to its answer."""
     takes_table = len(inspect.signature(answer).parameters) > 1
 
+    @functools.wraps(answer)
     def oracle(table: Table, chosen: Sequence[int]) -> list[list[str]]:
         more = (table,) if takes_table else ()
         return [answer(rows.decode(table, row)[0], *more) for row in chosen]

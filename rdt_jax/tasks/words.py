@@ -113,9 +113,13 @@ def _words(name: str, value: Any) -> tuple[str, ...]:
 def task(function: Callable[..., Iterable[Row]]) -> Callable[..., base.Table]:
     """Makes the function of a task from one that yields rows, whose arguments it has.
 
+    One that returns a table, and is annotated so, is a task as it is.
+
     Raises:
       ValueError: if an argument cannot be given by name.
     """
+    if arguments.signature(function).return_annotation is base.Table:
+        return function  # type: ignore[return-value]
     own = arguments.parameters(function)
     rule_parameters = inspect.signature(splits.Rule).parameters
     by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY

@@ -20,7 +20,7 @@ from rdt_jax import tasks
 from rdt_jax.data import tfds_builders
 from rdt_jax.tasks import arguments, identity
 from tests.conftest import ROOT
-from tests.tasks import ltg_folders
+from tests.tasks import examples
 
 SPEC = f"{ROOT}/configs/knowledge_composition.py:smoke"  # Four splits and two tags.
 
@@ -125,10 +125,7 @@ def test_a_data_source_holds_the_rows_of_each_split(tmp_path, config):
 
 @pytest.mark.parametrize("task", tasks.BUILT_IN)
 def test_what_is_read_equals_what_was_made(task, tmp_path, monkeypatch):
-    config = configs.load(f"{configs.named_configs()[task]}:smoke")
-    if task == "ltg_folder":
-        path = ltg_folders.example("systematicity")
-        config = configs.override(config, {"task.kwargs.path": path})
+    config = examples.smoke(task)
     monkeypatch.setattr(tfds_builders, "ROWS_PER_RECORD", 17)  # More than one record.
     _assert_equal(tfds_builders.load_table(config, tmp_path), tasks.make_table(config))
 

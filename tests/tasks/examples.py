@@ -6,8 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import ml_collections
+
+from rdt_jax import config as configs
 from rdt_jax import tasks
-from rdt_jax.tasks import base
+from rdt_jax.tasks import base, presets
 
 
 def of_tests(name: str, wanted: str, otherwise: Any = None) -> Any:
@@ -27,6 +30,13 @@ def restate(name: str, table: base.Table) -> Iterator[tuple]:
     function = of_tests(name, f"restate_{name}") or of_tests(name, "restate")
     assert function, f"the tests of {name} must have restate or restate_{name}"
     return function(table)
+
+
+def smoke(name: str) -> ml_collections.ConfigDict:
+    """Returns the config of a task at `smoke`, with the path of its first example."""
+    config = presets.config_of(name, "smoke")
+    paths = {k: v for k, v in EXAMPLES[name][0].items() if k == "path"}
+    return configs.override(config, {f"task.kwargs.{k}": v for k, v in paths.items()})
 
 
 def _examples(name: str, function: Callable[..., base.Table]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax import tasks
+from tests import packages
 from tests.conftest import ROOT
 
 
@@ -69,6 +70,27 @@ def test_a_module_that_breaks_is_named(install, module):
 def test_an_unknown_attribute_is_no_table():
     with pytest.raises(AttributeError, match="has no attribute 'TASK'"):
         tasks.TASK  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            "1 / 0",
+            "toys_module.py line 35: ZeroDivisionError: .* toy_oracle must return",
+        ),
+        ("'0'", "toys_module.py: toy_oracle must return the words of an answer"),
+    ],
+)
+def test_the_oracle_of_a_package_may_stand_beside_its_task(install, answer, message):
+    alone = "[rdt_jax.tasks]\ntoy = toys_module:toy\n"
+    of = "\ndef toy_oracle(question):\n    return "
+    install(packages.TOY + of + "question[:1]", alone)
+    table = tasks.table_of("toy", 0, {"size": 5})
+    assert tasks.ORACLES["toy"](table, [0, 24]) == [["0"], ["4"]]
+    install(packages.TOY + of + answer, alone)
+    with pytest.raises(ValueError, match=message):
+        tasks.ORACLES["toy"](table, [0, 24])
 
 
 def test_every_oracle_has_its_task():

@@ -34,7 +34,3 @@ def test_arguments_are_refused(name, changes, message):
     with pytest.raises(ValueError) as raised:
         tasks.TASKS[name](seed=3, **example | changes)
     assert str(raised.value) == f"task.kwargs.{message}"
-
-
-def test_every_task_refuses_something():
-    assert {case.values[0] for case in _cases()} == set(tasks.BUILT_IN)
