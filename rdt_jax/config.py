@@ -414,9 +414,7 @@ def from_values(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
     )
     raise_problems([*problems, *more])
     result.task.kwargs = {
-        key.removeprefix(_ARGUMENTS): v
-        for key, v in given.items()
-        if _is_argument(key)
+        key.removeprefix(_ARGUMENTS): v for key, v in given.items() if _is_argument(key)
     }
     return result.lock()
 

@@ -58,8 +58,8 @@ def find(workdir: pathlib.Path, text: str) -> pathlib.Path:
         for folder in (workdir / "sweeps" / name, pathlib.Path(name)):
             if name and plans.exists(folder):
                 return _in_sweep(folder, what.removeprefix("runs/"))
-    run_ids = _run_ids(workdir)
-    begun = [name for name in run_ids if text and name.startswith(text)]
+    names = run_ids(workdir)
+    begun = [name for name in names if text and name.startswith(text)]
     if len(begun) == 1:
         return workdir / begun[0]
     if begun:
@@ -70,7 +70,7 @@ def find(workdir: pathlib.Path, text: str) -> pathlib.Path:
     sweeps = sorted(path.parent.name for path in workdir.glob("sweeps/*/plan.json"))
     raise ValueError(
         f"{workdir} has no run {text!r}: expected a folder of a run, the beginning of "
-        f"a run's name ({_listed(run_ids)}), or SWEEP/KEY=VALUE,.. with a sweep of "
+        f"a run's name ({_listed(names)}), or SWEEP/KEY=VALUE,.. with a sweep of "
         f"{_listed(sweeps)}."
     )
 
@@ -130,8 +130,12 @@ def key_of(name: str, keys: Iterable[str]) -> str:
         raise ValueError(f"{name!r} may be any of {_listed(found)}: write it in full.")
     last_parts = [key.rpartition(".")[2] for key in keys]
     near = difflib.get_close_matches(name, [*keys, *last_parts], n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`config.json` has them."
-    raise ValueError(f"No config has a key {name!r}; {hint}")
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"choose from {_listed(keys)}."
+    )
+    raise ValueError(f"No run has a key {name!r}; {hint}")
 
 
 def _in_sweep(folder: pathlib.Path, what: str) -> pathlib.Path:
@@ -151,8 +155,7 @@ def _in_sweep(folder: pathlib.Path, what: str) -> pathlib.Path:
                     f"{next(iter(labels.values()))}, got {part!r}."
                 )
             conditions[swept.get(name, name)] = value
-        run_ids = list(trials)
-        found = [run_ids[index] for index in select(values, conditions)]
+        found = [list(trials)[index] for index in select(values, conditions)]
     if len(found) != 1:
         candidates = [labels[run_id] for run_id in found or labels]
         runs = wording.count(len(found), "run") if found else "no run"
@@ -163,7 +166,8 @@ def _in_sweep(folder: pathlib.Path, what: str) -> pathlib.Path:
     return folder.parents[1] / found[0]
 
 
-def _run_ids(workdir: pathlib.Path) -> list[str]:
+def run_ids(workdir: pathlib.Path) -> list[str]:
+    """Returns the names of the runs in a workdir, ascending."""
     names = (path.parent.name for path in workdir.glob("*/config.json"))
     return sorted(filter(configs.is_run_id, names))
 

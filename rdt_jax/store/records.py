@@ -32,6 +32,8 @@ from rdt_jax.store.run_folder import COUNTED, PENDING, ROWS, is_count, is_number
 
 KINDS = ("onset", "completed", "lost")
 
+_PART = 1 << 16  # bytes at the end of a file that `last_rows` reads first
+
 _KEYS = {  # of the rows of a file
     "metrics.jsonl": {"step"},
     "events.jsonl": {
@@ -113,6 +115,38 @@ def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
         names the file and the line.
     """
     return [row for _, row in _whole_lines(path)]
+
+
+def last_rows(path: pathlib.Path, number: int, up_to: int) -> list[dict[str, Any]]:
+    """Reads the last rows of a .jsonl file up to a step, and no more of it than needed.
+
+    A last line that is cut short is not a row.
+
+    Args:
+      path: metrics.jsonl of a run.
+      number: number of rows, at most.
+      up_to: step of the last row, at most.
+
+    Raises:
+      ValueError: if one of them, or a later one, is damaged.
+    """
+    size, part = path.stat().st_size, 0
+    rows: list[dict[str, Any]] = []
+    while len(rows) < number and part < size:
+        part = min(max(_PART, 8 * part), size)
+        with path.open("rb") as file:
+            file.seek(size - part)
+            lines = file.read(part).split(b"\n")[int(part < size) : -1]
+        rows = []
+        for line in reversed(lines):
+            try:
+                row = json.loads(line)
+                rows += [row] if row["step"] <= up_to else []
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(f"{path} is damaged: {error}.") from error
+            if len(rows) == number:
+                break
+    return rows[::-1]
 
 
 def check(folder: pathlib.Path) -> None:

@@ -114,7 +114,7 @@ def test_where_selects_by_typed_values(runs):
 @pytest.mark.parametrize(
     ("conditions", "message"),
     [
-        ({"loops": 2}, "No config has a key 'loops'; did you mean num_loops"),
+        ({"loops": 2}, "No run has a key 'loops'; did you mean num_loops"),
         ({"preset": "x"}, None),
         ({"dtype": "x"}, "'dtype' may be any of loss.dtype, model.dtype"),
         ({"num_loops": 2.5}, "recurrence.num_loops must be an int, got 2.5"),
