@@ -22,16 +22,12 @@ _STANDING = (  # Keys of a row that have a column of their own, or are told by o
 def add(verbs: argparse._SubParsersAction) -> None:
     """Registers `rdt runs`."""
     runs = verbs.add_parser(
-        "runs", help="list runs: what sets them apart and what they reached"
+        "runs",
+        help="list runs: what sets them apart and what they reached",
+        description="Lists the runs of a sweep, or all of a workdir: `rdt runs WORKDIR`"
+        "; without a word, those of `runs`.",
     )
-    runs.add_argument(
-        "subject",
-        nargs="?",
-        metavar=f"WORKDIR|{subject.METAVAR}",
-        help="a workdir, whose runs are all listed, or what has a sweep; default: runs",
-    )
-    runs.add_argument("--preset", help="of a study; default: cpu")
-    shared.add_workdir(runs, default=None)
+    subject.add(runs)
     runs.add_argument(
         "--where",
         action="append",
@@ -96,20 +92,21 @@ def _read(
     from rdt_jax.sweep import links
     from rdt_jax.sweep import plan as plans
 
-    if options.subject is None:
-        options.subject, options.workdir = str(options.workdir or "runs"), None
-    folder = pathlib.Path(options.subject)
+    folder = pathlib.Path(options.subject or options.workdir or "runs")
     is_other = any((folder / name).is_file() for name in ("plan.json", "study.py"))
-    if folder.is_dir() and not is_other:
-        used = ("subject", "where", "sort", "csv", "json")
-        shared.check_used(options, "rdt runs WORKDIR", used)
+    is_workdir = folder.is_dir() or ":" not in str(folder)
+    if options.task is None and is_workdir and not is_other:
+        used = ("subject" if options.subject else "workdir", "where", "sort", "csv")
+        shared.check_used(options, "rdt runs WORKDIR", (*used, "json"))
+        if not folder.is_dir():
+            raise ValueError(
+                f"No workdir {folder}, and no study or sweep of that name."
+            )
         labels = listing.labels_in(folder)
         place = {run_id: index for index, run_id in enumerate(labels)}
         runs = listing.read(folder)
         runs.sort(key=lambda run: place.get(run.run_id, len(place)))
         return folder, runs, labels
-    if ":" not in options.subject and not folder.exists():
-        raise ValueError(f"No workdir {folder}, and no study or sweep of that name.")
     asked = subject.read(options)
     name = asked.folder.name
     if asked.kind != subject.SWEEP:

@@ -108,6 +108,12 @@ def test_what_is_no_workdir_is_said(workdir, capsys):
     assert not (workdir / "none").exists()
 
 
+def test_a_workdir_may_have_a_colon_and_a_space(workdir, capsys):
+    moved = workdir.rename(workdir.with_name("my runs: 1"))
+    assert _out(capsys, moved).endswith("3 runs: 3 done\n")
+    assert _out(capsys, f"--workdir={moved}").endswith("3 runs: 3 done\n")
+
+
 def test_labels_of_a_plan_and_of_the_list_agree(workdir, capsys):
     rows = json.loads(_out(capsys, workdir, "--json"))
     trials = [
