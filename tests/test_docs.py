@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 from rdt_jax import cli
+from rdt_jax.training import exported
 from tests.conftest import ROOT
 
 PAGES = [
@@ -59,12 +60,17 @@ def test_the_architecture_is_short():
     assert re.findall(r"^(\d+)\. ", page, re.M) == [str(n) for n in range(1, 13)]
 
 
-def test_the_model_of_the_page_answers_as_it_says(monkeypatch):
+def test_the_model_of_the_page_answers_as_it_says(monkeypatch, tmp_path):
     page = (ROOT / "docs" / "models.md").read_text()
-    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    block, exports = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
     monkeypatch.chdir(ROOT)
     names = {}
     exec(block, names)
+    of = [names[name] for name in ("params", "run_config", "table")]
+    exported.write(tmp_path / "OUT", *of, {})
+    monkeypatch.chdir(tmp_path)
+    exec(exports, names)
+    assert (names["again"].logits == names["outputs"].logits).all()
     outputs, model = names["outputs"], names["model"]
     assert outputs.logits.shape == (3, 1, model.vocab_size)
     assert outputs.states.shape == (8, 3, model.max_length, model.width)

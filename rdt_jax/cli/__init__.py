@@ -86,6 +86,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parses the words after `rdt`; SystemExit with code 2 if they are wrong."""
     parser = _parser()
     options, overrides = parser.parse_known_args(arguments)
+    if options.takes_words:  # argparse takes no words that follow an option.
+        options.words += [word for word in overrides if not word.startswith("--")]
+        overrides = [word for word in overrides if word.startswith("--")]
     unknown = [word for word in overrides if not word.startswith("--config.")]
     if unknown or (overrides and not options.takes_overrides):
         parser.error(f"unrecognized arguments: {' '.join(unknown or overrides)}")
@@ -152,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(
         takes_overrides=False,
+        takes_words=False,
         reads=None,
         urls={},
         traceback=False,

@@ -26,7 +26,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     ask.add_argument(
         "--loops", type=int, metavar="N", help="up to so many; default: as it trained"
     )
-    ask.set_defaults(verb=_ask)
+    ask.set_defaults(verb=_ask, takes_words=True)
 
     export = verbs.add_parser(
         "export", help="write the parameters of a run as safetensors"
@@ -152,11 +152,11 @@ def show(asked: "asking.Asked") -> None:
     known = [asked.split or "not in the table"]
     known += [f"{name} {value}" for name, value in asked.tags.items()]
     target = "" if asked.target is None else f" -> {' '.join(asked.target)}"
+    print(f"{' '.join(asked.question)}{target}  ({', '.join(known)})")
     table = terminal.table(
-        escape(f"{' '.join(asked.question)}{target}  ({', '.join(known)})"),
+        "",
         ("loops", "answer", "probability", "right", "next"),
         words=("answer", "right", "next"),
-        title_justify="left",
     )
     for answer in asked.answers:
         rest = answer.choices[0][1:] if len(answer.choices) == 1 else ()

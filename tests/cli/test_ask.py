@@ -72,7 +72,7 @@ def test_words_are_answered_after_each_loop(rdt, tiny_config, tiny_table, capsys
     assert rdt("ask", *words, "--loops=3") == 0
     out = capsys.readouterr().out
     assert f"{' '.join(words)} -> {target[0]}" in out
-    assert "(ood, hops 2, pattern ood-ood)" in " ".join(out.split())
+    assert "(ood, hops 2, pattern ood-ood)" in out
     asked = asking.ask(_params(tiny_config, 2), tiny_config, tiny_table, words, 3)
     assert _answers(out) == [
         (
@@ -89,7 +89,7 @@ def test_the_checkpoint_is_chosen_and_words_may_be_one_argument(
     rdt, tiny_config, tiny_table, capsys
 ):
     words, _ = rows.decode(tiny_table, 0)
-    assert rdt("ask", " ".join(words), "--checkpoint=ood_generalized-before") == 0
+    assert rdt("ask", "--checkpoint=ood_generalized-before", " ".join(words)) == 0
     found = _answers(capsys.readouterr().out)
     asked = asking.ask(_params(tiny_config, 1), tiny_config, tiny_table, words)
     assert len(found) == tiny_config.recurrence.num_loops
@@ -188,5 +188,9 @@ def test_export_writes_what_can_be_read_again(rdt, tiny_config, tmp_path, capsys
     assert found.metadata["run"] == configs.run_id(tiny_config)
     assert rdt("export", str(out)) == 2
     assert "OUT must not exist or be an empty folder" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        rdt("export", str(out / "config.json"))
+    for verb, *words in (
+        ("export", str(out / "config.json")),
+        ("ask", "--lops=3", "x"),
+    ):
+        with pytest.raises(SystemExit):
+            rdt(verb, *words)
