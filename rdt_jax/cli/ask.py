@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     _add_run(export)
     export.add_argument(
-        "out", type=shared.folder, metavar="OUT", help="a folder, new or empty"
+        "out", type=_read_out, metavar="OUT", help="a folder, new or empty"
     )
     export.set_defaults(verb=_export)
 
@@ -44,13 +45,20 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="its folder, a beginning of its name, or SWEEP/KEY=VALUE,..",
     )
-    shared.add_workdir(parser)
+    shared.add_workdir(parser, buckets=True)
     parser.add_argument(
         "--checkpoint",
         default="final",
         metavar="KIND",
         help="which parameters, such as ood_generalized-before; default: final",
     )
+    parser.set_defaults(reads="parameters")
+
+
+def _read_out(text: str) -> pathlib.Path:
+    if shared.is_url(text):
+        raise argparse.ArgumentTypeError(f"{text} is in a bucket: give a folder")
+    return shared.folder(text)
 
 
 def _find(options: argparse.Namespace) -> tuple["runs.Run", str]:

@@ -4,6 +4,7 @@ import io
 import re
 import sys
 
+import fsspec
 import jax
 import numpy as np
 import prompt_toolkit
@@ -188,9 +189,28 @@ def test_export_writes_what_can_be_read_again(rdt, tiny_config, tmp_path, capsys
     assert found.metadata["run"] == configs.run_id(tiny_config)
     assert rdt("export", str(out)) == 2
     assert "OUT must not exist or be an empty folder" in capsys.readouterr().err
-    for verb, *words in (
+    for verb, word in (
         ("export", str(out / "config.json")),
-        ("ask", "--lops=3", "x"),
+        ("export", "gs://bucket/x"),
+        ("ask", "--lops=3"),
     ):
         with pytest.raises(SystemExit):
-            rdt(verb, *words)
+            rdt(verb, word)
+
+
+def test_a_run_in_a_bucket_is_asked_in_its_copy(
+    workdir, bucket_url, tiny_config, tiny_table, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fs, root = fsspec.core.url_to_fs(bucket_url)
+    for path in workdir.rglob("*"):
+        if path.is_file():
+            fs.pipe_file(f"{root}/runs/{path.relative_to(workdir)}", path.read_bytes())
+    words, _ = rows.decode(tiny_table, 0)
+    run = configs.run_id(tiny_config)
+    for arguments in (
+        [f"{bucket_url}/runs/{run}"],
+        [run[:5], f"--workdir={bucket_url}/runs"],
+    ):
+        assert cli.main(["ask", *arguments, *words]) == 0
+        assert len(_answers(capsys.readouterr().out)) == 2
