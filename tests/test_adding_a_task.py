@@ -14,7 +14,14 @@ from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "adding_a_task.md").read_text()
 JAX = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-OWN, REPOSITORY = PAGE.split("## In this repository")
+FILES, REST = PAGE.split("## In a package, with arrays")
+PACKAGE, REPOSITORY = REST.split("## In this repository")
+# What training in the test is shorter by than on the page.
+SHORT = (
+    " --preset=smoke --config.num_steps=20 --config.eval_every_steps=10 "
+    "--config.checkpoint_every_steps=20 --config.model.core_blocks=1 "
+    "--config.optimizer.warmup_steps=5"
+)
 
 
 def _blocks(text):
@@ -30,7 +37,7 @@ def _commands(text):
 def _apply(text, folder):
     """Writes each block to the file, or the place in one, that it begins with."""
     for language, (first, *lines) in _blocks(text):
-        if not language:
+        if language in ("", "text"):
             continue
         name, _, place = first.removeprefix("# ").partition(", ")
         path = folder / name
@@ -81,14 +88,38 @@ def _run(commands, folder, environment=None):
 
 
 def test_the_page_has_what_is_followed():
-    assert len(_blocks(OWN)) == 4 and len(_commands(OWN)) == 6
+    assert len(_blocks(FILES)) == 5 and len(_commands(FILES)) == 5
+    assert len(_blocks(PACKAGE)) == 4 and len(_commands(PACKAGE)) == 6
     assert len(_blocks(REPOSITORY)) == 5 and len(_commands(REPOSITORY)) == 4
 
 
 @pytest.mark.slow
-def test_in_a_file_of_your_own(tmp_path):
+def test_in_twenty_lines(tmp_path):
+    _apply(FILES, tmp_path)
+    assert len((tmp_path / "reverse.py").read_text().splitlines()) <= 20
+    _venv(tmp_path, [ROOT])
+    active = {"PATH": f"{tmp_path / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    shown, checked, swept, _, sums = _run(
+        [
+            command.replace("1,2,4", "1") + SHORT * command.startswith("rdt sweep")
+            for command in _commands(FILES)
+        ],
+        tmp_path,
+        active,
+    )
+    assert "depth: 4,096 rows" in shown and "a c -> c a   size=2" in shown
+    verdicts = [line.split()[0] for line in checked.splitlines()]
+    assert verdicts == 5 * ["ok"]
+    assert "Updates to each phase: reverse " in swept
+    folders = [path.parent for path in tmp_path.glob("runs/sweeps/*/plan.json")]
+    assert [len(list(f.glob("figures/accuracy.png"))) for f in folders] == [1]
+    assert "train: 200 rows" in sums and "id: 200 rows" in sums
+
+
+@pytest.mark.slow
+def test_in_a_package(tmp_path):
     site = tmp_path / "site-packages"
-    _apply(OWN, tmp_path)
+    _apply(PACKAGE, tmp_path)
     _venv(tmp_path, [site, ROOT])
     active = f"{tmp_path / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     # The page's pip, without the network, into a folder that the test throws away.
@@ -100,7 +131,7 @@ def test_in_a_file_of_your_own(tmp_path):
         "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it so: no isolation.
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
-    _, listed, shown, checked, _, trained = _run(_commands(OWN), tmp_path, pip)
+    _, listed, shown, checked, _, trained = _run(_commands(PACKAGE), tmp_path, pip)
     assert "parity: Parity: say whether the number of ones" in listed
     assert "depth: 384 rows" in shown
     verdicts = [line.split()[:2] for line in checked.splitlines()]
@@ -129,7 +160,7 @@ def test_in_this_repository(tmp_path):
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     own = tmp_path / "own"
     own.mkdir()
-    _apply(OWN, own)
+    _apply(PACKAGE, own)
     (own / "parity.py").rename(tmp_path / "rdt_jax" / "tasks" / "parity.py")
     _apply(REPOSITORY, tmp_path)
     _venv(tmp_path, [tmp_path])
@@ -161,10 +192,13 @@ def test_a_page_that_is_wrong_would_be_seen(tmp_path):
 
 
 def test_the_functions_of_the_page_are_written_like_our_own(tmp_path):
-    _apply(OWN, tmp_path)
+    _apply(FILES + PACKAGE, tmp_path)
     ruff = pathlib.Path(sys.executable).parent / "ruff"
     for verb in (["check"], ["format", "--check", "--diff"]):
-        files = [str(tmp_path / name) for name in ("parity.py", "parity_config.py")]
+        files = [
+            str(tmp_path / name)
+            for name in ("reverse.py", "parity.py", "parity_config.py")
+        ]
         options = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
         done = subprocess.run(
             [str(ruff), *verb, *options, *files], capture_output=True, text=True

@@ -220,18 +220,18 @@ class Rule(NamedTuple):
         partly = (new > 0) & (new < counts) & ~longer
         split[partly & mixes(atoms, split)] = base.SPLITS.index("mixed")
         split = np.where(free, split, given).astype(np.int8)
-        made = {
-            "train": ("heldout", self.heldout, bool(free.any())),
-            "id": ("heldout", self.heldout, bool(choice.size and self.heldout)),
-            "ood": ("heldout_parts", self.heldout_parts, self.heldout_parts > 0),
-            "depth": ("max_train_size", self.max_train_size, bool(longer.any())),
+        asked = {  # Split -> the argument that says whether it has rows.
+            "train": "heldout",
+            "id": "heldout_pairs" if self.heldout_pairs else "heldout",
+            "ood": "heldout_parts",
+            "depth": "max_train_size",
         }
-        if self.heldout_pairs:
-            made["id"] = ("heldout_pairs", self.heldout_pairs, True)
-        for name, (key, value, is_asked) in made.items():
-            there = not is_asked or bool((split == base.SPLITS.index(name)).any())
+        for name, key in asked.items():
+            value = getattr(self, key)
+            is_asked = free.any() and (name == "train" or value not in (0, None))
+            there = bool((split == base.SPLITS.index(name)).any())
             must = f"leave {name} rows, of parts that train rows combine"
-            limits.require(there, key, must, value)
+            limits.require(there or not is_asked, key, must, value)
         return split
 
     @property
