@@ -34,7 +34,8 @@ __all__ = [
 ]
 
 # Task -> its file in this folder. There stand the function of its name, its oracle
-# `<task>_oracle`, and in EXAMPLES the arguments of small tables for the tests.
+# `<task>_oracle`, and in EXAMPLES the arguments of small tables for the tests: first
+# all of them, then what further examples change.
 FILES = {
     "arithmetic_expression": "expressions",
     "boolean_expression": "expressions",

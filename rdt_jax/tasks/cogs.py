@@ -366,11 +366,13 @@ def _pick(uniform: Iterator[float], options):
     return options[int(next(uniform) * len(options))]
 
 
-_EXAMPLE = {
-    "train_rows": 307, "id_rows": 23, "rows_per_case": 5, "exposures": 3,
-    "max_train_depth": 2, "max_depth": 3,
+EXAMPLES = {
+    "cogs": [
+        {"train_rows": 307, "id_rows": 23, "rows_per_case": 5, "exposures": 3,
+         "max_train_depth": 2, "max_depth": 3},
+        {"max_train_depth": 1},
+    ],
 }  # fmt: skip
-EXAMPLES = {"cogs": [_EXAMPLE, _EXAMPLE | {"max_train_depth": 1}]}
 
 
 def cogs_oracle(question: list[str], table: base.Table) -> list[str]:

@@ -242,17 +242,15 @@ def _split(atoms, one_hop, num_train, is_ood) -> tuple[np.ndarray, np.ndarray]:
     return pattern, split
 
 
-_FACTS = {
-    "num_entities": 13, "num_attributes": 3, "num_values": 5, "ood_share": 0.25,
-    "phi": 4.0, "atomic_repeats": 2, "max_heldout_pairs": None,
-}  # fmt: skip
 EXAMPLES = {
     "knowledge_comparison": [
-        _FACTS | {"answer_at": "last"},
-        _FACTS | {"answer_at": "answer_token", "max_heldout_pairs": 5},
-        _FACTS | {"answer_at": "pad", "ood_share": 0.0},
-    ]
-}
+        {"num_entities": 13, "num_attributes": 3, "num_values": 5, "ood_share": 0.25,
+         "phi": 4.0, "atomic_repeats": 2, "max_heldout_pairs": None,
+         "answer_at": "last"},
+        {"answer_at": "answer_token", "max_heldout_pairs": 5},
+        {"answer_at": "pad", "ood_share": 0.0},
+    ],
+}  # fmt: skip
 
 
 def knowledge_comparison_oracle(question: list[str], table: base.Table) -> list[str]:

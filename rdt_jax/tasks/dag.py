@@ -223,17 +223,14 @@ def _fold(form, values, applied) -> tuple[np.ndarray, np.ndarray]:
     return result, np.stack(atoms, axis=1)
 
 
-_EXAMPLE = {
-    "modulus": 5, "operators": "+ *", "num_nodes": 7, "num_leaves": 2,
-    "max_arguments": 2, "min_depth": 1, "max_depth": 4, "max_train_depth": 2,
-    "train_per_depth": 61, "heldout_per_depth": 13,
-}  # fmt: skip
 EXAMPLES = {
     "dag_arithmetic": [
-        _EXAMPLE,
-        _EXAMPLE | {"max_arguments": 3, "operators": "-", "max_depth": 2},
-    ]
-}
+        {"modulus": 5, "operators": "+ *", "num_nodes": 7, "num_leaves": 2,
+         "max_arguments": 2, "min_depth": 1, "max_depth": 4, "max_train_depth": 2,
+         "train_per_depth": 61, "heldout_per_depth": 13},
+        {"max_arguments": 3, "operators": "-", "max_depth": 2},
+    ],
+}  # fmt: skip
 
 
 def dag_arithmetic_oracle(question: list[str], table: base.Table) -> list[str]:

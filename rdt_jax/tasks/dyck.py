@@ -154,9 +154,12 @@ class _Form(NamedTuple):
         }
 
 
-_EXAMPLE = nesting.EXAMPLE | {"train_per_depth": 62, "heldout_per_depth": 14}
 EXAMPLES = {
-    "dyck": [_EXAMPLE | {"num_kinds": 3}, _EXAMPLE | {"num_kinds": 2, "max_depth": 3}]
+    "dyck": [
+        nesting.EXAMPLE
+        | {"num_kinds": 3, "train_per_depth": 62, "heldout_per_depth": 14},
+        {"num_kinds": 2, "max_depth": 3},
+    ]
 }
 
 

@@ -348,15 +348,17 @@ def _median(digits, counts) -> np.ndarray:
 
 EXAMPLES = {
     "arithmetic_expression": [
-        nesting.EXAMPLE | {"modulus": 5, "operators": operators} for operators in "+-*"
+        nesting.EXAMPLE | {"modulus": 5, "operators": "+"},
+        {"operators": "-"},
+        {"operators": "*"},
     ],
     "boolean_expression": [
-        nesting.EXAMPLE | {"min_depth": 3, "operators": operators}
-        for operators in ("and or not", "xor not")
+        nesting.EXAMPLE | {"min_depth": 3, "operators": "and or not"},
+        {"operators": "xor not"},
     ],
     "listops": [
         nesting.EXAMPLE | {"max_arguments": 3, "operators": "MAX MIN MED SUM_MOD"},
-        nesting.EXAMPLE | {"max_arguments": 2, "operators": "SUM_MOD", "max_depth": 3},
+        {"max_arguments": 2, "operators": "SUM_MOD", "max_depth": 3},
     ],
 }
 

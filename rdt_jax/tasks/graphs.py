@@ -306,12 +306,11 @@ def _degrees_of_ends(tokens) -> dict[str, np.ndarray]:
 EXAMPLES = {
     "graph_next_step": [
         depths.EXAMPLE | {"num_nodes": 11, "num_edges": 10, "num_paths": 2},
-        depths.EXAMPLE
-        | {"num_nodes": 15, "num_edges": 12, "num_paths": 3, "max_hops": 3},
+        {"num_nodes": 15, "num_edges": 12, "num_paths": 3, "max_hops": 3},
     ],
     "graph_reachability": [
         depths.EXAMPLE | {"num_nodes": 12, "num_edges": 11},
-        depths.EXAMPLE | {"num_nodes": 12, "num_edges": 8, "max_hops": 3},
+        {"num_edges": 8, "max_hops": 3},
     ],
 }
 

@@ -188,23 +188,20 @@ def _permutations(degree, even_only) -> tuple[list[str], np.ndarray]:
     return ["".join(map(str, image)) for image in images], times
 
 
-_WORDS = {
-    "min_length": 2, "max_length": 5, "max_train_length": 3, "train_per_length": 23,
-    "heldout_per_length": 7,
-}  # fmt: skip
 EXAMPLES = {
     "group_composition": [
-        _WORDS | {"family": "symmetric", "degree": 4},
-        _WORDS | {"family": "alternating", "degree": 4},
-        _WORDS | {"family": "dihedral", "degree": 5, "max_length": 3},
-        _WORDS | {"family": "cyclic", "degree": 11},
+        {"family": "symmetric", "degree": 4, "min_length": 2, "max_length": 5,
+         "max_train_length": 3, "train_per_length": 23, "heldout_per_length": 7},
+        {"family": "alternating"},
+        {"family": "dihedral", "degree": 5, "max_length": 3},
+        {"family": "cyclic", "degree": 11},
     ],
     "group_operation": [
         {"family": family, "degree": 4, "operation": name, "train_fraction": 0.5}
         for family in ("symmetric", "dihedral")
         for name in OPERATIONS
     ],
-}
+}  # fmt: skip
 
 
 def move_points(question: list[str], table: base.Table) -> list[str]:

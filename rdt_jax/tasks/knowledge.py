@@ -324,26 +324,20 @@ def _facts_used(tokens, targets, hops) -> np.ndarray:
     return facts.T
 
 
-_FACTS = {
-    "num_entities": 11, "num_relations": 5, "out_degree": 3, "ood_share": 0.25,
-    "phi": 1.5, "atomic_repeats": 2, "max_heldout": None,
-}  # fmt: skip
-_WALKS = {
-    "num_entities": 7, "num_relations": 3, "max_hops": 5, "max_train_hops": 3,
-    "train_per_hop": 41, "heldout_per_hop": 13,
-}  # fmt: skip
 EXAMPLES = {
     "knowledge_composition": [
-        _FACTS | {"answer_at": "last"},
-        _FACTS | {"answer_at": "answer_token", "max_heldout": 5},
-        _FACTS | {"answer_at": "pad", "ood_share": 0.0},
+        {"num_entities": 11, "num_relations": 5, "out_degree": 3, "ood_share": 0.25,
+         "phi": 1.5, "atomic_repeats": 2, "max_heldout": None, "answer_at": "last"},
+        {"answer_at": "answer_token", "max_heldout": 5},
+        {"answer_at": "pad", "ood_share": 0.0},
     ],
     "knowledge_depth": [
-        _WALKS | {"answer_at": "last"},
-        _WALKS | {"answer_at": "answer_token", "max_hops": 3},  # No row is deeper.
-        _WALKS | {"answer_at": "pad"},
+        {"num_entities": 7, "num_relations": 3, "max_hops": 5, "max_train_hops": 3,
+         "train_per_hop": 41, "heldout_per_hop": 13, "answer_at": "last"},
+        {"answer_at": "answer_token", "max_hops": 3},  # No row is deeper.
+        {"answer_at": "pad"},
     ],
-}
+}  # fmt: skip
 
 
 knowledge_composition_oracle = knowledge_depth_oracle = oracles.follow_relations

@@ -286,14 +286,8 @@ def _draw_names(rng, count, num_names, length) -> np.ndarray:
 
 
 EXAMPLES = {
-    "kinship": [
-        depths.EXAMPLE | {"num_people": 9},
-        depths.EXAMPLE | {"num_people": 7, "max_hops": 3},
-    ],
-    "transitive_inference": [
-        depths.EXAMPLE | {"num_items": 13},
-        depths.EXAMPLE | {"num_items": 13, "max_hops": 3},
-    ],
+    "kinship": [depths.EXAMPLE | {"num_people": 9}, {"num_people": 7, "max_hops": 3}],
+    "transitive_inference": [depths.EXAMPLE | {"num_items": 13}, {"max_hops": 3}],
 }
 
 

@@ -178,11 +178,13 @@ def _links(functions, num_functions, num_groups) -> tuple[np.ndarray, np.ndarray
     return atoms, crossings.astype(np.int32)
 
 
-_EXAMPLE = {
-    "num_functions": 6, "num_groups": 1, "max_functions": 4, "max_train_functions": 3,
-    "train_per_length": 13, "heldout_per_length": 5,
+EXAMPLES = {
+    "lookup_tables": [
+        {"num_functions": 6, "num_groups": 1, "max_functions": 4,
+         "max_train_functions": 3, "train_per_length": 13, "heldout_per_length": 5},
+        {"num_groups": 2},
+    ],
 }  # fmt: skip
-EXAMPLES = {"lookup_tables": [_EXAMPLE, _EXAMPLE | {"num_groups": 2}]}
 
 
 lookup_tables_oracle = oracles.follow_relations

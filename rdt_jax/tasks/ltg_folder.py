@@ -306,19 +306,17 @@ def _facts_used(questions, targets, hops, items, words) -> np.ndarray:
     return facts.T
 
 
-# The paths are kinds of folders that tests write.
-EXAMPLES = {
+EXAMPLES = {  # The paths are kinds of folders that tests write.
     "ltg_folder": [
-        {"path": path, "test_file": file, "answer_at": answer_at, "row_length": None}
-        for path, file, answer_at in (
-            ("systematicity", "test.json", "last"),
-            ("systematicity", "test.json", "answer_token"),
-            ("systematicity", "test.json", "pad"),
-            ("extrapolation", "test.json", "answer_token"),
-            ("extrapolation", "test_small.json", "answer_token"),
-        )
-    ]
-}
+        {"path": "systematicity", "test_file": "test.json", "answer_at": "last",
+         "row_length": None},
+        {"answer_at": "answer_token"},
+        {"answer_at": "pad"},
+        {"path": "extrapolation", "answer_at": "answer_token"},
+        {"path": "extrapolation", "answer_at": "answer_token",
+         "test_file": "test_small.json"},
+    ],
+}  # fmt: skip
 
 
 ltg_folder_oracle = oracles.follow_relations

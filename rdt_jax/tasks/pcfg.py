@@ -271,18 +271,15 @@ def _check(
     )
 
 
-_EXAMPLE = {
-    "splitting": "random", "num_symbols": 7, "max_functions": 3,
-    "max_train_functions": 3, "max_length": 17, "train_rows": 211, "heldout_rows": 17,
-    "num_heldout_pairs": 0,
-}  # fmt: skip
 EXAMPLES = {
     "pcfg": [
-        _EXAMPLE,
-        _EXAMPLE | {"splitting": "systematicity", "num_heldout_pairs": 11},
-        _EXAMPLE | {"splitting": "productivity", "max_functions": 5},
-    ]
-}
+        {"splitting": "random", "num_symbols": 7, "max_functions": 3,
+         "max_train_functions": 3, "max_length": 17, "train_rows": 211,
+         "heldout_rows": 17, "num_heldout_pairs": 0},
+        {"splitting": "systematicity", "num_heldout_pairs": 11},
+        {"splitting": "productivity", "max_functions": 5},
+    ],
+}  # fmt: skip
 
 
 def pcfg_oracle(question: list[str]) -> list[str]:

@@ -235,21 +235,18 @@ def visit(sequences, alphabet_size, hops) -> np.ndarray:
     return visited
 
 
-_SUMS = {
-    "num_digits": 2, "max_operands": 5, "max_train_operands": 3, "train_per_count": 61,
-    "heldout_per_count": 11,
-}  # fmt: skip
-_HOPS = {
-    "alphabet_size": 4, "length": 13, "min_hops": 1, "max_hops": 5, "max_train_hops": 3,
-    "train_per_hop": 43, "heldout_per_hop": 7,
-}  # fmt: skip
 EXAMPLES = {
-    "nary_addition": [_SUMS, _SUMS | {"max_operands": 3, "num_digits": 1}],
-    "p_hop_induction": [
-        _HOPS,
-        _HOPS | {"min_hops": 3, "max_train_hops": 5, "alphabet_size": 3},
+    "nary_addition": [
+        {"num_digits": 2, "max_operands": 5, "max_train_operands": 3,
+         "train_per_count": 61, "heldout_per_count": 11},
+        {"max_operands": 3, "num_digits": 1},
     ],
-}
+    "p_hop_induction": [
+        {"alphabet_size": 4, "length": 13, "min_hops": 1, "max_hops": 5,
+         "max_train_hops": 3, "train_per_hop": 43, "heldout_per_hop": 7},
+        {"min_hops": 3, "max_train_hops": 5, "alphabet_size": 3},
+    ],
+}  # fmt: skip
 
 
 def nary_addition_oracle(question: list[str]) -> list[str]:

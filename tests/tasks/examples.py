@@ -40,11 +40,17 @@ def smoke(name: str) -> ml_collections.ConfigDict:
 
 
 def _examples(name: str, function: Callable[..., base.Table]) -> list[dict[str, Any]]:
-    """Returns a task's EXAMPLES; what they say of a path, the tests make one of."""
+    """Returns a task's EXAMPLES, all but the first as changes of that.
+
+    What they say of a path, the tests make one of.
+    """
     cases = getattr(sys.modules[function.__module__], "EXAMPLES", {}).get(name)
     assert cases, f"{tasks.FILES[name]}.py needs EXAMPLES of {name}: small arguments"
     return [
-        {k: of_tests(name, k)(v) if k == "path" else v for k, v in case.items()}
+        {
+            key: of_tests(name, key)(value) if key == "path" else value
+            for key, value in (cases[0] | case).items()
+        }
         for case in cases
     ]
 
