@@ -264,7 +264,7 @@ def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, cap
 def test_only_sweeps_work_in_buckets(capsys):
     with pytest.raises(SystemExit, match="2"):
         cli.main(["train", "--config=x.py:cpu", "--workdir=gs://bucket/runs"])
-    assert "is in a bucket, which `rdt sweep` and" in capsys.readouterr().err
+    assert "is in a bucket, where `rdt sweep` and" in capsys.readouterr().err
 
 
 def test_a_plan_in_a_bucket(tmp_path, capsys):

@@ -22,6 +22,7 @@ import pytest
 
 from rdt_jax import cli
 from rdt_jax import config as configs
+from rdt_jax.cli import subject
 from rdt_jax.sweep import spec
 from tests.conftest import ROOT
 
@@ -171,8 +172,12 @@ def check_words(words: list[str]) -> None:
     if words[0] == "train":
         configs.load(f"{ROOT}/{options.config}")
     if words[0] == "sweep":
-        folder = ROOT / options.subject
-        spec.make_plan(folder, options.preset or "cpu", [], lambda config: None)
+        kind = subject.kind_of(options)
+        if kind == subject.CONFIG:
+            options.check(options)
+        elif not options.subject.startswith("runs/sweeps/"):
+            folder = ROOT / options.subject
+            spec.make_plan(folder, options.preset or "cpu", [], lambda config: None)
     if words[0] == "launch":
         check_words(shlex.split(options.run)[1:])
 
@@ -180,7 +185,8 @@ def check_words(words: list[str]) -> None:
 @pytest.mark.parametrize(
     "section", [name for name, blocks in SECTIONS.items() if blocks]
 )
-def test_every_command_of_the_page_is_one(section, tmp_path):
+def test_every_command_of_the_page_is_one(section, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
     record = run_blocks(SECTIONS[section], tmp_path, ONLY_RECORDED)
     called = calls_of(record, "rdt")
     assert called

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rdt_jax.cli import exits
+from rdt_jax.cli import exits, subject
 from rdt_jax.cli import options as shared
 
 
@@ -14,13 +14,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     analyze = verbs.add_parser(
         "analyze", help="look inside the models of a run or of a sweep"
     )
-    analyze.add_argument(
-        "folder",
-        type=pathlib.Path,
-        nargs="?",
-        metavar="WORKDIR/RUN|WORKDIR/sweeps/NAME",
-        help="of a run or of a sweep",
-    )
+    subject.add(analyze, also="WORKDIR/RUN")
     analyze.add_argument(
         "--what", metavar="NAME,..", help="analyses, such as lens; --list names all"
     )
@@ -52,11 +46,13 @@ def _analyze(options: argparse.Namespace) -> int:
         for name in sorted(stored.MEASURES | stored.RUN_MEASURES):
             print(f"{name}: {stored.describe(name)}")
         return exits.WELL
-    if options.folder is None or options.what is None:
+    kind = subject.kind_of(options)
+    if (options.subject is None and not kind) or options.what is None:
         raise exits.Mistake(
             "rdt analyze needs WORKDIR/RUN or WORKDIR/sweeps/NAME, and "
             "--what=NAME,..; --list says the names."
         )
+    folder = pathlib.Path(subject.folder_of(options) if kind else options.subject)
     if options.transition and options.checkpoint:
         raise exits.Mistake("--transition says which parameters: give no --checkpoint.")
     analyses = options.what.split(",")
@@ -64,9 +60,10 @@ def _analyze(options: argparse.Namespace) -> int:
         stored.jobs([], analyses, ())  # Reports an unknown name.
         if stored.RUN_MEASURES.keys() >= set(analyses):  # Of all parameters of a run.
             form = f"rdt analyze --what={options.what}"
-            shared.check_used(options, form, ["folder", "what"])
-        planned, axes = _runs(options.folder)
-    exit_code = exits.report_lost(planned, options.folder.resolve().name)
+            used = ["subject", "task", "preset", "workdir", "what"]
+            shared.check_used(options, form, used)
+        planned, axes = _runs(folder)
+    exit_code = exits.report_lost(planned, folder.resolve().name)
     runs = [run for run in planned if not run.is_lost]
     asked_kinds = (options.checkpoint or "final").split(",")
     kinds: dict[Any, Sequence[str]] = dict.fromkeys(runs, asked_kinds)
@@ -103,7 +100,7 @@ def _analyze(options: argparse.Namespace) -> int:
             tables = summaries.of_sweep(planned, axes, analyses, asked_kinds)
         for table in tables:
             shared.print_table(table)
-        arrays = _workdir(options.folder) / "RUN" / "analysis"
+        arrays = _workdir(folder) / "RUN" / "analysis"
         console.print(f"Arrays are in {arrays}", highlight=False, soft_wrap=True)
     is_stored = lambda run, analysis: any(
         stored.is_current(run, analysis, name)

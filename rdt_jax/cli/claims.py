@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rdt_jax.cli import exits, figures
+from rdt_jax.cli import exits, figures, subject
 from rdt_jax.cli import options as shared
 
 if TYPE_CHECKING:
@@ -19,25 +19,24 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "claims", help="judge the claims of all studies that have runs"
     )
     claims.add_argument(
-        "studies",
+        "subjects",
         nargs="*",
-        type=pathlib.Path,
-        metavar="experiments/STUDY",
-        help="default: all",
+        metavar="STUDY|WORKDIR/sweeps/NAME",
+        help="folders of studies, or of sweeps of one; default: all studies",
     )
     claims.add_argument(
         "--preset",
         help="such as cpu, or 'cpu num_steps=60' for its sweep with that override; "
         "default: every one that was swept",
     )
-    shared.add_workdir(claims, buckets=True)
+    shared.add_workdir(claims, buckets=True, default=None)
     claims.add_argument(
         "--out",
         type=shared.folder,
         metavar="DIR",
         help="where claims.md and claims.json are written; default: the workdir",
     )
-    claims.set_defaults(verb=_claims, reads="records")
+    claims.set_defaults(verb=_claims, task=None, reads="records")
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -45,23 +44,20 @@ def _claims(options: argparse.Namespace) -> int:
 
     from rdt_jax.figures import claims as drawing
     from rdt_jax.store import files
-    from rdt_jax.sweep import spec
 
-    folders = options.studies or sorted(
-        path.parent for path in shared.ROOT.glob("experiments/*/study.py")
-    )
+    with exits.mistakes():
+        judges = _judges(options)
     claims_by_study: dict[str, list[Any]] = {}
     presets: dict[str, str] = {}  # By sweep of these studies.
     plans, failed = _plans(options.workdir)
-    for folder in folders:
-        name = folder.resolve().name
-        with exits.mistakes():
-            study = spec.read_study(folder)
+    for name, study, only in judges:
         sweeps = _sweeps(plans, name)
         if sweeps and getattr(study, "ANALYSES", {}):
             shared.bring_parameters(options)
         presets |= sweeps
         for sweep, preset in sweeps.items():
+            if only not in (None, sweep):
+                continue
             if options.preset not in (None, preset, preset.partition(" ")[0]):
                 continue
             try:
@@ -74,7 +70,8 @@ def _claims(options: argparse.Namespace) -> int:
             claims_by_study.setdefault(name, []).extend(
                 dataclasses.replace(claim, preset=preset) for claim in claims
             )
-    other_studies = {plans[sweep].study or sweep for sweep in plans.keys() - presets}
+    others = [(plans[sweep].study, sweep) for sweep in plans.keys() - presets]
+    other_studies = {study or sweep for study, sweep in others if study != ""}
     if not any(claims_by_study.values()) and not failed:
         begun = {p for s, p in presets.items() if _is_begun(options.workdir, plans[s])}
         if options.preset is not None and begun:
@@ -82,12 +79,12 @@ def _claims(options: argparse.Namespace) -> int:
                 f"--preset: no sweep of {options.preset!r} with an evaluated run in "
                 f"{options.workdir}; choose from {', '.join(sorted(begun))}."
             )
-        studies = "these studies" if options.studies else "a study in experiments"
+        studies = "these studies" if options.subjects else "a study in experiments"
         raise exits.Mistake(
             f"{options.workdir} has no evaluated run of {studies}; "
             + (_mention(other_studies) if other_studies else "`rdt sweep` trains them.")
         )
-    if other_studies and not options.studies:
+    if other_studies and not options.subjects:
         exits.tell(_mention(other_studies))
     shared.print_table(drawing.table(claims_by_study))
     out = options.out or options.workdir
@@ -103,6 +100,40 @@ def _claims(options: argparse.Namespace) -> int:
     for suffix in ("md", "json"):
         print(out / f"claims.{suffix}")
     return exits.FAILED if failed else exits.WELL
+
+
+def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
+    """Returns what judges, and sets `options.workdir` to that of the sweeps.
+
+    Returns:
+      The name and the module of each study, and the sweep to judge or None for all.
+
+    Raises:
+      ValueError: if a subject is neither a study nor a sweep of one.
+    """
+    from rdt_jax.sweep import plan as plans
+    from rdt_jax.sweep import spec
+
+    if not options.subjects and options.workdir is None:
+        options.workdir = pathlib.Path("runs")
+    judges: list[tuple[str, Any, str | None]] = []
+    files = sorted(shared.ROOT.glob("experiments/*/study.py"))
+    for text in options.subjects or [str(file.parent) for file in files]:
+        options.subject = text
+        what = subject.read(options)
+        if what.kind == subject.STUDY:
+            name = what.folder.resolve().name
+            judges.append((name, spec.read_study(what.folder), None))
+            continue
+        study = what.kind == subject.SWEEP and plans.read(what.folder).study
+        if not study:
+            raise ValueError(
+                f"{text} has no study, whose study.py says what is judged; "
+                "`rdt figures` shows its table and figures."
+            )
+        module = subject.study_of(plans.read(what.folder))
+        judges.append((study, module, what.folder.name))
+    return judges
 
 
 def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":

@@ -23,7 +23,7 @@ ANY_KEY = "Any config key can be set: --config.model.width=128"
 # Attributes of the parsed arguments of every verb, beside its own options.
 _COMMON = (
     "verb", "check", "parser", "takes_overrides", "overrides", "arguments", "traceback",
-    "reads", "urls",
+    "reads", "urls", "takes_words",
 )  # fmt: skip
 
 

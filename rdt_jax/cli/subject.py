@@ -10,7 +10,6 @@
 """
 
 import argparse
-import functools
 import os
 import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,12 +48,18 @@ class Subject(NamedTuple):
         return pathlib.Path(self.text)
 
 
-def add(parser: argparse.ArgumentParser, buckets: bool = False) -> None:
-    """Adds the subject, --preset and --workdir, which `read` and `plan` read."""
+def add(parser: argparse.ArgumentParser, buckets: bool = False, also: str = "") -> None:
+    """Adds the subject, --preset and --workdir, which `read` and `plan` read.
+
+    Args:
+      parser: parser of the verb.
+      buckets: whether the workdir may be in a bucket.
+      also: what else the verb takes in the subject's place, for its usage.
+    """
     parser.add_argument(
         "subject",
         nargs="?",
-        metavar=METAVAR,
+        metavar="|".join(filter(None, [METAVAR, also])),
         help="a folder with study.py; a config and its preset, of the repository also "
         "by name (modular:cpu); or the folder of a sweep",
     )
@@ -70,7 +75,6 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         "--over",
         action="append",
         default=[],
-        type=lambda text: _pair(*text.partition("=")[::2]),
         metavar="KEY=V1,V2,..",
         help="values of a config key; several times: all combinations. Semicolons "
         "separate the values of a key that is a tuple",
@@ -80,7 +84,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
             flag,
             dest="over",
             action="append",
-            type=functools.partial(_pair, key),
+            type=f"{key}={{}}".format,
             metavar="V1,V2,..",
             help=f"short for --over {key}=V1,V2,..",
         )
@@ -91,7 +95,6 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         "--random",
         action="append",
         default=[],
-        type=lambda text: _pair(*text.partition("=")[::2]),
         metavar="'KEY=log(a,b)'",
         help="values of a config key that are drawn, also lin(a,b), int(a,b)",
     )
@@ -102,10 +105,6 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
         "--name",
         help="of the sweep; default: config, preset and axes, which extends it",
     )
-
-
-def _pair(key: str, text: str) -> tuple[str, str]:
-    return key, text
 
 
 def read(options: argparse.Namespace) -> Subject:
@@ -119,66 +118,70 @@ def read(options: argparse.Namespace) -> Subject:
         raise ValueError(
             f"Give {METAVAR} or --task, one of them, got {text or 'none'}."
         )
-    if options.task is not None:
-        options.workdir = pathlib.Path("runs") if workdir is None else workdir
-        return Subject(TASK, options.task, options.workdir)
-    path = pathlib.Path(text)
-    config, _, preset = text.rpartition(":")
-    if shared.is_url(text) or (path / "plan.json").is_file():
-        return _read_sweep(options)
-    options.workdir = pathlib.Path("runs") if workdir is None else workdir
-    if (path / "study.py").is_file():
-        return Subject(STUDY, text, options.workdir)
-    if config and "/" not in preset and (config.endswith(".py") or "/" not in config):
-        return Subject(CONFIG, text, options.workdir)
-    raise ValueError(
-        f"No study {text!r} (a folder with study.py), and no config (FILE.py:PRESET) "
-        f"or sweep (WORKDIR/sweeps/NAME) of that name; {_hint(text, options.workdir)}"
-    )
-
-
-def _read_sweep(options: argparse.Namespace) -> Subject:
-    """Reads the folder of a sweep, or its address in a bucket."""
-    text, workdir = options.subject.rstrip("/"), options.workdir
-    in_bucket = shared.is_url(text)
-    if not in_bucket and pathlib.Path(text).parent.name != "sweeps":
-        text = str(pathlib.Path(text).resolve())
-    parent, _, _ = text.rpartition("/")
-    if os.path.basename(parent) != "sweeps":
-        raise ValueError(f"The folder of a sweep is WORKDIR/sweeps/NAME, got {text!r}.")
-    own = os.path.dirname(parent) if in_bucket else pathlib.Path(parent).parent
-    place = str if in_bucket or shared.is_url(workdir) else os.path.realpath
-    if workdir is not None and place(workdir) != place(own):
-        raise ValueError(
-            f"--workdir must be {own}, that of {text}, or be left out, got {workdir}."
-        )
+    own = pathlib.Path("runs") if workdir is None else workdir
+    kind = kind_of(options)
+    if kind == SWEEP:
+        is_url = shared.is_url(text)
+        text = text.rstrip("/") if is_url else os.path.abspath(text)
+        parent, _, name = text.rpartition("/sweeps/")
+        if not parent or "/" in name:
+            raise ValueError(
+                f"A sweep's folder is WORKDIR/sweeps/NAME, got {options.subject!r}."
+            )
+        is_whole = is_url or os.path.isabs(options.subject)
+        own = parent if is_whole else os.path.relpath(parent)
+        own = own if is_url else pathlib.Path(own)
+        place = str if is_url or shared.is_url(workdir) else os.path.realpath
+        if workdir is not None and place(workdir) != place(own):
+            raise ValueError(
+                f"--workdir must be {own}, that of {options.subject}, or be left out, "
+                f"got {workdir}."
+            )
     options.workdir = own
-    return Subject(SWEEP, text, own)
+    if not kind:
+        raise ValueError(
+            f"No study {text!r} (a folder with study.py), no config (FILE.py:PRESET) "
+            f"and no sweep (WORKDIR/sweeps/NAME) of that name; {_hint(text, own)}"
+        )
+    return Subject(kind, options.task or text, own)
+
+
+def kind_of(options: argparse.Namespace) -> str:
+    """Returns STUDY, CONFIG, SWEEP or TASK; empty if the subject is none of them."""
+    if options.task is not None:
+        return TASK
+    text = options.subject or ""
+    config, _, preset = text.rpartition(":")
+    if shared.is_url(text) or pathlib.Path(text, "plan.json").is_file():
+        return SWEEP
+    if pathlib.Path(text, "study.py").is_file():
+        return STUDY
+    is_config = config.endswith(".py") or (config and "/" not in config)
+    return CONFIG if is_config and preset and "/" not in preset else ""
+
+
+def folder_of(options: argparse.Namespace) -> str:
+    """Returns the folder, or the address in a bucket, of the sweep of the subject."""
+    made = plan(options)
+    return f"{options.workdir}/sweeps/{made.name}"
 
 
 def _hint(text: str, workdir: Any) -> str:
     """Says what somebody may have meant who named no subject."""
     from rdt_jax import config as configs
 
-    path = pathlib.Path(text)
-    named = configs.named_configs()
-    studies = {p.parent.name: p.parent for p in _studies(path)}
-    if not shared.is_url(workdir) and (workdir / "sweeps" / text).is_dir():
-        return f"did you mean {workdir / 'sweeps' / text}?"
-    if path.name in studies:
-        return f"did you mean {os.path.relpath(studies[path.name])}?"
+    path, named = pathlib.Path(text), configs.named_configs()
+    beside = sorted(path.parent.glob("*/study.py"))
+    files = beside or sorted(shared.ROOT.glob("experiments/*/study.py"))
+    studies = {file.parent.name: os.path.relpath(file.parent) for file in files}
+    sweep = f"{workdir}/sweeps/{text}"
+    if os.path.isdir(sweep) or path.name in studies:
+        return f"did you mean {studies.get(path.name, sweep)}?"
     if text.endswith(".py") and path.is_file():
-        presets = ", ".join(configs.preset_names(path))
-        return f"a config has a preset, {text}:PRESET with one of {presets}."
+        return f"a config has a preset: one of {', '.join(configs.preset_names(path))}."
     if path.stem in named:
         return f"did you mean {path.stem}:cpu?"
     return f"choose from {', '.join(studies)}; {', '.join(named)} with :PRESET."
-
-
-def _studies(path: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the studies beside a path, or else those of the repository."""
-    beside = sorted(path.parent.glob("*/study.py"))
-    return beside or sorted(shared.ROOT.glob("experiments/*/study.py"))
 
 
 def plan(
@@ -237,7 +240,7 @@ def _of_study(options: argparse.Namespace, subject: Subject) -> "spec.Plan":
     from rdt_jax.sweep import spec
     from rdt_jax.training import validation
 
-    _refuse(options, ASKED, f"the study {subject.text}, which says what it sweeps")
+    refuse(options, ASKED, f"the study {subject.text}, which says what it sweeps")
     preset = options.preset or "cpu"
     return spec.make_plan(
         subject.folder, preset, options.overrides, validation.check, exits.tell
@@ -261,7 +264,7 @@ def _of_config(
         name = f"{subject.text.rpartition(':')[2]}-{preset}"
         named = spec.Named(presets.config_of(subject.text, preset), name, preset)
     else:
-        _refuse(options, ("preset",), f"{subject.text}, which names one")
+        refuse(options, ("preset",), f"{subject.text}, which names one")
         named = spec.Named.load(subject.text)
     changes = configs.parse_overrides(named.config, options.overrides)
     base = configs.override(named.config, changes)
@@ -309,14 +312,14 @@ def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
     from rdt_jax.sweep import spec
     from rdt_jax.training import validation
 
-    _refuse(options, ("preset", "name"), f"{folder}, which has its own")
+    refuse(options, ("preset", "name"), f"{folder}, which has its own")
     stored = plans.read(folder)
     if stored.study != "":
         what = f"{folder}, a sweep of the study {stored.study or 'of its name'}"
-        _refuse(options, ASKED, what)
+        refuse(options, ASKED, what)
         if options.overrides:
             raise ValueError(f"{options.overrides[0]} does not go with {what}.")
-        return stored.as_plan(_study_of(stored))
+        return stored.as_plan(study_of(stored))
     first, made = stored.trials[0], stored.as_plan()
     over, draws = _axes(options, first.config)
     seeds = getattr(options, "seeds", None)
@@ -339,7 +342,7 @@ def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
     return made
 
 
-def _study_of(stored: "StoredPlan") -> Any:
+def study_of(stored: "StoredPlan") -> Any:
     """Returns the module of the study of a sweep, or what draws one without a study."""
     from rdt_jax.sweep import spec
 
@@ -361,7 +364,10 @@ def _axes(
     """Returns the values of the axes that are asked for, and those that are drawn."""
     from rdt_jax.sweep import axes
 
-    over, random = getattr(options, "over", ()), getattr(options, "random", ())
+    over, random = (
+        [text.partition("=")[::2] for text in getattr(options, name, ())]
+        for name in ("over", "random")
+    )
     keys = [key for key, _ in (*over, *random)]
     keys += ["seed"] if getattr(options, "seeds", None) is not None else []
     if repeated := [key for key in dict.fromkeys(keys) if keys.count(key) > 1]:
@@ -382,7 +388,7 @@ def _given(options: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
     return [f"--{name}" for name, value in values.items() if value not in (None, [])]
 
 
-def _refuse(options: argparse.Namespace, names: tuple[str, ...], what: str) -> None:
+def refuse(options: argparse.Namespace, names: tuple[str, ...], what: str) -> None:
     """Raises ValueError if an option is given that does not go with a subject."""
     if flags := _given(options, names):
         raise ValueError(f"{', '.join(flags)} does not go with {what}.")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rdt_jax.cli import exits, ranks, stopping, supervisor
+from rdt_jax.cli import exits, ranks, stopping, subject, supervisor
 from rdt_jax.cli import options as shared
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     worker = verbs.add_parser(
         "worker", help="train what a sweep has left to do, beside other workers"
     )
-    worker.add_argument("folder", metavar="WORKDIR/sweeps/NAME")
+    subject.add(worker, buckets=True)
     worker.add_argument(
         "--scratch",
         type=pathlib.Path,
@@ -91,7 +91,15 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _job(options: argparse.Namespace) -> ranks.Job | None:
-    """Returns the job of a worker; ValueError if an option but --mesh is wrong."""
+    """Returns the job of a worker; ValueError if an option but --mesh is wrong.
+
+    Sets `options.folder` to the folder of the sweep.
+    """
+    if options.subject is None or subject.kind_of(options) not in (subject.SWEEP, ""):
+        options.folder = subject.folder_of(options)
+    else:
+        subject.refuse(options, ("preset", "workdir"), "the folder of a sweep")
+        options.folder = options.subject
     _check_folder(options)
     check_lease(options, options.folder)
     if options.mesh is not None:

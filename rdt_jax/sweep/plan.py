@@ -174,7 +174,8 @@ def _other_sweep(stored: StoredPlan, plan: spec.Plan) -> str:
     if set(axes) != set(plan.axes):
         old, new = (", ".join(names) or "the seed alone" for names in (axes, plan.axes))
         return f"a sweep over {old}, and this one is over {new}"
-    differences = differing(stored, plan).items()
+    found = differing(stored, plan)
+    differences = sorted(found.items(), key=lambda pair: pair[0] != "task.name")
     listed = [f"{key} is {old}, and here {new}" for key, (old, new) in differences]
     more = f"; {len(listed) - 3} more" if len(listed) > 3 else ""
     return f"of another config ({'; '.join(listed[:3])}{more})" if listed else ""

@@ -285,7 +285,7 @@ def make_plan(
 
     Args:
       folder: folder of the study, such as `experiments/<study>`. Its CONFIG is a path
-        relative to the folder above `experiments`, else to this repository.
+        relative to the folder, to one of the two above, or to this repository.
       preset: name of a preset of the study and of its config.
       arguments: overrides of all trials, `--config.KEY=VALUE`, for keys that the sweep
         does not set.
@@ -362,9 +362,7 @@ def plan_of_config(
     if seeds is None and "seed" not in over:
         seeds = [base.seed]  # Which further seeds extend.
         changes.pop("seed", None)
-    parts = [_axis(base, key, values) for key, values in over.items()]
-    parts += [list(draws)] if draws else []
-    parts += [] if seeds is None else [_seed_axis(base, seeds)]
+    parts = _parts(base, over, draws, seeds)
     swept = product(*parts)
     _check_not_swept(changes, swept)
     trials = _checked_trials(base, swept, check, log)
@@ -383,23 +381,27 @@ def plan_of_config(
     return plan._replace(name=_check_name(name) if name else _default_name(named, plan))
 
 
-def _axis(
-    base: ml_collections.ConfigDict, key: str, values: Sequence[Any]
-) -> list[Overrides]:
-    """Returns one override per value; ValueError if there is none, or one is twice."""
-    if not values:
-        raise ValueError(f"{key} must have at least one value to sweep.")
-    trials = [{key: configs.override(base, {key: value})[key]} for value in values]
-    if len(chain(trials)) < len(trials):
-        listed = ", ".join(map(str, values))
-        raise ValueError(f"{key} must have each value once, got {listed}.")
-    return trials
-
-
-def _seed_axis(
-    base: ml_collections.ConfigDict, asked: int | Sequence[int]
-) -> list[Overrides]:
-    return seeds(asked) if isinstance(asked, int) else _axis(base, "seed", asked)
+def _parts(
+    base: ml_collections.ConfigDict,
+    over: Mapping[str, Sequence[Any]],
+    draws: Sequence[Overrides],
+    asked_seeds: int | Sequence[int] | None,
+) -> list[list[Overrides]]:
+    """Returns what a sweep is the product of; the arguments are of `plan_of_config`."""
+    parts = []
+    listed = [] if asked_seeds is None else [("seed", asked_seeds)]
+    for key, values in (*over.items(), *listed):
+        if key == "seed" and isinstance(values, int):
+            parts.append(seeds(values))
+            continue
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ValueError(f"{key} must have a list of values, got {values!r}.")
+        part = [{key: configs.override(base, {key: v})[key]} for v in values]
+        if len(chain(part)) < len(part):
+            shown = ", ".join(map(str, values))
+            raise ValueError(f"{key} must have each value once, got {shown}.")
+        parts.append(part)
+    return parts[: len(over)] + ([list(draws)] if draws else []) + parts[len(over) :]
 
 
 def _default_name(named: Named, plan: Plan) -> str:
@@ -448,9 +450,7 @@ def extend(
       ValueError: also if a key is none of its axes.
     """
     base = plan.trials[0].config
-    parts = [_axis(base, key, values) for key, values in over.items()]
-    parts += [list(draws)] if draws else []
-    parts += [] if seeds is None else [_seed_axis(base, seeds)]
+    parts = _parts(base, over, draws, seeds)
     asked = {key for part in parts for key in part[0]}
     if other := sorted(asked - {*plan.axes, "seed"}):
         axes = ", ".join(plan.axes) or "seed alone"
@@ -484,8 +484,8 @@ def merge(first: Sequence[Trial], second: Sequence[Trial]) -> list[Trial]:
 
 def _config_file(folder: pathlib.Path, study: Any) -> pathlib.Path:
     """Returns the config file of a study; ValueError if there is none."""
-    roots = (folder.resolve().parents[1], pathlib.Path(__file__).resolve().parents[2])
-    paths = dict.fromkeys(root / study.CONFIG for root in roots)
+    above = [*folder.resolve().parents[:2], pathlib.Path(__file__).resolve().parents[2]]
+    paths = dict.fromkeys(root / study.CONFIG for root in (folder.resolve(), *above))
     for path in paths:
         if path.is_file():
             return path

@@ -195,3 +195,118 @@ def test_every_preset_of_the_study_is_a_preset_of_its_config():
 
 def test_describe_is_short():
     assert spec.describe({"recurrence.num_loops": 2, "seed": 0}) == "num_loops=2 seed=0"
+
+
+LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
+
+
+def _of_config(over, seeds=None, config="modular:smoke", **named):
+    return spec.plan_of_config(config, over, seeds, check=check, **named)
+
+
+def test_a_config_over_axes_is_a_plan_of_their_product():
+    plan = _of_config({DECAY: [0.1, 1], LOOPS: (1, 2)}, 2)
+    assert plan.name == "modular-smoke-num_loops-weight_decay"
+    assert plan.axes == (DECAY, LOOPS)
+    assert [tuple(trial.overrides.values()) for trial in plan.trials] == [
+        (decay, loops, seed)
+        for decay in (0.1, 1.0)
+        for loops in (1, 2)
+        for seed in (0, 1)
+    ]
+    assert plan.preset == "smoke" and plan.config_file.name == "modular.py"
+
+
+@pytest.mark.parametrize(
+    ("over", "seeds", "changes", "name"),
+    [
+        ({}, 3, {}, "modular-smoke"),
+        ({"task.seed": [0, 1]}, 3, {}, "modular-smoke-task.seed"),
+        ({LOOPS: [1]}, None, {"num_steps": 60}, "modular-smoke-num_loops"),
+        ({LOOPS: [1]}, None, {"seed": 7}, "modular-smoke-num_loops"),
+        ({LOOPS: [1]}, 2, {"batch_size": 32}, "modular-smoke-num_loops"),
+        ({LOOPS: [1]}, 2, {"batch_size": 8}, "modular-smoke-num_loops-batch_size=8"),
+        (
+            {LOOPS: [1]}, 2, {"num_steps": 60, "optimizer.schedule": "cosine"},
+            "modular-smoke-num_loops-num_steps=60,optimizer.schedule=cosine",
+        ),
+    ],
+)  # fmt: skip
+def test_a_sweep_of_a_config_is_named_by_its_axes_and_changes(
+    over, seeds, changes, name
+):
+    assert _of_config(over, seeds, changes=changes).name == name
+
+
+def test_a_config_that_has_no_name_is_named_by_its_values():
+    config = configs.load("modular:smoke")
+    name = _of_config({LOOPS: [1]}, 2, config=config).name
+    assert re.fullmatch("modular-[0-9a-f]{6}-num_loops", name)
+    same = configs.override(config, {LOOPS: 4, "num_steps": 20, "seed": 3})
+    assert _of_config({LOOPS: [2]}, 1, config=same).name == name
+    other = configs.override(config, {"batch_size": 16})
+    assert _of_config({LOOPS: [1]}, 2, config=other).name != name
+
+
+@pytest.mark.parametrize(
+    ("over", "seeds", "named", "message"),
+    [
+        ({LOOPS: []}, 2, {}, "num_loops must have a list of values, got .."),
+        ({LOOPS: 4}, 2, {}, "num_loops must have a list of values, got 4"),
+        ({LOOPS: "12"}, 2, {}, "num_loops must have a list of values, got '12'"),
+        ({LOOPS: [1, 1]}, 2, {}, "must have each value once, got 1, 1"),
+        ({DECAY: [1, 1.0]}, 2, {}, "must have each value once, got 1, 1.0"),
+        ({"seed": [1]}, 2, {}, "Two sweeps set seed"),
+        ({}, [0, 0], {}, "seed must have each value once"),
+        ({}, 0, {}, "at least 1, got 0"),
+        ({LOOPS: [1]}, 10**6, {}, "at most 100,000 trials"),
+        ({LOOPS: [1]}, 2, {"changes": {LOOPS: 2}}, "num_loops .to 1.; leave it out"),
+        ({LOOPS: [1]}, 2, {"changes": {"seed": 2}}, "seed does nothing where the"),
+        ({"model.width": [33]}, 2, {}, "model.width .33. must be a multiple"),
+        ({"model.widht": [32]}, 2, {}, "did you mean model.width"),
+        ({LOOPS: [1]}, 2, {"name": "../x"}, "--name must be letters"),
+        ({"num_steps": [20, 40]}, 1, {}, "Two trials differ in num_steps alone"),
+    ],
+)
+def test_a_wrong_axis_is_refused(over, seeds, named, message):
+    with pytest.raises(ValueError, match=message):
+        _of_config(over, seeds, **named)
+
+
+def test_an_extended_plan_has_the_product_of_old_and_new_values():
+    plan = _of_config({LOOPS: [1, 2], DECAY: [0.1]}, 1)
+    more = spec.extend(plan, {LOOPS: [2, 4]}, 2, check=check)
+    values = [tuple(trial.overrides.values()) for trial in more.trials]
+    assert values == [
+        (1, 0.1, 0), (2, 0.1, 0), (2, 0.1, 1), (4, 0.1, 0), (4, 0.1, 1),
+    ]  # fmt: skip
+    assert more.run_ids[:2] == plan.run_ids and more.axes == plan.axes
+    with pytest.raises(ValueError, match="varies .*num_loops.* and not model.width"):
+        spec.extend(plan, {"model.width": [16]}, 2, check=check)
+
+
+def test_draws_extend_a_plan_as_values_do():
+    rate = "optimizer.learning_rate"
+    plan = _of_config({LOOPS: [1, 2]}, draws=[{rate: 0.1}, {rate: 0.2}])
+    assert len(plan.trials) == 4
+    assert plan.name == "modular-smoke-learning_rate-num_loops"
+    more = spec.extend(plan, {}, None, check=check, draws=[{rate: 0.2}, {rate: 0.3}])
+    assert [trial.overrides[rate] for trial in more.trials] == [
+        0.1, 0.2, 0.1, 0.2, 0.3, 0.3,
+    ]  # fmt: skip
+
+
+def test_merged_trials_have_the_largest_budget_and_each_run_once():
+    first = _of_config({LOOPS: [1, 2]}, changes={"num_steps": 60}).trials
+    second = _of_config({LOOPS: [2, 4]}, changes={"num_steps": 40}).trials
+    for pair in ((first, second), (second, first)):
+        merged = spec.merge(*pair)
+        assert {trial.overrides[LOOPS]: trial.budget for trial in merged} == {
+            1: 60, 2: 60, 4: 60,
+        }  # fmt: skip
+        assert len(merged) == 3
+        for trial in merged:
+            assert configs.run_id(trial.config) == trial.run_id
+    cosine = {"optimizer.schedule": "cosine", "num_steps": 40}
+    kept = spec.merge(first, _of_config({LOOPS: [2]}, changes=cosine).trials)
+    assert [trial.budget for trial in kept] == [60, 60, 40]
