@@ -324,8 +324,9 @@ def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
 def _column(runs: Sequence[Run], key: str) -> list[Any]:
     """Returns a key's value in each run; None where only others give an argument."""
     section, _, name = key.rpartition(".")
-    if section == "task.kwargs" and any(name in run.config.task.kwargs for run in runs):
-        return [run.config.task.kwargs.get(name) for run in runs]
+    given = [run.config.task.kwargs.to_dict() for run in runs]
+    if section == "task.kwargs" and any(name in arguments for arguments in given):
+        return [arguments.get(name) for arguments in given]
     return [value_of(run, key) for run in runs]
 
 

@@ -590,8 +590,9 @@ def task_name(members: Sequence[Run]) -> str:
     name = names[0].rpartition(":")[2].replace("_", " ")
     if name != "modular":
         return name
+    given = [run.config.task.kwargs.to_dict() for run in members]
     values = {
-        key: {run.config.task.kwargs.get(key) for run in members}
+        key: {arguments.get(key) for arguments in given}
         for key in ("operation", "modulus")
     }
     known = {key: value for key, (value, *more) in values.items() if not more}
