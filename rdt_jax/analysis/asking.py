@@ -36,8 +36,8 @@ class Answer:
 
     Attributes:
       loops: the loop count.
-      words: of the answer, without the word that ends it.
-      probability: of all words of the answer, and of its end, together.
+      words: words of the answer, without the word that ends it.
+      probability: probability of all words of the answer, and of its end, together.
       ended: False where the answer had not ended when there was no more room for it.
       right: whether all of it is right; None where the table does not know.
       choices: the most probable words, with their probabilities, for each word of the
@@ -61,7 +61,7 @@ class Asked:
       row: its row in the table; None if it has none. So are the next two.
       split: the part of the table that the row is in.
       target: the words of the right answer.
-      tags: of the row; empty if there is none.
+      tags: tags of the row; empty if there is none.
       answers: after 1, 2, .. loops.
     """
 
@@ -102,9 +102,9 @@ def ask(
     """Asks a model one question and reads its answer after every loop.
 
     Args:
-      params: of the run's model.
-      config: of the run.
-      table: of the run.
+      params: parameters of the run's model.
+      config: config of the run.
+      table: table of the run.
       words: the question as `rdt tasks export` writes it. Words of the layout, and the
         one at which the answers of all rows are read (`=`), are added.
       loops: the largest loop count, as of `loop_count`.

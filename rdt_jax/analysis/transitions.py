@@ -47,7 +47,7 @@ def delay(times: GrokTimes, first: str, then: str) -> Bound | None:
     """Returns the updates from the completion of one event to that of another.
 
     Args:
-      times: of a run.
+      times: times of a run.
       first: event; negative if it completed later than the other.
       then: event; the delay is a bound if it did not complete.
 
@@ -113,7 +113,7 @@ def spent_at(run: Run, event: str, spent: np.ndarray) -> Bound:
     """Returns what had been spent when an event completed, or a lower bound of it.
 
     Args:
-      run: where; before its first evaluation the bound is 0.
+      run: run, as read; before its first evaluation the bound is 0.
       event: name of a phase.
       spent: [E], up to each evaluation: seconds, operations.
     """

@@ -92,7 +92,7 @@ def lookup(name: str) -> Callable[..., Table]:
     """Returns the function of a task; ValueError lists the choices.
 
     Args:
-      name: of TASKS, or `FILE.py:FUNCTION`, its path from the working directory.
+      name: one of TASKS, or `FILE.py:FUNCTION` with a path from the working directory.
     """
     if in_files.is_file(name):
         return in_files.load(name)

@@ -43,7 +43,7 @@ class Certificate:
       shortcuts: feature -> split -> accuracy of the most frequent answer of a training
         epoch given that feature of the row alone, which a task names to show what it
         gives away.
-      held_out: what the model never saw, in words.
+      held_out: parts or rows that the model never saw, in words.
     """
 
     rows: Mapping[str, int]
@@ -80,7 +80,7 @@ class Table:
       tags: name -> int32 [N], what accuracy is broken down by (hops, pattern).
       tag_names: tag -> the words for its values, where they have words.
       vocab: the words of tokens 0 .. V - 1.
-      certificate: what the split proves.
+      certificate: proof of the split.
     """
 
     tokens: np.ndarray
@@ -204,7 +204,7 @@ def certified(
       targets: int [N, A], or [N] likewise.
       split: int8 [N].
       atoms: int [N, K], this and the next as `certify` takes them.
-      held_out: what the model never saw, in words.
+      held_out: parts or rows that the model never saw, in words.
       vocab: the words.
       repeats: int [N], how often a train row stands in an epoch; None: once.
       tags: name -> int [N]; None for no tag.
@@ -282,7 +282,7 @@ def certify(
       atoms: int [N, K], the parts that each row needs, -1 where it needs fewer; a row
         of one part is that part itself, a row of more composes them. A part that is
         needed twice counts twice. Where no row has any, nothing is known of them.
-      held_out: what the model never saw, in words.
+      held_out: parts or rows that the model never saw, in words.
       lengths: int [N], how long each row is, read off the rows (steps one after
         another, where a row also needs parts side by side); None: its number of atoms.
       shortcuts: name -> int [N], a feature of the rows whose worth is to be shown.

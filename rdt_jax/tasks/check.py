@@ -31,7 +31,7 @@ class Finding(NamedTuple):
       name: table, size, determinism, leakage, baselines or oracle.
       verdict: `ok`; `fails`; `warns`; or `none`, where there is no oracle to verify
         with.
-      text: what was seen, or what is wrong.
+      text: result, or what is wrong.
     """
 
     name: str
@@ -43,7 +43,7 @@ def check(name: str, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
     """Yields what is found of a task, one finding after the other.
 
     Args:
-      name: of TASKS.
+      name: name of a task, of TASKS or in a file.
       kwargs: arguments of the task's function, seed included, already checked.
 
     Raises:

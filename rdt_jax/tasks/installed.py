@@ -24,9 +24,9 @@ def extend(
     `user_code.call`, so that what goes wrong in them is a ValueError with their line.
 
     Args:
-      group: of entry points.
+      group: group of entry points.
       built_in: functions of this package.
-      expected: what a function must return.
+      expected: words for what a function must return.
       is_valid: whether that is its first argument, given its own arguments too.
 
     Raises:
@@ -56,8 +56,8 @@ def guarded(function: Callable, expected: str, is_valid: Callable) -> Callable:
     """Returns a function of the user's that is called by `user_code.call`.
 
     Args:
-      function: of the user.
-      expected: what it must return, a sentence without its period.
+      function: function of the user.
+      expected: demand on its result, a sentence without its period.
       is_valid: whether that is its first argument, given its own arguments too.
     """
     path = pathlib.Path(inspect.getfile(inspect.unwrap(function))).resolve()

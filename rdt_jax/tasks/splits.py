@@ -27,7 +27,7 @@ class Plan(NamedTuple):
     """How many rows of which length; the attributes are arguments of every such task.
 
     Attributes:
-      unit: what the arguments call it: depth, hop, length, count.
+      unit: word for it in the arguments: depth, hop, length, count.
       first: the smallest length.
       last: the largest length; beyond `trained`, held-out rows are `depth`.
       trained: the largest length of a train row; up to it, held-out rows are `id`.
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
 
         Args:
           most: number of different rows of the smallest length.
-          what: what they are, in words.
+          what: name for them, in words.
         """
         limits.require(
             self.train + self.heldout <= most,
@@ -153,7 +153,7 @@ class Rule(NamedTuple):
     """How rows that do not say it themselves are split; arguments of tasks from words.
 
     Attributes:
-      seed: of what is drawn.
+      seed: seed of what is drawn.
       heldout: share of the rows that could be trained that are `id`, in [0, 1).
       heldout_parts: share of the parts that are combined in no train row, in [0, 1).
         Rows that combine only such parts are `ood`, those that combine both kinds are
@@ -254,7 +254,7 @@ def draw_distinct(
     """Draws distinct rows, uniformly and in random order, int64 [count, K].
 
     Args:
-      rng: consumed.
+      rng: generator, consumed.
       sizes: K numbers; column k of a row lies in [0, sizes[k]).
       count: rows, at most the product of `sizes`.
     """
@@ -307,7 +307,7 @@ def of_parts(
       atoms: int [N, K], as `base.certify` takes them.
       parts: strings [N], what each row was drawn for.
       key: the argument that is too small where a held-out part has no row.
-      value: of that argument.
+      value: value of that argument.
 
     Raises:
       ValueError: if nothing is left of `id` or `depth`.
@@ -341,9 +341,9 @@ def check_heldout(split: np.ndarray, names: Sequence[str], key: str, value: floa
 
     Args:
       split: int8 [N].
-      names: of the splits that must have rows.
+      names: splits that must have rows.
       key: the argument that is too small where it has none.
-      value: of that argument.
+      value: value of that argument.
     """
     for name in names:
         limits.require(
