@@ -74,7 +74,8 @@ def __getattr__(name: str) -> Any:
     if name == "TASKS":
         is_table = lambda value, **_: isinstance(value, Table)
         expected = "an rdt_jax.tasks.Table"
-        return installed.extend("rdt_jax.tasks", BUILT_IN, expected, is_table)
+        group = "rdt_jax.tasks"
+        return installed.extend(group, BUILT_IN, expected, is_table, words.task)
     if name == "ORACLES":
         expected = "the words of the answer of each row, lists of strings"
         found = {n: oracles.beside(task) for n, task in __getattr__("TASKS").items()}

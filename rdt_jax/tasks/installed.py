@@ -17,6 +17,7 @@ def extend(
     built_in: Mapping[str, Callable],
     expected: str,
     is_valid: Callable[..., bool],
+    of_rows: Callable[[Callable], Callable] = lambda function: function,
 ) -> Mapping[str, Callable]:
     """Returns `built_in` and the entry points of `group`, by name.
 
@@ -28,6 +29,7 @@ def extend(
       built_in: functions of this package.
       expected: words for what a function must return.
       is_valid: whether that is its first argument, given its own arguments too.
+      of_rows: function that makes what is expected of a generator function.
 
     Raises:
       ValueError: if a name is taken, reserved or not in lower case with underscores,
@@ -48,7 +50,11 @@ def extend(
             )
         kind = group.rpartition(".")[2].removesuffix("s")
         must = f"The function of {kind} {name} must return {expected}"
-        table[name], owner[name] = guarded(load(), must, is_valid), package
+        function, owner[name] = load(), package
+        function = (
+            of_rows(function) if inspect.isgeneratorfunction(function) else function
+        )
+        table[name] = guarded(function, must, is_valid)
     return table
 
 

@@ -40,11 +40,12 @@ class Row:
       output: words of the answer, one or several.
       parts: what the answer is put together from, such as facts or symbols: words, or a
         sequence of any hashable values; a row of one part is that part itself.
-      size: how large it is, such as its hops; None: its number of words, if the split
-        asks for it.
+      size: how large it is, such as its hops, which is the tag `size`; None: its number
+        of words, if the split asks for it.
       split: its split, one of base.SPLITS; None: as the rule says.
       repeats: how often it stands in an epoch, if it is trained.
       tags: name -> int or word, what accuracies are broken down by.
+      name: what messages call it; empty: by its number.
 
     Raises:
       ValueError: if one of them is of another kind.
@@ -55,29 +56,31 @@ class Row:
     parts: str | Sequence[Any] = ()
     size: int | None = None
     split: str | None = None
-    repeats: int = 1
+    repeats: int = dataclasses.field(default=1, compare=False)
     tags: Mapping[str, int | str] = dataclasses.field(default_factory=dict)
+    name: str = dataclasses.field(default="", compare=False)
 
     def __post_init__(self):
-        for name in ("input", "output"):
-            object.__setattr__(self, name, _words(name, getattr(self, name)))
         parts = self.parts.split() if isinstance(self.parts, str) else self.parts
-        are_parts = isinstance(parts, Sequence) and _is_hashable(tuple(parts))
-        _require(
-            are_parts, "parts", "words, or a sequence of hashable ones", self.parts
-        )
-        object.__setattr__(self, "parts", tuple(parts))
-        size = self.size
+        size, tags, repeats = self.size, self.tags, self.repeats
+        good = isinstance(parts, Sequence) and _is_hashable(tuple(parts))
+        _require(good, "parts", "words, or a sequence of hashable ones", parts)
         _require(size is None or _is_int(size), "size", "an int or None", size)
-        is_split = self.split is None or self.split in base.SPLITS
-        _require(is_split, "split", f"one of {', '.join(base.SPLITS)}", self.split)
-        is_count = _is_int(self.repeats) and self.repeats >= 1
-        _require(is_count, "repeats", "an int of at least 1", self.repeats)
-        are_tags = isinstance(self.tags, Mapping) and all(
-            isinstance(tag, str) and tag and (_is_int(value) or isinstance(value, str))
-            for tag, value in self.tags.items()
-        )
-        _require(are_tags, "tags", "a dict of ints or words by name", self.tags)
+        must = f"one of {', '.join(base.SPLITS)}"
+        _require(self.split in (None, *base.SPLITS), "split", must, self.split)
+        good = _is_int(repeats) and repeats >= 1
+        _require(good, "repeats", "an int of at least 1", repeats)
+        good = isinstance(tags, Mapping) and all(isinstance(t, str) and t for t in tags)
+        good = good and all(_is_int(v) or isinstance(v, str) for v in tags.values())
+        _require(good, "tags", "a dict of ints or words by name", tags)
+        good = "size" not in tags or (_is_int(tags["size"]) and size is None)
+        _require(good, "tags", "without `size`, an int that is given by itself", tags)
+        words = {
+            name: _words(name, getattr(self, name)) for name in ("input", "output")
+        }
+        tags = tags if size is None else {"size": size, **tags}
+        for name, value in (words | {"parts": tuple(parts), "tags": tags}).items():
+            object.__setattr__(self, name, value)
 
 
 def _is_hashable(value: Any) -> bool:
@@ -153,11 +156,7 @@ def task(function: Callable[..., Iterable[Row]]) -> Callable[..., base.Table]:
     return make
 
 
-def make_table(
-    rows: Iterable[Row],
-    rule: splits.Rule,
-    name_of: Callable[[int], str] = lambda index: f"row {index + 1}",
-) -> base.Table:
+def make_table(rows: Iterable[Row], rule: splits.Rule) -> base.Table:
     """Makes the table of rows.
 
     A row that comes again counts as one, with the repeats of both. Words are numbered
@@ -167,54 +166,23 @@ def make_table(
     Args:
       rows: of the task, in the order of the table.
       rule: how rows are split that do not say it.
-      name_of: function that names a row in messages, from its index.
 
     Raises:
       ValueError: if there is no row or no train row; if a question comes again with
         another answer, split, parts, size or tags; if some rows alone have a size or a
         tag, or another kind of tag; if the rule is out of range or leaves no rows.
     """
-    first: dict[tuple[str, ...], int] = {}  # question -> index of its first row
-    distinct: list[Row] = []
-    places: list[int] = []
-    for index, row in enumerate(rows):
-        if not isinstance(row, Row) or index == MAX_ROWS:
-            raise ValueError(
-                f"A task from words must yield at most {MAX_ROWS:,} of "
-                f"rdt_jax.tasks.Row, got {row!r} as {name_of(index)}."
-            )
-        place = first.setdefault(tuple(row.input), len(distinct))
-        if place == len(distinct):
-            distinct.append(row)
-            places.append(index)
-            continue
-        before = distinct[place]
-        distinct[place] = dataclasses.replace(
-            before, repeats=before.repeats + row.repeats
-        )
-        if dataclasses.replace(row, repeats=before.repeats) != before:
-            what = next(n for n in _FIELDS if getattr(row, n) != getattr(before, n))
-            raise ValueError(
-                f"{name_of(index)} asks {' '.join(row.input)!r} again, as "
-                f"{name_of(places[place])} does, with another {what}: "
-                f"{getattr(row, what)!r}, not {getattr(before, what)!r}."
-            )
-    if not distinct:
-        raise ValueError("A task must have rows, got none.")
-    named = lambda index: name_of(places[index])
+    distinct, names, repeats = _merged(rows)
     atoms = _numbered([row.parts for row in distinct])
-    sizes = _sizes(distinct, rule, named)
+    lengths = np.array([len(row.input) for row in distinct], np.int32)
+    tags, tag_names = _tags(distinct, names)
+    if rule.max_train_size is not None:
+        tags = {"size": lengths} | tags
     given = [-1 if r.split is None else base.SPLITS.index(r.split) for r in distinct]
+    sizes = tags.get("size")
     split = rule.assign(
-        atoms,
-        np.zeros(len(distinct), int) if sizes is None else sizes,
-        np.array(given, np.int8),
+        atoms, lengths if sizes is None else sizes, np.array(given, np.int8)
     )
-    tags, tag_names = _tags(distinct, named)
-    if sizes is not None:
-        if "size" in tags:
-            raise ValueError("The size of rows is their tag `size`; rename the other.")
-        tags = {"size": sizes} | tags
     tokens, positions, targets, vocab = _lay_out(distinct)
     return base.certified(
         tokens,
@@ -224,18 +192,44 @@ def make_table(
         atoms=atoms,
         held_out=rule.held_out if -1 in given else "What the rows say.",
         vocab=vocab,
-        repeats=np.array([row.repeats for row in distinct]),
+        repeats=np.array(repeats),
         tags=tags,
         tag_names=tag_names,
         lengths=sizes,
-        shortcuts={
-            "first_word": tokens[:, 0],
-            "length": np.array([len(row.input) for row in distinct]),
-        },
+        shortcuts={"first_word": tokens[:, 0], "length": lengths},
     )
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Row))
+def _merged(rows: Iterable[Row]) -> tuple[list[Row], list[str], list[int]]:
+    """Returns the different rows, what messages call them, and how often they come."""
+    places: dict[Sequence[str], int] = {}  # question -> index in what is returned
+    distinct: list[Row] = []
+    names: list[str] = []
+    repeats: list[int] = []
+    for number, row in enumerate(rows, 1):
+        name = getattr(row, "name", "") or f"row {number}"
+        if not isinstance(row, Row) or number > MAX_ROWS:
+            raise ValueError(
+                f"A task from words must yield at most {MAX_ROWS:,} of "
+                f"rdt_jax.tasks.Row, got {row!r} as {name}."
+            )
+        place = places.setdefault(row.input, len(distinct))
+        if place == len(distinct):
+            distinct.append(row)
+            names.append(name)
+            repeats.append(0)
+        first = distinct[place]
+        for what in ("output", "split", "parts", "size", "tags"):
+            if getattr(row, what) != getattr(first, what):
+                raise ValueError(
+                    f"{name} asks {' '.join(row.input)!r} again, as {names[place]} "
+                    f"does, with another {what}: {getattr(row, what)!r}, not "
+                    f"{getattr(first, what)!r}."
+                )
+        repeats[place] += row.repeats
+    if not distinct:
+        raise ValueError("A task must have rows, got none.")
+    return distinct, names, repeats
 
 
 def _numbered(rows: Sequence[Sequence[Any]]) -> np.ndarray:
@@ -245,35 +239,17 @@ def _numbered(rows: Sequence[Sequence[Any]]) -> np.ndarray:
     return (base.pad(coded) if numbers else np.zeros((len(rows), 1), np.int32)) - 1
 
 
-def _sizes(
-    rows: Sequence[Row], rule: splits.Rule, named: Callable[[int], str]
-) -> np.ndarray | None:
-    """Returns the sizes of rows, int32 [N]; None if nobody needs them."""
-    known = [row.size is not None for row in rows]
-    if any(known) and not all(known):
-        raise ValueError(
-            "All rows must have a size or none, got one in "
-            f"{named(known.index(True))} and none in {named(known.index(False))}."
-        )
-    if all(known):
-        return np.array([row.size for row in rows], np.int32)
-    if rule.max_train_size is None:
-        return None
-    return np.array([len(row.input) for row in rows], np.int32)
-
-
 def _tags(
-    rows: Sequence[Row], named: Callable[[int], str]
+    rows: Sequence[Row], names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
     """Returns the tags of rows, int32 [N] each, and the words for those of words."""
     kinds = {name: type(value) for name, value in rows[0].tags.items()}
-    for index, row in enumerate(rows):
-        own = {name: type(value) for name, value in row.tags.items()}
-        if own != kinds:
+    for row, row_name in zip(rows, names, strict=True):
+        if {name: type(value) for name, value in row.tags.items()} != kinds:
             raise ValueError(
                 "All rows must have the same tags, each of ints or of words, got "
-                f"{dict(rows[0].tags)} in {named(0)} and {dict(row.tags)} in "
-                f"{named(index)}."
+                f"{dict(rows[0].tags)} in {names[0]} and {dict(row.tags)} in "
+                f"{row_name}."
             )
     tags: dict[str, np.ndarray] = {}
     tag_names: dict[str, tuple[str, ...]] = {}

@@ -2,9 +2,11 @@
 
 import errno
 import fcntl
+import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +20,7 @@ import tensorflow_datasets as tfds
 from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.data import tfds_builders
-from rdt_jax.tasks import arguments, identity
+from rdt_jax.tasks import arguments, identity, presets
 from tests.conftest import ROOT
 from tests.tasks import examples
 
@@ -348,3 +350,22 @@ def test_an_installed_task_has_a_config_if_its_arguments_have_values(install):
     install()
     (config,) = tfds_builders.builder_class("toy").BUILDER_CONFIGS
     assert (config.name, config.kwargs) == ("default", {"seed": 0, "size": 12})
+
+
+def test_a_task_in_a_file_has_tables_of_its_own(tmp_path):
+    path, cache = tmp_path / "Größer: 2.py", tmp_path / "cache"
+    source = (
+        "from rdt_jax.tasks import Row\n\ndef f():\n"
+        "    for n in range(50):\n        yield Row(f'n{n}', 'v' + str(n % 7))\n"
+    )
+    config = functools.partial(presets.config_of, f"{path}:f", "smoke")
+    path.write_text(source)
+    first = tfds_builders.load_table(config(), cache)
+    _assert_equal(tfds_builders.load_table(config(), cache), first)
+    path.write_text(source.replace("% 7", "% 5"))
+    second = tfds_builders.load_table(config(), cache)
+    _assert_equal(second, tasks.make_table(config()))
+    assert len(second.vocab) == len(first.vocab) - 2
+    (folder,) = cache.iterdir()  # Of two versions of one table.
+    assert re.fullmatch("rdt_f_[0-9a-f]{12}", folder.name)
+    assert len(list(folder.glob("*/*/manifest.json"))) == 2

@@ -72,6 +72,16 @@ def test_an_unknown_attribute_is_no_table():
         tasks.TASK  # noqa: B018
 
 
+def test_a_task_of_a_package_may_yield_rows(install):
+    function = (
+        "from rdt_jax.tasks import Row\n\ndef toy(size: int = 20):\n"
+        "    for n in range(size):\n        yield Row(f'n{n}', f'v{n % 3}')\n"
+    )
+    install(function, "[rdt_jax.tasks]\ntoy = toys_module:toy\n")
+    table = tasks.table_of("toy", 0, {"heldout": 0.25})
+    assert table.certificate.rows == {"train": 15, "id": 5, "train_epoch": 15}
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

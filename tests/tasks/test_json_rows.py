@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from rdt_jax import cli, tasks
-from rdt_jax.tasks import json_rows, page, rows
+from rdt_jax.tasks import page, rows
 from tests.tasks.examples import CASES
 from tests.tasks.test_rows import SUMS
+
+ROWS = tasks.BUILT_IN["rows"]
 
 
 def _write(folder, lines, end="\n"):
@@ -18,7 +20,7 @@ def _write(folder, lines, end="\n"):
 
 
 def _read(folder, *lines, **options):
-    return json_rows.rows(seed=0, path=_write(folder, lines), **options)
+    return ROWS(seed=0, path=_write(folder, lines), **options)
 
 
 @pytest.mark.parametrize("name", sorted(set(dict(CASES)) - {"scan"}))  # It is large.
@@ -48,7 +50,7 @@ def test_what_people_have(tmp_path):
     ]  # fmt: skip
     lines[2] = lines[2].replace("\\u2028x", "")
     file = _write(tmp_path, lines, "\r\n")
-    table = json_rows.rows(seed=0, path=file, heldout=0.0)
+    table = ROWS(seed=0, path=file, heldout=0.0)
     assert [rows.decode(table, row) for row in range(3)] == [
         (["größer", "als", "7"], ["ja"]),
         (["猫", "🐈"], ["née", "b"]),
@@ -97,7 +99,7 @@ GOOD = '{"input": "a", "output": "x"}'
         ),
         (
             [GOOD, "", '{"input": "a", "output": "y"}'],
-            "line 3 of .*rows.jsonl asks 'a' again, as line 1 of .*rows.jsonl does",
+            "rows.jsonl line 3 asks 'a' again, as .*rows.jsonl line 1 does",
         ),
         (["[" * 100_000], "line 1: "),
     ],
@@ -111,7 +113,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(GOOD.encode() + b"\n\xff\xfe\n")
     with pytest.raises(ValueError, match="line 2: 'utf-8' codec can't decode"):
-        json_rows.rows(seed=0, path=str(file))
+        ROWS(seed=0, path=str(file))
 
 
 @pytest.mark.parametrize("name", ["none.jsonl", "", "."])
@@ -128,9 +130,9 @@ def test_the_path_must_be_given(capsys):
 
 def test_the_page_shows_the_rule(tmp_path):
     kwargs = {"path": _write(tmp_path, [json.dumps(row) for row in SUMS])}
-    table = json_rows.rows(seed=0, **kwargs)
+    table = ROWS(seed=0, **kwargs)
     given = {"seed": 0, "heldout": 0.2, "heldout_parts": 0.0, "heldout_pairs": 0.0}
     shown = page.describe(
-        "rows", json_rows.rows, given | {"max_train_size": None} | kwargs, table
+        "rows", ROWS, given | {"max_train_size": None} | kwargs, table
     )
     assert "  heldout: float = 0.2" in shown
