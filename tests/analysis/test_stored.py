@@ -104,6 +104,17 @@ def test_checkpoints_are_named_and_ordered(run):
     ]
 
 
+def test_a_kind_stands_for_its_only_checkpoint(make_run):
+    run = make_run((*NAMES, "snapshot-at-100", "snapshot-at-8"))
+    assert stored.only(run, "memorized-after") == "memorized-after-20"
+    assert stored.only(run, "final") == "final"
+    several = "has several parameters 'snapshot-at'; choose from snapshot-at-8, snapsh"
+    with pytest.raises(ValueError, match=several):
+        stored.only(run, "snapshot-at")
+    with pytest.raises(ValueError, match="has no parameters 'end'; choose from memor"):
+        stored.only(run, "end")
+
+
 def test_what_is_written_is_what_was_measured(run, params_at):
     assert stored.load(run, "sizes", "final") is None
     (path,) = stored.write(run, ["sizes"], ["final"])
