@@ -67,11 +67,26 @@ def find(workdir: pathlib.Path, text: str) -> pathlib.Path:
             f"{text!r} is the beginning of {len(begun)} runs of {workdir}: "
             f"{_listed(begun)}."
         )
-    sweeps = sorted(path.parent.name for path in workdir.glob("sweeps/*/plan.json"))
+    sweeps = _sweeps(workdir)
     raise ValueError(
         f"{workdir} has no run {text!r}: expected a folder of a run, the beginning of "
         f"a run's name ({_listed(names)}), or SWEEP/KEY=VALUE,.. with a sweep of "
         f"{_listed(sweeps)}."
+    )
+
+
+def sweep(workdir: pathlib.Path, text: str) -> pathlib.Path:
+    """Returns the folder of a sweep by its path or by its name in a workdir.
+
+    Raises:
+      ValueError: if there is no such sweep; it lists those of the workdir.
+    """
+    for folder in (workdir / "sweeps" / text, pathlib.Path(text)):
+        if text and plans.exists(folder):
+            return folder.resolve()
+    raise ValueError(
+        f"No sweep {text!r}: expected its folder, or a name in {workdir}, which has "
+        f"{_listed(_sweeps(workdir))}."
     )
 
 
@@ -164,6 +179,10 @@ def _in_sweep(folder: pathlib.Path, what: str) -> pathlib.Path:
             f"{_listed(candidates)}."
         )
     return folder.parents[1] / found[0]
+
+
+def _sweeps(workdir: pathlib.Path) -> list[str]:
+    return sorted(path.parent.name for path in workdir.glob("sweeps/*/plan.json"))
 
 
 def run_ids(workdir: pathlib.Path) -> list[str]:

@@ -301,7 +301,7 @@ def _with_other_budget(
     return ""
 
 
-def report_lost(
+def tell_lost(
     workdir: pathlib.Path, run_ids: Sequence[str], url: str | None = None
 ) -> bool:
     """Tells the user why each planned run that is missing or unreadable is so.

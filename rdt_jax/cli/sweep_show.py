@@ -53,7 +53,7 @@ class Request:
 
     def report_lost(self) -> bool:
         """Says which planned runs are lost and why; returns whether any is."""
-        return shared.report_lost(self.workdir, self.plan.run_ids, self.url)
+        return shared.tell_lost(self.workdir, self.plan.run_ids, self.url)
 
     def forecast(self, settings: "ledger.Options") -> "forecast.Forecast":
         """Adds up what is left to train and what it will need."""

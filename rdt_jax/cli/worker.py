@@ -225,5 +225,5 @@ def _work(
             refresh=refresh,
             build=build,
         )
-    is_any_lost = shared.report_lost(folder.parents[1], run_ids)
+    is_any_lost = shared.tell_lost(folder.parents[1], run_ids)
     return exits.FAILED if is_any_lost else exits.WELL
