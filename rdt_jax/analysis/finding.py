@@ -40,8 +40,9 @@ def find(workdir: pathlib.Path, text: str) -> pathlib.Path:
     Args:
       workdir: folder of the runs.
       text: the path of a run's folder, or of a link to it; or a beginning of the name
-        of a run in `workdir`; or `SWEEP/KEY=VALUE,..`, a sweep of `workdir` or the path
-        of its folder, and as much of what sets the run apart as it needs.
+        of a run, in `workdir` if there is no path before it; or `SWEEP/KEY=VALUE,..`, a
+        sweep of `workdir` or the path of its folder, and as much of what sets the run
+        apart as it needs.
 
     Returns:
       The folder; of a run that a sweep has planned it may be missing.
@@ -58,18 +59,21 @@ def find(workdir: pathlib.Path, text: str) -> pathlib.Path:
         for folder in (workdir / "sweeps" / name, pathlib.Path(name)):
             if name and plans.exists(folder):
                 return _in_sweep(folder, what.removeprefix("runs/"))
-    names = run_ids(workdir)
-    begun = [name for name in names if text and name.startswith(text)]
+    place = path.parent if "/" in text and path.parent.is_dir() else workdir
+    names = run_ids(place)
+    begun = [name for name in names if path.name and name.startswith(path.name)]
     if len(begun) == 1:
-        return workdir / begun[0]
+        return place / begun[0]
     if begun:
         raise ValueError(
-            f"{text!r} is the beginning of {len(begun)} runs of {workdir}: "
+            f"{text!r} is the beginning of {len(begun)} runs of {place}: "
             f"{_listed(begun)}."
         )
+    if text and path.is_dir():
+        raise ValueError(f"{path} is not a run folder: it has no config.json.")
     sweeps = _sweeps(workdir)
     raise ValueError(
-        f"{workdir} has no run {text!r}: expected a folder of a run, the beginning of "
+        f"{place} has no run {text!r}: expected a folder of a run, the beginning of "
         f"a run's name ({_listed(names)}), or SWEEP/KEY=VALUE,.. with a sweep of "
         f"{_listed(sweeps)}."
     )

@@ -14,7 +14,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     analyze = verbs.add_parser(
         "analyze", help="look inside the models of a run or of a sweep"
     )
-    subject.add(analyze, also="WORKDIR/RUN")
+    subject.add(analyze, also="RUN")
     analyze.add_argument(
         "--what", metavar="NAME,..", help="analyses, such as lens; --list names all"
     )
@@ -38,7 +38,7 @@ def _analyze(options: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from rdt_jax.analysis import stored
+    from rdt_jax.analysis import finding, stored
     from rdt_jax.figures import summaries, transitions
 
     if options.list:
@@ -49,14 +49,18 @@ def _analyze(options: argparse.Namespace) -> int:
     kind = subject.kind_of(options)
     if (options.subject is None and not kind) or options.what is None:
         raise exits.Mistake(
-            "rdt analyze needs WORKDIR/RUN or WORKDIR/sweeps/NAME, and "
+            "rdt analyze needs RUN or WORKDIR/sweeps/NAME, and "
             "--what=NAME,..; --list says the names."
         )
-    folder = pathlib.Path(subject.folder_of(options) if kind else options.subject)
     if options.transition and options.checkpoint:
         raise exits.Mistake("--transition says which parameters: give no --checkpoint.")
     analyses = options.what.split(",")
+    workdir = options.workdir or pathlib.Path("runs")
     with exits.mistakes():
+        if kind:
+            folder = pathlib.Path(subject.folder_of(options))
+        else:
+            folder = finding.find(workdir, options.subject)
         stored.jobs([], analyses, ())  # Reports an unknown name.
         if stored.RUN_MEASURES.keys() >= set(analyses):  # Of all parameters of a run.
             form = f"rdt analyze --what={options.what}"
@@ -75,7 +79,10 @@ def _analyze(options: argparse.Namespace) -> int:
         if any(stored.names_of(run, analysis, kinds[run]) for analysis in analyses):
             continue
         names = ", ".join(stored.checkpoints(run)) or "none"
-        problem = f"{run.run_id} has no such parameters; it kept {names}."
+        lacks = (
+            "transition with parameters" if options.transition else "such parameters"
+        )
+        problem = f"{run.run_id} has no {lacks}; it kept {names}."
         passed_budget = "final" in kinds[run] and stored.describe_passed([run])
         if len(planned) == 1:
             raise exits.Mistake(passed_budget or problem)

@@ -25,8 +25,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
         compare.add_argument(
             name, metavar="SWEEP", help="its folder, or its name in the workdir"
         )
-    shared.add_workdir(compare)
-    compare.set_defaults(verb=_compare)
+    shared.add_workdir(compare, buckets=True)
+    compare.set_defaults(verb=_compare, reads="records")
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -24,10 +24,8 @@ def add(verbs: argparse._SubParsersAction) -> None:
     runs = verbs.add_parser(
         "runs",
         help="list runs: what sets them apart and what they reached",
-        description="Lists the runs of a sweep, or all of a workdir: `rdt runs WORKDIR`"
-        "; without a word, those of `runs`.",
     )
-    subject.add(runs)
+    subject.add(runs, buckets=True, also="WORKDIR")
     runs.add_argument(
         "--where",
         action="append",
@@ -45,7 +43,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     form = runs.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="comma-separated, with names")
     form.add_argument("--json", action="store_true", help="one list of flat objects")
-    runs.set_defaults(verb=_runs)
+    runs.set_defaults(verb=_runs, reads="records")
 
 
 def _runs(options: argparse.Namespace) -> int:
@@ -93,9 +91,8 @@ def _read(
     from rdt_jax.sweep import plan as plans
 
     folder = pathlib.Path(options.subject or options.workdir or "runs")
-    is_other = any((folder / name).is_file() for name in ("plan.json", "study.py"))
-    is_workdir = folder.is_dir() or ":" not in str(folder)
-    if options.task is None and is_workdir and not is_other:
+    kind = subject.kind_of(options)
+    if not kind or (kind == subject.CONFIG and folder.is_dir()):
         used = ("subject" if options.subject else "workdir", "where", "sort", "csv")
         shared.check_used(options, "rdt runs WORKDIR", (*used, "json"))
         if not folder.is_dir():
@@ -107,9 +104,9 @@ def _read(
         runs = listing.read(folder)
         runs.sort(key=lambda run: place.get(run.run_id, len(place)))
         return folder, runs, labels
-    asked = subject.read(options)
-    name = asked.folder.name
-    if asked.kind != subject.SWEEP:
+    if kind == subject.SWEEP:  # Its plan alone is read, which is faster.
+        name = subject.read(options).folder.name
+    else:
         name = subject.plan(options).name
     sweep = options.workdir / "sweeps" / name
     trials = plans.read(sweep).trials

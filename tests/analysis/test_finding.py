@@ -58,6 +58,8 @@ def test_a_run_is_found_by_its_path_a_link_and_a_beginning(tmp_path, runs, monke
     for name in names:
         alone = [other for other in names if other.startswith(name[:4])] == [name]
         assert alone and finding.find(tmp_path, name[:4]) == tmp_path / name
+        path = f"{tmp_path}/{name[:4]}"
+        assert finding.find(tmp_path / "none", path) == tmp_path / name
     monkeypatch.chdir(tmp_path)
     assert finding.find(tmp_path, runs[0].run_id).name == runs[0].run_id
 

@@ -460,7 +460,11 @@ def test_a_sweep_of_which_an_analysis_applies_to_no_run_exits_2(
         (3, ["--what=sizes"], "Needs a prime"),
         (0, ["--what=size"], "Unknown analysis 'size'; choose from"),
         (0, ["--what=sizes", "--checkpoint=lost"], "such parameters; it kept final."),
-        (0, ["--what=sizes", "--transition"], "such parameters; it kept final."),
+        (
+            0,
+            ["--what=sizes", "--transition"],
+            "transition with parameters; it kept final.",
+        ),
         (0, ["--what=sizes", "--transition", "--checkpoint=final"], "give no --check"),
         (0, [], "--what=NAME,..; --list says the names"),
     ],

@@ -49,9 +49,11 @@ def test_a_line_per_run(workdir, capsys):
     assert lines[2].endswith("memorized 40, id_generalized 70, ood_generalized 110")
     assert lines[-1] == "3 runs: 3 done"
     for line in lines[1:-1]:  # What is shown is taken for a run.
-        short, label = line.split()[:2]
-        assert cli.main(["analyze", f"{workdir}/sweeps/{label}", "--what=x"]) == 2
-        assert len(short) >= 4
+        for shown in line.split()[:2]:
+            words = ["analyze", shown, f"--workdir={workdir}", "--what=lens"]
+            assert cli.main([*words, "--transition"]) == 2
+            said = capsys.readouterr().err
+            assert line[:4] in said and "no transition with parameters; it kept" in said
 
 
 def test_the_runs_of_a_sweep_are_those_of_its_plan(workdir, capsys):
