@@ -109,19 +109,8 @@ class Fourier(NamedTuple):
 class Progress(NamedTuple):
     """`Fourier` at C checkpoints of a run, key frequencies being those at its end.
 
-    Attributes:
-      step: int64 [C], updates, ascending.
-      is_key: bool [F].
-      share: float64 [C, R, F].
-      embedding_share: float64 [C, F].
-      gini: float64 [C, R].
-      embedding_gini: float64 [C].
-      loss: float64 [C, R, G].
-      restricted_loss: float64 [C, R, G].
-      excluded_loss: float64 [C, R, G].
-      excluded_by_frequency: float64 [C, R, F].
-      accuracy: float64 [C, R, G].
-      sum_squared_weights: float64 [C].
+    Beside `step`, int64 [C], updates, ascending, the attributes are those of `Fourier`,
+    with C in front of all shapes but that of `is_key`.
     """
 
     step: np.ndarray

@@ -395,23 +395,15 @@ def cogs_oracle(question: list[str], table: base.Table) -> list[str]:
     while count:  # The last noun of a chain is read first.
         chain = f"{noun} (on|in|beside) {noun}(?! (?:on|in|beside) )"
         text, count = re.subn(chain, r"<\1_(_\2_=_\3_)>", text)
+    three = r"\2 ( agent = \1 , theme = \{} , recipient = \{} )"
     rules = (
         (f"{noun} {theme_alone}", r"\2 ( theme = \1 )"),
         (f"{noun} {verb}", r"\2 ( agent = \1 )"),
         (f"{noun} {verb} {noun}", r"\2 ( agent = \1 , theme = \3 )"),
         (f"{noun} was {verb} by {noun}", r"\2 ( agent = \3 , theme = \1 )"),
-        (
-            f"{noun} {verb} {noun} to {noun}",
-            r"\2 ( agent = \1 , theme = \3 , recipient = \4 )",
-        ),
-        (
-            f"{noun} {verb} {noun} {noun}",
-            r"\2 ( agent = \1 , theme = \4 , recipient = \3 )",
-        ),
-        (
-            rf"{noun} {verb} to (\w+)",
-            r"\2 ( agent = \1 , action = \3 ( agent = \1 ) )",
-        ),
+        (f"{noun} {verb} {noun} to {noun}", three.format(3, 4)),
+        (f"{noun} {verb} {noun} {noun}", three.format(4, 3)),
+        (rf"{noun} {verb} to (\w+)", r"\2 ( agent = \1 , action = \3 ( agent = \1 ) )"),
         (f"{noun} {verb} that {noun}", r"\2 ( agent = \1 , content = \3 )"),
     )
     read = ""

@@ -249,9 +249,8 @@ def dag_arithmetic_oracle(question: list[str], table: base.Table) -> list[str]:
             return [oracles.UNKNOWN]
         for name in ready:
             right = open_.pop(name)
-            values = [int(known.get(word, word)) for word in right[::2]]
-            total = values[0]
-            for word, value in zip(right[1::2], values[1:], strict=True):
+            total, *values = (int(known.get(word, word)) for word in right[::2])
+            for word, value in zip(right[1::2], values, strict=True):
                 total = oracles.ARITHMETIC[word](total, value)
             known[name] = total % modulus
     return [str(known.get(asked.removeprefix("? "), oracles.UNKNOWN))]

@@ -222,16 +222,15 @@ def move_points(question: list[str], table: base.Table) -> list[str]:
 def _images(vocab: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Returns for each element of a group where it moves the points 0, 1, ..."""
     elements = [word for word in vocab if any(map(str.isdigit, word))]
-    if elements[0] == "0":
-        order = range(len(elements))
-        return {e: tuple((i + int(e)) % len(elements) for i in order) for e in elements}
-    if elements[0] == "r0":
-        degree, turned = len(elements) // 2, {"r": 1, "s": -1}
-        return {
-            e: tuple((int(e[1:]) + turned[e[0]] * i) % degree for i in range(degree))
-            for e in elements
-        }
-    return {element: tuple(map(int, element)) for element in elements}
+    if elements[0] not in ("0", "r0"):
+        return {element: tuple(map(int, element)) for element in elements}
+    degree = len(elements) // len(elements[0])  # A reflection, s, for each turn, r.
+    order = {
+        e: range(degree) if e[0] != "s" else range(0, -degree, -1) for e in elements
+    }
+    return {
+        e: tuple((int(e.strip("rs")) + i) % degree for i in order[e]) for e in elements
+    }
 
 
 group_composition_oracle = group_operation_oracle = move_points

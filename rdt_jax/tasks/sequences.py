@@ -260,10 +260,8 @@ def p_hop_induction_oracle(question: list[str]) -> list[str]:
     characters = [word for word in question if word != "<hop>"]
     at = len(characters) - 1
     for _ in range(len(question) - len(characters)):
-        before = at - 1
-        while characters[before] != characters[at]:
-            before -= 1
-            if before < 0:
-                return [oracles.UNKNOWN]
-        at = before + 1
+        before = [i for i in range(at) if characters[i] == characters[at]]
+        if not before:
+            return [oracles.UNKNOWN]
+        at = before[-1] + 1
     return [characters[at]]
