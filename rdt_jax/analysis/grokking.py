@@ -212,7 +212,8 @@ def watched(runs: Sequence[Run], event: str) -> str:
         return registry.lookup("event", phases.BUILT_IN, event)
     if len(found) > 1:
         raise ValueError(
-            f"The runs differ in what {event} is about: {', '.join(sorted(found))}."
+            f"The runs differ in what {event} is about: {', '.join(sorted(found))}; "
+            "give each of these phases its own name."
         )
     return found.pop()
 

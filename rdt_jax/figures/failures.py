@@ -25,7 +25,7 @@ def table(failed: Sequence[tuple[spec.Trial, Mapping[str, Any]]]) -> Table:
     for trial, status in failed:
         last = status.get("message", "").strip().splitlines() or [""]
         built.add_row(
-            spec.describe(trial.overrides),
+            Text(spec.describe(trial.overrides)),
             trial.run_id,
             status["reason"],
             f"{status['step']:,}",

@@ -99,7 +99,7 @@ def accuracy(members: Sequence[Run]) -> Figure:
         len(placed.rows[0]),
         title=f"Accuracy during training: {task}",
         notes=(
-            _seeds_note(members, events[-1], ", bars", ", ticks"),
+            _seeds_note(members, None, ", bars", ", ticks"),
             phases_note(members, events),
             *_left_out_note(sweep, placed),
         ),
@@ -368,7 +368,8 @@ def _draw_accuracy(
     events: Sequence[str],
     splits: Sequence[str],
 ) -> None:
-    median = grokking.median_run(members, events[-1])
+    own = grokking.watched_events(members)
+    median = grokking.median_run(members, own[-1]) if own else None
     if median is None:
         page.write_in(panel, "not evaluated yet" if members else "not in the sweep")
         return
@@ -387,7 +388,7 @@ def _draw_accuracy(
                 end = (shown.steps[-1:], shown.values[-1:])
                 panel.plot(*end, "x", color=style["color"], ms=5)
         for event, phase in grokking.grok_times(run).phases.items():
-            if event not in events:  # Of a run without evaluations all are known.
+            if event not in own:  # Of a run without evaluations all are known.
                 continue
             style = styles[grokking.watched(members, event)]
             height = _BARS[0] - events.index(event) * between
@@ -516,9 +517,13 @@ def _step_range(members: Sequence[Run]) -> tuple[int, int]:
 
 
 def loop_count(members: Sequence[Run]) -> str:
-    """Names the training loop count, with its number where no axis tells it."""
+    """Names the training loop count, with its number where no axis tells it.
+
+    It also says so if a phase is about another one.
+    """
     shared = runs.LOOPS not in runs.shown_axes(members)
-    return f"R = {members[0].num_loops}" if shared else "R"
+    others = any("@" in text for run in members for text in run.config.phases.further)
+    return f"R{f' = {members[0].num_loops}' * shared}{' (or as named)' * others}"
 
 
 def _chances(members: Sequence[Run]) -> Mapping[str, float]:
@@ -562,9 +567,12 @@ def _left_out_note(sweep: Sweep, placed: Placed) -> list[str]:
 
 
 def _seeds_note(
-    members: Sequence[Run], event: str, bold: str = "", thin: str = ""
+    members: Sequence[Run], event: str | None, bold: str = "", thin: str = ""
 ) -> str:
-    """Says which seeds are drawn how; `bold` and `thin` add to what they mark."""
+    """Says which seeds are drawn how; `bold` and `thin` add to what they mark.
+
+    Without an event they are ranked by the last one that their cell has.
+    """
     sweep = Sweep.of(members)
     loops = _depth_loops(members)
     depth = "" if loops == "R" else f", depth at {loops}"
@@ -572,8 +580,11 @@ def _seeds_note(
     note = f"Evaluated at the training loop count {count}{depth}. "
     if sweep.most_runs < 2:
         return note + "One seed."
-    split = grokking.watched(members, event)
-    name = SPLIT_NAMES.get(split) or split_name(members, split)
+    of_cells = map(grokking.watched_events, sweep.cells.values())
+    asked = {event} if event else {own[-1] for own in of_cells if own}
+    about = {grokking.watched(members, each) for each in asked}
+    names = [SPLIT_NAMES.get(split) or split_name(members, split) for split in about]
+    name = names[0] if len(names) == 1 else "the last phase"
     return (
         f"{note}Bold{bold}: the {sweep.repeats} of the median rank by updates to "
         f"{name}; thin{thin}: the other {sweep.repeats}s."

@@ -91,7 +91,7 @@ def make(
       num_rows: of panels.
       num_columns: of panels.
       title: one line; what is measured, on which task.
-      notes: lines below it; how it was measured.
+      notes: below it, each from a new line; how it was measured.
       handles: of the legend, in as many rows as they need.
       label: of the horizontal axis, with its unit.
       height: of a panel, in inches.
@@ -107,6 +107,7 @@ def make(
     """
     between = gap + 0.2 * (titled > 0) + _LINE * max(0, titled - 1)
     above += _LINE * max(0, titled - 1)
+    notes = [line for note in notes for line in wrapped(note, WIDTH - 0.2)]
     head = 0.36 + _LINE * len(notes)  # where the legend begins
     needed = sum(0.47 + text_width(handle.get_label()) for handle in handles)
     legend_rows = max(1, int(np.ceil(needed / (WIDTH - 0.1))))
@@ -153,6 +154,20 @@ def make(
             )
             panels[-1].append(panel)
     return figure, panels
+
+
+def wrapped(text: str, width: float) -> list[str]:
+    """Returns the lines of a text that may be so wide, in inches."""
+    if text_width(text) <= width:
+        return [text]
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if text_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return [line for line in lines if line]
 
 
 def text_width(text: str, size: float = SMALL) -> float:

@@ -60,7 +60,8 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     columns: list[Column] = []
     for event in events:
         name = split_name(members, grokking.watched(members, event))
-        verb = event_name(event).split()[-1] if event in phases.BUILT_IN else event
+        words = event_name(event)
+        verb = words.split()[-1] if event in phases.BUILT_IN else words
         heading = f"{verb}\n{name} >= {level_name(members, event)}"
         columns.append((heading, [_times_entry(cell, event) for cell in cells]))
     for split in ends:
@@ -68,6 +69,9 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
         columns.append((heading, [_accuracy_entry(cell, split) for cell in cells]))
     if mixed:
         columns.append(("mixed*\nat the end", list(map(_mixed_entry, cells))))
+    is_wide = _width(columns) > _WIDTH - _LEAST
+    if is_wide and not phases.BUILT_IN.keys() >= set(events):
+        columns = [(_narrowed(heading), entries) for heading, entries in columns]
     axes = _axes(sweep, _WIDTH - _width(columns))
     table = terminal.table(
         f"Updates to each phase: {task}",
@@ -84,19 +88,27 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     return table
 
 
+def _narrowed(heading: str) -> str:
+    """Breaks a heading between its words, and in the longest ones."""
+    for word in ("general-ized", "memo-rized"):
+        heading = heading.replace(word.replace("-", ""), word.replace("-", "-\n"))
+    return re.sub(r"(?<=\w=)| (?![\d.]+$)", "\n", heading)
+
+
 def _axes(sweep: Sweep, room: int) -> list[Column]:
     """Returns a column per axis, or one for all where they are wider than the room."""
     columns: list[Column] = [
         (
             sweep.name(key).replace(" ", "\n"),
-            [sweep.written(key, values[index]) for values in sweep.cells],
+            [Text(sweep.written(key, values[index])) for values in sweep.cells],
         )
         for index, key in enumerate(sweep.keys)
     ]
     room = max(_LEAST, room)
     if _width(columns) <= room:
         return columns
-    return [("cell", [folded(sweep.label(cell), room - 2) for cell in sweep.cells])]
+    labels = map(sweep.label, sweep.cells)
+    return [("cell", [Text(folded(label, room - 2)) for label in labels])]
 
 
 def _width(columns: Sequence[Column]) -> int:

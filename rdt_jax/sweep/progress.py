@@ -58,7 +58,7 @@ class Monitor:
             state = status["state"]
             if state in ledger.OVER and self._states.get(trial.run_id) != state:
                 line = f"{spec.describe(trial.overrides)}  {_outcome(status)}"
-                self._console.print(line, soft_wrap=True)
+                self._console.print(line, soft_wrap=True, markup=False)
             self._states[trial.run_id] = state
         if time.monotonic() - self._summary_time > _SUMMARY_SECONDS:
             self._summary_time = time.monotonic()

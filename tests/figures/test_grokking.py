@@ -335,6 +335,23 @@ def test_further_phases_are_bars_and_curves_of_their_splits_color():
     assert titles == ["memorized", "ID generalized", "half", "late", "two"]
 
 
+def test_a_panel_whose_runs_lack_the_last_phase_is_ranked_by_its_own():
+    jumps = {"train": 20, "id": 60, "id@8": 90}
+    late = {"phases__further": "late: id@8 >= 0.9", "recurrence__eval_loops": (8,)}
+    one = [fake_runs.make(jumps=jumps, seed=seed, **late) for seed in (0, 1)]
+    other = [
+        fake_runs.make(jumps=jumps | {"id": at}, seed=seed, recurrence__eval_loops=(8,))
+        for seed, at in enumerate((60, 90, 120))
+    ]
+    figure = drawing.accuracy([*one, *other])
+    header = " ".join(texts(figure))
+    assert "R = 2 (or as named)." in header and "by updates to the last phase" in header
+    panel = figure.axes[0]
+    bars = [x for x in panel.lines if len(x.get_xdata()) == 2][1:]
+    assert [x.get_xdata()[1] for x in bars] == [40, 110]  # of the second seed
+    assert "by updates to ID (8 loops)" in " ".join(texts(drawing.accuracy(one)))
+
+
 def test_what_is_only_shown_is_said_not_to_end_a_run(sweep):
     shown = fake_runs.staged(2, 90, phases__shown=("ood_generalized",))
     (said,) = {drawing.end_note([shown]), drawing.end_note([shown, *sweep])}

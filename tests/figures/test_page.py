@@ -111,3 +111,12 @@ def test_text_reads_on_every_color():
         face = colors.to_hex((gray, gray, gray))
         light, dark = sorted((luminance(face), luminance(page.ink_on(face))))[::-1]
         assert (light + 0.05) / (dark + 0.05) > 3.8, face
+
+
+def test_a_note_that_is_too_wide_has_lines():
+    words = [f"word{number}" for number in range(60)]
+    lines = page.wrapped(" ".join(words), 4.0)
+    assert " ".join(lines).split() == words and len(lines) > 3
+    assert max(map(page.text_width, lines)) <= 4.0
+    assert page.wrapped("short", 4.0) == ["short"]
+    assert page.wrapped("a" * 200, 4.0) == ["a" * 200]

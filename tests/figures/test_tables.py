@@ -175,6 +175,30 @@ def test_axes_that_are_too_wide_share_a_column_and_no_cell_is_left_out():
     assert text.count("R = 16,") == 12 and text.count("optimizer adamw") == 30
 
 
+def test_a_sweep_over_phases_shows_each_and_who_lacks_it():
+    texts = ("half: id >= 0.5", "half: id >= 0.9, two: id[hops=2]@8 >= 0.9")
+    jumps = {"train": 20, "id": 40, "id[hops=2]@8": 90}
+    keys = {"recurrence__eval_loops": (8,)}
+    members = [
+        fake_runs.make(jumps=jumps, phases__further=text, **keys) for text in texts
+    ]
+    lines = render(members, width=80)
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    assert [words.count(part) for part in ("half", "two", "general-")] == [1, 1, 1]
+    assert {"hops=", "(8", "loops)"} <= set(words)
+    text = prose(lines)
+    assert "R = 2 (or as named) reaches its threshold" in text
+    one, other = (i for i, line in enumerate(lines) if "40 " in line)
+    assert lines[one].split()[-5:-1] == ["40", "60", "60", "-"]
+    assert lines[other].split()[-5:-1] == ["40", "60", "60", "110"]
+    alone = [
+        fake_runs.make(jumps=jumps, phases__further=t)
+        for t in ("a: id[b=2] >= 1", "a: id[b=2] >= .5")
+    ]
+    assert "[b=2]" in "".join("".join(render(alone)).split())
+
+
 def test_a_failed_cell_is_named_by_its_axes():
     broken = {"until": 90, "state": "failed", "reason": "nan"}
     members = [run(2, 90, model__width=16), run(2, None, model__width=32, **broken)]

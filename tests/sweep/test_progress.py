@@ -67,13 +67,19 @@ def test_a_low_terminal_shows_running_trials_first(tmp_path, width):
 def test_log_says_each_end_once(tmp_path):
     _fill(tmp_path)
     console = Console(file=io.StringIO(), width=120)
-    monitor = progress.Monitor(tmp_path, TRIALS, console)
+    tagged = {"phases.further": ("two: id[hops=2] >= 0.5",)}
+    trials = [
+        dataclasses.replace(trial, overrides=trial.overrides | tagged)
+        for trial in TRIALS
+    ]
+    monitor = progress.Monitor(tmp_path, trials, console)
     monitor.log()
     monitor.log()
     text = console.file.getvalue()
     assert text.count("done (budget) at step 7,000") == 1
     assert text.count("failed (nan)") == 1
     assert text.count("4 trials:") == 1
+    assert text.count("further=('two: id[hops=2] >= 0.5',)") == 2  # No markup.
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 250])
