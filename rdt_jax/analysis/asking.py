@@ -125,15 +125,36 @@ def ask(
         question += mark
     row = _find(table, question)
     layout = _lay_out(table, question, row, mark, model)
-    tokens, logs = _decode(params, model, layout, loops)
-    read_answer = functools.partial(_answer, table, row, layout.end, num_choices)
+    target = None if row is None else table.targets[row]
+    answers: list[Answer] = []
+    words_of = lambda tokens: tuple(table.vocab[token] for token in tokens)
+    for given, logs in zip(*_decode(params, model, layout, loops), strict=True):
+        given = given[given >= 0]
+        logs = logs[: given.size]
+        has_end = layout.end is not None and bool(given[-1] == layout.end)
+        best = np.argsort(-logs, axis=-1, kind="stable")[:, :num_choices]
+        shares = np.take_along_axis(np.exp(logs), best, axis=-1).tolist()
+        answer = Answer(
+            loops=len(answers) + 1,
+            words=words_of(given[: given.size - has_end]),
+            probability=float(np.exp(logs[np.arange(given.size), given].sum())),
+            ended=layout.end is None or has_end,
+            right=None
+            if target is None
+            else np.array_equal(given, target[target >= 0]),
+            choices=tuple(
+                tuple(zip(map(table.vocab.__getitem__, tokens), few, strict=True))
+                for tokens, few in zip(best, shares, strict=True)
+            ),
+        )
+        answers.append(answer)
     return Asked(
-        question=tuple(table.vocab[token] for token in question),
+        question=words_of(question),
         row=row,
         split=None if row is None else tasks.SPLITS[table.split[row]],
         target=None if row is None else tuple(rows.decode(table, row)[1]),
         tags={} if row is None else rows.tags(table, row),
-        answers=tuple(map(read_answer, range(1, loops + 1), tokens, logs)),
+        answers=tuple(answers),
     )
 
 
@@ -277,36 +298,6 @@ def _decode(
         if not goes_on.any():
             break
     return given, logs
-
-
-def _answer(
-    table: tasks.Table,
-    row: int | None,
-    end: int | None,
-    num_choices: int,
-    loops: int,
-    given: np.ndarray,
-    logs: np.ndarray,
-) -> Answer:
-    """Puts an answer [A] and its log-probabilities [A, V] into words."""
-    given = given[given >= 0]
-    logs = logs[: given.size]
-    has_end = end is not None and bool(given[-1] == end)
-    best = np.argsort(-logs, axis=-1, kind="stable")[:, :num_choices]
-    share = lambda log, token: (table.vocab[token], float(np.exp(log[token])))
-    target = table.targets[row or 0]
-    right = np.array_equal(given, target[target != base.NO_TARGET])
-    return Answer(
-        loops=loops,
-        words=tuple(table.vocab[token] for token in given[: given.size - has_end]),
-        probability=float(np.exp(logs[np.arange(given.size), given].sum())),
-        ended=end is None or has_end,
-        right=None if row is None else right,
-        choices=tuple(
-            tuple(share(log, token) for token in few)
-            for log, few in zip(logs, best, strict=True)
-        ),
-    )
 
 
 @functools.partial(jax.jit, static_argnames=("model", "num_loops"))
