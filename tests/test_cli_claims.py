@@ -72,8 +72,12 @@ def test_every_preset_that_was_swept_is_judged(workdir, capsys):
         ("cpu_long", True), ("cpu_long", True), ("cpu_long", False),
         ("smoke", True), ("smoke", True), ("smoke", None),
     ]  # fmt: skip
-    assert cli.main([*arguments, "--preset=smoke"]) == 0
-    assert len(json.loads((workdir / "claims.json").read_text())) == 3
+    smoke = ["claims", f"{workdir}/sweeps/depth_by_decay-smoke"]
+    for words in ([*arguments, "--preset=smoke"], smoke):
+        (workdir / "claims.json").unlink()
+        assert cli.main(words) == 0
+        listed = json.loads((workdir / "claims.json").read_text())
+        assert [claim["preset"] for claim in listed] == ["smoke"] * 3
 
 
 def test_a_sweep_says_its_study_preset_and_overrides_itself(workdir, capsys):

@@ -125,14 +125,15 @@ def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
             name = what.folder.resolve().name
             judges.append((name, spec.read_study(what.folder), None))
             continue
-        study = what.kind == subject.SWEEP and plans.read(what.folder).study
-        if not study:
+        is_sweep = what.kind == subject.SWEEP
+        study = subject.study_of(plans.read(what.folder)) if is_sweep else None
+        if study is None:
             raise ValueError(
-                f"{text} has no study, whose study.py says what is judged; "
+                f"{text} has no study here, whose study.py says what is judged; "
                 "`rdt figures` shows its table and figures."
             )
-        module = subject.study_of(plans.read(what.folder))
-        judges.append((study, module, what.folder.name))
+        name = pathlib.Path(study.__file__).parent.name
+        judges.append((name, study, what.folder.name))
     return judges
 
 

@@ -319,7 +319,13 @@ def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
         refuse(options, ASKED, what)
         if options.overrides:
             raise ValueError(f"{options.overrides[0]} does not go with {what}.")
-        return stored.as_plan(study_of(stored))
+        study = study_of(stored)
+        if study is None:
+            exits.tell(
+                f"the study of {folder} is not here: nothing is judged, and its table "
+                "and figures are those of any sweep."
+            )
+        return stored.as_plan(study or spec.NO_STUDY)
     first, made = stored.trials[0], stored.as_plan()
     over, draws = _axes(options, first.config)
     seeds = getattr(options, "seeds", None)
@@ -343,19 +349,17 @@ def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
 
 
 def study_of(stored: "StoredPlan") -> Any:
-    """Returns the module of the study of a sweep, or what draws one without a study."""
+    """Returns the module of the study of a sweep; None if there is none here."""
     from rdt_jax.sweep import spec
 
-    folders = [shared.ROOT / "experiments" / (stored.study or "-")]
-    folders += [stored.study_file.parent] if stored.study_file else []
-    for folder in reversed(folders):
-        if (folder / "study.py").is_file():
-            return spec.read_study(folder)
-    exits.tell(
-        f"the study of {stored.path.parent} is not here: nothing is judged, and the "
-        "table and the figures are those of any sweep."
-    )
-    return spec.NO_STUDY
+    sweep = stored.path.parent.name
+    folders = [stored.study_file.parent] if stored.study_file else []
+    for file in sorted(shared.ROOT.glob("experiments/*/study.py"), reverse=True):
+        study = file.parent.name  # Which its name begins with, before version 0.2.
+        if stored.study in (study, None) and sweep.startswith(f"{study}-"):
+            folders.append(file.parent)
+    here = [folder for folder in folders if (folder / "study.py").is_file()]
+    return spec.read_study(here[0]) if here else None
 
 
 def _axes(

@@ -29,8 +29,8 @@ def test_what_is_no_list_is_refused():
     for text in ("", "1,,2", ",1"):
         with pytest.raises(ValueError, match="--over recurrence.num_loops must list"):
             axes.read(CONFIG, LOOPS, text)
-    with pytest.raises(ValueError, match="'num_lops'; did you mean num_steps?"):
-        axes.read(CONFIG, "num_lops", "1")
+    with pytest.raises(ValueError, match="did you mean recurrence.num_loops?"):
+        axes.read(CONFIG, "num_loops", "1")
 
 
 def test_the_first_draws_are_the_same_however_many_there_are():
