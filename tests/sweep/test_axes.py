@@ -19,6 +19,11 @@ CONFIG = configs.load("modular:smoke")
         ("gradient.clip_norm", "none,1.0", [None, 1.0]),
         ("snapshot_steps", "0,20;40", [(0, 20), 40]),
         ("task.kwargs.modulus", "7,11", [7, 11]),
+        (
+            "phases.further",
+            "a: id >= 1, b: id >= .3;()",
+            ["a: id >= 1, b: id >= .3", ()],
+        ),
     ],
 )
 def test_values_are_read_as_overrides_are(key, text, values):
