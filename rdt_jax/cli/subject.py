@@ -181,6 +181,8 @@ def _hint(text: str, workdir: Any) -> str:
         return f"a config has a preset: one of {', '.join(configs.preset_names(path))}."
     if path.stem in named:
         return f"did you mean {path.stem}:cpu?"
+    if sweeps := sorted(str(p.parent) for p in path.parent.glob("*/plan.json")):
+        return f"choose from {', '.join(sweeps)}."
     return f"choose from {', '.join(studies)}; {', '.join(named)} with :PRESET."
 
 

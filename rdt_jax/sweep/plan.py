@@ -142,7 +142,8 @@ def with_stored(folder: pathlib.Path, plan: spec.Plan) -> spec.Plan:
         return plan  # Of before version 0.2, which is never gone on with.
     if problem := _other_sweep(stored, plan):
         raise ValueError(
-            f"{folder} is {problem}. Use another --name, or another --workdir."
+            f"{folder} is {problem}. Use another "
+            f"{'' if plan.study_name else '--name or '}--workdir."
         )
     if plan.study_name:
         return plan

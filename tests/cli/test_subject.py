@@ -255,6 +255,8 @@ def test_a_name_that_another_sweep_has_is_refused(here, capsys):
     ]:
         assert cli.main(["sweep", "runs/sweeps/mine", *words, *QUIET, "--plan"]) == 2
         assert message in capsys.readouterr().err
+    assert cli.main(["figures", "runs/sweeps/mime"]) == 2
+    assert "choose from runs/sweeps/mine." in capsys.readouterr().err
     study = here / "mine"
     study.mkdir()
     (study / "study.py").write_text(
@@ -262,7 +264,8 @@ def test_a_name_that_another_sweep_has_is_refused(here, capsys):
     )
     (here / "runs/sweeps/mine").rename(here / "runs/sweeps/mine-smoke")
     assert cli.main(["sweep", "mine", "--preset=smoke", *QUIET, "--plan"]) == 2
-    assert "mine-smoke is a sweep of no study" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "mine-smoke is a sweep of no study. Use another --workdir." in said
     assert cli.main(["claims", "runs/sweeps/mine-smoke"]) == 2
     assert "has no study here, whose study.py says what is" in capsys.readouterr().err
     (here / "runs/sweeps/mine-smoke").rename(here / "runs/sweeps/mine")
