@@ -73,6 +73,7 @@ def _train_here(
         run_folder.check_version(options.workdir)
         run_folder.create(options.workdir / name, config)
         records.check(options.workdir / name)
+        environment.check_table(options.workdir / name, tasks.hash_of(config), config)
         steps, pack = config.num_steps, packs.pack_of([name])
         packs.if_over(options.workdir, [name], pack, steps)
         packs.check_kept(options.workdir, name, steps)

@@ -68,7 +68,11 @@ def _parts(name: str) -> tuple[str, str]:
 def _load(
     path: str, name: str, stamp: str
 ) -> tuple[Callable[..., base.Table], oracles.Oracle | None]:
-    del stamp  # A file that has changed is another one.
+    if not stamp:
+        raise ValueError(
+            f"No task file {path}: a task is named by its path from the working "
+            f"directory, which is {os.getcwd()}."
+        )
     module = configs.load_module(pathlib.Path(path), "task")
     found = {
         key: value

@@ -6,7 +6,9 @@ import pytest
 
 from rdt_jax import cli
 from rdt_jax import config as configs
+from rdt_jax.store import run_folder
 from rdt_jax.sweep import plan as plans
+from rdt_jax.tasks import presets
 
 REVERSE = '''
 import itertools
@@ -100,6 +102,15 @@ def test_a_mistake_is_one_message_and_writes_nothing(verb, words, message, capsy
     printed = capsys.readouterr()
     assert message in printed.err and printed.out == ""
     assert "Traceback" not in printed.err
+
+
+def test_a_run_of_other_rows_is_not_gone_on_with(folder, capsys):
+    config = presets.config_of("my task.py:reverse", "smoke")
+    run = folder / "runs" / configs.run_id(config)
+    run_folder.create(run, config)
+    (run / "environment.json").write_text('{"table": "0123", "segments": []}')
+    assert cli.main(["train", "--task=my task.py:reverse", "--preset=smoke"]) == 2
+    assert "was trained on another table of my task.py:reve" in capsys.readouterr().err
 
 
 def test_a_preset_goes_with_a_task_and_not_with_a_config(capsys):
