@@ -170,6 +170,24 @@ def _choose_package(name: str, root: pathlib.Path, expected: str) -> None:
         user_code.call(first, spec.loader.exec_module, package, expected=expected)
 
 
+def load_function(text: str, kind: str) -> Callable[..., Any]:
+    """Returns the function that `FILE.py:FUNCTION` names.
+
+    Raises:
+      ValueError: as `load_module`; if it has no such function, with the choices.
+    """
+    path, _, name = text.rpartition(":")
+    if not path.endswith(".py"):
+        raise ValueError(f"A {kind} of your own is FILE.py:FUNCTION, got {text!r}.")
+    module = load_module(pathlib.Path(path), kind)
+    functions = {
+        key: value
+        for key, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__
+    }
+    return registry.lookup(f"{kind} of {path}", functions, name)
+
+
 def named_configs() -> dict[str, pathlib.Path]:
     """Returns the repository's configs, or those of the installed package, by name."""
     paths = sorted((_ROOT / "configs").glob("*.py"))

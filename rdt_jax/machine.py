@@ -1,16 +1,18 @@
-"""What this machine gives this process: cores, memory, and the platforms of JAX.
+"""What this machine gives this process: cores, memory, platforms and a cache of JAX.
 
 A container with a quota shows every core and all memory of its host; its limits are in
 the files of its control groups (version 1 or 2).
 """
 
+import contextlib
 import fcntl
 import importlib.util
 import os
 import pathlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+CACHE_BYTES = 4e9  # Bound of the compiled programs; a run on a CPU has one of 0.6 MB.
 ROOT = pathlib.Path("/")  # Where the files of control groups are looked for.
 _PLUGINS: Mapping[str, tuple[str, ...]] = {
     "cuda": ("jax_cuda12_plugin", "jax_cuda13_plugin"),
@@ -131,3 +133,54 @@ def can_lock(folder: pathlib.Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def use_compile_cache(log: Callable[[str], None]) -> None:
+    """Keeps compiled programs in a folder of this user, unless variables name another.
+
+    JAX runs the programs of this folder unchecked. So the folder is never in a workdir,
+    which may be somebody else's. Call this before JAX is imported: it sets variables
+    that JAX reads then.
+
+    Args:
+      log: receives a one-line message if they cannot be kept.
+    """
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    variables = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
+    if any(variable in os.environ for variable in variables):
+        return
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(caches, "rdt_jax", "compile").absolute()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stat = folder.stat()
+        if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
+            raise PermissionError(f"others may write {folder}")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(f"{folder} is read-only")
+        _shrink(folder)
+    except (OSError, RuntimeError) as error:  # The second where there is no home.
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # For children as well.
+        log(
+            f"compiled programs are not kept, since {error}; set "
+            "JAX_COMPILATION_CACHE_DIR to a folder that you alone may write."
+        )
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+
+
+def _shrink(folder: pathlib.Path) -> None:
+    """Halves a cache over CACHE_BYTES: removes what was read longest ago first."""
+    entries = []
+    for path in folder.glob("*-cache"):
+        with contextlib.suppress(FileNotFoundError):  # Another process removes too.
+            stat = path.stat()
+            entries.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
+    total = sum(size for _, size, _ in entries)
+    if total <= CACHE_BYTES:
+        return
+    for _, size, path in sorted(entries):
+        if total <= CACHE_BYTES / 2:
+            return
+        path.unlink(missing_ok=True)
+        total -= size

@@ -30,6 +30,7 @@ LAYERS = (
     "sweep",
     "analysis",
     "figures",
+    "python",
     "cli",
     "__main__",
 )

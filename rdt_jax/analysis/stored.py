@@ -8,6 +8,8 @@ measure: its source), and its arguments are those that it was made from; what is
 current is computed again.
 """
 
+import collections
+import functools
 import hashlib
 import importlib.metadata
 import inspect
@@ -21,7 +23,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rdt_jax import registry, tasks, wording
+from rdt_jax import config as configs
+from rdt_jax import registry, tasks, user_code, wording
 from rdt_jax.analysis import (
     binding,
     depth,
@@ -321,9 +324,11 @@ def load(run: Run, what: str, checkpoint: str) -> Any | None:
     measure = _lookup(what)
     if not is_current(run, what, checkpoint):
         return None
-    kind = typing.get_type_hints(measure)["return"]
+    kind: Any = typing.get_type_hints(measure).get("return")
+    kind = kind if hasattr(kind, "_fields") else None
     with np.load(path_of(run, what, checkpoint), allow_pickle=False) as file:
-        return kind(**{key: file[key] for key in file.files})
+        arrays = {key: file[key] for key in file.files}
+    return kind(**arrays) if kind is not None else _named(arrays)
 
 
 def path_of(run: Run, what: str, checkpoint: str) -> pathlib.Path:
@@ -333,7 +338,8 @@ def path_of(run: Run, what: str, checkpoint: str) -> pathlib.Path:
         checkpoint = f"final-after-{run.status.get('step')}"
     elif checkpoint == RUN:
         checkpoint = f"{RUN}-of-{run.config.num_steps}"
-    return run.folder / "analysis" / f"{what}-{checkpoint}.npz"
+    name = pathlib.PurePath(what).name.replace(":", ".")  # FILE.py.FUNCTION
+    return run.folder / "analysis" / f"{name}-{checkpoint}.npz"
 
 
 def read_provenance(run: Run, what: str, checkpoint: str) -> dict[str, Any] | None:
@@ -380,7 +386,39 @@ def summarize(what: str, result: Any) -> dict[str, float | None]:
 
 
 def _lookup(what: str) -> Callable[..., Any]:
-    return registry.lookup("analysis", MEASURES | RUN_MEASURES, what)
+    if ":" not in what:
+        return registry.lookup("analysis", MEASURES | RUN_MEASURES, what)
+    path = pathlib.Path(what.rpartition(":")[0])
+    return _own_measure(what, _hash(path) if path.is_file() else "")
+
+
+@functools.lru_cache
+def _own_measure(what: str, stamp: str) -> Callable[..., Any]:
+    """Returns a measure of the user's own; its file is read again when it changed."""
+    del stamp
+    function = configs.load_function(what, "measure")
+    path, _, name = what.rpartition(":")
+    expected = f"{name} must return a dict of arrays"
+
+    @functools.wraps(function)
+    def measure(*arguments: Any) -> Any:
+        given = (pathlib.Path(path), function, *arguments)
+        value = user_code.call(*given, expected=expected, is_valid=_are_named)
+        return value if hasattr(value, "_asdict") else _named(value)
+
+    return measure
+
+
+def _are_named(value: Any) -> bool:
+    """Says whether a value is a NamedTuple, or a dict that could be one."""
+    if not isinstance(value, dict):
+        return hasattr(value, "_asdict")
+    names = [isinstance(n, str) and n.isidentifier() and n[0] != "_" for n in value]
+    return bool(names) and all(names)
+
+
+def _named(values: Mapping[str, Any]) -> Any:
+    return collections.namedtuple("Measured", values)(**values)
 
 
 def _sources_of(run: Run, checkpoint: str) -> list[pathlib.Path]:

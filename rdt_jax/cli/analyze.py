@@ -16,7 +16,10 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     subject.add(analyze, also="RUN")
     analyze.add_argument(
-        "--what", metavar="NAME,..", help="analyses, such as lens; --list names all"
+        "--what",
+        metavar="NAME,..",
+        help="analyses, such as lens; --list names all. Or FILE.py:FUNCTION of your "
+        "own, from (params, config, table) to a dict of arrays",
     )
     analyze.add_argument("--list", action="store_true", help="list the analyses")
     analyze.add_argument(

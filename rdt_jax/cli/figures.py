@@ -4,7 +4,8 @@ import argparse
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rdt_jax.cli import analyze, exits, subject
@@ -32,19 +33,48 @@ def add(verbs: argparse._SubParsersAction) -> None:
         help="where the figures are; default: WORKDIR/sweeps/NAME/figures. Analyses "
         "that are missing are stored in the workdir all the same",
     )
+    figures.add_argument(
+        "--figures",
+        metavar="FILE.py:FUNCTION",
+        help="draw what a function of your own returns: from rdt_jax.Runs to a figure "
+        "of matplotlib, or a dict of names and figures",
+    )
     figures.set_defaults(verb=_figures, takes_overrides=True, reads="records")
 
 
 def _figures(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
     plan = subject.plan(options)
-    if getattr(plan.study, "ANALYSES", {}):
+    if options.figures or getattr(plan.study, "ANALYSES", {}):
         shared.bring_parameters(options)
+    if options.figures is not None:
+        with exits.mistakes():
+            plan = plan._replace(study=_drawn_by(options.figures, plan.study))
     if options.check:
         return _check(options, plan)
     runs, is_whole = show(options.workdir, plan, options.out)
     exit_code = exits.report_lost(runs, plan.name)
     return exit_code if is_whole else exits.FAILED
+
+
+def _drawn_by(text: str, study: Any) -> Any:
+    """Returns a study with the figures of a function of the user's own; ValueError."""
+    from rdt_jax import config as configs
+    from rdt_jax import user_code
+    from rdt_jax.python.runs import Runs
+
+    function = configs.load_function(text, "figure")
+    path, _, name = text.rpartition(":")
+    stem, expected = pathlib.Path(path).stem, f"{name} must draw an rdt_jax.Runs"
+
+    def draw(runs: Sequence[Any]) -> Any:
+        given = (pathlib.Path(path), function, Runs.of(runs))
+        drawn = user_code.call(*given, expected=expected)
+        drawn = {name: drawn} if hasattr(drawn, "savefig") else drawn
+        named = isinstance(drawn, Mapping)  # Beside those of the study.
+        return {f"{stem}-{key}": drawn[key] for key in drawn} if named else drawn
+
+    return types.SimpleNamespace(**{**vars(study), "__file__": path, "figures": draw})
 
 
 def show(

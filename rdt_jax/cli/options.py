@@ -2,13 +2,12 @@
 
 import argparse
 import contextlib
-import os
 import pathlib
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rdt_jax import wording
+from rdt_jax import machine, wording
 from rdt_jax.cli import exits
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from rdt_jax.sweep import spec
 
 ROOT = pathlib.Path(__file__).parents[2]
-CACHE_BYTES = 4e9  # Bound of the compiled programs; a run on a CPU has one of 0.6 MB.
 ANY_KEY = "Any config key can be set: --config.model.width=128"
 
 # Attributes of the parsed arguments of every verb, beside its own options.
@@ -342,51 +340,8 @@ def size(options: argparse.Namespace, name: str) -> int | None:
 
 
 def use_compile_cache() -> None:
-    """Keeps compiled programs in a folder of this user, unless variables name another.
-
-    JAX runs the programs of this folder unchecked. So the folder is never in a workdir,
-    which may be somebody else's. Call this before JAX is imported: it sets variables
-    that JAX reads then.
-    """
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    variables = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")
-    if any(variable in os.environ for variable in variables):
-        return
-    try:
-        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        folder = pathlib.Path(caches, "rdt_jax", "compile").absolute()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stat = folder.stat()
-        if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
-            raise PermissionError(f"others may write {folder}")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(f"{folder} is read-only")
-        _shrink(folder)
-    except (OSError, RuntimeError) as error:  # The second where there is no home.
-        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # For children as well.
-        exits.tell(
-            f"compiled programs are not kept, since {error}; set "
-            "JAX_COMPILATION_CACHE_DIR to a folder that you alone may write."
-        )
-        return
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
-
-
-def _shrink(folder: pathlib.Path) -> None:
-    """Halves a cache over CACHE_BYTES: removes what was read longest ago first."""
-    entries = []
-    for path in folder.glob("*-cache"):
-        with contextlib.suppress(FileNotFoundError):  # Another process removes too.
-            stat = path.stat()
-            entries.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
-    total = sum(size for _, size, _ in entries)
-    if total <= CACHE_BYTES:
-        return
-    for _, size, path in sorted(entries):
-        if total <= CACHE_BYTES / 2:
-            return
-        path.unlink(missing_ok=True)
-        total -= size
+    """Keeps compiled programs, as `machine.use_compile_cache`."""
+    machine.use_compile_cache(exits.tell)
 
 
 def print_table(table: Any, console: Any = None) -> None:

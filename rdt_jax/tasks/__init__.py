@@ -66,6 +66,8 @@ BUILT_IN: Mapping[str, Callable[..., Table]] = {
     name: words.task(getattr(importlib.import_module(f"rdt_jax.tasks.{file}"), name))
     for name, file in FILES.items()
 }
+TASKS: Mapping[str, Callable[..., Table]]  # This and the next come by `__getattr__`.
+ORACLES: Mapping[str, oracles.Oracle]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from rdt_jax import cli
+from rdt_jax import cli, machine
 from rdt_jax.cli import options
 from tests.conftest import ROOT
 
@@ -141,10 +141,10 @@ def test_what_was_read_longest_ago_goes_when_the_cache_is_full(home, monkeypatch
         path.write_bytes(bytes(10))
         os.utime(path, (1e9 - age, 1e9 - age))
     (folder / "notes").write_bytes(bytes(100))
-    monkeypatch.setattr(options, "CACHE_BYTES", 50)
+    monkeypatch.setattr(machine, "CACHE_BYTES", 50)
     options.use_compile_cache()
     assert len(list(folder.iterdir())) == 6
-    monkeypatch.setattr(options, "CACHE_BYTES", 40)
+    monkeypatch.setattr(machine, "CACHE_BYTES", 40)
     options.use_compile_cache()
     assert (
         len(list(folder.iterdir())) == 6
