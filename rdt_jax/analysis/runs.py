@@ -253,12 +253,16 @@ def axes_of(runs: Sequence[Run]) -> tuple[str, ...]:
       task's arguments after its seed; empty if all runs repeat each other.
     """
     flat = [configs.leaves(run.config) for run in runs]
-    differing = _differing(flat) - set(SEEDS)
-    if not _reads_budget(flat):
-        differing -= {"num_steps"}
+
+    def differs(key: str) -> bool:
+        reads = lambda f: key != "num_steps" or f["optimizer.schedule"] != "constant"
+        values = [f.get(key) for f in filter(reads, flat)]
+        return any(value != values[0] for value in values)
+
     order = [LOOPS, WEIGHT_DECAY, *schema.KEYS]
     place = lambda key: order.index(key if key in order else "task.seed")
-    return tuple(sorted(differing, key=lambda key: (place(key), key)))
+    names = {key for f in flat for key in f} - set(SEEDS)
+    return tuple(sorted(filter(differs, names), key=lambda key: (place(key), key)))
 
 
 def shown_axes(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -337,14 +341,3 @@ def _rank(value: Any) -> tuple:
     return (
         (0, value) if isinstance(value, int | float) else (1, str(type(value)), value)
     )
-
-
-def _differing(flat: Sequence[Mapping[str, Any]]) -> set[str]:
-    names = set().union(*flat)
-    return {n for n in names if any(f.get(n) != flat[0].get(n) for f in flat)}
-
-
-def _reads_budget(flat: Sequence[Mapping[str, Any]]) -> bool:
-    """Says whether runs with a schedule that reads the budget differ in it."""
-    reading = [f for f in flat if f["optimizer.schedule"] != "constant"]
-    return "num_steps" in _differing(reading)

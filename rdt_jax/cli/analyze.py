@@ -195,8 +195,8 @@ def _workdir(folder: pathlib.Path) -> pathlib.Path:
     return folder.parents[1] if (folder / "plan.json").exists() else folder.parent
 
 
-def _runs(folder: pathlib.Path) -> tuple[list[Any], list[str] | None]:
-    """Returns the planned runs of a sweep and the swept keys with several values.
+def _runs(folder: pathlib.Path) -> tuple[list[Any], Sequence[str] | None]:
+    """Returns the planned runs of a sweep and its axes.
 
     For the folder of a run: that run, and None.
     """
@@ -205,12 +205,6 @@ def _runs(folder: pathlib.Path) -> tuple[list[Any], list[str] | None]:
 
     if not plans.exists(folder):
         return [run_folders.read_run(folder)], None
-    stored = plans.read(folder)
-    planned = run_folders.read_runs(_workdir(folder), stored.configs())
-    swept = dict.fromkeys(key for trial in stored.trials for key in trial.overrides)
-    axes = [
-        key
-        for key in swept
-        if key != "seed" and len(run_folders.values_of(planned, key)) > 1
-    ]
-    return planned, axes
+    configs = plans.read(folder).configs()
+    planned = run_folders.read_runs(_workdir(folder), configs)
+    return planned, run_folders.axes_of(planned)

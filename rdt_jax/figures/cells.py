@@ -111,14 +111,7 @@ class Sweep:
         total = wording.count(self.most_runs, self.repeats)
         if self.repeats == "seed":
             return total
-        words = {
-            "seed": "seed",
-            "task.seed": "task seed",
-            "recurrence.seed": "loop seed",
-        }
-        counts = [
-            wording.count(count, words[key]) for key, count in self._seeds.items()
-        ]
+        counts = [wording.count(n, k.replace(".", " ")) for k, n in self._seeds.items()]
         return f"{total} ({', '.join(counts)})"
 
     @property
@@ -200,28 +193,25 @@ class Sweep:
           columns: number of fields that stand beside each other at most.
           most: number of rows that a page has room for.
         """
+        first, *others = self.keys
         if len(self.keys) < 3 and self.is_full and len(self.rest) <= columns:
             if 2 * len(self.first) <= most:  # Rows of a grid are twice as high.
+                above = [
+                    "".join(
+                        self.written(*pair) for pair in zip(others, rest, strict=True)
+                    )
+                    for rest in self.rest
+                ]
                 return Placed(
                     rows=[
-                        [(value, *other) for other in self.rest] for value in self.first
+                        [(value, *rest) for rest in self.rest] for value in self.first
                     ],
-                    titles=[
-                        [
-                            self.written(self.keys[-1], *x) if x else ""
-                            for x in self.rest
-                        ]
-                    ],
-                    sides=[self.written(self.keys[0], value) for value in self.first],
+                    titles=[above],
+                    sides=[self.written(first, value) for value in self.first],
                 )
-        shown = list(self.cells)[:most]
-        return Placed(
-            rows=[[cell] for cell in shown],
-            titles=[[""]],
-            sides=[self.label(cell) for cell in shown],
-            is_list=True,
-            left_out=len(self.cells) - len(shown),
-        )
+        rows = [[cell] for cell in self.cells][:most]
+        sides = [self.label(cell) for (cell,) in rows]
+        return Placed(rows, [[""]], sides, True, len(self.cells) - len(rows))
 
 
 def folded(label: str, width: int) -> str:

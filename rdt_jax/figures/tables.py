@@ -4,6 +4,7 @@ rich.print(tables.updates_to_phases(runs))  # a row per cell of any sweep
 """
 
 import re
+import statistics
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -67,6 +68,9 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     for split in ends:
         heading = f"{split_name(members, split)}\nat the end"
         columns.append((heading, [_accuracy_entry(cell, split) for cell in cells]))
+    for tag in filter(None, runs.values_of(members, "curriculum.by")):
+        entries = list(map(_learned_entry, sweep.cells.values(), cells))
+        columns.append((f"{tag}\nlearned", entries))
     if mixed:
         columns.append(("mixed*\nat the end", list(map(_mixed_entry, cells))))
     is_wide = _width(columns) > _WIDTH - _LEAST
@@ -144,6 +148,19 @@ def _accuracy_entry(cell: Cell, group: str) -> Text:
     return entry
 
 
+def _learned_entry(members: Sequence[Run], cell: Cell) -> Text:
+    """Writes up to how many hops stages of a curriculum were passed, 0 for none."""
+    from rdt_jax.analysis import curriculum  # Which imports jax.
+
+    if members[0].config.curriculum.by is None or cell.unfinished:
+        return Text("..." if cell.unfinished else "-", style="dim")
+    learned = sorted(curriculum.progress(run).learned or 0 for run in members)
+    entry = Text(f"{statistics.median(learned):g}")
+    if len(learned) > 1:
+        entry.append(f"\n{learned[0]} - {learned[-1]}")
+    return entry
+
+
 def _mixed_entry(cell: Cell) -> Text:
     if cell.unfinished:
         return Text("...", style="dim")
@@ -175,6 +192,8 @@ def _caption(
         else f"{shown}that median at a run's end.",
     ]
     parts += [note] if (note := end_note(members)) else []
+    for tag in filter(None, runs.values_of(members, "curriculum.by")):
+        parts.append(f"{tag} learned: those of the last stage that a run has passed.")
     for cell in cells:
         if cell.failed:
             where = sweep.label(tuple(cell.values.values()))

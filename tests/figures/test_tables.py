@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from rdt_jax.figures import tables
-from tests import fake_runs
+from tests import fake_depth, fake_runs
 
 
 def run(loops, ood, seed=0, decay=0.1, **options):
@@ -208,3 +208,21 @@ def test_a_failed_cell_is_named_by_its_axes():
 def test_no_runs():
     with pytest.raises(ValueError, match="got no run"):
         tables.updates_to_phases([])
+
+
+def test_a_curriculum_has_a_column_of_the_hops_learned():
+    passed = [{2: 500, 3: 900}, {2: 500}, {2: 500, 3: 700, 4: 900}]
+    members = [
+        *(fake_depth.make(passed=p, loops=4, seed=i) for i, p in enumerate(passed)),
+        fake_depth.make(passed={}, loops=1),
+    ]
+    lines = render(members)
+    assert lines[1].endswith(" hops") and lines[2].endswith(" learned")
+    entries, below = row(lines, "4", "0.1")
+    assert entries[-1] == "3" and below.endswith("2 - 4")
+    assert row(lines, "1", "0.1")[0][-1] == "0"
+    assert "hops learned: those of the last stage that a run has passed." in prose(
+        lines
+    )
+    waiting = fake_depth.make(passed={2: 500}, loops=2, state="running", reason=None)
+    assert row(render([waiting]), "2", "0.1")[0][-1] == "..."
