@@ -31,6 +31,8 @@ def test_axes_are_those_that_differ_and_loops_and_decay_where_no_other_does():
         ("optimizer__learning_rate", (1e-3, 0.1 / 3), ["0.001", "0.0333"]),
         ("optimizer__learning_rate", (0.0012345, 0.0012346),
          ["0.0012345", "0.0012346"]),
+        ("optimizer__learning_rate", (0.1 / 3, 0.1 / 3 + 1e-6),
+         ["0.0333333", "0.0333343"]),
         ("gradient__clip_norm", (None, 0.5), ["none", "0.5"]),
         ("recurrence__eval_loops", ((), (1, 4)), ["()", "(1,4)"]),
         ("optimizer__name", ("muon", "adamw"), ["adamw", "muon"]),
@@ -91,6 +93,7 @@ def test_a_diagram_is_a_grid_a_strip_or_a_list():
     assert grid.rows == [[(1, 16), (1, 32)], [(2, 16), (2, 32)]]
     assert (grid.sides, grid.titles) == (["1", "2"], [["16", "32"]])
     assert two.diagram(columns=1, most=60).is_list
+    assert two.diagram(columns=2, most=3).is_list  # Its rows would be twice as high.
     strip = sweep_of(optimizer__name=("adamw", "muon")).diagram(columns=2, most=60)
     assert (strip.rows, strip.sides) == ([[("adamw",)], [("muon",)]], ["adamw", "muon"])
     three = sweep_of(loops=(1, 2), model__width=(16, 32), seed=(0, 1), decay=(0, 1))

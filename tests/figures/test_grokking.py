@@ -387,7 +387,10 @@ def test_more_than_two_axes_are_a_list_of_cells():
         for name in ("adamw", "muon")
     ]
     figure = drawing.phase_diagram(members)
-    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    labels = figure.axes[0].get_yticklabels()
+    figure.canvas.draw()
+    assert all(label.get_window_extent().x0 > 0 for label in labels)
+    names = [label.get_text() for label in labels]
     assert len(names) == 8 and names[-1] == "R = 2, decay 0.3, optimizer muon"
     assert cell_texts(figure.axes[2])[-1] == ["170   1/1"]
     (low, high) = figure.axes[0].get_ylim()
@@ -461,7 +464,12 @@ def test_axes_that_titles_and_notes_speak_of_need_not_be_shared(root):
         for modulus in (31, 37)
     ]
     assert drawing.task_name(primes) == "modular (add)"
-    assert list(drawing.of_sweep(primes))[1] == "id_by_modulus"
+    by_modulus = drawing.of_sweep(primes)["id_by_modulus"]
+    assert texts(by_modulus.axes[0]) == ["threshold\n0.95"]  # There are two chances.
+    alone = drawing.of_sweep(primes[:1])["id_by_depth"]
+    assert texts(alone.axes[0]) == ["threshold\n0.95", "chance\n0.03"]
+    pending = fake_runs.make(jumps={}, base=base, until=-1, state="pending")
+    assert list(drawing.of_sweep([pending]))[1] == "id_by_depth"
     assert drawing.task_name([*primes, *members]) == "2 tasks"
 
 

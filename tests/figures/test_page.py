@@ -120,3 +120,15 @@ def test_a_note_that_is_too_wide_has_lines():
     assert max(map(page.text_width, lines)) <= 4.0
     assert page.wrapped("short", 4.0) == ["short"]
     assert page.wrapped("a" * 200, 4.0) == ["a" * 200]
+
+
+def test_a_legend_has_as_many_rows_as_it_needs():
+    labels = [f"optimizer adamw {index}" for index in range(12)]
+    handles = [lines.Line2D([], [], label=label) for label in labels]
+    figure, ((panel,),) = page.make(
+        1, 1, title="title", notes=[], handles=handles, label="label"
+    )
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x1 < figure.bbox.x1
+    assert box.y0 > panel.get_window_extent().y1
