@@ -110,7 +110,7 @@ def make(
     notes = [line for note in notes for line in wrapped(note, WIDTH - 0.2)]
     head = 0.36 + _LINE * len(notes)  # where the legend begins
     needed = sum(0.47 + text_width(handle.get_label()) for handle in handles)
-    legend_rows = max(1, int(np.ceil(needed / (WIDTH - 0.1))))
+    legend_rows = max(1, int(np.ceil(needed / WIDTH)))
     above += _LINE * (legend_rows - 1)
     total = head + 0.58 + above + num_rows * height + (num_rows - 1) * between + _BOTTOM
     width = (WIDTH - left - right - (num_columns - 1) * gap) / num_columns
@@ -172,7 +172,9 @@ def wrapped(text: str, width: float) -> list[str]:
 
 def text_width(text: str, size: float = SMALL) -> float:
     """Returns the width of one line of text, in inches."""
-    return TextPath((0, 0), f"{text}.", size=size).get_extents().width / 72
+    if not text.strip():
+        return 0.0
+    return TextPath((0, 0), text, size=size).get_extents().width / 72
 
 
 def use_steps(panel: axes.Axes, first: int, last: int) -> None:
