@@ -3,6 +3,7 @@
 import argparse
 import functools
 import pathlib
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -127,10 +128,11 @@ def _export(options: argparse.Namespace) -> int:
     print(f"{len(shapes)} arrays of update {step:,} ({name}) in {options.out}")
     if import_ltg.covers(run.config):
         model = run.config.model
+        file = shlex.quote(str(options.out / exported.WEIGHTS))
         print(
-            "Named as the checkpoints of Kohli et al.: rdt import-ltg "
-            f"{options.out / exported.WEIGHTS} OUT --num-loops={run.num_loops} "
-            f"--num-heads={model.num_heads} --injection={model.injection}"
+            f"Named as the checkpoints of Kohli et al.: rdt import-ltg {file} OUT "
+            f"--num-loops={run.num_loops} --num-heads={model.num_heads} "
+            f"--injection={model.injection}"
         )
     return exits.WELL
 

@@ -178,11 +178,12 @@ def test_a_run_that_has_kept_nothing_says_when_it_will(tiny_config, tmp_path, ca
 
 
 def test_export_writes_what_can_be_read_again(rdt, tiny_config, tmp_path, capsys):
-    out = tmp_path / "new" / "x"
+    out = tmp_path / "a new" / "x:1"
     assert rdt("export", str(out), "--checkpoint=ood_generalized-before") == 0
     printed = capsys.readouterr().out
     assert f"arrays of update 2 (ood_generalized-before-2) in {out}" in printed
-    assert "rdt import-ltg" in printed and "--num-heads=2 --injection=none" in printed
+    assert f"rdt import-ltg '{out}/model.safetensors' OUT --num-loops=" in printed
+    assert "--num-heads=2 --injection=none" in printed
     found = exported.read(out)
     jax.tree.map(np.testing.assert_array_equal, found.params, _params(tiny_config, 1))
     assert found.metadata["checkpoint"] == "ood_generalized-before-2"
