@@ -148,7 +148,9 @@ class Run:
         Raises:
           ValueError: if there are none, or several; it lists what the run kept.
         """
-        (params,) = stored.read_params(self.record, self._only(checkpoint)).values()
+        (params,) = stored.read_params(
+            self.record, stored.only(self.record, checkpoint)
+        ).values()
         return params
 
     def ask(
@@ -184,7 +186,7 @@ class Run:
         if callable(what):
             return what(self.params(checkpoint), self.config, self.model.table)
         is_of_run = what in stored.RUN_MEASURES
-        name = stored.RUN if is_of_run else self._only(checkpoint)
+        name = stored.RUN if is_of_run else stored.only(self.record, checkpoint)
         if stored.load(self.record, what, name) is None:
             stored.compute(stored.Job(self.record, what, name))
         return stored.load(self.record, what, name)
@@ -203,13 +205,6 @@ class Run:
     def __repr__(self) -> str:
         name, *apart = (f"{key}={value}" for key, value in _name(self).items())
         return f"<{name} {' '.join(apart)}, {self.state}, step {self.record.last_step}>"
-
-    def _only(self, kind: str) -> str:
-        """Returns the one checkpoint of a kind; who reads it refuses unknown ones."""
-        names = stored.of_kind(self.record, kind)
-        if len(names) > 1:
-            raise ValueError(f"Run {self.id} kept {', '.join(names)}: choose one.")
-        return names[0] if names else kind
 
 
 def _name(run: Run) -> dict[str, Any]:
