@@ -33,26 +33,37 @@ _WATCHED = re.compile(r"(.*?)(?:@(\d+))?")
 
 
 @dataclasses.dataclass(frozen=True)
-class Declared:
-    """A phase as a config declares it.
+class Phase:
+    """A phase that a config declares; of a run, with its chance and rows.
 
     Attributes:
-      name: event in events.jsonl.
+      event: its name in events.jsonl.
       watched: rows and perhaps a loop count, such as `ood` or `id[hops=2]@8`.
       loops: loop count of the accuracy.
       threshold: smoothed accuracy at which the phase has completed.
-      awaited: whether the run goes on until then.
+      chance: accuracy of a uniform guess on the split.
+      rows: number of evaluated rows that are watched.
+      hops: those of the curriculum's stage, of HOP_LEARNED.
+      awaited: whether the run goes on until it has completed.
     """
 
-    name: str
+    event: str
     watched: str
     loops: int
     threshold: float
-    awaited: bool
+    chance: float = 0.0
+    rows: int = 0
+    hops: int | None = None
+    awaited: bool = True
+
+    @property
+    def name(self) -> str:
+        """Names the phase among those of a run: `hop_learned_3`."""
+        return self.event if self.hops is None else f"{self.event}_{self.hops}"
 
     @property
     def group(self) -> str:
-        """The watched rows as evaluations name them: `id[hops=2]`."""
+        """Names the watched rows as evaluations do: `id[hops=3]`."""
         return rows_and_loops(self.watched)[0]
 
     @property
@@ -61,19 +72,16 @@ class Declared:
         return self.group.partition("[")[0]
 
 
-def declared(config: ml_collections.ConfigDict) -> list[Declared]:
+def declared(config: ml_collections.ConfigDict) -> list[Phase]:
     """Returns the phases of a config, whether or not its table has their rows."""
-    asked = [
-        (name, split, config.phases[name])
-        for name, split in BUILT_IN.items()
-        if config.phases[name] is not None
-    ]
+    levels = {name: config.phases[name] for name in BUILT_IN}
+    asked = [(n, BUILT_IN[n], at) for n, at in levels.items() if at is not None]
     found = []
-    for name, watched, threshold in [*asked, *map(parsed, config.phases.further)]:
+    for name, watched, level in [*asked, *map(parsed, config.phases.further)]:
         group, loops = rows_and_loops(watched)
         loops = loops or loops_of(config, group.partition("[")[0])
         awaited = name not in config.phases.shown
-        found.append(Declared(name, watched, loops, threshold, awaited))
+        found.append(Phase(name, watched, loops, level, awaited=awaited))
     return found
 
 

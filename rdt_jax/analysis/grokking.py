@@ -327,7 +327,7 @@ def _summarize(
     )
 
 
-def _declarations(runs: Sequence[Run], event: str) -> list[phases.Declared]:
+def _declarations(runs: Sequence[Run], event: str) -> list[phases.Phase]:
     every = [phase for run in runs for phase in phases.declared(run.config)]
     return [phase for phase in every if phase.name == event]
 

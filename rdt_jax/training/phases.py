@@ -27,7 +27,7 @@ import numpy as np
 from rdt_jax.events import (
     BUILT_IN,
     HOP_LEARNED,
-    Declared,
+    Phase,
     declared,
     loops_of,
     parsed,
@@ -46,51 +46,6 @@ LOST_RUN = 5
 RING = 9
 
 State = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Phase:
-    """One phase of a run.
-
-    Attributes:
-      event: name of a declared phase, or HOP_LEARNED.
-      watched: accuracy that is watched, as of `Declared`.
-      loops: loop count of that accuracy.
-      threshold: smoothed accuracy at which the phase has completed.
-      chance: accuracy of a uniform guess on the split.
-      rows: evaluated rows that are watched.
-      hops: those of the curriculum's stage, if HOP_LEARNED.
-      awaited: whether the run goes on until it has completed.
-    """
-
-    event: str
-    watched: str
-    loops: int
-    threshold: float
-    chance: float
-    rows: int
-    hops: int | None = None
-    awaited: bool = True
-
-    @property
-    def name(self) -> str:
-        """Names the phase among those of a run: `hop_learned_3`."""
-        return self.event if self.hops is None else f"{self.event}_{self.hops}"
-
-    @property
-    def group(self) -> str:
-        """Names the watched rows as evaluations do: `id[hops=3]`."""
-        return rows_and_loops(self.watched)[0]
-
-    @property
-    def split(self) -> str:
-        """The split of the watched rows."""
-        return self.group.partition("[")[0]
-
-    @property
-    def onset_above(self) -> float:
-        """Smoothed accuracy above which the phase may have begun."""
-        return float(above_chance(self.chance, self.rows))
 
 
 def above_chance(chance: float, rows: int | np.ndarray) -> np.ndarray:
@@ -125,29 +80,17 @@ def phases_of(
       rows: evaluated rows by group: splits, and their breakdowns.
       stages: values of the curriculum's tag, one for each of its stages.
     """
-    stage = lambda hops: Declared(
-        name=HOP_LEARNED,
-        watched=f"id[{config.curriculum.by}={hops}]",
-        loops=loops_of(config, "id"),
-        threshold=config.phases[HOP_LEARNED],
-        awaited=HOP_LEARNED not in config.phases.shown,
-    )
-    asked: list[tuple[Declared, int | None]] = [
-        *((each, None) for each in declared(config) if each.group in rows),
-        *((stage(hops), hops) for hops in stages),
+    by, awaited = config.curriculum.by, HOP_LEARNED not in config.phases.shown
+    level, loops = config.phases[HOP_LEARNED], loops_of(config, "id")
+    asked = [phase for phase in declared(config) if phase.group in rows]
+    asked += [
+        Phase(HOP_LEARNED, f"id[{by}={hops}]", loops, level, awaited=awaited, hops=hops)
+        for hops in stages
     ]
+    chance = table.certificate.chance
     return [
-        Phase(
-            event=each.name,
-            watched=each.watched,
-            loops=each.loops,
-            threshold=each.threshold,
-            chance=table.certificate.chance[each.split],
-            rows=rows[each.group],
-            hops=hops,
-            awaited=each.awaited,
-        )
-        for each, hops in asked
+        dataclasses.replace(p, chance=chance[p.split], rows=rows[p.group])
+        for p in asked
     ]
 
 
@@ -305,7 +248,8 @@ def _advance(
     smoothed = statistics.median(entry["recent"])
     kinds = []
     if entry["onset"] is None:
-        entry["above"] = entry["above"] + 1 if smoothed > phase.onset_above else 0
+        above = above_chance(phase.chance, phase.rows)
+        entry["above"] = entry["above"] + 1 if smoothed > above else 0
         if entry["above"] == 1:
             entry["first_above"] = step
             entry["before"] = steps[max(0, len(steps) - 1 - SMOOTHING)]

@@ -189,7 +189,7 @@ def test_no_accuracy_above_chance_has_seen_the_pinned_before(corpus):
             before, onset = row["before"] // EVERY, row["onset"] // EVERY
             window = range(max(0, onset - 4), onset + 1)
             assert statistics.median(curve[window.start : onset + 1]) > (
-                phase.onset_above
+                phases.above_chance(phase.chance, phase.rows)
             )
             assert before not in window or before == 0
             assert before == max(0, window.start - 1)
@@ -315,7 +315,7 @@ def test_a_phase_of_depth_needs_depth_rows(toy, key, value):
 
 
 def test_onset_is_four_binomial_errors_above_chance():
-    assert ID.onset_above == pytest.approx(0.1 + 4 * 0.03)
+    assert phases.above_chance(ID.chance, ID.rows) == pytest.approx(0.1 + 4 * 0.03)
     # So it is of every part in which a guess is right in two rows or more.
     chance, rows = np.meshgrid([0.01, 0.02, 0.1, 0.3], [200, 1000, 9409, 100_000])
     np.testing.assert_allclose(
