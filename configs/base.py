@@ -12,7 +12,7 @@ batch_size = 256                          rows per update, shuffled anew every e
                                           least 1
 stop_after_phases = true                  end once every phase below has completed
 
-task.name = ''                            a name of `rdt tasks`
+task.name = ''                            a name of `rdt tasks`, or FILE.py:FUNCTION
 task.seed = 0                             of the table and its splits; the run's seed
                                           plays no part; at least 0
 

@@ -95,7 +95,7 @@ KEYS: Mapping[str, Key] = {
     ),
     "batch_size": Key(256, "rows per update, shuffled anew every epoch", "[1, inf)"),
     "stop_after_phases": Key(True, "end once every phase below has completed"),
-    "task.name": Key("", "a name of `rdt tasks`"),
+    "task.name": Key("", "a name of `rdt tasks`, or FILE.py:FUNCTION"),
     "task.seed": Key(
         0, "of the table and its splits; the run's seed plays no part", "[0, inf)"
     ),

@@ -16,7 +16,12 @@ def add(verbs: argparse._SubParsersAction) -> None:
         usage="rdt tasks [-h] [NAME | check NAME | export NAME --out FILE]\n"
         "                 [--preset PRESET] [--set KEY=VALUE ...]",
     )
-    tasks.add_argument("words", nargs="*", metavar="NAME", help="a task of the list")
+    tasks.add_argument(
+        "words",
+        nargs="*",
+        metavar="NAME",
+        help="a task of the list, or FILE.py:FUNCTION",
+    )
     tasks.add_argument("--preset", help="of configs/NAME.py; default: cpu")
     tasks.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",

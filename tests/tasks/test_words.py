@@ -142,6 +142,13 @@ def test_rows_that_do_not_go_together_are_refused(given, message):
         words.make_table(given, EVERY)
 
 
+def test_a_function_that_does_not_end_is_ended(monkeypatch):
+    monkeypatch.setattr(words, "MAX_ROWS", 3)
+    given = (Row(f"a{n}", "x") for n in itertools.count())
+    with pytest.raises(ValueError, match="at most 3 of .* as row 4"):
+        words.make_table(given, EVERY)
+
+
 def test_a_random_share_and_what_is_larger_than_trained():
     table = words.task(reverse)(seed=3, heldout=0.25)
     assert table.certificate.rows == {
