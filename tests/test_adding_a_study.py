@@ -40,7 +40,7 @@ def test_every_command_of_the_page_does_what_it_says(here, capfd):
     folder = here / "runs" / "sweeps" / "decay_and_loops-smoke"
     for words in (status, draw, check):
         assert cli.main(words[1:]) == 0
-    assert capfd.readouterr().out.count("every number comes out again") == 2
+    assert capfd.readouterr().out.count("every number comes out again") == 3
     assert {path.suffix for path in (folder / "figures").glob("accuracy*")} == {
         ".json",
         ".pdf",
