@@ -203,8 +203,9 @@ class Run:
     weights = _measured("weights")
 
     def __repr__(self) -> str:
-        name, *apart = (f"{key}={value}" for key, value in _name(self).items())
-        return f"<{name} {' '.join(apart)}, {self.state}, step {self.record.last_step}>"
+        _, *apart = (f"{key}={value}" for key, value in _name(self).items())
+        step = f"{self.state}, step {self.record.last_step}"
+        return f"<Run {self.id} {' '.join(apart)}, {step}>"
 
 
 def _name(run: Run) -> dict[str, Any]:

@@ -143,8 +143,9 @@ def _attended(
     Yields:
       What shows them and says how many Ctrl-C there were, and what prints a line.
     """
-    # A notebook shows what is on stderr as if it were an error.
-    console = Console(stderr="ipykernel" not in sys.modules, force_jupyter=False)
+    # A notebook is no terminal, and shows what is on stderr as if it were an error.
+    force = False if "ipykernel" in sys.modules else None
+    console = Console(stderr=force is None, force_terminal=force, force_jupyter=False)
     monitor = progress.Monitor(workdir, trials, console)
     heard: list[int] = []
     looked = 0.0
