@@ -109,8 +109,8 @@ def make(
     above += _LINE * max(0, titled - 1)
     notes = [line for note in notes for line in wrapped(note, WIDTH - 0.2)]
     head = 0.36 + _LINE * len(notes)  # where the legend begins
-    needed = sum(0.47 + text_width(handle.get_label()) for handle in handles)
-    legend_rows = max(1, int(np.ceil(needed / WIDTH)))
+    legend_width = sum(0.47 + text_width(handle.get_label()) for handle in handles)
+    legend_rows = max(1, int(np.ceil(legend_width / WIDTH)))
     above += _LINE * (legend_rows - 1)
     total = head + 0.58 + above + num_rows * height + (num_rows - 1) * between + _BOTTOM
     width = (WIDTH - left - right - (num_columns - 1) * gap) / num_columns
@@ -141,17 +141,14 @@ def make(
         panels.append([])
         for column in range(num_columns):
             begin = left + column * (width + gap)
-            panel = figure.add_axes(
-                (begin / WIDTH, bottom / total, width / WIDTH, height / total)
-            )
+            box = (begin / WIDTH, bottom / total, width / WIDTH, height / total)
+            panel = figure.add_axes(box)
             panel.spines[:].set_color(RULE)
-            panel.tick_params(
-                labelsize=SMALL,
-                color=RULE,
-                labelcolor=INK,
-                labelleft=column == 0,
-                labelbottom=row == num_rows - 1,
-            )
+            is_outer: dict[str, Any] = {
+                "labelleft": column == 0,
+                "labelbottom": row == num_rows - 1,
+            }
+            panel.tick_params(labelsize=SMALL, color=RULE, labelcolor=INK, **is_outer)
             panels[-1].append(panel)
     return figure, panels
 

@@ -83,12 +83,11 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
         words=[heading for heading, texts in axes if not _are_numbers(texts)],
         caption=Text(_caption(members, sweep, cells, ends, mixed)),
     )
-    rows = list(zip(*(entries for _, entries in axes + columns), strict=True))
+    rows = zip(*(entries for _, entries in axes + columns), strict=True)
     has_parts = len(cells) > len(sweep.first) or sweep.keys == (LOOPS, WEIGHT_DECAY)
-    for row, cell, after in zip(rows, cells, [*cells[1:], None], strict=True):
-        begins = lambda one: one and one.values[sweep.keys[0]]
-        ends_part = has_parts and after is not None and begins(cell) != begins(after)
-        table.add_row(*row, end_section=ends_part)
+    firsts = [values[0] for values in sweep.cells]
+    for row, first, after in zip(rows, firsts, [*firsts[1:], None], strict=True):
+        table.add_row(*row, end_section=has_parts and after not in (None, first))
     return table
 
 
