@@ -104,11 +104,7 @@ def _read(
         runs = listing.read(folder)
         runs.sort(key=lambda run: place.get(run.run_id, len(place)))
         return folder, runs, labels
-    if kind == subject.SWEEP:  # Its plan alone is read, which is faster.
-        name = subject.read(options).folder.name
-    else:
-        name = subject.plan(options).name
-    sweep = options.workdir / "sweeps" / name
+    sweep = pathlib.Path(subject.folder_of(options))
     trials = plans.read(sweep).trials
     return options.workdir, listing.read(options.workdir, trials), links.labels(trials)
 

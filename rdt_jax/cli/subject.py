@@ -161,7 +161,13 @@ def kind_of(options: argparse.Namespace) -> str:
 
 
 def folder_of(options: argparse.Namespace) -> str:
-    """Returns the folder, or the address in a bucket, of the sweep of the subject."""
+    """Returns the folder, or the address in a bucket, of the sweep of the subject.
+
+    Raises:
+      ValueError: if there is no such subject; exits.Mistake as `plan`.
+    """
+    if kind_of(options) == SWEEP:
+        return read(options).text
     made = plan(options)
     return f"{options.workdir}/sweeps/{made.name}"
 
