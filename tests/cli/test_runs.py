@@ -110,8 +110,10 @@ def test_what_is_no_workdir_is_said(workdir, capsys):
     assert not (workdir / "none").exists()
 
 
-def test_a_workdir_may_have_a_colon_and_a_space(workdir, capsys):
+def test_a_workdir_may_have_a_colon_and_a_space(workdir, capsys, monkeypatch):
     moved = workdir.rename(workdir.with_name("my runs: 1"))
+    monkeypatch.chdir(moved.parent)
+    assert _out(capsys, moved.name).endswith("3 runs: 3 done\n")
     assert _out(capsys, moved).endswith("3 runs: 3 done\n")
     assert _out(capsys, f"--workdir={moved}").endswith("3 runs: 3 done\n")
 
