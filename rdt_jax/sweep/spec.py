@@ -378,7 +378,8 @@ def plan_of_config(
         repeated=len(swept) - len(trials),
         config_file=named.file,
     )
-    return plan._replace(name=_check_name(name) if name else _default_name(named, plan))
+    name = _default_name(named, plan) if name is None else _check_name(name)
+    return plan._replace(name=name)
 
 
 def _parts(

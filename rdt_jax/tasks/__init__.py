@@ -75,7 +75,7 @@ def __getattr__(name: str) -> Any:
     # whoever asks, and not by every import.
     if name == "TASKS":
         is_table = lambda value, **_: isinstance(value, Table)
-        expected = "an rdt_jax.tasks.Table"
+        expected = "an rdt_jax.tasks.Table, or yield rows"
         group = "rdt_jax.tasks"
         return installed.extend(group, BUILT_IN, expected, is_table, words.task)
     if name == "ORACLES":

@@ -86,6 +86,6 @@ def _load(
             f"{name!r}; choose from {', '.join(choices) or 'none, it has no function'}."
         )
     function = words.task(found[name])
-    must = f"{name} must return an rdt_jax.tasks.Table"
+    must = f"{name} must yield rows, or return a Table and be annotated so"
     is_table = lambda value, **_: isinstance(value, base.Table)
     return installed.guarded(function, must, is_table), oracles.beside(found[name])

@@ -208,10 +208,14 @@ def _merged(rows: Iterable[Row]) -> tuple[list[Row], list[str], list[int]]:
     repeats: list[int] = []
     for number, row in enumerate(rows, 1):
         name = getattr(row, "name", "") or f"row {number}"
-        if not isinstance(row, Row) or number > MAX_ROWS:
+        if not isinstance(row, Row):
             raise ValueError(
-                f"A task from words must yield at most {MAX_ROWS:,} of "
-                f"rdt_jax.tasks.Row, got {row!r} as {name}."
+                f"A task from words must yield rdt_jax.tasks.Row, got {row!r} as "
+                f"{name}."
+            )
+        if number > MAX_ROWS:
+            raise ValueError(
+                f"A task from words must yield at most {MAX_ROWS:,} rows, got more."
             )
         place = places.setdefault(row.input, len(distinct))
         if place == len(distinct):

@@ -265,6 +265,7 @@ def test_a_config_that_has_no_name_is_named_by_its_values():
         ({"model.width": [33]}, 2, {}, "model.width .33. must be a multiple"),
         ({"model.widht": [32]}, 2, {}, "did you mean model.width"),
         ({LOOPS: [1]}, 2, {"name": "../x"}, "--name must be letters"),
+        ({LOOPS: [1]}, 2, {"name": ""}, "--name must be letters"),
         ({"num_steps": [20, 40]}, 1, {}, "Two trials differ in num_steps alone"),
     ],
 )
