@@ -185,7 +185,8 @@ def _baselines(table: Table) -> Finding:
                     f"{name} alone scores {high:.2f} in {split}: nothing is to be "
                     "learned"
                 )
-    good = f"the best trivial guess scores {', '.join(seen)}"
+    scores = f"the best trivial guess scores {', '.join(seen)}"
+    good = scores if seen else "no row is held out"
     return _finding("baselines", problems, good)
 
 

@@ -30,24 +30,36 @@ def rows(*, path: str) -> Iterator[Row]:
       path: of the file, in UTF-8.
 
     Raises:
-      ValueError: if the file is missing, or a line malformed; the message names both.
+      ValueError: if the file is missing or without rows, or a line malformed; the
+        message names both.
     """
     file = pathlib.Path(path)
     limits.require(file.is_file(), "path", "be a file with a JSON row per line", path)
     text = file.read_bytes().removeprefix(b"\xef\xbb\xbf")  # A byte-order mark.
+    limits.require(bool(text.strip()), "path", "be a file with rows", path)
     for number, line in enumerate(text.split(b"\n"), 1):
         name = f"{file} line {number}"
         if line.strip():
             try:
-                row = _row(json.loads(line.decode()), name)
+                row = _row(json.loads(line.decode(), object_pairs_hook=_once), name)
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{name}: {error}") from error
             yield row
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = ", ".join(key for key, _ in pairs)
+        raise ValueError(f"An object must have each key once, got {keys}.")
+    return values
+
+
 def _row(values: Any, name: str) -> Row:
     if not isinstance(values, dict):
-        raise ValueError(f"A row must be a JSON object, got {values!r}.")
+        raise ValueError(
+            f"A row must be a JSON object, one per line, got {str(values)[:60]}."
+        )
     for key in _KEYS[:2]:
         if key not in values:
             raise ValueError(

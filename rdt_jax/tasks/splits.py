@@ -221,7 +221,7 @@ class Rule(NamedTuple):
         split[partly & mixes(atoms, split)] = base.SPLITS.index("mixed")
         split = np.where(free, split, given).astype(np.int8)
         asked = {  # Split -> the argument that says whether it has rows.
-            "train": "heldout",
+            "train": "max_train_size" if longer[free].all() else "heldout",
             "id": "heldout_pairs" if self.heldout_pairs else "heldout",
             "ood": "heldout_parts",
             "depth": "max_train_size",

@@ -13,7 +13,8 @@ CHECKS = ["table", "determinism", "leakage", "baselines", "oracle"]
 
 
 def _check(name="toy", **kwargs):
-    return {f.name: f for f in check.check(name, {"seed": 0, "size": 12} | kwargs)}
+    kwargs = {"seed": 0} | ({"size": 12} if name == "toy" else {}) | kwargs
+    return {f.name: f for f in check.check(name, kwargs)}
 
 
 @pytest.mark.parametrize("name", tasks.BUILT_IN)
@@ -45,6 +46,13 @@ def test_without_an_oracle_nothing_is_claimed(install):
     finding = _check()["oracle"]
     assert finding.verdict == "none"
     assert "no answer was verified" in finding.text
+
+
+def test_a_table_that_holds_nothing_out_has_no_score_of_a_guess(tmp_path):
+    lines = '{"input": "a", "output": "x"}\n{"input": "b", "output": "y"}\n'
+    (tmp_path / "rows.jsonl").write_text(lines)
+    findings = _check("rows", path=str(tmp_path / "rows.jsonl"), heldout=0.0)
+    assert findings["baselines"].text == "no row is held out"
 
 
 # What a table does wrong -> the check that fails, and its reason.

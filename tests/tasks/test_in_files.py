@@ -154,7 +154,10 @@ def test_a_function_may_return_a_table(tmp_path):
         ("def f(): return 3", "f must yield rows, .* `-> Table`, got 3"),
         ("def f(): yield 'a', 'b'", r"must yield .* got \('a', 'b'\) as row 1"),
         ("def f(): yield from ()", "must have rows, got none"),
-        ("def f():\n  yield Row('a', 'x')\n  1 / 0", "a.py line 4: Zero.* f must yield rows"),
+        (
+            "def f():\n  yield Row('a', 'x')\n  1 / 0",
+            "a.py line 4: Zero.* f must yield rows",
+        ),
         ("def f(): yield Row('a', 7)", r"output of a row .*7\. \(.*a.py line 2\)"),
         ("def f(): yield Row('a', '<end>')", r"other words than .*\(.*a.py line 2\)"),
         (

@@ -73,12 +73,17 @@ GOOD = '{"input": "a", "output": "x"}'
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ([], "A task must have rows, got none"),
-        (["", " "], "A task must have rows, got none"),
+        ([], "path must be a file with rows, got .*rows.jsonl"),
+        (["", " "], "path must be a file with rows, got .*rows.jsonl"),
+        (
+            ['{"input": "a", "output": "x", "input": "b"}'],
+            "line 1: An object must have each key once, got input, output, input",
+        ),
+        ([f"[{GOOD}, {GOOD}, {GOOD}]"], "one per line, got .{60}[.]$"),
         ([GOOD, "{"], "rows.jsonl line 2: Expecting property name"),
         (
             [GOOD, "", "[1]"],
-            r"rows.jsonl line 3: A row must be a JSON object, got \[1\]",
+            r"rows.jsonl line 3: A row must be a JSON object, .* got \[1\]",
         ),
         (['{"input": "a"}'], "line 1: A row must have input and output, got no output"),
         (

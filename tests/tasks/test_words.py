@@ -235,7 +235,7 @@ def test_depth_rows_that_are_no_larger_are_impure():
         ({"heldout_pairs": 0.1}, "heldout must be 0 with heldout_pairs"),
         ({"heldout_parts": 0.01}, "heldout_parts must choose some of 12 parts"),
         ({"heldout_parts": 0.99}, "heldout_parts must choose some of 12 parts"),
-        ({"max_train_size": 0}, "heldout must leave train rows"),
+        ({"max_train_size": 0}, "max_train_size must leave train rows"),
         ({"heldout": 0.999}, "heldout must leave train rows|id rows"),
         ({"max_train_size": 2}, "max_train_size must leave depth rows"),
         ({"heldout": 0.001}, "heldout must leave id rows"),
