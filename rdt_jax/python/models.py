@@ -47,7 +47,6 @@ def load_config(
 def make_config(
     task: str,
     overrides: Mapping[str, Any] | None = None,
-    /,
     *,
     preset: str = "cpu",
     **more: Any,
