@@ -60,15 +60,15 @@ def _analyze(options: argparse.Namespace) -> int:
     analyses = options.what.split(",")
     workdir = options.workdir or pathlib.Path("runs")
     with exits.mistakes():
-        if kind:
-            folder = pathlib.Path(subject.folder_of(options))
-        else:
-            folder = finding.find(workdir, options.subject)
         stored.jobs([], analyses, ())  # Reports an unknown name.
         if stored.RUN_MEASURES.keys() >= set(analyses):  # Of all parameters of a run.
             form = f"rdt analyze --what={options.what}"
             used = ["subject", "task", "preset", "workdir", "what"]
             shared.check_used(options, form, used)
+        if kind:
+            folder = pathlib.Path(subject.folder_of(options))
+        else:
+            folder = finding.find(workdir, options.subject)
         planned, axes = _runs(folder)
     exit_code = exits.report_lost(planned, folder.resolve().name)
     runs = [run for run in planned if not run.is_lost]

@@ -81,7 +81,7 @@ def test_an_option_that_a_form_of_a_verb_does_not_read_is_refused(
         assert code == 2 and not said.out, given
         assert flag in said.err and said.err.rstrip().count("\nrdt: ") == 0, given
         named = said.err.partition("does not use ")[2].rstrip(".\n").split(", ")
-        assert set(named) <= {flag, "", "folder"} | own, given
+        assert set(named) <= {flag, "", "subject"} | own, given
     assert not list(tmp_path.iterdir())
 
 
