@@ -68,6 +68,7 @@ def _analyze(options: argparse.Namespace) -> int:
         if kind:
             folder = pathlib.Path(subject.folder_of(options))
         else:
+            subject.refuse(options, ("preset",), f"{options.subject}, a run")
             folder = finding.find(workdir, options.subject)
         planned, axes = _runs(folder)
     exit_code = exits.report_lost(planned, folder.resolve().name)
