@@ -14,7 +14,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     analyze = verbs.add_parser(
         "analyze", help="look inside the models of a run or of a sweep"
     )
-    subject.add(analyze, also="RUN")
+    subject.add(analyze, buckets=True, also="RUN")
     analyze.add_argument(
         "--what",
         metavar="NAME,..",
@@ -33,7 +33,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         action="store_true",
         help="compare the parameters before and after each transition that was kept",
     )
-    analyze.set_defaults(verb=_analyze)
+    analyze.set_defaults(verb=_analyze, reads="parameters")
 
 
 def _analyze(options: argparse.Namespace) -> int:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ROOT = pathlib.Path(__file__).parents[2]
 ANY_KEY = "Any config key can be set: --config.model.width=128"
 
+# Attributes that name a workdir, or something in it.
+_PLACES = ("workdir", "subject", "subjects", "run", "first", "second")
 # Attributes of the parsed arguments of every verb, beside its own options.
 _COMMON = (
     "verb", "check", "parser", "takes_overrides", "overrides", "arguments", "traceback",
@@ -114,8 +116,8 @@ def bring(options: argparse.Namespace) -> None:
         return str(copy) + text.removeprefix(url)
 
     options.urls = {}
-    for name in vars(options).keys() - set(_COMMON) if options.reads else ():
-        value = getattr(options, name)
+    for name in _PLACES if options.reads else ():
+        value = getattr(options, name, None)
         if name == "workdir" and is_url(value):
             options.workdir = pathlib.Path(local(value))
         elif isinstance(value, list):

@@ -45,6 +45,32 @@ def test_claims_are_judged_on_the_copy(url, capsys):
     assert "3 claims: 2 holds" in capsys.readouterr().out
 
 
+def test_runs_are_listed_compared_and_looked_up_in_the_copy(url, capsys):
+    sweep = f"{url}/sweeps/{SWEEP}"
+    for words in (
+        ["runs", sweep],
+        ["runs", "--workdir", url],
+        ["compare"] + [sweep] * 2,
+    ):
+        assert cli.main(words) == 0
+        assert "num_loops=2" in capsys.readouterr().out
+    assert cli.main(["claims", sweep]) == 0
+    run_id = member(2, 150).run_id
+    for words in (
+        ["ask", f"{url}/{run_id}", "a b"],
+        ["ask", f"{sweep}/num_loops=2", "a b"],
+        ["analyze", f"{url}/{run_id}", "--what=weights"],
+        ["analyze", run_id[:8], f"--workdir={url}", "--what=weights"],
+    ):
+        assert cli.main(words) == 2
+        assert "no parameters" in capsys.readouterr().err.replace("such ", "")
+
+
+def test_a_question_may_look_like_an_address(url, capsys):
+    assert cli.main(["ask", f"{url}/{member(2, 150).run_id}", "x://y"]) == 2
+    assert "no parameters" in capsys.readouterr().err
+
+
 def test_a_mistake_names_the_bucket_and_not_the_copy(url, tmp_path, capsys):
     assert cli.main(["figures", f"{url}/sweeps/none"]) == 2
     error = capsys.readouterr().err
