@@ -32,7 +32,6 @@ import io
 import json
 import os
 import pathlib
-import re
 import shutil
 import sys
 import tempfile
@@ -45,7 +44,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from rdt_jax import machine, tasks
-from rdt_jax.tasks import SPLITS, Certificate, Table, arguments, identity
+from rdt_jax.tasks import SPLITS, Certificate, Table, arguments, identity, in_files
 
 ROWS_PER_RECORD = 1024
 FAITHFUL = ("paper", "paper_code", "cpu_long", "cpu", "smoke")  # best first
@@ -61,7 +60,8 @@ def load_table(
     """Reads the table of a run's `task` section, after preparing it if need be.
 
     An entry of the cache that is not what was written is reported, removed, and
-    prepared again. Where files cannot be locked the table is made and not kept.
+    prepared again. Where files cannot be locked the table is made and not kept; nor is
+    that of a function in a file, of which nobody knows what it imports and reads.
 
     Args:
       config: of the run, already checked.
@@ -72,6 +72,8 @@ def load_table(
       ValueError: if the task is unknown or refuses its arguments.
       OSError: if the cache cannot be written.
     """
+    if in_files.is_file(config.task.name):
+        return tasks.make_table(config)
     kwargs = arguments.of_section(config.task)
     name = hashlib.sha256(json.dumps(kwargs, sort_keys=True).encode()).hexdigest()[:12]
     entry = _table_config(name, tasks.lookup(config.task.name), kwargs)
@@ -156,7 +158,7 @@ def builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
     """Returns the builder of a task, which tfds knows from then on."""
 
     class Builder(tfds.core.GeneratorBasedBuilder):
-        name = f"rdt_{_slug(task)}"
+        name = f"rdt_{task}"
         __doc__ = tasks.lookup(task).__doc__
         code_path = None  # tfds looks for the checksums of downloads beside it.
 
@@ -231,14 +233,6 @@ def builder_class(task: str) -> type[tfds.core.GeneratorBasedBuilder]:
                 yield index, record
 
     return Builder
-
-
-def _slug(task: str) -> str:
-    """Returns a name of letters, digits and underscores, another for every task."""
-    if re.fullmatch("[a-z0-9_]+", task):
-        return task
-    words = re.sub("[^a-z0-9]+", "_", task.rpartition(":")[2].lower())
-    return f"{words}_{hashlib.sha256(task.encode()).hexdigest()[:12]}"
 
 
 def _prove(folder: pathlib.Path) -> None:

@@ -24,6 +24,7 @@ from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import page
 from rdt_jax.figures.cells import Placed, Sweep, folded
+from rdt_jax.store import environment
 from rdt_jax.training import phases
 
 SPLIT_NAMES = {
@@ -529,11 +530,21 @@ def loop_count(members: Sequence[Run]) -> str:
 def _chances(members: Sequence[Run]) -> Mapping[str, float]:
     """Returns the chance of each split of the runs' table; empty if they have several.
 
-    It makes the table.
+    It makes the table. It is empty, too, if that is another one than a run was trained
+    on, or cannot be made, such as where the file of its task has changed or is gone.
     """
     if len({run.config.task.to_json() for run in members}) > 1:
         return {}
-    return tasks.make_table(members[0].config).certificate.chance
+    try:
+        table, made = (
+            tasks.make_table(members[0].config),
+            tasks.hash_of(members[0].config),
+        )
+        for run in members:
+            environment.check_table(run.folder, made, run.config)
+    except ValueError:
+        return {}
+    return table.certificate.chance
 
 
 def _accuracy_handles(

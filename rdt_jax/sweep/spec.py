@@ -514,7 +514,13 @@ def _checked_trials(
             log(f"{number:,} of {len(swept):,} trials are checked")
             reported = time.monotonic()
         trial = Trial.of(base, overrides)
-        check(trial.config)
+        try:
+            check(trial.config)
+        except ValueError as error:
+            if len(swept) == 1:
+                raise
+            which = f"This is the trial {describe(overrides)}."
+            raise ValueError(f"{error}\n  {which}") from error
         first = trials.setdefault(trial.run_id, trial)
         if first.budget != trial.budget:
             raise ValueError(
@@ -558,4 +564,5 @@ def _suffix(changes: Mapping[str, Any]) -> str:
 
 def describe(overrides: Mapping[str, Any]) -> str:
     """Returns overrides as a short text: `num_loops=2 weight_decay=0.1 seed=0`."""
-    return " ".join(f"{k.rpartition('.')[2]}={v}" for k, v in overrides.items())
+    names = configs.short_names(overrides)
+    return " ".join(f"{name}={overrides[key]}" for name, key in names.items())

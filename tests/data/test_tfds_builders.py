@@ -6,7 +6,6 @@ import functools
 import json
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -352,7 +351,7 @@ def test_an_installed_task_has_a_config_if_its_arguments_have_values(install):
     assert (config.name, config.kwargs) == ("default", {"seed": 0, "size": 12})
 
 
-def test_a_task_in_a_file_has_tables_of_its_own(tmp_path):
+def test_a_table_of_a_task_in_a_file_is_not_kept(tmp_path):
     path, cache = tmp_path / "Größer: 2.py", tmp_path / "cache"
     source = (
         "from rdt_jax.tasks import Row\n\ndef f():\n"
@@ -366,6 +365,5 @@ def test_a_task_in_a_file_has_tables_of_its_own(tmp_path):
     second = tfds_builders.load_table(config(), cache)
     _assert_equal(second, tasks.make_table(config()))
     assert len(second.vocab) == len(first.vocab) - 2
-    (folder,) = cache.iterdir()  # Of two versions of one table.
-    assert re.fullmatch("rdt_f_[0-9a-f]{12}", folder.name)
-    assert len(list(folder.glob("*/*/manifest.json"))) == 2
+    # What the function imports and reads may change as well, which nothing here sees.
+    assert not cache.exists()

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib import colors
@@ -5,8 +7,15 @@ from matplotlib import colors
 from rdt_jax import config as configs
 from rdt_jax.figures import grokking as drawing
 from rdt_jax.figures import page
+from rdt_jax.tasks import presets
 from tests import fake_runs
 
+TASK = """
+from rdt_jax.tasks import Row
+
+def task():
+    yield from (Row(f"a{n}", "xy"[n % 2]) for n in range(100))
+"""
 OOD = "ood_generalized"
 JUMP = {1: None, 2: 150, 4: 60}  # loops -> step of the jump on ood
 
@@ -448,6 +457,24 @@ def test_where_other_seeds_differ_runs_are_named_and_not_seeds():
     figure = drawing.accuracy(graphs)
     assert texts(figure.legends[0])[-1] == "completed, other runs"
     assert "the run of the median rank" in " ".join(texts(figure))
+
+
+@pytest.mark.parametrize("change", ["gone", "another"])
+def test_the_chance_of_another_table_is_not_drawn(change, tmp_path):
+    file = tmp_path / "task.py"
+    file.write_text(TASK)
+    base = presets.config_of(f"{file}:task", "smoke")
+    member = fake_runs.make(jumps={"train": 20, "id": 40}, base=base)
+    member = dataclasses.replace(member, folder=tmp_path / member.run_id)
+    (drawn,) = [f for n, f in drawing.of_sweep([member]).items() if "id_by" in n]
+    assert texts(drawn.axes[0])[1] == "chance\n0.50"
+    if change == "gone":
+        file.unlink()
+    else:
+        member.folder.mkdir()
+        (member.folder / "environment.json").write_text('{"table": "another"}')
+    (drawn,) = [f for n, f in drawing.of_sweep([member]).items() if "id_by" in n]
+    assert texts(drawn.axes[0]) == ["threshold\n0.95"]
 
 
 def test_axes_that_titles_and_notes_speak_of_need_not_be_shared(root):

@@ -195,6 +195,7 @@ def test_every_preset_of_the_study_is_a_preset_of_its_config():
 
 def test_describe_is_short():
     assert spec.describe({"recurrence.num_loops": 2, "seed": 0}) == "num_loops=2 seed=0"
+    assert spec.describe({"task.seed": 1, "seed": 0}) == "task.seed=1 seed=0"
 
 
 LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
@@ -263,6 +264,12 @@ def test_a_config_that_has_no_name_is_named_by_its_values():
         ({LOOPS: [1]}, 2, {"changes": {LOOPS: 2}}, "num_loops .to 1.; leave it out"),
         ({LOOPS: [1]}, 2, {"changes": {"seed": 2}}, "seed does nothing where the"),
         ({"model.width": [33]}, 2, {}, "model.width .33. must be a multiple"),
+        (
+            {"task.kwargs.modulus": [11, 7]},
+            1,
+            {},
+            "(?s)batch_size .* trial modulus=7 s",
+        ),
         ({"model.widht": [32]}, 2, {}, "did you mean model.width"),
         ({LOOPS: [1]}, 2, {"name": "../x"}, "--name must be letters"),
         ({LOOPS: [1]}, 2, {"name": ""}, "--name must be letters"),
