@@ -126,11 +126,18 @@ def test_a_run_is_the_model_that_it_says(read):
         (lambda r: rdt.train("modular:smoke", "gs://bucket/runs"), "in a bucket"),
         (lambda r: rdt.run_sweep("modular:smoke", {"model.width": []}), "model.width"),
         (lambda r: rdt.open("nowhere"), "nowhere"),
+        (lambda r: rdt.open("gs://bucket/runs"), "gs://bucket/runs is in a bucket"),
         (lambda r: r.params("ood_generalized-before"), "memorized-before-0, final"),
         (lambda r: r.measure("no_such"), "choose from binding"),
         (lambda r: r.measure("mine.py:no_such"), "choose from gap, norms"),
         (lambda r: r.ask("entity_1 no_such"), "no_such"),
-        (lambda r: r.model.init(-1), "seed must be in"),
+        (lambda r: r.ask([1, 2]), "must be a text or words, got 1"),
+        (lambda r: r.ask("entity_1", loops=1.5), "loops must be an integer in"),
+        (lambda r: r.ask("entity_1", loops="2"), "loops must be an integer in .*'2'"),
+        (lambda r: r.model.table.rows_of("test"), "'test'; choose from train"),
+        (lambda r: r.model.init(-1), "seed must be an integer in"),
+        (lambda r: r.model.init(1.5), "seed must be an integer in"),
+        (lambda r: r.model.apply(r.params(), [0], num_loops=1.5), "num_loops must be"),
         (lambda r: r.model.apply(r.params(), [10**6]), "row numbers .B. below"),
         (lambda r: r.model.apply(r.params(), [[[0]]]), "row numbers .B. below"),
         (lambda r: r.model.apply(r.params(), [0], num_loops=0), "num_loops must be"),
@@ -172,6 +179,8 @@ def test_rows_are_what_was_measured():
     of_splits = [row for row in rows if row["split"] != "model"]
     assert all(row["loops"] == row["num_loops"] for row in of_splits)
     assert len(runs.where(num_loops=2)) == 2
+    assert [row["run"] for row in runs[1:].events()[:1]] == [runs[1].id]
+    assert len(runs[1:]) == 3 and runs[1:].metrics()[-2:]["seed"] == [1, 1]
     assert len(runs.where({"recurrence.num_loops": 2}, seed=1)) == 1
     assert len(rows.to_pandas()) == len(rows) == rows.to_polars().height
     empty = rdt.Rows.of([])

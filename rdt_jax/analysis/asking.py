@@ -162,11 +162,13 @@ def loop_count(config: ml_collections.ConfigDict, loops: int | None) -> int:
     """Returns a loop count; None stands for that of training.
 
     Raises:
-      ValueError: if it is not in [1, MOST_LOOPS].
+      ValueError: if it is not an integer in [1, MOST_LOOPS].
     """
     loops = config.recurrence.num_loops if loops is None else loops
-    if not 1 <= loops <= MOST_LOOPS:
-        raise ValueError(f"loops must be in [1, {MOST_LOOPS:,}], got {loops}.")
+    if not isinstance(loops, int | np.integer) or not 1 <= loops <= MOST_LOOPS:
+        raise ValueError(
+            f"loops must be an integer in [1, {MOST_LOOPS:,}], got {loops!r}."
+        )
     return loops
 
 
@@ -178,12 +180,16 @@ def vocabulary(table: tasks.Table) -> list[str]:
 def _tokens(table: tasks.Table, words: Sequence[str]) -> list[int]:
     """Returns the tokens of words; ValueError names those that are unknown."""
     known = vocabulary(table)
+    example, _ = rows.decode(table, 0)
     choices = ", ".join(known[:8]) + ", .." * (len(known) > 8)
+    choices += f", as in {' '.join(example[:12])!r}" + " .." * (len(example) > 12)
     if not words:
         raise ValueError(f"A question must have words; choose from {choices}.")
     problems = []
     for word in dict.fromkeys(words):
-        if word in rows.LAYOUT:
+        if not isinstance(word, str):
+            problems.append(f"A question must be a text or words, got {word!r}.")
+        elif word in rows.LAYOUT:
             problems.append(
                 f"{word} is a word of the layout, which is added: leave it."
             )

@@ -118,10 +118,10 @@ class Model:
         """Draws the float32 parameters, a tree, that a run with this seed begins with.
 
         Raises:
-          ValueError: if the seed is not in [0, 2**32).
+          ValueError: if the seed is not an integer in [0, 2**32).
         """
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"seed must be in [0, 2**32), got {seed}.")
+        if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+            raise ValueError(f"seed must be an integer in [0, 2**32), got {seed!r}.")
         return _init(jnp.uint32(seed), self.config.model.init_scale, self.architecture)
 
     def apply(
@@ -148,8 +148,8 @@ class Model:
                 f"{[*rows.shape]} from {rows.min(initial=0)} to {rows.max(initial=0)}."
             )
         loops = self.config.recurrence.num_loops if num_loops is None else num_loops
-        if loops < 1:
-            raise ValueError(f"num_loops must be at least 1, got {loops}.")
+        if not isinstance(loops, int | np.integer) or loops < 1:
+            raise ValueError(f"num_loops must be an integer >= 1, got {loops!r}.")
         if rows.ndim == 1:
             tokens = self.table.tokens[rows]
             positions = self.table.answer_positions[rows]

@@ -14,7 +14,7 @@ import pathlib
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import ml_collections
 from matplotlib.figure import Figure
@@ -52,10 +52,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, key: int | str) -> Any:
+    def __getitem__(self, key: int | slice | str) -> Any:
         if isinstance(key, str):
             return [row[key] for row in self.data]
-        return self.data[key]
+        return Rows(self.data[key]) if isinstance(key, slice) else self.data[key]
 
     def __repr__(self) -> str:
         names = ", ".join(self.data[0]) if self.data else "no columns"
@@ -260,8 +260,15 @@ class Runs:
     def __len__(self) -> int:
         return len(self.runs)
 
-    def __getitem__(self, index: int) -> Run:
-        return self.runs[index]
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Runs": ...
+
+    def __getitem__(self, index: int | slice) -> "Run | Runs":
+        found = self.runs[index]
+        return found if isinstance(found, Run) else Runs(found)
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self.runs)) or "<no runs>"
@@ -270,7 +277,8 @@ class Runs:
         """Returns the runs whose configs have these values, by key as of `load_config`.
 
         Raises:
-          ValueError: if no config has such a key, or a value is of another type.
+          ValueError: if no config has such a key, or a value is of another type; a text
+            is read as on the command line.
         """
         return Runs(finding.where(self.runs, {**(values or {}), **more}))
 
@@ -299,8 +307,10 @@ def open(path: str | pathlib.Path) -> Run | Runs:
         `WORKDIR/sweeps/NAME/num_loops=2,seed=0`.
 
     Raises:
-      ValueError: if it is none of these, or damaged.
+      ValueError: if it is none of these, or damaged, or in a bucket.
     """
+    if "://" in str(path):
+        raise ValueError(f"{path} is in a bucket; rdt.open reads folders.")
     folder = pathlib.Path(path)
     if plans.exists(folder):
         planned = plans.read(folder).configs()

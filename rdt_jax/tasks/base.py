@@ -125,7 +125,11 @@ class Table:
                 array.flags.writeable = False
 
     def rows_of(self, split: str) -> np.ndarray:
-        """Returns the sorted row indices of a split, int64 [n]."""
+        """Returns the sorted rows of a split, int64 [n]; ValueError if unknown."""
+        if split not in SPLITS:
+            raise ValueError(
+                f"Unknown split {split!r}; choose from {', '.join(SPLITS)}."
+            )
         return np.flatnonzero(self.split == SPLITS.index(split))
 
 

@@ -154,7 +154,7 @@ def test_brackets_of_words_are_shown(capsys):
             ("entity_0", "--checkpoint=memorized-after"),
             "has no parameters 'memorized-a",
         ),
-        (("entity_0", "--loops=0"), "loops must be in [1, 1,000], got 0"),
+        (("entity_0", "--loops=0"), "loops must be an integer in [1, 1,000], got 0"),
         (("entity_0", "<pad>"), "<pad> is a word of the layout"),
     ],
 )
