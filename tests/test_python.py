@@ -113,6 +113,11 @@ def test_a_run_is_the_model_that_it_says(read):
     assert all(map(np.array_equal, first, begun))
 
 
+def _other(run):
+    """The model of a run, on the table of another task."""
+    return rdt.Model(run.config, rdt.make_table(rdt.load_config("modular:smoke")))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -125,6 +130,9 @@ def test_a_run_is_the_model_that_it_says(read):
         (lambda r: rdt.make_config("modlar"), "choose from"),
         (lambda r: rdt.train("modular:smoke", "gs://bucket/runs"), "in a bucket"),
         (lambda r: rdt.run_sweep("modular:smoke", {"model.width": []}), "model.width"),
+        (lambda r: rdt.train(r.config, "mine.py/runs"), "since .*mine.py is a file"),
+        (lambda r: rdt.run_sweep(r.config, {}, workers=-1), "workers must be .*-1"),
+        (lambda r: rdt.run_sweep(r.config, {}, workers="2"), "workers must be .*'2'"),
         (lambda r: rdt.open("nowhere"), "nowhere"),
         (lambda r: rdt.open("gs://bucket/runs"), "gs://bucket/runs is in a bucket"),
         (lambda r: r.params("ood_generalized-before"), "memorized-before-0, final"),
@@ -138,6 +146,7 @@ def test_a_run_is_the_model_that_it_says(read):
         (lambda r: r.model.init(-1), "seed must be an integer in"),
         (lambda r: r.model.init(1.5), "seed must be an integer in"),
         (lambda r: r.model.apply(r.params(), [0], num_loops=1.5), "num_loops must be"),
+        (lambda r: _other(r).apply(r.params(), [0]), "params must be of the "),
         (lambda r: r.model.apply(r.params(), [10**6]), "row numbers .B. below"),
         (lambda r: r.model.apply(r.params(), [[[0]]]), "row numbers .B. below"),
         (lambda r: r.model.apply(r.params(), [0], num_loops=0), "num_loops must be"),

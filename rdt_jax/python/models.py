@@ -136,8 +136,15 @@ class Model:
           num_loops: R, at least 1; None for that of training.
 
         Raises:
-          ValueError: if a number is out of range, or `rows` has another shape.
+          ValueError: if a number is out of range, `rows` has another shape, or `params`
+            are of a table with another number of words.
         """
+        words = len(params["embedding"])
+        if words != self.architecture.vocab_size:
+            raise ValueError(
+                f"params must be of the {self.architecture.vocab_size} words of the "
+                f"model's table, got those of {words}."
+            )
         rows = np.asarray(rows)
         limit = len(self.table.tokens if rows.ndim == 1 else self.table.vocab)
         are_ints = np.issubdtype(rows.dtype, np.integer) and rows.size > 0

@@ -92,10 +92,12 @@ def run_sweep(
       All runs of the sweep, those that failed too.
 
     Raises:
-      ValueError: if a key, a value, the name or the workdir is wrong.
+      ValueError: if a key, a value, the name, the workdir or `workers` is wrong.
       KeyboardInterrupt: if it was interrupted; all is checkpointed by then.
       RuntimeError: if the workers could not begin; their logs say why.
     """
+    if workers is not None and (not isinstance(workers, int) or workers < 0):
+        raise ValueError(f"workers must be an int >= 0 or None, got {workers!r}.")
     folder, lanes = _folder(workdir), devices.default_lanes()
     plan = spec.plan_of_config(config, over, seeds, name=name, check=validation.check)
     plan = plans.with_stored(folder / "sweeps" / plan.name, plan)
@@ -124,6 +126,10 @@ def _folder(workdir: str | pathlib.Path) -> pathlib.Path:
         raise ValueError(
             f"{workdir} is in a bucket, in which `rdt sweep` alone trains."
         )
+    folder = pathlib.Path(workdir).absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{workdir} cannot be a folder, since {existing} is a file.")
     return pathlib.Path(workdir)
 
 
