@@ -116,7 +116,7 @@ def test_in_twenty_lines(tmp_path):
     assert "train: 200 rows" in sums and "id: 200 rows" in sums
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_in_a_package(tmp_path):
     site = tmp_path / "site-packages"
     _apply(PACKAGE, tmp_path)

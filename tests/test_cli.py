@@ -375,6 +375,7 @@ def test_a_full_disk_exits_1_and_the_run_goes_on_later(tmp_path, monkeypatch, ca
     assert steps == [0, 10, 20]
 
 
+@pytest.mark.exhaustive
 def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path):
     arguments = [
         "sweep", STUDY, "--preset=smoke", f"--workdir={tmp_path}", *TINY,

@@ -116,7 +116,7 @@ def test_a_platform_that_jax_cannot_start_is_one_line(monkeypatch, capsys):
     def verb(options):
         raise RuntimeError("Unable to initialize backend 'cuda': no GPU is visible")
 
-    options = argparse.Namespace(verb=verb, arguments=[])
+    options = argparse.Namespace(verb=verb, arguments=[], reads=None)
     monkeypatch.setattr(cli, "parse", lambda arguments: options)
     assert cli.main([]) == 2
     assert capsys.readouterr().err == (

@@ -244,11 +244,11 @@ class Runs:
             for name, key in configs.short_names([*axes, "seed"]).items()
             if key != "seed"
         }
-        values = [configs.leaves(record.config) for record in records]
+        all_leaves = [configs.leaves(record.config) for record in records]
         return cls(
             [
-                Run(record, {name: config.get(key) for name, key in names.items()})
-                for record, config in zip(records, values, strict=True)
+                Run(record, {name: leaves.get(key) for name, key in names.items()})
+                for record, leaves in zip(records, all_leaves, strict=True)
             ]
         )
 

@@ -415,7 +415,7 @@ def test_the_figures_draw_what_is_stored(world):
         texts = sum(map(verdicts.texts, figure.axes), [])
         assert texts.count("no run with this analysis") == 3
     figures["patching"].draw_without_rendering()
-    with pytest.raises(ValueError, match="must share one task.name, got no run"):
+    with pytest.raises(ValueError, match="at least one run, got no run"):
         study.figures([])
 
 

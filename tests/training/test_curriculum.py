@@ -208,6 +208,7 @@ def test_a_curriculum_goes_on_where_it_was_stopped(train, hops, tmp_path, alone)
     bits.assert_same_runs(tmp_path, alone)
 
 
+@pytest.mark.exhaustive
 def test_lanes_of_a_curriculum_agree_with_solo_runs(train, hops, tmp_path, alone):
     """At other lengths of rows, up to rounding, as long as their stages agree."""
     train([hops(), hops({"seed": 24})], tmp_path)
