@@ -189,7 +189,8 @@ def _hint(text: str, workdir: Any) -> str:
         return f"did you mean {path.stem}:cpu?"
     if sweeps := sorted(str(p.parent) for p in path.parent.glob("*/plan.json")):
         return f"choose from {', '.join(sweeps)}."
-    return f"choose from {', '.join(studies)}; {', '.join(named)} with :PRESET."
+    choices = filter(None, (", ".join(studies), f"{', '.join(named)} with :PRESET"))
+    return f"choose from {'; '.join(choices)}."
 
 
 def plan(
