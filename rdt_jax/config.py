@@ -179,13 +179,17 @@ def load_function(text: str, kind: str) -> Callable[..., Any]:
     path, _, name = text.rpartition(":")
     if not path.endswith(".py"):
         raise ValueError(f"A {kind} of your own is FILE.py:FUNCTION, got {text!r}.")
-    module = load_module(pathlib.Path(path), kind)
-    functions = {
-        key: value
-        for key, value in vars(module).items()
+    functions = functions_of(load_module(pathlib.Path(path), kind))
+    return registry.lookup(f"{kind} of {path}", functions, name)
+
+
+def functions_of(module: Any) -> dict[str, Callable[..., Any]]:
+    """Returns the functions that a module defines itself, by name."""
+    return {
+        name: value
+        for name, value in vars(module).items()
         if inspect.isfunction(value) and value.__module__ == module.__name__
     }
-    return registry.lookup(f"{kind} of {path}", functions, name)
 
 
 def named_configs() -> dict[str, pathlib.Path]:

@@ -39,10 +39,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _analyze(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
-    from rich.console import Console
-
     from rdt_jax.analysis import finding, stored
-    from rdt_jax.figures import summaries, transitions
 
     if options.list:
         shared.check_used(options, "rdt analyze --list", ["list"])
@@ -79,7 +76,33 @@ def _analyze(options: argparse.Namespace) -> int:
         for run in runs:
             pairs = stored.transitions(run)
             kinds[run] = [name for pair in pairs for name in pair[1:]]
-    for run in runs:
+    _check_kept(options, planned, kinds, analyses)
+    refused = compute({run: dict.fromkeys(analyses, kinds[run]) for run in runs})
+    _print(options, folder, planned, axes, analyses)
+    is_stored = lambda run, analysis: any(
+        stored.is_current(run, analysis, name)
+        for name in stored.names_of(run, analysis, kinds[run])
+    )
+    if refused.runs:
+        return exits.MISTAKE if len(planned) == 1 else exits.FAILED
+    applies = all(
+        any(is_stored(run, analysis) for run in runs) for analysis in analyses
+    )
+    if runs and (not applies or (refused.analyses and len(planned) == 1)):
+        return exit_code or exits.MISTAKE
+    return exit_code
+
+
+def _check_kept(
+    options: argparse.Namespace,
+    planned: Sequence[Any],
+    kinds: Mapping[Any, Sequence[str]],
+    analyses: Sequence[str],
+) -> None:
+    """Tells of runs without the parameters that are asked for; Mistake if it is all."""
+    from rdt_jax.analysis import stored
+
+    for run in kinds:
         if any(stored.names_of(run, analysis, kinds[run]) for analysis in analyses):
             continue
         names = ", ".join(stored.checkpoints(run)) or "none"
@@ -92,10 +115,27 @@ def _analyze(options: argparse.Namespace) -> int:
             raise exits.Mistake(passed_budget or problem)
         if not passed_budget:  # `compute` says so of all runs.
             exits.tell(problem)
-    refused = compute({run: dict.fromkeys(analyses, kinds[run]) for run in runs})
+
+
+def _print(
+    options: argparse.Namespace,
+    folder: pathlib.Path,
+    planned: Sequence[Any],
+    axes: Any,
+    analyses: Sequence[str],
+) -> None:
+    """Prints what is stored: of each transition, of a run, or of a sweep over axes."""
+    from rich.console import Console
+
+    from rdt_jax.analysis import stored
+    from rdt_jax.figures import summaries, transitions
+
+    asked_kinds = (options.checkpoint or "final").split(",")
     console = Console()
     if options.transition:
-        for run in runs:
+        for run in planned:
+            if run.is_lost:
+                continue
             console.print(f"Run {run.run_id}", highlight=False)
             for table in transitions.tables(run, analyses):
                 shared.print_table(table)
@@ -113,18 +153,6 @@ def _analyze(options: argparse.Namespace) -> int:
             shared.print_table(table)
         arrays = _workdir(folder) / "RUN" / "analysis"
         console.print(f"Arrays are in {arrays}", highlight=False, soft_wrap=True)
-    is_stored = lambda run, analysis: any(
-        stored.is_current(run, analysis, name)
-        for name in stored.names_of(run, analysis, kinds[run])
-    )
-    if refused.runs:
-        return exits.MISTAKE if len(planned) == 1 else exits.FAILED
-    applies = all(
-        any(is_stored(run, analysis) for run in runs) for analysis in analyses
-    )
-    if runs and (not applies or (refused.analyses and len(planned) == 1)):
-        return exit_code or exits.MISTAKE
-    return exit_code
 
 
 class Refused(NamedTuple):

@@ -142,15 +142,34 @@ def make(
         for column in range(num_columns):
             begin = left + column * (width + gap)
             box = (begin / WIDTH, bottom / total, width / WIDTH, height / total)
-            panel = figure.add_axes(box)
-            panel.spines[:].set_color(RULE)
-            is_outer: dict[str, Any] = {
-                "labelleft": column == 0,
-                "labelbottom": row == num_rows - 1,
-            }
-            panel.tick_params(labelsize=SMALL, color=RULE, labelcolor=INK, **is_outer)
-            panels[-1].append(panel)
+            panels[-1].append(_panel(figure, box, column == 0, row == num_rows - 1))
     return figure, panels
+
+
+def _panel(
+    figure: Figure,
+    box: tuple[float, float, float, float],
+    is_first: bool,
+    is_last: bool,
+) -> axes.Axes:
+    """Adds a panel, with tick labels if it is the first of a row, the last of a column.
+
+    Args:
+      figure: where it is added.
+      box: left, bottom, width and height, as shares of the figure.
+      is_first: whether it is the first of its row.
+      is_last: whether it is the last of its column.
+    """
+    panel = figure.add_axes(box)
+    panel.spines[:].set_color(RULE)
+    panel.tick_params(
+        labelsize=SMALL,
+        color=RULE,
+        labelcolor=INK,
+        labelleft=is_first,
+        labelbottom=is_last,
+    )
+    return panel
 
 
 def wrapped(text: str, width: float) -> list[str]:

@@ -7,7 +7,6 @@ tasks/oracles.py.
 
 import functools
 import hashlib
-import inspect
 import os
 import pathlib
 from collections.abc import Callable
@@ -73,19 +72,14 @@ def _load(
             f"No task file {path}: a task is named by its path from the working "
             f"directory, which is {os.getcwd()}."
         )
-    module = configs.load_module(pathlib.Path(path), "task")
-    found = {
-        key: value
-        for key, value in vars(module).items()
-        if inspect.isfunction(value) and value.__module__ == module.__name__
-    }
-    if name not in found:
-        choices = [k for k in found if k[0] != "_" and not k.endswith(_ORACLE)]
+    functions = configs.functions_of(configs.load_module(pathlib.Path(path), "task"))
+    if name not in functions:
+        choices = [k for k in functions if k[0] != "_" and not k.endswith(_ORACLE)]
         raise ValueError(
             f"A task in a file is FILE.py:FUNCTION, and {path} has no function "
             f"{name!r}; choose from {', '.join(choices) or 'none, it has no function'}."
         )
-    function = words.task(found[name])
+    function = words.task(functions[name])
     must = f"{name} must yield rows, or return a Table and be annotated so"
     is_table = lambda value, **_: isinstance(value, base.Table)
-    return installed.guarded(function, must, is_table), oracles.beside(found[name])
+    return installed.guarded(function, must, is_table), oracles.beside(functions[name])
