@@ -81,4 +81,4 @@ claims: setup
 # Resolves the pins again; the file names versions only, never an index.
 pins: setup
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra s3 --extra gcs --universal --python-version 3.11 --no-annotate --no-header --quiet -o constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra browser --extra s3 --extra gcs --universal --python-version 3.11 --no-annotate --no-header --quiet -o constraints.txt

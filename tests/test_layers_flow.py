@@ -30,6 +30,7 @@ LAYERS = (
     "sweep",
     "analysis",
     "figures",
+    "report",
     "python",
     "cli",
     "__main__",

@@ -1,0 +1,1 @@
+"""From runs to one page of HTML that needs no server and no network."""
