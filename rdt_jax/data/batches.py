@@ -19,15 +19,10 @@ _BUCKET_GROWTH = 1.2  # A row is padded to at most so many times its length.
 
 
 class Place(NamedTuple):
-    """The place in the run's epochs at which a batch begins.
+    """The place in the run's epochs at which a batch begins."""
 
-    Attributes:
-      epoch: int32 scalar, epochs that are over.
-      position: int32 scalar, rows of this epoch that were used.
-    """
-
-    epoch: jax.Array
-    position: jax.Array
+    epoch: jax.Array  # int32 scalar, epochs that are over
+    position: jax.Array  # int32 scalar, rows of this epoch that were used
 
 
 def epoch_rows(table: Table, by: str | None = None) -> np.ndarray:

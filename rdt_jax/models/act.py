@@ -21,19 +21,13 @@ BINS = ((1, 1), (2, 2), (3, 4), (5, 8), (9, 16), (17, 32), (33, None))
 
 
 class Halting(NamedTuple):
-    """What the loops did so far; a part of the carry.
+    """What the loops did so far; a part of the carry."""
 
-    Attributes:
-      output: [B, T, D], the interpolated state, which is read out.
-      probability: float32 [B, T], spent so far; 1 once halted.
-      remainder: float32 [B, T], what was left at the loop that halted; 0 before.
-      updates: float32 [B, T], loops taken.
-    """
-
-    output: jax.Array
-    probability: jax.Array
+    output: jax.Array  # [B, T, D], the interpolated state, which is read out
+    probability: jax.Array  # float32 [B, T], spent so far; 1 once halted
+    # float32 [B, T], what was left at the loop that halted; 0 before.
     remainder: jax.Array
-    updates: jax.Array
+    updates: jax.Array  # float32 [B, T], loops taken
 
 
 def init(key: jax.Array, config: ModelConfig) -> Params:

@@ -24,13 +24,10 @@ DropWeights = Callable[[jax.Array, int], jax.Array]  # (weights, place) -> weigh
 
 
 class Attention(nn.Module):
-    """Multi-head causal self-attention.
+    """Multi-head causal self-attention."""
 
-    Attributes:
-      config: reads num_heads, head_width, position, bias, norm_placement and the
-        keys of the initialization.
-    """
-
+    # Reads num_heads, head_width, position, bias, norm_placement and the keys of the
+    # initialization.
     config: ModelConfig
 
     @nn.compact
@@ -83,12 +80,10 @@ class SwitchHead(nn.Module):
 
     Reference: Csordas et al. (2024), arXiv:2312.07987, as arXiv:2405.16039 uses it:
     sigmoid scores, no renormalization, no biases.
-
-    Attributes:
-      config: reads what Attention reads, and attention_experts,
-        attention_experts_per_token and expert_dispatch.
     """
 
+    # Reads what Attention reads, and attention_experts, attention_experts_per_token and
+    # expert_dispatch.
     config: ModelConfig
 
     @nn.compact

@@ -22,17 +22,14 @@ _PARCAE_DECAY = 0.2**0.5  # Of the state per loop, at the start.
 
 @dataclasses.dataclass(frozen=True)
 class Injection:
-    """How the embedded input enters every loop.
+    """How the embedded input enters every loop."""
 
-    Attributes:
-      init: function (key, config) -> parameters.
-      drive: function (params, embedded [B, T, D], config) -> [B, T, D], called once.
-      enter: function (params, state, drive, loop index, config) -> [B, T, D]: the input
-        of the blocks, before the step embedding is added.
-    """
-
+    # Function (key, config) -> parameters.
     init: Callable[[jax.Array, ModelConfig], Params]
+    # Function (params, embedded [B, T, D], config) -> [B, T, D], called once.
     drive: Callable[..., jax.Array]
+    # Function (params, state, drive, loop index, config) -> [B, T, D]: the input of the
+    # blocks, before the step embedding is added.
     enter: Callable[..., jax.Array]
 
 
@@ -132,14 +129,11 @@ INITIAL_STATES: Mapping[str, Callable[..., jax.Array]] = {
 
 @dataclasses.dataclass(frozen=True)
 class StepEmbedding:
-    """How a loop learns its number.
+    """How a loop learns its number."""
 
-    Attributes:
-      init: function (key, config) -> parameters.
-      embed: function (params, loop index from 0, config, dtype) -> [D], or None.
-    """
-
+    # Function (key, config) -> parameters.
     init: Callable[[jax.Array, ModelConfig], Params]
+    # Function (params, loop index from 0, config, dtype) -> [D], or None.
     embed: Callable[..., jax.Array | None]
 
 
@@ -194,15 +188,12 @@ def _init_untied(key: jax.Array, config: ModelConfig) -> Params:
 
 @dataclasses.dataclass(frozen=True)
 class Readout:
-    """How a normalized state becomes logits.
+    """How a normalized state becomes logits."""
 
-    Attributes:
-      init: function (key, config) -> parameters.
-      read: function (params, embedding [V, D], normed [B, A, D]) -> logits [B, A, V],
-        at least float32.
-    """
-
+    # Function (key, config) -> parameters.
     init: Callable[[jax.Array, ModelConfig], Params]
+    # Function (params, embedding [V, D], normed [B, A, D]) -> logits [B, A, V], at
+    # least float32.
     read: Callable[..., jax.Array]
 
 

@@ -26,15 +26,11 @@ _MATRICES = {"gelu": 2, "relu": 2, "swiglu": 3}  # D x F, of a dense feed-forwar
 
 
 class Passes(NamedTuple):
-    """Operations of one row.
+    """Operations of one row."""
 
-    Attributes:
-      forward: of the forward pass.
-      backward: of the backward pass, twice those of the matrices that it goes through;
-        once those of the constant matrix of heads, which has no gradient.
-    """
-
-    forward: int
+    forward: int  # of the forward pass
+    # Of the backward pass, twice those of the matrices that it goes through; once those
+    # of the constant matrix of heads, which has no gradient.
     backward: int
 
 

@@ -24,29 +24,19 @@ _MOST_ROWS = 128  # Of one block of tokens that share an expert.
 
 
 class Route(NamedTuple):
-    """The experts of every token.
+    """The experts of every token."""
 
-    Attributes:
-      scores: [..., k], sigmoids in (0, 1).
-      chosen: int32 [..., k], of E, all different.
-      logits: [..., E], at least float32.
-    """
-
-    scores: jax.Array
-    chosen: jax.Array
-    logits: jax.Array
+    scores: jax.Array  # [..., k], sigmoids in (0, 1)
+    chosen: jax.Array  # int32 [..., k], of E, all different
+    logits: jax.Array  # [..., E], at least float32
 
 
 class Load(NamedTuple):
-    """What routers did so far, summed over tokens and loops; a part of the carry.
+    """What routers did so far, summed over tokens and loops; a part of the carry."""
 
-    Attributes:
-      mass: [B, L, G, E], softmax of the logits, for each of L blocks and G routers.
-      chosen: [B, L, G, E], how often an expert was chosen.
-    """
-
+    # [B, L, G, E], softmax of the logits, for each of L blocks and G routers.
     mass: jax.Array
-    chosen: jax.Array
+    chosen: jax.Array  # [B, L, G, E], how often an expert was chosen
 
 
 Loads = Mapping[str, Load]  # by router: mlp, value, output
@@ -82,17 +72,12 @@ def use_sorted(dispatch: str, *, num_experts: int, chosen: int, tokens: int) -> 
 
 
 class Groups(NamedTuple):
-    """M rows in blocks of C rows, each block for one expert; the rest is zero.
+    """M rows in blocks of C rows, each block for one expert; the rest is zero."""
 
-    Attributes:
-      row: int32 [blocks * C], which of the M rows stands there; M where none does.
-      place: int32 [M], where a row stands.
-      expert: int32 [blocks].
-    """
-
+    # int32 [blocks * C], which of the M rows stands there; M where none does.
     row: jax.Array
-    place: jax.Array
-    expert: jax.Array
+    place: jax.Array  # int32 [M], where a row stands
+    expert: jax.Array  # int32 [blocks]
 
 
 def blocks_of(rows: int, num_experts: int) -> tuple[int, int]:

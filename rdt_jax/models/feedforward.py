@@ -17,12 +17,9 @@ _ACTIVATIONS = {
 
 
 class Mlp(nn.Module):
-    """Two matrices and, between them, the function that `config.feedforward` names.
+    """Two matrices and, between them, the function that `config.feedforward` names."""
 
-    Attributes:
-      config: reads mlp_width, feedforward, bias and the keys of the initialization.
-    """
-
+    # Reads mlp_width, feedforward, bias and the keys of the initialization.
     config: ModelConfig
 
     @nn.compact
@@ -40,12 +37,9 @@ class SwiGlu(nn.Module):
     """A matrix, gated by the SiLU of another, and an output matrix.
 
     Reference: Shazeer (2020), arXiv:2002.05202.
-
-    Attributes:
-      config: reads mlp_width, bias and the keys of the initialization.
     """
 
-    config: ModelConfig
+    config: ModelConfig  # reads mlp_width, bias and the keys of the initialization
 
     @nn.compact
     def __call__(
@@ -62,12 +56,10 @@ class SigmaMoe(nn.Module):
     """A mixture of small ReLU networks, weighted by sigmoids, without biases.
 
     Reference: Csordas et al. (2024), arXiv:2405.16039.
-
-    Attributes:
-      config: reads num_experts, expert_width, experts_per_token, expert_dispatch and
-        the keys of the initialization.
     """
 
+    # Reads num_experts, expert_width, experts_per_token, expert_dispatch and the keys
+    # of the initialization.
     config: ModelConfig
 
     @nn.compact

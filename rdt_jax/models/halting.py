@@ -16,46 +16,31 @@ from rdt_jax.models.loop import Core, State
 
 
 class View(NamedTuple):
-    """What a rule sees of one loop.
+    """What a rule sees of one loop."""
 
-    Attributes:
-      log_probs: float32 [B, A, V], of the output distributions, in nats.
-      latents: [B, A, D], the state at the answer positions.
-    """
-
-    log_probs: jax.Array
-    latents: jax.Array
+    log_probs: jax.Array  # float32 [B, A, V], of the output distributions, in nats
+    latents: jax.Array  # [B, A, D], the state at the answer positions
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """When an answer needs no further loop.
+    """When an answer needs no further loop."""
 
-    Attributes:
-      thresholds: names of its thresholds.
-      first: number of the first loop at which it can hold; 2 where two outputs are
-        compared.
-      holds: function (View of this loop, View of the last one, thresholds by name) ->
-        bool [B, A]. A NaN never holds.
-    """
-
-    thresholds: tuple[str, ...]
+    thresholds: tuple[str, ...]  # names of its thresholds
+    # Number of the first loop at which it can hold; 2 where two outputs are compared.
     first: int
+    # Function (View of this loop, View of the last one, thresholds by name) -> bool [B,
+    # A]. A NaN never holds.
     holds: Callable[..., jax.Array]
 
 
 class Halted(NamedTuple):
-    """What a batch gives whose rows stop when they are done.
+    """What a batch gives whose rows stop when they are done."""
 
-    Attributes:
-      logits: float32 [B, A, V], of each row at its own last loop.
-      loops: int32 [B], loops of each row, the one included at which its rule held.
-      executed: int32 scalar, loops that the batch took: the most of `loops`.
-    """
-
-    logits: jax.Array
+    logits: jax.Array  # float32 [B, A, V], of each row at its own last loop
+    # int32 [B], loops of each row, the one included at which its rule held.
     loops: jax.Array
-    executed: jax.Array
+    executed: jax.Array  # int32 scalar, loops that the batch took: the most of `loops`
 
 
 def run_until_halted(

@@ -74,20 +74,13 @@ _BUFFER = re.compile(r"blocks\.\d+\.attn\.(bias|masked_bias)")
 
 
 class Imported(NamedTuple):
-    """A checkpoint in the terms of this package.
+    """A checkpoint in the terms of this package."""
 
-    Attributes:
-      params: as of `recurrent.init`, float32 numpy arrays.
-      keys: dotted config key -> value, what the checkpoint decides.
-      vocab_size: V.
-      max_length: T of the position table; None without one.
-      row_length: tokens to which their script pads all rows; None: to the longest.
-    """
-
-    params: dict[str, Any]
-    keys: dict[str, Any]
-    vocab_size: int
-    max_length: int | None
+    params: dict[str, Any]  # as of `recurrent.init`, float32 numpy arrays
+    keys: dict[str, Any]  # dotted config key -> value, what the checkpoint decides
+    vocab_size: int  # V
+    max_length: int | None  # T of the position table; None without one
+    # Tokens to which their script pads all rows; None: to the longest.
     row_length: int | None
 
 

@@ -19,17 +19,13 @@ from rdt_jax.models.architecture import ModelConfig
 
 
 class Noise(NamedTuple):
-    """Where randomness comes from: a key and traced rates, so that lanes may differ.
+    """Where randomness comes from: a key and traced rates, so that lanes may differ."""
 
-    Attributes:
-      key: consumed.
-      rate: share of attention weights and of branch outputs set to zero; None for no
-        dropout, when only the initial state is random.
-      embedding_rate: share of the embedded input set to zero; None likewise.
-    """
-
-    key: jax.Array
+    key: jax.Array  # consumed
+    # Share of attention weights and of branch outputs set to zero; None for no dropout,
+    # when only the initial state is random.
     rate: jax.Array | None = None
+    # Share of the embedded input set to zero; None likewise.
     embedding_rate: jax.Array | None = None
 
     def fold(self, index: int | jax.Array) -> "Noise":
@@ -60,17 +56,12 @@ def norm(config: ModelConfig, dtype: jnp.dtype, name: str | None = None) -> nn.M
 
 
 class Placement(NamedTuple):
-    """Where the norms of a block stand.
+    """Where the norms of a block stand."""
 
-    Attributes:
-      before: whether a branch reads a normalized stream.
-      gates_only: whether that is only what a softmax or a sigmoid reads.
-      after: what follows the branch's name in that of the norm of the sum; None for no
-        such norm.
-    """
-
-    before: bool = True
-    gates_only: bool = False
+    before: bool = True  # whether a branch reads a normalized stream
+    gates_only: bool = False  # whether that is only what a softmax or a sigmoid reads
+    # What follows the branch's name in that of the norm of the sum; None for no such
+    # norm.
     after: str | None = None
 
 
@@ -84,13 +75,9 @@ Branch = Callable[[jax.Array, jax.Array], jax.Array]  # (values, normed) -> bran
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each added to its input.
+    """Attention, then feed-forward, each added to its input."""
 
-    Attributes:
-      config: which attention, feed-forward, norms and where they stand.
-    """
-
-    config: ModelConfig
+    config: ModelConfig  # which attention, feed-forward, norms and where they stand
 
     @nn.compact
     def __call__(

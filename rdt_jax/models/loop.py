@@ -117,15 +117,11 @@ def run_but_last(
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How the loop count of an update is drawn.
+    """How the loop count of an update is drawn."""
 
-    Attributes:
-      keys: names of the `recurrence` keys that it reads besides the seed.
-      distribution: function from that section to P(r), float64, for r from 0 to the
-        largest count.
-    """
-
+    # Names of the `recurrence` keys that it reads besides the seed.
     keys: tuple[str, ...]
+    # Function from that section to P(r), float64, for r from 0 to the largest count.
     distribution: Callable[[ml_collections.ConfigDict], np.ndarray]
 
 

@@ -39,17 +39,12 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 
 
 class Preset(NamedTuple):
-    """A published model.
+    """A published model."""
 
-    Attributes:
-      source: whose it is.
-      summary: what sets it apart.
-      keys: model keys and the values that they may have under this name. A preset
-        sets nothing: a named config does, and `problems` compares the two.
-    """
-
-    source: str
-    summary: str
+    source: str  # whose it is
+    summary: str  # what sets it apart
+    # Model keys and the values that they may have under this name. A preset sets
+    # nothing: a named config does, and `problems` compares the two.
     keys: Mapping[str, tuple[Any, ...]]
 
 
@@ -181,21 +176,13 @@ def sized(
 
 
 class Matched(NamedTuple):
-    """A feed-forward comparison, and how well it matches.
+    """A feed-forward comparison, and how well it matches."""
 
-    Attributes:
-      config: of the feed-forward run.
-      parameters: numbers in its parameters.
-      target_parameters: those of the looped model.
-      flops: floating-point operations per row of an update, without recomputation.
-      target_flops: those of the looped model at its training loop count.
-    """
-
-    config: ml_collections.ConfigDict
-    parameters: int
-    target_parameters: int
-    flops: int
-    target_flops: int
+    config: ml_collections.ConfigDict  # of the feed-forward run
+    parameters: int  # numbers in its parameters
+    target_parameters: int  # those of the looped model
+    flops: int  # floating-point operations per row of an update, without recomputation
+    target_flops: int  # those of the looped model at its training loop count
 
 
 def feedforward_like(config: ml_collections.ConfigDict, match: str) -> Matched:

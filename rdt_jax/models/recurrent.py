@@ -34,22 +34,19 @@ RunBlock = Callable[..., Updated]
 
 
 class Outputs(NamedTuple):
-    """What a forward pass gives; under `jit`, what nobody reads costs nothing.
+    """What a forward pass gives; under `jit`, what nobody reads costs nothing."""
 
-    Attributes:
-      logits: at least float32 [B, A, V], at the answer positions, after the last loop.
-      states: [R, B, T, D], after every loop what is read out: the latent state, or
-        with ACT the interpolated one. With a traced count, [max_loops, B, T, D] and
-        zeros after the last loop.
-      penalties: at least float32 scalars, terms of the loss without their weights:
-        `ponder`, `router_entropy_mlp`, `router_entropy_attention`; those it has.
-      statistics: float32 [R, B] each, of halting (act.py) and routers (experts.py), as
-        a pass of so many loops would report them; prelude and core, not the coda.
-    """
-
+    # At least float32 [B, A, V], at the answer positions, after the last loop.
     logits: jax.Array
+    # [R, B, T, D], after every loop what is read out: the latent state, or with ACT the
+    # interpolated one. With a traced count, [max_loops, B, T, D] and zeros after the
+    # last loop.
     states: jax.Array
+    # At least float32 scalars, terms of the loss without their weights: `ponder`,
+    # `router_entropy_mlp`, `router_entropy_attention`; those it has.
     penalties: dict[str, jax.Array]
+    # float32 [R, B] each, of halting (act.py) and routers (experts.py), as a pass of so
+    # many loops would report them; prelude and core, not the coda.
     statistics: dict[str, jax.Array]
 
 

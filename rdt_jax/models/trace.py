@@ -30,37 +30,25 @@ class Place(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """A state to be put in place of the model's own; all of it may be traced.
+    """A state to be put in place of the model's own; all of it may be traced."""
 
-    Attributes:
-      block: int32 scalar, which block of the pass, E, reads it; -1 for none.
-      positions: int32 [B], where in each row.
-      states: [B, D], what stands there instead.
-    """
-
-    block: jax.Array
-    positions: jax.Array
-    states: jax.Array
+    block: jax.Array  # int32 scalar, which block of the pass, E, reads it; -1 for none
+    positions: jax.Array  # int32 [B], where in each row
+    states: jax.Array  # [B, D], what stands there instead
 
 
 class Trace(NamedTuple):
-    """What a pass of E blocks did inside.
+    """What a pass of E blocks did inside."""
 
-    Attributes:
-      logits: at least float32 [B, A, V], as of `recurrent.apply`.
-      embedded: [B, T, D], at effective depth 0.
-      before: [E, B, T, D], the state that each block reads, patch included: after the
-        injection, the step embedding and the gate, where the model has them.
-      after: [E, B, T, D], at effective depth 1 .. E: what each block returned; after
-        the last block of a loop, what would be read out (gate and ACT included).
-      attention: [E, B, H, T, T], the weight that query t gives to key s.
-    """
-
-    logits: jax.Array
-    embedded: jax.Array
+    logits: jax.Array  # at least float32 [B, A, V], as of `recurrent.apply`
+    embedded: jax.Array  # [B, T, D], at effective depth 0
+    # [E, B, T, D], the state that each block reads, patch included: after the
+    # injection, the step embedding and the gate, where the model has them.
     before: jax.Array
+    # [E, B, T, D], at effective depth 1 .. E: what each block returned; after the last
+    # block of a loop, what would be read out (gate and ACT included).
     after: jax.Array
-    attention: jax.Array
+    attention: jax.Array  # [E, B, H, T, T], the weight that query t gives to key s
 
 
 def places(config: ModelConfig, num_loops: int) -> list[Place]:
@@ -128,17 +116,12 @@ def trace(
 
 
 class _Watch(NamedTuple):
-    """What the blocks of one stage did so far, and the patch that is for one of them.
+    """What the blocks of one stage did so far, and the patch for one of them."""
 
-    Attributes:
-      seen: filled block by block: (before, after, attention).
-      first: the number in the pass of the stage's first block.
-      patch: as of `trace`.
-    """
-
+    # Filled block by block: (before, after, attention).
     seen: list[tuple[jax.Array, jax.Array, jax.Array]]
-    first: int | jax.Array
-    patch: Patch | None
+    first: int | jax.Array  # the number in the pass of the stage's first block
+    patch: Patch | None  # as of `trace`
 
     def run_block(
         self, params, state, mask, noise, queries, config: ModelConfig, index: int

@@ -24,38 +24,23 @@ from rdt_jax.training.pack import build
 
 
 class PerChip(NamedTuple):
-    """What one chip of a slice does, per update where nothing else is said.
+    """What one chip of a slice does, per update where nothing else is said."""
 
-    Attributes:
-      chips: of the mesh.
-      lanes: S, of the pack on all chips.
-      argument_bytes: of state, rows and lanes, for the whole dispatch.
-      temporary_bytes: beside them, at the most.
-      code_bytes: of the program.
-      flops: of the lanes' updates at the least, shared evenly; no recomputation.
-      moved_bytes: to and from main memory.
-      collectives: kind -> how many.
-      collective_bytes: of their results.
-      seconds: of the slowest of products, memory and links, each at its peak; so many
-        pass at the least.
-      bound: which of them that is: `products`, `memory` or `links`.
-      hours: the whole budget of updates at that speed, without evaluations.
-      compile_seconds: of the compiler, on this machine.
-    """
-
-    chips: int
-    lanes: int
-    argument_bytes: int
-    temporary_bytes: int
-    code_bytes: int
-    flops: float
-    moved_bytes: int
-    collectives: Mapping[str, int]
-    collective_bytes: int
+    chips: int  # of the mesh
+    lanes: int  # S, of the pack on all chips
+    argument_bytes: int  # of state, rows and lanes, for the whole dispatch
+    temporary_bytes: int  # beside them, at the most
+    code_bytes: int  # of the program
+    flops: float  # of the lanes' updates at the least, shared evenly; no recomputation
+    moved_bytes: int  # to and from main memory
+    collectives: Mapping[str, int]  # kind -> how many
+    collective_bytes: int  # of their results
+    # Of the slowest of products, memory and links, each at its peak; so many pass at
+    # the least.
     seconds: float
-    bound: str
-    hours: float
-    compile_seconds: float
+    bound: str  # which of them that is: `products`, `memory` or `links`
+    hours: float  # the whole budget of updates at that speed, without evaluations
+    compile_seconds: float  # of the compiler, on this machine
 
     @property
     def memory_bytes(self) -> int:

@@ -67,35 +67,22 @@ class Row(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A bound, and what came out.
+    """A bound, and what came out."""
 
-    Attributes:
-      bound: of the case.
-      value: None if it was not measured.
-      holds: None likewise.
-    """
-
-    bound: Bound
-    value: float | None
-    holds: bool | None
+    bound: Bound  # of the case
+    value: float | None  # None if it was not measured
+    holds: bool | None  # None likewise
 
 
 class Measured(NamedTuple):
-    """What came out of a case.
+    """What came out of a case."""
 
-    Attributes:
-      rows: of its programs.
-      quantities: by name, those that bounds may be about.
-      verdicts: one for each bound.
-      seconds: that measuring it took.
-      warnings: lines for the user, one for each program whose predicted memory is far
-        from what its compiler says.
-    """
-
-    rows: Sequence[Row]
-    quantities: Mapping[str, float | None]
-    verdicts: Sequence[Verdict]
-    seconds: float
+    rows: Sequence[Row]  # of its programs
+    quantities: Mapping[str, float | None]  # by name, those that bounds may be about
+    verdicts: Sequence[Verdict]  # one for each bound
+    seconds: float  # that measuring it took
+    # Lines for the user, one for each program whose predicted memory is far from what
+    # its compiler says.
     warnings: Sequence[str] = ()
 
 

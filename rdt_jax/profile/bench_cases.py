@@ -13,41 +13,25 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Bound(NamedTuple):
-    """What a quantity of a case must reach.
+    """What a quantity of a case must reach."""
 
-    Attributes:
-      quantity: its name among those of the case.
-      at_least: None for no such bound.
-      at_most: None for no such bound.
-      aim: a further value that is hoped for.
-    """
-
-    quantity: str
-    at_least: float | None = None
-    at_most: float | None = None
-    aim: float | None = None
+    quantity: str  # its name among those of the case
+    at_least: float | None = None  # None for no such bound
+    at_most: float | None = None  # None for no such bound
+    aim: float | None = None  # a further value that is hoped for
 
 
 class Updates(NamedTuple):
-    """Updates of one run: their rate, `share of peak`, and `ratio` to PyTorch's.
+    """Updates of one run: their rate, `share of peak`, and `ratio` to PyTorch's."""
 
-    Attributes:
-      config: FILE.py:PRESET, from the repository's root.
-      overrides: on top of it.
-      bounds: what must come out.
-      against_torch: whether PyTorch trains it as well.
-      torch_length: tokens to which PyTorch pads a row; None for no more than we do.
-      seconds: that a dispatch lasts, about.
-      rounds: dispatches of each.
-    """
-
-    config: str
-    overrides: Mapping[str, Any]
-    bounds: Sequence[Bound] = ()
-    against_torch: bool = False
+    config: str  # FILE.py:PRESET, from the repository's root
+    overrides: Mapping[str, Any]  # on top of it
+    bounds: Sequence[Bound] = ()  # what must come out
+    against_torch: bool = False  # whether PyTorch trains it as well
+    # Tokens to which PyTorch pads a row; None for no more than we do.
     torch_length: int | None = None
-    seconds: float = 2.0
-    rounds: int = 5
+    seconds: float = 2.0  # that a dispatch lasts, about
+    rounds: int = 5  # dispatches of each
 
 
 class Seeds(NamedTuple):
@@ -55,22 +39,14 @@ class Seeds(NamedTuple):
 
     A program is named by its processes and the lanes that each trains at a time. The
     `ratio` is that of `rdt sweep` by default to PyTorch's runs one after another.
-
-    Attributes:
-      config: FILE.py:PRESET, from the repository's root.
-      overrides: on top of it.
-      bounds: what must come out.
-      num_seeds: trials.
-      seconds: that a dispatch lasts, about.
-      rounds: dispatches of each.
     """
 
-    config: str
-    overrides: Mapping[str, Any]
-    bounds: Sequence[Bound] = ()
-    num_seeds: int = 8
-    seconds: float = 2.0
-    rounds: int = 5
+    config: str  # FILE.py:PRESET, from the repository's root
+    overrides: Mapping[str, Any]  # on top of it
+    bounds: Sequence[Bound] = ()  # what must come out
+    num_seeds: int = 8  # trials
+    seconds: float = 2.0  # that a dispatch lasts, about
+    rounds: int = 5  # dispatches of each
 
 
 class Loops(NamedTuple):
@@ -78,18 +54,12 @@ class Loops(NamedTuple):
 
     `compile seconds` is the ratio of medians; `growth of memory` is relative to the
     states of the loops that came to it (B T D numbers of four bytes each).
-
-    Attributes:
-      config: FILE.py:PRESET, from the repository's root.
-      overrides: on top of it.
-      bounds: what must come out.
-      loops: few and many.
     """
 
-    config: str
-    overrides: Mapping[str, Any]
-    bounds: Sequence[Bound] = ()
-    loops: tuple[int, int] = (4, 32)
+    config: str  # FILE.py:PRESET, from the repository's root
+    overrides: Mapping[str, Any]  # on top of it
+    bounds: Sequence[Bound] = ()  # what must come out
+    loops: tuple[int, int] = (4, 32)  # few and many
 
 
 class Overhead(NamedTuple):
@@ -97,16 +67,11 @@ class Overhead(NamedTuple):
 
     From the first evaluation (which compiles) to the run's last status, without the
     compilation of the training chunk.
-
-    Attributes:
-      config: FILE.py:PRESET, from the repository's root.
-      overrides: on top of it.
-      bounds: what must come out.
     """
 
-    config: str
-    overrides: Mapping[str, Any]
-    bounds: Sequence[Bound] = ()
+    config: str  # FILE.py:PRESET, from the repository's root
+    overrides: Mapping[str, Any]  # on top of it
+    bounds: Sequence[Bound] = ()  # what must come out
 
 
 Case = Updates | Seeds | Loops | Overhead

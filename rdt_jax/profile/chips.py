@@ -7,25 +7,17 @@ from rdt_jax import registry
 
 
 class Chip(NamedTuple):
-    """The peak numbers of one chip.
+    """The peak numbers of one chip."""
 
-    Attributes:
-      flops: of bfloat16 products with float32 sums, per second; a TPU also makes
-        float32 products so unless `jax_default_matmul_precision` says otherwise.
-      memory: bytes of its main memory.
-      bandwidth: bytes per second to and from its main memory.
-      links: bytes per second over all its links to other chips, both directions
-        together.
-      source: where the numbers stand.
-      config: what libtpu calls the chip whose cores are one device, where it has to be
-        told.
-    """
-
+    # Of bfloat16 products with float32 sums, per second; a TPU also makes float32
+    # products so unless `jax_default_matmul_precision` says otherwise.
     flops: float
-    memory: int
-    bandwidth: float
+    memory: int  # bytes of its main memory
+    bandwidth: float  # bytes per second to and from its main memory
+    # Bytes per second over all its links to other chips, both directions together.
     links: float
-    source: str
+    source: str  # where the numbers stand
+    # What libtpu calls the chip whose cores are one device, where it has to be told.
     config: str | None = None
 
 

@@ -20,36 +20,23 @@ _SLOW_SECONDS = 60.0
 
 
 class AtLoops(NamedTuple):
-    """The cost of updates at one loop count.
+    """The cost of updates at one loop count."""
 
-    Attributes:
-      loops: R, or its mean if it is drawn.
-      is_drawn: whether it is.
-      needed: operations of a row at the least.
-      executed: operations of a row that the program multiplies, without recomputation.
-      memory: remat policy -> bytes, as `memory.of_update` predicts them.
-    """
-
-    loops: float
-    is_drawn: bool
-    needed: cost.Passes
+    loops: float  # R, or its mean if it is drawn
+    is_drawn: bool  # whether it is
+    needed: cost.Passes  # operations of a row at the least
+    # Operations of a row that the program multiplies, without recomputation.
     executed: cost.Passes
-    memory: dict[str, int]
+    memory: dict[str, int]  # remat policy -> bytes, as `memory.of_update` predicts them
 
 
 class Estimate(NamedTuple):
-    """The cost of a run.
+    """The cost of a run."""
 
-    Attributes:
-      parameters: part -> numbers in it.
-      batch_size: rows of an update.
-      length: T, the longest row of the task.
-      at_loops: as the config trains, then at each loop count that was asked for.
-    """
-
-    parameters: dict[str, int]
-    batch_size: int
-    length: int
+    parameters: dict[str, int]  # part -> numbers in it
+    batch_size: int  # rows of an update
+    length: int  # T, the longest row of the task
+    # As the config trains, then at each loop count that was asked for.
     at_loops: tuple[AtLoops, ...]
 
 

@@ -31,18 +31,13 @@ _NAME = re.compile(r"%([\w.-]+)")
 
 
 class Traffic(NamedTuple):
-    """What one device moves in one run of a program.
+    """What one device moves in one run of a program."""
 
-    Attributes:
-      bytes: read from and written to main memory; what stays on the chip beside the
-        compute units (memory space 1 of a TPU) costs nothing.
-      collectives: kind -> how often it runs.
-      collective_bytes: bytes of the results of all collectives.
-    """
-
+    # Read from and written to main memory; what stays on the chip beside the compute
+    # units (memory space 1 of a TPU) costs nothing.
     bytes: int
-    collectives: Mapping[str, int]
-    collective_bytes: int
+    collectives: Mapping[str, int]  # kind -> how often it runs
+    collective_bytes: int  # bytes of the results of all collectives
 
 
 class _Instruction(NamedTuple):

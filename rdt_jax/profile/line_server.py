@@ -9,19 +9,12 @@ from typing import IO, Any, NamedTuple
 
 
 class Process(NamedTuple):
-    """A process, started and waiting for a line.
+    """A process, started and waiting for a line."""
 
-    Attributes:
-      popen: the process itself.
-      questions: its standard input.
-      answers: its standard output.
-      log: what it wrote to standard error.
-    """
-
-    popen: subprocess.Popen
-    questions: IO[str]
-    answers: IO[str]
-    log: IO[str]
+    popen: subprocess.Popen  # the process itself
+    questions: IO[str]  # its standard input
+    answers: IO[str]  # its standard output
+    log: IO[str]  # what it wrote to standard error
 
 
 @contextlib.contextmanager

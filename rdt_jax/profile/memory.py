@@ -22,20 +22,13 @@ MOST_OFF = 4
 
 
 class Bytes(NamedTuple):
-    """What a pack of S lanes needs, in bytes.
+    """What a pack of S lanes needs, in bytes."""
 
-    Attributes:
-      shared: the task's rows on the device, whatever S.
-      lane: each lane's state and work on the device.
-      state: each lane's parameters and optimizer in a checkpoint, with the ring of
-        parameters.
-      params: each lane's parameters alone, which is what a pinned transition has.
-    """
-
-    shared: int
-    lane: int
+    shared: int  # the task's rows on the device, whatever S
+    lane: int  # each lane's state and work on the device
+    # Each lane's parameters and optimizer in a checkpoint, with the ring of parameters.
     state: int
-    params: int
+    params: int  # each lane's parameters alone, which is what a pinned transition has
 
 
 def predict(config: ml_collections.ConfigDict, table: Table) -> Bytes:

@@ -40,50 +40,31 @@ _PILOT_SECONDS = 0.1  # How long the dispatch lasts that sets the length of othe
 
 
 class Facts(NamedTuple):
-    """What is known of a compiled pack before it trains.
+    """What is known of a compiled pack before it trains."""
 
-    Attributes:
-      lanes: S.
-      batch_size: B.
-      length: T, of the rows of the first stage.
-      num_answers: A.
-      vocab_size: V.
-      parameters: numbers in the parameters of a lane.
-      needed_flops: operations of an update of one lane at the least (models/cost.py).
-      executed_flops: those that the program multiplies, without recomputation.
-      compile_seconds: tracing, lowering and compiling the training chunk.
-      temporary_bytes: what the compiled chunk needs beside its arguments and results.
-      predicted_bytes: the same, as predicted without compiling, on each device.
-    """
-
-    lanes: int
-    batch_size: int
-    length: int
-    num_answers: int
-    vocab_size: int
-    parameters: int
+    lanes: int  # S
+    batch_size: int  # B
+    length: int  # T, of the rows of the first stage
+    num_answers: int  # A
+    vocab_size: int  # V
+    parameters: int  # numbers in the parameters of a lane
+    # Operations of an update of one lane at the least (models/cost.py).
     needed_flops: int
-    executed_flops: int
-    compile_seconds: float
+    executed_flops: int  # those that the program multiplies, without recomputation
+    compile_seconds: float  # tracing, lowering and compiling the training chunk
+    # What the compiled chunk needs beside its arguments and results.
     temporary_bytes: int
-    predicted_bytes: int
+    predicted_bytes: int  # the same, as predicted without compiling, on each device
 
 
 @dataclasses.dataclass(eq=False)
 class Trainer:
-    """A compiled pack, ready to train.
+    """A compiled pack, ready to train."""
 
-    Attributes:
-      facts: of the pack.
-      pack: of it.
-      lanes: what tells its lanes apart.
-      state: after all dispatches so far.
-    """
-
-    facts: Facts
-    pack: Pack
-    lanes: hyper.Lanes
-    state: TrainState
+    facts: Facts  # of the pack
+    pack: Pack  # of it
+    lanes: hyper.Lanes  # what tells its lanes apart
+    state: TrainState  # after all dispatches so far
 
     def dispatch(self, num_updates: int) -> float:
         """Returns the seconds that so many updates take, in one dispatch."""

@@ -25,18 +25,12 @@ print(identity.hash_arrays(tasks.lookup(name)(**kwargs)))
 
 
 class Finding(NamedTuple):
-    """One thing that was verified.
+    """One thing that was verified."""
 
-    Attributes:
-      name: table, size, determinism, leakage, baselines or oracle.
-      verdict: `ok`; `fails`; `warns`; or `none`, where there is no oracle to verify
-        with.
-      text: result, or what is wrong.
-    """
-
-    name: str
+    name: str  # table, size, determinism, leakage, baselines or oracle
+    # `ok`; `fails`; `warns`; or `none`, where there is no oracle to verify with.
     verdict: str
-    text: str
+    text: str  # result, or what is wrong
 
 
 def check(name: str, kwargs: Mapping[str, Any]) -> Iterator[Finding]:

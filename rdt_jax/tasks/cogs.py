@@ -48,17 +48,12 @@ GIVE_UP = 5_000  # Draws in a row without a new sentence.
 
 
 class Case(NamedTuple):
-    """A word, where training shows it, and where the test asks for it.
+    """A word, where training shows it, and where the test asks for it."""
 
-    Attributes:
-      word: stands in no other training row.
-      shown: construction and slot in training; None for the word alone.
-      asked: construction and slot in the rows under test.
-    """
-
-    word: str
+    word: str  # stands in no other training row
+    # Construction and slot in training; None for the word alone.
     shown: tuple[str, str] | None
-    asked: tuple[str, str]
+    asked: tuple[str, str]  # construction and slot in the rows under test
 
 
 _SUBJECT, _OBJECT = ("transitive", "agent"), ("transitive", "theme")
@@ -206,19 +201,13 @@ def cogs(
 
 
 class _Rows(NamedTuple):
-    """Rows drawn so far.
+    """Rows drawn so far."""
 
-    Attributes:
-      uniform: numbers in [0, 1).
-      max_train_depth: argument of the task.
-      drawn: sentence, split, case and depth of each.
-      seen: their texts.
-    """
-
-    uniform: Iterator[float]
-    max_train_depth: int
+    uniform: Iterator[float]  # numbers in [0, 1)
+    max_train_depth: int  # argument of the task
+    # Sentence, split, case and depth of each.
     drawn: list[tuple[Sentence, str, str, int]]
-    seen: set[tuple[str, ...]]
+    seen: set[tuple[str, ...]]  # their texts
 
     def draw_all(self, train_rows, id_rows, rows_per_case, exposures, deeper) -> None:
         """Draws the rows of a table, part after part, with arguments of the task."""

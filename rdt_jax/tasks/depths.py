@@ -27,17 +27,12 @@ EXAMPLE = {
 
 
 class Reading(NamedTuple):
-    """What an oracle reads off n rows.
+    """What an oracle reads off n rows."""
 
-    Attributes:
-      answers: int [n], tokens.
-      atoms: int [n, K], the parts that each row needs, -1 where it needs fewer.
-      depth: int [n].
-    """
-
-    answers: np.ndarray
+    answers: np.ndarray  # int [n], tokens
+    # int [n, K], the parts that each row needs, -1 where it needs fewer.
     atoms: np.ndarray
-    depth: np.ndarray
+    depth: np.ndarray  # int [n]
 
 
 def make_table(

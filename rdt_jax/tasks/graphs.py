@@ -131,19 +131,12 @@ def graph_next_step(
 
 
 class _Form(NamedTuple):
-    """What the graphs of a table are made of.
+    """What the graphs of a table are made of."""
 
-    Attributes:
-      num_nodes: nodes of each graph.
-      num_edges: edges of each graph.
-      num_paths: paths of equal length in it.
-      one_source: whether all of them begin in one node.
-    """
-
-    num_nodes: int
-    num_edges: int
-    num_paths: int
-    one_source: bool
+    num_nodes: int  # nodes of each graph
+    num_edges: int  # edges of each graph
+    num_paths: int  # paths of equal length in it
+    one_source: bool  # whether all of them begin in one node
 
     @property
     def words(self) -> tuple[str, ...]:

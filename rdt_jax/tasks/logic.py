@@ -130,14 +130,10 @@ def transitive_inference(
 
 
 class _Kinship(NamedTuple):
-    """What rows of kinship are made of.
+    """What rows of kinship are made of."""
 
-    Attributes:
-      num_people: names.
-      farthest: generations of the largest claim: that of the twin of an extreme chain.
-    """
-
-    num_people: int
+    num_people: int  # names
+    # Generations of the largest claim: that of the twin of an extreme chain.
     farthest: int
 
     @property

@@ -41,18 +41,12 @@ _TOKEN = {name: 1 + number for number, name in enumerate(FUNCTIONS)}
 
 
 class Expression(NamedTuple):
-    """A function and its arguments, or a string.
+    """A function and its arguments, or a string."""
 
-    Attributes:
-      function: the outermost one; "" for a string.
-      question: the tokens that write it.
-      answer: the tokens that it gives.
-      pairs: (outer, inner) for each function that stands right inside another.
-    """
-
-    function: str
-    question: tuple[int, ...]
-    answer: list[int]
+    function: str  # the outermost one; "" for a string
+    question: tuple[int, ...]  # the tokens that write it
+    answer: list[int]  # the tokens that it gives
+    # (outer, inner) for each function that stands right inside another.
     pairs: list[tuple[str, str]]
 
 

@@ -40,21 +40,15 @@ LENGTH_TRAIN = 22  # actions
 
 
 class Variant(NamedTuple):
-    """Which commands a published split tests, by the phrases in them.
+    """Which commands a published split tests, by the phrases in them."""
 
-    Attributes:
-      tested: a command with one of these phrases is in the test part.
-      dropped: a command with one of these is in neither part, tested phrases or not.
-      withheld: a command with one of these that is not tested is in neither part.
-      bare: the only tested command that is trained, or "" for none.
-      repeats: times that it stands in an epoch.
-    """
-
-    tested: tuple[str, ...]
+    tested: tuple[str, ...]  # a command with one of these phrases is in the test part
+    # A command with one of these is in neither part, tested phrases or not.
     dropped: tuple[str, ...] = ()
+    # A command with one of these that is not tested is in neither part.
     withheld: tuple[str, ...] = ()
-    bare: str = ""
-    repeats: int = 1
+    bare: str = ""  # the only tested command that is trained, or "" for none
+    repeats: int = 1  # times that it stands in an epoch
 
 
 def _template(template: str) -> Variant:

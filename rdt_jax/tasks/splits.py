@@ -24,23 +24,14 @@ EACH = {"hop": "number of hops", "count": "number of operands"}
 
 
 class Plan(NamedTuple):
-    """How many rows of which length; the attributes are arguments of every such task.
+    """How many rows of which length; the fields are arguments of every such task."""
 
-    Attributes:
-      unit: word for it in the arguments: depth, hop, length, count.
-      first: the smallest length.
-      last: the largest length; beyond `trained`, held-out rows are `depth`.
-      trained: the largest length of a train row; up to it, held-out rows are `id`.
-      train: train rows of each trained length.
-      heldout: held-out rows of each length.
-    """
-
-    unit: str
-    first: int
-    last: int
-    trained: int
-    train: int
-    heldout: int
+    unit: str  # word for it in the arguments: depth, hop, length, count
+    first: int  # the smallest length
+    last: int  # the largest length; beyond `trained`, held-out rows are `depth`
+    trained: int  # the largest length of a train row; up to it, held-out rows are `id`
+    train: int  # train rows of each trained length
+    heldout: int  # held-out rows of each length
 
     @property
     def many(self) -> str:
@@ -150,23 +141,18 @@ class Plan(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How rows that do not say it themselves are split; arguments of tasks from words.
+    """How rows that do not say it are split; arguments of tasks from words."""
 
-    Attributes:
-      seed: seed of what is drawn.
-      heldout: share of the rows that could be trained that are `id`, in [0, 1).
-      heldout_parts: share of the parts that are combined in no train row, in [0, 1).
-        Rows that combine only such parts are `ood`, those that combine both kinds are
-        `mixed`.
-      heldout_pairs: share of the pairs of parts that stand together in no train row, in
-        [0, 1), instead of `heldout`; rows with one are `id`.
-      max_train_size: largest size of a train row; larger ones are `depth`.
-    """
-
-    seed: int
+    seed: int  # seed of what is drawn
+    # Share of the rows that could be trained that are `id`, in [0, 1).
     heldout: float = 0.2
+    # Share of the parts that are combined in no train row, in [0, 1). Rows that combine
+    # only such parts are `ood`, those that combine both kinds are `mixed`.
     heldout_parts: float = 0.0
+    # Share of the pairs of parts that stand together in no train row, in [0, 1),
+    # instead of `heldout`; rows with one are `id`.
     heldout_pairs: float = 0.0
+    # Largest size of a train row; larger ones are `depth`.
     max_train_size: int | None = None
 
     def assign(
