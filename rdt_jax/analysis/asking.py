@@ -74,19 +74,13 @@ class Asked:
 
 
 class _Layout(NamedTuple):
-    """A question as the model reads it.
+    """A question as the model reads it."""
 
-    Attributes:
-      tokens: int32 [n], up to where the first answer is read, or the whole row.
-      positions: int32 [A], where answers are read.
-      is_fed: whether each answer is fed back to the model before the next is read.
-      end: the token that ends an answer; None where its length is known.
-    """
-
+    # int32 [n], up to where the first answer is read, or the whole row.
     tokens: np.ndarray
-    positions: np.ndarray
-    is_fed: bool
-    end: int | None
+    positions: np.ndarray  # int32 [A], where answers are read
+    is_fed: bool  # whether each answer is fed back to the model before the next is read
+    end: int | None  # the token that ends an answer; None where its length is known
 
 
 @environment.pinned()
@@ -102,12 +96,8 @@ def ask(
     """Asks a model one question and reads its answer after every loop.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
       words: the question as `rdt tasks export` writes it. Words of the layout, and the
         one at which the answers of all rows are read (`=`), are added.
-      loops: the largest loop count, as of `loop_count`.
       num_choices: words of `Answer.choices`.
 
     Raises:

@@ -51,17 +51,13 @@ class Binding(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What two checkpoints of one run, or two groups, differ in.
+    """What two checkpoints of one run, or two groups, differ in."""
 
-    Attributes:
-      distance: float64 [G, E, H, T], total variation between the mean weights of a
-        query, 0 (alike) to 1 (disjoint).
-      entropy: float64 [G, E, H, T], after minus before, nats.
-      roles: bool [G, E, H, T], whether the role of a head for this query differs.
-    """
-
+    # float64 [G, E, H, T], total variation between the mean weights of a query, 0
+    # (alike) to 1 (disjoint).
     distance: np.ndarray
-    entropy: np.ndarray
+    entropy: np.ndarray  # float64 [G, E, H, T], after minus before, nats
+    # bool [G, E, H, T], whether the role of a head for this query differs.
     roles: np.ndarray
 
 
@@ -77,12 +73,7 @@ def measure(
     """Measures the attention of every block on two-hop questions.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
-      per_group: questions of each group at most.
       num_loops: loops of the pass; None for those of training.
-      batch_size: questions at a time.
 
     Raises:
       ValueError: if the table has no two-hop questions with known bridges.
@@ -136,7 +127,6 @@ def roles(binding: Binding, *, margin: float = 0.2) -> np.ndarray:
     """Names for every head and query the position it attends to: int64 [G, E, H, T].
 
     Args:
-      binding: result of `measure`.
       margin: least lead of the largest mean weight over the second, else the role is
         MIXED; a query that sees one key has that role.
     """
@@ -151,13 +141,7 @@ def role_name(role: int) -> str:
 
 
 def change(before: Binding, after: Binding, *, margin: float = 0.2) -> Change:
-    """Compares two checkpoints of one run.
-
-    Args:
-      before: result of one.
-      after: result of the other, of the same model and loops.
-      margin: lead of a role, as in `roles`.
-    """
+    """Compares two checkpoints of one run; `margin` is that of `roles`."""
     moved = np.abs(after.attention - before.attention).sum(axis=-1) / 2
     return Change(
         distance=moved,

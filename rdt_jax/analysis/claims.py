@@ -50,13 +50,8 @@ def judge(
     """Makes a claim that is not tested as long as anything is missing.
 
     Args:
-      text: text of the Claim.
-      source: source of the Claim.
-      expected: finding of the source, as in Claim.
       measured: our numbers, without a period.
-      holds: verdict if nothing is missing.
       missing: runs or numbers that a verdict waits for.
-      runs: runs that `measured` is about.
     """
     if missing:
         measured = f"{measured}; missing: {', '.join(missing)}"
@@ -74,8 +69,6 @@ def majority(right: int, wrong: int, undecided: int) -> bool | None:
     """Says whether most runs are right.
 
     Args:
-      right: runs that are.
-      wrong: runs that are not.
       undecided: runs that may turn out either way, or not to count at all.
 
     Returns:

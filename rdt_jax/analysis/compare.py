@@ -25,24 +25,18 @@ Cell = tuple[Any, ...]  # a value for each of the keys
 
 
 class Row(NamedTuple):
-    """A quantity in a cell that both sweeps have.
+    """A quantity in a cell that both sweeps have."""
 
-    Attributes:
-      cell: values of the keys.
-      what: event, whose completion is counted in updates, inf where it is censored; or
-        `<split> at the end`, a smoothed accuracy.
-      first: the values of the first sweep's runs; None of one that may still change.
-      second: those of the second sweep.
-      test: rank-sum test; None with fewer than two runs in a sweep, or open ones.
-      p_value: that of the test, adjusted for all tests (Holm).
-    """
-
-    cell: Cell
+    cell: Cell  # values of the keys
+    # Event, whose completion is counted in updates, inf where it is censored; or
+    # `<split> at the end`, a smoothed accuracy.
     what: str
+    # The values of the first sweep's runs; None of one that may still change.
     first: Sequence[float | None]
-    second: Sequence[float | None]
+    second: Sequence[float | None]  # those of the second sweep
+    # Rank-sum test; None with fewer than two runs in a sweep, or open ones.
     test: statistics.Comparison | None
-    p_value: float | None = None
+    p_value: float | None = None  # that of the test, adjusted for all tests (Holm)
 
     @property
     def is_accuracy(self) -> bool:
@@ -51,23 +45,16 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What two sweeps say of their common cells.
+    """What two sweeps say of their common cells."""
 
-    Attributes:
-      keys: dotted config keys that span the cells.
-      budget: updates up to which runs are compared, the smallest of all budgets.
-      apart: values of both sweeps by each further key in which they differ.
-      rows: in the order of the first sweep.
-      alone: cells that only the first sweep has, and those of the second.
-      shared: number of runs that are in both.
-    """
-
-    keys: Sequence[str]
-    budget: int
+    keys: Sequence[str]  # dotted config keys that span the cells
+    budget: int  # updates up to which runs are compared, the smallest of all budgets
+    # Values of both sweeps by each further key in which they differ.
     apart: Mapping[str, tuple[Any, Any]]
-    rows: Sequence[Row]
+    rows: Sequence[Row]  # in the order of the first sweep
+    # Cells that only the first sweep has, and those of the second.
     alone: tuple[Sequence[Cell], Sequence[Cell]]
-    shared: int
+    shared: int  # number of runs that are in both
 
 
 def compare(first: Sequence[Run], second: Sequence[Run]) -> Comparison:

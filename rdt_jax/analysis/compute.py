@@ -26,19 +26,13 @@ class Curve(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """Who does best with so many operations.
-
-    Attributes:
-      flops: the budget.
-      best: the cell with the highest median accuracy; of equals the first.
-      accuracy: cell -> median over its runs of what each has reached within the budget.
-      runs: fewest runs behind any of the medians.
-    """
+    """Who does best with so many operations."""
 
     flops: float
-    best: Any
+    best: Any  # the cell with the highest median accuracy; of equals the first
+    # Cell -> median over its runs of what each has reached within the budget.
     accuracy: dict[Any, float]
-    runs: int
+    runs: int  # fewest runs behind any of the medians
 
 
 def training_flops(run: Run) -> np.ndarray:
@@ -70,11 +64,7 @@ def training_flops(run: Run) -> np.ndarray:
 
 
 def curve(run: Run, group: str) -> Curve:
-    """Returns the accuracy on a group of rows over the operations of training.
-
-    Args:
-      run: run, at its training loop count.
-      group: split or tag value, as in `runs.accuracy`.
+    """Returns the accuracy on a group of rows, as in `runs.accuracy`, over operations.
 
     Raises:
       ValueError: if the run has no such group.
@@ -94,7 +84,6 @@ def best_by_budget(
 
     Args:
       cells: name, such as a loop depth -> curves of its runs.
-      budgets: operations, ascending.
 
     Returns:
       One entry for each budget at which any cell counts.

@@ -35,23 +35,17 @@ RISE = 0.05  # how much it grew over the last quarter of the stage
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a run passed.
-
-    Attributes:
-      run_id: name of the run.
-      passed: hops -> updates after which they, and all fewer, had been trained and were
-        learned, ascending.
-      untrained: hops -> updates after which they were learned first, by training of
-        fewer hops alone, ascending by hops. Parameters kept then are of no stage.
-      deepest: hops of the last stage that there is.
-      last_step: updates at the last evaluation; what has not passed had not by then.
-      outcome: value of `Run.outcome`.
-    """
+    """What a run passed."""
 
     run_id: str
+    # Hops -> updates after which they, and all fewer, had been trained and were
+    # learned, ascending.
     passed: Mapping[int, int]
+    # Hops -> updates after which they were learned first, by training of fewer hops
+    # alone, ascending by hops. Parameters kept then are of no stage.
     untrained: Mapping[int, int]
-    deepest: int
+    deepest: int  # hops of the last stage that there is
+    # Updates at the last evaluation; what has not passed had not by then.
     last_step: int
     outcome: run_folders.Outcome
 
@@ -161,25 +155,15 @@ def deepest(run: Run) -> tuple[int | None, str]:
 
 
 class Measured(NamedTuple):
-    """A looped run that is over and learned hops, and what was measured of it.
-
-    Attributes:
-      run: the run.
-      found: the stored analysis of its last stage.
-      learned: bool [H], the numbers of hops that it had learned by then.
-    """
+    """A looped run that is over and learned hops, and what was measured of it."""
 
     run: Run
-    found: Any
-    learned: np.ndarray
+    found: Any  # the stored analysis of its last stage
+    learned: np.ndarray  # bool [H], the numbers of hops that it had learned by then
 
 
 def last_measured(runs: Sequence[Run], what: str) -> list[tuple[Run, int | None, Any]]:
     """Returns a stored analysis of each run that has one of its last stage.
-
-    Args:
-      runs: runs of a study.
-      what: name of `stored.MEASURES`.
 
     Returns:
       Run, hops of its last stage as of `deepest`, and the analysis; by recurrence and
@@ -198,10 +182,8 @@ def last_measured(runs: Sequence[Run], what: str) -> list[tuple[Run, int | None,
 def judged(runs: Sequence[Run], what: str) -> list[Measured]:
     """Returns the looped runs that are over, learned hops and were measured then.
 
-    Args:
-      runs: runs of a study, whose order is kept. A run that still trains may pass a
-        further stage.
-      what: name of `stored.MEASURES`, with numbers of hops `levels`.
+    A run that still trains may pass a further stage. The analysis has numbers of hops
+    `levels`.
     """
     over = [run for run in runs if run.outcome != "unfinished"]
     measured = []
@@ -219,10 +201,7 @@ def majority(
     """Says whether most runs are right, and what a verdict waits for.
 
     Args:
-      runs: runs of a study.
       measured: runs of `judged`; of all others it may still turn out either way.
-      right: number of runs that are as claimed.
-      wrong: number of runs that are not.
     """
     waiting = unmeasured(runs, [one.run for one in measured])
     holds = claims.majority(right, wrong, len(waiting))
@@ -234,10 +213,6 @@ def unmeasured(runs: Sequence[Run], measured: Sequence[Run]) -> list[str]:
 
     That is `its end` while it may pass a further stage, and `its measure` if parameters
     of a stage that it trained are gone or have not been measured.
-
-    Args:
-      runs: runs of a study.
-      measured: runs that are over and whose last stage was measured.
     """
     names = {run.run_id for run in measured}
     lacks = []
@@ -348,7 +323,6 @@ def trained_hops(run: Run, learned: int | None) -> int:
     """Returns the most hops that had been trained when a run was measured.
 
     Args:
-      run: run that was evaluated.
       learned: hops of the stage that it had passed then; None if it passed none.
     """
     # The stage in a row is the one that its updates trained.

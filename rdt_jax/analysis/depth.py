@@ -79,9 +79,6 @@ def measure(
     """Answers held-out rows of every number of hops after every loop.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run; without a curriculum the tag is `hops`.
-      table: table of the run.
       num_loops: M; None for LOOPS, or for twice the most loops of training where that
         is more.
       rows: most rows of each number of hops, the first by a fixed permutation.
@@ -217,7 +214,6 @@ def batched(
     """Lays out rows in batches that fit in a bounded memory.
 
     Args:
-      table: table of the rows.
       row: int64 [N], of the table; the last one is repeated to fill the last batch.
       length: T, of all rows.
       row_bytes: memory that a row of a batch needs.
@@ -264,7 +260,6 @@ def _score_batches(params, batches, model, num_loops: int):
 
 
 def _score(params, batch, model, num_loops: int):
-    """Scores a batch of rows, [M, B] each."""
     tokens, positions, targets = batch
     states = recurrent.apply(
         params, tokens, positions, model, num_loops=num_loops + 1

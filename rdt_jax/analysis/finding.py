@@ -38,7 +38,6 @@ def find(workdir: pathlib.Path, text: str) -> pathlib.Path:
     """Returns the folder of the run that a text names; its name is the run id.
 
     Args:
-      workdir: folder of the runs.
       text: the path of a run's folder, or of a link to it; or a beginning of the name
         of a run, in `workdir` if there is no path before it; or `SWEEP/KEY=VALUE,..`, a
         sweep of `workdir` or the path of its folder, and as much of what sets the run
@@ -98,7 +97,6 @@ def where(runs: Sequence[R], conditions: Mapping[str, Any]) -> list[R]:
     """Returns the runs whose configs have these values, in their order.
 
     Args:
-      runs: runs, or trials of a plan.
       conditions: values by dotted config key, or by an ending of one that is no other
         key's, such as `num_loops`. A str is read as on the command line.
 
@@ -111,12 +109,7 @@ def where(runs: Sequence[R], conditions: Mapping[str, Any]) -> list[R]:
 
 
 def select(values: Sequence[Values], conditions: Mapping[str, Any]) -> list[int]:
-    """Returns the positions of the configs that fulfil conditions, as `where` does.
-
-    Args:
-      values: of each config by dotted key, as `configs.leaves` has them.
-      conditions: as of `where`.
-    """
+    """Returns the positions of the configs, as of `configs.leaves`, as `where` does."""
     keys = list(dict.fromkeys(key for config in values for key in config))
     wanted = {}
     for name, value in conditions.items() if values else ():

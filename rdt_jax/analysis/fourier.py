@@ -44,15 +44,10 @@ KEY_RATIO = 2.0
 
 
 class Pairs(NamedTuple):
-    """The rows of a table of residues.
+    """The rows of a table of residues."""
 
-    Attributes:
-      answers: int64 [N], residues.
-      groups: rows of each of GROUPS, int64 [n] each.
-    """
-
-    answers: np.ndarray
-    groups: tuple[np.ndarray, ...]
+    answers: np.ndarray  # int64 [N], residues
+    groups: tuple[np.ndarray, ...]  # rows of each of GROUPS, int64 [n] each
 
 
 class Logits(NamedTuple):
@@ -137,9 +132,6 @@ def measure(
     """Measures one set of parameters at every loop, over all pairs.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
       is_key: bool [F]; None for the key frequencies of the logits after the last loop.
 
     Raises:
@@ -187,8 +179,6 @@ def progress(
 
     Args:
       params_by_step: parameters at each step; the last step is the end.
-      config: config of the run.
-      table: table of the run.
 
     Raises:
       ValueError: as `measure`, or if there is no checkpoint.
@@ -245,13 +235,7 @@ def pairs_of(config: ml_collections.ConfigDict, table: Table) -> Pairs:
 
 
 def of_logits(logits: np.ndarray, pairs: Pairs, is_key: np.ndarray) -> Logits:
-    """Works out what the logits of one loop say.
-
-    Args:
-      logits: [N, p], over the residues.
-      pairs: the pairs they are of.
-      is_key: bool [F].
-    """
+    """Works out what the logits of one loop, [N, p] over the residues, say."""
     logits = _centered(logits)
     share, norms = _waves(logits, pairs.answers)
     mean = logits.mean(axis=0, keepdims=True)  # [1, p]
@@ -278,13 +262,10 @@ def of_logits(logits: np.ndarray, pairs: Pairs, is_key: np.ndarray) -> Logits:
 
 
 def key_frequencies(share: np.ndarray) -> np.ndarray:
-    """Says which frequencies are keys, bool [F].
+    """Says which frequencies are keys by their share of the variance [F], bool [F].
 
     Those that explain at least KEY_SHARE of the variance, and KEY_RATIO times as much
     as a frequency does on average. Where all are used alike, none is a key.
-
-    Args:
-      share: [F], of `Fourier`.
     """
     return (share >= KEY_SHARE) & (share >= KEY_RATIO * share.mean())
 

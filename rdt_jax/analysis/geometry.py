@@ -74,12 +74,7 @@ def measure(
     """Measures the states of two-hop questions, and of every entity as a subject.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
-      per_group: questions of each group at most.
       num_loops: loops of the pass; None for those of training.
-      batch_size: questions at a time.
 
     Raises:
       ValueError: if the table has no two-hop questions with known bridges.
@@ -124,11 +119,7 @@ def measure(
 
 
 def alignment(geometry: Geometry) -> np.ndarray:
-    """Compares the state at r1 with its bridge and with other entities, [G, E + 1].
-
-    Returns:
-      The mean cosine with the embedding of the one, less that with those of the rest.
-    """
+    """Returns the cosine of r1 with its bridge, less that with others, [G, E + 1]."""
     return geometry.to_embedding - geometry.to_other_embeddings
 
 
@@ -153,15 +144,6 @@ def between(
     batch_size: int = 256,
 ) -> np.ndarray:
     """Returns the linear CKA of two checkpoints at each depth, float64 [P, E + 1].
-
-    Args:
-      before: parameters of one.
-      after: parameters of the other.
-      config: config of the run.
-      table: table of the run.
-      per_group: questions of each group at most.
-      num_loops: loops of the pass.
-      batch_size: questions at a time.
 
     Raises:
       ValueError: as `measure`.
@@ -196,14 +178,11 @@ def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def cka(x: np.ndarray, y: np.ndarray) -> float:
-    """Returns the linear CKA of two layouts of the same rows, in [0, 1].
+    """Returns the linear CKA of two layouts of the same rows, [N, D] and [N, E].
 
-    Reference: Kornblith et al. (2019), equation 4 with linear kernels. It is the same
-    after any rotation, scaling or shift of either. Constant rows give NaN.
-
-    Args:
-      x: [N, D].
-      y: [N, E].
+    Reference: Kornblith et al. (2019), equation 4 with linear kernels. It is in
+    [0, 1], and the same after any rotation, scaling or shift of either. Constant
+    rows give NaN.
     """
     x, y = _centered(x), _centered(y)
     scale = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)

@@ -33,21 +33,15 @@ class PhaseTimes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class GrokTimes:
-    """When one run passed its phases.
-
-    Attributes:
-      run_id: of the run.
-      phases: event -> its times, for the events whose rows were evaluated.
-      last_step: last evaluated step; None before the first evaluation.
-      censored_at: an event that has not completed did not complete up to this step:
-        the last evaluated one; the whole budget for a run whose loss was not finite,
-        since it never will.
-      outcome: as `Run.outcome`.
-    """
+    """When one run passed its phases."""
 
     run_id: str
+    # Event -> its times, for the events whose rows were evaluated.
     phases: Mapping[str, PhaseTimes]
-    last_step: int | None
+    last_step: int | None  # last evaluated step; None before the first evaluation
+    # An event that has not completed did not complete up to this step: the last
+    # evaluated one; the whole budget for a run whose loss was not finite, since it
+    # never will.
     censored_at: int
     outcome: run_folders.Outcome
 
@@ -85,27 +79,20 @@ class CellAccuracy(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What the runs of one cell say together.
+    """What the runs of one cell say together."""
 
-    Attributes:
-      values: config key -> value that the cell stands for.
-      run_ids: of its runs, by ascending seed.
-      times: event -> updates to its completion, for the events that the runs have.
-      final: group of rows (those of the events, depth, MIXED) -> accuracy over the
-        last SMOOTHING evaluations of each run (median); a failed run counts with what
-        it last reached.
-      best: group of rows -> the highest smoothed accuracy of each run.
-      failed: number of runs whose loss was not finite.
-      unfinished: number of runs that may still train.
-    """
-
-    values: Mapping[str, Any]
-    run_ids: tuple[str, ...]
+    values: Mapping[str, Any]  # config key -> value that the cell stands for
+    run_ids: tuple[str, ...]  # of its runs, by ascending seed
+    # Event -> updates to its completion, for the events that the runs have.
     times: Mapping[str, CellTimes]
+    # Group of rows (those of the events, depth, MIXED) -> accuracy over the last
+    # SMOOTHING evaluations of each run (median); a failed run counts with what it last
+    # reached.
     final: Mapping[str, CellAccuracy]
+    # Group of rows -> the highest smoothed accuracy of each run.
     best: Mapping[str, CellAccuracy]
-    failed: int
-    unfinished: int
+    failed: int  # number of runs whose loss was not finite
+    unfinished: int  # number of runs that may still train
 
 
 def grok_times(run: Run) -> GrokTimes:
@@ -156,9 +143,7 @@ def awaited(runs: Sequence[Run], event: str) -> list[Run]:
 def ends_of(runs: Sequence[Run], which: str = "") -> list[str]:
     """Says what a claim is missing while it awaits runs; nothing if it awaits none.
 
-    Args:
-      runs: that are awaited.
-      which: what they have in common, such as `with R = 1`.
+    `which` is what the runs have in common, such as `with R = 1`.
     """
     number = wording.count(len(runs), "run")
     return [f"the end of {number} {which}".rstrip()] if runs else []
@@ -234,11 +219,6 @@ def drawn_splits(runs: Sequence[Run]) -> tuple[str, ...]:
 def cells(runs: Sequence[Run], keys: Sequence[str]) -> list[Cell]:
     """Summarizes runs by cell.
 
-    Args:
-      runs: of one sweep, finished or not.
-      keys: dotted config keys that span the grid; the runs of a cell differ in their
-        seed only.
-
     Returns:
       One entry per cell that has runs, by ascending values of `keys`.
 
@@ -274,14 +254,10 @@ def median_run(runs: Sequence[Run], event: str) -> Run | None:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Returns the accuracy that phases are judged by.
+    """Returns the accuracy that phases are judged by, [E], one per evaluation.
 
-    Args:
-      values: [E], one per evaluation.
-
-    Returns:
-      [E], at each evaluation the median of the last `phases.SMOOTHING` of them, or of
-      those there are.
+    It is at each evaluation the median of the last `phases.SMOOTHING` values, or of
+    those there are.
     """
     window = phases.SMOOTHING
     return np.array(

@@ -88,9 +88,6 @@ def measure(
     """Lets held-out rows of every number of hops stop by every rule.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
       num_loops: M, the most loops; None as for `depth.measure`.
       rows: most rows of each number of hops, those of `depth.measure`.
 
@@ -122,8 +119,7 @@ def measure(
 def settings_of(vocab_size: int) -> list[tuple[str, dict[str, float]]]:
     """Returns the rules and thresholds that are tried, the published ones among them.
 
-    Args:
-      vocab_size: V, whose logarithm is the entropy of a uniform guess.
+    Thresholds of the entropy are shares of that of a uniform guess, log `vocab_size`.
     """
     nats = math.log(vocab_size)
     return [
@@ -151,10 +147,6 @@ def assemble(
     """Completes loops per row with accuracy and cost by number of hops.
 
     Args:
-      rule: K of them.
-      thresholds: thresholds of each.
-      row: int64 [N].
-      hops: int64 [N].
       loops: int32 [K, N], 1 to M.
       right: bool [N, M], of each row after each loop.
       flops: int64 [H, M], of a row by hops and loops.
@@ -196,9 +188,8 @@ def summary(halting: Halting) -> dict[str, float]:
 def published(halting: Halting, rule: str) -> int:
     """Returns the index of a KL rule at the thresholds of Kohli et al.
 
-    Args:
-      halting: result of `measure`.
-      rule: `kl`, or `kl_entropy`, whose largest entropy is theirs.
+    Raises:
+      ValueError: if there is no such setting.
     """
     here = np.flatnonzero((halting.rule == rule) & (halting.threshold == KL))
     if not here.size:
@@ -207,14 +198,10 @@ def published(halting: Halting, rule: str) -> int:
 
 
 def pareto(flops: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
-    """Returns which settings no other one beats, by ascending cost.
+    """Returns which settings [K] no other one beats, by ascending cost.
 
     A setting is beaten by one that costs no more and is more accurate, or costs less
     and is as accurate; of settings that agree in both the first is kept.
-
-    Args:
-      flops: [K], operations.
-      accuracy: [K].
     """
     front, best = [], -np.inf
     for index in np.lexsort((-accuracy, flops)):
@@ -240,7 +227,6 @@ def _frozen(settings) -> tuple[tuple[str, tuple[tuple[str, float], ...]], ...]:
 
 @functools.partial(jax.jit, static_argnames=("model", "settings", "num_loops"))
 def _stop_batches(params, batches, model, settings, num_loops: int):
-    """Returns loops [batches, K, B] and right answers [batches, M, B]."""
     # Compiled once for all checkpoints of a run.
     return jax.lax.map(
         lambda batch: _stop(params, batch, model, settings, num_loops), batches

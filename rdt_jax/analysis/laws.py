@@ -18,25 +18,18 @@ BOOTSTRAPS = 1_000  # of the interval of an exponent
 
 
 class PowerLaw(NamedTuple):
-    """time = scale * value ** -exponent, in updates.
+    """time = scale * value ** -exponent, in updates."""
 
-    Attributes:
-      exponent: 1 if the time is inversely proportional to the value; -inf or inf if the
-        known order of the runs bounds it on one side only, NaN if on neither.
-      low: lower end of its interval over seeds.
-      high: upper end.
-      scale: updates at value 1, so that as many runs lie above the line as below;
-        NaN if more than half of them are censored or the exponent is not finite.
-      runs: number of times.
-      censored: number of those that are inf.
-    """
-
+    # 1 if the time is inversely proportional to the value; -inf or inf if the known
+    # order of the runs bounds it on one side only, NaN if on neither.
     exponent: float
-    low: float
-    high: float
+    low: float  # lower end of its interval over seeds
+    high: float  # upper end
+    # Updates at value 1, so that as many runs lie above the line as below; NaN if more
+    # than half of them are censored or the exponent is not finite.
     scale: float
-    runs: int
-    censored: int
+    runs: int  # number of times
+    censored: int  # number of those that are inf
 
 
 def fit_power(
@@ -68,8 +61,6 @@ def fit_power(
       times: [N], updates above 0; inf where censored.
       blocks: [N], a number that runs share if they are not drawn apart, their seed.
       budget: updates after which a time is censored, the same for all.
-      seed: seed of the samples.
-      confidence: level in (0, 1).
 
     Raises:
       ValueError: if a value or a time is out of range, a time is in no block, or all
@@ -130,9 +121,7 @@ def trend(
     Reference: Jonckheere (1954), Biometrika 41.
 
     Args:
-      values: [N].
       times: [N], updates; inf where censored.
-      seed: seed of the arrangements, where there are too many to try all.
 
     Returns:
       `later`: the share of pairs of runs of different values in which the one of the

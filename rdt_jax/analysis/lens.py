@@ -62,12 +62,7 @@ def measure(
     """Decodes bridge and target of two-hop questions from every state of the pass.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
-      per_group: questions of each group at most.
       num_loops: loops of the pass; None for those of training.
-      batch_size: questions at a time.
 
     Raises:
       ValueError: if the table has no two-hop questions with known bridges.
@@ -109,12 +104,7 @@ def target_at_answer(lens: Lens) -> np.ndarray:
 
 
 def first_depth(accuracy: np.ndarray, level: float) -> float:
-    """Returns the first effective depth at which [E + 1] reaches `level`; inf for none.
-
-    Args:
-      accuracy: accuracies by effective depth; NaN reaches nothing.
-      level: accuracy in (0, 1].
-    """
+    """Returns the first depth at which [E + 1] accuracies reach a level, else inf."""
     reached = np.flatnonzero(accuracy >= level)
     return float(reached[0]) if reached.size else np.inf
 
@@ -142,14 +132,9 @@ def _ranks(
 
 
 def rank(logits: jax.Array, words: jax.Array) -> jax.Array:
-    """Ranks words among all, from 1; ties and what is no number count against them.
+    """Ranks words int32 [B, W] by logits [B, T, V], from 1: int32 [B, W, T].
 
-    Args:
-      logits: [B, T, V].
-      words: int32 [B, W].
-
-    Returns:
-      int32 [B, W, T].
+    Ties and what is no number count against them.
     """
     of = lambda logits, words: logits[:, words].T  # [W, T]
     own = jax.vmap(of)(logits, words)

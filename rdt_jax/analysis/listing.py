@@ -35,7 +35,6 @@ def read(
     that says so, and without a plan an empty config.
 
     Args:
-      workdir: folder of the runs.
       trials: trials whose runs are read, at their budgets; None for every run there.
     """
     if trials is None:
@@ -79,7 +78,6 @@ def rows(runs: Sequence[Run], labels: Mapping[str, str]) -> list[dict[str, Any]]
     """Returns what a listing says of runs, all with the same names.
 
     Args:
-      runs: runs of `read`, or whole ones.
       labels: what sets a run apart, by run id. Those without one are told by the config
         keys in which they differ, and one that is alone by what is not default.
 

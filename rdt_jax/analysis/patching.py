@@ -73,13 +73,7 @@ def measure(
     """Patches every block and position of the pass, one at a time.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
-      corruption: a key of CORRUPTIONS.
-      per_group: questions of each group at most.
       num_loops: loops of the pass; None for those of training.
-      batch_size: questions at a time.
 
     Raises:
       ValueError: if the corruption is unknown, the table has no two-hop questions with
@@ -135,8 +129,6 @@ def corrupt(
     """Replaces words of each question so that it is one, with another answer.
 
     Args:
-      asked: N questions.
-      tails: result of `questions.facts`.
       corruption: a key of CORRUPTIONS; the words it names are all replaced.
 
     Returns:

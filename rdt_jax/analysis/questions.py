@@ -19,21 +19,14 @@ TOKENS = ("h", "r1", "r2", "answer")  # what stands at positions 0 .. 3
 
 
 class Questions(NamedTuple):
-    """N two-hop rows of a table.
+    """N two-hop rows of a table."""
 
-    Attributes:
-      tokens: int32 [N, T], from `h r1 r2`, up to where the last answer is read.
-      answer_positions: int32 [N, 1].
-      bridges: int32 [N], the token of the entity in the middle.
-      targets: int32 [N].
-      group: int64 [N], index into GROUPS.
-    """
-
+    # int32 [N, T], from `h r1 r2`, up to where the last answer is read.
     tokens: np.ndarray
-    answer_positions: np.ndarray
-    bridges: np.ndarray
-    targets: np.ndarray
-    group: np.ndarray
+    answer_positions: np.ndarray  # int32 [N, 1]
+    bridges: np.ndarray  # int32 [N], the token of the entity in the middle
+    targets: np.ndarray  # int32 [N]
+    group: np.ndarray  # int64 [N], index into GROUPS
 
 
 def facts(table: tasks.Table) -> np.ndarray:
@@ -116,8 +109,7 @@ def in_chunks(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> A
 
     Args:
       function: function from arrays [size, ...] to a pytree of arrays [size, ...].
-      size: rows at a time; fewer if there are not so many.
-      *arrays: [N, ...] each, N at least 1.
+      *arrays: [N, ...] each, N at least 1; `size` is less if N is.
 
     Returns:
       The pytree, with numpy leaves [N, ...].

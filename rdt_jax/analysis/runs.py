@@ -90,7 +90,6 @@ def read_run(folder: pathlib.Path, budget: int | None = None) -> Run:
     """Reads a run folder.
 
     Args:
-      folder: of the run.
       budget: updates that are asked of it: what it did beyond them is left out, and
         with fewer it is unfinished. None for its own.
 
@@ -116,10 +115,6 @@ def read_runs(
 
     A run whose folder is missing or unreadable counts like any other: it has the config
     of the plan, no evaluation, and a status that says what is wrong.
-
-    Args:
-      workdir: of the runs.
-      planned: run id -> config.
     """
     return [_read_planned(workdir / name, config) for name, config in planned.items()]
 
@@ -157,12 +152,11 @@ def describe_lost(runs: Sequence[Run]) -> str:
 def series(run: Run, name: str) -> Series:
     """Returns a quantity of metrics.jsonl over the evaluations that measured it.
 
-    Args:
-      run: where; without any evaluation the result is empty.
-      name: such as `ood/accuracy@2`.
+    Without any evaluation the result is empty.
 
     Raises:
-      ValueError: if there are evaluations and none has the name; it lists the choices.
+      ValueError: if there are evaluations and none has the name, such as
+        `ood/accuracy@2`; it lists the choices.
     """
     if run.metrics and not any(name in row for row in run.metrics):
         choices = sorted({key for row in run.metrics for key in row} - {"step"})
@@ -183,7 +177,6 @@ def accuracy(run: Run, group: str) -> Series:
     That is the training loop count, of depth rows `phases.depth_loops` if it is given.
 
     Args:
-      run: where.
       group: a split, or a part of one by tag, such as `mixed[pattern=id-ood]`; with
         `@8` behind it, after 8 loops.
 
@@ -296,10 +289,6 @@ def shared_value(runs: Sequence[Run], key: str) -> Any:
 
 def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
     """Groups runs into cells: the runs of one cell are repetitions of each other.
-
-    Args:
-      runs: to group.
-      keys: dotted config keys that span the grid.
 
     Returns:
       The runs by the values of `keys`, ascending; in a cell, by ascending seeds.

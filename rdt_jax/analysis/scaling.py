@@ -20,40 +20,24 @@ ANSWERED = 0.6  # accuracy from which Kohli et al. count a number of hops as ans
 
 
 class Scaled(NamedTuple):
-    """Accuracy after as many loops as serve best, against that after a fixed number.
+    """Accuracy after as many loops as serve best, against that after a fixed number."""
 
-    Attributes:
-      loops: int64 [H], the count that serves the choosing rows best, the least of
-        equals.
-      num_rows: int64 [H], rows that are scored.
-      accuracy: float64 [H], of these after so many loops.
-      gain: float64 [H], over their accuracy after the fixed number.
-      error: float64 [H], standard error of the gain over rows.
-    """
-
+    # int64 [H], the count that serves the choosing rows best, the least of equals.
     loops: np.ndarray
-    num_rows: np.ndarray
-    accuracy: np.ndarray
-    gain: np.ndarray
-    error: np.ndarray
+    num_rows: np.ndarray  # int64 [H], rows that are scored
+    accuracy: np.ndarray  # float64 [H], of these after so many loops
+    gain: np.ndarray  # float64 [H], over their accuracy after the fixed number
+    error: np.ndarray  # float64 [H], standard error of the gain over rows
 
 
 class Overthinking(NamedTuple):
-    """What further loops destroy of what loops had reached.
+    """What further loops destroy of what loops had reached."""
 
-    Attributes:
-      peak_loop: int64 [H], where the mean over the choosing rows is highest.
-      peak: float64 [H], mean over the scored rows there.
-      drop: float64 [H], of the scored rows, from there to the last loop.
-      error: float64 [H], standard error of the drop over rows.
-      lost: float64 [H], the drop as a share of the peak; nan where the peak is not
-        positive.
-    """
-
-    peak_loop: np.ndarray
-    peak: np.ndarray
-    drop: np.ndarray
-    error: np.ndarray
+    peak_loop: np.ndarray  # int64 [H], where the mean over the choosing rows is highest
+    peak: np.ndarray  # float64 [H], mean over the scored rows there
+    drop: np.ndarray  # float64 [H], of the scored rows, from there to the last loop
+    error: np.ndarray  # float64 [H], standard error of the drop over rows
+    # float64 [H], the drop as a share of the peak; nan where the peak is not positive.
     lost: np.ndarray
 
 
@@ -95,14 +79,9 @@ def overthinking(depth: Depth) -> Overthinking:
 
 
 def reach(depth: Depth, accuracy: np.ndarray, threshold: float = ANSWERED) -> int:
-    """Returns the most hops with at least the threshold, 1 if there are none.
+    """Returns the most hops with an accuracy [H] of at least the threshold.
 
-    One hop is what all train rows are made of.
-
-    Args:
-      depth: result with the numbers of hops.
-      accuracy: [H], such as that of `scaled`.
-      threshold: accuracy in [0, 1].
+    It is 1 if there are none: one hop is what all train rows are made of.
     """
     answered = depth.levels[accuracy >= threshold]
     return int(answered.max()) if answered.size else 1
@@ -111,22 +90,15 @@ def reach(depth: Depth, accuracy: np.ndarray, threshold: float = ANSWERED) -> in
 def generalization_ratio(depth: Depth, learned: int) -> float:
     """Returns the most hops answered with the best loops, over the hops learned.
 
-    Reference: Kohli et al., Appendix J.
+    The depth is that of when `learned` hops were learned and no deeper row was trained.
 
-    Args:
-      depth: result of when `learned` hops were learned and no deeper row was trained.
-      learned: hops that were trained until they were learned.
+    Reference: Kohli et al., Appendix J.
     """
     return reach(depth, scaled(depth, 1).accuracy) / learned
 
 
 def above_chance(result: Scaled, chance: float) -> np.ndarray:
-    """Says where accuracy exceeds chance as an onset does, bool [H].
-
-    Args:
-      result: result of `scaled`.
-      chance: accuracy of a guess.
-    """
+    """Says where accuracy exceeds chance as an onset does, bool [H]."""
     return result.accuracy > phases.above_chance(chance, result.num_rows)
 
 

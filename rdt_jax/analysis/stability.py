@@ -57,9 +57,6 @@ def measure(
     """Measures one set of parameters on a sample of train rows.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
       rows: train rows of the sample, at the most; the first by a fixed permutation.
       steps: steps of the Arnoldi iteration. The radius is that of a projection; it errs
         by less the further the outermost eigenvalue lies beyond the others.

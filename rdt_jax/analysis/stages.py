@@ -32,13 +32,7 @@ KINDS = tuple(dict.fromkeys(kind for kinds in STAGES.values() for kind in kinds)
 
 
 class Seen(NamedTuple):
-    """One stored analysis of one run.
-
-    Attributes:
-      run: the run.
-      checkpoint: its name.
-      result: result of the measure.
-    """
+    """One stored analysis of one run."""
 
     run: Run
     checkpoint: str
@@ -51,19 +45,12 @@ class Seen(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The runs that a statement is about, and the analyses that there are of them.
+    """The runs that a statement is about, and the analyses that there are of them."""
 
-    Attributes:
-      what: name of `stored.MEASURES`.
-      seen: result of each run of `due` that has one.
-      due: the runs that came to where the statement looks, analyzed or not.
-      awaited: unfinished runs that may still come there.
-    """
-
-    what: str
-    seen: list[Seen]
-    due: list[Run]
-    awaited: list[Run]
+    what: str  # name of `stored.MEASURES`
+    seen: list[Seen]  # result of each run of `due` that has one
+    due: list[Run]  # the runs that came to where the statement looks, analyzed or not
+    awaited: list[Run]  # unfinished runs that may still come there
 
     @property
     def unknown(self) -> int:
@@ -81,13 +68,7 @@ def checkpoint_of(run: Run, stage: str) -> str | None:
 
 
 def look(runs: Sequence[Run], what: str, stage: str) -> list[Seen]:
-    """Returns a stored analysis of each run that has one at a stage.
-
-    Args:
-      runs: runs of a study.
-      what: name of `stored.MEASURES`.
-      stage: name of STAGES.
-    """
+    """Returns a stored analysis of each run that has one at a stage."""
     results = []
     for run in runs:
         checkpoint = checkpoint_of(run, stage)
@@ -102,10 +83,7 @@ def look(runs: Sequence[Run], what: str, stage: str) -> list[Seen]:
 def sample(runs: Sequence[Run], what: str, stage: str) -> Sample:
     """Returns the runs in which the event of a stage completed, as they were then.
 
-    Args:
-      runs: runs of a study.
-      what: name of `stored.MEASURES`.
-      stage: name of STAGES; a run that only came to its end is not at `end` here.
+    A run that only came to its end is not at the stage `end` here.
     """
     due = grokking.arrived(runs, EVENTS[stage])
     then = STAGES[stage][0]
@@ -138,7 +116,6 @@ def missing(sample: Sample, otherwise: str, which: str = "") -> list[str]:
     """Lists what a verdict on all runs of a sample waits for.
 
     Args:
-      sample: the sample.
       otherwise: reason to wait if no run came or may come there.
       which: words for what the runs have in common, such as `without loops`.
     """

@@ -38,28 +38,20 @@ class Interval(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What a test says of two groups of times.
+    """What a test says of two groups of times."""
 
-    Attributes:
-      later: share, in [0, 1], by which the second group lies after the first; 0.5 is
-        not at all. The docstring of the test says what it is a share of.
-      p_value: two-sided.
-    """
-
+    # Share, in [0, 1], by which the second group lies after the first; 0.5 is not at
+    # all. The docstring of the test says what it is a share of.
     later: float
-    p_value: float
+    p_value: float  # two-sided
 
 
 class VisibleShift(NamedTuple):
-    """The smallest shift that a test would have seen.
+    """The smallest shift that a test would have seen."""
 
-    Attributes:
-      steps: updates; inf if no shift reaches the power.
-      rate: share of the simulated experiments in which the test saw it, or the highest
-        share there was.
-    """
-
-    steps: float
+    steps: float  # updates; inf if no shift reaches the power
+    # Share of the simulated experiments in which the test saw it, or the highest share
+    # there was.
     rate: float
 
 
@@ -75,7 +67,6 @@ def median_interval(times: np.ndarray, *, confidence: float = 0.95) -> Interval:
 
     Args:
       times: [N], updates; inf where censored.
-      confidence: level in (0, 1).
 
     Raises:
       ValueError: if there is no time, or one is neither a number nor inf.
@@ -95,11 +86,6 @@ def rank_sum(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
     Reference: Mann and Whitney (1947), Annals of Mathematical Statistics 18; with one
     budget for all it is the test of Gehan (1965), Biometrika 52.
 
-    Args:
-      first: [N], updates; inf where censored.
-      second: [M].
-      seed: seed of the draws.
-
     Returns:
       `later` is the share of all N M comparisons of a second with a first time in which
       the second is later, equal ones counting half.
@@ -118,7 +104,7 @@ def rank_sum(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
 
 
 def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
-    """Tests whether the second of paired times is shifted.
+    """Tests whether the second of paired times is shifted: those of the same run.
 
     The statistic is the sum of the signed ranks of the differences. Ranks and not the
     differences themselves, because a pair with one censored time has a difference with
@@ -128,11 +114,6 @@ def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparis
 
     Reference: Wilcoxon (1945), Biometrics Bulletin 1; ties as in Pratt (1959), Journal
     of the American Statistical Association 54.
-
-    Args:
-      first: [N], updates; inf where censored.
-      second: [N], of the same runs in the same order.
-      seed: seed of the draws.
 
     Returns:
       `later` is the share of the sum of ranks that belongs to pairs whose second time
@@ -192,14 +173,11 @@ def smallest_visible_shift(
     answer errs on the large side.
 
     Args:
-      first: [N], updates; inf where censored.
       second: [M]; if paired, [N], of the same runs in the same order.
       paired: whether the test is `signed_rank`, else `rank_sum`.
       resolution: updates between evaluations, at least 1.
       budget: updates after which a time is censored, also one that was shifted.
-      seed: seed of the experiments and of the test's draws.
       power: share of experiments in which the shift is to be seen, in (0, 1).
-      level: level of the test, in (0, 1).
 
     Raises:
       ValueError: if `resolution`, `power` or `level` is out of range, or as the test.

@@ -151,9 +151,7 @@ def _has_passed(run: Run) -> bool:
 def of_kind(run: Run, kind: str) -> list[str]:
     """Returns the checkpoints of a run that are of a kind, by ascending step.
 
-    Args:
-      run: run, as read.
-      kind: a checkpoint, or its name without the step, such as `memorized-after`.
+    A kind is a checkpoint, or its name without the step, such as `memorized-after`.
     """
     return [
         name
@@ -227,7 +225,6 @@ def read_params(run: Run, checkpoint: str) -> dict[int, recurrent.Params]:
     """Reads parameters that a run kept, by their step, ascending.
 
     Args:
-      run: run, as read.
       checkpoint: one of `checkpoints`; RUN for those of all snapshots and of the end.
 
     Raises:
@@ -295,10 +292,9 @@ def compute(job: Job) -> pathlib.Path:
 
 
 def write(run: Run, what: Sequence[str], which: Sequence[str]) -> list[pathlib.Path]:
-    """Stores measures of the checkpoints of some kinds; what is current stays.
+    """Stores measures of some kinds of checkpoints; returns the paths of the arrays.
 
-    Returns:
-      The paths of the arrays.
+    What is current stays.
 
     Raises:
       ValueError: as `jobs` and `compute`.
@@ -312,11 +308,6 @@ def write(run: Run, what: Sequence[str], which: Sequence[str]) -> list[pathlib.P
 
 def load(run: Run, what: str, checkpoint: str) -> Any | None:
     """Returns a stored result, the measure's NamedTuple; None if none is current.
-
-    Args:
-      run: run, as read.
-      what: name of MEASURES or RUN_MEASURES.
-      checkpoint: one of `checkpoints`, or RUN.
 
     Raises:
       ValueError: if the measure is unknown; it lists the choices.

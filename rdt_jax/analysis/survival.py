@@ -11,23 +11,16 @@ from rdt_jax.analysis.grokking import Bound
 
 
 class Survival(NamedTuple):
-    """The share of runs that have not arrived, a function of steps.
+    """The share of runs that have not arrived, a function of steps."""
 
-    Attributes:
-      steps: [K], ascending: 0, then the times at which a run arrived or was censored.
-      share: [K], from each step on, in [0, 1]; the first is 1.
-      low: [K], lower end of its interval; NaN where the share is 0 or 1.
-      high: [K], upper end.
-      waiting: int [K], runs that had neither arrived nor been censored before the step.
-      censored: [C], ascending, the steps at which runs were censored.
-    """
-
+    # [K], ascending: 0, then the times at which a run arrived or was censored.
     steps: np.ndarray
-    share: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    share: np.ndarray  # [K], from each step on, in [0, 1]; the first is 1
+    low: np.ndarray  # [K], lower end of its interval; NaN where the share is 0 or 1
+    high: np.ndarray  # [K], upper end
+    # int [K], runs that had neither arrived nor been censored before the step.
     waiting: np.ndarray
-    censored: np.ndarray
+    censored: np.ndarray  # [C], ascending, the steps at which runs were censored
 
 
 def survival(times: Sequence[Bound], *, confidence: float = 0.95) -> Survival:
@@ -40,10 +33,6 @@ def survival(times: Sequence[Bound], *, confidence: float = 0.95) -> Survival:
     Reference: Kaplan and Meier (1958), Journal of the American Statistical Association
     53; the interval as in Kalbfleisch and Prentice (2002), The Statistical Analysis of
     Failure Time Data.
-
-    Args:
-      times: times of the runs.
-      confidence: level of the interval, in (0, 1).
 
     Raises:
       ValueError: if there is no run, or `confidence` is out of range.

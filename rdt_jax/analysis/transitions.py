@@ -13,20 +13,13 @@ from rdt_jax.store import files, records
 
 
 class Rise(NamedTuple):
-    """Where the smoothed accuracy on a split rose.
+    """Where the smoothed accuracy on a split rose."""
 
-    Attributes:
-      begin: step of the last evaluation before `end` below LOW of the way from base to
-        top.
-      end: step of the first evaluation at or above HIGH of it.
-      base: smoothed accuracy at the first evaluation.
-      top: the highest smoothed accuracy.
-    """
-
+    # Step of the last evaluation before `end` below LOW of the way from base to top.
     begin: int
-    end: int
-    base: float
-    top: float
+    end: int  # step of the first evaluation at or above HIGH of it
+    base: float  # smoothed accuracy at the first evaluation
+    top: float  # the highest smoothed accuracy
 
     @property
     def width(self) -> int:
@@ -44,15 +37,11 @@ LEAST = 0.1  # accuracy from base to top that counts as a rise
 
 
 def delay(times: GrokTimes, first: str, then: str) -> Bound | None:
-    """Returns the updates from the completion of one event to that of another.
-
-    Args:
-      times: times of a run.
-      first: event; negative if it completed later than the other.
-      then: event; the delay is a bound if it did not complete.
+    """Returns the updates from one event's completion to another's, perhaps negative.
 
     Returns:
-      None if `first` did not complete, since then no bound is known either.
+      A bound if the latter did not complete; None if the former did not, since then no
+      bound is known either.
     """
     begin, end = (grokking.completion(times, event) for event in (first, then))
     if begin.beyond:

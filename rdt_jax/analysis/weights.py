@@ -64,9 +64,6 @@ def measure(
     """Measures one set of parameters at the training loop count.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
       rows: train rows of the sample, at the most; the first by a fixed permutation.
       steps: steps of the Lanczos iteration, each of which costs about two gradients.
         The result is a lower bound, which some ten steps bring near the largest

@@ -26,34 +26,23 @@ _LONGEST = 20  # characters of a value
 
 
 class Placed(NamedTuple):
-    """Where cells stand: as panels, or as the fields of a diagram.
+    """Where cells stand: as panels, or as the fields of a diagram."""
 
-    Attributes:
-      rows: cells by their values, a row after the other, also those without runs.
-      titles: texts above the cells, by row; of a grid above the first row only.
-      sides: texts beside the rows; of panels in a grid only.
-      is_list: whether the cells stand one after the other, and in no grid.
-      left_out: number of cells for which the page has no room.
-    """
-
+    # Cells by their values, a row after the other, also those without runs.
     rows: Sequence[Sequence[tuple]]
+    # Texts above the cells, by row; of a grid above the first row only.
     titles: Sequence[Sequence[str]]
-    sides: Sequence[str] = ()
-    is_list: bool = False
-    left_out: int = 0
+    sides: Sequence[str] = ()  # texts beside the rows; of panels in a grid only
+    is_list: bool = False  # whether the cells stand one after the other, and in no grid
+    left_out: int = 0  # number of cells for which the page has no room
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sweep:
-    """Runs by cell, and how axes, values and cells are written.
+    """Runs by cell, and how axes, values and cells are written."""
 
-    Attributes:
-      keys: axes that are shown, dotted config keys.
-      cells: runs by the values of the axes, ascending.
-    """
-
-    keys: tuple[str, ...]
-    cells: Mapping[tuple, Sequence[Run]]
+    keys: tuple[str, ...]  # axes that are shown, dotted config keys
+    cells: Mapping[tuple, Sequence[Run]]  # runs by the values of the axes, ascending
 
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Sweep":
@@ -148,7 +137,6 @@ class Sweep:
         """Writes the values of a cell: `R = 2, decay 0.1, optimizer muon`.
 
         Args:
-          values: values of the axes; a single one is written with the axis in full.
           keys: axes; None for all.
         """
         keys = self.keys if keys is None else keys
@@ -160,12 +148,7 @@ class Sweep:
         )
 
     def panels(self, columns: int, most: int) -> Placed:
-        """Places the cells as panels.
-
-        Args:
-          columns: number of panels that stand beside each other at most.
-          most: number of panels that a page has room for.
-        """
+        """Places the cells as panels: `most` on a page, `columns` beside each other."""
         if len(self.keys) == 2 and self.is_full:
             across, down = self.keys
             if len(self.first) > columns:
@@ -190,8 +173,8 @@ class Sweep:
         """Places the cells as fields: the first axis by rows, the second by columns.
 
         Args:
-          columns: number of fields that stand beside each other at most.
-          most: number of rows that a page has room for.
+          columns: fields that stand beside each other at most.
+          most: rows that a page has room for.
         """
         first, *others = self.keys
         if len(self.keys) < 3 and self.is_full and len(self.rest) <= columns:

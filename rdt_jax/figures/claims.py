@@ -24,11 +24,7 @@ def text(claim: Claim) -> str:
 
 
 def table(scores: Mapping[str, Sequence[Claim]]) -> Table:
-    """Builds the scorecard for the terminal: one line per claim, by study.
-
-    Args:
-      scores: study -> its claims, each with its preset.
-    """
+    """Builds the scorecard for the terminal: one line per claim, by study."""
     words = ("study", "preset", "claim", "verdict")
     headings = ("study", "preset", "seeds", "claim", "verdict")
     found = terminal.table("Claims", headings, caption=count(scores), words=words)

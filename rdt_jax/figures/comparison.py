@@ -35,10 +35,6 @@ def paired_times(
     Args:
       times: two names -> [N], updates, of the same runs in the same order; inf where
         censored.
-      budget: updates after which a time is censored.
-      title: one line; what is measured, on which task.
-      notes: lines below it; how it was measured.
-      event: what the times lead to, such as `ID generalized`.
 
     Raises:
       ValueError: if there are not two groups of one size.
@@ -128,10 +124,6 @@ def times_by_group(
 
     Args:
       times: name -> [N], updates; inf where censored.
-      budget: updates after which a time is censored.
-      title: one line; what is measured, on which task.
-      notes: lines below it; how it was measured.
-      event: what the times lead to, such as `ID generalized`.
 
     Raises:
       ValueError: if there is no group.

@@ -39,20 +39,13 @@ _FIRST_HIT = (
 
 
 class Panel(NamedTuple):
-    """One run, and what was measured of it.
+    """One run, and what was measured of it."""
 
-    Attributes:
-      title: how its loops are drawn, and which seed it is of how many.
-      found: of `analysis.depth.measure`.
-      trained: R, or the most loops of training.
-      learned: hops that were learned when it was measured; None for none.
-      stage: most hops that had been trained by then; None where it is not to be said.
-    """
-
-    title: str
-    found: Depth
-    trained: int
-    learned: int | None
+    title: str  # how its loops are drawn, and which seed it is of how many
+    found: Depth  # of `analysis.depth.measure`
+    trained: int  # R, or the most loops of training
+    learned: int | None  # hops that were learned when it was measured; None for none
+    # Most hops that had been trained by then; None where it is not to be said.
     stage: int | None = None
 
 
@@ -77,11 +70,6 @@ def hops_by_loops(
     panels: Sequence[Panel], *, title: str, notes: Sequence[str]
 ) -> Figure:
     """Draws accuracy by hops and loops at inference as heat maps.
-
-    Args:
-      panels: at least one.
-      title: one line; what is measured, on which task.
-      notes: lines below it; which parameters, which rows.
 
     Raises:
       ValueError: if there is no panel.
@@ -139,8 +127,6 @@ def updates_to_hops(
 
     Args:
       progress: name of a group -> its runs.
-      title: one line.
-      notes: lines below it. A further one says that lines are moved.
 
     Raises:
       ValueError: if there is no run.
@@ -198,11 +184,7 @@ def by_loop(
     loops at which they are right; hops that had not been trained are dotted.
 
     Args:
-      panels: at least one.
-      levels: numbers of hops to draw.
       quantity: of `Depth`, a key of LABELS.
-      title: one line.
-      notes: lines below it. A further one defines the first hit.
 
     Raises:
       ValueError: if there is no panel.
@@ -262,8 +244,6 @@ def ratios(
 
     Args:
       found: name of a group -> hops learned -> the ratio of each run.
-      title: one line.
-      notes: lines below it.
 
     Raises:
       ValueError: if there is no ratio.
@@ -312,8 +292,6 @@ def accuracy_by_compute(
     Args:
       curves: name of a group -> the curve of each run.
       best: by budget, drawn as a strip above the curves.
-      title: one line.
-      notes: lines below it.
 
     Raises:
       ValueError: if there is no curve.

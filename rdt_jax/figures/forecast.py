@@ -23,8 +23,6 @@ def table(
     """Builds the table of what a sweep would need.
 
     Args:
-      found: to show.
-      workers: at a time.
       memory: bytes of each worker's device.
       flops_per_second: of all workers together; None if it could not be measured.
       where: they have this rate: HERE, where it was measured, or whose it is.

@@ -47,9 +47,6 @@ _BARS = (1.33, 1.13)  # heights of the first and last of three phases, above acc
 def of_sweep(members: Sequence[Run]) -> dict[str, Figure]:
     """Draws the figures of any sweep; its axes are those of `runs.shown_axes`.
 
-    Args:
-      members: runs of one sweep, finished or not.
-
     Returns:
       `accuracy` and `phase_diagram` of all cells; where lines can tell the values of
       the first axis, the split of the last phase in one figure: `ood_by_depth` by
@@ -80,9 +77,6 @@ def accuracy(members: Sequence[Run]) -> Figure:
     The strip above a panel shows the phases of its bold run as bars from onset to
     completion, in phase order from the top, and the completions of the other seeds as
     ticks. A note says how many cells the page has no room for.
-
-    Args:
-      members: runs of one sweep, finished or not.
 
     Raises:
       ValueError: if there is no run.
@@ -137,8 +131,6 @@ def split_by_axis(
     """Draws the accuracy on one split, the first axis by lines, others by panels.
 
     Args:
-      members: runs of one sweep, finished or not.
-      event: name of the phase whose accuracy is drawn.
       chance: accuracy of a uniform guess on the split, drawn as a line if given.
 
     Raises:
@@ -205,9 +197,6 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
     Two axes span a grid, one a strip; of more, or of cells that fill less than half of
     a grid, there is a list. A note says how many cells the page has no room for.
 
-    Args:
-      members: runs of one sweep, finished or not.
-
     Raises:
       ValueError: if there is no run.
     """
@@ -270,7 +259,6 @@ def last_event(members: Sequence[Run], splits: Collection[str] = ()) -> str | No
     """Returns the last phase of train, ID and OOD rows that runs declare.
 
     Args:
-      members: runs.
       splits: splits that their tables have; empty if that is not known.
     """
     about = {e: phases.BUILT_IN.get(e) for e in grokking.watched_events(members)}
@@ -290,7 +278,6 @@ def split_name(members: Sequence[Run], watched: str) -> str:
     Depth is named with the loops at which it is judged, R unless they are given.
 
     Args:
-      members: runs.
       watched: accuracy as of `grokking.watched`.
     """
     group, loops = phases.rows_and_loops(watched)
@@ -307,11 +294,7 @@ def _depth_loops(members: Sequence[Run]) -> str:
 
 
 def styles_of(watched: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Returns how lines of accuracies look: their split's color, dashes for its parts.
-
-    Args:
-      watched: accuracies as of `grokking.watched`, each once.
-    """
+    """Returns how lines of accuracies look: a split's color, dashes for its parts."""
     found: dict[str, dict[str, Any]] = {}
     for each in watched:
         color = SPLIT_COLORS[re.split(r"[\[@]", each)[0]]

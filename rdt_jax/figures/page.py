@@ -33,17 +33,11 @@ _ONE_LOOP = "#707070", (0, (1, 0.8))
 
 
 class Style(NamedTuple):
-    """How the lines of a group are drawn, so that gray tells them apart as well.
+    """How the lines of a group are drawn, so that gray tells them apart as well."""
 
-    Attributes:
-      color: of lines and marks.
-      dash: a line style of matplotlib.
-      mark: a marker of matplotlib.
-    """
-
-    color: str
-    dash: Any
-    mark: str
+    color: str  # of lines and marks
+    dash: Any  # a line style of matplotlib
+    mark: str  # a marker of matplotlib
 
 
 def style_of(index: int) -> Style:
@@ -88,8 +82,6 @@ def make(
     """Makes a figure with a header and empty panels.
 
     Args:
-      num_rows: of panels.
-      num_columns: of panels.
       title: one line; what is measured, on which task.
       notes: below it, each from a new line; how it was measured.
       handles: of the legend, in as many rows as they need.
@@ -154,11 +146,7 @@ def _panel(
 ) -> axes.Axes:
     """Adds a panel, with tick labels if it is the first of a row, the last of a column.
 
-    Args:
-      figure: where it is added.
-      box: left, bottom, width and height, as shares of the figure.
-      is_first: whether it is the first of its row.
-      is_last: whether it is the last of its column.
+    Its box is left, bottom, width and height, as shares of the figure.
     """
     panel = figure.add_axes(box)
     panel.spines[:].set_color(RULE)

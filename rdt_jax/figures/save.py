@@ -24,10 +24,6 @@ def provenance(
 ) -> dict[str, Any]:
     """Says where the numbers of a figure come from; a JSON value.
 
-    Args:
-      runs: whose numbers they are.
-      study: the file that draws it.
-
     Returns:
       `runs`: the run ids, sorted. `lost`: those of them that are missing or unreadable,
       and which of both. `commits`: those that trained them, sorted; none of a run that
@@ -76,7 +72,6 @@ def save(
     The files hold no date: the same figure with the same provenance is the same bytes.
 
     Args:
-      figure: to write.
       path_without_suffix: `.png`, `.pdf` and `.json` are appended.
       provenance: a JSON value, kept in the PNG's text chunk `provenance`, in the PDF's
         Keywords and in the JSON beside `numbers`.

@@ -13,10 +13,7 @@ from rdt_jax.figures import terminal
 def of_run(run: Run, what: Sequence[str], kinds: Sequence[str]) -> list[Table]:
     """Builds a table per analysis: each number of its summary at each checkpoint.
 
-    Args:
-      run: with stored analyses; those that did not apply have no table.
-      what: of stored.MEASURES or stored.RUN_MEASURES; one without numbers has none.
-      kinds: of checkpoints.
+    What did not apply, or has no numbers, has no table.
     """
     found = {each: _summaries(run, each, kinds) for each in what}
     return [
@@ -34,11 +31,7 @@ def of_sweep(
 ) -> list[Table]:
     """Builds a table per analysis and checkpoint: medians over the runs of each cell.
 
-    Args:
-      members: all planned runs; one without a number counts among those of its cell.
-      keys: dotted config keys that span the cells.
-      what: as of `of_run`.
-      kinds: as of `of_run`.
+    A planned run without a number counts among those of its cell.
 
     Raises:
       ValueError: if runs of a cell differ in more than their seed.

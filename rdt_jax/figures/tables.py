@@ -36,9 +36,6 @@ Column = tuple[str, Sequence[str | Text]]  # heading and entries
 def updates_to_phases(members: Sequence[Run]) -> Table:
     """Builds the table of any sweep: one row per cell, by the axes of `shown_axes`.
 
-    Args:
-      members: runs of one sweep, finished or not.
-
     Returns:
       Updates to each phase, and the accuracy at the end, on the split of the last phase
       at R, on depth, and on the mixed patterns (its median alone). With several seeds

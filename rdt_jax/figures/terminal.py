@@ -28,10 +28,7 @@ def table(
     """Builds a table of one look.
 
     Args:
-      title: one line above it.
       headings: of its columns; more can be added.
-      rows: their entries; more can be added.
-      caption: what stands below it.
       words: headings of the columns that hold words, at the left; numbers are at the
         right.
       **options: of rich's Table, instead of those of the look.

@@ -12,9 +12,7 @@ from rdt_jax.figures import summaries, terminal
 def tables(run: Run, what: Sequence[str]) -> list[Table]:
     """Builds a table per transition: each number before it and after it, by update.
 
-    Args:
-      run: whose parameters were kept.
-      what: stored analyses; those that did not apply have no rows.
+    Stored analyses that did not apply have no rows.
     """
     return [_table(run, what, transition) for transition in stored.transitions(run)]
 
