@@ -16,20 +16,21 @@ Presets:
 """
 
 from configs.base import CPU_BY_DEPTH, LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "arithmetic_expression",
         {
-            "modulus": 7,
+            "modulus": by_preset(7, paper=5),
             "operators": "+ - *",
             "min_depth": 2,
-            "max_depth": 6,
-            "max_train_depth": 4,
-            "max_side_depth": 0,  # of arguments beside the deepest
-            "train_per_depth": 3_500,
-            "heldout_per_depth": 350,
+            "max_depth": by_preset(6, smoke=4, cpu_long=7, paper=14),
+            "max_train_depth": by_preset(4, smoke=3, paper=8),
+            # Of arguments beside the deepest
+            "max_side_depth": by_preset(0, cpu_long=1, paper=2),
+            "train_per_depth": by_preset(3_500, smoke=400, cpu_long=4_000, paper=7_000),
+            "heldout_per_depth": by_preset(350, smoke=100, cpu_long=400, paper=500),
         },
     ),
     cpu={
@@ -37,29 +38,13 @@ PRESETS = presets(
         "batch_size": 128,
         **budget(5_000, every=500, checkpoint=1_000),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.max_depth": 4,
-        "task.kwargs.max_train_depth": 3,
-        "task.kwargs.train_per_depth": 400,
-        "task.kwargs.heldout_per_depth": 100,
-    },
+    smoke=SMOKE_BY_DEPTH,
     cpu_long={
         **LONG_BY_DEPTH,
-        "task.kwargs.max_depth": 7,
-        "task.kwargs.max_side_depth": 1,
-        "task.kwargs.train_per_depth": 4_000,
-        "task.kwargs.heldout_per_depth": 400,
         "model.position": "none",  # Deeper rows are longer.
     },
     paper={
         **OWN_BY_DEPTH,
-        "task.kwargs.modulus": 5,
-        "task.kwargs.max_depth": 14,
-        "task.kwargs.max_train_depth": 8,
-        "task.kwargs.max_side_depth": 2,
-        "task.kwargs.train_per_depth": 7_000,
-        "task.kwargs.heldout_per_depth": 500,
         "model.position": "none",  # Deeper rows are longer.
     },
 )

@@ -17,19 +17,20 @@ Presets:
 """
 
 from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "boolean_expression",
         {
             "operators": "and or not",
-            "min_depth": 4,
-            "max_depth": 8,
-            "max_train_depth": 6,
-            "max_side_depth": 0,  # of arguments beside the deepest
-            "train_per_depth": 2_000,
-            "heldout_per_depth": 200,
+            "min_depth": by_preset(4, smoke=3, cpu_long=3, paper=3),
+            "max_depth": by_preset(8, smoke=5, cpu_long=10, paper=14),
+            "max_train_depth": by_preset(6, smoke=4, paper=8),
+            # Of arguments beside the deepest
+            "max_side_depth": by_preset(0, smoke=1, cpu_long=1, paper=2),
+            "train_per_depth": by_preset(2_000, smoke=400, cpu_long=3_000),
+            "heldout_per_depth": by_preset(200, smoke=100, cpu_long=400, paper=500),
         },
     ),
     cpu={
@@ -38,30 +39,10 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(2_000, every=250, checkpoint=500),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.min_depth": 3,
-        "task.kwargs.max_depth": 5,
-        "task.kwargs.max_train_depth": 4,
-        "task.kwargs.max_side_depth": 1,
-        "task.kwargs.train_per_depth": 400,
-        "task.kwargs.heldout_per_depth": 100,
-    },
-    cpu_long={
-        **LONG_BY_DEPTH,
-        "task.kwargs.min_depth": 3,
-        "task.kwargs.max_depth": 10,
-        "task.kwargs.max_side_depth": 1,
-        "task.kwargs.train_per_depth": 3_000,
-        "task.kwargs.heldout_per_depth": 400,
-    },
+    smoke=SMOKE_BY_DEPTH,
+    cpu_long=LONG_BY_DEPTH,
     paper={
         **CHEN_2026,
-        "task.kwargs.min_depth": 3,
-        "task.kwargs.max_depth": 14,
-        "task.kwargs.max_train_depth": 8,
-        "task.kwargs.max_side_depth": 2,
-        "task.kwargs.heldout_per_depth": 500,
         "model.width": 256,
         "model.num_heads": 8,
         "model.mlp_ratio": 4,

@@ -15,18 +15,19 @@ Presets:
 """
 
 from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "cogs",
         {
-            "train_rows": 4_000,
-            "id_rows": 500,
-            "rows_per_case": 50,
-            "exposures": 30,  # training sentences with the word of a case
+            "train_rows": by_preset(4_000, smoke=1_000, cpu_long=24_000, paper=24_000),
+            "id_rows": by_preset(500, smoke=100, cpu_long=1_000, paper=3_000),
+            "rows_per_case": by_preset(50, smoke=10, cpu_long=100, paper=1_000),
+            # Training sentences with the word of a case
+            "exposures": by_preset(30, paper=100),
             "max_train_depth": 2,
-            "max_depth": 4,
+            "max_depth": by_preset(4, smoke=3, paper=12),
         },
     ),
     cpu={
@@ -37,29 +38,11 @@ PRESETS = presets(
         "evaluation.train_rows": 500,
         **budget(2_000, every=500, checkpoint=500),
     },
-    smoke={
-        **SMOKE_OF_LONG_ROWS,
-        "task.kwargs.train_rows": 1_000,
-        "task.kwargs.id_rows": 100,
-        "task.kwargs.rows_per_case": 10,
-        "task.kwargs.max_depth": 3,
-        "evaluation.train_rows": 100,
-    },
+    smoke=SMOKE_OF_LONG_ROWS | {"evaluation.train_rows": 100},
     cpu_long={
         **LONG,
-        "task.kwargs.train_rows": 24_000,
-        "task.kwargs.id_rows": 1_000,
-        "task.kwargs.rows_per_case": 100,
         **budget(100_000, every=1_000, checkpoint=5_000),
     },
-    paper={
-        **KOHLI_2026_ROWS,
-        "task.kwargs.train_rows": 24_000,
-        "task.kwargs.id_rows": 3_000,
-        "task.kwargs.rows_per_case": 1_000,
-        "task.kwargs.exposures": 100,
-        "task.kwargs.max_depth": 12,
-        "recurrence.num_loops": 4,
-    },
+    paper=KOHLI_2026_ROWS | {"recurrence.num_loops": 4},
 )
 get_config = getter(PRESETS)

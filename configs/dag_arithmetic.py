@@ -16,22 +16,22 @@ Presets:
 """
 
 from configs.base import CPU_BY_DEPTH, LONG, LONG_BY_DEPTH, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "dag_arithmetic",
         {
-            "modulus": 7,
-            "operators": "+ *",
-            "num_nodes": 5,  # equations in a row
-            "num_leaves": 2,
-            "max_arguments": 2,
+            "modulus": by_preset(7, paper=23),
+            "operators": by_preset("+ *", paper="+"),
+            "num_nodes": by_preset(5, cpu_long=9, paper=32),  # equations in a row
+            "num_leaves": by_preset(2, cpu_long=3, paper=6),
+            "max_arguments": by_preset(2, paper=3),
             "min_depth": 1,
-            "max_depth": 3,
-            "max_train_depth": 2,
-            "train_per_depth": 6_000,
-            "heldout_per_depth": 350,
+            "max_depth": by_preset(3, cpu_long=6, paper=26),
+            "max_train_depth": by_preset(2, cpu_long=3, paper=6),
+            "train_per_depth": by_preset(6_000, smoke=700, paper=8_333),
+            "heldout_per_depth": by_preset(350, smoke=70, paper=500),
         },
     ),
     cpu={
@@ -39,29 +39,10 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(1_500, every=250, checkpoint=500),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.train_per_depth": 700,
-        "task.kwargs.heldout_per_depth": 70,
-    },
-    cpu_long={
-        **LONG_BY_DEPTH,
-        "task.kwargs.num_nodes": 9,
-        "task.kwargs.num_leaves": 3,
-        "task.kwargs.max_depth": 6,
-        "task.kwargs.max_train_depth": 3,
-    },
+    smoke=SMOKE_BY_DEPTH,
+    cpu_long=LONG_BY_DEPTH,
     paper={
         **LONG,
-        "task.kwargs.modulus": 23,
-        "task.kwargs.operators": "+",
-        "task.kwargs.num_nodes": 32,
-        "task.kwargs.num_leaves": 6,
-        "task.kwargs.max_arguments": 3,
-        "task.kwargs.max_depth": 26,
-        "task.kwargs.max_train_depth": 6,
-        "task.kwargs.train_per_depth": 8_333,
-        "task.kwargs.heldout_per_depth": 500,
         "model.width": 384,
         "model.num_heads": 16,
         "model.core_blocks": 4,

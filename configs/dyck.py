@@ -16,19 +16,20 @@ Presets:
 """
 
 from configs.base import LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "dyck",
         {
             "num_kinds": 3,
-            "min_depth": 2,
-            "max_depth": 4,
-            "max_train_depth": 3,
-            "max_side_depth": 0,  # of words beside the highest
-            "train_per_depth": 3_000,
-            "heldout_per_depth": 400,
+            "min_depth": by_preset(2, paper=3),
+            "max_depth": by_preset(4, cpu_long=7, paper=16),
+            "max_train_depth": by_preset(3, cpu_long=4, paper=8),
+            # Of words beside the highest
+            "max_side_depth": by_preset(0, cpu_long=1, paper=1),
+            "train_per_depth": by_preset(3_000, smoke=400, paper=8_000),
+            "heldout_per_depth": by_preset(400, smoke=100, paper=500),
         },
     ),
     cpu={
@@ -40,25 +41,8 @@ PRESETS = presets(
         "batch_size": 128,
         **budget(2_500, every=250, checkpoint=500),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.train_per_depth": 400,
-        "task.kwargs.heldout_per_depth": 100,
-    },
-    cpu_long={
-        **LONG_BY_DEPTH,
-        "task.kwargs.max_depth": 7,
-        "task.kwargs.max_train_depth": 4,
-        "task.kwargs.max_side_depth": 1,
-    },
-    paper={
-        **OWN_BY_DEPTH,
-        "task.kwargs.min_depth": 3,
-        "task.kwargs.max_depth": 16,
-        "task.kwargs.max_train_depth": 8,
-        "task.kwargs.max_side_depth": 1,
-        "task.kwargs.train_per_depth": 8_000,
-        "task.kwargs.heldout_per_depth": 500,
-    },
+    smoke=SMOKE_BY_DEPTH,
+    cpu_long=LONG_BY_DEPTH,
+    paper=OWN_BY_DEPTH,
 )
 get_config = getter(PRESETS)

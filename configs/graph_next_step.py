@@ -17,20 +17,20 @@ Presets:
 """
 
 from configs.base import CHEN_2026_GRAPHS, CPU_BY_DEPTH, LONG_GRAPHS, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "graph_next_step",
         {
-            "num_nodes": 9,
-            "num_edges": 7,  # all paths and distractors
+            "num_nodes": by_preset(9, smoke=10),
+            "num_edges": by_preset(7, smoke=8),  # all paths and distractors
             "num_paths": 2,  # that leave the source
             "min_hops": 1,
             "max_hops": 3,
             "max_train_hops": 2,
-            "train_per_hop": 6_000,
-            "heldout_per_hop": 400,
+            "train_per_hop": by_preset(6_000, smoke=600, paper=10_000),
+            "heldout_per_hop": by_preset(400, smoke=100),
         },
     ),
     cpu={
@@ -38,14 +38,8 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(2_000, every=250, checkpoint=500),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.num_nodes": 10,
-        "task.kwargs.num_edges": 8,
-        "task.kwargs.train_per_hop": 600,
-        "task.kwargs.heldout_per_hop": 100,
-    },
+    smoke=SMOKE_BY_DEPTH,
     cpu_long=LONG_GRAPHS,
-    paper=CHEN_2026_GRAPHS | {"task.kwargs.train_per_hop": 10_000},
+    paper=CHEN_2026_GRAPHS,
 )
 get_config = getter(PRESETS)

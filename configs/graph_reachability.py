@@ -15,19 +15,19 @@ Presets:
 """
 
 from configs.base import CHEN_2026_GRAPHS, CPU_BY_DEPTH, LONG_GRAPHS, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "graph_reachability",
         {
             "num_nodes": 10,
-            "num_edges": 6,  # two paths and distractors, if any
+            "num_edges": by_preset(6, smoke=8),  # two paths and distractors, if any
             "min_hops": 1,
             "max_hops": 3,
             "max_train_hops": 2,
-            "train_per_hop": 20_000,
-            "heldout_per_hop": 400,
+            "train_per_hop": by_preset(20_000, smoke=600, paper=2_400),
+            "heldout_per_hop": by_preset(400, smoke=100),
         },
     ),
     cpu={
@@ -35,13 +35,8 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(2_500, every=250, checkpoint=500),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.num_edges": 8,
-        "task.kwargs.train_per_hop": 600,
-        "task.kwargs.heldout_per_hop": 100,
-    },
+    smoke=SMOKE_BY_DEPTH,
     cpu_long=LONG_GRAPHS,
-    paper=CHEN_2026_GRAPHS | {"task.kwargs.train_per_hop": 2_400},
+    paper=CHEN_2026_GRAPHS,
 )
 get_config = getter(PRESETS)

@@ -15,19 +15,22 @@ Presets:
 """
 
 from configs.base import LONG, SAUNSHI_2025, SMOKE
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "group_composition",
         {
-            "family": "symmetric",
-            "degree": 4,  # points permuted
-            "min_length": 3,  # elements; of two there are only 576 words
-            "max_length": 6,
-            "max_train_length": 4,
-            "train_per_length": 10_000,  # of the 13,824 words of three
-            "heldout_per_length": 500,
+            "family": by_preset("symmetric", smoke="cyclic"),
+            "degree": by_preset(4, smoke=5, cpu_long=5, paper=5),  # points permuted
+            "min_length": by_preset(3, smoke=2, cpu_long=2, paper=2),  # elements
+            "max_length": by_preset(6, smoke=4, cpu_long=16, paper=32),
+            "max_train_length": by_preset(4, smoke=3, cpu_long=8, paper=16),
+            # Of the 576 words of two, 13,824 of three; in S5 14,400 of two
+            "train_per_length": by_preset(
+                10_000, smoke=20, cpu_long=12_000, paper=13_000
+            ),
+            "heldout_per_length": by_preset(500, smoke=5, paper=1_000),
         },
     ),
     cpu={
@@ -39,35 +42,14 @@ PRESETS = presets(
         "batch_size": 128,
         **budget(8_000, every=500, checkpoint=1_000),
     },
-    smoke={
-        **SMOKE,
-        "task.kwargs.family": "cyclic",
-        "task.kwargs.degree": 5,
-        "task.kwargs.min_length": 2,
-        "task.kwargs.max_length": 4,
-        "task.kwargs.max_train_length": 3,
-        "task.kwargs.train_per_length": 20,
-        "task.kwargs.heldout_per_length": 5,
-        "batch_size": 40,
-    },
+    smoke=SMOKE | {"batch_size": 40},
     cpu_long={
         **LONG,
-        "task.kwargs.degree": 5,
-        "task.kwargs.min_length": 2,
-        "task.kwargs.max_length": 16,
-        "task.kwargs.max_train_length": 8,
-        "task.kwargs.train_per_length": 12_000,
         "recurrence.num_loops": 6,
         **budget(100_000, every=500, checkpoint=5_000),
     },
     paper={
         **SAUNSHI_2025,
-        "task.kwargs.degree": 5,
-        "task.kwargs.min_length": 2,
-        "task.kwargs.max_length": 32,
-        "task.kwargs.max_train_length": 16,
-        "task.kwargs.train_per_length": 13_000,  # of the 14,400 words of two
-        "task.kwargs.heldout_per_length": 1_000,
         "model.remat": "full",
         "recurrence.num_loops": 6,
         "optimizer.name": "adamw",

@@ -19,23 +19,21 @@ Presets:
 """
 
 from configs.base import LONG, POWER_2022
-from rdt_jax.named import Overrides, budget, getter, presets
+from rdt_jax.named import Overrides, budget, by_preset, getter, presets
 
 _S5: Overrides = {
     "task.kwargs.family": "symmetric",
     "task.kwargs.degree": 5,
     "task.kwargs.train_fraction": 0.5,
 }
-_PAPER: Overrides = {
-    **POWER_2022,
-    **_S5,
-}
+_PAPER = POWER_2022 | _S5
 PRESETS = presets(
     task=(
         "group_operation",
         {
             "family": "dihedral",
-            "degree": 15,  # corners; of `symmetric`, points permuted
+            # Corners; of `symmetric`, points permuted
+            "degree": by_preset(15, smoke=5),
             "operation": "ab",
             "train_fraction": 0.7,  # of all pairs
         },
@@ -51,7 +49,6 @@ PRESETS = presets(
         **budget(4_000, every=100, checkpoint=500),
     },
     smoke={
-        "task.kwargs.degree": 5,
         "model.width": 32,
         "batch_size": 32,
         **budget(300, every=100, checkpoint=100),

@@ -16,18 +16,18 @@ Presets:
 """
 
 from configs.base import CHEN_2026, LONG_BY_DEPTH, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "kinship",
         {
-            "num_people": 12,
+            "num_people": by_preset(12, paper=20),
             "min_hops": 2,
-            "max_hops": 5,
-            "max_train_hops": 3,
-            "train_per_hop": 4_000,
-            "heldout_per_hop": 400,
+            "max_hops": by_preset(5, smoke=4, cpu_long=7, paper=9),
+            "max_train_hops": by_preset(3, cpu_long=4, paper=5),
+            "train_per_hop": by_preset(4_000, smoke=600, paper=3_000),
+            "heldout_per_hop": by_preset(400, smoke=100, paper=500),
         },
     ),
     cpu={
@@ -38,24 +38,8 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(3_000, every=200, checkpoint=1_000),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.max_hops": 4,
-        "task.kwargs.train_per_hop": 600,
-        "task.kwargs.heldout_per_hop": 100,
-    },
-    cpu_long={
-        **LONG_BY_DEPTH,
-        "task.kwargs.max_hops": 7,
-        "task.kwargs.max_train_hops": 4,
-    },
-    paper={
-        **CHEN_2026,
-        "task.kwargs.num_people": 20,
-        "task.kwargs.max_hops": 9,
-        "task.kwargs.max_train_hops": 5,
-        "task.kwargs.train_per_hop": 3_000,
-        "task.kwargs.heldout_per_hop": 500,
-    },
+    smoke=SMOKE_BY_DEPTH,
+    cpu_long=LONG_BY_DEPTH,
+    paper=CHEN_2026,
 )
 get_config = getter(PRESETS)

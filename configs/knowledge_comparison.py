@@ -14,20 +14,23 @@ Presets:
 from ml_collections import config_dict
 
 from configs.base import LONG, SMOKE
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "knowledge_comparison",
         {
-            "num_entities": 60,
-            "num_attributes": 6,
-            "num_values": 10,
+            "num_entities": by_preset(60, smoke=20, paper=1_000),
+            "num_attributes": by_preset(6, smoke=3, paper=20),
+            "num_values": by_preset(10, smoke=5, paper=20),
             "ood_share": 0.1,  # of the entities, for each attribute
-            "phi": 12.0,  # trained comparisons per ID fact
-            "atomic_repeats": 4,  # of each fact in an epoch
+            # Trained comparisons per ID fact
+            "phi": by_preset(12.0, smoke=5.0, paper=7.2),
+            "atomic_repeats": by_preset(4, paper=1),  # of each fact in an epoch
             # Each asked in both orders. None: all.
-            "max_heldout_pairs": config_dict.FieldReference(250),
+            "max_heldout_pairs": by_preset(
+                config_dict.FieldReference(250), paper=config_dict.FieldReference(1_500)
+            ),
             "answer_at": "last",
         },
     ),
@@ -38,23 +41,10 @@ PRESETS = presets(
         "phases.ood_generalized": 0.9,
         **budget(8_000, every=250, checkpoint=2_000),
     },
-    smoke={
-        **SMOKE,
-        "task.kwargs.num_entities": 20,
-        "task.kwargs.num_attributes": 3,
-        "task.kwargs.num_values": 5,
-        "task.kwargs.phi": 5.0,
-        "batch_size": 64,
-    },
+    smoke=SMOKE | {"batch_size": 64},
     cpu_long=LONG | {"num_steps": 80_000},
     paper={
         **LONG,
-        "task.kwargs.num_entities": 1_000,
-        "task.kwargs.num_attributes": 20,
-        "task.kwargs.num_values": 20,
-        "task.kwargs.phi": 7.2,
-        "task.kwargs.atomic_repeats": 1,
-        "task.kwargs.max_heldout_pairs": config_dict.FieldReference(1_500),
         "model.width": 768,
         "model.num_heads": 12,
         "model.core_blocks": 8,

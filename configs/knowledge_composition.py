@@ -15,7 +15,7 @@ Presets:
 from ml_collections import config_dict
 
 from configs.base import KOHLI_2026_FACTS, KOHLI_2026_FACTS_CODE, LONG, SMOKE
-from rdt_jax.named import Overrides, budget, getter, presets
+from rdt_jax.named import Overrides, budget, by_preset, getter, presets
 
 _PAPER = {
     "task.kwargs.num_entities": 2_000,
@@ -32,11 +32,11 @@ PRESETS = presets(
     task=(
         "knowledge_composition",
         {
-            "num_entities": 50,
-            "num_relations": 10,
-            "out_degree": 10,
+            "num_entities": by_preset(50, smoke=20),
+            "num_relations": by_preset(10, smoke=5),
+            "out_degree": by_preset(10, smoke=5),
             "ood_share": 0.2,  # of the facts
-            "phi": 7.2,  # two-hop training rows per ID fact
+            "phi": by_preset(7.2, smoke=3.0),  # two-hop training rows per ID fact
             "atomic_repeats": 6,  # of each fact in an epoch
             # Rows in id, ood, each pattern; keeps all of id and ood. None: all rows.
             "max_heldout": config_dict.FieldReference(500),
@@ -51,14 +51,7 @@ PRESETS = presets(
         "evaluation.batch_size": 256,  # Fits a cache.
         **budget(10_000, every=250, checkpoint=5_000),
     },
-    smoke={
-        **SMOKE,
-        "task.kwargs.num_entities": 20,
-        "task.kwargs.num_relations": 5,
-        "task.kwargs.out_degree": 5,
-        "task.kwargs.phi": 3.0,
-        "batch_size": 64,
-    },
+    smoke=SMOKE | {"batch_size": 64},
     cpu_long=LONG | {"num_steps": 8_000},
     paper=KOHLI_2026_FACTS | _PAPER,
     paper_code=KOHLI_2026_FACTS_CODE | _PAPER,

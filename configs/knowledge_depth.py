@@ -22,7 +22,7 @@ Presets:
 """
 
 from configs.base import KOHLI_2026, SMOKE
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 # What `cpu` and `cpu_long` alone change, for the presets that do not.
 _NOT_CPU = {
@@ -35,12 +35,13 @@ PRESETS = presets(
     task=(
         "knowledge_depth",
         {
-            "num_entities": 30,
-            "num_relations": 6,
-            "max_hops": 10,
-            "max_train_hops": 8,
-            "train_per_hop": 900,  # of the 1,080 questions of two hops
-            "heldout_per_hop": 160,
+            "num_entities": by_preset(30, smoke=10, paper=200),
+            "num_relations": by_preset(6, smoke=5, paper=10),
+            "max_hops": by_preset(10, smoke=4, cpu_long=14, paper=40),
+            "max_train_hops": by_preset(8, smoke=3, cpu_long=10, paper=40),
+            # Of the 1,080 questions of two hops
+            "train_per_hop": by_preset(900, smoke=200, paper=15_000),
+            "heldout_per_hop": by_preset(160, smoke=40, paper=750),
             "answer_at": "last",
         },
     ),
@@ -60,30 +61,16 @@ PRESETS = presets(
     smoke={
         **SMOKE,
         **_NOT_CPU,
-        "task.kwargs.num_entities": 10,
-        "task.kwargs.num_relations": 5,
-        "task.kwargs.max_hops": 4,
-        "task.kwargs.max_train_hops": 3,
-        "task.kwargs.train_per_hop": 200,
-        "task.kwargs.heldout_per_hop": 40,
         "recurrence.num_loops": 2,
         "optimizer.learning_rate": 3e-3,
         "batch_size": 64,
     },
     cpu_long={
-        "task.kwargs.max_hops": 14,
-        "task.kwargs.max_train_hops": 10,
         **budget(8_000, every=100, checkpoint=2_000),
     },
     paper={
         **_NOT_CPU,
         **KOHLI_2026,
-        "task.kwargs.num_entities": 200,
-        "task.kwargs.num_relations": 10,
-        "task.kwargs.max_hops": 40,
-        "task.kwargs.max_train_hops": 40,
-        "task.kwargs.train_per_hop": 15_000,
-        "task.kwargs.heldout_per_hop": 750,
         "recurrence.num_loops": 8,
         "curriculum.reset_optimizer": True,
         **budget(1_500_000, every=1_000, checkpoint=5_000),

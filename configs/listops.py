@@ -14,20 +14,21 @@ Presets:
 """
 
 from configs.base import CPU_BY_DEPTH, LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "listops",
         {
             "operators": "MAX MIN MED SUM_MOD",
-            "max_arguments": 3,
+            "max_arguments": by_preset(3, paper=5),
             "min_depth": 1,
-            "max_depth": 5,
-            "max_train_depth": 3,
-            "max_side_depth": 0,  # of arguments beside the deepest
-            "train_per_depth": 3_000,
-            "heldout_per_depth": 300,
+            "max_depth": by_preset(5, smoke=4, cpu_long=6, paper=20),
+            "max_train_depth": by_preset(3, cpu_long=4, paper=10),
+            # Of arguments beside the deepest
+            "max_side_depth": by_preset(0, cpu_long=1, paper=1),
+            "train_per_depth": by_preset(3_000, smoke=400, paper=9_000),
+            "heldout_per_depth": by_preset(300, smoke=100, paper=500),
         },
     ),
     cpu={
@@ -36,27 +37,8 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(3_000, every=250, checkpoint=500),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.max_depth": 4,
-        "task.kwargs.train_per_depth": 400,
-        "task.kwargs.heldout_per_depth": 100,
-    },
-    cpu_long={
-        **LONG_BY_DEPTH,
-        "task.kwargs.max_depth": 6,
-        "task.kwargs.max_train_depth": 4,
-        "task.kwargs.max_side_depth": 1,
-    },
-    paper={
-        **OWN_BY_DEPTH,
-        "task.kwargs.max_arguments": 5,
-        "task.kwargs.max_depth": 20,
-        "task.kwargs.max_train_depth": 10,
-        "task.kwargs.max_side_depth": 1,
-        "task.kwargs.train_per_depth": 9_000,
-        "task.kwargs.heldout_per_depth": 500,
-        "batch_size": 128,
-    },
+    smoke=SMOKE_BY_DEPTH,
+    cpu_long=LONG_BY_DEPTH,
+    paper=OWN_BY_DEPTH | {"batch_size": 128},
 )
 get_config = getter(PRESETS)

@@ -18,20 +18,16 @@ Presets:
 """
 
 from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
-from rdt_jax.named import Overrides, budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
-_LONGER: Overrides = {
-    "task.kwargs.max_functions": 10,
-    "task.kwargs.max_train_functions": 5,
-}
 PRESETS = presets(
     task=(
         "lookup_tables",
         {
             "num_functions": 8,
             "num_groups": 1,
-            "max_functions": 6,
-            "max_train_functions": 4,
+            "max_functions": by_preset(6, smoke=4, cpu_long=10, paper=10),
+            "max_train_functions": by_preset(4, smoke=3, cpu_long=5, paper=5),
             "train_per_length": 48,  # of the 64 compositions of two functions
             "heldout_per_length": 16,
         },
@@ -43,13 +39,8 @@ PRESETS = presets(
         "batch_size": 128,
         **budget(4_000, every=200, checkpoint=1_000),
     },
-    smoke={
-        **SMOKE_OF_LONG_ROWS,
-        "task.kwargs.max_functions": 4,
-        "task.kwargs.max_train_functions": 3,
-        "recurrence.num_loops": 2,
-    },
-    cpu_long=LONG | _LONGER | budget(100_000, every=1_000, checkpoint=5_000),
-    paper=KOHLI_2026_ROWS | _LONGER,
+    smoke=SMOKE_OF_LONG_ROWS | {"recurrence.num_loops": 2},
+    cpu_long=LONG | budget(100_000, every=1_000, checkpoint=5_000),
+    paper=KOHLI_2026_ROWS,
 )
 get_config = getter(PRESETS)

@@ -17,7 +17,7 @@ Presets:
 """
 
 from configs.base import LONG, POWER_2022
-from rdt_jax.named import Overrides, budget, getter, presets
+from rdt_jax.named import Overrides, budget, by_preset, getter, presets
 
 _PAPER: Overrides = {
     **POWER_2022,
@@ -30,8 +30,8 @@ PRESETS = presets(
         "modular",
         {
             "operation": "add",
-            "modulus": 31,  # residues
-            "train_fraction": 0.6,  # of all pairs
+            "modulus": by_preset(31, smoke=11, cpu_long=97),  # residues
+            "train_fraction": by_preset(0.6, cpu_long=0.5),  # of all pairs
         },
     ),
     cpu={
@@ -45,15 +45,12 @@ PRESETS = presets(
         **budget(1_000, every=20, checkpoint=200),
     },
     smoke={
-        "task.kwargs.modulus": 11,
         "model.width": 32,
         "batch_size": 32,
         **budget(300, every=20, checkpoint=100),
     },
     cpu_long={
         **LONG,
-        "task.kwargs.modulus": 97,
-        "task.kwargs.train_fraction": 0.5,
         # At width 64, rate 2e-3 and batch 256 train accuracy was .36 after 8,000
         # updates.
         "model.width": 128,

@@ -16,17 +16,18 @@ Presets:
 """
 
 from configs.base import LONG, SAUNSHI_2025, SMOKE
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "nary_addition",
         {
-            "num_digits": 1,
-            "max_operands": 6,
-            "max_train_operands": 4,
-            "train_per_count": 80,  # of the 100 rows of two operands
-            "heldout_per_count": 20,
+            "num_digits": by_preset(1, cpu_long=3, paper=3),
+            "max_operands": by_preset(6, smoke=4, cpu_long=10, paper=32),
+            "max_train_operands": by_preset(4, smoke=3, cpu_long=6, paper=32),
+            # Of the 100 rows of two operands
+            "train_per_count": by_preset(80, cpu_long=10_000, paper=7_000),
+            "heldout_per_count": by_preset(20, cpu_long=500, paper=250),
         },
     ),
     cpu={
@@ -35,29 +36,12 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(3_000, every=250, checkpoint=1_000),
     },
-    smoke={
-        **SMOKE,
-        "task.kwargs.max_operands": 4,
-        "task.kwargs.max_train_operands": 3,
-    },
+    smoke=SMOKE,
     cpu_long={
         **LONG,
-        "task.kwargs.num_digits": 3,
-        "task.kwargs.max_operands": 10,
-        "task.kwargs.max_train_operands": 6,
-        "task.kwargs.train_per_count": 10_000,
-        "task.kwargs.heldout_per_count": 500,
         "batch_size": 128,
         **budget(100_000, every=250, checkpoint=5_000),
     },
-    paper={
-        **SAUNSHI_2025,
-        "task.kwargs.num_digits": 3,
-        "task.kwargs.max_operands": 32,
-        "task.kwargs.max_train_operands": 32,
-        "task.kwargs.train_per_count": 7_000,
-        "task.kwargs.heldout_per_count": 250,
-        "recurrence.num_loops": 12,
-    },
+    paper=SAUNSHI_2025 | {"recurrence.num_loops": 12},
 )
 get_config = getter(PRESETS)

@@ -16,19 +16,21 @@ Presets:
 """
 
 from configs.base import LONG, SAUNSHI_2025, SMOKE
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "p_hop_induction",
         {
             "alphabet_size": 4,
-            "length": 12,  # characters
-            "min_hops": 1,
-            "max_hops": 4,
-            "max_train_hops": 2,
-            "train_per_hop": 5_000,
-            "heldout_per_hop": 250,
+            "length": by_preset(12, smoke=10, cpu_long=64, paper=256),  # characters
+            "min_hops": by_preset(1, paper=16),
+            "max_hops": by_preset(4, smoke=3, cpu_long=12, paper=18),
+            "max_train_hops": by_preset(2, cpu_long=8, paper=16),
+            "train_per_hop": by_preset(
+                5_000, smoke=500, cpu_long=20_000, paper=100_000
+            ),
+            "heldout_per_hop": by_preset(250, smoke=100, cpu_long=500, paper=1_000),
         },
     ),
     cpu={
@@ -38,33 +40,13 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(10_000, every=250, checkpoint=1_000),
     },
-    smoke={
-        **SMOKE,
-        "task.kwargs.length": 10,
-        "task.kwargs.max_hops": 3,
-        "task.kwargs.train_per_hop": 500,
-        "task.kwargs.heldout_per_hop": 100,
-    },
+    smoke=SMOKE,
     cpu_long={
         **LONG,
-        "task.kwargs.length": 64,
-        "task.kwargs.max_hops": 12,
-        "task.kwargs.max_train_hops": 8,
-        "task.kwargs.train_per_hop": 20_000,
-        "task.kwargs.heldout_per_hop": 500,
         "recurrence.num_loops": 6,
         "batch_size": 128,
         **budget(100_000, every=250, checkpoint=5_000),
     },
-    paper={
-        **SAUNSHI_2025,
-        "task.kwargs.length": 256,
-        "task.kwargs.min_hops": 16,
-        "task.kwargs.max_hops": 18,
-        "task.kwargs.max_train_hops": 16,
-        "task.kwargs.train_per_hop": 100_000,
-        "task.kwargs.heldout_per_hop": 1_000,
-        "recurrence.num_loops": 6,
-    },
+    paper=SAUNSHI_2025 | {"recurrence.num_loops": 6},
 )
 get_config = getter(PRESETS)

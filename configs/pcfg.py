@@ -14,20 +14,22 @@ Presets:
 """
 
 from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "pcfg",
         {
-            "splitting": "systematicity",
-            "num_symbols": 20,
-            "max_functions": 4,
-            "max_train_functions": 4,
-            "max_length": 16,  # tokens of a question, and of an answer
-            "train_rows": 8_000,
-            "heldout_rows": 500,  # of each split
-            "num_heldout_pairs": 10,  # of the 100 pairs of functions
+            "splitting": by_preset("systematicity", paper="productivity"),
+            "num_symbols": by_preset(20, paper=500),
+            "max_functions": by_preset(4, cpu_long=6, paper=12),
+            "max_train_functions": by_preset(4, cpu_long=6, paper=8),
+            # Tokens of a question, and of an answer
+            "max_length": by_preset(16, cpu_long=32, paper=80),
+            "train_rows": by_preset(8_000, smoke=1_000, cpu_long=50_000, paper=40_000),
+            "heldout_rows": by_preset(500, smoke=50, paper=5_000),  # of each split
+            # Of the 100 pairs of functions
+            "num_heldout_pairs": by_preset(10, paper=0),
         },
     ),
     cpu={
@@ -43,29 +45,15 @@ PRESETS = presets(
     },
     smoke={
         **SMOKE_OF_LONG_ROWS,
-        "task.kwargs.train_rows": 1_000,
-        "task.kwargs.heldout_rows": 50,
         "recurrence.num_loops": 2,
         "evaluation.train_rows": 100,
     },
     cpu_long={
         **LONG,
-        "task.kwargs.max_functions": 6,
-        "task.kwargs.max_train_functions": 6,
-        "task.kwargs.max_length": 32,
-        "task.kwargs.train_rows": 50_000,
         **budget(100_000, every=1_000, checkpoint=5_000),
     },
     paper={
         **KOHLI_2026_ROWS,
-        "task.kwargs.splitting": "productivity",
-        "task.kwargs.num_symbols": 500,
-        "task.kwargs.max_functions": 12,
-        "task.kwargs.max_train_functions": 8,
-        "task.kwargs.max_length": 80,
-        "task.kwargs.train_rows": 40_000,
-        "task.kwargs.heldout_rows": 5_000,
-        "task.kwargs.num_heldout_pairs": 0,
         "model.position": "learned",
         "model.remat": "full",
     },

@@ -16,18 +16,18 @@ Presets:
 """
 
 from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "transitive_inference",
         {
-            "num_items": 10,
+            "num_items": by_preset(10, cpu_long=16, paper=31),
             "min_hops": 1,
-            "max_hops": 3,
-            "max_train_hops": 2,
-            "train_per_hop": 30_000,
-            "heldout_per_hop": 400,
+            "max_hops": by_preset(3, cpu_long=5, paper=10),
+            "max_train_hops": by_preset(2, cpu_long=3, paper=5),
+            "train_per_hop": by_preset(30_000, smoke=600, paper=10_000),
+            "heldout_per_hop": by_preset(400, smoke=100, paper=500),
         },
     ),
     cpu={
@@ -35,24 +35,8 @@ PRESETS = presets(
         "batch_size": 64,
         **budget(1_500, every=250, checkpoint=500),
     },
-    smoke={
-        **SMOKE_BY_DEPTH,
-        "task.kwargs.train_per_hop": 600,
-        "task.kwargs.heldout_per_hop": 100,
-    },
-    cpu_long={
-        **LONG_BY_DEPTH,
-        "task.kwargs.num_items": 16,
-        "task.kwargs.max_hops": 5,
-        "task.kwargs.max_train_hops": 3,
-    },
-    paper={
-        **CHEN_2026,
-        "task.kwargs.num_items": 31,
-        "task.kwargs.max_hops": 10,
-        "task.kwargs.max_train_hops": 5,
-        "task.kwargs.train_per_hop": 10_000,
-        "task.kwargs.heldout_per_hop": 500,
-    },
+    smoke=SMOKE_BY_DEPTH,
+    cpu_long=LONG_BY_DEPTH,
+    paper=CHEN_2026,
 )
 get_config = getter(PRESETS)

@@ -1,12 +1,12 @@
 """Named configs as data: each preset of a file is a table of overrides.
 
     # configs/parity.py
-    from rdt_jax.named import budget, getter, presets
+    from rdt_jax.named import budget, by_preset, getter, presets
 
     PRESETS = presets(
-        task=("parity", {"max_length": 12}),
+        task=("parity", {"max_length": by_preset(12, smoke=7), "num_kinds": 2}),
         cpu={"batch_size": 64, **budget(2_000, every=500, checkpoint=500)},
-        smoke={"model.width": 32, "task.kwargs.max_length": 7},
+        smoke={"model.width": 32},
     )
     get_config = getter(PRESETS)
 
@@ -16,7 +16,7 @@
 import copy
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 
@@ -34,15 +34,33 @@ def presets(
     """Returns the presets of a task: `cpu`, and others as what they change of it.
 
     Args:
-      task: its name, and the arguments of its function.
+      task: its name, and the arguments of its function, of which some may be
+        `by_preset`.
       cpu: what minutes on a laptop change of the defaults.
       **others: preset -> what it changes of `cpu`.
     """
     name, arguments = task
-    whole = (
-        {"task.name": name} | {_ARGUMENTS + k: v for k, v in arguments.items()} | cpu
-    )
-    return {"cpu": whole} | {preset: whole | table for preset, table in others.items()}
+    tables = {}
+    for preset, table in {"cpu": {}, **others}.items():
+        values = {
+            _ARGUMENTS + key: value.at(preset) if isinstance(value, _Varied) else value
+            for key, value in arguments.items()
+        }
+        tables[preset] = {"task.name": name} | values | cpu | table
+    return tables
+
+
+def by_preset(cpu: Any, **others: Any) -> Any:
+    """Returns an argument of a task that is `cpu`, and another at other presets."""
+    return _Varied(cpu, others)
+
+
+class _Varied(NamedTuple):
+    cpu: Any
+    others: Mapping[str, Any]
+
+    def at(self, preset: str) -> Any:
+        return self.others.get(preset, self.cpu)
 
 
 def budget(steps: int, *, every: int, checkpoint: int) -> Overrides:
