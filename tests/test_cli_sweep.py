@@ -14,7 +14,8 @@ import pytest
 
 from rdt_jax import cli
 from rdt_jax.store import environment, files, packs
-from rdt_jax.store.leases import LocalLeases
+from rdt_jax.store.lease_files import Disk
+from rdt_jax.store.leases import Leases
 from rdt_jax.sweep import driver, forecast, ledger
 from rdt_jax.sweep import plan as plans
 from rdt_jax.sweep.bucket_sweep import BucketSweep
@@ -84,7 +85,7 @@ def test_what_was_stopped_is_refused_by_workers(planned, capsys):
     assert cli.main([*NAMED, where, "--stop"]) == 0
     assert "Nobody trains" in capsys.readouterr().out
     name, *_ = plans.read_run_ids(folder)
-    with LocalLeases(workdir).acquire(packs.pack_of([name]), [name]):
+    with Leases(Disk(workdir)).acquire(packs.pack_of([name]), [name]):
         assert cli.main([*NAMED, where, "--stop"]) == 0
         assert "checkpoint and end" in capsys.readouterr().out
     assert ledger.is_stopped(folder)

@@ -181,13 +181,14 @@ def _work(
       clear: function that removes temporary files, for an end at once.
     """
     from rdt_jax.store.bucket import Bucket
-    from rdt_jax.store.bucket_sync import BucketLeases
-    from rdt_jax.store.leases import Leases, LocalLeases
+    from rdt_jax.store.bucket_sync import InBucket
+    from rdt_jax.store.lease_files import Disk
+    from rdt_jax.store.leases import Leases
     from rdt_jax.sweep import ledger, worker
     from rdt_jax.sweep import plan as plans
     from rdt_jax.sweep.bucket_sweep import BucketSweep, StopRequest
 
-    leases: Leases = LocalLeases(folder.parents[1], options.lease)
+    leases = Leases(Disk(folder.parents[1]), options.lease)
     refresh, is_stop_requested = lambda: None, lambda: False
     with exits.mistakes():
         if url is not None:
@@ -197,7 +198,7 @@ def _work(
                 url, folder.parents[1], log=exits.tell, wait=has_parent
             )
             sweep = BucketSweep(bucket, folder.name)
-            leases = BucketLeases(bucket, options.lease)
+            leases = Leases(InBucket(bucket), options.lease)
             refresh, is_stop_requested = sweep.pull, StopRequest(sweep).is_made
             refresh()
         run_ids = plans.read_run_ids(folder)

@@ -1,7 +1,7 @@
 """Packs of a workdir in a bucket: workers train in a copy on their disk and upload.
 
     bucket = Bucket.connect("gs://bucket/runs", copy)
-    with BucketLeases(bucket).acquire(pack, run_ids) as lease:
+    with leases.Leases(InBucket(bucket)).acquire(pack, run_ids) as lease:
         lease.restore(log)  # the newest commit is in the copy now
         train_in(lease.view)
         lease.commit(step)
@@ -33,7 +33,6 @@ from rdt_jax.store import (
     commits,
     files,
     lease_files,
-    leases,
     packs,
     records,
     run_folder,
@@ -44,12 +43,18 @@ _LEASE_FILE = re.compile(r"[^./]+\.\d+(\.end)?\.json")
 
 
 @dataclasses.dataclass(frozen=True)
-class BucketFiles:
-    """The lease files of a workdir in a bucket, as of `lease_files.LeaseFiles`."""
+class InBucket:
+    """A workdir in a bucket and its copy here, as of `lease_files.Place`."""
 
     bucket: Bucket
 
+    is_copy = True
     locks = False
+
+    @property
+    def workdir(self) -> pathlib.Path:
+        """The copy."""
+        return self.bucket.workdir
 
     def refresh(self) -> None:
         """Brings what others have written into `state` of the copy."""
@@ -88,83 +93,14 @@ class BucketFiles:
         """Returns the step of the newest commit of a pack; -1 without one."""
         return max((step for _, step in commits_in(self.bucket, pack)[-1:]), default=-1)
 
-
-@dataclasses.dataclass(frozen=True)
-class BucketLeases:
-    """The leases of the packs of a workdir in a bucket.
-
-    Attributes:
-      bucket: workdir and its copy.
-      lease_seconds: without a sign of life of a holder, after which others take over.
-      observer: memory of the signs of life of other holders.
-    """
-
-    bucket: Bucket
-    lease_seconds: float = leases.LEASE_SECONDS
-    observer: leases.Observer = dataclasses.field(default_factory=leases.Observer)
-
-    is_copy = True
-
-    @contextlib.contextmanager
-    def acquire(self, pack: str, runs: Sequence[str]) -> Iterator["BucketLease"]:
-        """Acquires a lease, as of `leases.Leases.acquire`."""
-        files = BucketFiles(self.bucket)
-        here = leases.LocalLeases(
-            self.bucket.workdir, self.lease_seconds, self.observer, files
-        )
-        with here.acquire(pack, runs) as lease:
-            yield BucketLease(self.bucket, lease, pack, runs)
-
-    def tell(self, runs: Sequence[str]) -> None:
-        """Uploads the statuses of runs."""
-        tell(self.bucket, runs)
-
-
-@dataclasses.dataclass(frozen=True)
-class BucketLease:
-    """A lease of a pack of a workdir in a bucket, as of `leases.Lease`.
-
-    Attributes:
-      bucket: workdir and its copy.
-      lease: right of this process to write into the copy.
-      pack: name of the pack.
-      runs: names of its runs.
-    """
-
-    bucket: Bucket
-    lease: leases.Lease
-    pack: str
-    runs: Sequence[str]
-
-    @property
-    def number(self) -> int:
-        """Its number among the leases of the pack, from 1."""
-        return self.lease.number
-
-    @property
-    def view(self) -> pathlib.Path:
-        """The copy, as long as no other process has taken over."""
-        return self.lease.view
-
-    def check(self) -> None:
-        """Raises TakenOver once another process has taken over."""
-        self.lease.check()
-
-    def end(
-        self, outcome: str, message: str = "", unfinished: Sequence[str] = ()
+    def restore(
+        self, pack: str, runs: Sequence[str], log: Callable[[str], None]
     ) -> None:
-        """Says how the lease ended, as of `leases.PastLease`."""
-        self.lease.end(outcome, message, unfinished)
-
-    def restore(self, log: Callable[[str], None]) -> None:
-        """Makes the copy of the pack what its newest whole commit says.
+        """Makes the copy of a pack what its newest whole commit says.
 
         Without one the records here are emptied: the pack begins.
-
-        Args:
-          log: receives one-line messages about commits that cannot be used.
         """
-        bucket, pack, runs = self.bucket, self.pack, self.runs
+        bucket = self.bucket
         local = bucket.workdir / "packs" / pack / "checkpoints"
         shutil.rmtree(local, ignore_errors=True)
         _adopt(bucket, pack, runs, log)
@@ -189,20 +125,25 @@ class BucketLease:
         for run in runs:
             _restore_run(bucket, pack, run)
 
-    def commit(self, step: int) -> None:
+    def commit(
+        self,
+        pack: str,
+        number: int,
+        step: int,
+        runs: Sequence[str],
+        check: Callable[[], None],
+    ) -> None:
         """Uploads the checkpoint of a step and its records, then says so.
 
-        Whether another process has taken over is asked first and last.
+        Whether another process has taken over is asked last.
         """
-        self.check()
-        workdir, number = self.bucket.workdir, self.number
-        folder = f"packs/{self.pack}/checkpoints/{number}/{step}"
+        folder = f"packs/{pack}/checkpoints/{number}/{step}"
         files = {
-            f"runs/{run}/{name}": workdir / run / name
-            for run in self.runs
+            f"runs/{run}/{name}": self.workdir / run / name
+            for run in runs
             for name in commits.RECORDS
         }
-        local = workdir / "packs" / self.pack / "checkpoints" / str(step)
+        local = self.workdir / "packs" / pack / "checkpoints" / str(step)
         files |= {
             f"checkpoint/{path.relative_to(local)}": path
             for path in sorted(local.rglob("*"))
@@ -213,23 +154,41 @@ class BucketLease:
             content = path.read_bytes()
             hashes[name] = hashlib.sha256(content).hexdigest()
             self.bucket.put(f"{folder}/{name}", content)
-        self.publish()
+        self.publish(runs, check)
         self.bucket.put(f"{folder}/commit.json", json.dumps(hashes).encode())
-        self._remove_old_commits()
+        self._remove_old_commits(pack, number)
 
-    def publish(self) -> None:
-        """Uploads the run folders, as they are."""
-        publish(self.bucket, self.runs, self.check)
+    def publish(self, runs: Sequence[str], check: Callable[[], None]) -> None:
+        """Uploads run folders, without pins that are there, and then statuses."""
+        bucket = self.bucket
+        for run in runs:
+            folder = bucket.workdir / run
+            for pin in sorted(run_folder.pins(folder)):
+                if bucket.exists(f"{run}/transitions/{pin.name}/manifest.json"):
+                    continue
+                files = [path for path in pin.rglob("*") if path.is_file()]
+                # The manifest last: a pin without it does not count.
+                for path in sorted(files, key=lambda p: p.name == "manifest.json"):
+                    name = str(path.relative_to(bucket.workdir))
+                    bucket.put(name, path.read_bytes())
+            for path in sorted((folder / "tensorboard").glob("*")):
+                bucket.put(f"{run}/tensorboard/{path.name}", path.read_bytes())
+            for name in (*commits.RECORDS, "config.json"):  # A run without it is none.
+                bucket.put(f"{run}/{name}", (folder / name).read_bytes())
+        check()
+        self.tell(runs)
 
-    def tell(self) -> None:
-        """Uploads the statuses of the runs."""
-        tell(self.bucket, self.runs)
+    def tell(self, runs: Sequence[str]) -> None:
+        """Uploads the statuses of runs."""
+        for run in runs:
+            name = f"{run}/status.json"
+            self.bucket.put(name, (self.workdir / name).read_bytes())
 
-    def _remove_old_commits(self) -> None:
-        """Removes the commits up to this lease but the newest `checkpoint.KEEP`."""
-        ours = [c for c in commits_in(self.bucket, self.pack) if c[0] <= self.number]
+    def _remove_old_commits(self, pack: str, number: int) -> None:
+        """Removes the commits up to a lease but the newest `checkpoint.KEEP`."""
+        ours = [c for c in commits_in(self.bucket, pack) if c[0] <= number]
         for number, step in ours[: -checkpoint.KEEP]:
-            old = f"packs/{self.pack}/checkpoints/{number}/{step}"
+            old = f"packs/{pack}/checkpoints/{number}/{step}"
             try:
                 names = json.loads(self.bucket.get(f"{old}/commit.json"))
             except ValueError:  # Damaged: nobody knows what is of it, so it stays.
@@ -249,38 +208,6 @@ def commits_in(bucket: Bucket, pack: str) -> list[tuple[int, int]]:
         for step in filter(str.isdecimal, bucket.names_in(f"{folder}/{number}"))
         if bucket.exists(f"{folder}/{number}/{step}/commit.json")
     )
-
-
-def publish(bucket: Bucket, runs: Sequence[str], check: Callable[[], None]) -> None:
-    """Uploads run folders; pins that are there are left out.
-
-    Args:
-      bucket: workdir and its copy.
-      runs: names of the runs.
-      check: raises if this process may not say what became of them; asked before their
-        statuses.
-    """
-    for run in runs:
-        folder = bucket.workdir / run
-        for pin in sorted(run_folder.pins(folder)):
-            if not bucket.exists(f"{run}/transitions/{pin.name}/manifest.json"):
-                files = [path for path in pin.rglob("*") if path.is_file()]
-                # The manifest last: a pin without it does not count.
-                for path in sorted(files, key=lambda p: p.name == "manifest.json"):
-                    bucket.put(f"{path.relative_to(bucket.workdir)}", path.read_bytes())
-        for path in sorted((folder / "tensorboard").glob("*")):
-            bucket.put(f"{run}/tensorboard/{path.name}", path.read_bytes())
-        for name in (*commits.RECORDS, "config.json"):  # A run without it is none.
-            bucket.put(f"{run}/{name}", (folder / name).read_bytes())
-    check()
-    tell(bucket, runs)
-
-
-def tell(bucket: Bucket, runs: Sequence[str]) -> None:
-    """Uploads the statuses of runs."""
-    for run in runs:
-        name = f"{run}/status.json"
-        bucket.put(name, (bucket.workdir / name).read_bytes())
 
 
 def pull_runs(bucket: Bucket, runs: Sequence[str]) -> None:
@@ -318,7 +245,7 @@ def pull_begun(
       runs: names of runs whose statuses are here.
       budgets: updates that are asked of them, where these are not their own.
     """
-    BucketFiles(bucket).refresh()
+    InBucket(bucket).refresh()
     for run in runs:
         _pull_begun(bucket, run, besides=None, budget=budgets.get(run))
 

@@ -1,4 +1,4 @@
-"""Where the files of leases lie: `state` of a workdir, on a disk or in a bucket."""
+"""Where a workdir lies, and with it the files of leases: on a disk or in a bucket."""
 
 import contextlib
 import dataclasses
@@ -7,8 +7,8 @@ import functools
 import os
 import pathlib
 import platform
-from collections.abc import Callable, Iterator
-from typing import IO, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, Protocol
 
 from rdt_jax import machine as machines
 from rdt_jax.store import checkpoint, files
@@ -16,8 +16,20 @@ from rdt_jax.store import checkpoint, files
 Rewrite = Callable[[bytes], object]
 
 
-class LeaseFiles(Protocol):
-    """The files of the leases of a workdir, as all who train in it see them."""
+class Place(Protocol):
+    """A workdir as all who train in it see it: on a disk, or in a bucket.
+
+    A bucket is read and written through a copy here, which `restore` brings up to date
+    and the methods below it upload; on a disk there is nothing to bring.
+    """
+
+    @property
+    def workdir(self) -> pathlib.Path:
+        """The workdir here."""
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is a copy, which may be behind until `restore`."""
 
     @property
     def locks(self) -> bool:
@@ -29,31 +41,60 @@ class LeaseFiles(Protocol):
     def create(
         self, name: str, content: bytes
     ) -> contextlib.AbstractContextManager[Rewrite]:
-        """Creates a file and yields what rewrites it; FileExistsError if it exists."""
+        """Creates a file in `state` and yields what rewrites it; FileExistsError."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a file, or replaces it."""
+        """Writes a file in `state`, or replaces it."""
 
     def remove(self, name: str) -> None:
-        """Removes a file."""
+        """Removes a file from `state`."""
 
     def exists(self, name: str) -> bool:
-        """Says whether a file exists now."""
+        """Says whether a file exists in `state` now."""
 
     def newest_step(self, pack: str) -> int:
         """Returns the step of the newest checkpoint of a pack; -1 without one."""
 
+    def restore(
+        self, pack: str, runs: Sequence[str], log: Callable[[str], None]
+    ) -> None:
+        """Brings the newest checkpoint of a pack here, with the records of its runs.
+
+        `log` receives one-line messages about checkpoints that cannot be used.
+        """
+
+    def commit(
+        self,
+        pack: str,
+        number: int,
+        step: int,
+        runs: Sequence[str],
+        check: Callable[[], None],
+    ) -> None:
+        """Brings the checkpoint of a step to others, its records before it.
+
+        `number` is that of the lease; `check` raises if it is lost.
+        """
+
+    def publish(self, runs: Sequence[str], check: Callable[[], None]) -> None:
+        """Brings run folders to others, their statuses last, after a `check`."""
+
+    def tell(self, runs: Sequence[str]) -> None:
+        """Brings the statuses of runs to others."""
+
 
 @dataclasses.dataclass(frozen=True)
-class DiskFiles:
-    """The lease files of a workdir on a file system, locked where it has locks."""
+class Disk:
+    """A workdir on a file system, with locked files where it has locks."""
 
     workdir: pathlib.Path
+
+    is_copy = False
 
     @functools.cached_property
     def locks(self) -> bool:
         """Whether the file system has locks."""
-        return machines.can_lock(self._folder)
+        return machines.can_lock(self._state)
 
     def refresh(self) -> None:
         """Does nothing: the folder is the one that all see."""
@@ -61,21 +102,21 @@ class DiskFiles:
     @contextlib.contextmanager
     def create(self, name: str, content: bytes) -> Iterator[Rewrite]:
         """Creates a file that is locked in its context, and yields what rewrites it."""
-        with create_locked(self._folder / name, content, self.locks) as file:
+        with create_locked(self._state / name, content, self.locks) as file:
             # As long as the content before, and in the same file, which stays locked.
             yield lambda content: os.pwrite(file.fileno(), content, 0)
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file, or replaces it."""
-        files.write_text(self._folder / name, content.decode())
+        files.replace(self._state / name, content)
 
     def remove(self, name: str) -> None:
         """Removes a file."""
-        (self._folder / name).unlink()
+        (self._state / name).unlink()
 
     def exists(self, name: str) -> bool:
         """Says whether a file exists."""
-        return (self._folder / name).exists()
+        return (self._state / name).exists()
 
     def newest_step(self, pack: str) -> int:
         """Returns the step of the newest checkpoint of a pack; -1 without one."""
@@ -83,23 +124,19 @@ class DiskFiles:
         return max(checkpoint.steps_in(folder), default=-1)
 
     @property
-    def _folder(self) -> pathlib.Path:
+    def _state(self) -> pathlib.Path:
         return self.workdir / "state"
+
+    def _nothing(self, *arguments: Any, **named: Any) -> None:
+        """Brings nothing: the workdir is where all read."""
+
+    restore = commit = publish = tell = _nothing
 
 
 def create_locked(path: pathlib.Path, content: bytes, locks: bool = True) -> IO[bytes]:
     """Creates a file, with its content and locked from the first moment.
 
-    Args:
-      path: file to create.
-      content: its first content.
-      locks: whether the file system has locks.
-
-    Returns:
-      The open file; closing it gives up the lock.
-
-    Raises:
-      FileExistsError: if the file exists.
+    Returns the open file; closing it gives up the lock. FileExistsError if it exists.
     """
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     file = temporary.open("w+b", buffering=0)

@@ -1,6 +1,6 @@
 """Leases of packs: one process at a time trains a pack, and only the newest can write.
 
-    with leases.LocalLeases(workdir).acquire(pack, run_ids) as lease:
+    with leases.Leases(Disk(workdir)).acquire(pack, run_ids) as lease:
         write_into(lease.view)  # the workdir, until another process takes over
         lease.check()  # raises TakenOver once one has
         lease.end("done")
@@ -33,7 +33,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Self
 
 from rdt_jax.store import lease_files
 from rdt_jax.store.files import tidy
@@ -110,82 +110,6 @@ class Observer:
         return "alive" if is_here or has_beaten else "silent"
 
 
-class Lease(Protocol):
-    """A lease that this process holds.
-
-    A workdir on a disk is where all who share it read; a copy of a bucket is brought
-    there and back by `restore`, `commit`, `publish` and `tell`.
-    """
-
-    @property
-    def number(self) -> int:
-        """Its number among the leases of the pack, from 1."""
-
-    @property
-    def view(self) -> pathlib.Path:
-        """The workdir, as long as no other process has taken over."""
-
-    def check(self) -> None:
-        """Raises TakenOver once another process has taken over."""
-
-    def end(
-        self, outcome: str, message: str = "", unfinished: Sequence[str] = ()
-    ) -> None:
-        """Says how the lease ended, as of `PastLease`."""
-
-    def restore(self, log: Callable[[str], None]) -> None:
-        """Brings the newest checkpoint here, with its records.
-
-        Args:
-          log: receives one-line messages about checkpoints that cannot be used.
-        """
-
-    def commit(self, step: int) -> None:
-        """Brings the checkpoint of a step to others, its records before it.
-
-        Raises:
-          TakenOver: once another process has taken over.
-        """
-
-    def publish(self) -> None:
-        """Brings the run folders to others, as they are."""
-
-    def tell(self) -> None:
-        """Brings the statuses of the runs to others."""
-
-
-class Leases(Protocol):
-    """The leases of the packs of one workdir."""
-
-    @property
-    def observer(self) -> Observer:
-        """Who is alive, as far as this process has looked."""
-
-    @property
-    def is_copy(self) -> bool:
-        """Whether the workdir here is a copy, which may be behind until `restore`."""
-
-    def acquire(
-        self, pack: str, runs: Sequence[str]
-    ) -> contextlib.AbstractContextManager[Lease]:
-        """Acquires a lease of a pack, which this process holds inside a `with`.
-
-        A holder on another machine that has not moved yet is waited for, for at most
-        its lease.
-
-        Args:
-          pack: its name.
-          runs: names of its runs, whose folders exist.
-
-        Raises:
-          BlockingIOError: if another process trains the pack or one of the runs.
-          ValueError: as `check_links`.
-        """
-
-    def tell(self, runs: Sequence[str]) -> None:
-        """Brings the statuses of runs to others, which nobody trains."""
-
-
 class Heartbeat:
     """Rewrites the file of a lease from a thread, in a `with`, until it is taken over.
 
@@ -204,11 +128,8 @@ class Heartbeat:
     ) -> None:
         """Prepares the thread.
 
-        Args:
-          rewrite: function that replaces the content of the file.
-          content: JSON value of the file; `lease` is its seconds.
-          is_taken_over: function that says whether another process holds a newer lease.
-          stop: event that ends the thread; it waits for it between two beats.
+        It rewrites `content`, whose `lease` is in seconds, until `is_taken_over` says
+        that another process holds a newer lease, or the event `stop` is set.
         """
         self.failures: list[Exception] = []
         self.is_taken_over = is_taken_over
@@ -241,17 +162,29 @@ class Heartbeat:
 
 
 @dataclasses.dataclass(frozen=True)
-class _LocalLease:
-    """A lease, as of `Lease`, in a workdir that all who share it see."""
+class Lease:
+    """A lease that this process holds.
+
+    Attributes:
+      pack: name of the pack.
+      runs: names of its runs.
+      number: place among the leases of the pack, from 1.
+      view: folder that is the workdir until another process takes over.
+      lease_seconds: as of `Leases`.
+      heartbeat: what keeps it alive.
+      place: where the workdir lies.
+    """
 
     pack: str
+    runs: Sequence[str]
     number: int
     view: pathlib.Path
     lease_seconds: float
     heartbeat: Heartbeat
-    files: lease_files.LeaseFiles
+    place: lease_files.Place
 
     def check(self) -> None:
+        """Raises TakenOver once another process has taken over."""
         if self.heartbeat.is_taken_over():
             failures = self.heartbeat.failures
             why = f" ({failures[-1]})" if failures else ""
@@ -263,96 +196,97 @@ class _LocalLease:
     def end(
         self, outcome: str, message: str = "", unfinished: Sequence[str] = ()
     ) -> None:
+        """Says how the lease ended, as of `PastLease`."""
         value = {"outcome": outcome, "message": message, "unfinished": [*unfinished]}
-        self.files.write(_end_name(self.pack, self.number), json.dumps(value).encode())
+        self.place.write(_end_name(self.pack, self.number), json.dumps(value).encode())
 
     def restore(self, log: Callable[[str], None]) -> None:
-        pass  # The workdir is where all read: there is nothing to bring.
+        """Brings the newest checkpoint here, as of `Place.restore`."""
+        self.place.restore(self.pack, self.runs, log)
 
     def commit(self, step: int) -> None:
+        """Brings the checkpoint of a step to others; TakenOver if the lease is lost."""
         self.check()
+        self.place.commit(self.pack, self.number, step, self.runs, self.check)
 
     def publish(self) -> None:
-        pass
-
-    def tell(self) -> None:
-        pass
+        """Brings the run folders to others, as they are."""
+        self.place.publish(self.runs, self.check)
 
 
 @dataclasses.dataclass(frozen=True)
-class LocalLeases:
-    """The leases of a workdir on a file system that all who share it see.
+class Leases:
+    """The leases of the packs of one workdir.
 
     Attributes:
-      workdir: folder of the runs.
+      place: where the workdir lies.
       lease_seconds: without a sign of life of a holder, after which others take over.
       observer: memory of the signs of life of other holders.
-      files: place of the files of leases; None for `state` of the workdir.
     """
 
-    workdir: pathlib.Path
+    place: lease_files.Place
     lease_seconds: float = LEASE_SECONDS
     observer: Observer = dataclasses.field(default_factory=Observer)
-    files: lease_files.LeaseFiles | None = None
-
-    is_copy = False
 
     @contextlib.contextmanager
-    def acquire(self, pack: str, runs: Sequence[str]) -> Iterator[_LocalLease]:
-        """Acquires a lease, as of `Leases.acquire`."""
-        check_links(self.workdir)
-        tidy(self.workdir / "state")
-        files = self.files or lease_files.DiskFiles(self.workdir)
-        number = self._wait(files, pack, runs)
+    def acquire(self, pack: str, runs: Sequence[str]) -> Iterator[Lease]:
+        """Acquires a lease of a pack, which this process holds inside a `with`.
+
+        A holder on another machine that has not moved yet is waited for, for at most
+        its lease. The folders of the runs must exist.
+
+        Raises:
+          BlockingIOError: if another process trains the pack or one of the runs.
+          ValueError: as `check_links`.
+        """
+        place, workdir = self.place, self.place.workdir
+        check_links(workdir)
+        tidy(workdir / "state")
+        number = self._wait(pack, runs)
         name = _lease_name(pack, number)
         content = {
-            "machine": lease_files.machine() if files.locks else None,
+            "machine": lease_files.machine() if place.locks else None,
             "host": platform.node(),
             "process": os.getpid(),
             "token": uuid.uuid4().hex,  # No two leases are alike.
             "lease": self.lease_seconds,
-            "step": files.newest_step(pack),
+            "step": place.newest_step(pack),
             "runs": list(runs),
         }
-        is_taken_over = functools.partial(files.exists, _lease_name(pack, number + 1))
+        is_taken_over = functools.partial(place.exists, _lease_name(pack, number + 1))
         with contextlib.ExitStack() as stack:
             try:
                 text = _lease_text(content, 0)
-                rewrite = stack.enter_context(files.create(name, text))
+                rewrite = stack.enter_context(place.create(name, text))
             except FileExistsError:
                 raise _refusal(Holder(pack, runs, True), pack, runs) from None
             heartbeat = stack.enter_context(Heartbeat(rewrite, content, is_taken_over))
-            files.refresh()
+            place.refresh()
             # Whoever shares a run and looked before our file was there is seen now.
-            others = [h for h in holders(self.workdir, self.observer) if h.pack != pack]
+            others = [h for h in holders(workdir, self.observer) if h.pack != pack]
             if other := holder_of(others, pack, runs):
-                files.remove(name)
+                place.remove(name)
                 raise _refusal(other, pack, runs)
-            view = _make_view(self.workdir, pack, number, runs)
+            view = _make_view(workdir, pack, number, runs)
             stack.callback(shutil.rmtree, view, ignore_errors=True)
-            lease = _LocalLease(
-                pack, number, view, self.lease_seconds, heartbeat, files
+            lease = Lease(
+                pack, runs, number, view, self.lease_seconds, heartbeat, place
             )
             lease.check()
             yield lease
 
-    def tell(self, runs: Sequence[str]) -> None:
-        """Does nothing: the workdir is where all read."""
-
-    def _wait(
-        self, files: lease_files.LeaseFiles, pack: str, runs: Sequence[str]
-    ) -> int:
+    def _wait(self, pack: str, runs: Sequence[str]) -> int:
         """Waits until nobody may hold the pack; returns the number of the next lease.
 
-        Raises:
-          BlockingIOError: if another process trains the pack or one of the runs.
+        A live holder of the pack or of one of the runs refuses by BlockingIOError.
         """
         while True:
-            files.refresh()
+            self.place.refresh()
             # Before the look: a lease that it misses has this number, so that creating
             # the file of ours fails.
-            number = 1 + len(history(self.workdir, pack))
-            other = holder_of(holders(self.workdir, self.observer), pack, runs)
+            number = 1 + len(history(self.place.workdir, pack))
+            candidates = holders(self.place.workdir, self.observer)
+            other = holder_of(candidates, pack, runs)
             if other is None:
                 return number
             if other.is_alive:

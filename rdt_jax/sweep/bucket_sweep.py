@@ -41,14 +41,15 @@ class BucketSweep:
         Statuses, which the plan may have changed, go with it, but of runs that are done
         or that somebody trains by now.
         """
+        place = bucket_sync.InBucket(self.bucket)
         for run in self._runs():
             if not self.bucket.exists(f"{run}/config.json"):
-                bucket_sync.publish(self.bucket, [run], lambda: None)
+                place.publish([run], lambda: None)
                 continue
             with contextlib.suppress(ValueError):  # A damaged one stays as it is.
                 status = json.loads(self.bucket.get(f"{run}/status.json"))
                 if status["state"] not in ("running", "done"):
-                    bucket_sync.tell(self.bucket, [run])
+                    place.tell([run])
         for part in ("state/packs.json", "plan.json"):
             content = (self.folder / part).read_bytes()
             self.bucket.put(f"sweeps/{self.name}/{part}", content)
@@ -74,7 +75,7 @@ class BucketSweep:
         else:  # The copy may be of before.
             (self.folder / "state" / "stop").unlink(missing_ok=True)
         bucket_sync.pull_runs(self.bucket, self._runs())
-        bucket_sync.BucketFiles(self.bucket).refresh()
+        bucket_sync.InBucket(self.bucket).refresh()
 
     def request_stop(self) -> None:
         """Asks all workers of the sweep to checkpoint and end."""

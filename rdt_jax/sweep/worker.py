@@ -14,7 +14,8 @@ import ml_collections
 
 from rdt_jax import tasks
 from rdt_jax.store import leases
-from rdt_jax.store.leases import Leases, LocalLeases
+from rdt_jax.store.lease_files import Disk
+from rdt_jax.store.leases import Leases
 from rdt_jax.sweep import ledger, packing
 from rdt_jax.sweep import plan as plans
 from rdt_jax.training import multiprocess, recording, run
@@ -48,7 +49,7 @@ def work(
       build: function that compiles packs.
     """
     workdir = folder.parents[1]
-    pack_leases = pack_leases or LocalLeases(workdir)
+    pack_leases = pack_leases or Leases(Disk(workdir))
     programs = ProgramCache(build)
     stop = lambda: stop_requested() or ledger.is_stopped(folder)
     refused: set[str] = set()  # Names of packs that this worker leaves alone.
@@ -56,7 +57,7 @@ def work(
     while not stop():
         with may_end(lambda: None):
             refresh()
-        pack_leases.tell(ledger.settle(folder, pack_leases.observer))
+        pack_leases.place.tell(ledger.settle(folder, pack_leases.observer))
         packs = [p for p in ledger.open_packs(folder) if p.name not in refused]
         if not packs:
             return

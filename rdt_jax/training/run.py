@@ -22,7 +22,8 @@ import ml_collections
 from rdt_jax import config as run_config
 from rdt_jax import tasks
 from rdt_jax.store import environment, files, packs, records, run_folder
-from rdt_jax.store.leases import Lease, Leases, LocalLeases
+from rdt_jax.store.lease_files import Disk
+from rdt_jax.store.leases import Lease, Leases
 from rdt_jax.training import fit, lanes, phases, recording
 from rdt_jax.training.multiprocess import Build
 from rdt_jax.training.pack import Pack
@@ -96,8 +97,8 @@ def train(
     pack.create()
     if statuses := pack.final_statuses():
         return statuses
-    leases = leases or LocalLeases(workdir)
-    if not leases.is_copy:  # A copy may be behind.
+    leases = leases or Leases(Disk(workdir))
+    if not leases.place.is_copy:  # A copy may be behind.
         pack.check_kept()
     with contextlib.ExitStack() as stack:
         with may_end(lambda: None):  # It may wait for another process.
@@ -238,7 +239,7 @@ class _HeldPack:
         """Ends the lease of a pack that nothing was trained of since it was saved."""
         self.lease.check()
         unfinished = self._set_unfinished(state="preempted", reason=None)
-        self.lease.tell()
+        self.lease.place.tell(self.pack.run_ids)
         self.lease.end("stopped", "", unfinished)
 
     def fail(self, error: Exception) -> None:

@@ -182,7 +182,7 @@ def _compare(alone: Alone, url: str, workdir: pathlib.Path) -> None:
     for path in sorted(alone.workdir.glob("*/config.json")):
         run = path.parent.name
         pack = packs.pack_of([run])
-        bucket_sync.BucketLease(copy, None, pack, [run]).restore(_fail)
+        bucket_sync.InBucket(copy).restore(pack, [run], _fail)
         assert run_folder.read_status(workdir / run)["state"] == "done"
         bits.assert_same_run(workdir / run, path.parent)
         name = f"packs/{pack}/checkpoints"

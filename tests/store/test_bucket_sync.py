@@ -1,7 +1,6 @@
 """Packs of a workdir in a bucket, trained in copies that come and go."""
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 from dataclasses import replace
@@ -10,6 +9,7 @@ import pytest
 
 from rdt_jax.store import bucket_sync, checkpoint, files, leases, records
 from rdt_jax.store.bucket import PATIENCE_SECONDS, Bucket
+from rdt_jax.store.bucket_sync import InBucket
 from tests import fake_runs
 from tests.fake_bucket import Outage
 
@@ -46,25 +46,18 @@ def train(copy, *steps):
         (folder / "manifest.json").write_text(json.dumps(hashes, indent=1))
 
 
-@dataclasses.dataclass(frozen=True)
-class Held:
-    """A lease of which it is given whether another process has taken over."""
+def commit(copy, number, step, is_newest=True):
+    """Commits under a lease, which another process may have taken over."""
 
-    number: int
-    is_newest: bool
-
-    def check(self):
-        if not self.is_newest:
+    def check():
+        if not is_newest:
             raise leases.TakenOver("planted")
 
-
-def commit(copy, number, step, is_newest=True):
-    lease = Held(number, is_newest)
-    bucket_sync.BucketLease(copy, lease, PACK, RUNS).commit(step)
+    InBucket(copy).commit(PACK, number, step, RUNS, check)
 
 
 def restore(copy, log):
-    bucket_sync.BucketLease(copy, Held(1, True), PACK, RUNS).restore(log)
+    InBucket(copy).restore(PACK, RUNS, log)
 
 
 def train_and_commit(copy, number, *steps):
@@ -110,7 +103,7 @@ def test_another_machine_goes_on_from_the_newest_commit(machine):
     train_and_commit(one, 1, 4, 8, 12)
     assert go_on(two) == 12
     assert bucket_sync.commits_in(one, PACK) == [(1, 8), (1, 12)]  # The newest KEEP.
-    assert bucket_sync.BucketFiles(one).newest_step(PACK) == 12
+    assert InBucket(one).newest_step(PACK) == 12
     train_and_commit(two, 2, 16)
     assert go_on(machine("three")) == 16
 
@@ -236,14 +229,14 @@ def test_a_lease_without_a_commit_is_no_checkpoint_of_a_disk(machine):
 
 def test_leases_are_created_in_the_bucket(machine):
     one, two = machine("one"), machine("two")
-    here, there = map(bucket_sync.BucketLeases, (one, two))
-    files = bucket_sync.BucketFiles(two)
+    here, there = (leases.Leases(InBucket(copy)) for copy in (one, two))
+    place = InBucket(two)
     train(one, 4)
     with here.acquire(PACK, RUNS) as lease:
         lease.commit(4)
         with pytest.raises(FileExistsError):
-            files.create(f"{PACK}.1.json", b"").__enter__()
-        files.refresh()
+            place.create(f"{PACK}.1.json", b"").__enter__()
+        place.refresh()
         (holder,) = leases.holders(two.workdir, leases.Observer())
         assert holder == leases.Holder(PACK, RUNS, is_alive=False)
         lease.end("stopped", "", RUNS)
@@ -346,7 +339,7 @@ def test_foreign_files_beside_leases_and_commits_are_left_alone(machine):
     ):  # fmt: skip
         one.put(name, b"mine")
     train_and_commit(one, 1, 8, 12)
-    bucket_sync.BucketFiles(one).refresh()
+    InBucket(one).refresh()
     assert leases.holders(one.workdir, leases.Observer()) == []
     assert go_on(machine("two")) == 12
     assert one.get(mine) == b"mine"

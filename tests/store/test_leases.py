@@ -17,14 +17,16 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.store import files, lease_files, leases, packs, records, run_folder
-from rdt_jax.store.leases import Heartbeat, LocalLeases, Observer
+from rdt_jax.store.lease_files import Disk
+from rdt_jax.store.leases import Heartbeat, Leases, Observer
 from rdt_jax.training.run import train
 
 _HOLD = """
 import pathlib, sys, time
-from rdt_jax.store.leases import LocalLeases
+from rdt_jax.store.lease_files import Disk
+from rdt_jax.store.leases import Leases
 workdir, pack, lease, *runs = sys.argv[1:]
-with LocalLeases(pathlib.Path(workdir), float(lease)).acquire(pack, runs):
+with Leases(Disk(pathlib.Path(workdir)), float(lease)).acquire(pack, runs):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -44,15 +46,15 @@ def held_elsewhere(root, workdir, pack, runs, lease=60):
 def test_one_process_holds_a_pack_and_its_runs_until_it_ends(root, tmp_path):
     with held_elsewhere(root, tmp_path, "a", ["one"]) as process:
         with pytest.raises(BlockingIOError, match="process is training pack a; wait"):
-            LocalLeases(tmp_path).acquire("a", ["one"]).__enter__()
+            Leases(Disk(tmp_path)).acquire("a", ["one"]).__enter__()
         with pytest.raises(BlockingIOError, match="process is training run one; wait"):
-            LocalLeases(tmp_path).acquire("b", ["two", "one"]).__enter__()
-        with LocalLeases(tmp_path).acquire("c", ["two"]):  # Shares nothing.
+            Leases(Disk(tmp_path)).acquire("b", ["two", "one"]).__enter__()
+        with Leases(Disk(tmp_path)).acquire("c", ["two"]):  # Shares nothing.
             pass
         process.kill()  # With SIGKILL it cannot give anything back itself.
         process.wait()
         begin = time.monotonic()
-        with LocalLeases(tmp_path).acquire("a", ["one"]) as held:
+        with Leases(Disk(tmp_path)).acquire("a", ["one"]) as held:
             held.end("stopped", "asked", ["one"])
         assert time.monotonic() - begin < 5, "the lease was waited for"
     first, second = leases.history(tmp_path, "a")
@@ -63,28 +65,28 @@ def test_one_process_holds_a_pack_and_its_runs_until_it_ends(root, tmp_path):
 
 @dataclasses.dataclass(frozen=True)
 class BeforeCreating:
-    """Lease files in which somebody does something before a file is created."""
+    """A disk on which somebody does something before a file is created."""
 
-    files: lease_files.DiskFiles
+    disk: Disk
     act: Callable[[], object]
 
     def __getattr__(self, name):
-        return getattr(self.files, name)
+        return getattr(self.disk, name)
 
     def create(self, name, content):
         self.act()
-        return self.files.create(name, content)
+        return self.disk.create(name, content)
 
 
 def acquire_after(act, workdir):
     """Acquires a lease; `act` happens between its first look and its own file."""
-    files = BeforeCreating(lease_files.DiskFiles(workdir), act)
-    return LocalLeases(workdir, files=files).acquire("a", ["one"]).__enter__()
+    place = BeforeCreating(Disk(workdir), act)
+    return Leases(place).acquire("a", ["one"]).__enter__()
 
 
 def test_who_claims_between_two_looks_of_another_keeps_its_pack(tmp_path):
     with contextlib.ExitStack() as rivals:
-        rival = LocalLeases(tmp_path).acquire("a", ["one"])
+        rival = Leases(Disk(tmp_path)).acquire("a", ["one"])
         with pytest.raises(BlockingIOError, match="process is training pack a"):
             acquire_after(lambda: rivals.enter_context(rival), tmp_path)
         assert len(leases.history(tmp_path, "a")) == 1
@@ -126,7 +128,7 @@ def test_a_heart_stops_once_its_lease_is_taken_over():
 
 
 def test_who_lost_a_lease_hears_why_its_heart_failed(tmp_path):
-    class Failing(lease_files.DiskFiles):
+    class Failing(Disk):
         @contextlib.contextmanager
         def create(self, name, content):
             def rewrite(content):
@@ -135,8 +137,7 @@ def test_who_lost_a_lease_hears_why_its_heart_failed(tmp_path):
             with super().create(name, content):
                 yield rewrite
 
-    files = Failing(tmp_path)
-    with LocalLeases(tmp_path, 0.1, files=files).acquire("a", ["one"]) as lease:
+    with Leases(Failing(tmp_path), 0.1).acquire("a", ["one"]) as lease:
         time.sleep(0.2)
         (tmp_path / "state" / "a.2.json").touch()
         with pytest.raises(leases.TakenOver, match=r"0.1 s \(429: too many writes\)"):
@@ -188,7 +189,7 @@ def test_a_claim_that_is_half_written_counts_until_its_lease_is_over(
     assert look(observer, tmp_path) == [("a", "silent")]
     now += leases.LEASE_SECONDS
     assert look(observer, tmp_path) == []
-    with LocalLeases(tmp_path, observer=observer).acquire("a", ["one"]):
+    with Leases(Disk(tmp_path), observer=observer).acquire("a", ["one"]):
         assert [past.number for past in leases.history(tmp_path, "a")] == [1, 2]
 
 
@@ -206,10 +207,10 @@ def test_a_silent_claim_is_waited_for_and_a_live_one_refuses(tmp_path, monkeypat
     claim_of_another_machine(tmp_path, "a", ["one"])
     beats = 7
     with pytest.raises(BlockingIOError, match="is training pack a"):
-        LocalLeases(tmp_path).acquire("a", ["one"]).__enter__()
+        Leases(Disk(tmp_path)).acquire("a", ["one"]).__enter__()
     assert now < 1010
     beats = 0
-    with LocalLeases(tmp_path).acquire("a", ["one"]):
+    with Leases(Disk(tmp_path)).acquire("a", ["one"]):
         assert now > 1060
 
 
@@ -218,7 +219,7 @@ def test_who_lost_its_lease_can_write_nothing_more(root, tmp_path, monkeypatch):
     run = tmp_path / "one"
     run.mkdir()
     (run / "metrics.jsonl").write_text('{"step": 0}\n')
-    with LocalLeases(tmp_path, 60).acquire("a", ["one"]) as old:
+    with Leases(Disk(tmp_path), 60).acquire("a", ["one"]) as old:
         opened = (old.view / "one" / "metrics.jsonl").open("a")
         records.append(old.view / "one" / "metrics.jsonl", {"step": 1})
         observer = Observer()
@@ -228,7 +229,7 @@ def test_who_lost_its_lease_can_write_nothing_more(root, tmp_path, monkeypatch):
             patch.setattr(time, "monotonic", lambda: later)
             (seen,) = leases.holders(tmp_path, Observer())
             assert seen.is_alive  # Its lock is held: only the lease can tell.
-            with LocalLeases(tmp_path, observer=observer).acquire("a", ["one"]) as new:
+            with Leases(Disk(tmp_path), observer=observer).acquire("a", ["one"]) as new:
                 with pytest.raises(leases.TakenOver, match="taken over pack a"):
                     old.check()
                 for path in ("metrics.jsonl", "status.json"):
@@ -255,7 +256,7 @@ def test_a_stopped_process_loses_its_pack_after_its_lease(root, tmp_path):
         while leases.holders(tmp_path, observer):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        with LocalLeases(tmp_path, observer=observer).acquire("a", ["one"]) as held:
+        with Leases(Disk(tmp_path), observer=observer).acquire("a", ["one"]) as held:
             os.kill(process.pid, signal.SIGCONT)
             time.sleep(0.5)  # It beats again, into a claim that is not the newest.
             held.check()
@@ -263,7 +264,7 @@ def test_a_stopped_process_loses_its_pack_after_its_lease(root, tmp_path):
 
 def test_only_one_of_many_takes_over(tmp_path):
     """A claim is created, not written: who comes second finds it there."""
-    with LocalLeases(tmp_path).acquire("a", ["one"]):
+    with Leases(Disk(tmp_path)).acquire("a", ["one"]):
         path = tmp_path / "state" / "a.1.json"
         with pytest.raises(FileExistsError):
             lease_files.create_locked(path, b"")
@@ -280,23 +281,23 @@ def unsupported(code):
 
 def test_without_locks_claims_are_created_once_and_leases_tell(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", unsupported(errno.ENOLCK))
-    with LocalLeases(tmp_path, 1).acquire("a", ["one"]):
+    with Leases(Disk(tmp_path), 1).acquire("a", ["one"]):
         with pytest.raises(FileExistsError):
-            lease_files.DiskFiles(tmp_path).create("a.1.json", b"").__enter__()
+            Disk(tmp_path).create("a.1.json", b"").__enter__()
         with pytest.raises(BlockingIOError, match="is training pack a"):
             # It saw the heart beat.
-            LocalLeases(tmp_path, 1).acquire("a", ["one"]).__enter__()
+            Leases(Disk(tmp_path), 1).acquire("a", ["one"]).__enter__()
         with pytest.raises(BlockingIOError, match="is training run one"):
-            LocalLeases(tmp_path, 1).acquire("b", ["one"]).__enter__()
+            Leases(Disk(tmp_path), 1).acquire("b", ["one"]).__enter__()
     begin = time.monotonic()
-    with LocalLeases(tmp_path, 1).acquire("a", ["one"]):  # The heart has stopped.
+    with Leases(Disk(tmp_path), 1).acquire("a", ["one"]):  # The heart has stopped.
         assert 1 <= time.monotonic() - begin < 20
     assert [past.number for past in leases.history(tmp_path, "a")] == [1, 2]
     assert not list((tmp_path / "state").glob(".*"))
 
 
 def test_a_claim_that_was_locked_once_is_told_by_its_lease(tmp_path, monkeypatch):
-    with LocalLeases(tmp_path).acquire("a", ["one"]):
+    with Leases(Disk(tmp_path)).acquire("a", ["one"]):
         monkeypatch.setattr(fcntl, "flock", unsupported(errno.ENOLCK))
         assert look(Observer(), tmp_path) == [("a", "alive")]
 
@@ -306,11 +307,11 @@ def test_a_file_system_without_symbolic_links_is_refused(tmp_path, monkeypatch, 
     monkeypatch.setattr(os, "symlink", unsupported(code))
     message = f"{tmp_path} must be on a file system with symbolic links"
     with pytest.raises(ValueError, match=message):
-        LocalLeases(tmp_path).acquire("a", ["one"]).__enter__()
+        Leases(Disk(tmp_path)).acquire("a", ["one"]).__enter__()
     assert [path.name for path in tmp_path.rglob("*")] == ["state"]
     monkeypatch.setattr(os, "symlink", unsupported(errno.EACCES))
     with pytest.raises(PermissionError, match=f"denied: '{tmp_path / 'state'}'$"):
-        LocalLeases(tmp_path).acquire("a", ["one"]).__enter__()
+        Leases(Disk(tmp_path)).acquire("a", ["one"]).__enter__()
 
 
 def test_files_of_others_beside_claims_and_views_are_left(tmp_path):
@@ -324,7 +325,7 @@ def test_files_of_others_beside_claims_and_views_are_left(tmp_path):
     for name in strays:
         (tmp_path / "state" / name).write_text("of somebody else")
     for _ in range(2):
-        with LocalLeases(tmp_path).acquire("a", ["one"]):
+        with Leases(Disk(tmp_path)).acquire("a", ["one"]):
             pass
     assert {path.name for path in pack.iterdir()} == {*names}
     claims = {"a.1.json", "a.2.json"}

@@ -39,7 +39,8 @@ def work_in(url, plan, folder, calls=999, log=pytest.fail):
     copy = Bucket.connect(url, folder)
     sweep = BucketSweep(copy, plan.name)
     sweep.pull()
-    work(sweep.folder, calls, log, bucket_sync.BucketLeases(copy), sweep.pull)
+    pack_leases = leases.Leases(bucket_sync.InBucket(copy))
+    work(sweep.folder, calls, log, pack_leases, sweep.pull)
     return copy
 
 
@@ -61,8 +62,8 @@ def left_alone(plan, workdir, lanes=1):
 
 
 def newest_step(url, folder, runs):
-    files = bucket_sync.BucketFiles(Bucket.connect(url, folder))
-    return files.newest_step(packs.pack_of(runs))
+    place = bucket_sync.InBucket(Bucket.connect(url, folder))
+    return place.newest_step(packs.pack_of(runs))
 
 
 @pytest.mark.exhaustive

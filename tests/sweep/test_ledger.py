@@ -6,7 +6,8 @@ import pytest
 
 from rdt_jax import config as configs
 from rdt_jax.store import files, lease_files, leases, packs, records, run_folder
-from rdt_jax.store.leases import LocalLeases, Observer
+from rdt_jax.store.lease_files import Disk
+from rdt_jax.store.leases import Leases, Observer
 from rdt_jax.sweep import ledger, packing, spec, worker
 from rdt_jax.sweep import plan as plans
 from rdt_jax.training import run
@@ -225,7 +226,7 @@ def test_a_run_that_is_being_trained_stays_running(tmp_path):
     held, dead = plan.run_ids
     for name in (held, dead):
         _set_status(tmp_path, name, state="running")
-    with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):
+    with Leases(Disk(tmp_path)).acquire(packs.pack_of([held]), [held]):
         ledger.settle(folder, Observer())
     states = [run_folder.read_status(tmp_path / n)["state"] for n in plan.run_ids]
     assert states == ["running", "preempted"]
@@ -239,7 +240,7 @@ def test_a_plan_that_is_being_trained_is_extended_and_never_replaced(tmp_path):
     assert plans.dropped(folder, other) == plan.run_ids[:1]
     held = plan.run_ids[1]  # The trial that would be lost is pending.
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-    with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):
+    with Leases(Disk(tmp_path)).acquire(packs.pack_of([held]), [held]):
         with pytest.raises(ValueError, match="is being trained, and 1 of its unfinish"):
             write(other)
         assert before.items() <= {p: p.read_bytes() for p in before}.items()
@@ -271,7 +272,7 @@ def test_work_goes_on_after_a_failure_and_skips_what_is_held(tmp_path, monkeypat
     monkeypatch.setattr(run, "train", train)
     monkeypatch.setattr(ledger, "WAIT_SECONDS", 0)
     stop = iter([False, False, False, True])  # The held pack would be waited for.
-    with LocalLeases(tmp_path).acquire(packs.pack_of([held]), [held]):
+    with Leases(Disk(tmp_path)).acquire(packs.pack_of([held]), [held]):
         worker.work(folder, stop_requested=lambda: next(stop), log=said.append)
     assert trained == [good]
     assert len(said) == 1 and "planted" in said[0]

@@ -11,7 +11,7 @@ import pytest
 
 from rdt_jax import cli
 from rdt_jax.store.bucket import Bucket
-from rdt_jax.store.bucket_sync import BucketFiles
+from rdt_jax.store.bucket_sync import InBucket
 from tests.chaos import bucket
 
 pytestmark = pytest.mark.exhaustive
@@ -29,7 +29,7 @@ def test_a_claim_has_one_winner_of_twelve(served, tmp_path):
     def create(number):
         copy = Bucket.connect(f"{served.url}/claims", tmp_path / str(number))
         try:
-            with BucketFiles(copy).create("pack.1.json", b"%d" % number):
+            with InBucket(copy).create("pack.1.json", b"%d" % number):
                 return True
         except FileExistsError:
             return False
