@@ -183,24 +183,37 @@ def accuracy(run: Run, group: str) -> Series:
     Raises:
       ValueError: if the run's task has no such group.
     """
-    return series(run, _accuracy_name(run, group))
+    return series(run, metric_name(run, group))
 
 
 def has_group(run: Run, group: str) -> bool:
     """Says whether the run has been evaluated on a group of rows, as in `accuracy`."""
-    name = _accuracy_name(run, group)
+    name = metric_name(run, group)
     return any(name in row for row in run.metrics)
 
 
-def _accuracy_name(run: Run, group: str) -> str:
-    rows, loops = phases.rows_and_loops(group)
+def metric_name(
+    run: Run, group: str, quantity: str = "accuracy", loops: int | None = None
+) -> str:
+    """Names a quantity in the rows of metrics: `id/loss@2[hops=1]`.
+
+    Args:
+      run: where.
+      group: group of rows, as in `accuracy`.
+      quantity: such as `loss`.
+      loops: loop count; None for that of the group's phase.
+
+    Raises:
+      ValueError: if the group begins with no split.
+    """
+    rows, named = phases.rows_and_loops(group)
     split, bracket, tag = rows.partition("[")
     if split not in tasks.SPLITS:
         raise ValueError(
             f"A group must begin with one of {', '.join(tasks.SPLITS)}, got {group!r}."
         ) from KeyError(split)
-    loops = loops or phases.loops_of(run.config, split)
-    return f"{split}/accuracy@{loops}{bracket}{tag}"
+    loops = loops or named or phases.loops_of(run.config, split)
+    return f"{split}/{quantity}@{loops}{bracket}{tag}"
 
 
 def chance(run: Run, split: str) -> float:

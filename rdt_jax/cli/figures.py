@@ -1,7 +1,6 @@
 """`rdt figures`: the table, the claims and the figures of a study or of a sweep."""
 
 import argparse
-import dataclasses
 import pathlib
 import sys
 import types
@@ -135,19 +134,13 @@ def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
       and whether all runs could be analyzed: one that was trained on another table
       than its config makes now is refused.
     """
-    from rdt_jax.analysis import runs as run_folders
+    from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import study as studies
 
     is_whole = True
     if analyses := getattr(study, "ANALYSES", {}):
         is_whole = not analyze.compute({run: analyses for run in runs}).runs
-    claims = studies.claims(study, runs)
-    if lost_runs := run_folders.describe_lost(runs):
-        claims = [
-            dataclasses.replace(claim, measured=f"{claim.measured} {lost_runs}.")
-            for claim in claims
-        ]
-    return claims, is_whole
+    return drawing.with_lost(studies.claims(study, runs), runs), is_whole
 
 
 def _check(options: argparse.Namespace, plan: "spec.Plan") -> int:

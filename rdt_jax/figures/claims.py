@@ -1,12 +1,15 @@
 """Claims in words: one, and the scorecard of all."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
 from rdt_jax import wording
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import terminal
 
 # In the order of a count.
@@ -21,6 +24,15 @@ def text(claim: Claim) -> str:
         f"  expected: {claim.expected}.\n"
         f"  measured: {claim.measured}"
     )
+
+
+def with_lost(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Claim]:
+    """Returns claims whose measured text names the runs that are lost, if any is."""
+    lost = run_folders.describe_lost(runs)
+    more = f" {lost}." if lost else ""
+    return [
+        dataclasses.replace(claim, measured=claim.measured + more) for claim in claims
+    ]
 
 
 def table(scores: Mapping[str, Sequence[Claim]]) -> Table:

@@ -14,13 +14,14 @@ import functools
 import hashlib
 import importlib.metadata
 import inspect
+import itertools
 import json
 import os
 import pathlib
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -146,6 +147,18 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     if "segments" in content:
         return content
     return content | {"segments": [{"step": 0} | content] if content else []}
+
+
+def warnings(segments: Sequence[Segment]) -> list[str]:
+    """Says why the numbers of a run may not come out again, by its history."""
+    found = []
+    for before, now in itertools.pairwise(segments):
+        changes = "; ".join(_changes(before, now))
+        found.append(f"From step {now['step']} on another environment: {changes}.")
+    commits = dict.fromkeys(str(entry.get("commit")) for entry in segments)
+    told = {"None": "No commit of its code is known."}
+    told |= {c: f"Its code is not that of a commit: {c}." for c in commits if "+" in c}
+    return found + [told[commit] for commit in commits if commit in told]
 
 
 def check_table(

@@ -1,0 +1,265 @@
+"""The data of a report: all that its page shows of some sweeps, as one JSON value.
+
+    found = data.of_sweeps(workdir, [plan])
+    found["sweeps"][0]["cells"][3]["phases"]["ood_generalized"]["text"]  # "8.25k"
+
+Its numbers are those of `rdt figures`: medians and bounds of `analysis/grokking.py`,
+words of `figures/cells.py` and `figures/grokking.py`. Curves are rounded to 4 digits.
+Runs, cells and values of axes are told by their index in the list that holds them.
+"""
+
+import datetime
+import importlib.metadata
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rdt_jax import wording
+from rdt_jax.analysis import grokking, runs
+from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import claims as drawing
+from rdt_jax.figures import grokking as words
+from rdt_jax.figures import save
+from rdt_jax.figures import study as studies
+from rdt_jax.figures.cells import Sweep
+from rdt_jax.report import run_data
+from rdt_jax.sweep import links, spec
+from rdt_jax.training import phases
+
+MOST_NUMBERS = 2_000_000  # of the curves of a page, which are about 6 bytes each
+
+
+def of_sweeps(
+    workdir: pathlib.Path,
+    plans: Sequence[spec.Plan],
+    *,
+    refresh: float | None = None,
+    problems: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Returns the data of a page.
+
+    Args:
+      workdir: folder of the runs.
+      plans: plans of the sweeps, in the order of the page.
+      refresh: seconds after which the page is written again; None: never.
+      problems: what cannot be shown, such as sweeps whose plans are damaged.
+    """
+    num_runs = sum(len(plan.trials) for plan in plans)
+    now = datetime.datetime.now(datetime.UTC)
+    most = MOST_NUMBERS // max(1, num_runs)
+    return {
+        "title": ", ".join(plan.name for plan in plans[:3]) + ", .." * (len(plans) > 3),
+        "made": now.isoformat(timespec="seconds"),
+        "version": importlib.metadata.version("rdt_jax"),
+        "refresh": refresh,
+        "problems": [*problems],
+        "sweeps": [of_sweep(workdir, plan, most) for plan in plans],
+    }
+
+
+def of_sweep(
+    workdir: pathlib.Path, plan: spec.Plan, most: int = MOST_NUMBERS
+) -> dict[str, Any]:
+    """Returns the data of a sweep; where something is wrong, its `problems` say what.
+
+    Args:
+      workdir: folder of the runs.
+      plan: plan of the sweep.
+      most: numbers in the curves of a run; of more evaluations only some are shown.
+    """
+    head = {
+        "name": plan.name,
+        "id": re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-") or "sweep",
+        "study": plan.study_name or None,
+        "preset": plan.preset,
+        "task": "",
+        "commands": _commands(workdir, plan),
+    }
+    lists = ("axes", "phases", "groups", "cells", "runs", "claims", "notes")
+    rest: dict[str, Any] = {name: [] for name in lists}
+    rest |= {"figures": [], "inside": {}, "provenance": {}}
+    try:
+        members = runs.read_runs(workdir, spec.configs_of(plan.trials))
+        problems = _problems(members)
+        rest |= _measured(workdir, plan, members, most, problems)
+    except ValueError as error:  # Of what cannot be shown together.
+        problems = [str(error)]
+    return {**head, **rest, "problems": problems}
+
+
+def _measured(
+    workdir: pathlib.Path,
+    plan: spec.Plan,
+    members: Sequence[Run],
+    most: int,
+    problems: list[str],
+) -> dict[str, Any]:
+    """Returns what runs say; what is wrong with some of it is added to `problems`."""
+    sweep = Sweep.of(members)
+    cells = grokking.cells(members, sweep.keys)
+    groups = list(dict.fromkeys(group for cell in cells for group in cell.final))
+    groups = groups or list(grokking.drawn_splits(members))
+    place = {run.run_id: index for index, run in enumerate(members)}
+    cell_of = {n: index for index, cell in enumerate(cells) for n in cell.run_ids}
+    labels, preset = links.labels(plan.trials), run_data.Preset.of(plan)
+    found = []
+    for run in members:
+        told = run_data.of_run(run, groups, preset, most, problems)
+        where = {"cell": cell_of[run.run_id], "name": labels[run.run_id]}
+        found.append({"id": run.run_id, **where, **told})
+    shown = {len(run["steps"]) for run in found}
+    evaluated = max((len(run.metrics) for run in members), default=0)
+    thinned = f"Curves show {max(shown)} of up to {evaluated} evaluations of each run."
+    return {
+        "task": words.task_name(members),
+        "axes": [
+            {
+                "key": key,
+                "name": sweep.name(key),
+                "title": sweep.axis_title(key),
+                "values": [sweep.written(key, value) for value in sweep.values[key]],
+            }
+            for key in sweep.keys
+        ],
+        "phases": [_phase(members, e) for e in grokking.watched_events(members)],
+        "groups": [
+            {
+                "id": group,
+                "words": words.split_name(members, group),
+                "color": style["color"],
+                "dash": style["ls"],
+            }
+            for group, style in words.styles_of(groups).items()
+        ],
+        "cells": [
+            _cell(sweep, values, cell, place)
+            for values, cell in zip(sweep.cells, cells, strict=True)
+        ],
+        "runs": found,
+        "notes": [thinned] if max(shown) < evaluated else [],
+        "claims": _claims(plan, members, problems),
+        "figures": _figures(workdir / "sweeps" / plan.name / "figures"),
+        "provenance": _provenance(plan, members, found),
+    }
+
+
+def _phase(members: Sequence[Run], event: str) -> dict[str, Any]:
+    watched = grokking.watched(members, event)
+    return {
+        "name": event,
+        "words": words.event_name(event),
+        "split": watched,
+        "split_words": words.split_name(members, watched),
+        "threshold": words.level_name(members, event),
+        "loops": phases.rows_and_loops(watched)[1],
+    }
+
+
+def _cell(
+    sweep: Sweep, values: tuple, cell: grokking.Cell, place: Mapping[str, int]
+) -> dict[str, Any]:
+    """Returns the data of a cell; `place` has the index of each run."""
+    members = sweep.cells[values]
+    own = grokking.watched_events(members)
+    bold = grokking.median_run(members, own[-1]) if own else None
+    pairs = zip(sweep.keys, values, strict=True)
+    return {
+        "values": [sweep.values[key].index(value) for key, value in pairs],
+        "label": sweep.label(values),
+        "runs": [place[run_id] for run_id in cell.run_ids],
+        "median_run": None if bold is None else place[bold.run_id],
+        "phases": {
+            event: _times(times, cell.unfinished) for event, times in cell.times.items()
+        },
+        "final": {
+            group: {
+                **accuracy._asdict(),
+                "text": "..." if cell.unfinished else f"{accuracy.median:.2f}",
+            }
+            for group, accuracy in cell.final.items()
+        },
+        "unfinished": cell.unfinished,
+        "failed": cell.failed,
+    }
+
+
+def _times(times: grokking.CellTimes, unfinished: int) -> dict[str, Any]:
+    number = lambda bound: None if bound.beyond else bound.steps
+    median, low, high = times.median, times.low, times.high
+    spread = "" if low.beyond else f"{low} - {high}".replace("> ", ">")
+    return {
+        "median": number(median),
+        "text": "..." if median.beyond and unfinished else str(median),
+        "beyond": median.beyond,
+        "bound": median.steps,
+        "low": number(low),
+        "high": number(high),
+        "spread": spread if times.runs > 1 else "",
+        "reached": times.reached,
+        "runs": times.runs,
+    }
+
+
+def _claims(
+    plan: spec.Plan, members: Sequence[Run], problems: list[str]
+) -> list[dict[str, Any]]:
+    try:
+        claims: list[Claim] = []
+        if any(run.metrics for run in members):
+            claims = drawing.with_lost(studies.claims(plan.study, members), members)
+    except ValueError as error:
+        problems.append(f"Nothing is judged: {error}")
+    names = ("text", "source", "expected", "measured", "verdict", "seeds")
+    return [
+        {name: getattr(claim, name) for name in names} | {"study": plan.study_name}
+        for claim in claims
+    ]
+
+
+def _figures(folder: pathlib.Path) -> list[str]:
+    """Returns the names of the figures that `rdt figures` wrote of a sweep."""
+    paths = sorted(folder.rglob("*.png")) if folder.is_dir() else []
+    return [str(path.relative_to(folder).with_suffix("")) for path in paths]
+
+
+def _provenance(
+    plan: spec.Plan, members: Sequence[Run], found: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Says where the numbers come from, as `save.provenance`, and on what and when."""
+    times = [time for run in found for time in run["trained"]]
+    on = [run["environment"] for run in found if run["environment"]]
+    distinct = lambda values: sorted(set(values))
+    return {
+        **save.provenance(members, pathlib.Path(plan.study.__file__)),
+        "devices": distinct(", ".join(each["devices"]) for each in on),
+        "processes": distinct(each["processes"] for each in on),
+        "trained": [min(times), max(times)] if times else [],
+    }
+
+
+def _problems(members: Sequence[Run]) -> list[str]:
+    """Says which runs are lost, failed or unfinished, and that none is evaluated."""
+    lost = runs.describe_lost(members)
+    found = [f"{lost}."] if lost else []
+    found += [str(run.status["message"]) for run in members if run.is_lost]
+    waiting = [run for run in runs.unfinished(members) if not run.is_lost]
+    if waiting:
+        total = wording.count(len(members), "run")
+        found.append(f"{len(waiting)} of {total} not yet finished.")
+    if failed := [run.run_id for run in members if run.outcome == "failed"]:
+        found.append(f"Loss not finite: {', '.join(failed)}.")
+    if not any(run.metrics for run in members):
+        found.append("No run has been evaluated yet; `rdt sweep` trains them.")
+    return found
+
+
+def _commands(workdir: pathlib.Path, plan: spec.Plan) -> list[dict[str, str]]:
+    """Returns the commands that go on with a sweep and draw it, with what they do."""
+    folder = run_data.quoted(workdir / "sweeps" / plan.name)
+    return [
+        {"does": "trains what is missing", "text": f"rdt sweep {folder}"},
+        {"does": "draws the figures again", "text": f"rdt figures {folder}"},
+        {"does": "writes this page again", "text": f"rdt report {folder}"},
+    ]
