@@ -26,6 +26,7 @@ import numpy as np
 from rdt_jax import config as configs
 from rdt_jax import registry, tasks, user_code, wording
 from rdt_jax.analysis import (
+    answers,
     binding,
     depth,
     fourier,
@@ -53,6 +54,7 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "weights": weights.measure,
     "depth": depth.measure,
     "halting": halting.measure,
+    "answers": answers.measure,
 }
 # name -> measure({step: params}, config, table), of all the parameters that a run kept
 # at snapshots and at its end, by ascending step: for what needs several at once.
@@ -61,6 +63,7 @@ RUN = "run"  # stands for the checkpoint in the name of a stored run measure
 # name -> the numbers of a result that are worth a line; of a measure that is not named
 # here, its fields without axes.
 SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
+    "answers": answers.summarize,
     "binding": binding.summarize,
     "geometry": geometry.summarize,
     "lens": lens.summarize,

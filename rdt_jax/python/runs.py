@@ -191,6 +191,7 @@ class Run:
             stored.compute(stored.Job(self.record, what, name))
         return stored.load(self.record, what, name)
 
+    answers = _measured("answers")
     binding = _measured("binding")
     depth = _measured("depth")
     fourier = _measured("fourier")

@@ -24,7 +24,7 @@ SMALL = {
 }  # fmt: skip
 
 
-def _load(name, **overrides):
+def load(name, **overrides):
     """Returns config, table, model and random parameters whose answers differ."""
     config = configs.load(f"{ROOT}/configs/{name}.py:smoke")
     sizes = {"model.width": 8, "model.num_heads": 2, "model.core_blocks": 1}
@@ -51,7 +51,7 @@ def _log_probs(params, tokens, positions, loops, *, model):
 @pytest.mark.parametrize("name", ["knowledge_composition", "huginn", "universal"])
 @pytest.mark.parametrize("answer_at", ["last", "pad"])
 def test_a_loop_answers_as_a_pass_of_so_many_loops(name, answer_at):
-    config, table, model, params = _load(name, task__kwargs__answer_at=answer_at)
+    config, table, model, params = load(name, task__kwargs__answer_at=answer_at)
     row = int(table.rows_of("id")[3] if answer_at == "last" else 0)
     words, target = rows.decode(table, row)
     asked = asking.ask(params, config, table, words, LOOPS)
@@ -89,7 +89,7 @@ def _greedy(params, model, question, loops, most, end):
 
 
 def test_answers_of_several_words_are_decoded_greedily_at_each_loop():
-    config, table, model, params = _load("nary_addition")
+    config, table, model, params = load("nary_addition")
     end = table.vocab.index("<end>")
     seen = set()
     for row in range(0, 60, 3):
@@ -108,7 +108,7 @@ def test_answers_of_several_words_are_decoded_greedily_at_each_loop():
 
 
 def test_a_question_that_the_table_lacks_is_laid_out_as_its_rows_are():
-    config, table, _, params = _load("knowledge_depth")  # Read at <a>, which is added.
+    config, table, _, params = load("knowledge_depth")  # Read at <a>, which is added.
     entities = [word for word in table.vocab if word.startswith("entity")]
     known = {tuple(rows.decode(table, row)[0]) for row in range(len(table.tokens))}
     words = next(
@@ -133,7 +133,7 @@ def test_a_question_that_the_table_lacks_is_laid_out_as_its_rows_are():
 
 
 def test_the_mark_at_which_all_rows_are_read_may_be_left_out():
-    config, table, _, params = _load("nary_addition")
+    config, table, _, params = load("nary_addition")
     words, _ = rows.decode(table, 7)
     assert words[-1] == "="
     asked = asking.ask(params, config, table, words[:-1], 1)
@@ -141,7 +141,7 @@ def test_the_mark_at_which_all_rows_are_read_may_be_left_out():
 
 
 def test_what_is_read_at_a_pad_in_the_table_is_read_there():
-    config, table, _, params = _load(
+    config, table, _, params = load(
         "knowledge_composition", task__kwargs__answer_at="pad"
     )
     row, another = np.flatnonzero(table.tags["hops"] == 1)[:2].tolist()
@@ -161,7 +161,7 @@ def test_what_is_read_at_a_pad_in_the_table_is_read_there():
 
 @pytest.mark.parametrize("places", [[0, 2], [3, 1]])  # Of `9 + 1 = 1 0`.
 def test_answers_that_are_not_fed_back_are_read_at_once(places):
-    config, table, model, params = _load("nary_addition")
+    config, table, model, params = load("nary_addition")
     row = int((table.targets >= 0).sum(axis=1).argmax())  # Two digits and the end.
     positions, targets = table.answer_positions.copy(), table.targets.copy()
     positions[row], targets[row] = [*places, 0], [*table.tokens[row, 4:6], -1]
@@ -196,7 +196,7 @@ def test_answers_that_are_not_fed_back_are_read_at_once(places):
     ],
 )
 def test_a_question_that_cannot_be_asked_is_refused(words, loops, message):
-    config, table, _, params = _load(
+    config, table, _, params = load(
         "gated", model__step_table=8, model__position="learned"
     )
     with pytest.raises(ValueError, match=message):
