@@ -28,10 +28,8 @@ class Place(NamedTuple):
 def epoch_rows(table: Table, by: str | None = None) -> np.ndarray:
     """Returns the train rows of one epoch, repeats spelled out, int32 [M].
 
-    Args:
-      table: of the task.
-      by: a tag in whose order the rows come, so that the rows up to a value of it are
-        the first ones; None for the order of the table.
+    They come in the order of the tag `by`, so that the rows up to a value of it are the
+    first ones; None for the order of the table.
     """
     rows = table.rows_of("train")
     if by is not None:
@@ -73,14 +71,10 @@ def problems(config: ml_collections.ConfigDict, table: Table) -> list[str]:
 
 
 def place_of(step: jax.Array, num_rows: int | jax.Array, batch_size: int) -> Place:
-    """Returns the place at which the batch of `step` begins.
+    """Returns the place at which the batch of `step`, int32 updates so far, begins.
 
     A batch may hold the end of one epoch and the start of the next: no row is dropped.
-
-    Args:
-      step: int32 scalar, updates applied so far.
-      num_rows: rows of an epoch, with num_rows * B < 2**31.
-      batch_size: B, at most `num_rows`.
+    An epoch has `num_rows`, at least B, with num_rows * B < 2**31.
     """
     # step * B may exceed int32, so whole cycles (`num_rows` steps, B epochs) come off.
     cycle, step_in_cycle = step // num_rows, step % num_rows
@@ -93,11 +87,8 @@ def epoch_order(
 ) -> jax.Array:
     """Returns the order of an epoch, int32 [M]: its first `num_rows` are the rows.
 
-    Args:
-      key: the run's data key; only folded with the epoch.
-      epoch: int32 scalar.
-      num_rows: rows of the epoch, at most M; traced where stages differ.
-      length: M.
+    The run's data key is only folded with the epoch; `length` is M, and `num_rows` at
+    most that, traced where stages differ.
     """
     bits = jax.random.bits(jax.random.fold_in(key, epoch), (length,), jnp.uint32)
     is_row = jnp.arange(length) < num_rows
@@ -113,14 +104,10 @@ def batch_indices(
     num_rows: int | jax.Array,
     batch_size: int,
 ) -> jax.Array:
-    """Returns the rows of a batch, int32 [B].
+    """Returns the rows of a batch from `position` on, int32 [B].
 
-    Args:
-      order: of the epoch in which the batch begins, int32 [M].
-      next_order: of the epoch after it; read only where the batch reaches beyond.
-      position: int32 scalar, of the batch's first row.
-      num_rows: rows of an epoch.
-      batch_size: B.
+    `order` int32 [M] is of the epoch in which the batch begins, `next_order` of the
+    epoch after it, which is read only where the batch reaches beyond.
     """
     positions = position + jnp.arange(batch_size)
     wraps = positions >= num_rows

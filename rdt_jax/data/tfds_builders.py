@@ -62,15 +62,12 @@ def load_table(
     An entry of the cache that is not what was written is reported, removed, and
     prepared again. Where files cannot be locked the table is made and not kept; nor is
     that of a function in a file, of which nobody knows what it imports and reads.
+    OSError if the cache cannot be written.
 
     Args:
       config: of the run, already checked.
       cache: folder of prepared tables, shared by any number of processes.
       log: receives one-line messages for the user.
-
-    Raises:
-      ValueError: if the task is unknown or refuses its arguments.
-      OSError: if the cache cannot be written.
     """
     if in_files.is_file(config.task.name):
         return tasks.make_table(config)
@@ -99,11 +96,7 @@ def load_table(
 
 
 def read_table(builder: tfds.core.DatasetBuilder) -> Table:
-    """Reads a prepared builder's table, equal in every field to the one it was given.
-
-    Args:
-      builder: of this module, after `download_and_prepare`.
-    """
+    """Reads a prepared builder's table, equal in every field to what it was given."""
     metadata = builder.info.metadata
     arrays: dict[str, np.ndarray] = {}
     for split in builder.info.splits:

@@ -52,14 +52,10 @@ def advance(
     transformed: jax.Array,
     config: ModelConfig,
 ) -> Halting:
-    """Accounts for one loop.
+    """Accounts for one loop, after the `halting` of those before.
 
-    Args:
-      params: as `init` returns them.
-      halting: after the loops before.
-      entered: [B, T, D], what the core read; the halting unit reads it too.
-      transformed: [B, T, D], what the core returned.
-      config: reads halting_threshold.
+    The core read `entered` [B, T, D], which the halting unit reads too, and returned
+    `transformed` [B, T, D].
     """
     dtype = halting.probability.dtype
     kernel, bias = (params[name].astype(dtype) for name in ("kernel", "bias"))
@@ -95,16 +91,12 @@ def penalties(halting: Halting, counted: jax.Array) -> dict[str, jax.Array]:
 def statistics(halting: Halting, counted: jax.Array) -> dict[str, jax.Array]:
     """Describes who halted when, float32 [R, B] each, from a leading axis R.
 
-    Args:
-      halting: leaves [R, B, T, ...].
-      counted: bool [B, T], the positions that count.
-
-    Returns:
-      `ponder`, the mean of loops taken plus remainder; `halted`, the share of positions
-      that have halted; `halted_at_1`, `halted_at_3_to_4` and so on, the share that
-      did so at these loops; `halting_collapse`, 1 where no position of the row has
-      halted or all did at the first loop: halting then decides nothing. It is an
-      alarm where its mean over rows stays at 1 after the first loop.
+    Returns, of the `counted` positions bool [B, T]: `ponder`, the mean of loops taken
+    plus remainder; `halted`, the share that has halted; `halted_at_1`,
+    `halted_at_3_to_4` and so on, the share that did so at these loops;
+    `halting_collapse`, 1 where no position of the row has halted or all did at the
+    first loop: halting then decides nothing. It is an alarm where its mean over rows
+    stays at 1 after the first loop.
     """
     share = lambda x: (
         (x * counted[None]).sum(-1) / jnp.maximum(counted.sum(-1), 1)[None]

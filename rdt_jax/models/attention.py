@@ -50,8 +50,7 @@ class Attention(nn.Module):
             `place` must draw independently. None for no dropout.
           queries: int32 [B, Q] with Q < T, where the branch is wanted; None for all T.
 
-        Returns:
-          The branch, and no routes.
+        Returns the branch, and no routes.
         """
         config = self.config
         batch, length, width = x.shape
@@ -96,8 +95,7 @@ class SwitchHead(nn.Module):
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
         """Maps [B, T, D] to [B, T, D], as `Attention` does; the routers read `normed`.
 
-        Returns:
-          The branch, and the routes `value` and `output` of [B, T, H] routers.
+        Returns the branch, and the routes `value` and `output` of [B, T, H] routers.
         """
         config = self.config
         batch, length, width = x.shape
@@ -217,9 +215,8 @@ def _watched(module: nn.Module, drop_weights: DropWeights | None):
 def join_weights(kept: Sequence[jax.Array]) -> jax.Array:
     """Joins what one layer kept of its weights, in `intermediates`, to [B, H, T, T].
 
-    Args:
-      kept: of `attend_long` one array [B, H, T, T], before dropout; of `attend_short`
-        one [t + 1, B, H] for every query t, whose later keys have no weight.
+    Of `attend_long` that is one array [B, H, T, T], before dropout; of `attend_short`
+    one [t + 1, B, H] for every query t, whose later keys have no weight.
     """
     if kept[0].ndim == 4:
         return kept[0]
@@ -235,16 +232,12 @@ def take_positions(x: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def rotate(x: jax.Array, fraction: float, base: float) -> jax.Array:
-    """Turns pairs of numbers by an angle that grows with the position.
+    """Turns pairs of numbers of [B, T, H, K] by an angle that grows with the position.
 
     Reference: Su et al. (2021), arXiv:2104.09864, Section 3.2; number i of the first
-    half of what is turned is paired with number i of its second half.
-
-    Args:
-      x: [B, T, H, K].
-      fraction: the share of the K numbers, from the first, that is turned, rounded
-        down to an even number of them.
-      base: the longest wavelength, in positions, divided by 2 pi.
+    half of what is turned is paired with number i of its second half. That is the share
+    `fraction` of the K numbers, from the first, rounded down to an even number of them;
+    `base` is the longest wavelength, in positions, divided by 2 pi.
     """
     length, head_width = x.shape[1], x.shape[3]
     half = int(head_width * fraction) // 2

@@ -81,8 +81,7 @@ def _enter_diagonal(params: Params, state: jax.Array, drive, index, config):
 def decay(params: Params) -> jax.Array:
     """Returns the factors of `diagonal`, in (0, 1) by construction, [D].
 
-    References: arXiv:2604.12946. Differs from its recipe: weight decay applies to these
-    parameters as to all others.
+    Reference: arXiv:2604.12946. Differs: weight decay applies to these parameters too.
     """
     return jnp.exp(-jax.nn.softplus(params["step"]) * jnp.exp(params["log_rate"]))
 

@@ -134,12 +134,7 @@ def training_flops(
 ) -> Passes:
     """Counts the operations of one row of an update, the mean over drawn loop counts.
 
-    Args:
-      config: the model.
-      recurrence: the config's section, valid.
-      length: T, padded.
-      num_answers: A.
-      batch_size: as for `passes`.
+    Of the config's section `recurrence`; other arguments are those of `passes`.
     """
     forward = backward = 0.0
     for num_loops, share in enumerate(loop.loop_distribution(recurrence)):

@@ -60,11 +60,8 @@ def gates(route: Route) -> jax.Array:
 def use_sorted(dispatch: str, *, num_experts: int, chosen: int, tokens: int) -> bool:
     """Says whether tokens are sorted by expert; both ways give the same.
 
-    Args:
-      dispatch: of DISPATCHES; `auto` takes the faster one at this size.
-      num_experts: E.
-      chosen: k, of each token.
-      tokens: how many tokens there are.
+    `dispatch` is of DISPATCHES, and `auto` takes the faster one for so many `tokens`
+    that each choose `chosen` experts.
     """
     if dispatch == "auto":
         return num_experts >= _SPARSE * chosen and tokens * chosen >= num_experts
@@ -121,15 +118,7 @@ def multiply(blocks: jax.Array, weights: jax.Array, groups: Groups) -> jax.Array
 
 
 def load(route: Route, counted: jax.Array) -> Load:
-    """Sums over the tokens of each row.
-
-    Args:
-      route: of [B, T, G] routers.
-      counted: bool [B, T], the tokens that count.
-
-    Returns:
-      A Load with L = 1.
-    """
+    """Sums a route of [B, T, G] over the tokens that count, bool [B, T]; L = 1."""
     weight = counted[:, :, None, None].astype(route.logits.dtype)
     chosen = jax.nn.one_hot(
         route.chosen, route.logits.shape[-1], dtype=weight.dtype
@@ -176,11 +165,10 @@ def penalties(loads: Loads) -> dict[str, jax.Array]:
 def statistics(loads: Loads) -> dict[str, jax.Array]:
     """Describes the routers, float32 [R, B] each, from loads with a leading axis R.
 
-    Returns:
-      For each router, averaged over blocks and heads: `router_entropy_*`, of its mean
-      distribution, in [0, 1] (1: all experts alike); `router_load_*`, the share of
-      choices that went to the most used expert; `router_used_*`, the share of experts
-      that were chosen at least once.
+    For each router, averaged over blocks and heads: `router_entropy_*`, of its mean
+    distribution, in [0, 1] (1: all experts alike); `router_load_*`, the share of
+    choices that went to the most used expert; `router_used_*`, the share of experts
+    that were chosen at least once.
     """
     found = {}
     for name, load_ in loads.items():

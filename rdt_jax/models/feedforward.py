@@ -68,8 +68,7 @@ class SigmaMoe(nn.Module):
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
         """Maps [B, T, D] to [B, T, D]; the router reads `normed`, the experts `x`.
 
-        Returns:
-          The branch, and the route `mlp` of [B, T, 1] routers.
+        Returns the branch, and the route `mlp` of [B, T, 1] routers.
         """
         config = self.config
         width, num_experts, inner = x.shape[-1], config.num_experts, config.expert_width

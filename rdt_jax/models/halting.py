@@ -59,7 +59,9 @@ def run_until_halted(
 
     A row stops for good at the first loop at which the rule holds for all of its
     answers, whatever comes later and whatever else is in the batch; without such a loop
-    it stops at `max_loops`. The batch loops until its slowest row stops.
+    it stops at `max_loops`. The batch loops until its slowest row stops. ValueError if
+    the rule or its thresholds are unknown or missing, or the loops are not
+    1 <= min_loops <= max_loops.
 
     Args:
       core: maps (state, int32 loop index) to the next state; rows do not mix.
@@ -68,14 +70,10 @@ def run_until_halted(
       latents: from a state to what convergence is measured on, [B, A, D].
       rule: a key of RULES.
       thresholds: exactly those of the rule, as numbers or traced scalars.
-      min_loops: no row stops before so many loops; at least 1.
-      max_loops: no row goes on after so many loops; at least `min_loops`.
+      min_loops: no row stops before so many loops.
+      max_loops: no row goes on after so many loops.
       asked: bool [B, A], the answers that count; None for all. A row without any
         stops as early as it may.
-
-    Raises:
-      ValueError: if the rule or its thresholds are unknown or missing, or the loops are
-        not 1 <= min_loops <= max_loops.
     """
     chosen = registry.lookup("halting rule", RULES, rule)
     if set(thresholds) != set(chosen.thresholds):

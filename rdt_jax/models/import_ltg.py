@@ -85,13 +85,10 @@ class Imported(NamedTuple):
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads the weights of a released `.pt` file, or of `rdt export`.
+    """Reads the weights of a released `.pt` file, or of `rdt export`; runs no code.
 
-    It runs no code of the file.
-
-    Raises:
-      ValueError: if PyTorch is missing, or if the file is no checkpoint or holds other
-        objects than tensors and plain values.
+    ValueError if PyTorch is missing, or if the file is no checkpoint or holds other
+    objects than tensors and plain values.
     """
     if path.suffix == ".safetensors":
         try:
@@ -142,16 +139,15 @@ def convert(
 ) -> Imported:
     """Turns a checkpoint's `model_state_dict` into parameters.
 
+    ValueError lists all: if names are missing or unknown, shapes do not fit, a weight
+    is not finite, the head is not tied, H does not divide the width, or `injection` is
+    needed.
+
     Args:
       weights: theirs by name, with or without the `_orig_mod.` of compiled modules.
       num_heads: H, which the weights do not tell.
       injection: `none` or `add`, which the weights do not tell either; None only for
         the layout of train_systematicity.py, whose models have none.
-
-    Raises:
-      ValueError: if names are missing or unknown, shapes do not fit, a weight is not
-        finite, the head is not tied, H does not divide the width, or `injection` is
-        needed; it lists them all.
     """
     theirs = _plain(weights)
     numbers = {name.split(".")[1] for name in theirs if name.startswith("blocks.")}
@@ -213,9 +209,7 @@ def export(
 ) -> dict[str, np.ndarray]:
     """Turns parameters of a model that is covered into weights by their names.
 
-    Args:
-      params: as of `recurrent.init`.
-      max_length: T of the buffer `pe` of sinusoidal positions; None for no buffer.
+    `max_length` is T of the buffer `pe` of sinusoidal positions; None for no buffer.
     """
     theirs = {
         "token_embedding.weight": params["embedding"],
@@ -265,13 +259,7 @@ def _params(theirs: Mapping[str, np.ndarray], blocks: int) -> dict[str, Any]:
 def _problems(
     theirs: Mapping[str, np.ndarray], blocks: int, sizes: Mapping[str, int]
 ) -> list[str]:
-    """Lists names that are missing or unknown, and arrays that do not fit.
-
-    Args:
-      theirs: the checkpoint's weights.
-      blocks: how many it has.
-      sizes: what the letters of _BLOCK and _AROUND stand for.
-    """
+    """Lists names that are missing or unknown, and arrays that do not fit `sizes`."""
     expected = {
         f"blocks.{block}.{name}": shape
         for block in range(blocks)

@@ -95,8 +95,7 @@ class Block(nn.Module):
           noise: dropout; None for none.
           queries: int32 [B, Q] with Q < T, of dense attention; None for all T.
 
-        Returns:
-          The next stream, and the routes of the block's mixtures of experts.
+        Returns the next stream, and the routes of the block's mixtures of experts.
         """
         config, routes = self.config, {}
         drop = lambda y, place: y if noise is None or noise.rate is None else (

@@ -64,18 +64,13 @@ def run_loops(
       num_loops: R, at least 1: an int, or a traced int32 scalar of at most `max_loops`.
       backprop_depth: gradients flow through the last so many loops only (Geiping et
         al. 2025, arXiv:2502.05171, Section 3.3), or through all if a traced count is
-        smaller; None for all.
+        smaller; None for all. ValueError unless it is in [1, R], or [1, max_loops].
       remat: a key of REMAT.
-      max_loops: the largest traced count; None for an int.
+      max_loops: the largest traced count; None, or a ValueError, for an int.
 
     Returns:
       The last state; and the state after every loop, leaves [R, B, ...]. With a traced
       count their leaves are [max_loops, B, ...] and zero after the last loop.
-
-    Raises:
-      ValueError: if `backprop_depth` lies outside [1, num_loops], or [1, max_loops] of
-        a traced count; if `remat` is unknown; if `max_loops` is given with an int, or
-        is missing without.
     """
     policy = registry.lookup("remat policy", REMAT, remat)
     if isinstance(num_loops, int):
@@ -100,12 +95,9 @@ def run_but_last(
     backprop_depth: int | None,
     remat: str,
 ) -> State:
-    """Applies `core` `num_loops` - 1 times, for a caller that writes the last itself.
+    """Returns the state before the last loop, for a caller that writes that one itself.
 
     Args and errors are those of `run_loops`; both counts include the last loop.
-
-    Returns:
-      The state before the last loop.
     """
     policy = registry.lookup("remat policy", REMAT, remat)
     depth = _checked_depth(backprop_depth, num_loops, "num_loops")
@@ -153,8 +145,7 @@ def _lognormal_poisson(recurrence: ml_collections.ConfigDict) -> np.ndarray:
     """1 + Poisson(e^tau), tau normal of mean log(`mean_loops`) - `sigma`^2 / 2.
 
     Reference: Geiping et al. (2025), arXiv:2502.05171, Section 3.3. Differs from the
-    paper: a count above `max_loops` becomes `max_loops`, since the room for the states
-    of a compiled program has a size.
+    paper: a count above `max_loops`, the room of a program, becomes `max_loops`.
     """
     sigma, most = recurrence.sigma, recurrence.max_loops
     deviation, spacing = np.linspace(-10, 10, 4001, retstep=True)
@@ -189,15 +180,10 @@ def mean_loops(recurrence: ml_collections.ConfigDict) -> float:
 def draw_loops(
     recurrence: ml_collections.ConfigDict, step: jax.Array
 ) -> int | jax.Array:
-    """Draws the loop count of an update, the same in every lane and packing.
+    """Draws the loop count of an update, int32, the same in every lane and packing.
 
-    Args:
-      recurrence: the config's section; its seed is folded with the step and with
-        nothing else, so that resuming replays nothing.
-      step: int32 scalar, updates before this one.
-
-    Returns:
-      `num_loops` itself if it is fixed, else an int32 scalar.
+    The seed of the config's section is folded with `step`, updates before this one, and
+    with nothing else, so that resuming replays nothing. A fixed count is an int.
     """
     if recurrence.sampling == "fixed":
         return recurrence.num_loops

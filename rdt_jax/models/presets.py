@@ -189,15 +189,9 @@ def feedforward_like(config: ml_collections.ConfigDict, match: str) -> Matched:
     """Builds the feed-forward transformer that a looped model is compared with.
 
     Its blocks are those of the looped model, each run once; what belongs to the loop
-    (injection, initial state, step embedding, gate, halting) is left out.
-
-    Args:
-      config: of the looped run.
-      match: `params`: as many blocks (iso-parameter); `flops`: as many as the looped
-        model runs, each with weights of its own (iso-FLOP).
-
-    Raises:
-      ValueError: if `match` is another word.
+    (injection, initial state, step embedding, gate, halting) is left out. `match` is
+    `params`: as many blocks (iso-parameter); or `flops`: as many as the looped model
+    runs, each with weights of its own (iso-FLOP); another is a ValueError.
     """
     if match not in ("params", "flops"):
         raise ValueError(f"match must be params or flops, got {match!r}.")

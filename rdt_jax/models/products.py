@@ -31,12 +31,8 @@ def dense(
 ) -> jax.Array:
     """Applies a dense layer of a model, [..., D] to [..., F], in the dtype of `x`.
 
-    Args:
-      x: the rows.
-      features: F.
-      name: of its parameters in the module that calls this.
-      init: initializer of the matrix.
-      use_bias: whether a bias is added.
+    `name` is that of its parameters in the module that calls this, `init` draws the
+    matrix.
     """
     layer = nn.Dense(
         features, use_bias=use_bias, dtype=x.dtype, kernel_init=init,

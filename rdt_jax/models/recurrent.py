@@ -59,12 +59,7 @@ class Carry(NamedTuple):
 
 
 def init(key: jax.Array, config: ModelConfig) -> Params:
-    """Draws float32 parameters; they do not depend on the number of loops.
-
-    Args:
-      key: consumed.
-      config: the model.
-    """
+    """Draws float32 parameters; they do not depend on the number of loops."""
     token_key, position_key, block_key = jax.random.split(key, 3)
     inject_key, step_key, gate_key, halting_key, readout_key = jax.random.split(
         jax.random.fold_in(key, 1), 5
@@ -118,6 +113,8 @@ def apply(
 ) -> Outputs:
     """Runs the core `num_loops` times over one embedding of `tokens`.
 
+    ValueError if T exceeds the learned position table, or R the learned step table.
+
     Args:
       params: as `init` returns them.
       tokens: int32 [B, T], 0 is padding; padded keys are masked.
@@ -128,9 +125,6 @@ def apply(
       max_loops: see `loop.run_loops`.
       rngs: dropout and the random initial state; None for no dropout and an initial
         state that depends on the position alone, from key 0.
-
-    Raises:
-      ValueError: if T exceeds the learned position table, or R the learned step table.
     """
     check(
         tokens, answer_positions, config, num_loops if max_loops is None else max_loops
@@ -216,21 +210,10 @@ def apply_until_halted(
     max_loops: int,
     asked: jax.Array | None = None,
 ) -> halting.Halted:
-    """Runs the core until every row has halted; see `halting.run_until_halted`.
+    """Runs the core until every row has halted, by a rule of `halting.RULES`.
 
-    Args:
-      params: as `init` returns them.
-      tokens: int32 [B, T], 0 is padding; padded keys are masked.
-      answer_positions: int32 [B, A].
-      config: the model.
-      rule: of `halting.RULES`; convergence is that of the state at the answers.
-      thresholds: those of the rule.
-      min_loops: at least 1.
-      max_loops: at least `min_loops`.
-      asked: bool [B, A], False where a row has no such answer; None for all True.
-
-    Raises:
-      ValueError: as `apply` for `max_loops`, and as `halting.run_until_halted`.
+    Arguments and errors are those of `apply` for `max_loops` and of
+    `halting.run_until_halted`; convergence is that of the state at the answers.
     """
     check(tokens, answer_positions, config, max_loops)
     counted = counted_positions(tokens, answer_positions)
@@ -262,16 +245,8 @@ def readout(
 ) -> jax.Array:
     """Gives the logits of a state of any loop: coda, final norm, output matrix.
 
-    Args:
-      params: as `init` returns them.
-      state: [B, T, D].
-      tokens: int32 [B, T], for the coda's padding mask.
-      answer_positions: int32 [B, A].
-      config: the model.
-      rngs: dropout in the coda; None for none.
-
-    Returns:
-      At least float32 [B, A, V].
+    The state is [B, T, D]; `tokens` are for the coda's padding mask, `rngs` for its
+    dropout, None for none. Returns at least float32 [B, A, V].
     """
     return read_state(params, state, tokens, answer_positions, config, rngs)[0]
 
@@ -383,13 +358,8 @@ def recurrence(
 ) -> tuple[Callable[..., Carry], Carry, experts.Loads]:
     """Returns one loop as a function, what the first one gets, the prelude's loads.
 
-    Args:
-      params: as `init` returns them.
-      tokens: int32 [B, T].
-      counted: of `counted_positions`.
-      config: the model.
-      rngs: as of `apply`.
-      run_block: of the prelude; the loop takes its own as a keyword.
+    `counted` is that of `counted_positions`, `rngs` that of `apply`; `run_block` is of
+    the prelude, and the loop takes its own as a keyword.
     """
     mask = _causal_mask(tokens)
     noise = lambda place: None if rngs is None else rngs.fold(place)

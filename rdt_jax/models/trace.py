@@ -74,17 +74,8 @@ def trace(
     """Runs the model as `recurrent.apply` does without noise, and keeps what it did.
 
     Compile time does not grow with the loops; `jit` leaves out what nobody reads.
-
-    Args:
-      params: as `recurrent.init` returns them.
-      tokens: int32 [B, T], 0 is padding.
-      answer_positions: int32 [B, A].
-      config: the model.
-      num_loops: R, at least 1.
-      patch: one state to be replaced; None for none.
-
-    Raises:
-      ValueError: as `recurrent.apply`.
+    `patch` is one state to be replaced, None for none; other arguments and errors are
+    those of `recurrent.apply`.
     """
     recurrent.check(tokens, answer_positions, config, num_loops)
     counted = recurrent.counted_positions(tokens, answer_positions)

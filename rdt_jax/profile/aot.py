@@ -51,8 +51,7 @@ class PerChip(NamedTuple):
 def devices_of(topology: str) -> Sequence[Any]:
     """Returns the chips of a topology that is not there.
 
-    Raises:
-      ValueError: if libtpu is not installed, or knows no such topology.
+    ValueError if libtpu is not installed, or knows no such topology.
     """
     chip = chips.of_topology(topology)
     if importlib.util.find_spec("libtpu") is None:
@@ -87,16 +86,11 @@ def devices_of(topology: str) -> Sequence[Any]:
 def compile_chunk(
     pack: Sequence[ml_collections.ConfigDict], axes: sharding.Axes, topology: str
 ) -> PerChip:
-    """Compiles the training chunk of a pack for a topology.
+    """Compiles the training chunk of a pack for a topology such as `v5e:4x4`.
 
-    Args:
-      pack: configs of the lanes, valid.
-      axes: of the mesh; they use as many chips as their product.
-      topology: such as `v5e:4x4`.
-
-    Raises:
-      ValueError: as `devices_of`; if the topology has fewer chips than the mesh; if
-        the program does not fit into a chip.
+    `pack` are valid configs; `axes` are of the mesh, and use as many chips as their
+    product. ValueError as `devices_of`, if the topology has fewer chips, or if the
+    program does not fit into a chip.
     """
     chip, devices = chips.of_topology(topology), devices_of(topology)
     number = int(np.prod(axes))

@@ -108,15 +108,11 @@ def check_torch(python: str) -> None:
 def measure(
     case: Case, torch_python: str | None = None, log: Report = lambda _: None
 ) -> Measured:
-    """Measures a case; nothing else should run on the machine.
+    """Measures a valid case; nothing else should run on the machine.
 
-    Args:
-      case: valid.
-      torch_python: a Python with torch; None leaves the ratios to PyTorch out.
-      log: takes what is being done.
-
-    Raises:
-      RuntimeError: if a process of it fails; the message has what it said last.
+    RuntimeError, with what it said last, if a process fails. Without `torch_python`, a
+    Python with torch, the ratios to PyTorch are left out; `log` takes what is being
+    done.
     """
     begin = time.perf_counter()
     config = bench_cases.resolve(case)
@@ -153,10 +149,8 @@ def torch_case(
 ) -> dict[str, Any]:
     """Returns what PyTorch needs to know to train the like of a config.
 
-    Args:
-      config: of blocks that GPT-2 has, looped a fixed number of times.
-      facts: of the config.
-      length: tokens of a row, padded; None for as many as ours.
+    Its blocks are those that GPT-2 has, looped a fixed number of times. `length` are
+    the tokens of a row, padded; None for as many as ours.
     """
     model, optimizer = config.model, config.optimizer
     rates = ("learning_rate", "weight_decay", "b1", "b2", "epsilon", "warmup_steps")
@@ -388,13 +382,8 @@ def enter(
 ) -> Entrant:
     """Starts processes that train a pack, and waits until it is compiled.
 
-    Args:
-      stack: ends the processes.
-      name: of the row.
-      pack: configs of the lanes of each process.
-      exact: whether each lane is a solo run, bit for bit.
-      processes: how many train at the same time.
-      devices: of each process.
+    `stack` ends them. There are so many `processes` at the same time, each with all
+    lanes of `pack` and so many `devices`; `exact` lanes are solo runs, bit for bit.
     """
     order = {
         "pack": [json.loads(configs.to_json(config)) for config in pack],

@@ -80,8 +80,7 @@ Case = Updates | Seeds | Loops | Overhead
 def read_cases(path: pathlib.Path, names: Sequence[str] = ()) -> dict[str, Case]:
     """Returns the cases of a file, CASES, or the named ones among them, checked.
 
-    Raises:
-      ValueError: if the file or a case does not exist, or a config is wrong.
+    ValueError if the file or a case does not exist, or a config is wrong.
     """
     module = configs.load_module(path, "cases")
     cases = getattr(module, "CASES", None)

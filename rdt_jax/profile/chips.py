@@ -36,11 +36,7 @@ CHIPS = {
 
 
 def of_topology(name: str) -> Chip:
-    """Returns the chip of a topology such as `v5e:4x4`.
-
-    Raises:
-      ValueError: if the name is none, or its chip has no numbers here.
-    """
+    """Returns the chip of a topology such as `v5e:4x4`; ValueError if none is known."""
     if not re.fullmatch(r"\w+:\d+(x\d+){0,2}", name):
         raise ValueError(
             "--topology must be a chip and the sides of a slice, such as v5e:4x4, got "

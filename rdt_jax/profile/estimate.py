@@ -150,11 +150,9 @@ def slow(config: ml_collections.ConfigDict, table: tasks.Table) -> list[str]:
 def estimate(
     config: ml_collections.ConfigDict, loop_counts: Sequence[int] = ()
 ) -> Estimate:
-    """Estimates the cost of a run from formulas and from its traced update.
+    """Estimates the cost of a valid run from formulas and from its traced update.
 
-    Args:
-      config: of the run, valid.
-      loop_counts: counts R, all valid in `fixed_loops`, besides that of the config.
+    It does so besides at loop counts R, all valid in `fixed_loops`.
     """
     table = tasks.make_table(config)
     model = presets.model_config(config, table)

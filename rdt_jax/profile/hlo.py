@@ -52,14 +52,7 @@ _Computations = Mapping[str, Sequence[_Instruction]]
 
 
 def traffic(text: str) -> Traffic:
-    """Counts what a program moves.
-
-    Args:
-      text: of a compiled program, as `Compiled.as_text()` gives it.
-
-    Raises:
-      ValueError: if the text has no entry computation.
-    """
+    """Counts what a program moves, from the text of `Compiled.as_text()`."""
     computations, entry = _parse(text)
     return _of_computation(entry, computations)
 
@@ -142,10 +135,7 @@ def _of_instruction(
 
 
 def _of_fusion(body: Sequence[_Instruction]) -> int:
-    """Returns what a fusion reads and writes: of slices their part of the whole.
-
-    The last instruction is its root.
-    """
+    """Returns what a fusion moves, its root last: of slices their part of the whole."""
     by_name = {i.name: i for i in body}
     root = body[-1]
     roots = [by_name[name] for name in root.operands] if root.opcode == "tuple" else []

@@ -41,8 +41,7 @@ def start(command: Sequence[str], variables: Mapping[str, str]) -> Iterator[Proc
 def ask(processes: Sequence[Process], question: str) -> list[dict[str, Any]]:
     """Asks all at once, a line, and returns all answers once the last one is there.
 
-    Raises:
-      RuntimeError: if one has ended; the message has what it said last.
+    RuntimeError, with what it said last, if one has ended.
     """
     for process in processes:
         with contextlib.suppress(BrokenPipeError):  # Its answer will be missing.

@@ -59,9 +59,8 @@ def of_update(config: ml_collections.ConfigDict, table: Table) -> int:
 def misprediction(predicted: int, compiled: int) -> str | None:
     """Says that a prediction was off by more than MOST_OFF; None if it was not.
 
-    Args:
-      predicted: bytes of an update beside its state and the rows (`of_update`).
-      compiled: those of `memory_analysis()`, of the program on the device that runs it.
+    Both are bytes of an update beside its state and the rows: those of `of_update`, and
+    of `memory_analysis()` of the program on the device that runs it.
     """
     if predicted <= MOST_OFF * compiled and compiled <= MOST_OFF * predicted:
         return None

@@ -82,10 +82,9 @@ def compile_pack(
 ) -> Trainer:
     """Compiles the training chunk of a pack, as `run.train` runs it.
 
-    Args:
-      configs: of lanes that differ in their seed and LANE_KEYS only, already checked.
-      exact: lanes one after another; see `training.pack`.
-      devices: cores that share each batch: the axis `data` of the mesh.
+    The configs, already checked, differ in their seed and LANE_KEYS only. `exact` lanes
+    run one after another (`training.pack`); `devices` are cores that share each batch:
+    the axis `data` of the mesh.
     """
     config, mesh = configs[0], sharding.make_mesh(sharding.Axes(data=devices))
     table = tasks.make_table(config)
@@ -131,8 +130,7 @@ def updates_lasting(seconds: float, dispatch: Callable[[int], float]) -> int:
 def matmul_peak(shapes: Sequence[tuple[int, int, int]] = PEAK_SHAPES) -> float:
     """Returns the most operations per second of a float32 product of two matrices.
 
-    Args:
-      shapes: (rows, inner, columns) of the products that are tried.
+    The products that are tried are of (rows, inner, columns).
     """
     multiply = jax.jit(jnp.dot)
     best = 0.0
@@ -151,9 +149,8 @@ def matmul_peak(shapes: Sequence[tuple[int, int, int]] = PEAK_SHAPES) -> float:
 def serve(lines: Iterable[str], answer: Callable[[dict[str, Any]], None]) -> None:
     """Compiles the pack of the first line and answers the questions of the others.
 
-    Args:
-      lines: first `{"pack": configs, "exact": bool, "devices": int}`.
-      answer: takes Facts, then what was asked for.
+    The first line is `{"pack": configs, "exact": bool, "devices": int}`; `answer` takes
+    Facts, then what was asked for.
     """
     asked = iter(lines)
     order = json.loads(next(asked))

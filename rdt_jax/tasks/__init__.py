@@ -92,10 +92,9 @@ def __getattr__(name: str) -> Any:
 
 
 def lookup(name: str) -> Callable[..., Table]:
-    """Returns the function of a task; ValueError lists the choices.
+    """Returns the function of a task, of TASKS or `FILE.py:FUNCTION` by its path.
 
-    Args:
-      name: one of TASKS, or `FILE.py:FUNCTION` with a path from the working directory.
+    ValueError lists the choices.
     """
     if in_files.is_file(name):
         return in_files.load(name)
@@ -112,8 +111,7 @@ def oracle_of(name: str) -> oracles.Oracle | None:
 def make_table(config: ml_collections.ConfigDict) -> Table:
     """Makes the table of a run's `task` section; equal sections share one table.
 
-    Raises:
-      ValueError: if the task is unknown or refuses its arguments.
+    ValueError if the task is unknown or refuses its arguments.
     """
     return table_of(config.task.name, config.task.seed, config.task.kwargs.to_dict())
 
@@ -121,8 +119,7 @@ def make_table(config: ml_collections.ConfigDict) -> Table:
 def table_of(name: str, seed: int, kwargs: Mapping[str, Any]) -> Table:
     """Makes a table; a few of the latest are kept, and equal arguments share one.
 
-    Raises:
-      ValueError: if the task is unknown or refuses its arguments.
+    ValueError if the task is unknown or refuses its arguments.
     """
     return _make_table(*_key(name, seed, kwargs))
 

@@ -60,10 +60,8 @@ def parse(function: Callable, settings: Sequence[str]) -> dict[str, Any]:
     """Reads `key=value` texts as arguments of `function`; the last of a key counts.
 
     A value is read as a Python literal unless the argument is a string; `none` is None,
-    `true` and `false` are booleans.
-
-    Raises:
-      ValueError: if a text has another form or names no argument.
+    `true` and `false` are booleans. ValueError if a text has another form or names no
+    argument.
     """
     literals = {"none": None, "true": True, "false": False}
     declared = parameters(function)
@@ -113,21 +111,15 @@ def of_section(section: Any) -> dict[str, Any]:
 
 
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """Returns the arguments of a task's function by name, seed included.
-
-    Raises:
-      ValueError: if an annotation cannot be evaluated.
-    """
+    """Returns the arguments of a task's function by name, seed included."""
     return dict(signature(function).parameters)
 
 
 def signature(function: Callable) -> inspect.Signature:
     """Returns the signature of a task's function.
 
-    An argument without an annotation is of the type of its default.
-
-    Raises:
-      ValueError: if an annotation cannot be evaluated.
+    An argument without an annotation is of the type of its default. ValueError if an
+    annotation cannot be evaluated.
     """
     signature = user_code.call(
         pathlib.Path(inspect.getfile(inspect.unwrap(function))),

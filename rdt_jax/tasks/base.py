@@ -136,8 +136,7 @@ class Table:
 def uniform(rng: np.random.Generator) -> Iterator[float]:
     """Yields numbers in [0, 1), drawn many at a time: ten times as fast as one by one.
 
-    Args:
-      rng: a generator that nothing else draws from afterwards.
+    Nothing else draws from `rng` afterwards.
     """
     while True:
         yield from rng.random(2**14).tolist()
@@ -167,8 +166,7 @@ def teacher_forced(
       separator: the token between question and answer.
       end: the token that ends an answer; it is a target and stands in no row.
 
-    Returns:
-      tokens int32 [N, T], answer_positions int32 [N, A], targets int32 [N, A].
+    Returns tokens int32 [N, T], answer_positions int32 [N, A], targets int32 [N, A].
     """
     rows = np.arange(len(questions))
     asked, given = (questions != 0).sum(axis=1), (answers != 0).sum(axis=1)  # [N]
@@ -200,24 +198,11 @@ def certified(
     lengths: np.ndarray | None = None,
     shortcuts: Mapping[str, np.ndarray] | None = None,
 ) -> Table:
-    """Makes a table with its certificate.
+    """Makes a table with its certificate; ValueError if it refuses the arrays.
 
-    Args:
-      tokens: int32 [N, T].
-      answer_positions: int [N, A], or [N] where rows have one answer.
-      targets: int [N, A], or [N] likewise.
-      split: int8 [N].
-      atoms: int [N, K], this and the next as `certify` takes them.
-      held_out: parts or rows that the model never saw, in words.
-      vocab: the words.
-      repeats: int [N], how often a train row stands in an epoch; None: once.
-      tags: name -> int [N]; None for no tag.
-      tag_names: tag -> the words for its values, where they have words.
-      lengths: int [N], this and the next as `certify` takes them.
-      shortcuts: name -> int [N].
-
-    Raises:
-      ValueError: if a table refuses the arrays.
+    Arguments are as in a Table and as `certify` takes them, but integers may be of any
+    type; rows of one answer may have `answer_positions` and `targets` of [N], and None
+    stands for rows that are not repeated, and for no tags.
     """
     rows = len(tokens)
     if repeats is None:
@@ -243,12 +228,7 @@ def questions_of(
 
     No part of it are answers that are fed back behind the first answer's position, what
     follows the last one, and a token that is read for the first answer in every row: a
-    separator.
-
-    Args:
-      tokens: int32 [N, T].
-      answer_positions: int32 [N, A].
-      targets: int32 [N, A].
+    separator. The arguments are those of a Table.
     """
     first, last = answer_positions[:, :1], answer_positions.max(axis=1, keepdims=True)
     at = np.arange(tokens.shape[1], dtype=np.int32)  # Rows can be many and wide.
@@ -275,10 +255,10 @@ def certify(
     lengths: np.ndarray | None = None,
     shortcuts: Mapping[str, np.ndarray] | None = None,
 ) -> Certificate:
-    """Counts what a split proves.
+    """Counts what a split proves; ValueError if a table refuses the arrays.
 
     Args:
-      tokens: int32 [N, T], this and the next two as the table has them.
+      tokens: int32 [N, T], this and the next four as the table has them.
       answer_positions: int32 [N, A].
       targets: int32 [N, A].
       split: int8 [N].
@@ -290,9 +270,6 @@ def certify(
       lengths: int [N], how long each row is, read off the rows (steps one after
         another, where a row also needs parts side by side); None: its number of atoms.
       shortcuts: name -> int [N], a feature of the rows whose worth is to be shown.
-
-    Raises:
-      ValueError: if a table refuses the arrays.
     """
     _check_arrays(
         tokens=tokens,

@@ -36,13 +36,9 @@ class Finding(NamedTuple):
 def check(name: str, kwargs: Mapping[str, Any]) -> Iterator[Finding]:
     """Yields what is found of a task, one finding after the other.
 
-    Args:
-      name: name of a task, of TASKS or in a file.
-      kwargs: arguments of the task's function, seed included, already checked.
-
-    Raises:
-      ValueError: if the task is unknown or refuses its arguments; if it or its oracle
-        is of another package, and raises or returns what it must not.
+    `kwargs` are arguments of the task's function, seed included, already checked.
+    ValueError if the task is unknown or refuses its arguments; if it or its oracle is
+    of another package, and raises or returns what it must not.
     """
     oracle = tasks.oracle_of(name)
     table = tasks.lookup(name)(**kwargs)

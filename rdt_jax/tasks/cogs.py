@@ -146,7 +146,8 @@ def cogs(
 
     An answer is right as a whole: chance is at most 1 / the number of different answers
     of training, and hardly any held-out row has one of these answers (`chance`,
-    `majority` and `last_token` of the certificate).
+    `majority` and `last_token` of the certificate). Answers are teacher-forced, their
+    last token is `<end>`; the tags are `case` (CASE_NAMES) and `depth`.
 
     Args:
       seed: seed of the sentences.
@@ -157,10 +158,6 @@ def cogs(
         epoch where it stands alone.
       max_train_depth: complements or modifiers within each other in training.
       max_depth: phrases nested in the deepest rows.
-
-    Returns:
-      A table with teacher-forced answers (the last token of an answer is `<end>`) and
-      the tags `case` (CASE_NAMES) and `depth`.
     """
     limits.at_least(
         1, train_rows=train_rows, id_rows=id_rows, rows_per_case=rows_per_case,

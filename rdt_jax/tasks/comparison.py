@@ -31,7 +31,8 @@ def knowledge_comparison(
     `entity attribute -> value`, and comparisons `attribute e1 e2 -> label` of ID facts
     only, each pair in both orders; the labels (LABELS) are words of their attribute.
     Untrained pairs of ID facts are `id`, of OOD facts `ood`, one of each `mixed`, with
-    the pattern in the order of the row. A pair's two orders are in one split.
+    the pattern in the order of the row. A pair's two orders are in one split. A = 1,
+    and the tags are `hops` (facts asked for: 1, 2) and `pattern` (knowledge.PATTERNS).
 
     Differs from the paper: no separators stand between the entities; an `id` or `mixed`
     row with an ID fact that no training comparison uses is `unused`; mixed rows are
@@ -43,21 +44,10 @@ def knowledge_comparison(
     more; and who knows the first value alone scores `first_value`, which comes near 3/4
     with many values.
 
-    Args:
-      seed: seed of the facts and their splits.
-      num_entities: entities, each with a value of every attribute.
-      num_attributes: attributes.
-      num_values: ordinal values, the same of all attributes.
-      ood_share: share of the entities that are OOD, of each attribute.
-      phi: comparisons trained per ID fact.
-      atomic_repeats: times that each fact stands in a training epoch.
-      max_heldout_pairs: pairs kept in `id`, `ood` and `mixed`, a random choice; None
-        keeps all.
-      answer_at: place where the logits are read, as in `knowledge_composition`.
-
-    Returns:
-      A table with A = 1 and tags `hops` (facts asked for: 1, 2) and `pattern`
-      (knowledge.PATTERNS).
+    `ood_share` is of the entities of each attribute, `phi` the comparisons trained per
+    ID fact, `max_heldout_pairs` a random choice of pairs kept in each of `id`, `ood`
+    and `mixed` (None: all). `atomic_repeats` and `answer_at` are those of
+    `knowledge.knowledge_composition`.
     """
     _check(num_entities, num_attributes, num_values)
     knowledge.check_composed(
@@ -201,10 +191,7 @@ def _write(values, num_values, pairs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_pairs(rng, order, places, limit) -> np.ndarray:
-    """Returns distinct pairs, int64 [pairs, 3]: an attribute and its two entities.
-
-    `places` int [n, 2] are columns of `order` [attributes, E].
-    """
+    """Returns distinct pairs, int64 [pairs, 3]: an attribute and its two entities."""
     number = len(order) * len(places)
     codes = rng.choice(number, min(limit, number), replace=False)
     attribute, place = np.divmod(codes, max(len(places), 1))

@@ -33,34 +33,19 @@ def dag_arithmetic(
     which some are not needed, so that the number of equations gives nothing away.
 
     An atom is an operator with the values of its two arguments, or a copied value, in
-    the equations that the asked node needs.
+    the equations that the asked node needs. A = 1, and the tag is `depth`, at least 1
+    and at most num_nodes - num_leaves. The answers are equally frequent at every depth,
+    but for a remainder: chance is 1 / modulus. The shortcut `operators` sees the
+    operators of the asked node's equation.
 
-    The answers are equally frequent at every depth, but for a remainder: chance is
-    1 / modulus. What the asked node's operators give away, the shortcut `operators`
-    says.
+    `modulus` is at least 2, `operators` are words of expressions.ARITHMETIC with spaces
+    between; `num_leaves` nodes are given by their value, and the equation of any other
+    has 1 to `max_arguments` arguments.
 
     References: Altabaa et al. (2025), arXiv:2510.14095 (random arithmetic graphs modulo
     23, shuffled equations, up to three arguments); Saunshi et al. (2025),
     arXiv:2502.17416 (i-GSM: depth 4, modulo 7). Differs from both: one node is asked,
     at the last token; the number of nodes is fixed; a leaf is given by its value.
-
-    Args:
-      seed: seed of the rows.
-      modulus: number of residues, at least 2.
-      operators: words of expressions.ARITHMETIC with spaces between.
-      num_nodes: equations of each row.
-      num_leaves: nodes given by their value, at least 1.
-      max_arguments: most arguments of an equation; one that is no leaf has 1 or more.
-      min_depth: depth of the shallowest asked nodes, at least 1.
-      max_depth: depth of the deepest asked nodes, at most num_nodes - num_leaves.
-      max_train_depth: depth of the deepest asked nodes in training; held-out rows are
-        `id` up to it and `depth` beyond.
-      train_per_depth: train rows of each depth, the answers balanced.
-      heldout_per_depth: held-out rows of each depth, the answers balanced.
-
-    Returns:
-      A table with A = 1 and the tag `depth`. The shortcut `operators` sees the
-      operators of the asked node's equation.
     """
     plan = depths.Plan(
         "depth", min_depth, max_depth, max_train_depth, train_per_depth,

@@ -51,7 +51,8 @@ def make_table(
     The train rows of all depths come first, since held-out rows are drawn such that
     each of their atoms is practiced: it is in a train row of more than one atom. Among
     the train rows of a depth, and among its held-out rows, each answer stands equally
-    often, but for a remainder of one row for some answers.
+    often, but for a remainder of one row for some answers. ValueError if there are not
+    so many rows.
 
     Args:
       rng: generator, consumed.
@@ -64,9 +65,6 @@ def make_table(
       shortcuts: function from int32 [N, T] rows to what guessers see of them
         (`base.certify`).
       group: number of rows that stand together, each answer equally often among them.
-
-    Raises:
-      ValueError: if there are not so many rows.
     """
     parts: dict[tuple[str, int], tuple[np.ndarray, Reading]] = {}
     seen = dict.fromkeys(plan.lengths, np.zeros(0, np.uint64))
@@ -105,12 +103,10 @@ def make_table(
 
 
 def padded(values: np.ndarray, rows: np.ndarray, num_rows: int) -> np.ndarray:
-    """Lays out ragged rows, [N, T] with 0 behind the end of each.
+    """Lays out ragged rows, [num_rows, T] with 0 behind the end of each.
 
-    Args:
-      values: int [M], in the order of `rows`.
-      rows: ascending int [M], the row of each value.
-      num_rows: N.
+    `values` int [M] are those of all rows, one row after the other, and `rows`
+    ascending int [M] the row of each.
     """
     lengths = np.bincount(rows, minlength=num_rows)
     columns = np.arange(rows.size) - np.repeat(np.cumsum(lengths) - lengths, lengths)

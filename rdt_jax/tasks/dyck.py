@@ -39,26 +39,14 @@ def dyck(
     pairs d - 1 times uncovers the difference.
 
     An atom is a bracket pair with the kind of the opening bracket around it, if any.
+    A = 1, and the tag `depth` counts rounds of cancelling innermost pairs until the
+    word is gone or the exchanged brackets face one another. Yes and no are equally
+    frequent at every depth: chance is 1/2, and neither the shortcut `ends` (the first
+    and the last bracket) nor `surplus` (how many more brackets of each kind are opened
+    than closed) gives more.
 
-    Yes and no are equally frequent at every depth: chance is 1/2, and neither the first
-    and the last bracket (`ends`) nor the numbers of brackets (`surplus`) give more.
-
-    Args:
-      seed: seed of the rows.
-      num_kinds: kinds of brackets, from 2 to len(BRACKETS).
-      min_depth: height of the shallowest words, at least 1.
-      max_depth: height of the deepest words.
-      max_train_depth: height of the deepest train words; held-out rows are `id` up to
-        it and `depth` beyond.
-      max_side_depth: largest height of a word beside the path of full height.
-      train_per_depth: train rows of each height, half of them well-formed.
-      heldout_per_depth: held-out rows of each height, half of them well-formed.
-
-    Returns:
-      A table with A = 1 and the tag `depth`: rounds of cancelling innermost pairs
-      until the word is gone or the exchanged brackets face one another. The shortcut
-      `ends` sees the first and the last bracket, `surplus` how many more brackets are
-      opened than closed, of each kind.
+    There are 2 to len(BRACKETS) kinds; the other arguments are those of `nesting.plan`,
+    of the height of words, with as many train and held-out rows of either answer.
     """
     limits.inside(2, len(BRACKETS), num_kinds=num_kinds)
     plan = nesting.plan(

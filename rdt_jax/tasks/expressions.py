@@ -52,31 +52,17 @@ def arithmetic_expression(
 ) -> base.Table:
     """Evaluates fully bracketed arithmetic expressions modulo a number.
 
-    A row is like `( 3 * ( 4 - 1 ) ) =`, and its answer a residue. An atom is an
-    operator with the values of its two arguments.
+    A row is like `( 3 * ( 4 - 1 ) ) =`, and its answer a residue; A = 1, and the tag is
+    `depth`. An atom is an operator with the values of its two arguments. The answers
+    are equally frequent at every depth, but for a remainder: chance is 1 / modulus. The
+    shortcut `outermost` sees what stands in the outermost brackets and in no other.
 
-    The answers are equally frequent at every depth, but for a remainder: chance is
-    1 / modulus. What the outermost brackets give away, the shortcut `outermost` says.
+    `modulus` is at least 2, `operators` are words of ARITHMETIC with spaces between,
+    and the other arguments are those of `nesting.plan`.
 
     References: Deletang et al. (2022), arXiv:2207.02098 (modular arithmetic with
     brackets); Csordas et al. (2022), arXiv:2110.07732 (simple arithmetic, split by
     depth). Differs from both: binary operations, all in brackets, no signs.
-
-    Args:
-      seed: seed of the rows.
-      modulus: number of residues, at least 2.
-      operators: words of ARITHMETIC with spaces between.
-      min_depth: nesting of the shallowest rows, at least 1.
-      max_depth: nesting of the deepest rows.
-      max_train_depth: nesting of the deepest train rows; held-out rows are `id` up to
-        it and `depth` beyond.
-      max_side_depth: largest depth of an argument beside the path of full depth.
-      train_per_depth: train rows of each depth, the answers balanced.
-      heldout_per_depth: held-out rows of each depth, the answers balanced.
-
-    Returns:
-      A table with A = 1 and the tag `depth`. The shortcut `outermost` sees what stands
-      in the outermost brackets and in no other.
     """
     plan = nesting.plan(
         min_depth, max_depth, max_train_depth, train_per_depth, heldout_per_depth,
@@ -100,30 +86,17 @@ def boolean_expression(
 ) -> base.Table:
     """Evaluates fully bracketed Boolean formulas.
 
-    A row is like `( ( not F ) and T ) =`, and its answer T or F. An atom is an operator
-    with the values of its arguments and the operator around it, if any.
+    A row is like `( ( not F ) and T ) =`, and its answer T or F; A = 1, and the tag is
+    `depth`. An atom is an operator with the values of its arguments and the operator
+    around it, if any. T and F are equally frequent at every depth, but for a remainder:
+    chance is 1/2. The shortcut `outermost` sees what stands in the outermost brackets
+    and in no other: `F and` and `T or` decide whatever is inside.
 
-    T and F are equally frequent at every depth, but for a remainder: chance is 1/2.
-    What the outermost brackets give away, the shortcut `outermost` says: `F and` and
-    `T or` decide whatever is inside.
+    `operators` are words of BOOLEAN with spaces between, not `not` alone, and the other
+    arguments are those of `nesting.plan`.
 
     Reference: Chen (2026), arXiv:2603.21676 (the nested Boolean expressions). Differs
     from the paper: the answer is read at the last token, and `xor` may be chosen.
-
-    Args:
-      seed: seed of the rows.
-      operators: words of BOOLEAN with spaces between, not `not` alone.
-      min_depth: nesting of the shallowest rows, at least 1.
-      max_depth: nesting of the deepest rows.
-      max_train_depth: nesting of the deepest train rows; held-out rows are `id` up to
-        it and `depth` beyond.
-      max_side_depth: largest depth of an argument beside the path of full depth.
-      train_per_depth: train rows of each depth, the answers balanced.
-      heldout_per_depth: held-out rows of each depth, the answers balanced.
-
-    Returns:
-      A table with A = 1 and the tag `depth`. The shortcut `outermost` sees what stands
-      in the outermost brackets and in no other.
     """
     plan = nesting.plan(
         min_depth, max_depth, max_train_depth, train_per_depth, heldout_per_depth,
@@ -149,33 +122,19 @@ def listops(
 ) -> base.Table:
     """Evaluates nested lists of operators over digits.
 
-    A row is like `[MAX 2 [MIN 7 4 ] 0 ] =`, and its answer a digit. MED is the median
-    rounded down, SUM_MOD the sum modulo 10. An atom is an operator with its number of
-    arguments and the operator around it, if any.
+    A row is like `[MAX 2 [MIN 7 4 ] 0 ] =`, and its answer a digit; A = 1, and the tag
+    is `depth`. MED is the median rounded down, SUM_MOD the sum modulo 10. An atom is an
+    operator with its number of arguments and the operator around it, if any. The digits
+    are equally frequent at every depth, but for a remainder: chance is 1/10. What the
+    outermost list gives away, which is much, the shortcut `outermost` says: of depth 1
+    it is the whole row, and MAX and MIN are bounded by any of their arguments.
 
-    The digits are equally frequent at every depth, but for a remainder: chance is 1/10.
-    What the outermost list gives away, which is much, the shortcut `outermost` says: of
-    depth 1 it is the whole row, and MAX and MIN are bounded by any of their arguments.
+    `operators` are words of LISTOPS with spaces between, each with 2 arguments up to
+    `max_arguments`, and the other arguments are those of `nesting.plan`.
 
     References: Nangia and Bowman (2018), arXiv:1804.06028 (the operators); Csordas et
     al. (2022), arXiv:2110.07732 (a split by depth). Differs from both: the answers are
     balanced at each depth, and trees nest along one path.
-
-    Args:
-      seed: seed of the rows.
-      operators: words of LISTOPS with spaces between.
-      max_arguments: most arguments of an operator; each has 2 or more.
-      min_depth: nesting of the shallowest rows, at least 1.
-      max_depth: nesting of the deepest rows.
-      max_train_depth: nesting of the deepest train rows; held-out rows are `id` up to
-        it and `depth` beyond.
-      max_side_depth: largest depth of an argument beside the path of full depth.
-      train_per_depth: train rows of each depth, the answers balanced.
-      heldout_per_depth: held-out rows of each depth, the answers balanced.
-
-    Returns:
-      A table with A = 1 and the tag `depth`. The shortcut `outermost` sees what stands
-      in the outermost brackets and in no other.
     """
     plan = nesting.plan(
         min_depth, max_depth, max_train_depth, train_per_depth, heldout_per_depth,
@@ -187,11 +146,7 @@ def listops(
 
 
 def chosen_operators(operators: str, table: Mapping[str, Callable]) -> tuple[str, ...]:
-    """Returns the words of a `task.kwargs.operators`.
-
-    Raises:
-      ValueError: if a word is not in the table or stands twice, or there is none.
-    """
+    """Returns the words of a `task.kwargs.operators`; ValueError if one is unknown."""
     words = tuple(operators.split())
     limits.require(
         bool(words) and len(set(words)) == len(words) and set(words) <= set(table),

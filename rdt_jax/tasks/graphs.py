@@ -35,29 +35,17 @@ def graph_reachability(
     its beginning, has exchanged its head with the other, so that the target now ends
     the way from the other beginning. Every node has as many edges in and out as before.
 
-    An atom is an edge (by the names of its nodes) that leaves a reached node.
+    An atom is an edge (by the names of its nodes) that leaves a reached node. A = 1,
+    and the tag is `hops`. Yes and no are equally frequent at every number of hops:
+    chance is 1/2, and the shortcut `degree`, the numbers of edges in and out of source
+    and target, gives no more.
 
-    Yes and no are equally frequent at every number of hops: chance is 1/2, and the
-    numbers of edges of source and target (`degree`) give no more.
+    Hops are the edges of a path, at least 1, half of the rows of each number yes. A
+    graph has at least 2 max_hops + 4 nodes and 2 max_hops edges.
 
     Reference: Chen (2026), arXiv:2603.21676 (directed reachability split by hops).
     Differs from the paper: the graph is given as tokens and not as an attention mask,
     and no rows of different answers are told apart by degrees.
-
-    Args:
-      seed: seed of the rows.
-      num_nodes: names, and nodes of each graph, at least 2 max_hops + 4.
-      num_edges: edges of each graph, at least 2 max_hops.
-      min_hops: edges of the shortest paths, at least 1.
-      max_hops: edges of the longest paths.
-      max_train_hops: edges of the longest paths in training; held-out rows are `id` up
-        to it and `depth` beyond.
-      train_per_hop: train rows of each number of hops, half of them yes.
-      heldout_per_hop: held-out rows of each number of hops, half of them yes.
-
-    Returns:
-      A table with A = 1 and the tag `hops`. The shortcut `degree` sees the numbers of
-      edges in and out of source and target.
     """
     plan = depths.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
@@ -90,31 +78,18 @@ def graph_next_step(
     A row is like `a > b c > d a > c b > e ? a d`; the answer is a successor of the
     source. `num_paths` paths of h edges leave the source, and nothing else does; the
     target ends one. Chance is 1 / num_nodes, and a guess among the successors is right
-    once in `num_paths` times, also where it takes the one listed first (`successor`) or
-    the one with the most edges (`degree`). In rows of one hop the target is the answer.
+    once in `num_paths` times, also where it takes the one listed first (the shortcut
+    `successor`) or the one with the most edges (`degree`). In rows of one hop the
+    target is the answer.
 
-    An atom is an edge (by the names of its nodes) that leaves a reached node.
+    An atom is an edge (by the names of its nodes) that leaves a reached node. A = 1,
+    and the tag is `hops`, the edges of a path, at least 1; the answers are balanced at
+    each number. There are at least 2 paths, num_paths max_hops + 3 nodes and
+    num_paths max_hops edges.
 
     References: Bachmann and Nagarajan (2024), arXiv:2403.06963 (graphs of paths from
     one source); Chen (2026), arXiv:2603.21676 (reachability split by hops). Differs
     from both: distractor edges, and only the first step is asked.
-
-    Args:
-      seed: seed of the rows.
-      num_nodes: names, and nodes of each graph, at least num_paths max_hops + 3.
-      num_edges: edges of each graph, at least num_paths max_hops.
-      num_paths: paths that leave the source, at least 2.
-      min_hops: edges of the shortest paths, at least 1.
-      max_hops: edges of the longest paths.
-      max_train_hops: edges of the longest paths in training; held-out rows are `id` up
-        to it and `depth` beyond.
-      train_per_hop: train rows of each number of hops, the answers balanced.
-      heldout_per_hop: held-out rows of each number of hops, the answers balanced.
-
-    Returns:
-      A table with A = 1 and the tag `hops`. The shortcut `degree` sees the name of the
-      source's successor with the most edges, `successor` of the one that is listed
-      first.
     """
     plan = depths.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
@@ -265,9 +240,8 @@ def _parse(tokens) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _follow(edges, source, target, num_nodes):
     """Follows all edges from the source, round by round, until nothing is new.
 
-    Returns:
-      Whether the target is met [n]; the nodes reached, [n, nodes]; the rounds until the
-      target is met or, if it never is, those that reach a new node [n].
+    Returns whether the target is met [n]; the nodes reached, [n, nodes]; the rounds
+    until the target is met or, if it never is, those that reach a new node [n].
     """
     rows = np.arange(len(edges))
     reached = np.zeros((len(edges), num_nodes), bool)

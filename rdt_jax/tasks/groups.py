@@ -50,28 +50,18 @@ def group_composition(
     """Depth: multiply longer words than training ever did.
 
     A row `g1 ... gk =` is a uniform word of k elements, and its product is read at
-    the `=` token. Held-out words are `id` where words of their length are trained, else
-    `depth`; an atom is an element, wherever in the word it stands. A held-out word with
-    an element that no training word has is `unused`.
+    the `=` token; A = 1, and the tag is `length`, at least 2. Held-out words are `id`
+    where words of their length are trained, else `depth`; an atom is an element,
+    wherever in the word it stands. A held-out word with an element that no training
+    word has is `unused`.
 
     Chance is 1 / the number of elements of the group. A word without one of its
     elements leaves all products equally likely, so that the shortcuts `first_element`
     and `last_element` score as much but for the sampling of words.
 
-    Args:
-      seed: seed of the words.
-      family: a name of FAMILIES: all permutations, the even ones, the symmetries of a
-        regular polygon, residues under addition.
-      degree: number of points permuted, of corners, or of residues.
-      min_length: elements of the shortest words, at least 2.
-      max_length: elements of the longest words.
-      max_train_length: elements of the longest train words, in [min_length,
-        max_length].
-      train_per_length: train words of each length.
-      heldout_per_length: held-out words of each length.
-
-    Returns:
-      A table with A = 1 and the tag `length`.
+    `family` is a name of FAMILIES: all permutations, the even ones, the symmetries of a
+    regular polygon, residues under addition; `degree` is the number of points permuted,
+    of corners, or of residues.
     """
     plan = splits.Plan(
         "length", min_length, max_length, max_train_length, train_per_length,
@@ -117,21 +107,12 @@ def group_operation(
     """Grokking: complete the table of an operation on two elements of a group.
 
     Every pair of elements is a row `a op b =`, split as `modular.modular` splits pairs
-    of residues.
+    of residues. Chance is 1 / the number of elements of the group. The first operand
+    alone leaves all of them equally frequent, and so does the second in `ab`; what it
+    gives away of other operations, the shortcut `second_operand` says.
 
-    Chance is 1 / the number of elements of the group. The first operand alone leaves
-    all of them equally frequent, and so does the second in `ab`; what it gives away of
-    other operations, the shortcut `second_operand` says.
-
-    Args:
-      seed: seed of the split.
-      family: a name of FAMILIES.
-      degree: number of points permuted, of corners, or of residues.
-      operation: a name of OPERATIONS: the product ab, a conjugated (a b a^-1), or aba.
-      train_fraction: share of the pairs that is trained.
-
-    Returns:
-      A table with A = 1 and without tags.
+    `family` and `degree` are those of `group_composition`, `operation` a name of
+    OPERATIONS: the product ab, a conjugated (a b a^-1), or aba.
     """
     limits.one_of(OPERATIONS, operation=operation)
     elements, times = _group(family, degree)

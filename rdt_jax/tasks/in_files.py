@@ -43,9 +43,8 @@ def stamp(name: str) -> str:
 def load(name: str) -> Callable[..., base.Table]:
     """Returns the function of a task; it is read again if its file has changed.
 
-    Raises:
-      ValueError: if the file does not exist, cannot be imported or has no such
-        function, whose choices are then listed.
+    ValueError if the file does not exist, cannot be imported or has no such function,
+    whose choices are then listed.
     """
     path, function = _parts(name)
     return _load(os.path.abspath(path), function, stamp(name))[0]

@@ -23,6 +23,8 @@ def extend(
 
     The entry points are read once in a process. Their functions are called by
     `user_code.call`, so that what goes wrong in them is a ValueError with their line.
+    ValueError too if a name is taken, reserved or not in lower case with underscores,
+    or if an entry point cannot be loaded or is no function.
 
     Args:
       group: group of entry points.
@@ -30,10 +32,6 @@ def extend(
       expected: words for what a function must return.
       is_valid: whether that is its first argument, given its own arguments too.
       of_rows: function that makes what is expected of a generator function.
-
-    Raises:
-      ValueError: if a name is taken, reserved or not in lower case with underscores,
-        or if an entry point cannot be loaded or is no function.
     """
     table = dict(built_in)
     owner = dict.fromkeys(table, "rdt_jax")
@@ -61,10 +59,8 @@ def extend(
 def guarded(function: Callable, expected: str, is_valid: Callable) -> Callable:
     """Returns a function of the user's that is called by `user_code.call`.
 
-    Args:
-      function: function of the user.
-      expected: demand on its result, a sentence without its period.
-      is_valid: whether that is its first argument, given its own arguments too.
+    `expected` is a demand on its result, a sentence without its period, and `is_valid`
+    says whether that is its first argument, given those of the function too.
     """
     path = pathlib.Path(inspect.getfile(inspect.unwrap(function))).resolve()
 

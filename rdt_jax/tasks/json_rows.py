@@ -24,14 +24,8 @@ def rows(*, path: str) -> Iterator[Row]:
     An object has `input` and `output`, which are words: a string, split at its spaces,
     or a list. It may have `split`, `parts` (words or a list), `size`, `repeats` and
     `tags` (an object of ints or words), as `words.Row` says. Of a file without parts
-    the certificate says nothing of them.
-
-    Args:
-      path: of the file, in UTF-8.
-
-    Raises:
-      ValueError: if the file is missing or without rows, or a line malformed; the
-        message names both.
+    the certificate says nothing of them. `path` is that of the file, in UTF-8; what is
+    wrong in it is a ValueError that names file and line.
     """
     file = pathlib.Path(path)
     limits.require(file.is_file(), "path", "be a file with a JSON row per line", path)

@@ -34,7 +34,8 @@ def knowledge_composition(
     with uniform tails. A share of the facts is OOD. Training holds every fact as a
     one-hop row `h r -> t`, and two-hop rows `h r1 r2 -> t` made of ID facts only.
     Two-hop rows whose facts are all ID but which are not trained are `id`; all OOD,
-    `ood`; one of each, `mixed`, with the pattern first-second hop.
+    `ood`; one of each, `mixed`, with the pattern first-second hop. A = 1, and the tags
+    are `hops` (1, 2) and `pattern` (PATTERNS).
 
     Differs from the papers: an `id` or `mixed` row with an ID fact that happens to be
     in no training composition is `unused`, so that `id` really asks for practiced
@@ -56,9 +57,6 @@ def knowledge_composition(
       answer_at: place where the logits are read: the `last` token; an `answer_token`
         appended to the row; the last position of the padded row (`pad`: the authors'
         released code).
-
-    Returns:
-      A table with A = 1 and tags `hops` (1, 2) and `pattern` (PATTERNS).
     """
     _check_graph(num_entities, num_relations, answer_at)
     limits.inside(1, num_relations, " = [1, num_relations]", out_degree=out_degree)
@@ -108,10 +106,7 @@ def _two_hop(tail, bridges) -> tuple[np.ndarray, np.ndarray]:
 def _split(
     rng, hops_of, is_ood, ood_share, phi, max_heldout
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the split and the pattern of two-hop questions, [Q] each.
-
-    `hops_of` int [Q, 2] are the two facts of each.
-    """
+    """Returns split and pattern of two-hop questions of the facts `hops_of` [Q, 2]."""
     pattern = 1 + is_ood[hops_of] @ np.array([2, 1])  # PATTERNS
     split = np.full(len(hops_of), base.SPLITS.index("unused"), np.int8)
     candidates = rng.permutation(np.flatnonzero(pattern == PATTERNS.index("id-id")))
@@ -179,29 +174,18 @@ def knowledge_depth(
     Each relation is a random permutation of the entities, so that the last relations
     alone never give the answer away. Training holds every fact as a one-hop row
     `h r -> t`, and random k-hop rows `h r1 ... rk -> t`. Held-out k-hop rows are `id`
-    where k-hop rows are trained, else `depth`.
-
-    Differs from the paper: a held-out row with a fact that no training composition
-    uses is `unused`.
+    where k-hop rows are trained, else `depth`. A = 1, and the tag is `hops`. Differs
+    from the paper: a held-out row with a fact that no training composition uses is
+    `unused`.
 
     Chance is 1 / num_entities, and all relations of a row without its entity leave all
     entities equally likely: the shortcut `last_relation` scores as much but for the
     sampling of rows.
 
-    Args:
-      seed: seed of the graph and the rows.
-      num_entities: entities of the graph.
-      num_relations: relations of the graph, each defined on every entity.
-      max_hops: hops of the longest rows.
-      max_train_hops: hops of the longest train rows, in [2, max_hops].
-      train_per_hop: train rows of each number of hops from 2.
-      heldout_per_hop: held-out rows of each number of hops from 2.
-      answer_at: place where the logits are read, as in `knowledge_composition`. All
-        rows are padded to the longest, so `pad` reads those at their last relation;
-        the authors pad further, which is what an `answer_token` amounts to.
-
-    Returns:
-      A table with A = 1 and the tag `hops`.
+    There are rows of each number of hops from 2. `answer_at` is that of
+    `knowledge_composition`; all rows are padded to the longest, so `pad` reads those at
+    their last relation. The authors pad further, which is what an `answer_token`
+    amounts to.
     """
     plan = splits.Plan(
         "hop", 2, max_hops, max_train_hops, train_per_hop, heldout_per_hop
@@ -295,9 +279,8 @@ def place_answer(
       answer_at: one of ANSWER_AT.
       words: the vocabulary.
 
-    Returns:
-      The tokens, int32 [N, T or T - 1]; where the answer is read, int32 [N]; the words,
-      with `<a>` where the answer is read at a token of its own.
+    Returns the tokens, int32 [N, T or T - 1]; where the answer is read, int32 [N]; the
+    words, with `<a>` where the answer is read at a token of its own.
     """
     if answer_at == "answer_token":
         words = tuple(dict.fromkeys((*words, "<a>")))

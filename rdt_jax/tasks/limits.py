@@ -10,14 +10,7 @@ from typing import Any
 
 
 def require(holds: bool, key: str, must: str, value: Any) -> None:
-    """Raises ValueError `task.kwargs.KEY must MUST, got VALUE.` unless it holds.
-
-    Args:
-      holds: whether the value is within its limits.
-      key: name of the argument.
-      must: demand on it, a verb first.
-      value: its value, as it is shown.
-    """
+    """Raises ValueError `task.kwargs.KEY must MUST, got VALUE.` unless it holds."""
     if not holds:
         raise ValueError(f"task.kwargs.{key} must {must}, got {value}.")
 
@@ -25,10 +18,7 @@ def require(holds: bool, key: str, must: str, value: Any) -> None:
 def at_least(least: int, why: str = "", /, **values: int) -> None:
     """Raises ValueError for the first of the arguments that is less than `least`.
 
-    Args:
-      least: the smallest value.
-      why: reason for it, such as "max_hops + 1 = "; shown before it.
-      values: the arguments.
+    The reason for it, `why`, is shown before it, such as "max_hops + 1 = ".
     """
     for key, value in values.items():
         require(value >= least, key, f"be at least {why}{least}", value)
@@ -37,11 +27,7 @@ def at_least(least: int, why: str = "", /, **values: int) -> None:
 def inside(low: int, high: int, why: str = "", /, **values: int) -> None:
     """Raises ValueError for the first of the arguments outside of [low, high].
 
-    Args:
-      low: the smallest value.
-      high: the largest value.
-      why: reason for them, such as " with groups"; shown behind them.
-      values: the arguments.
+    The reason for them, `why`, is shown behind them, such as " with groups".
     """
     for key, value in values.items():
         require(low <= value <= high, key, f"be in [{low}, {high}]{why}", value)
@@ -56,9 +42,7 @@ def one_of(choices: Iterable[str], **values: str) -> None:
 def share(low_open: bool, **values: float) -> None:
     """Raises ValueError for the first of the arguments that is no share of a whole.
 
-    Args:
-      low_open: whether 0 is refused too; 1 always is.
-      values: the arguments.
+    It is 0 (refused too if `low_open`) or more, and less than 1.
     """
     interval = "(0, 1)" if low_open else "[0, 1)"
     for key, value in values.items():

@@ -33,29 +33,19 @@ def kinship(
     premises.
 
     An atom is a step: the generations so far, the word of the premise and the side it
-    is read from; or the comparison of the sum with the claim.
+    is read from; or the comparison of the sum with the claim. A = 1, and the tag is
+    `hops`. Yes and no are equally frequent at every number of hops: chance is 1/2. The
+    shortcut `words`, which gives hardly more, sees the claim and how often each word
+    stands among the premises.
 
-    Yes and no are equally frequent at every number of hops: chance is 1/2. The numbers
-    of the words, with the claim, give hardly more: the shortcut `words` says how much.
+    Hops are the premises of a chain, at least 1; of each number of them half of the
+    train and held-out rows are yes, and the sums of `depth` rows stay among those of
+    training. There are at least max_hops + 1 people.
 
     Reference: Chen (2026), arXiv:2603.21676 (shuffled kinship chains of signed parent
     and child steps, negatives of matched parity). Differs from the paper: each premise
     is written from a random side, words are single tokens, and negatives are the twins
     of positives.
-
-    Args:
-      seed: seed of the rows.
-      num_people: names, at least max_hops + 1.
-      min_hops: premises of the shortest chains, at least 1.
-      max_hops: premises of the longest chains.
-      max_train_hops: premises of the longest chains in training; held-out rows are `id`
-        up to it and `depth` beyond. Their sums stay among those of training.
-      train_per_hop: train rows of each number of premises, half of them yes.
-      heldout_per_hop: held-out rows of each number of premises, half of them yes.
-
-    Returns:
-      A table with A = 1 and the tag `hops`. The shortcut `words` sees the claim and how
-      often each word stands among the premises.
     """
     plan = depths.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
@@ -95,27 +85,16 @@ def transitive_inference(
     each stands in two premises; every row has the same number of premises.
 
     An atom is a premise (by the names of the upper and the lower item) between the two.
+    A = 1, and the tag is `hops`. Yes and no are equally frequent at every number of
+    hops: chance is 1/2, and the shortcut `degree`, how many items stand next above and
+    next below either item, gives no more.
 
-    Yes and no are equally frequent at every number of hops: chance is 1/2, and how many
-    items stand next to either item (`degree`) gives no more.
+    Hops are the premises between the two items, at least 1, half of the rows of each
+    number yes. Each row has all items, at least 3 max_hops + 1.
 
     Reference: Geerts et al. (2025), arXiv:2506.04289 (transitive inference in
     transformers). Our own sampling: premises are given in the row, and the split is by
     the distance of the two items.
-
-    Args:
-      seed: seed of the rows.
-      num_items: names, and items of each row, at least 3 max_hops + 1.
-      min_hops: premises between the closest items asked about, at least 1.
-      max_hops: premises between the farthest.
-      max_train_hops: premises between the farthest in training; held-out rows are `id`
-        up to it and `depth` beyond.
-      train_per_hop: train rows of each number of hops, half of them yes.
-      heldout_per_hop: held-out rows of each number of hops, half of them yes.
-
-    Returns:
-      A table with A = 1 and the tag `hops`. The shortcut `degree` sees how many items
-      stand next above and next below either item.
     """
     plan = depths.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop

@@ -43,21 +43,13 @@ def lookup_tables(
     is `unused`, which takes very few trained compositions.
 
     Chance is 1/8, and a guess from the functions without the symbol gives no more,
-    since every composition stands in its split with all eight symbols.
+    since every composition stands in its split with all eight symbols. A = 1, read at
+    the last function; the tags are `functions` (how many) and `crossings` (how many are
+    followed by one of another group).
 
-    Args:
-      seed: seed of the functions and the compositions.
-      num_functions: functions, a multiple of `num_groups` with two or more in each.
-      num_groups: groups of functions; 1 is CTL.
-      max_functions: functions of the longest rows.
-      max_train_functions: functions of the longest train rows.
-      train_per_length: trained compositions of each length from 2.
-      heldout_per_length: held-out compositions of each length from 2; with groups,
-        as many again in `ood`, and from length 3 in `mixed`.
-
-    Returns:
-      A table with A = 1, read at the last function, and the tags `functions` (how
-      many) and `crossings` (how many are followed by one of another group).
+    Each of the `num_groups` groups (1 is CTL) has two functions or more. There are
+    `train_per_length` and `heldout_per_length` compositions of each length from 2; with
+    groups, as many of the latter again in `ood`, and from length 3 in `mixed`.
     """
     plan = splits.Plan(
         "length", 2, max_functions, max_train_functions, train_per_length,
@@ -145,8 +137,7 @@ def _check(plan, functions, groups):
 def _draw(rng, num_functions, num_groups, patterns, count) -> np.ndarray:
     """Returns distinct compositions, int64 [count, K], one of the patterns in each.
 
-    A pattern says of every function but the first whether it leaves the group of the
-    one before.
+    A pattern says of each function but the first whether it changes the group.
     """
     size = num_functions // num_groups  # Functions of a group.
     drawn = np.empty((0, patterns.shape[1] + 1), np.int64)

@@ -52,7 +52,8 @@ def ltg_folder(
     the test file, items of type `test_inferred_iid` are `id` and of `test_inferred_ood`
     are `ood`; those of `<k>hop_test` are `id` if training has k hops, else `depth`.
     Other types repeat training rows and add none. An `id` or `depth` row with a fact
-    that no training composition uses is `unused`.
+    that no training composition uses is `unused`. A = 1, and the tags are `hops` and,
+    if no row has more than two, `pattern` (knowledge.PATTERNS: the authors' labels).
 
     The labels are checked, not believed: every answer must follow from the one-hop rows
     of `train.json`, no held-out item may be a training row, and no fact of an `ood` row
@@ -67,20 +68,13 @@ def ltg_folder(
       seed: plays no part; nothing is drawn.
       path: folder with vocab.json, train.json and the test file; an item has
         `input_text`, `target_text` (input, answer and `</a>`) and, in the test file,
-        `type`.
+        `type`. ValueError names the file, the number of a wrong item from 0, and what
+        is wrong.
       test_file: one of TEST_FILES.
       answer_at: place where the logits are read, as in `knowledge_composition`.
       row_length: tokens to which all rows are padded, at least those of the longest;
         None pads to the longest. The authors pad the rows of many hops to 50, so that
         `pad` reads all of them at a pad.
-
-    Returns:
-      A table with A = 1 and the tags `hops` and, if no row has more than two, `pattern`
-      (knowledge.PATTERNS: those of the authors' labels).
-
-    Raises:
-      ValueError: if an argument is out of range, or a file is missing or malformed; the
-        message names the file, the number of the item from 0, and what is wrong.
     """
     del seed
     limits.one_of(TEST_FILES, test_file=test_file)

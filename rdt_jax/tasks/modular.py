@@ -38,8 +38,9 @@ def modular(
     """Grokking: complete the table of an operation from a random part of it.
 
     Every pair of residues (a, b) is a row `a op b =` of T = 4 tokens, and its answer
-    is read at the `=` token. A random share of the pairs is trained, the rest is `id`.
-    The two positions share their residue tokens; an atom is a residue in a position.
+    is read at the `=` token, A = 1. A random share of the pairs is trained, the rest is
+    `id`. The two positions share their residue tokens; an atom is a residue in a
+    position.
 
     Differs from the paper: an untrained row with an operand that no training row has
     in that position is `unused`, so that `id` really asks for practiced parts.
@@ -48,15 +49,8 @@ def modular(
     equally frequent; what it gives away of other operations, the shortcuts
     `first_operand` and `second_operand` say.
 
-    Args:
-      seed: seed of the split.
-      operation: a name of OPERATIONS: sums, quotients, or a polynomial by its terms
-        (`a3_ab2_b` is a^3 + a b^2 + b).
-      modulus: number of residues; a prime if the operation divides.
-      train_fraction: share of the pairs that is trained.
-
-    Returns:
-      A table with A = 1 and without tags.
+    `operation` is a name of OPERATIONS: sums, quotients, or a polynomial by its terms
+    (`a3_ab2_b` is a^3 + a b^2 + b). `modulus` is a prime if the operation divides.
     """
     limits.one_of(OPERATIONS, operation=operation)
     why = ", since all pairs of residues are rows"
@@ -89,14 +83,9 @@ def complete_table(
       answers: int [N].
       elements: the words of the elements.
       operation: its word.
-      train_fraction: share of the pairs that is trained.
-      seed: seed of the split.
-
-    Returns:
-      A table with A = 1, T = 4 and without tags, split as `modular` says.
-
-    Raises:
-      ValueError: if the share is out of range or leaves a split empty.
+      train_fraction: share of the pairs that is trained; ValueError if it is out of
+        range or leaves a split empty.
+      seed: seed of the split, which is that of `modular`.
     """
     limits.share(True, train_fraction=train_fraction)
     num_rows = len(pairs)

@@ -30,10 +30,17 @@ def plan(
     max_side_depth: int,
     group: int = 1,
 ) -> depths.Plan:
-    """Makes the plan of a task of nested words, from its arguments.
+    """Makes the plan of a task of nested words; ValueError if an argument is wrong.
 
-    Raises:
-      ValueError: if one of them, or `max_side_depth`, is out of range.
+    Args:
+      min_depth: nesting of the shallowest rows, at least 1.
+      max_depth: nesting of the deepest rows.
+      max_train_depth: nesting of the deepest train rows; held-out rows are `id` up to
+        it and `depth` beyond.
+      train_per_depth: train rows of each depth, the answers balanced.
+      heldout_per_depth: held-out rows of each depth, the answers balanced.
+      max_side_depth: largest depth of a word beside the path of full depth.
+      group: rows that stand together.
     """
     made = depths.Plan(
         "depth", min_depth, max_depth, max_train_depth, train_per_depth,
@@ -53,15 +60,9 @@ def arguments(
 ) -> np.ndarray:
     """Draws what stands inside brackets of a depth, as symbols for `grow`.
 
-    Args:
-      rng: generator, consumed.
-      depth: depth of the brackets, at least 1; one argument has one less.
-      counts: int [n], arguments of each.
-      leaves: tokens of depth 0; 0 stands for nothing.
-      max_side_depth: largest depth of the other arguments.
-
-    Returns:
-      int64 [n, counts.max()], 0 where a row has fewer arguments.
+    There are `counts` int [n] arguments in each: one with a depth of `depth - 1`, the
+    others of `max_side_depth` at the most. `leaves` are the tokens of depth 0, of which
+    0 stands for nothing. Returns int64 [n, counts.max()], 0 where a row has fewer.
     """
     shape = counts.size, counts.max()
     nested = rng.integers(0, min(max_side_depth, depth - 1) + 1, shape)
@@ -85,8 +86,7 @@ def grow(
       expand: function from (rng, d, m) to the symbols of m words of depth d, int [m, W]
         for any W; what is announced in them is less deep than d.
 
-    Returns:
-      int32 [n, T], each row followed by zeros.
+    Returns int32 [n, T], each row followed by zeros.
     """
     symbols, rows = start.ravel(), np.repeat(np.arange(len(start)), start.shape[1])
     for depth in range(-int(start.min()), 0, -1):

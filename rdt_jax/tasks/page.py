@@ -20,14 +20,7 @@ def title(name: str, function: Callable[..., Table]) -> str:
 def describe(
     name: str, function: Callable[..., Table], kwargs: Mapping[str, Any], table: Table
 ) -> Iterator[str]:
-    """Yields the lines of the page.
-
-    Args:
-      name: name of the task.
-      function: function of the task.
-      kwargs: arguments that it was called with, seed included.
-      table: the table that it returned.
-    """
+    """Yields the lines of the page, of the table that `function` made of `kwargs`."""
     yield title(name, function)
     yield ""
     yield "arguments"

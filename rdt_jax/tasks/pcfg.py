@@ -79,24 +79,14 @@ def pcfg(
 
     An answer is right as a whole: chance is at most 1 / the number of different answers
     of training. What the most frequent one gives, alone or by the last token of the
-    question, `majority` and `last_token` of the certificate say.
+    question, `majority` and `last_token` of the certificate say. Answers are
+    teacher-forced, their last token is `<end>`; the tags are `functions` (how many) and
+    `pairs` (untrained ones in the row).
 
-    Args:
-      seed: seed of everything that is drawn.
-      splitting: a name of SPLITTINGS.
-      num_symbols: symbols that strings are made of.
-      max_functions: functions of the longest rows.
-      max_train_functions: functions of the longest train rows; less than
-        `max_functions` in `productivity`, equal to it elsewhere.
-      max_length: longest question and longest answer, in tokens; expressions beyond
-        are drawn again.
-      train_rows: rows that are trained.
-      heldout_rows: rows of each other split.
-      num_heldout_pairs: pairs that are not trained in `systematicity`, 0 elsewhere.
-
-    Returns:
-      A table with teacher-forced answers (the last token of an answer is `<end>`) and
-      the tags `functions` (how many) and `pairs` (untrained ones in the row).
+    `max_functions` is more than `max_train_functions` in `productivity` and equal to it
+    elsewhere; `num_heldout_pairs` pairs are not trained in `systematicity`, 0
+    elsewhere. Expressions whose question or answer has more than `max_length` tokens
+    are drawn again. `heldout_rows` are those of each other split.
     """
     _check(
         splitting, num_symbols, max_functions, max_train_functions, max_length,

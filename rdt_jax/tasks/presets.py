@@ -35,17 +35,11 @@ PRESETS: Mapping[str, Overrides] = {"cpu": _CPU, "smoke": _SMOKE}
 
 
 def config_of(task: str, preset: str = "cpu") -> ml_collections.ConfigDict:
-    """Returns the config of a task at a preset.
+    """Returns the config of a task, or of FILE.py:FUNCTION, at a preset.
 
     A task with a config file, such as `modular`, has its presets; any other has
-    PRESETS, and every argument of it with its default is in the config.
-
-    Args:
-      task: name of a task, or FILE.py:FUNCTION.
-      preset: name of a preset.
-
-    Raises:
-      ValueError: if there is no such task or preset.
+    PRESETS, and every argument of it with its default is in the config. ValueError if
+    there is no such task or preset.
     """
     named = configs.named_configs()
     if task in named:

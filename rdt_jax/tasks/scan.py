@@ -110,15 +110,10 @@ def scan(*, seed: int, variant: str) -> base.Table:
 
     An answer is right as a whole: chance is at most 1 / the number of different answers
     of training, and the most frequent one, alone or by the last token of the question,
-    is right in less than 1 % of any split (`majority` and `last_token`).
-
-    Args:
-      seed: seed of the sample of `simple`; elsewhere it plays no part.
-      variant: one of VARIANT_CHOICES.
-
-    Returns:
-      A table with teacher-forced answers (A = 49, the last token of an answer is
-      `<end>`) and the tag `length`: the number of actions.
+    is right in less than 1 % of any split (`majority` and `last_token`). Answers are
+    teacher-forced (A = 49, the last token is `<end>`), and the tag `length` is their
+    number of actions. The seed is that of the sample of `simple`; elsewhere it plays no
+    part.
     """
     limits.one_of(VARIANT_CHOICES, variant=variant)
     commands, actions, questions, answers = _rows()

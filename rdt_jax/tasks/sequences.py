@@ -32,7 +32,8 @@ def nary_addition(
     The answer is the sum without zeros in front, its most significant digit first, and
     an end token; it is fed back digit by digit. Held-out rows are `id` where rows of so
     many operands are trained, else `depth`. An atom is a digit in its place (ones,
-    tens, ...); a held-out row with one that no training row has is `unused`.
+    tens, ...); a held-out row with one that no training row has is `unused`. The tag is
+    `operands`, and A is one more than the digits of the largest sum.
 
     Differs from the paper: a fixed table of rows instead of fresh ones at every update.
 
@@ -41,16 +42,8 @@ def nary_addition(
     middle are more frequent; the shortcuts `number_of_operands` and `first_digit` say
     what that gives away.
 
-    Args:
-      seed: seed of the rows.
-      num_digits: digits of an operand, in [1, MAX_DIGITS].
-      max_operands: operands of the longest rows.
-      max_train_operands: operands of the longest train rows, in [2, max_operands].
-      train_per_count: train rows of each number of operands from 2.
-      heldout_per_count: held-out rows of each number of operands from 2.
-
-    Returns:
-      A table with the tag `operands`; A is one more than the digits of the largest sum.
+    An operand has 1 to MAX_DIGITS digits; there are rows of each number of operands
+    from 2.
     """
     plan = splits.Plan(
         "count", 2, max_operands, max_train_operands, train_per_count,
@@ -108,7 +101,7 @@ def p_hop_induction(
     all hops exist. Held-out rows are `id` where rows of so many hops are trained, else
     `depth`. An atom is a pair of characters, the one that a hop leaves and the one on
     which it ends; a held-out row with one that no training row of several hops has is
-    `unused`.
+    `unused`. A = 1, and the tag is `hops`.
 
     Differs from the papers: hops are counted out in the row, so that one model can be
     asked for other numbers of them than it was trained on; a fixed table of rows
@@ -117,18 +110,8 @@ def p_hop_induction(
     Chance is 1 / alphabet_size. Who makes the first hop only scores the shortcut
     `one_hop`, and has all that rows of one hop ask for.
 
-    Args:
-      seed: seed of the rows.
-      alphabet_size: characters, at least 3.
-      length: T, of the sequence.
-      min_hops: hops of the shortest rows.
-      max_hops: hops of the longest rows.
-      max_train_hops: hops of the longest train rows, in [min_hops, max_hops].
-      train_per_hop: train rows of each number of hops.
-      heldout_per_hop: held-out rows of each number of hops.
-
-    Returns:
-      A table with A = 1 and the tag `hops`.
+    There are at least 3 characters, and a sequence has `length` of them, T, at least
+    max_hops + 2.
     """
     plan = splits.Plan(
         "hop", min_hops, max_hops, max_train_hops, train_per_hop, heldout_per_hop
@@ -187,10 +170,7 @@ def _digits_used(questions, num_digits) -> np.ndarray:
 def _draw_sequences(
     rng, alphabet_size, length, hops, count
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns distinct sequences [count, T] and the characters visited [count, 1 + p].
-
-    The first character visited is the last of the sequence.
-    """
+    """Returns distinct sequences [count, T] and what they visit [count, 1 + p]."""
     small = np.min_scalar_type(-alphabet_size)
     found: dict[bytes, None] = {}  # A set that keeps its order.
     in_vain = 0

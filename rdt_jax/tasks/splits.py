@@ -56,10 +56,8 @@ class Plan(NamedTuple):
     def check(self, smallest: int, *, group: int = 1, takes_first: bool = True) -> None:
         """Raises ValueError unless `smallest <= first <= trained <= last`.
 
-        Args:
-          smallest: the smallest length that the task has.
-          group: rows that stand together; each number of rows is a multiple of it.
-          takes_first: whether the task has an argument for `first`.
+        Numbers of rows must be multiples of `group`, rows that stand together.
+        `takes_first` says whether the task has an argument for `first`.
         """
         why = f"min_{self.many} = " if takes_first else ""
         limits.at_least(smallest, **{f"min_{self.many}": self.first})
@@ -76,12 +74,7 @@ class Plan(NamedTuple):
             limits.require(fits, f"{name}_per_{self.unit}", f"be {wanted}", rows)
 
     def check_number(self, most: int, what: str) -> None:
-        """Raises ValueError if the shortest rows are more than there are.
-
-        Args:
-          most: number of different rows of the smallest length.
-          what: name for them, in words.
-        """
+        """Raises ValueError if the shortest rows are more than `most`, all `what`."""
         limits.require(
             self.train + self.heldout <= most,
             f"train_per_{self.unit} + task.kwargs.heldout_per_{self.unit}",
@@ -92,9 +85,8 @@ class Plan(NamedTuple):
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Counts out rows: of each length some to train on and some to hold out.
 
-        Returns:
-          The length of each row, int32 [N], ascending, and whether it is trained, bool
-          [N], the trained rows of a length first.
+        Returns the length of each row, int32 [N], ascending, and whether it is trained,
+        bool [N], the trained rows of a length first.
         """
         counts = [
             self.heldout + self.train * (length <= self.trained)
@@ -116,20 +108,10 @@ class Plan(NamedTuple):
         vocab: Sequence[str],
         shortcuts: Mapping[str, np.ndarray],
     ) -> base.Table:
-        """Makes the table of rows that were counted out by `rows`.
+        """Makes the table of rows that were counted out by `rows`, of `lengths` [N].
 
-        Args:
-          tokens: int32 [N, T], this and the next three as `base.certified` takes them.
-          answer_positions: int [N, A] or [N].
-          targets: int [N, A] or [N].
-          atoms: int [N, K].
-          lengths: int32 [N], of each row.
-          trained: bool [N].
-          vocab: the words.
-          shortcuts: name -> int [N], as `base.certify` takes them.
-
-        Raises:
-          ValueError: if training is too small for any held-out row.
+        Arrays are as `base.certified` takes them. ValueError if training, of the rows
+        `trained` bool [N], is too small for any held-out row.
         """
         split = assign(atoms, trained, lengths > self.trained)
         names = ("id", "depth") if self.last > self.trained else ("id",)
@@ -161,16 +143,14 @@ class Rule(NamedTuple):
         """Says which split each row is in, int8 [N], indices into SPLITS.
 
         A row of one part is trained where others combine parts. A held-out row of `id`
-        or `depth` is `unused` if it needs a part that no train row combines.
+        or `depth` is `unused` if it needs a part that no train row combines. ValueError
+        if an argument is out of range, does nothing, or leaves a split of its own
+        without a row.
 
         Args:
           atoms: int [N, K], the parts of each row, as `base.certify` takes them.
           sizes: int [N].
           given: int8 [N], the split of a row that says it, else -1.
-
-        Raises:
-          ValueError: if an argument is out of range, does nothing, or leaves a split of
-            its own without a row.
         """
         shares = {name: getattr(self, name) for name in _SHARES}
         limits.share(False, **shares)
@@ -239,10 +219,7 @@ def draw_distinct(
 ) -> np.ndarray:
     """Draws distinct rows, uniformly and in random order, int64 [count, K].
 
-    Args:
-      rng: generator, consumed.
-      sizes: K numbers; column k of a row lies in [0, sizes[k]).
-      count: rows, at most the product of `sizes`.
+    Column k of a row lies in [0, sizes[k]); `count` is at most the product of `sizes`.
     """
     number = 1
     for size in sizes:
@@ -262,14 +239,10 @@ def draw_distinct(
 def assign(atoms: np.ndarray, trained: np.ndarray, longer: np.ndarray) -> np.ndarray:
     """Says which split each row is in, int8 [N], indices into SPLITS.
 
-    Trained rows are `train`. Of the others, those that compose parts of which one is
+    Of rows that are not `trained`, bool [N], those that compose parts of which one is
     in no composed training row are `unused`, so that what is held out really asks for
-    practiced parts; the rest is `depth` where it is longer than trained, else `id`.
-
-    Args:
-      atoms: int [N, K], the parts that each row needs, as `base.certify` takes them.
-      trained: bool [N].
-      longer: bool [N], whether a row is longer than all trained ones.
+    practiced parts; the rest is `depth` where it is `longer`, bool [N], than all
+    trained ones, else `id`. `atoms` are as `base.certify` takes them.
     """
     counts, practiced = _practiced(atoms, trained)
     practiced[-1] = True  # Where a row needs no further part.
@@ -292,11 +265,9 @@ def of_parts(
     Args:
       atoms: int [N, K], as `base.certify` takes them.
       parts: strings [N], what each row was drawn for.
-      key: the argument that is too small where a held-out part has no row.
+      key: the argument that is too small where nothing is left of `id` or `depth`,
+        which is a ValueError.
       value: value of that argument.
-
-    Raises:
-      ValueError: if nothing is left of `id` or `depth`.
     """
     split = assign(atoms, parts == "train", parts == "depth")
     names = [name for name in ("id", "depth") if (parts == name).any()]
@@ -309,12 +280,7 @@ def of_parts(
 def mixes(atoms: np.ndarray, split: np.ndarray) -> np.ndarray:
     """Says which rows need a part that a composed training row has, and one without.
 
-    Args:
-      atoms: int [N, K], the parts that each row needs, as `base.certify` takes them.
-      split: int8 [N]; only what is `train` counts.
-
-    Returns:
-      bool [N].
+    Returns bool [N], of `atoms` as `base.certify` takes them and `split` int8 [N].
     """
     counts, practiced = _practiced(atoms, split == base.SPLITS.index("train"))
     practiced[-1] = False  # Where a row needs no further part.
@@ -323,14 +289,7 @@ def mixes(atoms: np.ndarray, split: np.ndarray) -> np.ndarray:
 
 
 def check_heldout(split: np.ndarray, names: Sequence[str], key: str, value: float):
-    """Raises ValueError if one of the held-out splits `names` has no row.
-
-    Args:
-      split: int8 [N].
-      names: splits that must have rows.
-      key: the argument that is too small where it has none.
-      value: value of that argument.
-    """
+    """Raises ValueError, about `key`, if one of the splits `names` has no row."""
     for name in names:
         limits.require(
             bool((split == base.SPLITS.index(name)).any()),

@@ -116,10 +116,8 @@ def _words(name: str, value: Any) -> tuple[str, ...]:
 def task(function: Callable[..., Iterable[Row]]) -> Callable[..., base.Table]:
     """Makes the function of a task from one that yields rows, whose arguments it has.
 
-    One that returns a table, and is annotated so, is a task as it is.
-
-    Raises:
-      ValueError: if an argument cannot be given by name.
+    One that returns a table, and is annotated so, is a task as it is. ValueError if an
+    argument cannot be given by name.
     """
     if arguments.signature(function).return_annotation is base.Table:
         return function  # type: ignore[return-value]
@@ -157,15 +155,11 @@ def task(function: Callable[..., Iterable[Row]]) -> Callable[..., base.Table]:
 
 
 def make_table(rows: Iterable[Row], rule: splits.Rule) -> base.Table:
-    """Makes the table of rows.
+    """Makes the table of rows, in their order; `rule` splits those that do not say it.
 
     A row that comes again counts as one, with the repeats of both. Words are numbered
     as they come, and so are parts. If every answer is one word it is read at a token
     `<a>` behind the question; else answers end in `<end>` and are fed back.
-
-    Args:
-      rows: of the task, in the order of the table.
-      rule: how rows are split that do not say it.
 
     Raises:
       ValueError: if there is no row or no train row; if a question comes again with
