@@ -29,12 +29,12 @@ from experiments.accelerators.cells import (
     SCALE,
     SELECT,
 )
-from rdt_jax import registry
 from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, terminal
 from rdt_jax.figures.grokking import task_name
+from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
 
@@ -47,12 +47,11 @@ def _trials(
     decays: Sequence[float],
     tuned: Mapping[str, tuple[float, float]],
     seeds: Mapping[str, Sequence[int]],
-    **fixed: Any,
 ) -> list[dict[str, Any]]:
     """Every cell with the seeds SELECT, and the tuned one with those that compare."""
     trials = []
     for name in names:
-        keys = cells.overrides_of(name) | fixed
+        keys = cells.overrides_of(name)
         for rate, decay in itertools.product(rates, decays):
             others = seeds[name] if tuned.get(name) == (rate, decay) else ()
             cell = keys | cells.cell_of(name, rate, decay)
@@ -81,32 +80,24 @@ TUNED: Mapping[str, tuple[float, float]] = {
 SEEDS = dict.fromkeys(NAMES, range(2, 8)) | {BASELINE: range(2, 14)}
 _SMOKE = (BASELINE, "muon", "lion")
 
-SWEEPS: Mapping[str, list[dict[str, Any]]] = {
-    "smoke": _trials(
-        _SMOKE,
-        (2e-3,),
-        (0.1, 1.0),
-        dict.fromkeys(_SMOKE, (2e-3, 1.0)),
-        dict.fromkeys(_SMOKE, (2, 3)),
+SWEEPS = {
+    "smoke": (
+        _trials(
+            _SMOKE,
+            (2e-3,),
+            (0.1, 1.0),
+            dict.fromkeys(_SMOKE, (2e-3, 1.0)),
+            dict.fromkeys(_SMOKE, (2, 3)),
+        ),
     ),
     # Half the batch of configs/modular.py makes twice the updates in the same time. A
     # run takes seconds: one checkpoint is enough.
-    "cpu": _trials(
-        NAMES,
-        (5e-4, 2e-3),
-        (0.1, 1.0),
-        TUNED,
-        SEEDS,
-        num_steps=600,
-        batch_size=128,
-        checkpoint_every_steps=600,
+    "cpu": (
+        _trials(NAMES, (5e-4, 2e-3), (0.1, 1.0), TUNED, SEEDS),
+        [{"num_steps": 600, "batch_size": 128, "checkpoint_every_steps": 600}],
     ),
 }
-
-
-def sweep(preset: str) -> list[dict[str, Any]]:
-    """Returns the overrides of each trial; ValueError lists the presets."""
-    return list(registry.lookup("preset", SWEEPS, preset))
+sweep = spec.by_preset(SWEEPS)
 
 
 def table(runs: Sequence[Run]) -> Table:

@@ -9,51 +9,46 @@ stays near chance; with loops it rises after ID has, and sooner with more loops.
 decay is ours: in grokking it decides how long generalization lags behind memorization.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from rdt_jax import registry, wording
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import grokking
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.grokking import Bound, Cell
-from rdt_jax.analysis.runs import Run
+from rdt_jax.analysis.runs import LOOPS, WEIGHT_DECAY, Run
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_composition.py"
 
-LOOPS = "recurrence.num_loops"
-WEIGHT_DECAY = "optimizer.weight_decay"
 OOD = "ood_generalized"
 JUDGED = (2, 4)  # loop counts of which the second is to complete OOD sooner
 SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
 
-_PAPER = (spec.grid(LOOPS, 1, 2, 4, 8), spec.grid("seed", 0, 1, 2))
-SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
+_PAPER = (spec.grid(LOOPS, 1, 2, 4, 8), spec.seeds(3))
+SWEEPS = {
     "smoke": (
         spec.grid(LOOPS, 1, 2),
         spec.grid(WEIGHT_DECAY, 0.1),
-        spec.grid("seed", 0),
+        spec.seeds(1),
     ),
     "cpu": (
         spec.grid(LOOPS, 1, 2, 4),
         spec.grid(WEIGHT_DECAY, 0.03, 0.1),
-        spec.grid("seed", 0),
+        spec.seeds(1),
     ),
     "cpu_long": (
         spec.grid(LOOPS, 1, 2, 4, 8),
         spec.grid(WEIGHT_DECAY, 0.01, 0.03, 0.1, 0.3),
-        spec.grid("seed", 0, 1, 2),
+        spec.seeds(3),
     ),
     "paper": _PAPER,  # at the weight decay of the config
     "paper_code": _PAPER,
 }
-
-
-def sweep(preset: str) -> list[dict[str, Any]]:
-    """Returns the overrides of each trial; ValueError lists the presets."""
-    return spec.product(*registry.lookup("preset", SWEEPS, preset))
+sweep = spec.by_preset(SWEEPS)
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
@@ -113,25 +108,20 @@ class _Depth(NamedTuple):
 
 
 def _completing(looped: Sequence[Run]) -> list[_Depth]:
-    cells: dict[int, dict[float, list[Run]]] = {}
-    for (loops, decay), members in run_folders.group(
-        looped, (LOOPS, WEIGHT_DECAY)
-    ).items():
-        cells.setdefault(loops, {})[decay] = members
-    return [_of_depth(loops, by_decay) for loops, by_decay in cells.items()]
-
-
-def _of_depth(loops: int, by_decay: Mapping[float, Sequence[Run]]) -> _Depth:
-    decays, reached, open_runs = [], 0, []
-    for decay, members in by_decay.items():
-        arrived = len(grokking.arrived(members, OOD))
-        awaited = grokking.awaited(members, OOD)
-        reached += arrived
-        if 2 * arrived > len(members):
-            decays.append(decay)
-        elif 2 * (arrived + len(awaited)) > len(members):
-            open_runs += awaited
-    return _Depth(loops, decays, reached, sum(map(len, by_decay.values())), open_runs)
+    cells = run_folders.group(looped, (LOOPS, WEIGHT_DECAY))
+    depths = []
+    for loops, keys in itertools.groupby(cells, key=lambda key: key[0]):
+        decays, reached, number, open_runs = [], 0, 0, []
+        for key in keys:
+            arrived = len(grokking.arrived(cells[key], OOD))
+            awaited = grokking.awaited(cells[key], OOD)
+            reached, number = reached + arrived, number + len(cells[key])
+            if 2 * arrived > len(cells[key]):
+                decays.append(key[1])
+            elif 2 * (arrived + len(awaited)) > len(cells[key]):
+                open_runs += awaited
+        depths.append(_Depth(loops, decays, reached, number, open_runs))
+    return depths
 
 
 def _decays(depth: _Depth) -> str:
@@ -196,28 +186,25 @@ def _stages_are_ordered(runs: Sequence[Run]) -> Claim:
 
 
 def _four_is_sooner_than_two(runs: Sequence[Run]) -> Claim:
-    judged: dict[str, list[str]] = {"sooner": [], "later": [], "open": []}
-    reported, unfinished = [], []
+    tied = "tied or beyond the budget"
+    judged: dict[str, list[str]] = {
+        "sooner": [], "later": [], tied: [], "not judged": [],
+    }  # fmt: skip
+    unfinished = []
     for shallow, deep in _pairs(runs):
         before, after = shallow.times[OOD].median, deep.times[OOD].median
-        text = _describe(shallow, before, deep, after)
         if (shallow.values[LOOPS], deep.values[LOOPS]) != JUDGED:
-            reported.append(text)
+            outcome = "not judged"
         elif grokking.is_sooner(after, before):
-            judged["sooner"].append(text)
+            outcome = "sooner"
         elif grokking.is_sooner(before, after):
-            judged["later"].append(text)
+            outcome = "later"
         else:
-            judged["open"].append(text)
+            outcome = tied
             unfinished.append(shallow.unfinished + deep.unfinished)
-    sooner, later, open_pairs = judged.values()
-    parts = (
-        ("sooner", sooner),
-        ("later", later),
-        ("tied or beyond the budget", open_pairs),
-        ("not judged", reported),
-    )
-    fails = len(later) > len(sooner) + sum(count > 0 for count in unfinished)
+        judged[outcome].append(_describe(shallow, before, deep, after))
+    sooner, later = len(judged["sooner"]), len(judged["later"])
+    fails = later > sooner + sum(count > 0 for count in unfinished)
     missing = []
     if not fails:
         if any(unfinished):
@@ -236,10 +223,9 @@ def _four_is_sooner_than_two(runs: Sequence[Run]) -> Claim:
             "R = 2 takes 7,000 epochs, R = 4 takes 2,000; R = 8, about as long as "
             "R = 4, is reported and not judged"
         ),
-        measured="; ".join(
-            f"{name}: {', '.join(pairs)}" for name, pairs in parts if pairs
-        )
-        or "no pair to compare",
+        measured=(
+            judging.by_outcome(judged) if any(judged.values()) else "no pair to compare"
+        ),
         holds=not fails,
         missing=missing,
         runs=runs,

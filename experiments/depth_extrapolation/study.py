@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from experiments.depth_extrapolation import claims as judging
-from rdt_jax import registry
 from rdt_jax.analysis import compute, curriculum, scaling, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.grokking import format_steps
@@ -55,18 +54,14 @@ def drawn(mean: float, most: int) -> list[dict[str, Any]]:
     ]
 
 
-_PAPER = ([*fixed(*range(1, 9)), *drawn(4.0, 8)], spec.grid("seed", 0))
-SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
-    "smoke": ([*fixed(2), *drawn(2.0, 3)], spec.grid("seed", 0)),
-    "cpu": ([*fixed(2, 5), *drawn(4.0, 8)], spec.grid("seed", 0, 1)),
-    "cpu_long": ([*fixed(2, 4, 8), *drawn(4.0, 8)], spec.grid("seed", 0, 1, 2)),
+_PAPER = ([*fixed(*range(1, 9)), *drawn(4.0, 8)], spec.seeds(1))
+SWEEPS = {
+    "smoke": ([*fixed(2), *drawn(2.0, 3)], spec.seeds(1)),
+    "cpu": ([*fixed(2, 5), *drawn(4.0, 8)], spec.seeds(2)),
+    "cpu_long": ([*fixed(2, 4, 8), *drawn(4.0, 8)], spec.seeds(3)),
     "paper": _PAPER,
 }
-
-
-def sweep(preset: str) -> list[dict[str, Any]]:
-    """Returns the overrides of each trial; ValueError lists the presets."""
-    return spec.product(*registry.lookup("preset", SWEEPS, preset))
+sweep = spec.by_preset(SWEEPS)
 
 
 def table(runs: Sequence[Run]) -> Table:

@@ -31,27 +31,17 @@ LONG = 10.0  # times the updates to memorization
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
     """Judges claims 1 to 4 of the paper's Section 5.2 on what has been run so far."""
+    looped = [run for run in runs if run.num_loops > 1]
     return [
-        _vanilla_stays(runs),
-        _looped_leave(runs),
-        _is_before(runs, TRAIN, ID, "about 90 and 330 epochs with R = 4"),
-        _is_before(runs, ID, OOD, "about 330 and 1,500 epochs with R = 4"),
+        _vanilla_stays([run for run in runs if run.num_loops == 1]),
+        _looped_leave(looped),
+        _is_before(looped, TRAIN, ID, "about 90 and 330 epochs with R = 4"),
+        _is_before(looped, ID, OOD, "about 330 and 1,500 epochs with R = 4"),
         _starts_before_id_is_done(runs),
-        _comes_long_after_memorization(runs),
-        _plateau(runs),
-        _more_loops_need_less(runs, "updates"),
-        _more_loops_need_less(runs, "operations"),
-        _more_loops_need_less(runs, "seconds"),
+        _comes_long_after_memorization(looped),
+        _plateau(looped),
+        *(_more_loops_need_less(runs, unit) for unit in _EXPECTED),
     ]
-
-
-def by_depth(runs: Sequence[Run]) -> dict[int, list[Run]]:
-    """Groups runs by their loop count R, ascending.
-
-    Raises:
-      ValueError: if runs of one R differ in more than their seed.
-    """
-    return {depth: cell for (depth,), cell in run_folders.group(runs, (LOOPS,)).items()}
 
 
 def completed(run: Run, event: str) -> Bound:
@@ -65,8 +55,7 @@ def _smoothed_ood(run: Run) -> np.ndarray:
     return grokking.smooth(run_folders.accuracy(run, "ood").values)
 
 
-def _vanilla_stays(runs: Sequence[Run]) -> Claim:
-    vanilla = [run for run in runs if run.num_loops == 1]
+def _vanilla_stays(vanilla: Sequence[Run]) -> Claim:
     highest = [float(v.max()) for run in vanilla if (v := _smoothed_ood(run)).size]
     leaves = any(value >= NEAR_ZERO for value in highest)
     missing = []
@@ -75,7 +64,7 @@ def _vanilla_stays(runs: Sequence[Run]) -> Claim:
     elif not highest:
         missing.append("an evaluation with R = 1")
     elif not leaves:
-        missing += grokking.ends_of(_unfinished(vanilla), "with R = 1")
+        missing += grokking.ends_of(run_folders.unfinished(vanilla), "with R = 1")
     most = f"{max(highest):.2f}" if highest else "unknown"
     return judging.judge(
         f"Without loops, OOD accuracy never reaches {NEAR_ZERO}.",
@@ -91,20 +80,11 @@ def _vanilla_stays(runs: Sequence[Run]) -> Claim:
     )
 
 
-def _looped_leave(runs: Sequence[Run]) -> Claim:
-    looped = [run for run in runs if run.num_loops > 1]
-    over = [run for run in looped if run.outcome != "unfinished"]
-    highest = {
-        run.run_id: float(values.max(initial=0.0))
-        for run in looped
-        if (values := _smoothed_ood(run)).size
-    }
-    left = [name for name, value in highest.items() if value >= NEAR_ZERO]
-    stuck = [run for run in over if run.run_id not in left]
-    missing = []
-    if not stuck:
-        waiting = [run for run in looped if run.run_id not in left]
-        missing += grokking.ends_of(waiting, "with R >= 2")
+def _looped_leave(looped: Sequence[Run]) -> Claim:
+    left = [run for run in looped if _smoothed_ood(run).max(initial=0.0) >= NEAR_ZERO]
+    waiting = [run for run in looped if run not in left]
+    stuck = len(waiting) > len(run_folders.unfinished(waiting))
+    missing = [] if stuck else grokking.ends_of(waiting, "with R >= 2")
     if not looped:
         missing.append("runs with R >= 2")
     return judging.judge(
@@ -121,11 +101,10 @@ def _looped_leave(runs: Sequence[Run]) -> Claim:
     )
 
 
-def _is_before(runs: Sequence[Run], first: str, then: str, expected: str) -> Claim:
+def _is_before(looped: Sequence[Run], first: str, then: str, expected: str) -> Claim:
     """Judges an order on all runs in which the later event has completed."""
     names = {TRAIN: "train", ID: "ID", OOD: "OOD"}
     before = tied = after = 0
-    looped = [run for run in runs if run.num_loops > 1]
     for run in grokking.arrived(looped, then):
         one, other = completed(run, first), completed(run, then)
         before += grokking.is_sooner(one, other)
@@ -179,8 +158,7 @@ def _starts_before_id_is_done(runs: Sequence[Run]) -> Claim:
     )
 
 
-def _comes_long_after_memorization(runs: Sequence[Run]) -> Claim:
-    looped = [run for run in runs if run.num_loops > 1]
+def _comes_long_after_memorization(looped: Sequence[Run]) -> Claim:
     known = [(run, wait) for run in looped if (wait := _wait(run)) is not None]
     counted = [run for run, _ in known]
     arrived = grokking.arrived(counted, OOD)
@@ -238,8 +216,7 @@ def _between(low: float, high: float) -> str:
     return f"{low:.2g} to {high:.2g} times"
 
 
-def _plateau(runs: Sequence[Run]) -> Claim:
-    looped = [run for run in runs if run.num_loops > 1]
+def _plateau(looped: Sequence[Run]) -> Claim:
     levels = []
     for run in looped:
         values = _smoothed_ood(run)
@@ -256,7 +233,7 @@ def _plateau(runs: Sequence[Run]) -> Claim:
         measured += (
             f", at {middle:.2f} (median; {min(levels):.2f} to {max(levels):.2f})"
         )
-    waiting = _unfinished(looped)
+    waiting = run_folders.unfinished(looped)
     missing = []
     if 2 * len(levels) <= len(looped) or not looped:
         missing.append("a budget in which most runs settle after they complete OOD")
@@ -289,11 +266,10 @@ _EXPECTED = {
 
 
 def _more_loops_need_less(runs: Sequence[Run], unit: str) -> Claim:
-    spent = {d: _spent(group, unit) for d, group in by_depth(runs).items()}
-    pair = [run for run in runs if run.num_loops in (2, 4)]
+    by_depth = run_folders.group(runs, (LOOPS,))
     missing, parts, medians, never = [], [], {}, []
     for depth in (2, 4):
-        times = spent.get(depth)
+        times = _spent(by_depth.get((depth,), []), unit)
         if not times:
             alone = " that trained alone" if unit == "seconds" else ""
             missing.append(f"runs with R = {depth}{alone}")
@@ -317,7 +293,7 @@ def _more_loops_need_less(runs: Sequence[Run], unit: str) -> Claim:
         measured=(", ".join(parts) or "no run") + _bound_note(never, unit, later),
         holds=sooner,
         missing=missing,
-        runs=pair,
+        runs=[run for run in runs if run.num_loops in (2, 4)],
     )
 
 
@@ -352,7 +328,3 @@ def _format(time: Bound, unit: str) -> str:
     if unit == "updates":
         return str(time)
     return f"{'> ' if time.beyond else ''}{time.steps:.3g}"
-
-
-def _unfinished(runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if run.outcome == "unfinished"]

@@ -10,14 +10,13 @@ bridge can be read off r1 within the first loop, for OOD questions too, and the 
 off r2 in the second; without, the OOD bridge comes too late and the OOD target never.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from experiments.mechanism import claims as judging
 from experiments.mechanism import drawing
-from rdt_jax import registry
 from rdt_jax.analysis import stages
 from rdt_jax.analysis.runs import Run
 from rdt_jax.sweep import spec
@@ -36,26 +35,22 @@ def _models(*models: tuple[int, int], **fixed: Any) -> list[dict[str, Any]]:
 
 
 _DECAY = spec.grid(WEIGHT_DECAY, 0.1)
-_PAPER = (_models((2, 4), (1, 8)), spec.grid("seed", 0, 1, 2))
-SWEEPS: Mapping[str, tuple[list[dict[str, Any]], ...]] = {
-    "smoke": (_models((2, 2), (1, 4)), _DECAY, spec.grid("seed", 0)),
+_PAPER = (_models((2, 4), (1, 8)), spec.seeds(3))
+SWEEPS = {
+    "smoke": (_models((2, 2), (1, 4)), _DECAY, spec.seeds(1)),
     "cpu": (
-        _models((2, 2), (1, 2), (1, 4)), _DECAY, spec.grid("seed", 0, 1, 2),
+        _models((2, 2), (1, 2), (1, 4)), _DECAY, spec.seeds(3),
     ),
     "cpu_long": (
         # Those of two blocks are runs of grokking_stages as well.
         _models((2, 2), (4, 2), (1, 2), (1, 4), (1, 8), num_steps=20_000),
         _DECAY,
-        spec.grid("seed", 0, 1, 2, 3, 4),
+        spec.seeds(5),
     ),
     "paper": _PAPER,
     "paper_code": _PAPER,
 }  # fmt: skip
-
-
-def sweep(preset: str) -> list[dict[str, Any]]:
-    """Returns the overrides of each trial; ValueError lists the presets."""
-    return spec.product(*registry.lookup("preset", SWEEPS, preset))
+sweep = spec.by_preset(SWEEPS)
 
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:

@@ -31,7 +31,7 @@ from experiments.modular_addition.cells import (
     LOOPS,
     MEMORIZED,
 )
-from rdt_jax import registry, wording
+from rdt_jax import wording
 from rdt_jax.analysis import grokking, laws
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
@@ -63,25 +63,23 @@ def _spread(last: int, every: int, count: int) -> tuple[int, ...]:
     return (0, *sorted({int(round(step)) * every for step in spaced}))
 
 
-def _trials(
+def _cells(
     *,
     base: tuple[float, float],
     loops: Sequence[int],
     decays: Sequence[float],
     fractions: Sequence[float],
-    seeds: Sequence[int],
     snapshots: Sequence[int],
     full_batch_of: int | None = None,
     **fixed: Any,
 ) -> list[dict[str, Any]]:
-    """Lists the trials.
+    """Lists the cells: the base cell by loop count, then those that differ from it.
 
     Args:
       base: fraction and decay of the base cell.
       loops: R of its runs; all others have R = 1.
-      decays: of the cells that differ from it in weight decay.
-      fractions: of the cells that differ from it in the share of data.
-      seeds: of every cell.
+      decays: weight decays of the cells that differ from it in that.
+      fractions: shares of data of the cells that differ from it in that.
       snapshots: evaluations at which the base cell keeps its parameters.
       full_batch_of: pairs of the table, if a batch is to have all that are trained.
       **fixed: further keys of all trials.
@@ -95,57 +93,60 @@ def _trials(
         return cell
 
     whole = {"stop_after_phases": False, "snapshot_steps": tuple(snapshots)}
+    followed = [of(fraction, decay, count) | whole for count in loops]
     alone = [of(fraction, value, 1) for value in decays if value != decay]
     alone += [of(value, decay, 1) for value in fractions if value != fraction]
-    followed = [of(fraction, decay, count) | whole for count in loops]
-    found = [{"stop_after_phases": True} | fixed | cell for cell in followed + alone]
-    return spec.product(found, spec.grid("seed", *seeds))
+    return [{"stop_after_phases": True} | fixed | cell for cell in followed + alone]
 
 
-_CPU: Mapping[str, Any] = {
-    "base": (0.6, 0.3),
-    "loops": (1, 2),
-    "decays": (0.0, 0.15, 0.3, 0.6, 1.2),
-    "fractions": (0.4, 0.5, 0.6, 0.7, 0.8),
-    "snapshots": _spread(3_000, 20, 30),
-    "num_steps": 3_000,
-}
-_CPU_LONG: Mapping[str, Any] = {
-    "base": (0.3, 1.0),
-    "loops": (1, 2),
-    "decays": (0.0, 0.25, 0.5, 1.0, 2.0),
-    "fractions": (0.2, 0.25, 0.3, 0.35, 0.4),
-    "snapshots": _spread(4_000, 50, 40),
-    "num_steps": 4_000,
-    "eval_every_steps": 50,
-}
-SWEEPS: Mapping[str, list[dict[str, Any]]] = {
-    "smoke": _trials(
-        base=(0.6, 1.0),
-        loops=(1,),
-        decays=(0.5, 1.0),
-        fractions=(0.6, 0.7),
-        seeds=(0,),
-        snapshots=_spread(300, 20, 6),
+SWEEPS = {
+    "smoke": (
+        _cells(
+            base=(0.6, 1.0),
+            loops=(1,),
+            decays=(0.5, 1.0),
+            fractions=(0.6, 0.7),
+            snapshots=_spread(300, 20, 6),
+        ),
+        spec.seeds(1),
     ),
-    "cpu": _trials(**_CPU, seeds=range(5)),
-    "cpu_long": _trials(**_CPU_LONG, seeds=range(5)),
-    "paper": _trials(
-        base=(0.3, 1.0),
-        loops=(1, 2, 4),
-        decays=(0.0, 0.3, 1.0, 3.0),
-        fractions=(0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6),
-        seeds=range(5),
-        snapshots=_spread(40_000, 100, 60),
-        full_batch_of=113**2,
-        **_NANDA,
+    "cpu": (
+        _cells(
+            base=(0.6, 0.3),
+            loops=(1, 2),
+            decays=(0.0, 0.15, 0.3, 0.6, 1.2),
+            fractions=(0.4, 0.5, 0.6, 0.7, 0.8),
+            snapshots=_spread(3_000, 20, 30),
+            num_steps=3_000,
+        ),
+        spec.seeds(5),
+    ),
+    "cpu_long": (
+        _cells(
+            base=(0.3, 1.0),
+            loops=(1, 2),
+            decays=(0.0, 0.25, 0.5, 1.0, 2.0),
+            fractions=(0.2, 0.25, 0.3, 0.35, 0.4),
+            snapshots=_spread(4_000, 50, 40),
+            num_steps=4_000,
+            eval_every_steps=50,
+        ),
+        spec.seeds(5),
+    ),
+    "paper": (
+        _cells(
+            base=(0.3, 1.0),
+            loops=(1, 2, 4),
+            decays=(0.0, 0.3, 1.0, 3.0),
+            fractions=(0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6),
+            snapshots=_spread(40_000, 100, 60),
+            full_batch_of=113**2,
+            **_NANDA,
+        ),
+        spec.seeds(5),
     ),
 }
-
-
-def sweep(preset: str) -> list[dict[str, Any]]:
-    """Returns the overrides of each trial; ValueError lists the presets."""
-    return list(registry.lookup("preset", SWEEPS, preset))
+sweep = spec.by_preset(SWEEPS)
 
 
 def table(runs: Sequence[Run]) -> Table:

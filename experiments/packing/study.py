@@ -13,12 +13,11 @@ The sweep is trained twice, in two workdirs, and `compare.py` reads both:
     python -m experiments.packing.compare runs/solo runs/packed
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from rdt_jax import registry, wording
+from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import grokking
 from rdt_jax.analysis.claims import Claim
@@ -30,15 +29,11 @@ CONFIG = "configs/modular.py"
 
 TRAIN, ID = "memorized", "id_generalized"
 
-SWEEPS: Mapping[str, list[dict[str, Any]]] = {
-    "smoke": spec.grid("seed", *range(3)),
-    "cpu": spec.grid("seed", *range(20)),
+SWEEPS = {
+    "smoke": (spec.seeds(3),),
+    "cpu": (spec.seeds(20),),
 }
-
-
-def sweep(preset: str) -> list[dict[str, Any]]:
-    """Returns the overrides of each trial; ValueError lists the presets."""
-    return list(registry.lookup("preset", SWEEPS, preset))
+sweep = spec.by_preset(SWEEPS)
 
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:

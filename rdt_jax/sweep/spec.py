@@ -1,9 +1,8 @@
 """Sweeps as lists of flat overrides, and the plan of a study at a preset.
 
-def sweep(preset):
-    sizes = spec.zipped(**{"model.width": (64, 128), "batch_size": (512, 256)})
-    return spec.product(sizes, spec.grid("optimizer.weight_decay", 0.1, 1.0),
-                        spec.seeds(5))
+SIZES = spec.zipped(**{"model.width": (64, 128), "batch_size": (512, 256)})
+DECAYS = spec.grid("optimizer.weight_decay", 0.1, 1.0)
+sweep = spec.by_preset({"smoke": (DECAYS,), "cpu": (SIZES, DECAYS, spec.seeds(5))})
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax import user_code
+from rdt_jax import registry, user_code
 
 Overrides = dict[str, Any]  # dotted config key -> value
 
@@ -232,6 +231,13 @@ def product(*sweeps: list[Overrides]) -> list[Overrides]:
             merged |= part
         combined.append(merged)
     return combined
+
+
+def by_preset(
+    sweeps: Mapping[str, Sequence[list[Overrides]]],
+) -> Callable[[str], list[Overrides]]:
+    """Returns the `sweep` of a study: of each preset the product of its sweeps."""
+    return lambda preset: product(*registry.lookup("preset", sweeps, preset))
 
 
 def check_number(trials: int) -> None:

@@ -1,36 +1,29 @@
 """The stages by loop depth, and the share of runs that have not arrived."""
 
-import numpy as np
 import pytest
 
 from experiments.grokking_stages import drawing as stages
-from rdt_jax.analysis.grokking import Bound
-from rdt_jax.analysis.survival import survival
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.figures import page
 from tests import fake_runs
 from tests.experiments.verdicts import texts
 from tests.fake_runs import staged as run
 
-TIMES = {
-    1: [Bound(230, True)] * 3,
-    2: [Bound(90, False), Bound(150, False), Bound(230, True)],
-    4: [Bound(60, False)] * 3,
-}
+OOD = {1: (None, None, None), 2: (70, 130, None), 4: (40, 40, 40)}
 
 
 def draw(**options):
-    members = {1: [run(1, None, **options)], 2: [run(2, 150, **options)]}
-    spent = {
-        each.run_id: np.array([row["step"] for row in each.metrics], float)
-        for group in members.values()
-        for each in group
-    }
-    return stages.stages(members, spent, shown=2, chance=0.03, cost_label="cost")
+    return stages.stages([run(1, None, **options), run(2, 150, **options)])
 
 
 def arrivals():
-    curves = {depth: survival(times) for depth, times in TIMES.items()}
-    return stages.arrivals(curves, budget=230, title="t", notes=("n",))
+    return stages.arrivals(
+        [
+            run(r, ood, seed)
+            for r, times in OOD.items()
+            for seed, ood in enumerate(times)
+        ]
+    )
 
 
 def dash(line):
@@ -46,11 +39,7 @@ def test_curves_that_stop_early_are_explained_where_runs_do():
 
 def test_depth_is_drawn_where_it_was_evaluated():
     jumps = {"train": 20, "id": 40, "ood": 60, "depth": 90}
-    one = fake_runs.make(jumps=jumps, loops=2)
-    figure = stages.stages(
-        {2: [one]}, {one.run_id: np.arange(len(one.metrics), dtype=float)},
-        shown=2, chance=0.03, cost_label="cost",
-    )  # fmt: skip
+    figure = stages.stages([fake_runs.make(jumps=jumps, loops=2)])
     assert figure.axes[2].get_title() == "train, ID, OOD, depth (R)"
     assert (
         len([line for line in figure.axes[2].lines if len(line.get_xdata()) > 9]) == 4
@@ -71,7 +60,8 @@ def test_the_level_is_the_only_dashed_line_of_its_panel():
 
 def test_one_loop_lies_above_the_line_of_chance_and_is_dashed():
     left = draw().axes[0]
-    (chance,) = [line for line in left.lines if list(line.get_ydata()) == [0.03] * 2]
+    level = [run_folders.chance(run(2, None), "ood")] * 2
+    (chance,) = [line for line in left.lines if list(line.get_ydata()) == level]
     shown = page.loop_styles([1, 2])
     (one,) = [line for line in left.lines if line.get_color() == shown[1].color]
     (two, *_) = [line for line in left.lines if line.get_color() == shown[2].color]
