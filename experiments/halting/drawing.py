@@ -4,14 +4,17 @@ References: Kohli et al. (2026), arXiv:2604.07822, Figures 9 and 10.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib import lines, ticker
 from matplotlib.figure import Figure
 
+from rdt_jax.analysis import curriculum, halting
 from rdt_jax.analysis.halting import Halting
-from rdt_jax.figures import page
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import depth, page
+from rdt_jax.figures.grokking import task_name
 
 # Rule -> color and mark; apart for every common color vision, and in gray by marks.
 STYLES = {
@@ -35,121 +38,94 @@ MEANINGS = {
     "state": "the state at its answers hardly moves (share of its norm)",
     "confidence": "one answer is probable",
 }
+THRESHOLDS = (
+    f"KL: below {halting.KL} nats; entropy: below {halting.ENTROPY_SHARE:.2f} of "
+    f"that of a uniform guess; from loop {halting.MIN_LOOPS} on."
+)
 
-_TRAINED = (0, (6, 2))
 # Accuracies are drawn at -sqrt(1 - accuracy), which gives those near 1 more room.
 _TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.99, 1)
 
-
-class Panel(NamedTuple):
-    """One run, and what was measured of it.
-
-    Attributes:
-      title: how its loops are drawn, and which seed it is of how many.
-      found: of `analysis.halting.measure`.
-      shown: indices of the settings that are drawn by hops.
-      learned: hops that were learned when it was measured; None for none.
-      stage: most hops that had been trained by then.
-    """
-
-    title: str
-    found: Halting
-    shown: Sequence[int]
-    learned: int | None
-    stage: int
+# A run, the hops of its last stage (None if it passed none), and what was measured.
+Measured = tuple[Run, int | None, Halting]
 
 
-def by_hops(panels: Sequence[Panel], *, title: str, notes: Sequence[str]) -> Figure:
+def published(found: Halting) -> tuple[int, int]:
+    """Returns the settings of KL, and of KL and entropy, as published."""
+    return halting.published(found, "kl"), halting.published(found, "kl_entropy")
+
+
+def settings(run: Run, found: Halting) -> list[int]:
+    """Returns the settings that are shown by hops: fixed R and the published rules."""
+    at_training = (found.rule == halting.FIXED) & (found.threshold == run.num_loops)
+    (fixed,) = np.flatnonzero(at_training)
+    return [int(fixed), *published(found)]
+
+
+def by_hops(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
     """Draws loops taken above accuracy, by hops, for one setting of each rule.
 
     Args:
-      panels: at least one, each a column.
-      title: one line.
-      notes: lines below it; the thresholds.
-
-    Raises:
-      ValueError: if there is no panel.
+      runs: all runs of the study.
+      measured: those that are drawn, at least one, a column each.
     """
-    if not panels:
-        raise ValueError("At least one run is drawn, got none.")
-    rules = list(dict.fromkeys(str(p.found.rule[k]) for p in panels for k in p.shown))
     handles: list[Any] = [
         lines.Line2D([], [], color=color, marker=mark, ms=4.5, label=NAMES[rule])
-        for rule in rules
+        for rule in ("fixed", "kl", "kl_entropy")
         for color, mark in (STYLES[rule],)
     ]
-    learned: dict[str, Any] = {"color": page.INK, "lw": 1.2, "ls": ":"}
-    trained: dict[str, Any] = {"color": page.FAINT, "lw": 1.2, "ls": _TRAINED}
-    handles.append(lines.Line2D([], [], **learned, label="hops learned"))
-    if any(panel.stage != panel.learned for panel in panels):
+    passed: dict[str, Any] = {"color": page.INK, "lw": 1.2, "ls": ":"}
+    trained: dict[str, Any] = {"color": page.FAINT, "lw": 1.2, "ls": (0, (6, 2))}
+    handles.append(lines.Line2D([], [], **passed, label="hops learned"))
+    if any(learned is None for _, learned, _ in measured):
         handles.append(lines.Line2D([], [], **trained, label="hops trained"))
     figure, (above, below) = page.make(
         2,
-        len(panels),
-        title=title,
-        notes=notes,
+        len(measured),
+        title=f"Loops that rows take, and what these answer: {task_name(runs)}",
+        notes=(
+            depth.median_note(runs),
+            "Held-out rows, parameters when the last stage was passed, or at the "
+            "end if none was.",
+            "Gray: the loop count R of the evaluation for all rows.",
+            THRESHOLDS,
+        ),
         handles=handles,
         label="hops of the question",
         height=1.6,
         right=0.2,
     )
-    for top, bottom, panel in zip(above, below, panels, strict=True):
-        found = panel.found
-        for index in panel.shown:
+    highest = 1.04 * max(found.loops.max() for _, _, found in measured)
+    for top, bottom, (run, learned, found) in zip(above, below, measured, strict=True):
+        for index in settings(run, found):
             color, mark = STYLES[str(found.rule[index])]
             style: dict[str, Any] = {"color": color, "marker": mark, "ms": 4, "lw": 1.4}
             top.plot(found.levels, found.mean_loops[index], **style)
             bottom.plot(found.levels, found.accuracy[index], **style)
         for part in (top, bottom):
-            if panel.learned is not None:
-                part.axvline(panel.learned, **learned)
-            if panel.stage != panel.learned:
-                part.axvline(panel.stage, **trained)
+            stage = curriculum.trained_hops(run, learned)
+            part.axvline(stage, **(trained if learned is None else passed))
             part.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
             part.grid(True, color="#ececec", lw=0.6)
             part.set_axisbelow(True)
-        top.set_ylim(0, 1.04 * max(p.found.loops.max() for p in panels))
+        top.set_ylim(0, highest)
         bottom.set_ylim(-0.03, 1.03)
-        top.set_title(panel.title, fontsize=page.TEXT)
+        top.set_title(_name(run), fontsize=page.TEXT)
     above[0].set_ylabel("mean loops taken", fontsize=page.TEXT)
     below[0].set_ylabel("accuracy", fontsize=page.TEXT)
     return figure
 
 
-class Cloud(NamedTuple):
-    """All settings of one run.
-
-    Attributes:
-      title: how its loops are drawn, and which seed it is of how many.
-      rule: str [K].
-      flops: float64 [K], mean operations of a row.
-      accuracy: float64 [K].
-      front: int [F], the settings that nothing beats, by ascending operations.
-    """
-
-    title: str
-    rule: np.ndarray
-    flops: np.ndarray
-    accuracy: np.ndarray
-    front: np.ndarray
-
-
-def pareto(clouds: Sequence[Cloud], *, title: str, notes: Sequence[str]) -> Figure:
+def pareto(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
     """Draws accuracy over the operations of inference, a point for each setting.
 
     Accuracies near 1 have more room, by the square root of the share of errors.
 
     Args:
-      clouds: at least one, each a panel.
-      title: one line.
-      notes: lines below it; which rows. Further ones say when a row stops by each rule.
-
-    Raises:
-      ValueError: if there is no cloud.
+      runs: all runs of the study.
+      measured: those that are drawn, at least one, a panel each.
     """
-    if not clouds:
-        raise ValueError("At least one run is drawn, got none.")
-    rules = [rule for rule in STYLES if any((c.rule == rule).any() for c in clouds)]
+    rules = [r for r in STYLES if any((m.rule == r).any() for _, _, m in measured)]
     handles: list[Any] = [
         lines.Line2D([], [], ls="", color=color, marker=mark, ms=5, label=NAMES[rule])
         for rule in rules
@@ -158,29 +134,36 @@ def pareto(clouds: Sequence[Cloud], *, title: str, notes: Sequence[str]) -> Figu
     handles.append(lines.Line2D([], [], color=page.INK, lw=1, label="Pareto front"))
     figure, (panels,) = page.make(
         1,
-        len(clouds),
-        title=title,
-        notes=(*notes, *_meanings(rules)),
+        len(measured),
+        title=f"Accuracy by the cost of inference: {task_name(runs)}",
+        notes=(
+            f"{depth.median_note(runs)} Parameters when it passed its last stage, or "
+            "at its end.",
+            "Held-out rows of all hops that were learned (of two hops, if none "
+            "were); a point for each threshold, gray for each fixed loop count.",
+            *_meanings(rules),
+        ),
         handles=handles,
         label="mean operations of the forward pass of a row, log scale",
         height=2.4,
         right=0.2,
     )
-    for panel, cloud in zip(panels, clouds, strict=True):
-        panel.plot(
-            cloud.flops[cloud.front],
-            cloud.accuracy[cloud.front],
-            color=page.INK,
-            lw=1,
-            drawstyle="steps-post",
-        )
+    for panel, (run, learned, found) in zip(panels, measured, strict=True):
+        rows = found.hops <= (learned or found.levels[0])
+        # The mean operations of the rows of the same hops, [K, N].
+        flops = found.flops[:, np.searchsorted(found.levels, found.hops)]
+        spent = flops[:, rows].mean(axis=1)
+        accuracy = found.correct[:, rows].mean(axis=1)
+        front = halting.pareto(spent, accuracy)
+        line: dict[str, Any] = {"color": page.INK, "lw": 1, "drawstyle": "steps-post"}
+        panel.plot(spent[front], accuracy[front], **line)
         for rule in rules:
             color, mark = STYLES[rule]
-            here = cloud.rule == rule
+            here = found.rule == rule
             style: dict[str, Any] = {"color": color, "ms": 4.5}
             if mark != ".":  # Those that overlap are told apart by their edges.
                 style |= {"mec": "white", "mew": 0.5}
-            panel.plot(cloud.flops[here], cloud.accuracy[here], mark, **style)
+            panel.plot(spent[here], accuracy[here], mark, **style)
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
@@ -188,12 +171,15 @@ def pareto(clouds: Sequence[Cloud], *, title: str, notes: Sequence[str]) -> Figu
         panel.set_yscale("function", functions=(_spread, _narrow))
         panel.set_ylim(-0.06, 1.003)
         panel.set_yticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
-        panel.set_title(cloud.title, fontsize=page.TEXT)
+        panel.set_title(_name(run), fontsize=page.TEXT)
         panel.grid(True, color="#ececec", lw=0.6)
         panel.set_axisbelow(True)
-    label = "accuracy (square root of errors)"
-    panels[0].set_ylabel(label, fontsize=page.TEXT)
+    panels[0].set_ylabel("accuracy (square root of errors)", fontsize=page.TEXT)
     return figure
+
+
+def _name(run: Run) -> str:
+    return f"{curriculum.name_of(run)}, seed {run.config.seed}"
 
 
 def _meanings(rules: Sequence[str]) -> list[str]:

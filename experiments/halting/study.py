@@ -19,11 +19,11 @@ from rich.table import Table
 from experiments.depth_extrapolation import study as extrapolation
 from experiments.halting import drawing
 from rdt_jax.analysis import claims as judging
-from rdt_jax.analysis import curriculum, halting
+from rdt_jax.analysis import curriculum
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.halting import Halting
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import depth, terminal
+from rdt_jax.figures import terminal
 from rdt_jax.figures.grokking import task_name
 
 CONFIG = extrapolation.CONFIG
@@ -39,7 +39,7 @@ def table(runs: Sequence[Run]) -> Table:
     rows = [
         [curriculum.name_of(run), str(run.config.seed), str(level), *(
             f"{found.mean_loops[k, index]:.1f} / {found.accuracy[k, index]:.2f}"
-            for k in _settings(run, found)
+            for k in drawing.settings(run, found)
         )]
         for run, _, found in curriculum.last_measured(runs, "halting")
         for index, level in enumerate(found.levels)
@@ -50,7 +50,7 @@ def table(runs: Sequence[Run]) -> Table:
         f"Loops taken / accuracy by rule: {task_name(runs)}",
         ("loops", "seed", "hops", "R", "KL", "KL and entropy"),
         rows,
-        caption=_thresholds_note(),
+        caption=drawing.THRESHOLDS,
         words=("loops",),
     )
 
@@ -66,44 +66,12 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws the study; nothing where nothing was measured."""
-    panels, clouds = [], []
-    chosen = curriculum.median_runs(runs)
-    for run, learned, found in curriculum.last_measured(chosen, "halting"):
-        title = f"{curriculum.name_of(run)}, seed {run.config.seed}"
-        trained = curriculum.trained_hops(run, learned)
-        shown = _settings(run, found)
-        panels.append(drawing.Panel(title, found, shown, learned, trained))
-        rows = found.hops <= (learned or found.levels[0])
-        # The mean operations of the rows of the same hops, [K, N].
-        flops = found.flops[:, np.searchsorted(found.levels, found.hops)]
-        spent = flops[:, rows].mean(axis=1)
-        accuracy = found.correct[:, rows].mean(axis=1)
-        front = halting.pareto(spent, accuracy)
-        clouds.append(drawing.Cloud(title, found.rule, spent, accuracy, front))
-    if not panels:
+    measured = curriculum.last_measured(curriculum.median_runs(runs), "halting")
+    if not measured:
         return {}
-    note = depth.median_note(runs)
     return {
-        "by_hops": drawing.by_hops(
-            panels,
-            title=f"Loops that rows take, and what these answer: {task_name(runs)}",
-            notes=(
-                note,
-                "Held-out rows, parameters when the last stage was passed, or at the "
-                "end if none was.",
-                "Gray: the loop count R of the evaluation for all rows.",
-                _thresholds_note(),
-            ),
-        ),
-        "pareto": drawing.pareto(
-            clouds,
-            title=f"Accuracy by the cost of inference: {task_name(runs)}",
-            notes=(
-                f"{note} Parameters when it passed its last stage, or at its end.",
-                "Held-out rows of all hops that were learned (of two hops, if none "
-                "were); a point for each threshold, gray for each fixed loop count.",
-            ),
-        ),
+        "by_hops": drawing.by_hops(runs, measured),
+        "pareto": drawing.pareto(runs, measured),
     }
 
 
@@ -112,7 +80,9 @@ def _entropy_is_more_accurate(runs: Sequence[Run]) -> Claim:
     measured = curriculum.judged(runs, "halting")
     for run, found, learned in measured:
         rows = np.isin(found.hops, found.levels[learned])
-        kl, both = (found.correct[k][rows].astype(float) for k in _pair(found))
+        kl, both = (
+            found.correct[k][rows].astype(float) for k in drawing.published(found)
+        )
         difference = both - kl
         error = difference.std(ddof=1) / np.sqrt(difference.size)
         outcome = "more accurate" if difference.mean() > 0 else "less"
@@ -144,25 +114,20 @@ def _entropy_loops_more_for_more_hops(runs: Sequence[Run]) -> Claim:
         if learned.sum() < 2:
             continue
         used.append(run)
-        _, both = _pair(found)
-        few, many = (
-            found.loops[both][found.hops == level]
-            for level in found.levels[learned][[0, -1]]
-        )
+        _, both = drawing.published(found)
+        few, many = _at_ends(found, learned, found.loops[both])
         grown += _exceeds(many, few)
         parts.append(
             f"{curriculum.label(run)} {few.mean():.1f} on 2 hops, {many.mean():.1f} on "
             f"{found.levels[learned][-1]}"
         )
-    holds, missing = _most(runs, grown, used)
-    return judging.judge(
+    return _judge_most(
         "Halting by KL and entropy takes more loops for more hops.",
-        source=f"{SOURCE}, Figure 9",
-        expected="loops grow with the hops, to about 15 at 37 hops",
-        measured=f"mean loops: {', '.join(parts) or 'not measured'}",
-        holds=holds,
-        missing=missing,
-        runs=used,
+        "loops grow with the hops, to about 15 at 37 hops",
+        f"mean loops: {', '.join(parts) or 'not measured'}",
+        runs,
+        grown,
+        used,
     )
 
 
@@ -172,58 +137,57 @@ def _entropy_grows_more(runs: Sequence[Run]) -> Claim:
         if learned.sum() < 2:
             continue
         used.append(run)
-        first, last = np.flatnonzero(learned)[[0, -1]]
-        growth = [
-            found.mean_loops[k, last] - found.mean_loops[k, first] for k in _pair(found)
-        ]
-        kl, both = _pair(found)
-        longer = found.loops[both] - found.loops[kl]  # of each row
-        few, many = (longer[found.hops == found.levels[k]] for k in (first, last))
+        kl, both = drawing.published(found)
+        few, many = _at_ends(found, learned, found.loops[both] - found.loops[kl])
         more += _exceeds(many, few)
-        parts.append(f"{curriculum.label(run)} {growth[1]:.1f} against {growth[0]:.1f}")
-    holds, missing = _most(runs, more, used)
-    return judging.judge(
+        first, last = np.flatnonzero(learned)[[0, -1]]
+        growth = found.mean_loops[:, last] - found.mean_loops[:, first]
+        parts.append(
+            f"{curriculum.label(run)} {growth[both]:.1f} against {growth[kl]:.1f}"
+        )
+    return _judge_most(
         "The loops taken grow more with the hops by KL and entropy than by KL.",
+        "about 15 loops at 37 hops by KL and entropy, about 5 by KL",
+        "more loops on the most hops learned than on 2: "
+        f"{', '.join(parts) or 'not measured'}",
+        runs,
+        more,
+        used,
+    )
+
+
+def _judge_most(
+    text: str,
+    expected: str,
+    measured: str,
+    runs: Sequence[Run],
+    right: int,
+    used: Sequence[Run],
+) -> Claim:
+    """Judges a claim that is `right` of most of the runs that learned 3 hops."""
+    holds, missing = curriculum.majority(
+        runs, curriculum.judged(runs, "halting"), right, len(used) - right
+    )
+    return judging.judge(
+        text,
         source=f"{SOURCE}, Figure 9",
-        expected="about 15 loops at 37 hops by KL and entropy, about 5 by KL",
-        measured=(
-            "more loops on the most hops learned than on 2: "
-            f"{', '.join(parts) or 'not measured'}"
-        ),
+        expected=expected,
+        measured=measured,
         holds=holds,
-        missing=missing,
+        missing=missing + ([] if used else ["a run with loops that learns 3 hops"]),
         runs=used,
     )
 
 
-def _most(
-    runs: Sequence[Run], right: int, used: Sequence[Run]
-) -> tuple[bool | None, list[str]]:
-    """Says whether most of the runs that learned 3 hops are right, or what it lacks."""
-    measured = curriculum.judged(runs, "halting")
-    holds, missing = curriculum.majority(runs, measured, right, len(used) - right)
-    return holds, missing + ([] if used else ["a run with loops that learns 3 hops"])
+def _at_ends(
+    found: Halting, learned: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the values of the rows of the fewest and of the most hops learned."""
+    few, many = found.levels[learned][[0, -1]]
+    return values[found.hops == few], values[found.hops == many]
 
 
 def _exceeds(many: np.ndarray, few: np.ndarray) -> bool:
     """Says whether the mean of some rows exceeds that of others beyond their errors."""
     error = np.sqrt(few.var(ddof=1) / few.size + many.var(ddof=1) / many.size)
     return bool(many.mean() - few.mean() > ERRORS * error)
-
-
-def _pair(found: Halting) -> tuple[int, int]:
-    return halting.published(found, "kl"), halting.published(found, "kl_entropy")
-
-
-def _settings(run: Run, found: Halting) -> list[int]:
-    """Returns the settings that are shown by hops: fixed R and the published rules."""
-    at_training = (found.rule == halting.FIXED) & (found.threshold == run.num_loops)
-    (fixed,) = np.flatnonzero(at_training)
-    return [int(fixed), *_pair(found)]
-
-
-def _thresholds_note() -> str:
-    return (
-        f"KL: below {halting.KL} nats; entropy: below {halting.ENTROPY_SHARE:.2f} of "
-        f"that of a uniform guess; from loop {halting.MIN_LOOPS} on."
-    )

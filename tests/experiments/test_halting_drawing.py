@@ -1,50 +1,47 @@
 import numpy as np
-import pytest
 
-from experiments.halting import drawing as halting
-from experiments.halting import study
-from rdt_jax.analysis import halting as analysis
+from experiments.halting import drawing, study
 from tests import fake_depth
 from tests.experiments.verdicts import texts
 
-WORDS = {"title": "Loops: knowledge depth", "notes": ("One seed.",)}
+FOUND = fake_depth.stopped(
+    {"kl": lambda k: 2, "kl_entropy": lambda k: k}, lambda k, r: float(r >= k)
+)
 
 
 def test_loops_stand_above_accuracy():
-    found = fake_depth.stopped(
-        {"kl": lambda k: 2, "kl_entropy": lambda k: k}, lambda k, r: float(r >= k)
+    runs = [fake_depth.run(4, 5), fake_depth.make(passed={}, loops=5, seed=1)]
+    figure = drawing.by_hops(
+        runs, [(run, hops, FOUND) for run, hops in zip(runs, (4, None), strict=True)]
     )
-    shown = [analysis.published(found, rule) for rule in ("kl", "kl_entropy")]
-    panels = [
-        halting.Panel("R = 5", found, shown, learned, stage)
-        for learned, stage in ((4, 5), (None, 2))
-    ]
-    figure = halting.by_hops(panels, **WORDS)
     loops, other, accuracy, _ = figure.axes
-    assert [list(line.get_ydata())[:2] for line in loops.lines[:2]] == [[2, 2], [2, 3]]
-    assert list(accuracy.lines[1].get_ydata()) == [1.0] * 8
-    assert [line.get_xdata()[0] for line in loops.lines[2:]] == [4, 5]
-    assert [line.get_xdata()[0] for line in accuracy.lines[2:]] == [4, 5]
-    assert [line.get_xdata()[0] for line in other.lines[2:]] == [2]
-    learned, trained = (line.get_linestyle() for line in loops.lines[2:])
-    assert learned != trained
-    labels = texts(figure.legends[0])
-    assert labels == ["KL", "KL and entropy", "hops learned", "hops trained"]
+    drawn = [list(line.get_ydata())[:2] for line in loops.lines[:3]]
+    assert drawn == [[5, 5], [2, 2], [2, 3]]
+    assert list(accuracy.lines[2].get_ydata()) == [1.0] * 8
+    for panel, hops in ((loops, 4), (accuracy, 4), (other, 2)):
+        assert [line.get_xdata()[0] for line in panel.lines[3:]] == [hops]
+    assert loops.lines[3].get_linestyle() != other.lines[3].get_linestyle()
+    assert texts(figure.legends[0]) == [
+        "same for all rows", "KL", "KL and entropy", "hops learned", "hops trained",
+    ]  # fmt: skip
 
 
-def pareto(rules, accuracy, front):
-    cloud = halting.Cloud(
-        "R = 5",
+def pareto(rules, accuracy):
+    """Draws settings that cost 1, 2, 3 million and answer such shares of ten rows."""
+    shares = np.array(accuracy)
+    found = FOUND._replace(
         rule=np.array(rules),
-        flops=np.array([1e6, 2e6, 3e6]),
-        accuracy=np.array(accuracy),
-        front=np.array(front),
+        hops=np.full(10, 2),
+        levels=np.array([2]),
+        flops=1e6 * np.arange(1, 4)[:, None],
+        correct=np.arange(10) < np.round(10 * shares)[:, None],
     )
-    return halting.pareto([cloud], **WORDS)
+    run = fake_depth.run(2, 5)
+    return drawing.pareto([run], [(run, 2, found)])
 
 
 def test_the_front_goes_through_its_settings():
-    figure = pareto(["fixed", "kl", "fixed"], [0.2, 0.9, 0.8], [0, 1])
+    figure = pareto(["fixed", "kl", "fixed"], [0.2, 0.9, 0.8])
     front, fixed, kl = figure.axes[0].lines
     assert list(front.get_ydata()) == [0.2, 0.9]
     assert list(fixed.get_ydata()) == [0.2, 0.8]
@@ -53,7 +50,7 @@ def test_the_front_goes_through_its_settings():
 
 
 def test_accuracies_near_1_have_room_and_rules_are_explained():
-    figure = pareto(["fixed", "state", "confidence"], [0.0, 0.9, 1.0], [0, 1, 2])
+    figure = pareto(["fixed", "state", "confidence"], [0.0, 0.9, 1.0])
     figure.draw_without_rendering()
     (panel,) = figure.axes
     place = lambda value: panel.transData.transform((1e6, value))[1]
@@ -70,10 +67,7 @@ def test_accuracies_near_1_have_room_and_rules_are_explained():
 
 def test_the_study_says_what_was_trained_and_whose_run_is_drawn(keep):
     """Where a stage was passed no more hops had been trained than were learned."""
-    found = fake_depth.stopped(
-        {"kl": lambda k: 2, "kl_entropy": lambda k: k}, lambda k, r: float(r >= k)
-    )
-    members = [keep(fake_depth.run(2 + s, 5, seed=s), found) for s in range(3)]
+    members = [keep(fake_depth.run(2 + s, 5, seed=s), FOUND) for s in range(3)]
     made = study.figures(members)
     loops = made["by_hops"].axes[0]
     assert [line.get_xdata()[0] for line in loops.lines[3:]] == [3]
@@ -86,12 +80,6 @@ def test_the_study_says_what_was_trained_and_whose_run_is_drawn(keep):
     assert "2 seeds by hops learned, of the middle two the higher." in notes
     alone = study.figures(members[:1])["by_hops"]
     assert "One seed." in texts(alone)
-    none = keep(fake_depth.make(passed={}, loops=5), found)
+    none = keep(fake_depth.make(passed={}, loops=5), FOUND)
     loops = study.figures([none])["by_hops"].axes[0]
     assert [line.get_xdata()[0] for line in loops.lines[3:]] == [2]
-
-
-@pytest.mark.parametrize("draw", [halting.by_hops, halting.pareto])
-def test_nothing_to_draw_is_refused(draw):
-    with pytest.raises(ValueError, match="At least one run is drawn, got none"):
-        draw([], **WORDS)
