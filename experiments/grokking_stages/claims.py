@@ -13,7 +13,7 @@ import numpy as np
 
 from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
-from rdt_jax.analysis import compute, grokking, transitions
+from rdt_jax.analysis import compute, grokking
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.grokking import Bound
@@ -313,14 +313,14 @@ def _spent(runs: Sequence[Run], unit: str) -> list[Bound] | None:
     count: Mapping[str, Callable[[Run], np.ndarray | None]] = {
         "updates": lambda run: np.array([row["step"] for row in run.metrics], float),
         "operations": compute.training_flops,
-        "seconds": transitions.training_seconds,
+        "seconds": compute.training_seconds,
     }
     found = []
     for run in runs:
         spent = count[unit](run)
         if spent is None:
             return None
-        found.append(transitions.spent_at(run, OOD, spent))
+        found.append(compute.spent_at(run, OOD, spent))
     return found
 
 

@@ -2,7 +2,7 @@
 
 Reference: Wang et al. (2024), arXiv:2405.15071, Figure 4: the circuit
 of a two-hop question fetches the bridge at r1, from h, and then the target where the
-answer is read, from r1. Head roles and their change are our own measures.
+answer is read, from r1.
 """
 
 import functools
@@ -19,8 +19,6 @@ from rdt_jax.models import presets, recurrent, trace
 from rdt_jax.models.architecture import ModelConfig
 
 VERSION = 1  # of the results; a change of their numbers is another one
-
-MIXED = -1  # The role of a head that attends to no position above others.
 
 
 class Binding(NamedTuple):
@@ -48,17 +46,6 @@ class Binding(NamedTuple):
     stage: np.ndarray
     loop: np.ndarray
     block: np.ndarray
-
-
-class Change(NamedTuple):
-    """What two checkpoints of one run, or two groups, differ in."""
-
-    # float64 [G, E, H, T], total variation between the mean weights of a query, 0
-    # (alike) to 1 (disjoint).
-    distance: np.ndarray
-    entropy: np.ndarray  # float64 [G, E, H, T], after minus before, nats
-    # bool [G, E, H, T], whether the role of a head for this query differs.
-    roles: np.ndarray
 
 
 def measure(
@@ -121,33 +108,6 @@ def summarize(binding: Binding) -> dict[str, float]:
         for name, score in hops
         for index, group in enumerate(questions.GROUPS)
     }
-
-
-def roles(binding: Binding, *, margin: float = 0.2) -> np.ndarray:
-    """Names for every head and query the position it attends to: int64 [G, E, H, T].
-
-    Args:
-      margin: least lead of the largest mean weight over the second, else the role is
-        MIXED; a query that sees one key has that role.
-    """
-    ordered = np.sort(binding.attention, axis=-1)
-    clear = ordered[..., -1] - ordered[..., -2] >= margin
-    return np.where(clear, binding.attention.argmax(axis=-1), MIXED)
-
-
-def role_name(role: int) -> str:
-    """Says in words what `roles` numbers."""
-    return "mixed" if role == MIXED else questions.TOKENS[role]
-
-
-def change(before: Binding, after: Binding, *, margin: float = 0.2) -> Change:
-    """Compares two checkpoints of one run; `margin` is that of `roles`."""
-    moved = np.abs(after.attention - before.attention).sum(axis=-1) / 2
-    return Change(
-        distance=moved,
-        entropy=after.entropy - before.entropy,
-        roles=roles(before, margin=margin) != roles(after, margin=margin),
-    )
 
 
 @functools.partial(jax.jit, static_argnames=("config", "num_loops"))

@@ -1,10 +1,11 @@
-"""What accuracy costs: operations of training against accuracy, by loop depth.
+"""What accuracy and phases cost: operations of training and wall seconds.
 
 Operations are those that the updates need at the least (models/cost.py), forward and
 backward: at each update those of a batch of rows as long as the longest of the
 curriculum's stage, at the mean of the loop counts that are drawn.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ import numpy as np
 from rdt_jax import tasks
 from rdt_jax.analysis import grokking
 from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.grokking import Bound
 from rdt_jax.analysis.runs import Run
 from rdt_jax.models import cost, presets
+from rdt_jax.store import files, records
 from rdt_jax.training import curriculum
 
 
@@ -61,6 +64,46 @@ def training_flops(run: Run) -> np.ndarray:
         for row in run.metrics
     ]
     return np.cumsum(np.diff(steps, prepend=0.0) * np.array(costs, np.float64)[index])
+
+
+def training_seconds(run: Run) -> np.ndarray | None:
+    """Returns the wall seconds of updates up to each evaluation, float64 [E].
+
+    Compiling, evaluating and saving do not count. They are those of one machine while
+    it did what else it had to do.
+
+    Returns:
+      None if the run shared its program with others, whose seconds are not its own, or
+      if its records of time are missing.
+    """
+    environment = run.folder / "environment.json"
+    timing = run.folder / "timing.jsonl"
+    if not environment.exists() or not timing.exists():
+        return None
+    if files.read_json(environment).get("lanes") != 1:
+        return None
+    spent = {
+        row["step"]: row.get("train_seconds", 0.0) for row in records.read_rows(timing)
+    }
+    steps = [row["step"] for row in run.metrics]
+    if not set(steps) <= spent.keys():
+        return None
+    return np.cumsum([spent[step] for step in steps])
+
+
+def spent_at(run: Run, event: str, spent: np.ndarray) -> Bound:
+    """Returns what had been spent when an event completed, or a lower bound of it.
+
+    Args:
+      run: run, as read; before its first evaluation the bound is 0.
+      event: name of a phase.
+      spent: [E], up to each evaluation: seconds, operations.
+    """
+    completed = grokking.completion(grokking.grok_times(run), event)
+    if completed.beyond:
+        return Bound(float(spent[-1]) if spent.size else 0.0, True)
+    steps = [row["step"] for row in run.metrics]
+    return Bound(float(spent[steps.index(math.floor(completed.steps))]), False)
 
 
 def curve(run: Run, group: str) -> Curve:

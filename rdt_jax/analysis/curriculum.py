@@ -11,7 +11,7 @@ the paper; they are passed once they have been trained and are learned then.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +37,6 @@ RISE = 0.05  # how much it grew over the last quarter of the stage
 class Progress:
     """What a run passed."""
 
-    run_id: str
     # Hops -> updates after which they, and all fewer, had been trained and were
     # learned, ascending.
     passed: Mapping[int, int]
@@ -87,7 +86,6 @@ def progress(run: Run) -> Progress:
         if spells[hops] and spells[hops][0].start < trained[hops]
     }
     return Progress(
-        run_id=run.run_id,
         passed=passed,
         untrained=untrained,
         deepest=stages[-1],
@@ -169,14 +167,16 @@ def last_measured(runs: Sequence[Run], what: str) -> list[tuple[Run, int | None,
       Run, hops of its last stage as of `deepest`, and the analysis; by recurrence and
       seed.
     """
-    measured = []
-    for members in by_recurrence(runs).values():
-        for run in members:
-            hops, checkpoint = deepest(run)
-            found = stored.load(run, what, checkpoint)
-            if found is not None:
-                measured.append((run, hops, found))
-    return measured
+    ordered = [run for members in by_recurrence(runs).values() for run in members]
+    return list(_measured(ordered, what))
+
+
+def _measured(runs: Sequence[Run], what: str) -> Iterator[tuple[Run, int | None, Any]]:
+    for run in runs:
+        hops, checkpoint = deepest(run)
+        found = stored.load(run, what, checkpoint)
+        if found is not None:
+            yield run, hops, found
 
 
 def judged(runs: Sequence[Run], what: str) -> list[Measured]:
@@ -186,13 +186,11 @@ def judged(runs: Sequence[Run], what: str) -> list[Measured]:
     `levels`.
     """
     over = [run for run in runs if run.outcome != "unfinished"]
-    measured = []
-    for run in over:
-        hops, checkpoint = deepest(run)
-        result = stored.load(run, what, checkpoint)
-        if result is not None and hops and depth.most_loops(run.config) > 1:
-            measured.append(Measured(run, result, result.levels <= hops))
-    return measured
+    return [
+        Measured(run, found, found.levels <= hops)
+        for run, hops, found in _measured(over, what)
+        if hops and depth.most_loops(run.config) > 1
+    ]
 
 
 def majority(
@@ -294,29 +292,20 @@ def is_fixed(run: Run) -> bool:
     return run.config.recurrence.sampling == "fixed"
 
 
-def median_run(runs: Sequence[Run]) -> Run:
-    """Picks the run of the median rank by hops learned, to be drawn for the others.
+def median_runs(runs: Sequence[Run]) -> list[Run]:
+    """Returns the run of the median rank of each recurrence by hops learned.
 
     Of runs that learned as many hops the sooner ranks higher; of an even number the
-    higher of the middle two is picked.
-
-    Raises:
-      ValueError: if there is no run.
+    higher of the middle two is returned.
     """
-    if not runs:
-        raise ValueError("A median run needs at least one run, got none.")
 
     def rank(run: Run) -> tuple[int, int]:
         reached = progress(run)
         learned = reached.learned or 1
         return learned, -reached.passed.get(learned, 0)
 
-    return sorted(runs, key=rank)[len(runs) // 2]
-
-
-def median_runs(runs: Sequence[Run]) -> list[Run]:
-    """Returns the median run of each recurrence."""
-    return [median_run(members) for members in by_recurrence(runs).values()]
+    groups = by_recurrence(runs).values()
+    return [sorted(members, key=rank)[len(members) // 2] for members in groups]
 
 
 def trained_hops(run: Run, learned: int | None) -> int:

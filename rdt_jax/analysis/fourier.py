@@ -18,7 +18,7 @@ Shapes: R loops, N = p^2 pairs, F frequencies, C checkpoints. Losses are in nats
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -147,23 +147,17 @@ def measure(
     of_loops = [of_logits(each, pairs, is_key) for each in logits]
     embedding = np.asarray(params["embedding"], np.float64)[1 : 1 + modulus]
     embedding_share, norms = _waves(embedding, np.arange(modulus))
-    stack = lambda name: np.stack([getattr(each, name) for each in of_loops])
     right = logits.argmax(-1) == pairs.answers[None]  # [R, N]
     return Fourier(
         frequency=1 + np.arange(modulus // 2),
         is_key=is_key,
-        share=stack("share"),
         embedding_share=embedding_share,
-        gini=stack("gini"),
         embedding_gini=gini(norms),
-        loss=stack("loss"),
-        restricted_loss=stack("restricted_loss"),
-        excluded_loss=stack("excluded_loss"),
-        excluded_by_frequency=stack("excluded_by_frequency"),
         accuracy=np.stack([_mean(right[:, rows]) for rows in pairs.groups], axis=-1),
         sum_squared_weights=np.array(
             sum(np.square(x, dtype=np.float64).sum() for x in jax.tree.leaves(params))
         ),
+        **_stacked(of_loops, Logits._fields),
     )
 
 
@@ -190,12 +184,9 @@ def progress(
     found = [
         measure(params_by_step[step], config, table, is_key=is_key) for step in steps
     ]
-    over_time = {
-        name: np.stack([getattr(each, name) for each in found])
-        for name in Progress._fields
-        if name not in ("step", "is_key")
-    }
-    return Progress(step=np.array(steps, np.int64), is_key=is_key, **over_time)
+    fields = [name for name in Progress._fields if name not in ("step", "is_key")]
+    step = np.array(steps, np.int64)
+    return Progress(step=step, is_key=is_key, **_stacked(found, fields))
 
 
 def summarize(progress: Progress) -> dict[str, float]:
@@ -280,6 +271,10 @@ def gini(values: np.ndarray) -> np.ndarray:
         return np.array(0.0)
     ranks = 2 * np.arange(1, count + 1) - count - 1
     return (ranks * ordered).sum() / (count * ordered.sum())
+
+
+def _stacked(results: Sequence[Any], fields: Iterable[str]) -> dict[str, np.ndarray]:
+    return {name: np.stack([getattr(r, name) for r in results]) for name in fields}
 
 
 def _centered(logits: np.ndarray) -> np.ndarray:

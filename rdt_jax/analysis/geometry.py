@@ -133,42 +133,6 @@ def summarize(geometry: Geometry) -> dict[str, float]:
     }
 
 
-def between(
-    before: recurrent.Params,
-    after: recurrent.Params,
-    config: ml_collections.ConfigDict,
-    table: tasks.Table,
-    *,
-    per_group: int = 500,
-    num_loops: int | None = None,
-    batch_size: int = 256,
-) -> np.ndarray:
-    """Returns the linear CKA of two checkpoints at each depth, float64 [P, E + 1].
-
-    Raises:
-      ValueError: as `measure`.
-    """
-    model = presets.model_config(config, table)
-    loops = config.recurrence.num_loops if num_loops is None else num_loops
-    asked = questions.sample(table, per_group)
-    one, other = (
-        questions.in_chunks(
-            functools.partial(_states, params, config=model, num_loops=loops),
-            batch_size,
-            asked.tokens,
-            asked.answer_positions,
-        )[:, :, 1:]
-        for params in (before, after)
-    )
-    _, depths, ends, _ = one.shape
-    return np.array(
-        [
-            [cka(one[:, d, p], other[:, d, p]) for d in range(depths)]
-            for p in range(ends)
-        ]
-    )
-
-
 def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Returns the cosines of the centered rows of [N, D] and of [M, D], float64 [N, M].
 

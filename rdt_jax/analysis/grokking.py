@@ -35,10 +35,8 @@ class PhaseTimes(NamedTuple):
 class GrokTimes:
     """When one run passed its phases."""
 
-    run_id: str
     # Event -> its times, for the events whose rows were evaluated.
     phases: Mapping[str, PhaseTimes]
-    last_step: int | None  # last evaluated step; None before the first evaluation
     # An event that has not completed did not complete up to this step: the last
     # evaluated one; the whole budget for a run whose loss was not finite, since it
     # never will.
@@ -89,8 +87,6 @@ class Cell:
     # SMOOTHING evaluations of each run (median); a failed run counts with what it last
     # reached.
     final: Mapping[str, CellAccuracy]
-    # Group of rows -> the highest smoothed accuracy of each run.
-    best: Mapping[str, CellAccuracy]
     failed: int  # number of runs whose loss was not finite
     unfinished: int  # number of runs that may still train
 
@@ -103,14 +99,12 @@ def grok_times(run: Run) -> GrokTimes:
         step = row["onset"] if row["kind"] == "onset" else row["step"]
         first.setdefault((row["event"], row["kind"]), step)
     return GrokTimes(
-        run_id=run.run_id,
         phases={
             event: PhaseTimes(
                 *(first.get((event, kind)) for kind in PhaseTimes._fields)
             )
             for event in watched_events([run])
         },
-        last_step=run.last_step,
         censored_at=(
             run.config.num_steps if run.outcome == "failed" else run.last_step or 0
         ),
@@ -279,25 +273,22 @@ def _summarize(
 ) -> Cell:
     times = [grok_times(run) for run in runs]
     final: dict[str, CellAccuracy] = {}
-    best: dict[str, CellAccuracy] = {}
     known = set().union(*(t.phases for t in times))
     events = [event for event in events if event in known]
     splits = dict.fromkeys([*(watched(runs, event) for event in events), "depth"])
     for group in (*splits, *MIXED):
-        smoothed = [
-            smooth(run_folders.accuracy(run, group).values)
+        ends = [
+            float(smooth(run_folders.accuracy(run, group).values)[-1])
             for run in runs
             if run_folders.has_group(run, group)
         ]
-        if smoothed:
-            final[group] = _over_seeds([float(s[-1]) for s in smoothed])
-            best[group] = _over_seeds([float(s.max()) for s in smoothed])
+        if ends:
+            final[group] = CellAccuracy(statistics.median(ends), min(ends), max(ends))
     return Cell(
         values=values,
         run_ids=tuple(run.run_id for run in runs),
         times={event: _cell_times(times, event) for event in events},
         final=final,
-        best=best,
         failed=sum(t.outcome == "failed" for t in times),
         unfinished=sum(t.outcome == "unfinished" for t in times),
     )
@@ -308,17 +299,14 @@ def _declarations(runs: Sequence[Run], event: str) -> list[phases.Phase]:
     return [phase for phase in every if phase.name == event]
 
 
-def _over_seeds(values: Sequence[float]) -> CellAccuracy:
-    return CellAccuracy(statistics.median(values), min(values), max(values))
-
-
 def _cell_times(times: Sequence[GrokTimes], event: str) -> CellTimes:
-    ranked = _ranked([completion(t, event) for t in times])
+    bounds = [completion(t, event) for t in times]
+    ranked = _ranked(bounds)
     return CellTimes(
         median=_middle(ranked),
         low=ranked[0],
         high=ranked[-1],
-        reached=sum(not completion(t, event).beyond for t in times),
+        reached=sum(not bound.beyond for bound in bounds),
         runs=len(times),
     )
 

@@ -294,21 +294,6 @@ def compute(job: Job) -> pathlib.Path:
     return arrays_path
 
 
-def write(run: Run, what: Sequence[str], which: Sequence[str]) -> list[pathlib.Path]:
-    """Stores measures of some kinds of checkpoints; returns the paths of the arrays.
-
-    What is current stays.
-
-    Raises:
-      ValueError: as `jobs` and `compute`.
-    """
-    for job in jobs([run], what, which):
-        compute(job)
-    return [
-        path_of(run, each, name) for each in what for name in names_of(run, each, which)
-    ]
-
-
 def load(run: Run, what: str, checkpoint: str) -> Any | None:
     """Returns a stored result, the measure's NamedTuple; None if none is current.
 

@@ -63,8 +63,7 @@ def paired_times(
     for panel in (left, right):
         _use_updates(panel.xaxis, limits[0], last)
         panel.set_xlim(limits)
-        panel.grid(True, color="#ececec", lw=0.6)
-        panel.set_axisbelow(True)
+        page.rule(panel)
         panel.tick_params(labelleft=True)
         if is_censored:
             panel.axvspan(budget, limits[1], color=page.ASIDE, lw=0, zorder=0)
@@ -170,8 +169,7 @@ def times_by_group(
     panel.set_xlim(0, budget * (1 + 2 * _MARGIN))
     panel.axvspan(budget, panel.get_xlim()[1], color=page.ASIDE, lw=0, zorder=0)
     _use_updates(panel.xaxis, 0, budget)
-    panel.grid(True, axis="x", color="#ececec", lw=0.6)
-    panel.set_axisbelow(True)
+    page.rule(panel, axis="x")
     names = 0.075 * max(map(len, times)) / page.WIDTH  # Room for them.
     box = panel.get_position()
     panel.set_position((names, box.y0, box.x1 - names, box.height))

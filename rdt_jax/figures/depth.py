@@ -85,12 +85,12 @@ def hops_by_loops(
     norm, shades = colors.Normalize(0, 1), matplotlib.colormaps["Blues"]
     for panel, shown in zip(flat, panels, strict=True):
         found = shown.found
-        edges = (*_edges(found.levels), *_edges(found.loops))
+        hops, loops = found.levels, found.loops
         panel.imshow(
             found.accuracy.T,
             origin="lower",
             aspect="auto",
-            extent=edges,
+            extent=(hops[0] - 0.5, hops[-1] + 0.5, loops[0] - 0.5, loops[-1] + 0.5),
             cmap=shades,
             norm=norm,
             interpolation="nearest",
@@ -103,14 +103,7 @@ def hops_by_loops(
         panel.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
         panel.yaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
     _label_rows(flat, "loops at inference")
-    box = flat[-1].get_position()
-    scale = figure.add_axes(
-        (1 - 0.62 / page.WIDTH, box.y0, 0.11 / page.WIDTH, box.height)
-    )
-    bar = figure.colorbar(ScalarMappable(norm, shades), cax=scale)
-    bar.outline.set_visible(False)
-    scale.tick_params(labelsize=page.SMALL, length=2, color=page.RULE)
-    scale.set_ylabel("accuracy", fontsize=page.SMALL)
+    page.add_scale(figure, flat[-1], ScalarMappable(norm, shades), "accuracy")
     return figure
 
 
@@ -166,7 +159,7 @@ def updates_to_hops(
     panel.yaxis.set_major_formatter(lambda k, _: "none" if k == none else f"{k:g}")
     panel.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     panel.set_xlim(left=0)
-    _rule(panel)
+    page.rule(panel)
     return figure
 
 
@@ -222,7 +215,7 @@ def by_loop(
         panel.set_title(shown.title, fontsize=page.TEXT)
         panel.set_xlim(found.loops[0] - 0.5, found.loops[-1] + 0.5)
         panel.set_xticks(_loop_ticks(int(found.loops[-1])))
-        _rule(panel)
+        page.rule(panel)
     low = min(panel.get_ylim()[0] for panel in flat)
     high = max(panel.get_ylim()[1] for panel in flat)
     for panel in flat:
@@ -276,7 +269,7 @@ def ratios(
     panel.set_ylim(min(0.75, panel.get_ylim()[0]), max(1.5, panel.get_ylim()[1]))
     panel.set_ylabel("most hops answered / learned", fontsize=page.TEXT)
     panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    _rule(panel)
+    page.rule(panel)
     return figure
 
 
@@ -316,7 +309,7 @@ def accuracy_by_compute(
     panel.set_yticks([0, 0.25, 0.5, 0.75, 1, 1.1], ["0", "", "0.5", "", "1", "best"])
     panel.set_xlim(left=0)
     panel.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-    _rule(panel)
+    page.rule(panel)
     return figure
 
 
@@ -377,9 +370,7 @@ def _grid(
         titled=True,
     )
     flat = [panel for row in panels for panel in row]
-    for index in range(count, len(flat)):
-        flat[index].set_visible(False)
-        flat[index - columns].tick_params(labelbottom=True)
+    page.hide_rest(panels, count)
     return figure, flat[:count]
 
 
@@ -390,12 +381,3 @@ def _columns(count: int) -> int:
 def _label_rows(panels: Sequence[axes.Axes], label: str) -> None:
     for panel in panels[:: _columns(len(panels))]:
         panel.set_ylabel(label, fontsize=page.TEXT)
-
-
-def _edges(values: np.ndarray) -> tuple[float, float]:
-    return values[0] - 0.5, values[-1] + 0.5
-
-
-def _rule(panel: axes.Axes) -> None:
-    panel.grid(True, color="#ececec", lw=0.6)
-    panel.set_axisbelow(True)

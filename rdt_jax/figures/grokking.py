@@ -470,18 +470,12 @@ def _step_norm(cells: Sequence[Cell]) -> colors.LogNorm:
 
 
 def _draw_colorbar(figure: Figure, panel: axes.Axes, norm: colors.LogNorm) -> None:
-    box = panel.get_position()
-    scale = figure.add_axes(
-        (box.x1 + 0.12 / page.WIDTH, box.y0, 0.11 / page.WIDTH, box.height)
-    )
-    bar = figure.colorbar(ScalarMappable(norm, _palette()), cax=scale)
+    shades = ScalarMappable(norm, _palette())
+    bar = page.add_scale(figure, panel, shades, "optimizer updates")
     bar.locator = ticker.LogLocator(subs=(1, 2, 5))
     bar.formatter = ticker.FuncFormatter(lambda s, _: grokking.format_steps(s))
     bar.minorlocator = ticker.NullLocator()
     bar.update_ticks()
-    bar.outline.set_visible(False)
-    scale.tick_params(labelsize=page.SMALL, length=2, color=page.RULE)
-    scale.set_ylabel("optimizer updates", fontsize=page.SMALL, color=page.INK)
 
 
 def _palette() -> colors.Colormap:

@@ -5,11 +5,13 @@ are. Only matplotlib's object-oriented interface is used: no global state is tou
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib import axes, colors, ticker
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
@@ -191,8 +193,26 @@ def use_steps(panel: axes.Axes, first: int, last: int) -> None:
     panel.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     panel.xaxis.set_minor_formatter(ticker.NullFormatter())
     panel.tick_params(which="minor", length=0)
-    panel.grid(True, axis="both", color="#ececec", lw=0.6)
+    rule(panel)
+
+
+def rule(panel: axes.Axes, axis: Literal["both", "x", "y"] = "both") -> None:
+    """Draws the grid of a panel, below all else."""
+    panel.grid(True, axis=axis, color="#ececec", lw=0.6)
     panel.set_axisbelow(True)
+
+
+def add_scale(
+    figure: Figure, panel: axes.Axes, shades: ScalarMappable, label: str
+) -> Colorbar:
+    """Adds the scale of shades to the right of a panel, as high as it is."""
+    box = panel.get_position()
+    scale = figure.add_axes((box.x1 + 0.12 / WIDTH, box.y0, 0.11 / WIDTH, box.height))
+    bar = figure.colorbar(shades, cax=scale)
+    bar.outline.set_visible(False)
+    scale.tick_params(labelsize=SMALL, length=2, color=RULE)
+    scale.set_ylabel(label, fontsize=SMALL, color=INK)
+    return bar
 
 
 def hide_rest(panels: Sequence[Sequence[axes.Axes]], used: int) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from matplotlib import transforms
 from matplotlib.figure import Figure
-from PIL import Image
 
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import numbers
@@ -115,19 +114,6 @@ def path_of_numbers(path_without_suffix: pathlib.Path) -> pathlib.Path:
 def read_numbers(path: pathlib.Path) -> dict[str, Any]:
     """Reads the numbers that `save` wrote."""
     return files.read_json(path)["numbers"]
-
-
-def read_provenance(png_path: pathlib.Path) -> dict[str, Any]:
-    """Reads the provenance of a PNG that `save` wrote.
-
-    Raises:
-      ValueError: if it has none.
-    """
-    with Image.open(png_path) as image:
-        text = image.info.get("provenance")
-    if text is None:
-        raise ValueError(f"{png_path} holds no provenance: rdt_jax did not write it.")
-    return json.loads(text)
 
 
 def _page(figure: Figure) -> transforms.Bbox:

@@ -1,9 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from rdt_jax import tasks
 from rdt_jax.analysis import compute
+from rdt_jax.analysis.grokking import Bound
 from rdt_jax.models import cost, presets
+from rdt_jax.store import files, records
 from tests import fake_depth, fake_runs
 
 
@@ -71,3 +75,39 @@ def test_the_median_is_over_runs_and_no_budget_is_below_the_first_evaluation():
     assert compute.best_by_budget(cells, [1]) == []
     (found,) = compute.best_by_budget(cells, [4])
     assert (found.accuracy, found.runs) == ({1: 0.2}, 3)
+
+
+OOD = "ood_generalized"
+
+
+def run(ood):
+    return fake_runs.make(jumps={"train": 20, "id": 40, "ood": ood})
+
+
+@pytest.fixture
+def timed(tmp_path):
+    """A run folder in which each evaluation took 2 seconds of updates, and others."""
+    made = run(100)
+    made = dataclasses.replace(made, folder=fake_runs.write(made, tmp_path))
+    for row in made.metrics:
+        seconds = {"train_seconds": 2.0} if row["step"] else {}
+        timing = {"step": row["step"], "compile_seconds": 50.0} | seconds
+        records.append(made.folder / "timing.jsonl", timing)
+    files.write_json(made.folder / "environment.json", {"lanes": 1})
+    return made
+
+
+def test_seconds_are_those_of_updates(timed):
+    seconds = compute.training_seconds(timed)
+    np.testing.assert_array_equal(seconds, 2 * np.arange(24))
+    assert compute.spent_at(timed, OOD, seconds) == Bound(24, False)
+    assert compute.spent_at(run(None), OOD, seconds) == Bound(46, True)
+
+
+def test_seconds_of_a_pack_or_of_no_record_are_not_known(timed):
+    files.write_json(timed.folder / "environment.json", {"lanes": 3})
+    assert compute.training_seconds(timed) is None
+    files.write_json(timed.folder / "environment.json", {"lanes": 1})
+    (timed.folder / "timing.jsonl").write_text('{"step": 0}\n')
+    assert compute.training_seconds(timed) is None
+    assert compute.training_seconds(run(None)) is None

@@ -5,7 +5,6 @@ import pytest
 
 from experiments.packing import compare, study
 from rdt_jax import config as configs
-from rdt_jax.figures import save
 from rdt_jax.figures import study as studies
 from rdt_jax.store import files
 from rdt_jax.sweep import packing
@@ -223,7 +222,8 @@ def test_the_command_prints_and_draws(workdirs, tmp_path, capsys):
     suffixes = (".png", ".pdf", ".json")
     assert printed[6:] == [str(target.with_suffix(suffix)) for suffix in suffixes]
     names = sorted(path.parent.name for path in workdirs[0].glob("*/config.json"))
-    assert sorted(set(save.read_provenance(target)["runs"])) == names
+    provenance = files.read_json(target.with_suffix(".json"))["provenance"]
+    assert sorted(set(provenance["runs"])) == names
 
 
 def test_the_figure_carries_the_tests(workdirs):
