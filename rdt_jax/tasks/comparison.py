@@ -62,9 +62,10 @@ def knowledge_comparison(
     tokens, targets = _write(values, num_values, pairs)
     one_hop = np.arange(len(tokens)) < values.size
     hops = np.where(one_hop, 1, 2).astype(np.int32)
-    atoms = _facts_used(tokens, hops)
-    pattern, split = _split(atoms, one_hop, num_train, is_ood.ravel())
-    splits.check_heldout(split, ("id",), "phi", phi)
+    atoms = _facts_used(tokens, targets, hops)
+    # PATTERNS: an OOD fact that comes first counts 2, one that comes second 1.
+    pattern = np.where(one_hop, 0, 1 + is_ood.ravel()[atoms] @ np.array([2, 1]))
+    split = splits.of_parts(atoms, _parts(pattern, num_train), "phi", phi)
     words = _words(num_entities, num_attributes, num_values)
     layout = knowledge.place_answer(tokens, 1 + hops, answer_at, words)
     tokens, positions, words = layout
@@ -199,34 +200,21 @@ def _draw_pairs(rng, order, places, limit) -> np.ndarray:
     return np.concatenate([attribute[:, None], entities], axis=1)
 
 
-def _facts_used(tokens, hops) -> np.ndarray:
+def _facts_used(tokens, targets, hops) -> np.ndarray:
     """Returns the one-hop rows that each row needs, int [N, 2], off the rows alone."""
     one_hop = np.flatnonzero(hops == 1)
-    index = np.full((tokens.max() + 1, tokens.max() + 1), -1, np.int64)
-    index[tokens[one_hop, 0], tokens[one_hop, 1]] = one_hop
-    of_pair = [index[tokens[:, place], tokens[:, 0]] for place in (1, 2)]
-    facts = np.stack(of_pair, axis=1)
-    facts[one_hop, 0] = one_hop
-    facts[one_hop, 1] = -1
+    index = knowledge.fact_rows(tokens, targets, hops)
+    facts = np.stack([index[tokens[:, at], tokens[:, 0]] for at in (1, 2)], axis=1)
+    facts[one_hop] = np.stack([one_hop, np.full_like(one_hop, -1)], axis=1)
     return facts
 
 
-def _split(atoms, one_hop, num_train, is_ood) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pattern and the split of each row, [N] each."""
-    # PATTERNS: an OOD fact that comes first counts 2, one that comes second 1.
-    pattern = np.where(one_hop, 0, 1 + is_ood[atoms] @ np.array([2, 1]))
-    is_pair_trained = np.tile(np.arange((~one_hop).sum() // 2) < num_train, 2)
-    is_train = np.concatenate([one_hop[one_hop], is_pair_trained])
-    split = splits.assign(atoms, is_train, np.zeros(len(atoms), bool))
-    practiced = np.zeros(atoms.max() + 1, bool)
-    practiced[atoms[is_train & (pattern > 0)]] = True
-    ood = pattern == knowledge.PATTERNS.index("ood-ood")
-    mixed = np.isin(
-        pattern, [knowledge.PATTERNS.index(n) for n in ("id-ood", "ood-id")]
-    )
-    split[ood] = base.SPLITS.index("ood")
-    split[mixed & practiced[atoms].any(axis=1)] = base.SPLITS.index("mixed")
-    return pattern, split
+def _parts(pattern, num_train) -> np.ndarray:
+    """Returns what each row was drawn for, its part of the table, [N]."""
+    parts = np.array(["train", "id", "mixed", "mixed", "ood"])[pattern]
+    pairs = np.flatnonzero(pattern).reshape(2, -1)  # In either order.
+    parts[pairs[:, :num_train]] = "train"
+    return parts
 
 
 EXAMPLES = {

@@ -83,7 +83,7 @@ def knowledge_composition(
         positions,
         targets,
         np.pad(split, (num_facts, 0)),  # All facts are trained.
-        atoms=_facts_used(tokens, targets, hops),
+        atoms=facts_used(tokens, targets, hops),
         held_out=(
             f"{int(is_ood.sum())} of {num_facts} facts are trained as one-hop rows but "
             "used by no two-hop training row; `ood` asks two of them in a row."
@@ -220,7 +220,7 @@ def knowledge_depth(
         tokens,
         positions,
         targets,
-        atoms=_facts_used(tokens, targets, hops),
+        atoms=facts_used(tokens, targets, hops),
         lengths=hops,
         trained=is_train,
         vocab=words,
@@ -291,13 +291,20 @@ def place_answer(
     return tokens, (last if answer_at == "pad" else lengths) - 1, tuple(words)
 
 
-def _facts_used(tokens, targets, hops) -> np.ndarray:
-    """Returns the one-hop rows that each row needs, [N, K], read off the rows alone."""
+def fact_rows(tokens: np.ndarray, targets: np.ndarray, hops: np.ndarray) -> np.ndarray:
+    """Returns the one-hop row that states each fact, int64 [V, V]; -1 where none."""
     one_hop = np.flatnonzero(hops == 1)
-    index = np.full((tokens.max() + 1, tokens.max() + 1), -1, np.int64)
-    index[tokens[one_hop, 0], tokens[one_hop, 1]] = one_hop
+    words = 1 + max(tokens.max(), targets.max())
+    rows = np.full((words, words), -1, np.int64)
+    rows[tokens[one_hop, 0], tokens[one_hop, 1]] = one_hop
+    return rows
+
+
+def facts_used(tokens: np.ndarray, targets: np.ndarray, hops: np.ndarray) -> np.ndarray:
+    """Returns the one-hop rows that each row needs, [N, K], read off the rows alone."""
+    index = fact_rows(tokens, targets, hops)
     # In the smallest type and hop by hop: paths can be many and long.
-    small = np.min_scalar_type(-1 - one_hop.max())
+    small = np.min_scalar_type(-1 - index.max())
     facts = np.full((hops.max(), len(tokens)), -1, small)
     at = tokens[:, 0].copy()
     for hop in range(hops.max()):

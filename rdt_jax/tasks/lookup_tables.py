@@ -140,17 +140,15 @@ def _draw(rng, num_functions, num_groups, patterns, count) -> np.ndarray:
     A pattern says of each function but the first whether it changes the group.
     """
     size = num_functions // num_groups  # Functions of a group.
-    drawn = np.empty((0, patterns.shape[1] + 1), np.int64)
-    while len(drawn) < count:
+
+    def draw() -> np.ndarray:
         crosses = patterns[rng.integers(0, len(patterns), count)]  # [count, K - 1]
         group = rng.integers(0, num_groups, (count, 1))
         away = rng.integers(1, max(2, num_groups), crosses.shape) * crosses
         groups = np.cumsum(np.concatenate([group, away], axis=1), axis=1) % num_groups
-        more = groups + num_groups * rng.integers(0, size, groups.shape)
-        drawn = np.concatenate([drawn, more])
-        _, first = np.unique(drawn, axis=0, return_index=True)
-        drawn = drawn[np.sort(first)]
-    return drawn[:count]
+        return groups + num_groups * rng.integers(0, size, groups.shape)
+
+    return splits.until_distinct(count, draw)
 
 
 def _links(functions, num_functions, num_groups) -> tuple[np.ndarray, np.ndarray]:

@@ -94,7 +94,8 @@ def ltg_folder(
     questions = base.pad([item.question for item in items])
     targets = np.array([item.answer for item in items], np.int32)
     words = ("<pad>", *vocab)
-    facts = _facts_used(questions, targets, hops, items, words)
+    facts = knowledge.facts_used(questions, targets, hops)
+    _check_answers(facts, questions, targets, hops, items, words)
     split = _split(facts, is_train, hops, items)
     tokens, positions = _lay_out(questions, hops, answer_at, words, row_length)
     return base.certified(
@@ -275,29 +276,22 @@ def _held_out(trained, tested) -> list[Item]:
     return list(found.values())
 
 
-def _facts_used(questions, targets, hops, items, words) -> np.ndarray:
-    """Returns the one-hop rows that each row needs, [N, K]; checks every answer."""
-    one_hop = np.flatnonzero(hops == 1)
-    index = np.full((len(words), len(words)), -1, np.int64)
-    index[questions[one_hop, 0], questions[one_hop, 1]] = one_hop
-    facts = np.full((hops.max(), hops.size), -1, np.int32)
-    at = questions[:, 0].copy()
-    for hop in range(hops.max()):
-        rows = np.flatnonzero(hops > hop)
-        used = index[at[rows], questions[rows, 1 + hop]]
-        for row in rows[used < 0]:
-            raise items[row].wrong(
-                f"needs {words[at[row]]}{words[questions[row, 1 + hop]]}, which no "
-                "one-hop item of train.json states."
-            )
-        facts[hop, rows] = used
-        at[rows] = targets[used]
-    for row in np.flatnonzero(at != targets):
+def _check_answers(facts, questions, targets, hops, items, words) -> None:
+    """Refuses a row whose answer does not follow from the one-hop items."""
+    ends = targets[facts]  # [N, K], of each hop
+    begins = np.column_stack([questions[:, 0], ends[:, :-1]])
+    is_missing = (facts < 0) & (np.arange(facts.shape[1]) < hops[:, None])
+    for hop, row in np.argwhere(is_missing.T):
         raise items[row].wrong(
-            f"must be answered by {words[at[row]]}, as follows from the one-hop items "
-            f"of train.json, got {words[targets[row]]}."
+            f"needs {words[begins[row, hop]]}{words[questions[row, 1 + hop]]}, which "
+            "no one-hop item of train.json states."
         )
-    return facts.T
+    last = ends[np.arange(hops.size), hops - 1]
+    for row in np.flatnonzero(last != targets):
+        raise items[row].wrong(
+            f"must be answered by {words[last[row]]}, as follows from the one-hop "
+            f"items of train.json, got {words[targets[row]]}."
+        )
 
 
 EXAMPLES = {  # The paths are kinds of folders that tests write.

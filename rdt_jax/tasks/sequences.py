@@ -58,17 +58,17 @@ def nary_addition(
     plus, equals, end = (words.index(word) for word in ("+", "=", "<end>"))
     place_values = 10 ** np.arange(num_digits - 1, -1, -1)
     sums = np.zeros(operands.size, np.int64)
-    lengths = operands * (num_digits + 1)  # Up to the equals sign, included.
-    questions = np.zeros((operands.size, lengths.max()), np.int32)
+    questions = np.zeros((operands.size, max_operands * (num_digits + 1)), np.int32)
     for count in plan.lengths:
         rows = np.flatnonzero(operands == count)
         numbers = splits.draw_distinct(rng, count * [10**num_digits], rows.size)
         sums[rows] = numbers.sum(axis=1)
         question = np.full((rows.size, count, num_digits + 1), plus, np.int32)
         question[:, :, :-1] = 1 + numbers[:, :, None] // place_values % 10
-        question[:, -1, -1] = equals
+        question[:, -1, -1] = 0
         questions[rows, : count * (num_digits + 1)] = question.reshape(rows.size, -1)
-    tokens, positions, targets = _write_sums(questions, lengths, sums, end)
+    digits = base.pad([[words.index(digit) for digit in str(total)] for total in sums])
+    tokens, positions, targets = base.teacher_forced(questions, digits, equals, end)
     return plan.table(
         tokens,
         positions,
@@ -140,24 +140,6 @@ def p_hop_induction(
         tokens, hops + length - 1, targets, atoms, lengths=hops, trained=is_train,
         vocab=words, shortcuts={"one_hop": one_hop},
     )  # fmt: skip
-
-
-def _write_sums(questions, lengths, sums, end):
-    """Returns tokens, positions and targets; the digits of a sum are fed back."""
-    num_digits = 1 + (sums[:, None] >= 10 ** np.arange(1, 18)).sum(axis=1)
-    shape = sums.size, num_digits.max() + 1
-    targets, positions = np.full(shape, base.NO_TARGET), np.zeros(shape, np.int32)
-    width = max(questions.shape[1], (lengths + num_digits).max())
-    tokens = np.pad(questions, ((0, 0), (0, width - questions.shape[1])))
-    for answer in range(shape[1]):
-        rows = np.flatnonzero(answer <= num_digits)
-        positions[rows, answer] = lengths[rows] - 1 + answer
-        rest = num_digits[rows] - 1 - answer  # -1 where the digits have ended.
-        digit = 1 + sums[rows] // 10 ** np.maximum(rest, 0) % 10
-        targets[rows, answer] = np.where(rest < 0, end, digit)
-        fed = rows[rest >= 0]
-        tokens[fed, lengths[fed] + answer] = targets[fed, answer]
-    return tokens, positions, targets
 
 
 def _digits_used(questions, num_digits) -> np.ndarray:

@@ -3,7 +3,7 @@
 Rows are drawn without repeats, counted out by length, and split by what they need.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -227,13 +227,18 @@ def draw_distinct(
     if number <= LARGEST_CHOICE:
         codes = rng.choice(number, count, replace=False)
         return np.stack(np.unravel_index(codes, tuple(sizes)), axis=1)
-    rows = np.empty((0, len(sizes)), np.int64)
-    while len(rows) < count:
-        more = rng.integers(0, sizes, (count, len(sizes)))
-        rows = np.concatenate([rows, more])
+    return until_distinct(count, lambda: rng.integers(0, sizes, (count, len(sizes))))
+
+
+def until_distinct(count: int, draw: Callable[[], np.ndarray]) -> np.ndarray:
+    """Draws rows [n, K] until `count` of them are distinct, and returns these."""
+    rows = draw()
+    while True:
         _, first = np.unique(rows, axis=0, return_index=True)
         rows = rows[np.sort(first)]
-    return rows[:count]
+        if len(rows) >= count:
+            return rows[:count]
+        rows = np.concatenate([rows, draw()])
 
 
 def assign(atoms: np.ndarray, trained: np.ndarray, longer: np.ndarray) -> np.ndarray:
