@@ -66,13 +66,10 @@ def judge(
 
 
 def majority(right: int, wrong: int, undecided: int) -> bool | None:
-    """Says whether most runs are right.
+    """Says whether most runs are right; None if those undecided could turn it.
 
-    Args:
-      undecided: runs that may turn out either way, or not to count at all.
-
-    Returns:
-      None if the undecided could turn it, or if there is no run.
+    `undecided` may turn out either way, or not to count at all. It is None, too, if
+    there is no run.
     """
     lead = right - wrong
     if lead > undecided:

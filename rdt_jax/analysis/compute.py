@@ -69,12 +69,9 @@ def training_flops(run: Run) -> np.ndarray:
 def training_seconds(run: Run) -> np.ndarray | None:
     """Returns the wall seconds of updates up to each evaluation, float64 [E].
 
-    Compiling, evaluating and saving do not count. They are those of one machine while
-    it did what else it had to do.
-
-    Returns:
-      None if the run shared its program with others, whose seconds are not its own, or
-      if its records of time are missing.
+    Compiling, evaluating and saving do not count. The result is None if the run shared
+    its program with others, whose seconds are not its own, or if its records of time
+    are missing.
     """
     environment = run.folder / "environment.json"
     timing = run.folder / "timing.jsonl"
@@ -95,9 +92,7 @@ def spent_at(run: Run, event: str, spent: np.ndarray) -> Bound:
     """Returns what had been spent when an event completed, or a lower bound of it.
 
     Args:
-      run: run, as read; before its first evaluation the bound is 0.
-      event: name of a phase.
-      spent: [E], up to each evaluation: seconds, operations.
+      spent: [E], up to each evaluation of the run: seconds, operations.
     """
     completed = grokking.completion(grokking.grok_times(run), event)
     if completed.beyond:
@@ -119,7 +114,7 @@ def curve(run: Run, group: str) -> Curve:
 def best_by_budget(
     cells: Mapping[Any, Sequence[Curve]], budgets: Sequence[float]
 ) -> list[Budget]:
-    """Returns which cell does best within each budget.
+    """Returns which cell does best within each budget, where any cell counts.
 
     A run counts with the highest accuracy that it has shown within the budget. A cell
     counts only where all of its runs have been evaluated within it, and have either
@@ -127,9 +122,6 @@ def best_by_budget(
 
     Args:
       cells: name, such as a loop depth -> curves of its runs.
-
-    Returns:
-      One entry for each budget at which any cell counts.
     """
     best_cells = []
     for budget in budgets:

@@ -97,9 +97,8 @@ def progress(run: Run) -> Progress:
 def open_accuracy(run: Run) -> np.ndarray:
     """Returns the smoothed accuracy on the hops of the stage that did not end.
 
-    Returns:
-      float64 [E], in [0, 1], at the evaluations whose updates trained these hops; empty
-      if there was none, or if all stages were passed.
+    It is float64 [E], at the evaluations whose updates trained these hops; empty if
+    there was none, or if all stages were passed.
     """
     reached = progress(run)
     remaining = [hops for hops in _stages(run) if hops not in reached.passed]
@@ -131,8 +130,7 @@ def is_cut_short(run: Run) -> bool:
 def kept_stages(run: Run) -> dict[int, str]:
     """Returns the checkpoints at which a run passed stages, by their hops, ascending.
 
-    Of hops that were learned before they were trained no parameters of their stage are
-    kept.
+    Hops that were learned before they were trained have none.
     """
     reached = progress(run)
     return {
@@ -146,8 +144,7 @@ def kept_stages(run: Run) -> dict[int, str]:
 def deepest(run: Run) -> tuple[int | None, str]:
     """Returns the hops and the checkpoint of the last stage that kept parameters.
 
-    Returns:
-      None and `final` if a run passed no stage and kept its parameters there.
+    They are None and `final` if a run passed no stage and kept its parameters there.
     """
     return max(kept_stages(run).items(), default=(None, "final"))
 
@@ -163,9 +160,7 @@ class Measured(NamedTuple):
 def last_measured(runs: Sequence[Run], what: str) -> list[tuple[Run, int | None, Any]]:
     """Returns a stored analysis of each run that has one of its last stage.
 
-    Returns:
-      Run, hops of its last stage as of `deepest`, and the analysis; by recurrence and
-      seed.
+    They are by recurrence and seed, each behind its run and its hops as of `deepest`.
     """
     ordered = [run for members in by_recurrence(runs).values() for run in members]
     return list(_measured(ordered, what))
@@ -235,14 +230,11 @@ def waits_for(unmeasured: Sequence[str]) -> list[str]:
 
 
 def common_stage(runs: Sequence[Run]) -> tuple[int, list[Run]] | None:
-    """Returns the deepest stage at which runs of two loop counts can be compared.
+    """Returns the hops of the deepest stage at which two loop counts can be compared.
 
     It is one that recurrences of different largest loop counts passed in all of their
-    runs. Their parameters have then been trained on the same rows, so what they do with
-    more hops can be compared (Kohli et al., Figure 7).
-
-    Returns:
-      Its hops, and all runs of the recurrences that passed it; None if there is none.
+    runs, which are returned with it: their parameters have then been trained on the
+    same rows (Kohli et al., Figure 7). None if there is none.
     """
     groups = list(by_recurrence(runs).values())
     passed = [min(progress(run).learned or 0 for run in members) for members in groups]
@@ -258,11 +250,9 @@ def common_stage(runs: Sequence[Run]) -> tuple[int, list[Run]] | None:
 
 
 def by_recurrence(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Groups runs by how the loops of training are drawn.
+    """Groups runs by how the loops of training are drawn: `R = 5` -> runs by seed.
 
-    Returns:
-      A name such as `R = 5`, or `R drawn from 2 to 8`, -> its runs by ascending seed;
-      fixed loop counts first, then by ascending most loops.
+    Fixed loop counts come first, then those such as `R drawn from 2 to 8`.
 
     Raises:
       ValueError: if runs of a group differ in more than their seed.

@@ -211,12 +211,10 @@ def forward_flops(
 def batched(
     table: Table, row: np.ndarray, length: int, row_bytes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Lays out rows in batches that fit in a bounded memory.
+    """Lays out rows int64 [N] of a table in batches that fit in a bounded memory.
 
-    Args:
-      row: int64 [N], of the table; the last one is repeated to fill the last batch.
-      length: T, of all rows.
-      row_bytes: memory that a row of a batch needs.
+    The last row is repeated to fill the last batch. `length` is T, `row_bytes` the
+    memory that a row of a batch needs.
 
     Returns:
       tokens [batches, B, T], answer positions and targets [batches, B, A].

@@ -41,10 +41,7 @@ def find(workdir: pathlib.Path, text: str) -> pathlib.Path:
       text: the path of a run's folder, or of a link to it; or a beginning of the name
         of a run, in `workdir` if there is no path before it; or `SWEEP/KEY=VALUE,..`, a
         sweep of `workdir` or the path of its folder, and as much of what sets the run
-        apart as it needs.
-
-    Returns:
-      The folder; of a run that a sweep has planned it may be missing.
+        apart as it needs. The folder of a run that a sweep has planned may be missing.
 
     Raises:
       ValueError: if there is no such run, or more than one; it lists candidates.
@@ -94,11 +91,10 @@ def sweep(workdir: pathlib.Path, text: str) -> pathlib.Path:
 
 
 def where(runs: Sequence[R], conditions: Mapping[str, Any]) -> list[R]:
-    """Returns the runs whose configs have these values, in their order.
+    """Returns the runs, or trials, whose configs have these values, in their order.
 
-    Args:
-      conditions: values by dotted config key, or by an ending of one that is no other
-        key's, such as `num_loops`. A str is read as on the command line.
+    A condition's key may be an ending of a dotted key that is no other key's, such as
+    `num_loops`; a str is read as on the command line.
 
     Raises:
       ValueError: if no config has such a key, if several keys end so, or if a value is

@@ -4,15 +4,10 @@ A network that has understood c = a + b (mod p) computes a few waves cos(2 pi k 
 sin(2 pi k c / p) of the answer; one that has memorized has no preferred frequency k.
 Frequencies k and p - k are the same wave, so there are F = (p - 1) / 2 for an odd p.
 
-Reference: Nanda et al. (2023), arXiv:2301.05217. Differs from it:
-
-- The logits of any loop are analyzed, over the p residues only; the mean over residues,
-  which no softmax sees, is taken off each pair's logits.
-- Key frequencies are read off the logits (`key_frequencies`). The paper's code asks
-  each neuron of its single MLP which frequency explains it best; here there may be
-  several blocks, loops and experts, and the logits are what they all work for.
-- The Gini coefficients are over frequencies (the norm of both waves of each), not over
-  waves.
+Reference: Nanda et al. (2023), arXiv:2301.05217. Differs from it: the logits of any
+loop are analyzed, over the p residues only, less each pair's mean over residues, which
+no softmax sees; key frequencies are read off these logits (`key_frequencies`), and not
+off the neurons of a single MLP; Gini coefficients are over frequencies, not waves.
 
 Shapes: R loops, N = p^2 pairs, F frequencies, C checkpoints. Losses are in nats.
 """
@@ -168,11 +163,8 @@ def progress(
 ) -> Progress:
     """Follows the progress measures of modular addition over a run's checkpoints.
 
-    As in the paper, the key frequencies are those that the run ends with: before it has
-    found them, their waves are noise, and that is what the curves show.
-
-    Args:
-      params_by_step: parameters at each step; the last step is the end.
+    As in the paper, the key frequencies are those that the run ends with, at the last
+    step: before it has found them, their waves are noise, and the curves show that.
 
     Raises:
       ValueError: as `measure`, or if there is no checkpoint.
@@ -292,8 +284,7 @@ def _basis(modulus: int) -> np.ndarray:
 def _by_answer(values: np.ndarray, answers: np.ndarray) -> np.ndarray:
     """Mean of values [N, D] over the pairs of each answer, [p, D].
 
-    The waves of the answer are orthogonal over the pairs because every answer has
-    equally many, so a projection on them is one of these means.
+    Every answer has equally many pairs, so a projection on its waves is one of these.
     """
     modulus = answers.max() + 1
     total = np.zeros((modulus, values.shape[1]))
@@ -331,7 +322,6 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _logits(params, config: ml_collections.ConfigDict, table: Table) -> np.ndarray:
-    """Logits over the residues after every loop, float32 [R, N, p]."""
     model = presets.model_config(config, table)
     logits = _run(
         params,
@@ -347,7 +337,6 @@ def _logits(params, config: ml_collections.ConfigDict, table: Table) -> np.ndarr
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _run(params, rows: Sequence[Any], model, num_loops: int, batch_size: int):
-    """Logits after every loop, [N, R, V], some rows at a time."""
 
     def of_row(row):
         tokens, positions = (x[None] for x in row)

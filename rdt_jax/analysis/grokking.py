@@ -166,8 +166,7 @@ def is_sooner(one: Bound, other: Bound) -> bool:
 def watched_events(runs: Sequence[Run]) -> tuple[str, ...]:
     """Returns the events that a run declares of rows it evaluated, in phase order.
 
-    Before the first evaluation nothing is known, and all that are declared are
-    returned.
+    Before the first evaluation these are all that are declared.
     """
     evaluated = [run for run in runs if run.metrics]
     found = {
@@ -211,10 +210,7 @@ def drawn_splits(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def cells(runs: Sequence[Run], keys: Sequence[str]) -> list[Cell]:
-    """Summarizes runs by cell.
-
-    Returns:
-      One entry per cell that has runs, by ascending values of `keys`.
+    """Summarizes runs of one sweep by cell, in ascending order of the values of `keys`.
 
     Raises:
       ValueError: if runs of a cell differ in more than their seed.
@@ -231,9 +227,7 @@ def median_run(runs: Sequence[Run], event: str) -> Run | None:
 
     Runs are ranked by the step at which `event` completed, those without it after all
     others and by their final accuracy; of an even number the later of the middle two.
-
-    Returns:
-      None if no run has been evaluated on the event's rows.
+    The result is None if no run has been evaluated on the event's rows.
     """
     split = watched(runs, event)
     evaluated = [run for run in runs if run_folders.has_group(run, split)]

@@ -1,9 +1,7 @@
 """How many loops rows take when they stop by themselves, and what that costs.
 
 All rules of models/halting.py are read off one pass of the most loops: a row stops for
-good at the first loop at which its rule holds, with that loop's answer. These are the
-loops and answers of `recurrent.apply_until_halted`, at the cost of a single pass for
-all rules and thresholds.
+good at the first loop at which its rule holds, as in `recurrent.apply_until_halted`.
 
 References: Kohli et al. (2026), arXiv:2604.07822, Figures 9 and 10 (KL against KL and
 entropy); Geiping et al. (2025), arXiv:2502.05171 (KL). Differs from both: every rule
@@ -212,7 +210,6 @@ def pareto(flops: np.ndarray, accuracy: np.ndarray) -> np.ndarray:
 
 
 def _pass(params, model, table: Table, row: np.ndarray, settings, num_loops: int):
-    """Runs rows [N]: int32 loops [K, N] of each setting, bool [N, M] right answers."""
     length = int(batches.lengths_of(table)[row].max())
     width = model.vocab_size * table.targets.shape[1] + length * model.width
     batch = depth.batched(table, row, length, 4 * num_loops * width)

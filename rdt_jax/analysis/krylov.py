@@ -19,19 +19,16 @@ _INVARIANT = 1e-5
 def project(
     product: Callable[[jax.Array], jax.Array], start: jax.Array, steps: int
 ) -> jax.Array:
-    """Projects a matrix onto the Krylov space of a vector.
+    """Projects a matrix onto the Krylov space of a vector, upper Hessenberg [K, K].
 
     The eigenvalues of the result approach the outermost ones of the matrix, and equal
-    all of them once `steps` is its size, unless the start has no part along some. From
-    the step on at which the space is complete, rows and columns are zero.
+    all of them once K = `steps` is its size, unless the start has no part along some.
+    Where the space is complete, further rows and columns are zero. jit and vmap apply.
 
     Args:
       product: function from a vector [n] to the matrix times it.
       start: float [n], not zero.
       steps: K, at least 1.
-
-    Returns:
-      [K, K], upper Hessenberg; jit and vmap apply.
     """
 
     def step(carry, index):

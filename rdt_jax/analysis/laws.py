@@ -47,11 +47,10 @@ def fit_power(
     with the value: Kendall's score over all pairs of different values is zero there. No
     distribution is assumed, and no censored run is dropped or given a time.
 
-    The interval holds the middle `confidence` of the exponents of BOOTSTRAPS samples,
-    each with as many runs of every value. What is drawn, with replacement, are blocks:
-    runs of one seed at several values have their initial weights in common, so they are
-    in a sample together or not at all. A block takes the place of one that stands at
-    the same values.
+    The interval holds the middle `confidence` of the exponents of BOOTSTRAPS samples
+    of blocks, drawn with replacement, each in the place of one at the same values: runs
+    of one seed at several values share their initial weights, so they are in a sample
+    together or not at all.
 
     Reference: Akritas, Murphy and LaValley (1995), Journal of the American Statistical
     Association 90.
@@ -112,20 +111,14 @@ def fit_power(
 def trend(
     values: np.ndarray, times: np.ndarray, *, seed: int = 0
 ) -> statistics.Comparison:
-    """Tests whether times rise or fall as a value grows.
+    """Tests whether times [N] rise or fall as a value [N] grows.
 
     The statistic is Kendall's score over all pairs of runs of different values, a
     censored time being the last; if the times do not depend on the value, every
-    assignment of the times to the runs is equally likely.
+    assignment of the times to the runs is equally likely. `later` is the share of those
+    pairs in which the run of the larger value is later, equal times counting half.
 
     Reference: Jonckheere (1954), Biometrika 41.
-
-    Args:
-      times: [N], updates; inf where censored.
-
-    Returns:
-      `later`: the share of pairs of runs of different values in which the one of the
-      larger value is later, equal times counting half; and the two-sided p-value.
 
     Raises:
       ValueError: if there are not as many values as times, or all values are equal.

@@ -29,10 +29,10 @@ from rdt_jax.training import phases
 def read(
     workdir: pathlib.Path, trials: Sequence[spec.Trial] | None = None
 ) -> list[Run]:
-    """Reads runs, of their metrics the last rows alone.
+    """Reads runs, of their metrics the last rows alone: damage before is not seen.
 
-    Damage before these is not seen. A run that is missing or unreadable has a status
-    that says so, and without a plan an empty config.
+    A run that is missing or unreadable has a status that says so, and without a plan an
+    empty config.
 
     Args:
       trials: trials whose runs are read, at their budgets; None for every run there.

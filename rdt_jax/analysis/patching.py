@@ -126,10 +126,7 @@ def summarize(patching: Patching) -> dict[str, float]:
 def corrupt(
     asked: questions.Questions, tails: np.ndarray, corruption: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replaces words of each question so that it is one, with another answer.
-
-    Args:
-      corruption: a key of CORRUPTIONS; the words it names are all replaced.
+    """Replaces the words that a corruption names: another question, another answer.
 
     Returns:
       The tokens, int32 [N, T], drawn by a fixed seed, and their answers, int32 [N]; a

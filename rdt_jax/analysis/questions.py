@@ -105,14 +105,9 @@ def average(values: np.ndarray, group: np.ndarray) -> np.ndarray:
 def in_chunks(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> Any:
     """Applies a jitted function to rows, `size` at a time and always as many.
 
-    So one program serves any number of rows, and memory does not grow with them.
-
-    Args:
-      function: function from arrays [size, ...] to a pytree of arrays [size, ...].
-      *arrays: [N, ...] each, N at least 1; `size` is less if N is.
-
-    Returns:
-      The pytree, with numpy leaves [N, ...].
+    So one program serves any number of rows, and memory does not grow with them. The
+    function takes arrays [size, ...] and returns a pytree of such; of N rows, at least
+    1, the result has numpy leaves [N, ...].
     """
     total = len(arrays[0])
     size = min(size, total)

@@ -175,10 +175,8 @@ def accuracy(run: Run, group: str) -> Series:
     """Returns the accuracy on a group of rows at the loop count of its phase.
 
     That is the training loop count, of depth rows `phases.depth_loops` if it is given.
-
-    Args:
-      group: a split, or a part of one by tag, such as `mixed[pattern=id-ood]`; with
-        `@8` behind it, after 8 loops.
+    A group is a split, or a part of one by tag, such as `mixed[pattern=id-ood]`; with
+    `@8` behind it, after 8 loops.
 
     Raises:
       ValueError: if the run's task has no such group.
@@ -252,11 +250,8 @@ def axes_of(runs: Sequence[Run]) -> tuple[str, ...]:
     """Returns the dotted config keys in which runs differ, other than as repetitions.
 
     SEEDS are none. `num_steps` is one only where a schedule reads it: elsewhere it is a
-    budget, and one run may have been asked for more.
-
-    Returns:
-      Loops first, then weight decay, then the others in the order of schema.py, a
-      task's arguments after its seed; empty if all runs repeat each other.
+    budget, and one run may have been asked for more. Loops come first, then weight
+    decay, then the others in the order of schema.py, a task's arguments after its seed.
     """
     flat = [configs.leaves(run.config) for run in runs]
 
@@ -301,10 +296,9 @@ def shared_value(runs: Sequence[Run], key: str) -> Any:
 
 
 def group(runs: Sequence[Run], keys: Sequence[str]) -> dict[tuple, list[Run]]:
-    """Groups runs into cells: the runs of one cell are repetitions of each other.
+    """Groups runs into cells by the values of keys: those of one repeat each other.
 
-    Returns:
-      The runs by the values of `keys`, ascending; in a cell, by ascending seeds.
+    Cells are in ascending order of the values, their runs by ascending seeds.
 
     Raises:
       ValueError: if runs of a cell differ in more than their seeds and their budget,

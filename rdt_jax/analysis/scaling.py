@@ -1,10 +1,8 @@
 """What more loops at inference gain, and what they destroy.
 
-References: Kohli et al. (2026), arXiv:2604.07822, Figures 5, 7 and 8 and Appendix J.
-
-A loop count that is chosen because it scores best on some rows scores too well on them.
-Where a count is chosen, every other row chooses and the rest are scored, so that no
-gain is owed to the choice.
+Reference: Kohli et al. (2026), arXiv:2604.07822, Figures 5, 7 and 8 and Appendix J.
+Where a loop count is chosen, every other row chooses and the rest are scored, so that
+no gain is owed to the choice.
 
 Shapes: N rows, H numbers of hops, M loop counts.
 """
@@ -103,15 +101,10 @@ def above_chance(result: Scaled, chance: float) -> np.ndarray:
 
 
 def _choose(values: np.ndarray, fixed: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Chooses a loop count on every other row and scores the rest.
+    """Chooses a loop count on every other row of [n, M] and scores the rest.
 
-    Args:
-      values: [n, M]; a single row both chooses and is scored.
-      fixed: index of the count to compare with.
-
-    Returns:
-      The index of the count; of the scored rows the values there, and how much these
-      are above those at the fixed count.
+    Returns its index; of the scored rows the values there, and how much these are above
+    those at the count of index `fixed`. A single row both chooses and is scored.
     """
     scored = values[1::2] if len(values) > 1 else values
     chosen = int(values[::2].mean(axis=0).argmax())

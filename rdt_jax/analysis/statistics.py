@@ -2,8 +2,7 @@
 
 A time is a number of optimizer updates; inf marks a *censored* run, which had not
 arrived when its budget ended. All runs of a comparison have one budget, so a censored
-time lies beyond every known one: it has a rank, the last, though no value. Everything
-here is made of ranks and order statistics, in which censored times count like others.
+time has a rank, the last, though no value: all here is ranks and order statistics.
 
 The p-values are scipy's permutation tests on ranks: all arrangements are enumerated
 where there are at most DRAWS of them, else DRAWS are drawn and (1 + b) / (1 + DRAWS) is
@@ -56,7 +55,7 @@ class VisibleShift(NamedTuple):
 
 
 def median_interval(times: np.ndarray, *, confidence: float = 0.95) -> Interval:
-    """Returns the median of times and its exact interval between two of them.
+    """Returns the median of times [N] and its exact interval between two of them.
 
     The median of an even number is the mean of the middle two, or inf if the later one
     is censored. The interval covers the median of the distribution with at least the
@@ -64,9 +63,6 @@ def median_interval(times: np.ndarray, *, confidence: float = 0.95) -> Interval:
     that (below 6 for .95).
 
     Reference: Conover (1999), Practical Nonparametric Statistics, as in scipy.
-
-    Args:
-      times: [N], updates; inf where censored.
 
     Raises:
       ValueError: if there is no time, or one is neither a number nor inf.
@@ -77,18 +73,16 @@ def median_interval(times: np.ndarray, *, confidence: float = 0.95) -> Interval:
 
 
 def rank_sum(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
-    """Tests whether one of two unpaired groups of times is shifted.
+    """Tests whether one of two unpaired groups of times, [N] and [M], is shifted.
 
     The statistic is the rank sum of the second group among all times, ties at their
     mid-rank. If the groups do not differ, every assignment of the times to them is
-    equally likely, whatever the ties and however many times are censored.
+    equally likely, whatever the ties and however many times are censored. `later` is
+    the share of all N M comparisons of a second with a first time in which the second
+    is later, equal ones counting half.
 
     Reference: Mann and Whitney (1947), Annals of Mathematical Statistics 18; with one
     budget for all it is the test of Gehan (1965), Biometrika 52.
-
-    Returns:
-      `later` is the share of all N M comparisons of a second with a first time in which
-      the second is later, equal ones counting half.
 
     Raises:
       ValueError: if there are fewer than two times in a group, or one is neither a
@@ -104,20 +98,17 @@ def rank_sum(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
 
 
 def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
-    """Tests whether the second of paired times is shifted: those of the same run.
+    """Tests whether the second of paired times, [N] each, is shifted.
 
-    The statistic is the sum of the signed ranks of the differences. Ranks and not the
-    differences themselves, because a pair with one censored time has a difference with
-    a sign and no value: it gets the last rank. A pair with two censored times is a tie.
-    Ties are ranked with the rest and add nothing to the sum. If the groups do not
-    differ, a pair is as likely as its mirror image, so all signs are equally likely.
+    The statistic is the sum of the signed ranks of the differences: a pair with one
+    censored time has a difference with a sign and the last rank, though no value, and
+    one with two is a tie. Ties are ranked with the rest and add nothing to the sum. If
+    the groups do not differ, a pair is as likely as its mirror image, so all signs are
+    equally likely. `later` is the share of the sum of ranks that belongs to pairs whose
+    second time is the later one; 0.5 if all pairs are ties.
 
     Reference: Wilcoxon (1945), Biometrics Bulletin 1; ties as in Pratt (1959), Journal
     of the American Statistical Association 54.
-
-    Returns:
-      `later` is the share of the sum of ranks that belongs to pairs whose second time
-      is the later one; 0.5 if all pairs are ties.
 
     Raises:
       ValueError: if the groups differ in size, or as `rank_sum`.
@@ -135,10 +126,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Returns p-values that account for there being several tests, in their order.
 
     The k-th smallest of m is multiplied by m - k + 1, and none is less than a smaller
-    one has become; the chance that any true null hypothesis is at or below a level is
-    then at most that level, however the tests depend on each other.
-
-    Reference: Holm (1979), Scandinavian Journal of Statistics 6.
+    one has become; so the chance that any true null hypothesis is at or below a level
+    is at most that level. Reference: Holm (1979), Scandinavian Journal of Statistics 6.
     """
     order = np.argsort(p_values, kind="stable")
     factors = np.arange(len(order), 0, -1)
@@ -167,15 +156,15 @@ def smallest_visible_shift(
     all times together; paired ones draw pairs, each in either order, so that what pairs
     have in common is kept. The same experiments are used for every shift.
 
-    Shifts are whole multiples of `resolution`: times are known to the evaluation only,
-    and a finer shift would break ties that a real one cannot break. If the groups do
-    differ, their times spread more together than each of them alone, and the unpaired
-    answer errs on the large side.
+    If the groups do differ, their times spread more together than each of them alone,
+    and the unpaired answer errs on the large side.
 
     Args:
+      first: [N], updates; inf where censored.
       second: [M]; if paired, [N], of the same runs in the same order.
       paired: whether the test is `signed_rank`, else `rank_sum`.
-      resolution: updates between evaluations, at least 1.
+      resolution: updates between evaluations, at least 1, of which a shift is a whole
+        multiple: a finer one would break ties that a real one cannot break.
       budget: updates after which a time is censored, also one that was shifted.
       power: share of experiments in which the shift is to be seen, in (0, 1).
 
@@ -243,7 +232,6 @@ def _ranks_of_groups(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray,
 
 
 def _signed_ranks(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mid-ranks [..., N] of |difference|, with its sign; 0 for a tie."""
     with np.errstate(invalid="ignore"):  # Two censored times are a tie.
         apart = np.where(first == second, 0.0, second - first)
     return (np.sign(apart) * stats.rankdata(np.abs(apart), axis=-1),)

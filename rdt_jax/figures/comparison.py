@@ -32,12 +32,8 @@ def paired_times(
     censored, the axes reach beyond the budget: its curve stays below 1, and its dot is
     an open mark there, a triangle that points along the axis on which it is censored.
 
-    Args:
-      times: two names -> [N], updates, of the same runs in the same order; inf where
-        censored.
-
     Raises:
-      ValueError: if there are not two groups of one size.
+      ValueError: if there are not two groups [N], inf where censored, of the same runs.
     """
     sizes = [values.size for values in times.values()]
     if len(sizes) != 2 or sizes[0] != sizes[1] or not sizes[0]:
@@ -118,11 +114,8 @@ def times_by_group(
 ) -> Figure:
     """Draws one row per group: a dot per run, a bar at the median, the number of runs.
 
-    Censored runs are an open triangle beyond the budget with their number, and a
-    censored median has no bar.
-
-    Args:
-      times: name -> [N], updates; inf where censored.
+    Runs that are censored, inf, are an open triangle beyond the budget with their
+    number, and a censored median has no bar.
 
     Raises:
       ValueError: if there is no group.

@@ -113,13 +113,10 @@ def updates_to_hops(
     title: str,
     notes: Sequence[str],
 ) -> Figure:
-    """Draws the hops that have been learned over the updates of training.
+    """Draws the hops that runs of groups have learned over the updates of training.
 
     A line begins when the first stage is passed, and a run that passed none is at the
-    level `none`. Lines of several groups are a little above each other.
-
-    Args:
-      progress: name of a group -> its runs.
+    level `none`. Lines of several groups are a little above each other, as a note says.
 
     Raises:
       ValueError: if there is no run.
@@ -171,13 +168,11 @@ def by_loop(
     title: str,
     notes: Sequence[str],
 ) -> Figure:
-    """Draws a mean by loop, a line for each number of hops.
+    """Draws a mean by loop, a line for each number of hops of `levels`.
 
     Hops that had been learned are bold, with a dashed line at the mean of the first
-    loops at which they are right; hops that had not been trained are dotted.
-
-    Args:
-      quantity: of `Depth`, a key of LABELS.
+    loops at which they are right, as a note says; hops that had not been trained are
+    dotted. The quantity is a key of LABELS.
 
     Raises:
       ValueError: if there is no panel.
@@ -230,13 +225,10 @@ def ratios(
     title: str,
     notes: Sequence[str],
 ) -> Figure:
-    """Draws the generalization ratio over the hops that had been learned.
+    """Draws the generalization ratio of runs by group over the hops that were learned.
 
     Groups are moved apart at every number of hops; the legend says how many runs stand
     behind a median.
-
-    Args:
-      found: name of a group -> hops learned -> the ratio of each run.
 
     Raises:
       ValueError: if there is no ratio.
@@ -282,9 +274,7 @@ def accuracy_by_compute(
 ) -> Figure:
     """Draws accuracy over the operations of training, and who is best with so many.
 
-    Args:
-      curves: name of a group -> the curve of each run.
-      best: by budget, drawn as a strip above the curves.
+    The best of each budget is a mark in a strip above the curves.
 
     Raises:
       ValueError: if there is no curve.

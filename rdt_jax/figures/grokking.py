@@ -47,10 +47,9 @@ _BARS = (1.33, 1.13)  # heights of the first and last of three phases, above acc
 def of_sweep(members: Sequence[Run]) -> dict[str, Figure]:
     """Draws the figures of any sweep; its axes are those of `runs.shown_axes`.
 
-    Returns:
-      `accuracy` and `phase_diagram` of all cells; where lines can tell the values of
-      the first axis, the split of the last phase in one figure: `ood_by_depth` by
-      loops, `id_by_width` by model.width.
+    They are `accuracy` and `phase_diagram` of all cells and, where lines can tell the
+    values of the first axis, the split of the last phase in one figure: `ood_by_depth`
+    by loops, `id_by_width` by model.width.
 
     Raises:
       ValueError: as the functions that draw them.
@@ -128,10 +127,7 @@ def split_by_axis(
     event: str = "ood_generalized",
     chance: float | None = None,
 ) -> Figure:
-    """Draws the accuracy on one split, the first axis by lines, others by panels.
-
-    Args:
-      chance: accuracy of a uniform guess on the split, drawn as a line if given.
+    """Draws the accuracy of one phase, the first axis by lines, others by panels.
 
     Raises:
       ValueError: if there is no run.
@@ -258,8 +254,7 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
 def last_event(members: Sequence[Run], splits: Collection[str] = ()) -> str | None:
     """Returns the last phase of train, ID and OOD rows that runs declare.
 
-    Args:
-      splits: splits that their tables have; empty if that is not known.
+    It is one of the splits that their tables have, if these are given.
     """
     about = {e: phases.BUILT_IN.get(e) for e in grokking.watched_events(members)}
     found = [e for e, split in about.items() if split not in (None, "depth")]
@@ -273,12 +268,9 @@ def event_name(event: str) -> str:
 
 
 def split_name(members: Sequence[Run], watched: str) -> str:
-    """Names a split, or what else a phase is about: `ID, hops=2 (8 loops)`.
+    """Names what a phase is about, as of `grokking.watched`: `ID, hops=2 (8 loops)`.
 
     Depth is named with the loops at which it is judged, R unless they are given.
-
-    Args:
-      watched: accuracy as of `grokking.watched`.
     """
     group, loops = phases.rows_and_loops(watched)
     split, _, tag = group.partition("[")

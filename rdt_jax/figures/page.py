@@ -81,23 +81,20 @@ def make(
     titled: int = 0,
     above: float = 0.0,
 ) -> tuple[Figure, list[list[axes.Axes]]]:
-    """Makes a figure with a header and empty panels.
+    """Makes a figure with a header and empty panels; outer ones have tick labels.
 
     Args:
       title: one line; what is measured, on which task.
       notes: below it, each from a new line; how it was measured.
       handles: of the legend, in as many rows as they need.
       label: of the horizontal axis, with its unit.
-      height: of a panel, in inches.
-      gap: between panels, in inches.
-      left: margin for what stands to the left of the panels, in inches.
-      right: margin for what stands to the right of the panels, in inches.
+      height: of a panel, in inches; so are the others.
+      gap: between panels.
+      left: margin for what stands to the left of the panels.
+      right: margin for what stands to the right of the panels.
       titled: number of lines of a title that each panel has; 0 if only those of the
         first row have one, of one line.
-      above: further room over the first row of panels, in inches.
-
-    Returns:
-      The figure and its panels by row; only the outer ones carry tick labels.
+      above: further room over the first row of panels.
     """
     between = gap + 0.2 * (titled > 0) + _LINE * max(0, titled - 1)
     above += _LINE * max(0, titled - 1)
@@ -146,10 +143,7 @@ def _panel(
     is_first: bool,
     is_last: bool,
 ) -> axes.Axes:
-    """Adds a panel, with tick labels if it is the first of a row, the last of a column.
-
-    Its box is left, bottom, width and height, as shares of the figure.
-    """
+    """Adds a panel, with tick labels if it is first in its row, last in its column."""
     panel = figure.add_axes(box)
     panel.spines[:].set_color(RULE)
     panel.tick_params(

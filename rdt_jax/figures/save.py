@@ -66,17 +66,15 @@ def save(
     path_without_suffix: pathlib.Path,
     provenance: Mapping[str, Any],
 ) -> list[pathlib.Path]:
-    """Writes a figure as PNG, as PDF and as numbers, and makes their folder.
+    """Writes a figure as PNG, as PDF and as numbers, and returns the three paths.
 
-    The files hold no date: the same figure with the same provenance is the same bytes.
+    Their folder is made. The files hold no date: the same figure with the same
+    provenance is the same bytes.
 
     Args:
       path_without_suffix: `.png`, `.pdf` and `.json` are appended.
       provenance: a JSON value, kept in the PNG's text chunk `provenance`, in the PDF's
         Keywords and in the JSON beside `numbers`.
-
-    Returns:
-      The paths of the PNG, of the PDF and of the JSON.
     """
     text = json.dumps(provenance, sort_keys=True)
     metadata = {

@@ -36,13 +36,12 @@ Column = tuple[str, Sequence[str | Text]]  # heading and entries
 def updates_to_phases(members: Sequence[Run]) -> Table:
     """Builds the table of any sweep: one row per cell, by the axes of `shown_axes`.
 
-    Returns:
-      Updates to each phase, and the accuracy at the end, on the split of the last phase
-      at R, on depth, and on the mixed patterns (its median alone). With several seeds
-      an entry is `median n/N` over `first - last`, which is left out where the first is
-      not known. A lower bound is marked by `>`, and dim where it stands for the median;
-      `...` stands for what unfinished runs leave open. It fits 80 columns; axes that
-      would be too wide beside each other share one.
+    It has the updates to each phase, and the accuracy at the end, on the split of the
+    last phase at R, on depth, and on the mixed patterns (its median alone). With
+    several seeds an entry is `median n/N` over `first - last`, which is left out where
+    the first is not known. A lower bound is marked by `>`, and dim where it stands for
+    the median; `...` stands for what unfinished runs leave open. It fits 80 columns;
+    axes that would be too wide beside each other share one.
 
     Raises:
       ValueError: if there is no run.
