@@ -148,8 +148,7 @@ def times_by_value(
     panel.yaxis.set_major_locator(ticker.FixedLocator(inside))
     panel.yaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     panel.yaxis.set_minor_formatter(ticker.NullFormatter())
-    panel.grid(True, color="#ececec", lw=0.6)
-    panel.set_axisbelow(True)
+    page.rule(panel)
     panel.set_xlabel(label, fontsize=page.TEXT)
     panel.set_ylabel("updates, log scale", fontsize=page.TEXT)
     return figure
