@@ -3,7 +3,7 @@
     html = rendering.render(data.of_sweeps(..))
 
 Everything is inside: the numbers once, as JSON; the charts' JavaScript (Vega, Vega-Lite
-and Vega-Embed, as vl-convert bundles them); page.css and page.js. The page's policy
+and Vega-Embed, as vl-convert bundles them); page.css and SCRIPTS. The page's policy
 allows these scripts and styles by their hashes, and nothing else: no request, no
 evaluated code. What numbers and words say is escaped by the template, or set as text.
 """
@@ -17,12 +17,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jinja2
-import vl_convert
 
-from rdt_jax.report import charts
+from rdt_jax.report import styles
 
 _HERE = pathlib.Path(__file__).parent
-SCRIPTS = ("page.js",)
+SCRIPTS = ("page.js", "tables.js")
 
 
 def render(data: Mapping[str, Any]) -> str:
@@ -34,7 +33,7 @@ def render(data: Mapping[str, Any]) -> str:
     Raises:
       ValueError: if a number in it is not finite.
     """
-    sweeps = [sweep | {"styles": charts.cell_styles(sweep)} for sweep in data["sweeps"]]
+    sweeps = [sweep | {"styles": styles.of_cells(sweep)} for sweep in data["sweeps"]]
     style = _read("page.css") + _colors(sweeps)
     scripts = [_bundle(), *map(_read, SCRIPTS)]
     environment = jinja2.Environment(
@@ -50,9 +49,9 @@ def render(data: Mapping[str, Any]) -> str:
         policy=_policy(scripts, style),
         style=style,
         scripts=scripts,
-        dashes=charts.DASHES,
+        dashes=styles.DASHES,
         data=_json({**data, "sweeps": sweeps}),
-        charts=_json({**charts.specs(), "dashes": charts.DASHES}),
+        charts=_charts(),
     )
 
 
@@ -81,8 +80,18 @@ def _read(name: str) -> str:
 
 
 @functools.cache
+def _charts() -> str:
+    """Returns the charts and the dashes of their lines, once per process."""
+    from rdt_jax.report import charts  # Altair, which takes a second to import.
+
+    return _json({**charts.specs(), "dashes": styles.DASHES})
+
+
+@functools.cache
 def _bundle() -> str:
-    """Returns the charts' JavaScript; it takes seconds to make, once per process."""
+    """Returns the JavaScript of the charts, made once per process (a second)."""
+    import vl_convert
+
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
@@ -90,7 +99,7 @@ def _colors(sweeps: list[dict[str, Any]]) -> str:
     """Returns a variable per color of groups and cells, for light and dark paper."""
     colors = sorted(set(_colors_of(sweeps)))
     light = "".join(f"--c{color[1:]}:{color};" for color in colors)
-    on_dark = charts.on_dark(colors).items()
+    on_dark = styles.on_dark(colors).items()
     dark = "".join(f"--c{color[1:]}:{lighter};" for color, lighter in on_dark)
     return (
         f":root{{{light}}}"
