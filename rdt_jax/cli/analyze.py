@@ -5,6 +5,9 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
 from rdt_jax.cli import exits, subject
 from rdt_jax.cli import options as shared
 
@@ -125,8 +128,6 @@ def _print(
     analyses: Sequence[str],
 ) -> None:
     """Prints what is stored: of each transition, of a run, or of a sweep over axes."""
-    from rich.console import Console
-
     from rdt_jax.analysis import stored
     from rdt_jax.figures import summaries, transitions
 
@@ -180,9 +181,6 @@ def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
     Raises:
       ValueError: if an analysis is unknown.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from rdt_jax.analysis import stored
 
     jobs, final_runs = [], set()

@@ -8,8 +8,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.figures import terminal
 
 if TYPE_CHECKING:
     from rdt_jax.analysis import asking, runs
@@ -155,10 +158,6 @@ def _prompt(words: list[str]) -> Iterator[str]:
 
 def show(asked: "asking.Asked") -> None:
     """Prints a question, what is known of it, and the answer after each loop."""
-    from rich.markup import escape
-
-    from rdt_jax.figures import terminal
-
     known = [asked.split or "not in the table"]
     known += [f"{name} {value}" for name, value in asked.tags.items()]
     target = "" if asked.target is None else f" -> {' '.join(asked.target)}"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rdt_jax.cli import exits, figures, subject
 from rdt_jax.cli import options as shared
+from rdt_jax.store import files
+from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
     from rdt_jax.sweep.plan import StoredPlan
@@ -43,7 +45,6 @@ def _claims(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
     from rdt_jax.figures import claims as drawing
-    from rdt_jax.store import files
 
     with exits.mistakes():
         judges = _judges(options)
@@ -112,7 +113,6 @@ def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
       ValueError: if a subject is neither a study nor a sweep of one.
     """
     from rdt_jax.sweep import plan as plans
-    from rdt_jax.sweep import spec
 
     if not options.subjects and options.workdir is None:
         options.workdir = pathlib.Path("runs")
@@ -153,8 +153,6 @@ def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":
 
 def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
     """Returns the preset and the overrides of each sweep of a study, as one text."""
-    from rdt_jax.sweep import spec
-
     presets = {}
     for name, plan in plans.items():
         if plan.study == study:

@@ -6,13 +6,16 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
+from rdt_jax import config as configs
 from rdt_jax import wording
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.figures import terminal
+from rdt_jax.sweep import links
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from rdt_jax.analysis.compare import Comparison
 
 
@@ -51,10 +54,8 @@ def _compare(options: argparse.Namespace) -> int:
     return code
 
 
-def _table(found: "Comparison", names: Sequence[str]) -> "Table":
+def _table(found: "Comparison", names: Sequence[str]) -> Table:
     """Builds the table: a row per cell and quantity, a column per sweep."""
-    from rdt_jax.figures import terminal
-
     table = terminal.table(
         "Two sweeps in the cells that both have",
         ["cell", "what", *names, "later", "p"],
@@ -80,8 +81,6 @@ def _table(found: "Comparison", names: Sequence[str]) -> "Table":
 
 
 def _label(found: "Comparison", cell: Sequence[Any]) -> str:
-    from rdt_jax import config as configs
-    from rdt_jax.sweep import links
 
     names = configs.short_names(found.keys)
     pairs = zip(names, cell, strict=True)
@@ -107,7 +106,6 @@ def _entry(values: Sequence[float | None], budget: int | None) -> str:
 def _caption(found: "Comparison", names: Sequence[str]) -> str:
     """Says what the columns are, and what is in one sweep alone."""
     from rdt_jax.analysis import grokking
-    from rdt_jax.sweep import links
 
     seeds = sorted({(len(row.first), len(row.second)) for row in found.rows})
     parts = [

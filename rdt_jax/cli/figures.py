@@ -5,13 +5,15 @@ import pathlib
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console
+
+from rdt_jax import config as configs
+from rdt_jax import user_code
 from rdt_jax.cli import analyze, exits, subject
 from rdt_jax.cli import options as shared
-
-if TYPE_CHECKING:
-    from rdt_jax.sweep import spec
+from rdt_jax.sweep import spec
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -58,8 +60,6 @@ def _figures(options: argparse.Namespace) -> int:
 
 def _drawn_by(text: str, study: Any) -> Any:
     """Returns a study with the figures of a function of the user's own; ValueError."""
-    from rdt_jax import config as configs
-    from rdt_jax import user_code
     from rdt_jax.python.runs import Runs
 
     function = configs.load_function(text, "figure")
@@ -77,7 +77,7 @@ def _drawn_by(text: str, study: Any) -> Any:
 
 
 def show(
-    workdir: pathlib.Path, plan: "spec.Plan", out: pathlib.Path | None = None
+    workdir: pathlib.Path, plan: spec.Plan, out: pathlib.Path | None = None
 ) -> tuple[list[Any], bool]:
     """Prints the table and the claims of a study and draws its figures.
 
@@ -91,8 +91,6 @@ def show(
     Returns:
       The runs of the plan, and whether all of them could be analyzed.
     """
-    from rich.console import Console
-
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import save
@@ -143,7 +141,7 @@ def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
     return drawing.with_lost(studies.claims(study, runs), runs), is_whole
 
 
-def _check(options: argparse.Namespace, plan: "spec.Plan") -> int:
+def _check(options: argparse.Namespace, plan: spec.Plan) -> int:
     """Compares the numbers of the figures with the stored ones."""
     from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import numbers, save
@@ -170,14 +168,13 @@ def _check(options: argparse.Namespace, plan: "spec.Plan") -> int:
     return exits.FAILED if failed else exits.WELL
 
 
-def _evaluated(workdir: pathlib.Path, plan: "spec.Plan") -> list[Any]:
+def _evaluated(workdir: pathlib.Path, plan: spec.Plan) -> list[Any]:
     """Returns the runs of a plan.
 
     Raises:
       ValueError: if no run is evaluated, and the plan here has no lost run either.
     """
     from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.sweep import spec
 
     configs = spec.configs_of(shared.with_stored_trials(workdir, plan).trials)
     runs = run_folders.read_runs(workdir, configs)
@@ -190,5 +187,5 @@ def _evaluated(workdir: pathlib.Path, plan: "spec.Plan") -> list[Any]:
     return runs
 
 
-def _folder(workdir: pathlib.Path, plan: "spec.Plan") -> pathlib.Path:
+def _folder(workdir: pathlib.Path, plan: spec.Plan) -> pathlib.Path:
     return workdir / "sweeps" / plan.name / "figures"

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 
 from rdt_jax.cli import exits
+from rdt_jax.sweep import launch
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -122,7 +123,6 @@ def _check(problems: list[str], command: list[str]) -> None:
 
 
 def _tpu(options: argparse.Namespace) -> int:
-    from rdt_jax.sweep import launch
 
     command = _command(options)
     tpu = launch.Tpu(*(getattr(options, name) for name in launch.Tpu._fields))
@@ -151,7 +151,6 @@ def _tpu(options: argparse.Namespace) -> int:
 
 
 def _slurm(options: argparse.Namespace) -> int:
-    from rdt_jax.sweep import launch
 
     command = _command(options)
     options.name = f"rdt-{options.file.stem}"

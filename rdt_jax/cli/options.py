@@ -5,15 +5,16 @@ import contextlib
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import ml_collections
+from rich.console import Console
+
+from rdt_jax import config as configs
 from rdt_jax import machine, wording
 from rdt_jax.cli import exits
-
-if TYPE_CHECKING:
-    import ml_collections
-
-    from rdt_jax.sweep import spec
+from rdt_jax.store import records, run_folder
+from rdt_jax.sweep import spec
 
 ROOT = pathlib.Path(__file__).parents[2]
 ANY_KEY = "Any config key can be set: --config.model.width=128"
@@ -44,9 +45,8 @@ def add_task(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def named_config(options: argparse.Namespace) -> "ml_collections.ConfigDict":
+def named_config(options: argparse.Namespace) -> ml_collections.ConfigDict:
     """Returns the config that --config or --task names; ValueError if it is wrong."""
-    from rdt_jax import config as configs
     from rdt_jax.tasks import presets
 
     if options.task is not None:
@@ -176,7 +176,7 @@ def add_mesh(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def tell_plan(
-    made: "spec.Plan", overrides: Sequence[str], workdir: pathlib.Path | None
+    made: spec.Plan, overrides: Sequence[str], workdir: pathlib.Path | None
 ) -> None:
     """Tells the user which trials of a plan are other runs than they may think.
 
@@ -194,7 +194,7 @@ def tell_plan(
         )
 
 
-def with_stored_trials(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
+def with_stored_trials(workdir: pathlib.Path, study_plan: spec.Plan) -> spec.Plan:
     """Returns a plan with the trials of its plan.json, once that is written.
 
     If these differ from what the study makes now, a message says how.
@@ -237,14 +237,13 @@ def with_stored_trials(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.
 
 def config(
     options: argparse.Namespace, workdir: pathlib.Path | None = None
-) -> "ml_collections.ConfigDict":
+) -> ml_collections.ConfigDict:
     """Returns the config that the arguments name; ValueError if it is not valid.
 
     Args:
       options: arguments of the verb.
       workdir: folder where the run is about to train; None if it is not.
     """
-    from rdt_jax import config as configs
     from rdt_jax.training import validation
 
     named = named_config(options)
@@ -256,7 +255,7 @@ def config(
 
 
 def _tell_budget(
-    run_configs: "Sequence[ml_collections.ConfigDict]",
+    run_configs: Sequence[ml_collections.ConfigDict],
     overrides: Sequence[str],
     workdir: pathlib.Path | None,
 ) -> None:
@@ -265,8 +264,6 @@ def _tell_budget(
     This is so if the schedule reads num_steps. It is told if num_steps is given on the
     command line, or if the workdir has a run that differs in num_steps alone.
     """
-    from rdt_jax import config as configs
-
     scheduled = [c for c in run_configs if c.optimizer.schedule != "constant"]
     similar_run = ""
     if workdir is not None:
@@ -283,11 +280,9 @@ def _tell_budget(
 
 
 def _with_other_budget(
-    run_configs: "Sequence[ml_collections.ConfigDict]", workdir: pathlib.Path
+    run_configs: Sequence[ml_collections.ConfigDict], workdir: pathlib.Path
 ) -> str:
     """Names a run of a workdir that differs in num_steps alone; empty if none does."""
-    from rdt_jax import config as configs
-
     budgets = set()
     for path in workdir.glob("*/config.json") if run_configs else ():
         with contextlib.suppress(ValueError, OSError):  # Damaged.
@@ -314,8 +309,6 @@ def tell_lost(
     Returns:
       Whether there is any such run.
     """
-    from rdt_jax.store import records, run_folder
-
     statuses = [records.planned_status(workdir / n, in_full=True) for n in run_ids]
     lost = [status for status in statuses if status["state"] in run_folder.LOST]
     for status in lost:
@@ -348,8 +341,6 @@ def use_compile_cache() -> None:
 
 def print_table(table: Any, console: Any = None) -> None:
     """Prints a table; on a narrow terminal, words are broken and not cut off."""
-    from rich.console import Console
-
     for column in getattr(table, "columns", ()):  # A study may have a group of tables.
         column.overflow = "fold"
     (console or Console()).print(table)

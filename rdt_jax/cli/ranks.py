@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from rdt_jax import machine
+from rdt_jax import devices, machine
 from rdt_jax.cli import exits, supervisor
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def run(
 
 
 def _mesh(axes: "sharding.Axes | None", processes: int) -> "jax.sharding.Mesh | None":
-    from rdt_jax import devices, sharding
+    from rdt_jax import sharding
 
     on_cpu = not devices.has_accelerator()
     if axes is None:

@@ -13,6 +13,7 @@ from typing import Any
 from rdt_jax import wording
 from rdt_jax.cli import exits, subject
 from rdt_jax.cli import options as shared
+from rdt_jax.sweep import links
 
 _STANDING = (  # Keys of a row that have a column of their own, or are told by one.
     "run", "apart", "task", "state", "reason", "message", "step", "num_steps",
@@ -87,7 +88,6 @@ def _read(
 ) -> tuple[pathlib.Path, Sequence[Any], Mapping[str, str]]:
     """Returns the workdir, its runs or those of a sweep, and labels of them."""
     from rdt_jax.analysis import listing
-    from rdt_jax.sweep import links
     from rdt_jax.sweep import plan as plans
 
     folder = pathlib.Path(options.subject or options.workdir or "runs")

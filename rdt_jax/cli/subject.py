@@ -14,11 +14,12 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rdt_jax import config as configs
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
-    from rdt_jax.sweep import spec
     from rdt_jax.sweep.plan import StoredPlan
 
 METAVAR = "STUDY|FILE.py:PRESET|WORKDIR/sweeps/NAME"
@@ -174,8 +175,6 @@ def folder_of(options: argparse.Namespace) -> str:
 
 def _hint(text: str, workdir: Any) -> str:
     """Says what somebody may have meant who named no subject."""
-    from rdt_jax import config as configs
-
     path, named = pathlib.Path(text), configs.named_configs()
     beside = sorted(path.parent.glob("*/study.py"))
     files = beside or sorted(shared.ROOT.glob("experiments/*/study.py"))
@@ -197,7 +196,7 @@ def plan(
     options: argparse.Namespace,
     workdir: pathlib.Path | None = None,
     copy: pathlib.Path | None = None,
-) -> "spec.Plan":
+) -> spec.Plan:
     """Returns the plan of the subject, and sets `options.workdir` to that of its runs.
 
     A sweep without a study has the trials that were asked for before, too.
@@ -226,8 +225,8 @@ def plan(
 
 
 def with_stored(
-    options: argparse.Namespace, workdir: pathlib.Path, asked: "spec.Plan"
-) -> "spec.Plan":
+    options: argparse.Namespace, workdir: pathlib.Path, asked: spec.Plan
+) -> spec.Plan:
     """Returns a plan with the trials that its sweep in a workdir has already.
 
     Raises:
@@ -245,8 +244,7 @@ def with_stored(
     return whole
 
 
-def _of_study(options: argparse.Namespace, subject: Subject) -> "spec.Plan":
-    from rdt_jax.sweep import spec
+def _of_study(options: argparse.Namespace, subject: Subject) -> spec.Plan:
     from rdt_jax.training import validation
 
     refuse(options, ASKED, f"the study {subject.text}, which says what it sweeps")
@@ -258,13 +256,11 @@ def _of_study(options: argparse.Namespace, subject: Subject) -> "spec.Plan":
 
 def _of_config(
     options: argparse.Namespace, subject: Subject, workdir: Any
-) -> "spec.Plan":
+) -> spec.Plan:
     """Returns the plan that a config makes of the options, or of its only sweep.
 
     The second if nothing is asked of it by a verb that trains nothing.
     """
-    from rdt_jax import config as configs
-    from rdt_jax.sweep import spec
     from rdt_jax.tasks import presets
     from rdt_jax.training import validation
 
@@ -294,7 +290,7 @@ def _of_config(
     return made
 
 
-def _only_sweep(workdir: pathlib.Path, made: "spec.Plan") -> "spec.Plan":
+def _only_sweep(workdir: pathlib.Path, made: spec.Plan) -> spec.Plan:
     """Returns the plan of the only sweep of a config in a workdir; ValueError."""
     from rdt_jax.sweep import plan as plans
 
@@ -314,11 +310,9 @@ def _only_sweep(workdir: pathlib.Path, made: "spec.Plan") -> "spec.Plan":
     )
 
 
-def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
+def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> spec.Plan:
     """Returns the stored plan of a sweep, with what else is asked of it."""
-    from rdt_jax import config as configs
     from rdt_jax.sweep import plan as plans
-    from rdt_jax.sweep import spec
     from rdt_jax.training import validation
 
     refuse(options, ("preset", "name"), f"{folder}, which has its own")
@@ -359,8 +353,6 @@ def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
 
 def study_of(stored: "StoredPlan") -> Any:
     """Returns the module of the study of a sweep; None if there is none here."""
-    from rdt_jax.sweep import spec
-
     sweep = stored.path.parent.name
     folders = [stored.study_file.parent] if stored.study_file else []
     for file in sorted(shared.ROOT.glob("experiments/*/study.py"), reverse=True):
@@ -373,7 +365,7 @@ def study_of(stored: "StoredPlan") -> Any:
 
 def _axes(
     options: argparse.Namespace, base: Any
-) -> "tuple[dict[str, list[Any]], list[spec.Overrides]]":
+) -> tuple[dict[str, list[Any]], list[spec.Overrides]]:
     """Returns the values of the axes that are asked for, and those that are drawn."""
     from rdt_jax.sweep import axes
 

@@ -5,13 +5,15 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from rdt_jax import devices
 from rdt_jax.cli import exits, subject, sweep_show, sweep_train, worker
 from rdt_jax.cli import options as shared
 from rdt_jax.cli.sweep_show import Request
+from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
     from rdt_jax.store.bucket import Bucket
-    from rdt_jax.sweep import ledger, spec
+    from rdt_jax.sweep import ledger
     from rdt_jax.sweep.bucket_sweep import BucketSweep
 
 # Forms of the command and the options that they read. A dry run reads those of the
@@ -130,7 +132,7 @@ def _sweep(options: argparse.Namespace) -> int:
 
 
 def _pulled(
-    options: argparse.Namespace, bucket: "Bucket", asked: "spec.Plan | None"
+    options: argparse.Namespace, bucket: "Bucket", asked: spec.Plan | None
 ) -> "tuple[spec.Plan, BucketSweep]":
     """Returns the plan of a sweep in a bucket, brought here with what it has begun.
 
@@ -160,7 +162,6 @@ def _pulled(
 def _do(request: Request) -> int:
     """Does what is asked of a sweep."""
     from rdt_jax.figures import study as studies
-    from rdt_jax.sweep import spec
 
     plan, options = request.plan, request.options
     if options.status or options.stop:
@@ -235,7 +236,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _settings(request: Request) -> tuple[int, "ledger.Options"]:
     """Returns the number of workers and the ledger's options; ValueError."""
-    from rdt_jax import devices, sharding, tasks
+    from rdt_jax import sharding, tasks
     from rdt_jax.profile import estimate
     from rdt_jax.sweep import ledger, packing
 

@@ -9,14 +9,17 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from rdt_jax import wording
+from rich.console import Console
+from rich.live import Live
+
+from rdt_jax import devices, wording
 from rdt_jax.cli import exits, stopping
 from rdt_jax.cli import options as shared
+from rdt_jax.profile import chips
+from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from rdt_jax.sweep import forecast, ledger, packing, progress, spec
+    from rdt_jax.sweep import forecast, ledger, packing, progress
     from rdt_jax.sweep.bucket_sweep import BucketSweep, Exchange
 
 WATCH_SECONDS = 1.0
@@ -35,7 +38,7 @@ class Request:
     """
 
     options: argparse.Namespace
-    plan: "spec.Plan"
+    plan: spec.Plan
     workdir: pathlib.Path
     bucket: "BucketSweep | None" = None
     url: str | None = None
@@ -63,7 +66,7 @@ class Request:
             self.workdir, self.plan, settings, self.options.retry_failed
         )
 
-    def monitor(self, console: "Console") -> "progress.Monitor":
+    def monitor(self, console: Console) -> "progress.Monitor":
         """Returns what shows the trials."""
         from rdt_jax.sweep import progress
 
@@ -72,8 +75,6 @@ class Request:
 
 def status(request: Request) -> int:
     """Shows how far a sweep is, with --watch until it is over; the exit code."""
-    from rich.console import Console
-
     from rdt_jax.sweep import plan as plans
     from rdt_jax.sweep import progress
 
@@ -92,10 +93,8 @@ def status(request: Request) -> int:
     return conclude(request, console) if is_planned else exits.WELL
 
 
-def _watch(request: Request, console: "Console") -> None:
+def _watch(request: Request, console: Console) -> None:
     """Shows a sweep until it is over, or this process is asked to stop."""
-    from rich.live import Live
-
     from rdt_jax.sweep.bucket_sweep import Exchange
 
     monitor = request.monitor(console)
@@ -109,14 +108,14 @@ def _watch(request: Request, console: "Console") -> None:
             time.sleep(WATCH_SECONDS)
 
 
-def show(exchange: "Exchange", monitor: "progress.Monitor", console: "Console") -> None:
+def show(exchange: "Exchange", monitor: "progress.Monitor", console: Console) -> None:
     """Brings what is shown up to date; a terminal draws it by itself."""
     exchange.refresh()
     if not console.is_terminal:
         monitor.log()
 
 
-def conclude(request: Request, console: "Console", broken: bool = False) -> int:
+def conclude(request: Request, console: Console, broken: bool = False) -> int:
     """Says what of a plan is unfinished, lost, or failed and why; the exit code."""
     from rdt_jax.figures import failures
     from rdt_jax.sweep import ledger
@@ -133,8 +132,6 @@ def conclude(request: Request, console: "Console", broken: bool = False) -> int:
 
 def dry_run(request: Request, num_workers: int, settings: "ledger.Options") -> int:
     """Says what a sweep will need and how long it will take; the exit code."""
-    from rich.console import Console
-
     from rdt_jax.figures import forecast as tables
 
     console, options = Console(stderr=True), request.options
@@ -164,7 +161,7 @@ def dry_run(request: Request, num_workers: int, settings: "ledger.Options") -> i
 
 
 def _measure(
-    pack: "packing.Pack", exact: bool, num_workers: int, console: "Console"
+    pack: "packing.Pack", exact: bool, num_workers: int, console: Console
 ) -> float:
     """Measures operations per second, as `forecast.measure`, and says what is done."""
     from rdt_jax.sweep import forecast
@@ -181,7 +178,7 @@ def _measure(
 
 def tell_slow(needed: "forecast.Forecast") -> None:
     """Says what of the largest pack looks as if it never ended, on a CPU."""
-    from rdt_jax import devices, tasks
+    from rdt_jax import tasks
     from rdt_jax.profile import estimate
 
     if needed.largest and not devices.has_accelerator():
@@ -193,7 +190,6 @@ def tell_slow(needed: "forecast.Forecast") -> None:
 def _rate(text: str | None) -> tuple[float | None, str]:
     """Reads --rate: operations per second, and whose they are; ValueError."""
     from rdt_jax.figures import forecast as tables
-    from rdt_jax.profile import chips
 
     if text is None:
         return None, tables.HERE

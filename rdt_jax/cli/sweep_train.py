@@ -5,14 +5,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.live import Live
+
 from rdt_jax import wording
 from rdt_jax.cli import exits, figures, stopping, sweep_show
 from rdt_jax.cli import options as shared
 from rdt_jax.cli.sweep_show import Request
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rdt_jax.sweep import engines, forecast, ledger
 
 _GRACE_SECONDS = 5.0  # To end the workers, when it is asked to stop twice.
@@ -27,7 +28,6 @@ def train(request: Request, num_workers: int, settings: "ledger.Options") -> int
       settings: options of the packs.
     """
     import jax
-    from rich.console import Console
 
     from rdt_jax.store import bucket_copy
     from rdt_jax.sweep import engines, ledger
@@ -66,7 +66,7 @@ def train(request: Request, num_workers: int, settings: "ledger.Options") -> int
 
 
 def _write_plan(
-    request: Request, num_workers: int, settings: "ledger.Options", console: "Console"
+    request: Request, num_workers: int, settings: "ledger.Options", console: Console
 ) -> None:
     """Says what the sweep will need and writes its plan, also into the bucket."""
     from rdt_jax.store import bucket_sync
@@ -93,10 +93,8 @@ def _write_plan(
             copy.push_plan()
 
 
-def _run_engine(request: Request, order: "engines.Order", console: "Console") -> bool:
+def _run_engine(request: Request, order: "engines.Order", console: Console) -> bool:
     """Starts workers and waits for them; says whether they could work."""
-    from rich.live import Live
-
     from rdt_jax.sweep import driver, ledger
     from rdt_jax.sweep.bucket_sweep import Exchange
 
@@ -154,7 +152,7 @@ def _announce(
     needed: "forecast.Forecast",
     num_workers: int,
     memory: int,
-    console: "Console",
+    console: Console,
 ) -> None:
     """Says what is left of a sweep and what it will need; ValueError if too much."""
     from rdt_jax.figures.forecast import size

@@ -1,10 +1,13 @@
 """`rdt tasks`: lists the tasks; shows, checks or exports one."""
 
 import argparse
+import json
 import os
 import pathlib
 from typing import Any
 
+from rdt_jax import config as configs
+from rdt_jax import registry
 from rdt_jax.cli import exits
 
 
@@ -78,8 +81,7 @@ def _task_words(options: argparse.Namespace) -> tuple[str, str | None]:
 
 
 def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    from rdt_jax import config as configs
-    from rdt_jax import registry, tasks
+    from rdt_jax import tasks
     from rdt_jax.tasks import arguments
 
     function = tasks.lookup(name)
@@ -111,7 +113,6 @@ def _check_task(name: str, kwargs: dict[str, Any]) -> int:
 
 
 def _export_task(table: Any, path: pathlib.Path) -> int:
-    import json
 
     from rdt_jax.tasks import rows
 

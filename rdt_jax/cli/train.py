@@ -4,12 +4,19 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+import ml_collections
+from rich.console import Console
+from rich.live import Live
+
+from rdt_jax import config as configs
+from rdt_jax import machine
 from rdt_jax.cli import exits, ranks, stopping, supervisor
 from rdt_jax.cli import options as shared
+from rdt_jax.devices import has_accelerator
+from rdt_jax.store import records, run_folder
+from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
-    import ml_collections
-
     from rdt_jax import sharding
     from rdt_jax.training import multiprocess
 
@@ -47,19 +54,15 @@ def _train(options: argparse.Namespace) -> int:
 
 def _train_here(
     options: argparse.Namespace,
-    config: "ml_collections.ConfigDict",
+    config: ml_collections.ConfigDict,
     job: ranks.Job | None,
     build: "multiprocess.Build",
 ) -> int:
-    from rich.console import Console
-    from rich.live import Live
 
-    from rdt_jax import config as configs
-    from rdt_jax import machine, tasks
-    from rdt_jax.devices import has_accelerator
+    from rdt_jax import tasks
     from rdt_jax.profile import estimate
-    from rdt_jax.store import environment, leases, packs, records, run_folder
-    from rdt_jax.sweep import packing, progress, spec
+    from rdt_jax.store import environment, leases, packs
+    from rdt_jax.sweep import packing, progress
     from rdt_jax.training import run
 
     with exits.mistakes():
@@ -129,13 +132,12 @@ def _check(options: argparse.Namespace) -> None:
         _axes(options.mesh, config, job)
 
 
-def _check_size(config: "ml_collections.ConfigDict", job: ranks.Job | None) -> None:
+def _check_size(config: ml_collections.ConfigDict, job: ranks.Job | None) -> None:
     """Raises ValueError if a CPU has too little memory, and warns of slow runs.
 
     An accelerator reports by itself what does not fit.
     """
-    from rdt_jax import machine, tasks
-    from rdt_jax.devices import has_accelerator
+    from rdt_jax import tasks
     from rdt_jax.profile import estimate
 
     if job is None and not has_accelerator():
@@ -146,12 +148,10 @@ def _check_size(config: "ml_collections.ConfigDict", job: ranks.Job | None) -> N
 
 
 def _axes(
-    text: str | None, config: "ml_collections.ConfigDict", job: ranks.Job | None
+    text: str | None, config: ml_collections.ConfigDict, job: ranks.Job | None
 ) -> "sharding.Axes | None":
     """Returns the axes of the mesh of a run; None for all devices."""
-    from rdt_jax import config as configs
     from rdt_jax import sharding, tasks
-    from rdt_jax.devices import has_accelerator
     from rdt_jax.models import presets
 
     if text is None:
