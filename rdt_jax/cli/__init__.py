@@ -1,6 +1,7 @@
 """The command `rdt`: a file per group of verbs; see `rdt --help`.
 
-A verb imports slow modules when it runs, so that `--help` is immediate.
+A verb imports what imports JAX, scipy or matplotlib when it runs, so that `--help` is
+immediate.
 """
 
 import argparse

@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from rdt_jax.analysis import finding
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import exits, subject
 from rdt_jax.cli import options as shared
+from rdt_jax.sweep import plan as plans
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -42,7 +45,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _analyze(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
-    from rdt_jax.analysis import finding, stored
+    from rdt_jax.analysis import stored
 
     if options.list:
         shared.check_used(options, "rdt analyze --list", ["list"])
@@ -227,9 +230,6 @@ def _runs(folder: pathlib.Path) -> tuple[list[Any], Sequence[str] | None]:
 
     For the folder of a run: that run, and None.
     """
-    from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.sweep import plan as plans
-
     if not plans.exists(folder):
         return [run_folders.read_run(folder)], None
     configs = plans.read(folder).configs()

@@ -4,6 +4,7 @@ import argparse
 import os
 
 from rdt_jax import config as configs
+from rdt_jax import tasks
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
 from rdt_jax.profile import chips
@@ -31,7 +32,7 @@ def _aot(options: argparse.Namespace) -> int:
 
     os.environ["JAX_PLATFORMS"] = "cpu"  # The program is compiled for chips, not run.
 
-    from rdt_jax import sharding, tasks
+    from rdt_jax import sharding
     from rdt_jax.figures import aot as tables
     from rdt_jax.models import presets
     from rdt_jax.profile import aot

@@ -4,15 +4,16 @@ import argparse
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import exits, figures, subject
 from rdt_jax.cli import options as shared
+from rdt_jax.figures import claims as drawing
 from rdt_jax.store import files
+from rdt_jax.sweep import plan as plans
 from rdt_jax.sweep import spec
-
-if TYPE_CHECKING:
-    from rdt_jax.sweep.plan import StoredPlan
+from rdt_jax.sweep.plan import StoredPlan
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -43,8 +44,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _claims(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
-
-    from rdt_jax.figures import claims as drawing
 
     with exits.mistakes():
         judges = _judges(options)
@@ -112,8 +111,6 @@ def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
     Raises:
       ValueError: if a subject is neither a study nor a sweep of one.
     """
-    from rdt_jax.sweep import plan as plans
-
     if not options.subjects and options.workdir is None:
         options.workdir = pathlib.Path("runs")
     judges: list[tuple[str, Any, str | None]] = []
@@ -137,10 +134,8 @@ def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
     return judges
 
 
-def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":
+def _plans(workdir: pathlib.Path) -> tuple[dict[str, StoredPlan], bool]:
     """Returns the readable plans of a workdir by sweep, and whether any is damaged."""
-    from rdt_jax.sweep import plan as plans
-
     stored_plans, is_any_damaged = {}, False
     for path in sorted(workdir.glob("sweeps/*/plan.json")):
         try:
@@ -151,7 +146,7 @@ def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":
     return stored_plans, is_any_damaged
 
 
-def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
+def _sweeps(plans: Mapping[str, StoredPlan], study: str) -> dict[str, str]:
     """Returns the preset and the overrides of each sweep of a study, as one text."""
     presets = {}
     for name, plan in plans.items():
@@ -163,7 +158,7 @@ def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
     return presets
 
 
-def _is_begun(workdir: pathlib.Path, plan: "StoredPlan") -> bool:
+def _is_begun(workdir: pathlib.Path, plan: StoredPlan) -> bool:
     """Says whether a run of a plan has been evaluated."""
     return any(figures.is_evaluated(workdir, run_id) for run_id in plan.run_ids)
 
@@ -177,14 +172,12 @@ def _mention(studies: set[str]) -> str:
 
 
 def _judged(
-    workdir: pathlib.Path, study: Any, sweep: str, plan: "StoredPlan"
+    workdir: pathlib.Path, study: Any, sweep: str, plan: StoredPlan
 ) -> tuple[list[Any], int]:
     """Returns the claims of a sweep, and the exit code that follows from its runs.
 
     Before the first evaluation there are no claims.
     """
-    from rdt_jax.analysis import runs as run_folders
-
     runs = run_folders.read_runs(workdir, plan.configs())
     code = exits.report_lost(runs, sweep)
     if not any(run.metrics for run in runs):

@@ -10,10 +10,13 @@ from rich.table import Table
 
 from rdt_jax import config as configs
 from rdt_jax import wording
+from rdt_jax.analysis import finding, grokking
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
 from rdt_jax.figures import terminal
 from rdt_jax.sweep import links
+from rdt_jax.sweep import plan as plans
 
 if TYPE_CHECKING:
     from rdt_jax.analysis.compare import Comparison
@@ -33,9 +36,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from rdt_jax.analysis import compare, finding
-    from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.sweep import plan as plans
+    from rdt_jax.analysis import compare
 
     sweeps, code = [], exits.WELL
     with exits.mistakes():
@@ -89,8 +90,6 @@ def _label(found: "Comparison", cell: Sequence[Any]) -> str:
 
 def _entry(values: Sequence[float | None], budget: int | None) -> str:
     """Writes a median; of times, with a budget, also how many arrived: `2.25k 3/3`."""
-    from rdt_jax.analysis import grokking
-
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return f"... {len(known)}/{len(values)}"
@@ -105,8 +104,6 @@ def _entry(values: Sequence[float | None], budget: int | None) -> str:
 
 def _caption(found: "Comparison", names: Sequence[str]) -> str:
     """Says what the columns are, and what is in one sweep alone."""
-    from rdt_jax.analysis import grokking
-
     seeds = sorted({(len(row.first), len(row.second)) for row in found.rows})
     parts = [
         f"Medians over seeds, up to {grokking.format_steps(found.budget)} updates, "

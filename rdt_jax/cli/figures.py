@@ -11,8 +11,10 @@ from rich.console import Console
 
 from rdt_jax import config as configs
 from rdt_jax import user_code
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import analyze, exits, subject
 from rdt_jax.cli import options as shared
+from rdt_jax.figures import claims as drawing
 from rdt_jax.sweep import spec
 
 
@@ -91,8 +93,6 @@ def show(
     Returns:
       The runs of the plan, and whether all of them could be analyzed.
     """
-    from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import save
     from rdt_jax.figures import study as studies
 
@@ -132,7 +132,6 @@ def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
       and whether all runs could be analyzed: one that was trained on another table
       than its config makes now is refused.
     """
-    from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import study as studies
 
     is_whole = True
@@ -143,7 +142,6 @@ def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
 
 def _check(options: argparse.Namespace, plan: spec.Plan) -> int:
     """Compares the numbers of the figures with the stored ones."""
-    from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import numbers, save
     from rdt_jax.figures import study as studies
 
@@ -174,8 +172,6 @@ def _evaluated(workdir: pathlib.Path, plan: spec.Plan) -> list[Any]:
     Raises:
       ValueError: if no run is evaluated, and the plan here has no lost run either.
     """
-    from rdt_jax.analysis import runs as run_folders
-
     configs = spec.configs_of(shared.with_stored_trials(workdir, plan).trials)
     runs = run_folders.read_runs(workdir, configs)
     planned = (workdir / "sweeps" / plan.name / "plan.json").exists()

@@ -4,6 +4,7 @@ import argparse
 
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.training import recipes
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -73,7 +74,6 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _recipes(options: argparse.Namespace) -> int:
-    from rdt_jax.training import recipes
 
     del options
     for name, recipe in recipes.RECIPES.items():

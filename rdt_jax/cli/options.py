@@ -14,7 +14,9 @@ from rdt_jax import config as configs
 from rdt_jax import machine, wording
 from rdt_jax.cli import exits
 from rdt_jax.store import records, run_folder
+from rdt_jax.sweep import plan as plans
 from rdt_jax.sweep import spec
+from rdt_jax.tasks import presets
 
 ROOT = pathlib.Path(__file__).parents[2]
 ANY_KEY = "Any config key can be set: --config.model.width=128"
@@ -47,8 +49,6 @@ def add_task(parser: argparse._ActionsContainer) -> None:
 
 def named_config(options: argparse.Namespace) -> ml_collections.ConfigDict:
     """Returns the config that --config or --task names; ValueError if it is wrong."""
-    from rdt_jax.tasks import presets
-
     if options.task is not None:
         return presets.config_of(options.task, options.preset or "cpu")
     if options.preset is not None:
@@ -202,8 +202,6 @@ def with_stored_trials(workdir: pathlib.Path, study_plan: spec.Plan) -> spec.Pla
     Raises:
       exits.Mistake: if plan.json is damaged.
     """
-    from rdt_jax.sweep import plan as plans
-
     folder = workdir / "sweeps" / study_plan.name
     if not plans.exists(folder):
         return study_plan

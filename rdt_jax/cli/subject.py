@@ -12,15 +12,15 @@
 import argparse
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from rdt_jax import config as configs
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
-from rdt_jax.sweep import spec
-
-if TYPE_CHECKING:
-    from rdt_jax.sweep.plan import StoredPlan
+from rdt_jax.sweep import axes, spec
+from rdt_jax.sweep import plan as plans
+from rdt_jax.sweep.plan import StoredPlan
+from rdt_jax.tasks import presets
 
 METAVAR = "STUDY|FILE.py:PRESET|WORKDIR/sweeps/NAME"
 STUDY, CONFIG, SWEEP, TASK = "study", "config", "sweep", "task"
@@ -232,8 +232,6 @@ def with_stored(
     Raises:
       ValueError: if that is another sweep, of which only the name is the same.
     """
-    from rdt_jax.sweep import plan as plans
-
     whole = plans.with_stored(workdir / "sweeps" / asked.name, asked)
     asks_budget = any(w.startswith("--config.num_steps=") for w in options.overrides)
     largest = max(trial.budget for trial in whole.trials)
@@ -261,7 +259,6 @@ def _of_config(
 
     The second if nothing is asked of it by a verb that trains nothing.
     """
-    from rdt_jax.tasks import presets
     from rdt_jax.training import validation
 
     if subject.kind == TASK:
@@ -292,8 +289,6 @@ def _of_config(
 
 def _only_sweep(workdir: pathlib.Path, made: spec.Plan) -> spec.Plan:
     """Returns the plan of the only sweep of a config in a workdir; ValueError."""
-    from rdt_jax.sweep import plan as plans
-
     sweeps = [
         stored
         for path in sorted(workdir.glob("sweeps/*/plan.json"))
@@ -312,7 +307,6 @@ def _only_sweep(workdir: pathlib.Path, made: spec.Plan) -> spec.Plan:
 
 def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> spec.Plan:
     """Returns the stored plan of a sweep, with what else is asked of it."""
-    from rdt_jax.sweep import plan as plans
     from rdt_jax.training import validation
 
     refuse(options, ("preset", "name"), f"{folder}, which has its own")
@@ -351,7 +345,7 @@ def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> spec.Plan:
     return made
 
 
-def study_of(stored: "StoredPlan") -> Any:
+def study_of(stored: StoredPlan) -> Any:
     """Returns the module of the study of a sweep; None if there is none here."""
     sweep = stored.path.parent.name
     folders = [stored.study_file.parent] if stored.study_file else []
@@ -367,8 +361,6 @@ def _axes(
     options: argparse.Namespace, base: Any
 ) -> tuple[dict[str, list[Any]], list[spec.Overrides]]:
     """Returns the values of the axes that are asked for, and those that are drawn."""
-    from rdt_jax.sweep import axes
-
     over, random = (
         [text.partition("=")[::2] for text in getattr(options, name, ())]
         for name in ("over", "random")

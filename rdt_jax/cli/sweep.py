@@ -5,10 +5,11 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from rdt_jax import devices
+from rdt_jax import devices, tasks
 from rdt_jax.cli import exits, subject, sweep_show, sweep_train, worker
 from rdt_jax.cli import options as shared
 from rdt_jax.cli.sweep_show import Request
+from rdt_jax.sweep import plan as plans
 from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
@@ -183,7 +184,6 @@ def _stop(request: Request) -> int:
     """Asks all workers of a sweep to checkpoint and end."""
     from rdt_jax.store import leases
     from rdt_jax.sweep import ledger
-    from rdt_jax.sweep import plan as plans
 
     name = request.plan.name
     with exits.mistakes():
@@ -236,7 +236,7 @@ def _check_options(options: argparse.Namespace) -> None:
 
 def _settings(request: Request) -> tuple[int, "ledger.Options"]:
     """Returns the number of workers and the ledger's options; ValueError."""
-    from rdt_jax import sharding, tasks
+    from rdt_jax import sharding
     from rdt_jax.profile import estimate
     from rdt_jax.sweep import ledger, packing
 

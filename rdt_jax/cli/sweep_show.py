@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.live import Live
 
-from rdt_jax import devices, wording
+from rdt_jax import devices, tasks, wording
 from rdt_jax.cli import exits, stopping
 from rdt_jax.cli import options as shared
+from rdt_jax.figures import failures
 from rdt_jax.profile import chips
+from rdt_jax.sweep import plan as plans
 from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
@@ -75,7 +77,6 @@ class Request:
 
 def status(request: Request) -> int:
     """Shows how far a sweep is, with --watch until it is over; the exit code."""
-    from rdt_jax.sweep import plan as plans
     from rdt_jax.sweep import progress
 
     console = Console()
@@ -117,7 +118,6 @@ def show(exchange: "Exchange", monitor: "progress.Monitor", console: Console) ->
 
 def conclude(request: Request, console: Console, broken: bool = False) -> int:
     """Says what of a plan is unfinished, lost, or failed and why; the exit code."""
-    from rdt_jax.figures import failures
     from rdt_jax.sweep import ledger
 
     lost = request.report_lost()
@@ -178,7 +178,6 @@ def _measure(
 
 def tell_slow(needed: "forecast.Forecast") -> None:
     """Says what of the largest pack looks as if it never ended, on a CPU."""
-    from rdt_jax import tasks
     from rdt_jax.profile import estimate
 
     if needed.largest and not devices.has_accelerator():

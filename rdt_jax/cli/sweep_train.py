@@ -12,6 +12,7 @@ from rdt_jax import wording
 from rdt_jax.cli import exits, figures, stopping, sweep_show
 from rdt_jax.cli import options as shared
 from rdt_jax.cli.sweep_show import Request
+from rdt_jax.sweep import plan as plans
 
 if TYPE_CHECKING:
     from rdt_jax.sweep import engines, forecast, ledger
@@ -71,7 +72,6 @@ def _write_plan(
     """Says what the sweep will need and writes its plan, also into the bucket."""
     from rdt_jax.store import bucket_sync
     from rdt_jax.sweep import ledger
-    from rdt_jax.sweep import plan as plans
 
     plan, workdir, copy = request.plan, request.workdir, request.bucket
     refresh = lambda: bucket_sync.pull_begun(copy.bucket, []) if copy else None

@@ -7,8 +7,9 @@ import pathlib
 from typing import Any
 
 from rdt_jax import config as configs
-from rdt_jax import registry
+from rdt_jax import registry, tasks
 from rdt_jax.cli import exits
+from rdt_jax.tasks import arguments, check, page, rows
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -37,8 +38,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _tasks(options: argparse.Namespace) -> int:
-    from rdt_jax import tasks
-    from rdt_jax.tasks import arguments, page
 
     verb, name = _task_words(options)
     if name is None:
@@ -81,8 +80,6 @@ def _task_words(options: argparse.Namespace) -> tuple[str, str | None]:
 
 
 def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    from rdt_jax import tasks
-    from rdt_jax.tasks import arguments
 
     function = tasks.lookup(name)
     presets = arguments.of_presets(name)
@@ -100,7 +97,6 @@ def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_task(name: str, kwargs: dict[str, Any]) -> int:
-    from rdt_jax.tasks import check
 
     failed = []
     for finding in check.check(name, kwargs):
@@ -113,8 +109,6 @@ def _check_task(name: str, kwargs: dict[str, Any]) -> int:
 
 
 def _export_task(table: Any, path: pathlib.Path) -> int:
-
-    from rdt_jax.tasks import rows
 
     if not path.parent.is_dir() or path.is_dir():
         raise exits.Mistake(

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.live import Live
 
 from rdt_jax import config as configs
-from rdt_jax import machine
+from rdt_jax import machine, tasks
 from rdt_jax.cli import exits, ranks, stopping, supervisor
 from rdt_jax.cli import options as shared
 from rdt_jax.devices import has_accelerator
-from rdt_jax.store import records, run_folder
+from rdt_jax.store import environment, records, run_folder
 from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ def _train_here(
     build: "multiprocess.Build",
 ) -> int:
 
-    from rdt_jax import tasks
     from rdt_jax.profile import estimate
-    from rdt_jax.store import environment, leases, packs
+    from rdt_jax.store import leases, packs
     from rdt_jax.sweep import packing, progress
     from rdt_jax.training import run
 
@@ -137,7 +136,6 @@ def _check_size(config: ml_collections.ConfigDict, job: ranks.Job | None) -> Non
 
     An accelerator reports by itself what does not fit.
     """
-    from rdt_jax import tasks
     from rdt_jax.profile import estimate
 
     if job is None and not has_accelerator():
@@ -151,7 +149,7 @@ def _axes(
     text: str | None, config: ml_collections.ConfigDict, job: ranks.Job | None
 ) -> "sharding.Axes | None":
     """Returns the axes of the mesh of a run; None for all devices."""
-    from rdt_jax import sharding, tasks
+    from rdt_jax import sharding
     from rdt_jax.models import presets
 
     if text is None:

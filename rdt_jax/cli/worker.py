@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rdt_jax.cli import exits, ranks, stopping, subject, supervisor
 from rdt_jax.cli import options as shared
+from rdt_jax.sweep import plan as plans
 
 if TYPE_CHECKING:
     from rdt_jax.training import multiprocess
@@ -145,7 +146,6 @@ def _check_mesh(text: str, folder: pathlib.Path) -> None:
     """Raises ValueError if a mesh cannot train the trials of a sweep, done ones too."""
     from rdt_jax import sharding
     from rdt_jax.sweep import packing
-    from rdt_jax.sweep import plan as plans
 
     configs = [*plans.read(folder).configs().values()]
     packing.check_mesh(sharding.parse(text), configs, folder.name)
@@ -185,7 +185,6 @@ def _work(
     from rdt_jax.store.lease_files import Disk
     from rdt_jax.store.leases import Leases
     from rdt_jax.sweep import ledger, worker
-    from rdt_jax.sweep import plan as plans
     from rdt_jax.sweep.bucket_sweep import BucketSweep, StopRequest
 
     leases = Leases(Disk(folder.parents[1]), options.lease)
