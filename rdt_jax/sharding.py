@@ -42,17 +42,11 @@ class Axes(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How a parameter is cut over `model`.
+    """How a parameter is cut over `model`."""
 
-    Attributes:
-      path: matches the end of its path, also where an optimizer's state has that.
-      axis: that is cut, without the axis of lanes.
-      key: of the config that says how many parts there can be.
-    """
-
-    path: re.Pattern
-    axis: int
-    key: str
+    path: re.Pattern  # of the end of its path, also in an optimizer's state
+    axis: int  # that is cut, without the axis of lanes
+    key: str  # of the config that says how many parts there can be
 
 
 _PARTS: Mapping[str, Sizes] = {
@@ -82,11 +76,7 @@ RULES = (
 
 
 def parse(text: str) -> Axes:
-    """Reads axes such as `trial=1,data=2,model=2`; those left out are 1.
-
-    Raises:
-      ValueError: if the text is something else.
-    """
+    """Reads axes such as `trial=1,data=2,model=2`; those left out are 1; ValueError."""
     sizes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.partition("=")
@@ -251,12 +241,9 @@ def place(tree: Any, shardings: Any) -> Any:
 
 
 def spread(tree: Any, mesh: Mesh | None, axis: int | None = None) -> Any:
-    """Puts arrays on every device of the mesh.
+    """Puts arrays on every device of the mesh; without one it leaves them.
 
-    Args:
-      tree: of arrays.
-      mesh: None leaves them where they are.
-      axis: of every leaf that is spread over `data`, if all of them divide by it.
+    The `axis` of every leaf is spread over `data`, if all of them divide by it.
     """
     if mesh is None:
         return tree

@@ -160,17 +160,10 @@ def _print(
 
 
 class Refused(NamedTuple):
-    """How much could not be computed.
+    """Numbers of what could not be computed."""
 
-    Attributes:
-      analyses: number of analyses that do not apply to their run, or whose parameters
-        are damaged.
-      runs: number of runs that were trained on another table than their config makes
-        now.
-    """
-
-    analyses: int
-    runs: int
+    analyses: int  # that do not apply to their run, or whose parameters are damaged
+    runs: int  # trained on another table than their config makes now
 
 
 def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:

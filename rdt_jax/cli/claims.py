@@ -103,13 +103,10 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
-    """Returns what judges, and sets `options.workdir` to that of the sweeps.
+    """Returns name, module and sweep (None: all) of each study that is to be judged.
 
-    Returns:
-      The name and the module of each study, and the sweep to judge or None for all.
-
-    Raises:
-      ValueError: if a subject is neither a study nor a sweep of one.
+    Sets `options.workdir` to that of the sweeps; ValueError if a subject is neither a
+    study nor a sweep of one.
     """
     if not options.subjects and options.workdir is None:
         options.workdir = pathlib.Path("runs")

@@ -83,12 +83,8 @@ def show(
 ) -> tuple[list[Any], bool]:
     """Prints the table and the claims of a study and draws its figures.
 
-    If no run has an evaluation, since some are lost, it does nothing.
-
-    Args:
-      workdir: folder of the runs.
-      plan: plan of the study.
-      out: folder for the figures; None for the sweep's.
+    If no run has an evaluation, since some are lost, it does nothing. The figures are
+    in the folder `out`, by default the sweep's.
 
     Returns:
       The runs of the plan, and whether all of them could be analyzed.
@@ -167,11 +163,7 @@ def _check(options: argparse.Namespace, plan: spec.Plan) -> int:
 
 
 def _evaluated(workdir: pathlib.Path, plan: spec.Plan) -> list[Any]:
-    """Returns the runs of a plan.
-
-    Raises:
-      ValueError: if no run is evaluated, and the plan here has no lost run either.
-    """
+    """Returns the runs of a plan; ValueError if none is evaluated and none lost."""
     configs = spec.configs_of(shared.with_stored_trials(workdir, plan).trials)
     runs = run_folders.read_runs(workdir, configs)
     planned = (workdir / "sweeps" / plan.name / "plan.json").exists()

@@ -105,12 +105,7 @@ def _command(options: argparse.Namespace) -> list[str]:
 
 
 def _check(problems: list[str], command: list[str]) -> None:
-    """Raises exits.Mistake before any machine is paid for, if the job is wrong.
-
-    Args:
-      problems: messages about the launch itself.
-      command: words of the command to start, which are checked here.
-    """
+    """Raises exits.Mistake if the launch or its command is wrong, before it costs."""
     from rdt_jax import cli
 
     if problems:

@@ -137,10 +137,7 @@ def bring_parameters(options: argparse.Namespace) -> None:
 def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> None:
     """Raises exits.Mistake if an option is given that a form of a verb ignores.
 
-    Args:
-      options: arguments of the verb.
-      form: form of the verb, such as `rdt sweep --status`.
-      used: names of all arguments that this form reads.
+    The `form` is one such as `rdt sweep --status`, and reads the arguments `used`.
     """
     ignorable = (*used, *_COMMON)
     given = [
@@ -180,10 +177,7 @@ def tell_plan(
 ) -> None:
     """Tells the user which trials of a plan are other runs than they may think.
 
-    Args:
-      made: plan of a sweep.
-      overrides: overrides of the command line.
-      workdir: folder on a disk where the runs are about to train; None if they are not.
+    The `workdir`, on a disk, is where they are about to train; None if they are not.
     """
     _tell_budget(made.configs, overrides, workdir)
     if made.repeated:
@@ -197,10 +191,8 @@ def tell_plan(
 def with_stored_trials(workdir: pathlib.Path, study_plan: spec.Plan) -> spec.Plan:
     """Returns a plan with the trials of its plan.json, once that is written.
 
-    If these differ from what the study makes now, a message says how.
-
-    Raises:
-      exits.Mistake: if plan.json is damaged.
+    A message says how these differ from what the study makes now; exits.Mistake if
+    plan.json is damaged.
     """
     folder = workdir / "sweeps" / study_plan.name
     if not plans.exists(folder):
@@ -238,9 +230,7 @@ def config(
 ) -> ml_collections.ConfigDict:
     """Returns the config that the arguments name; ValueError if it is not valid.
 
-    Args:
-      options: arguments of the verb.
-      workdir: folder where the run is about to train; None if it is not.
+    The `workdir` is where the run is about to train; None if it is not.
     """
     from rdt_jax.training import validation
 
@@ -297,15 +287,9 @@ def _with_other_budget(
 def tell_lost(
     workdir: pathlib.Path, run_ids: Sequence[str], url: str | None = None
 ) -> bool:
-    """Tells the user why each planned run that is missing or unreadable is so.
+    """Tells why planned runs are missing or unreadable; returns whether any is.
 
-    Args:
-      workdir: folder of the runs.
-      run_ids: names of the planned runs.
-      url: address of the bucket that `workdir` is a copy of; None if it is no copy.
-
-    Returns:
-      Whether there is any such run.
+    The `url` is that of the bucket that the workdir is a copy of, if it is one.
     """
     statuses = [records.planned_status(workdir / n, in_full=True) for n in run_ids]
     lost = [status for status in statuses if status["state"] in run_folder.LOST]

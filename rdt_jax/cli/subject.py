@@ -31,17 +31,11 @@ _SHORT = {"--loops": "recurrence.num_loops", "--weight-decay": "optimizer.weight
 
 
 class Subject(NamedTuple):
-    """What a verb is about.
+    """What a verb is about."""
 
-    Attributes:
-      kind: STUDY, CONFIG, SWEEP or TASK.
-      text: as it was given: a folder, a config with its preset, or a task.
-      workdir: folder, or address of a bucket, of the runs.
-    """
-
-    kind: str
-    text: str
-    workdir: Any
+    kind: str  # STUDY, CONFIG, SWEEP or TASK
+    text: str  # as given: a folder, a config with its preset, or a task
+    workdir: Any  # folder, or address of a bucket, of the runs
 
     @property
     def folder(self) -> pathlib.Path:
@@ -164,8 +158,7 @@ def kind_of(options: argparse.Namespace) -> str:
 def folder_of(options: argparse.Namespace) -> str:
     """Returns the folder, or the address in a bucket, of the sweep of the subject.
 
-    Raises:
-      ValueError: if there is no such subject; exits.Mistake as `plan`.
+    ValueError if there is no such subject; exits.Mistake as `plan`.
     """
     if kind_of(options) == SWEEP:
         return read(options).text
@@ -229,8 +222,7 @@ def with_stored(
 ) -> spec.Plan:
     """Returns a plan with the trials that its sweep in a workdir has already.
 
-    Raises:
-      ValueError: if that is another sweep, of which only the name is the same.
+    ValueError if that is another sweep, of which only the name is the same.
     """
     whole = plans.with_stored(workdir / "sweeps" / asked.name, asked)
     asks_budget = any(w.startswith("--config.num_steps=") for w in options.overrides)

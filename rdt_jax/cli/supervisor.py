@@ -33,30 +33,17 @@ _END_SECONDS = 45.0
 
 
 class Cause(NamedTuple):
-    """A reason why the job cannot go on; of several, the smallest is printed.
+    """A reason why the job cannot go on; of several, the smallest is printed."""
 
-    Attributes:
-      kind: -1 for a mistake of the user that a rank refuses, 0 for a rank that was
-        killed, 1 for a supervisor that is gone, 2 for a rank that failed, 3 for one
-        that JAX aborted since another rank was gone.
-      time: time at which the supervisor learned of it, in seconds.
-      rank: number of the rank.
-      how: words for how the rank ended.
-    """
-
-    kind: int
-    time: float
+    kind: int  # -1: a rank refuses a mistake of the user, 0: a rank was killed,
+    # 1: a supervisor is gone, 2: a rank failed, 3: JAX aborted it with another one.
+    time: float  # in seconds, when the supervisor learned of it
     rank: int
-    how: str
+    how: str  # words for how the rank ended
 
 
 class Peer(NamedTuple):
-    """The supervisor of another rank.
-
-    Attributes:
-      socket: connection to it.
-      host: name of its host.
-    """
+    """The supervisor of another rank."""
 
     socket: socket.socket
     host: str

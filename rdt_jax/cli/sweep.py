@@ -137,10 +137,7 @@ def _pulled(
 ) -> "tuple[spec.Plan, BucketSweep]":
     """Returns the plan of a sweep in a bucket, brought here with what it has begun.
 
-    Args:
-      options: arguments of the verb.
-      bucket: bucket with the workdir.
-      asked: plan as it is asked for; None if the subject is the sweep itself.
+    The plan that is `asked` for is None if the subject is the sweep itself.
     """
     from rdt_jax.store import bucket_sync
     from rdt_jax.sweep.bucket_sweep import BucketSweep

@@ -29,21 +29,13 @@ WATCH_SECONDS = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A sweep and what is asked of it.
-
-    Attributes:
-      options: arguments of the command.
-      plan: plan as the study makes it, or with the trials of plan.json.
-      workdir: folder of the runs, or the copy of one in a bucket.
-      bucket: the sweep in the bucket; None on a disk.
-      url: address of the workdir in the bucket; None on a disk.
-    """
+    """A sweep and what is asked of it."""
 
     options: argparse.Namespace
-    plan: spec.Plan
-    workdir: pathlib.Path
-    bucket: "BucketSweep | None" = None
-    url: str | None = None
+    plan: spec.Plan  # as the study makes it, or with the trials of plan.json
+    workdir: pathlib.Path  # of the runs, or the copy of one in a bucket
+    bucket: "BucketSweep | None" = None  # None on a disk
+    url: str | None = None  # of the workdir in the bucket
 
     @property
     def folder(self) -> pathlib.Path:

@@ -21,13 +21,7 @@ _GRACE_SECONDS = 5.0  # To end the workers, when it is asked to stop twice.
 
 
 def train(request: Request, num_workers: int, settings: "ledger.Options") -> int:
-    """Writes the plan and, unless --plan says otherwise, trains it; the exit code.
-
-    Args:
-      request: request of the sweep, with the plan as the study makes it.
-      num_workers: number of processes at a time.
-      settings: options of the packs.
-    """
+    """Writes the plan and, unless --plan says otherwise, trains it; the exit code."""
     import jax
 
     from rdt_jax.store import bucket_copy

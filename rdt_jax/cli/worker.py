@@ -173,12 +173,8 @@ def _work(
 ) -> int:
     """Trains packs of a sweep until none is left; returns the exit code.
 
-    Args:
-      options: arguments of the verb.
-      folder: folder of the sweep, on this disk.
-      url: address of the bucket that its workdir is a copy of; None if it is no copy.
-      build: function that makes the packs.
-      clear: function that removes temporary files, for an end at once.
+    The `folder` is on this disk; its workdir is a copy of the bucket `url`, if any.
+    Before an end at once, `clear` removes temporary files.
     """
     from rdt_jax.store.bucket import Bucket
     from rdt_jax.store.bucket_sync import InBucket

@@ -139,15 +139,9 @@ def _attended(
 ) -> Iterator[tuple[Callable[[], int], Callable[[str], None]]]:
     """Shows how far trials are, and hears Ctrl-C, which it raises at the end.
 
-    A thread other than the main one gets no signals.
-
-    Args:
-      workdir: folder of the runs.
-      trials: trials to show: a table in a terminal, lines elsewhere.
-      most: number of the Ctrl-C that is not waited for any more.
-
-    Yields:
-      What shows them and says how many Ctrl-C there were, and what prints a line.
+    A thread other than the main one gets no signals. The Ctrl-C with the number `most`
+    is not waited for. It yields what shows the trials (a table in a terminal, lines
+    elsewhere) and says how many Ctrl-C there were, and what prints a line.
     """
     # A notebook is no terminal, and shows what is on stderr as if it were an error.
     force = False if "ipykernel" in sys.modules else None
