@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
@@ -145,3 +145,20 @@ def write(run: Run, workdir: pathlib.Path) -> pathlib.Path:
             records.append(folder / f"{name}.jsonl", row)
     files.write_json(folder / "status.json", run.status)
     return folder
+
+
+def write_sweep(workdir: pathlib.Path, name: str, runs: Sequence[Run]) -> None:
+    """Writes runs and the plan of their sweep over loops and seeds."""
+    trials = [
+        {
+            "run_id": run.run_id,
+            "overrides": {k: run.config[k] for k in ("recurrence.num_loops", "seed")},
+            "config": run.config.to_dict(),
+        }
+        for run in runs
+    ]
+    for run in runs:
+        write(run, workdir)
+    folder = workdir / "sweeps" / name
+    folder.mkdir(parents=True)
+    files.write_json(folder / "plan.json", {"name": name, "runs": trials})

@@ -62,39 +62,35 @@ def study(tmp_path):
     ],
 )
 def test_a_sweep_that_is_wrong_ends_with_its_line(
-    study, tmp_path, capsys, body, message
+    study, tmp_path, command, body, message
 ):
     folder = study("sweep", body)
     workdir = tmp_path / "runs"
-    assert cli.main(["sweep", str(folder), f"--workdir={workdir}"]) == 2
-    error = capsys.readouterr().err
+    error = command(["sweep", str(folder), f"--workdir={workdir}"], 2).err
     assert message.format(path=folder / "study.py") in error
     assert str(folder / "study.py") in error and "Traceback" not in error
     assert not workdir.exists()
 
 
-def test_the_traceback_is_that_of_the_users_code(study, tmp_path, capsys):
+def test_the_traceback_is_that_of_the_users_code(study, tmp_path, command):
     folder = study("sweep", "return 1 / 0")
     for arguments in (
         ["--traceback", "sweep", str(folder)],
         ["sweep", str(folder), "--traceback"],
     ):
-        assert cli.main([*arguments, f"--workdir={tmp_path}"]) == 2
-        error = capsys.readouterr().err
+        error = command([*arguments, f"--workdir={tmp_path}"], 2).err
         assert error.startswith("Traceback (most recent call last):\n  File")
         assert f'"{folder / "study.py"}", line 4, in sweep' in error
         assert "rdt_jax/" not in error
 
 
-def test_what_this_package_raises_for_the_user_has_their_line(study, tmp_path, capsys):
+def test_what_this_package_raises_for_the_user_has_their_line(study, tmp_path, command):
     folder = study("sweep", "return run_folders.group(3, ['seed'])")
     arguments = ["sweep", str(folder), f"--workdir={tmp_path / 'runs'}"]
-    assert cli.main(arguments) == 2
-    error = capsys.readouterr().err
+    error = command(arguments, 2).err
     assert error.startswith(f"rdt: {folder / 'study.py'} line 4: TypeError: 'int' obj")
     assert "--traceback shows all frames, those of rdt_jax too." in error
-    assert cli.main([*arguments, "--traceback"]) == 2
-    shown = capsys.readouterr().err
+    shown = command([*arguments, "--traceback"], 2).err
     theirs, ours = shown.index("line 4, in sweep"), shown.index("analysis/runs.py")
     assert theirs < ours and shown.endswith(error)
 
@@ -230,15 +226,14 @@ def test_what_a_function_of_a_study_is(study):
 
 
 def test_a_message_says_to_run_again_only_where_that_helps(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, command
 ):
     def write_json(path, value):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(files, "write_json", write_json)
     config = f"{pathlib.Path(__file__).parents[1]}/configs/modular.py:smoke"
-    assert cli.main(["train", f"--config={config}", f"--workdir={tmp_path}"]) == 2
-    error = capsys.readouterr().err
+    error = command(["train", f"--config={config}", f"--workdir={tmp_path}"], 2).err
     assert "Permission denied" in error and "again" not in error
 
 
@@ -273,13 +268,12 @@ def test_a_file_that_stands_in_for_one_of_the_repository_is_named(tmp_path):
 
 
 def test_a_config_that_is_nowhere_is_named_with_both_its_places(
-    study, tmp_path, capsys
+    study, tmp_path, command
 ):
     folder = study("sweep", "return [{'seed': 0}]")
     path = folder / "study.py"
     path.write_text(path.read_text().replace("configs/modular.py", "configs/none.py"))
-    assert cli.main(["sweep", str(folder), "--dry-run"]) == 2
-    error = capsys.readouterr().err
+    error = command(["sweep", str(folder), "--dry-run"], 2).err
     assert error.startswith(
         f"rdt: {path}: CONFIG must be a config file, got 'configs/n"
     )
