@@ -212,11 +212,6 @@ def test_import_ltg_without_torch_exits_2_and_says_how(tmp_path, monkeypatch, co
     assert "needs torch: pip install -e '.[torch]'" in command(arguments, 2).err
 
 
-def test_tasks_lists_names_and_arguments(command):
-    out = command(["tasks"]).out
-    assert "knowledge_composition" in out and "phi: float" in out
-
-
 def test_models_lists_presets_with_components_and_source(command):
     out = command(["models"]).out
     assert "arXiv:1807.03819" in out and "arXiv:2405.16039" in out

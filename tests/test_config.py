@@ -30,14 +30,6 @@ def _small() -> ml_collections.ConfigDict:
     ).lock()
 
 
-def _leaves(config, prefix=""):
-    for name, value in config.items():
-        if isinstance(value, ml_collections.ConfigDict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
 # Loading.
 
 
@@ -316,11 +308,11 @@ def test_another_argument_is_refused(argument):
 def test_override_replaces_one_leaf_of_a_copy(key, value, stored):
     config = _small()
     changed = configs.override(config, {key: value})
-    leaves = dict(_leaves(changed))
+    leaves = configs.leaves(changed)
     assert leaves.pop(key) == stored
     assert type(configs.override(changed, {})[key]) is type(stored)
-    untouched = dict(_leaves(_small()))
-    assert dict(_leaves(config)) == untouched
+    untouched = configs.leaves(_small())
+    assert configs.leaves(config) == untouched
     del untouched[key]
     assert leaves == untouched
     assert changed.is_locked
@@ -430,7 +422,7 @@ def test_equal_configs_have_equal_names(tiny_config):
     name = configs.run_id(tiny_config)
     there = configs.override(tiny_config, {"seed": 5, "recurrence.backprop_depth": 1})
     back = configs.override(there, {"recurrence.backprop_depth": None, "seed": 0})
-    same = configs.override(tiny_config, dict(_leaves(tiny_config)))
+    same = configs.override(tiny_config, configs.leaves(tiny_config))
     assert configs.run_id(there) != name
     assert configs.run_id(back) == configs.run_id(same) == name
 
@@ -444,7 +436,7 @@ def test_every_key_but_the_budget_changes_the_name(tiny_config):
         str: lambda x: x + "_",
         tuple: lambda x: (*x, 3),
     }
-    leaves = dict(_leaves(tiny_config))
+    leaves = configs.leaves(tiny_config)
     changed = {
         key: schema.KEYS[key].type(1) if value is None else other[type(value)](value)
         for key, value in leaves.items()
@@ -486,8 +478,8 @@ def test_json_reloads_to_an_equal_config(tiny_config):
     )
     again = configs.from_json(configs.to_json(config))
     assert again == config
-    assert dict(_leaves(again)) == dict(_leaves(config))
-    for key, value in _leaves(config):
+    assert configs.leaves(again) == configs.leaves(config)
+    for key, value in configs.leaves(config).items():
         assert type(again[key]) is type(value), key
     assert configs.run_id(again) == configs.run_id(config)
     assert configs.to_json(again) == configs.to_json(config)
