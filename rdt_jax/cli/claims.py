@@ -73,7 +73,10 @@ def _claims(options: argparse.Namespace) -> int:
     others = [(plans[sweep].study, sweep) for sweep in plans.keys() - presets]
     other_studies = {study or sweep for study, sweep in others if study != ""}
     if not any(claims_by_study.values()) and not failed:
-        begun = {p for s, p in presets.items() if _is_begun(options.workdir, plans[s])}
+        is_begun = lambda sweep: figures.is_any_evaluated(
+            options.workdir, plans[sweep].run_ids
+        )
+        begun = {preset for sweep, preset in presets.items() if is_begun(sweep)}
         if options.preset is not None and begun:
             raise exits.Mistake(
                 f"--preset: no sweep of {options.preset!r} with an evaluated run in "
@@ -153,11 +156,6 @@ def _sweeps(plans: Mapping[str, StoredPlan], study: str) -> dict[str, str]:
         elif plan.study is None and name.startswith(f"{study}-"):  # Planned before 0.2.
             presets[name] = plan.preset or name.removeprefix(f"{study}-")
     return presets
-
-
-def _is_begun(workdir: pathlib.Path, plan: StoredPlan) -> bool:
-    """Says whether a run of a plan has been evaluated."""
-    return any(figures.is_evaluated(workdir, run_id) for run_id in plan.run_ids)
 
 
 def _mention(studies: set[str]) -> str:

@@ -114,10 +114,10 @@ def show(
     return runs, is_whole
 
 
-def is_evaluated(workdir: pathlib.Path, run_id: str) -> bool:
-    """Says whether a run has been evaluated: its metrics file is not empty."""
-    path = workdir / run_id / "metrics.jsonl"
-    return path.exists() and path.stat().st_size > 0
+def is_any_evaluated(workdir: pathlib.Path, run_ids: Sequence[str]) -> bool:
+    """Says whether any of some runs has been evaluated: its metrics are not empty."""
+    paths = [workdir / run_id / "metrics.jsonl" for run_id in run_ids]
+    return any(path.exists() and path.stat().st_size > 0 for path in paths)
 
 
 def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:

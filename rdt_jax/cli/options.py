@@ -47,15 +47,6 @@ def add_task(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def named_config(options: argparse.Namespace) -> ml_collections.ConfigDict:
-    """Returns the config that --config or --task names; ValueError if it is wrong."""
-    if options.task is not None:
-        return presets.config_of(options.task, options.preset or "cpu")
-    if options.preset is not None:
-        raise exits.Mistake("--preset goes with --task; --config has its own.")
-    return configs.load(options.config)
-
-
 def is_url(text: object) -> bool:
     """Says whether a workdir, or the folder of a sweep, is in a bucket."""
     return "://" in str(text)
@@ -234,7 +225,12 @@ def config(
     """
     from rdt_jax.training import validation
 
-    named = named_config(options)
+    if options.task is not None:
+        named = presets.config_of(options.task, options.preset or "cpu")
+    elif options.preset is not None:
+        raise exits.Mistake("--preset goes with --task; --config has its own.")
+    else:
+        named = configs.load(options.config)
     overrides = configs.parse_overrides(named, options.overrides)
     run_config = configs.override(named, overrides)
     validation.check(run_config)

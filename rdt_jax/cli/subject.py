@@ -202,13 +202,20 @@ def plan(
     Raises:
       exits.Mistake: if the subject or what is asked of it is wrong.
     """
+    from rdt_jax.training import validation
+
     with exits.mistakes():
         subject = read(options)
         where = copy or options.workdir
         if subject.kind == SWEEP:
             made = _of_sweep(options, where / "sweeps" / subject.folder.name)
         elif subject.kind == STUDY:
-            made = _of_study(options, subject)
+            what = f"the study {subject.text}, which says what it sweeps"
+            refuse(options, ASKED, what)
+            preset, check = options.preset or "cpu", validation.check
+            made = spec.make_plan(
+                subject.folder, preset, options.overrides, check, exits.tell
+            )
         else:
             made = _of_config(options, subject, where)
         if not shared.is_url(where):
@@ -232,16 +239,6 @@ def with_stored(
             f"{whole.name} keeps num_steps = {largest}, the largest that was asked."
         )
     return whole
-
-
-def _of_study(options: argparse.Namespace, subject: Subject) -> spec.Plan:
-    from rdt_jax.training import validation
-
-    refuse(options, ASKED, f"the study {subject.text}, which says what it sweeps")
-    preset = options.preset or "cpu"
-    return spec.make_plan(
-        subject.folder, preset, options.overrides, validation.check, exits.tell
-    )
 
 
 def _of_config(

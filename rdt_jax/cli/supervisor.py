@@ -148,8 +148,9 @@ class _Supervisor:
         if self._stop_asked_at is not None:
             if message["at"] - self._stop_asked_at <= stopping.SAME_SECONDS:
                 return None
-            why = "it was asked to stop twice"
-            return self._fail(f"the job ends as it is, since {why}.")
+            return self._fail(
+                "the job ends as it is, since it was asked to stop twice."
+            )
         self._stop_asked_at = message["at"]
         if self._leader is not None:  # Rank 0 checkpoints.
             _send(self._leader, {"stop": True})
@@ -165,7 +166,10 @@ class _Supervisor:
                     port = _accept(host, self._token, self._inbox)
                     _send(self._to_child, {"port": port, "token": self._token})
             case {"host": host, "port": port, "token": token}:
-                self._leader = _connect(host, port)
+                address = (host, port)
+                self._leader = socket.create_connection(address, timeout=_END_SECONDS)
+                self._leader.settimeout(None)
+                _keep_alive(self._leader)
                 hello = {"rank": self._rank, "host": platform.node()}
                 _send(self._leader, hello | {"token": token})
                 _listen(self._leader, "leader", self._inbox)
@@ -287,13 +291,6 @@ def _accept(host: str, token: str, inbox: Inbox) -> int:
 
     threading.Thread(target=accept, daemon=True).start()
     return server.getsockname()[1]
-
-
-def _connect(host: str, port: int) -> socket.socket:
-    connection = socket.create_connection((host, port), timeout=_END_SECONDS)
-    connection.settimeout(None)
-    _keep_alive(connection)
-    return connection
 
 
 def _keep_alive(connection: socket.socket) -> None:

@@ -45,10 +45,16 @@ def _train(options: argparse.Namespace) -> int:
     if job is not None and not supervisor.is_child():
         return supervisor.run([sys.executable, "-m", "rdt_jax", *options.arguments])
 
+    from rdt_jax.profile import estimate
+
     with exits.mistakes():
         config = shared.config(options, options.workdir)
         axes = _axes(options.mesh, config, job)
-        _check_size(config, job)
+        if job is None and not has_accelerator():  # Which tells what does not fit.
+            table = tasks.make_table(config)
+            estimate.check_memory(config, table, machine.memory())
+            for warning in estimate.slow(config, table):
+                exits.tell(warning)
     return ranks.run(job, axes, lambda build: _train_here(options, config, job, build))
 
 
@@ -129,20 +135,6 @@ def _check(options: argparse.Namespace) -> None:
     shared.size(options, "transition_budget")
     if options.mesh is not None:
         _axes(options.mesh, config, job)
-
-
-def _check_size(config: ml_collections.ConfigDict, job: ranks.Job | None) -> None:
-    """Raises ValueError if a CPU has too little memory, and warns of slow runs.
-
-    An accelerator reports by itself what does not fit.
-    """
-    from rdt_jax.profile import estimate
-
-    if job is None and not has_accelerator():
-        table = tasks.make_table(config)
-        estimate.check_memory(config, table, machine.memory())
-        for warning in estimate.slow(config, table):
-            exits.tell(warning)
 
 
 def _axes(
