@@ -1,7 +1,6 @@
 """`rdt sweep` without training: --status, --stop, --dry-run, and its last words."""
 
 import argparse
-import contextlib
 import dataclasses
 import math
 import pathlib
@@ -9,7 +8,6 @@ import sys
 import time
 
 from rich.console import Console
-from rich.live import Live
 
 from rdt_jax import devices, tasks, wording
 from rdt_jax.cli import exits, stopping
@@ -69,21 +67,12 @@ def status(request: Request) -> int:
 def _watch(request: Request, console: Console) -> None:
     """Shows a sweep until it is over, or this process is asked to stop."""
     monitor = progress.Monitor(request.workdir, request.plan.trials, console)
-    live: contextlib.AbstractContextManager = contextlib.nullcontext()
-    if console.is_terminal:
-        live = Live(monitor, console=console, refresh_per_second=2, transient=True)
-    with stopping.on_signal() as stop, live:
+    with stopping.on_signal() as stop, monitor.live(transient=True):
         exchange = Exchange(request.bucket, console.print)
         while request.num_unfinished() and not stop():
-            show(exchange, monitor, console)
+            exchange.refresh()
+            monitor.log()
             time.sleep(WATCH_SECONDS)
-
-
-def show(exchange: Exchange, monitor: progress.Monitor, console: Console) -> None:
-    """Brings what is shown up to date; a terminal draws it by itself."""
-    exchange.refresh()
-    if not console.is_terminal:
-        monitor.log()
 
 
 def conclude(request: Request, console: Console, broken: bool = False) -> int:

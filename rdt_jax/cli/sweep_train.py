@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 
 import jax
 from rich.console import Console
-from rich.live import Live
 
 from rdt_jax import devices, sharding, tasks, wording
 from rdt_jax.cli import exits, figures, stopping, subject, sweep_show
@@ -180,18 +179,22 @@ def _run_engine(request: Request, order: engines.Order, console: Console) -> boo
     logs = f"{order.folder / 'state'}/worker-*.log"
     if order.target:
         logs = f"{order.target}/logs/{request.workdir.name}/worker-*.log"
+
+    def show() -> None:
+        exchange.refresh()
+        monitor.log()
+
     tell_why = lambda what: exits.tell(f"{what} {logs} say why.")
     with contextlib.ExitStack() as stack:
         engine = stack.enter_context(_connect(request.options.engine, order, say))
         stop = stack.enter_context(stopping.on_signal(grace=_GRACE_SECONDS))
-        if console.is_terminal:
-            stack.enter_context(Live(monitor, console=console, refresh_per_second=2))
+        stack.enter_context(monitor.live())
         try:
             driver.run(
                 engine,
                 order.folder,
                 stop_requested=stop,
-                on_poll=lambda: sweep_show.show(exchange, monitor, console),
+                on_poll=show,
                 log=say,
             )
         except RuntimeError as error:

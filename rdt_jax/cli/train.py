@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import ml_collections
 from rich.console import Console
-from rich.live import Live
 
 from rdt_jax import config as configs
 from rdt_jax import machine, tasks
@@ -64,7 +63,6 @@ def _train_here(
     job: ranks.Job | None,
     build: "multiprocess.Build",
 ) -> int:
-
     from rdt_jax.profile import estimate
     from rdt_jax.store import leases, packs
     from rdt_jax.sweep import packing, progress
@@ -99,31 +97,23 @@ def _train_here(
 
     def before_exit() -> None:
         console.show_cursor()
-        if not console.is_terminal:
-            monitor.log()
+        monitor.log()
         print(options.workdir / name, flush=True)
         supervisor.say_stopped()
 
     with stopping.on_signal(before_exit=before_exit) as stop:
-        train = lambda: run.train(
-            [config],
-            options.workdir,
-            options=run.TrainOptions(
-                max_pins=max_pins,
-                config_file=config_file,
-                build=build,
-            ),
-            should_stop=stop,
-            may_end=stop.may_end,
-            log=console.print,
-        )
-        with exits.mistakes(BlockingIOError):
-            if console.is_terminal:
-                with Live(monitor, console=console, refresh_per_second=2):
-                    (status,) = train()
-            else:
-                (status,) = train()
-                monitor.log()
+        with exits.mistakes(BlockingIOError), monitor.live():
+            (status,) = run.train(
+                [config],
+                options.workdir,
+                options=run.TrainOptions(
+                    max_pins=max_pins, config_file=config_file, build=build
+                ),
+                should_stop=stop,
+                may_end=stop.may_end,
+                log=console.print,
+            )
+        monitor.log()
     print(options.workdir / name)
     return exits.FAILED if status["state"] == "failed" else exits.WELL
 

@@ -19,7 +19,6 @@ from typing import Any
 import jax
 import ml_collections
 from rich.console import Console
-from rich.live import Live
 
 from rdt_jax import config as configs
 from rdt_jax import devices, machine, tasks
@@ -157,7 +156,7 @@ def _attended(
 
     def stop() -> int:
         nonlocal looked
-        if not console.is_terminal and time.monotonic() > looked + _LOOK_SECONDS:
+        if time.monotonic() > looked + _LOOK_SECONDS:
             monitor.log()
             looked = time.monotonic()
         return len(heard)
@@ -167,8 +166,7 @@ def _attended(
             stack.callback(
                 signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, hear)
             )
-        if console.is_terminal:
-            stack.enter_context(Live(monitor, console=console, refresh_per_second=2))
+        stack.enter_context(monitor.live())
         yield stop, lambda text: console.print(text, markup=False, soft_wrap=True)
         looked = 0.0
         stop()
