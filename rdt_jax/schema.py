@@ -9,7 +9,6 @@ A default never changes its meaning, since a run is named by what differs from t
 defaults (`config.run_id`): a new behavior is a new key, or a new value.
 """
 
-import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -384,22 +383,3 @@ def problems(config: ml_collections.ConfigDict) -> dict[str, str]:
             shown = "none" if value is None else repr(value)
             found[name] = f"{name} must {said} {key.may_be}, got {shown}."
     return found
-
-
-def page() -> str:
-    """Returns all keys as a text, of lines of at most 88 characters."""
-    words = {None: "none", True: "true", False: "false"}
-    lines, section = [], ""
-    for name, key in KEYS.items():
-        if name.rpartition(".")[0] != section:
-            section = name.rpartition(".")[0]
-            lines.append("")
-        is_word = key.default is None or isinstance(key.default, bool)
-        default = words[key.default] if is_word else repr(key.default)
-        values = "" if key.values is None else f"; {key.may_be}"
-        lines += textwrap.wrap(
-            f"{f'{name} = {default}':<40}  {key.meaning}{values}",
-            width=88,
-            subsequent_indent=" " * 42,
-        )
-    return "\n".join(lines) + "\n"

@@ -217,27 +217,18 @@ def place(tree: Any, shardings: Any) -> Any:
     On devices that are not there they become their shapes.
     """
     one = jax.tree.leaves(shardings)[0]
+    places = jax.tree.map(lambda _: shardings, tree) if one is shardings else shardings
     if isinstance(one, NamedSharding) and one.mesh.devices.flat[0] not in jax.devices():
-        whole = (
-            jax.tree.map(lambda _: shardings, tree) if one is shardings else shardings
-        )
-        return jax.tree.map(
-            lambda x, to: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=to),
-            tree,
-            whole,
-        )
+        shape = lambda to, x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=to)
+        return jax.tree.map(shape, places, tree)
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
 
-    def put(sharding: NamedSharding, x: Any) -> jax.Array:
+    def put(place: NamedSharding, x: Any) -> jax.Array:
         whole = np.asarray(x)
-        return jax.make_array_from_callback(
-            whole.shape, sharding, lambda index: whole[index]
-        )
+        return jax.make_array_from_callback(whole.shape, place, lambda i: whole[i])
 
-    if isinstance(shardings, NamedSharding):
-        return jax.tree.map(lambda x: put(shardings, x), tree)
-    return jax.tree.map(put, shardings, tree)
+    return jax.tree.map(put, places, tree)
 
 
 def spread(tree: Any, mesh: Mesh | None, axis: int | None = None) -> Any:

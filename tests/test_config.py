@@ -88,9 +88,10 @@ def test_load_of_a_missing_file_lists_its_siblings(tmp_path):
         configs.load(f"{tmp_path}/x.py:cpu")
 
 
-def test_load_wants_get_config(tmp_path):
+@pytest.mark.parametrize("text", ["", "def get_config(): pass"])
+def test_load_wants_get_config(text, tmp_path):
     with pytest.raises(ValueError, match=r"must define get_config\(preset\)"):
-        configs.load(f"{_write(tmp_path, '')}:cpu")
+        configs.load(f"{_write(tmp_path, text)}:cpu")
 
 
 @pytest.mark.parametrize(
@@ -335,6 +336,7 @@ def test_override_replaces_one_leaf_of_a_copy(key, value, stored):
         ),
         ("rate", 10**400, r"rate must be finite, got inf\."),
         ("model.loops", (1, float("nan")), r"model\.loops must be finite, got nan\."),
+        ("model.loops", None, r"model\.loops must be a tuple such as \(1,2\), got No"),
         ("flag", 1, r"flag must be true or false, got 1\."),
         ("model.name", 3, r"model\.name must be a string, got 3\."),
         ("model.depth", 1.0, r"model\.depth must be an int or none, got 1\.0\."),
@@ -507,30 +509,9 @@ def test_read_run_detects_an_edited_config(tmp_path, tiny_config):
         configs.read_run(folder)
 
 
-def test_read_run_detects_a_renamed_folder(tmp_path, tiny_config):
-    folder = _run_folder(tmp_path, tiny_config).rename(tmp_path / "best")
-    with pytest.raises(ValueError, match="its run is named best: it was edited or"):
-        configs.read_run(folder)
-
-
 def test_read_run_wants_a_run_folder(tmp_path):
     with pytest.raises(ValueError, match="is not a run folder: it has no config.json"):
         configs.read_run(tmp_path)
     (tmp_path / "config.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match=r"config\.json is damaged: Expecting value"):
         configs.read_run(tmp_path)
-
-
-def test_an_infinite_float_is_refused(tiny_config):
-    with pytest.raises(ValueError, match="optimizer.learning_rate must be finite"):
-        configs.override(tiny_config, {"optimizer.learning_rate": float("inf")})
-
-
-def test_none_is_no_tuple(tiny_config):
-    with pytest.raises(ValueError, match="recurrence.eval_loops must be a tuple"):
-        configs.override(tiny_config, {"recurrence.eval_loops": None})
-
-
-def test_a_file_without_presets_says_so(root):
-    with pytest.raises(ValueError, match="must define get_config.preset.; a named"):
-        configs.load(f"{root}/configs/base.py:cpu")

@@ -1,6 +1,5 @@
 """Errors in the user's code: one message with file and line, whatever is raised."""
 
-import json
 import pathlib
 
 import pytest
@@ -235,11 +234,6 @@ def test_a_message_says_to_run_again_only_where_that_helps(
     config = f"{pathlib.Path(__file__).parents[1]}/configs/modular.py:smoke"
     error = command(["train", f"--config={config}", f"--workdir={tmp_path}"], 2).err
     assert "Permission denied" in error and "again" not in error
-
-
-def test_call_returns_what_it_is_given():
-    path = pathlib.Path(__file__)
-    assert user_code.call(path, json.loads, "[1]", expected="it must load") == [1]
 
 
 def test_a_library_beside_an_installed_file_is_not_the_users(tmp_path, monkeypatch):

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import os
 import pathlib
 from typing import Any
 
 from rdt_jax import config as configs
 from rdt_jax import registry, tasks
 from rdt_jax.cli import exits
+from rdt_jax.store import files
 from rdt_jax.tasks import arguments, check, page, rows
 
 
@@ -114,10 +114,7 @@ def _export_task(table: Any, path: pathlib.Path) -> int:
         raise exits.Mistake(
             f"--out must be a file in a folder that exists, got {path}."
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        for row in rows.as_json(table):
-            file.write(json.dumps(row) + "\n")
-    temporary.replace(path)
+    lines = [json.dumps(row) + "\n" for row in rows.as_json(table)]
+    files.write_text(path, "".join(lines))
     print(f"{len(table.tokens)} rows in {path}")
     return exits.WELL
