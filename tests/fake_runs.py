@@ -147,8 +147,10 @@ def write(run: Run, workdir: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def write_sweep(workdir: pathlib.Path, name: str, runs: Sequence[Run]) -> None:
-    """Writes runs and the plan of their sweep over loops and seeds."""
+def write_sweep(
+    workdir: pathlib.Path, name: str, runs: Sequence[Run], **plan: Any
+) -> None:
+    """Writes runs and their sweep over loops and seeds; `plan` is of plan.json."""
     trials = [
         {
             "run_id": run.run_id,
@@ -161,4 +163,4 @@ def write_sweep(workdir: pathlib.Path, name: str, runs: Sequence[Run]) -> None:
         write(run, workdir)
     folder = workdir / "sweeps" / name
     folder.mkdir(parents=True)
-    files.write_json(folder / "plan.json", {"name": name, "runs": trials})
+    files.write_json(folder / "plan.json", {"name": name, "runs": trials, **plan})

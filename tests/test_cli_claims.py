@@ -60,15 +60,12 @@ def test_every_preset_that_was_swept_is_judged(workdir, capsys):
 
 
 def test_a_sweep_says_its_study_preset_and_overrides_itself(workdir, capsys):
-    write_sweep(workdir, "any_name", [staged(1, None, seed=4)])
-    path = workdir / "sweeps" / "any_name" / "plan.json"
-    changes = {"optimizer.beta2": 0.5}
-    origin = {"study": "depth_by_decay", "preset": "cpu", "overrides": changes}
-    files.write_json(path, files.read_json(path) | origin)
+    origin = {"preset": "cpu", "overrides": {"optimizer.beta2": 0.5}}
+    runs = [staged(1, None, seed=4)]
+    write_sweep(workdir, "any_name", runs, study="depth_by_decay", **origin)
     # Not one of depth_by_decay at a preset that its name seems to tell.
-    write_sweep(workdir, "depth_by_decay-x", [staged(2, None, seed=5)])
-    path = workdir / "sweeps" / "depth_by_decay-x" / "plan.json"
-    files.write_json(path, files.read_json(path) | origin | {"study": "another"})
+    runs = [staged(2, None, seed=5)]
+    write_sweep(workdir, "depth_by_decay-x", runs, study="another", **origin)
     assert cli.main(["claims", f"--workdir={workdir}"]) == 0
     listed = json.loads((workdir / "claims.json").read_text())
     presets = {claim["preset"] for claim in listed}
@@ -98,11 +95,10 @@ def test_without_runs_it_is_a_mistake(tmp_path, capsys, command):
 
 def test_a_preset_that_was_not_swept_is_named_with_those_that_were(workdir, command):
     """Those that are listed can be chosen, also one with overrides."""
-    write_sweep(workdir, "decay-slow", [staged(1, None, seed=4)])
-    plan = workdir / "sweeps" / "decay-slow" / "plan.json"
     origin = {"study": "depth_by_decay", "preset": "smoke"}
-    changes = {"overrides": {"num_steps": 230}}
-    files.write_json(plan, files.read_json(plan) | origin | changes)
+    changes = {"num_steps": 230}
+    slow = [staged(1, None, seed=4)]
+    write_sweep(workdir, "decay-slow", slow, **origin, overrides=changes)
     begun = staged(2, None, seed=4, until=-1, state="pending", reason=None)
     write_sweep(workdir, "depth_by_decay-paper", [begun])
     arguments = ["claims", str(STUDY), f"--workdir={workdir}"]
@@ -123,9 +119,7 @@ def test_sweeps_of_studies_that_are_not_judged_are_named(
     workdir, tmp_path, capsys, command
 ):
     there = tmp_path / "there"
-    write_sweep(there, "mine-cpu", [staged(1, None)])
-    plan = there / "sweeps" / "mine-cpu" / "plan.json"
-    files.write_json(plan, files.read_json(plan) | {"study": "mine"})
+    write_sweep(there, "mine-cpu", [staged(1, None)], study="mine")
     assert cli.main(["claims", f"--workdir={there}"]) == 2
     told = "there are sweeps of mine: `rdt claims FOLDER/STUDY` judges a study in ano"
     assert told in capsys.readouterr().err
@@ -134,37 +128,51 @@ def test_sweeps_of_studies_that_are_not_judged_are_named(
     assert command(["claims", str(STUDY), f"--workdir={workdir}"]).err == ""
 
 
-def smoke(verb, workdir, *options):
-    """Runs a command on the study at its smoke preset, as fake runs have it."""
-    arguments = [verb, str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
-    return cli.main([*arguments, *BUDGET, *options])
+def smoke(verb, workdir, *options, study=STUDY):
+    """Returns a command on the study at its smoke preset, as fake runs have it."""
+    where = f"--workdir={workdir}"
+    return [verb, str(study), "--preset=smoke", where, *BUDGET, *options]
 
 
-def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, capsys):
+@pytest.fixture
+def changed_study(tmp_path):
+    """Returns a function that writes a study which is the headline study with more."""
+
+    def write(more):
+        folder = tmp_path / "studies" / "depth_by_decay"
+        folder.mkdir(parents=True)
+        (folder / "study.py").write_text(
+            "from experiments.depth_by_decay.study import *\n"
+            f"CONFIG = {str(ROOT / 'configs/knowledge_composition.py')!r}\n{more}"
+        )
+        return folder
+
+    return write
+
+
+def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, command):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
     write_sweep(tmp_path, sweep, [staged(1, None, seed=7), staged(2, 150, seed=7)])
     told = f"rdt: {tmp_path}/sweeps/{sweep}/plan.json is what is counted, with 2 trials"
-    assert smoke("figures", tmp_path) == 0
-    printed = capsys.readouterr()
+    printed = command(smoke("figures", tmp_path))
     assert printed.err.startswith(told) and "One seed" in printed.out
-    assert smoke("figures", tmp_path, "--check") == 0
-    assert smoke("sweep", tmp_path, "--status") == 0
-    printed = capsys.readouterr()
+    assert cli.main(smoke("figures", tmp_path, "--check")) == 0
+    printed = command(smoke("sweep", tmp_path, "--status"))
     assert printed.err.count(told) == 2 and "2 trials: 2 done" in printed.out
 
 
 @pytest.mark.parametrize("content", ['{"name"', "[]", "{}", '{"runs": []}'])
-def test_figures_and_status_name_a_damaged_plan(tmp_path, capsys, content):
+def test_figures_and_status_name_a_damaged_plan(tmp_path, command, content):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
     write_sweep(tmp_path, sweep, [staged(1, None)])
     plan = tmp_path / "sweeps" / sweep / "plan.json"
     plan.write_text(content)
-    for command in (["figures"], ["sweep", "--status"], ["sweep", "--stop"]):
-        assert smoke(command[0], tmp_path, *command[1:]) == 2
-        assert f"{plan} is damaged" in capsys.readouterr().err
+    for verb, *options in (["figures"], ["sweep", "--status"], ["sweep", "--stop"]):
+        words = smoke(verb, tmp_path, *options)
+        assert f"{plan} is damaged" in command(words, 2).err
 
 
-def test_runs_that_are_all_gone_are_counted_as_missing(tmp_path, capsys, command):
+def test_runs_that_are_all_gone_are_counted_as_missing(tmp_path, command):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
     members = [staged(1, None), staged(2, 150)]
     write_sweep(tmp_path, sweep, members)
@@ -172,8 +180,7 @@ def test_runs_that_are_all_gone_are_counted_as_missing(tmp_path, capsys, command
         shutil.rmtree(tmp_path / run.run_id)
     told = f"rdt: {sweep}: 2 of 2 planned runs missing, counted as not arrived"
     for options in ([], ["--check"]):
-        assert smoke("figures", tmp_path, *options) == 1
-        assert told in capsys.readouterr().err
+        assert told in command(smoke("figures", tmp_path, *options), 1).err
     assert told in command(["claims", str(STUDY), f"--workdir={tmp_path}"], 1).err
 
 
@@ -187,8 +194,7 @@ def test_a_study_that_cannot_be_judged_is_reported(workdir, command):
 
 
 def test_figures_are_checked_against_their_run_folders(workdir, command):
-    arguments = ["figures", str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
-    arguments += BUDGET
+    arguments = smoke("figures", workdir)
     assert "accuracy.json does not exist" in command([*arguments, "--check"], 1).err
     printed = command(arguments).out
     assert "HOLDS: With the same blocks" in printed and "  expected: OOD" in printed
@@ -212,8 +218,7 @@ def test_figures_are_checked_against_their_run_folders(workdir, command):
 def test_figures_of_a_workdir_that_cannot_be_written(
     workdir, tmp_path_factory, command, monkeypatch
 ):
-    arguments = ["figures", str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
-    arguments += BUDGET
+    arguments = smoke("figures", workdir)
     everything = lambda: {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     before, out = everything(), tmp_path_factory.mktemp("out") / "figures"
     saved = save.save
@@ -232,18 +237,12 @@ def test_figures_of_a_workdir_that_cannot_be_written(
     assert cli.main([*arguments, f"--out={out}", "--check"]) == 0
 
 
-def test_a_study_that_can_draw_nothing_says_why(workdir, tmp_path, command):
-    folder = tmp_path / "studies" / "depth_by_decay"
-    folder.mkdir(parents=True)
-    (folder / "study.py").write_text(
-        "from experiments.depth_by_decay.study import *\n"
-        f"CONFIG = {str(ROOT / 'configs/knowledge_composition.py')!r}\n"
-        "def figures(runs):\n"
-        "    raise ValueError('No figure of two runs.')\n"
+def test_a_study_that_can_draw_nothing_says_why(workdir, changed_study, command):
+    study = changed_study(
+        "def figures(runs):\n    raise ValueError('No figure of two runs.')\n"
     )
-    arguments = ["figures", str(folder), "--preset=smoke", f"--workdir={workdir}"]
     for more in ([], ["--check"]):
-        error = command([*arguments, *BUDGET, *more], 2).err
+        error = command(smoke("figures", workdir, *more, study=study), 2).err
         assert "No figure of two runs." in error and "Traceback" not in error
 
 
@@ -284,23 +283,18 @@ def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, command):
 
 
 def test_a_run_of_another_table_is_not_measured_and_the_exit_code_says_so(
-    workdir, tmp_path, command
+    workdir, changed_study, command
 ):
-    folder = tmp_path / "studies" / "depth_by_decay"
-    folder.mkdir(parents=True)
-    (folder / "study.py").write_text(
-        "from experiments.depth_by_decay.study import *\n"
-        f"CONFIG = {str(ROOT / 'configs/knowledge_composition.py')!r}\n"
-        'ANALYSES = {what: ["final"] for what in ("lens", "patching")}\n'
-    )
+    kinds = '{what: ["final"] for what in ("lens", "patching")}'
+    study = changed_study(f"ANALYSES = {kinds}\n")
     run = workdir / staged(1, None).run_id
     pin = run / "transitions" / f"final-after-{fake_runs.BUDGET}"
     pin.mkdir(parents=True)
     (pin / "manifest.json").write_text("{}")
     files.write_json(run / "environment.json", {"table": 64 * "0"})
-    figures = ["figures", str(folder), "--preset=smoke", *BUDGET]
-    for words in (figures, ["claims", str(folder)]):
-        said = command([*words, f"--workdir={workdir}"], 1)
+    claims = ["claims", str(study), f"--workdir={workdir}"]
+    for words in (smoke("figures", workdir, study=study), claims):
+        said = command(words, 1)
         assert said.err.count(f"Run {run.name} was trained on another table") == 1
         assert "lens" not in said.err and said.out
     assert list(workdir.glob("sweeps/*/figures/*.json"))
