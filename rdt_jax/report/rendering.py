@@ -13,15 +13,15 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from rdt_jax.report import styles
 
-_HERE = pathlib.Path(__file__).parent
 SCRIPTS = ("page.js", "tables.js")
+_HERE = pathlib.Path(__file__).parent
 
 
 def render(data: Mapping[str, Any]) -> str:
@@ -36,6 +36,7 @@ def render(data: Mapping[str, Any]) -> str:
     sweeps = [sweep | {"styles": styles.of_cells(sweep)} for sweep in data["sweeps"]]
     style = _read("page.css") + _colors(sweeps)
     scripts = [_bundle(), *map(_read, SCRIPTS)]
+    hashes = " ".join(map(_hash, scripts))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -46,7 +47,8 @@ def render(data: Mapping[str, Any]) -> str:
     return environment.get_template("page.html").render(
         page=data,
         sweeps=sweeps,
-        policy=_policy(scripts, style),
+        policy=f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
         style=style,
         scripts=scripts,
         dashes=styles.DASHES,
@@ -61,15 +63,6 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c")
 
 
-def _policy(scripts: list[str], style: str) -> str:
-    """Returns the content-security policy: what is in the page, by its hash."""
-    allowed = " ".join(map(_hash, scripts))
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
 def _hash(text: str) -> str:
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
@@ -81,8 +74,8 @@ def _read(name: str) -> str:
 
 @functools.cache
 def _charts() -> str:
-    """Returns the charts and the dashes of their lines, once per process."""
-    from rdt_jax.report import charts  # Altair, which takes a second to import.
+    """Returns the charts and the dashes of their lines, made once per process."""
+    from rdt_jax.report import charts  # Altair takes a second to import.
 
     return _json({**charts.specs(), "dashes": styles.DASHES})
 
@@ -95,19 +88,11 @@ def _bundle() -> str:
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
-def _colors(sweeps: list[dict[str, Any]]) -> str:
+def _colors(sweeps: Sequence[Mapping[str, Any]]) -> str:
     """Returns a variable per color of groups and cells, for light and dark paper."""
-    colors = sorted(set(_colors_of(sweeps)))
+    styled = [each for sweep in sweeps for each in (*sweep["groups"], *sweep["styles"])]
+    colors = sorted({each["color"] for each in styled})
     light = "".join(f"--c{color[1:]}:{color};" for color in colors)
-    on_dark = styles.on_dark(colors).items()
-    dark = "".join(f"--c{color[1:]}:{lighter};" for color, lighter in on_dark)
-    return (
-        f":root{{{light}}}"
-        f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-    )
-
-
-def _colors_of(sweeps: list[dict[str, Any]]) -> Iterator[str]:
-    for sweep in sweeps:
-        for styled in (*sweep["groups"], *sweep["styles"]):
-            yield styled["color"]
+    dark = "".join(f"--c{color[1:]}:{styles.on_dark(color)};" for color in colors)
+    is_dark = "@media screen and (prefers-color-scheme:dark)"
+    return f":root{{{light}}}{is_dark}{{:root{{{dark}}}}}"

@@ -1,11 +1,14 @@
 """Colors and dashes of the lines of a page: those of the figures, also on dark paper.
 
-styles.of_cells(sweep)[0]         # {"color": "#707070", "dash": "-"}: one loop
-styles.on_dark(["#0072b2"])       # {"#0072b2": "#2486bd"}
+styles.of_cells(sweep)[0]     # {"color": "#707070", "dash": "-"}: one loop
+styles.on_dark("#0072b2")     # "#2486bd"
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
+from matplotlib import colors
 
 from rdt_jax.analysis.runs import LOOPS
 from rdt_jax.figures import page
@@ -24,35 +27,22 @@ def of_cells(sweep: Mapping[str, Any]) -> list[dict[str, str]]:
     Args:
       sweep: an entry of `sweeps`, with `axes` and `cells`.
     """
-    keys = [axis["key"] for axis in sweep["axes"]]
-    if LOOPS in keys:
-        place = keys.index(LOOPS)
-        loops = [int(value) for value in sweep["axes"][place]["values"]]
-        by_loops = page.loop_styles(loops)
-        colors = [by_loops[loops[c["values"][place]]].color for c in sweep["cells"]]
-    else:
-        colors = [page.style_of(i).color for i in range(len(sweep["cells"]))]
-    dashes = list(DASHES)
+    shades = [page.style_of(i).color for i in range(len(sweep["cells"]))]
+    for place, axis in enumerate(sweep["axes"]):
+        if axis["key"] == LOOPS:
+            loops = [int(axis["values"][c["values"][place]]) for c in sweep["cells"]]
+            by_loops = page.loop_styles(sorted({*loops}))
+            shades = [by_loops[count].color for count in loops]
     return [
-        {"color": color, "dash": dashes[colors[:index].count(color) % len(dashes)]}
-        for index, color in enumerate(colors)
+        {"color": shade, "dash": [*DASHES][shades[:index].count(shade) % len(DASHES)]}
+        for index, shade in enumerate(shades)
     ]
 
 
-def on_dark(colors: Iterable[str]) -> dict[str, str]:
-    """Returns by color how it is drawn on dark paper: lighter where it is too dark.
-
-    Args:
-      colors: hexadecimal colors, such as `#0072b2`.
-    """
-    return {color: _lightened(color) for color in colors}
-
-
-def _lightened(color: str) -> str:
-    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    weights = (0.2126, 0.7152, 0.0722)
-    while sum(w * p**2.2 for w, p in zip(weights, parts, strict=True)) < (
-        _LEAST_LUMINANCE
-    ):
-        parts = [part + (1 - part) * 0.05 for part in parts]
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+def on_dark(color: str) -> str:
+    """Returns a color as it is drawn on dark paper: with white if it is too dark."""
+    mixed = np.array(colors.to_rgb(color))
+    while mixed**2.2 @ (0.2126, 0.7152, 0.0722) < _LEAST_LUMINANCE:
+        mixed += (1 - mixed) * 0.05
+    red, green, blue = mixed
+    return colors.to_hex((red, green, blue))
