@@ -15,7 +15,7 @@ Presets:
   paper_code  as `paper`, with the released code's default of no weight decay
 """
 
-from configs.base import CPU_OF_A_TABLE, LONG, POWER_2022
+from configs.base import LONG, POWER_2022
 from rdt_jax.named import Overrides, budget, by_preset, getter, presets
 
 _S5: Overrides = {
@@ -36,7 +36,12 @@ PRESETS = presets(
         },
     ),
     cpu={
-        **CPU_OF_A_TABLE,
+        "model.core_blocks": 1,
+        "model.output_init": "gpt2",
+        "recurrence.num_loops": 2,
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.weight_decay": 1.0,
+        "optimizer.warmup_steps": 10,
         "batch_size": 128,
         **budget(4_000, every=100, checkpoint=500),
     },

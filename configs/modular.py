@@ -13,7 +13,7 @@ Presets:
   paper_code  as `paper`, with the released code's default of no weight decay
 """
 
-from configs.base import CPU_OF_A_TABLE, LONG, POWER_2022
+from configs.base import LONG, POWER_2022
 from rdt_jax.named import Overrides, budget, by_preset, getter, presets
 
 _PAPER: Overrides = {
@@ -32,8 +32,13 @@ PRESETS = presets(
         },
     ),
     cpu={
-        **CPU_OF_A_TABLE,
+        "model.core_blocks": 1,
+        "model.output_init": "gpt2",
         "model.remat": "none",
+        "recurrence.num_loops": 2,
+        "optimizer.learning_rate": 2e-3,
+        "optimizer.weight_decay": 1.0,
+        "optimizer.warmup_steps": 10,
         **budget(1_000, every=20, checkpoint=200),
     },
     smoke={

@@ -19,6 +19,7 @@ from rich.table import Table
 from rdt_jax.analysis import binding, grokking, questions, stages
 from rdt_jax.analysis import geometry as geometries
 from rdt_jax.analysis import lens as lenses
+from rdt_jax.analysis.patching import FEWEST
 from rdt_jax.analysis.runs import Run
 from rdt_jax.analysis.stages import Seen
 from rdt_jax.figures import page, terminal
@@ -37,7 +38,6 @@ _WIDTHS = {"train": 4.2, "id": 1.6, "ood": 1.6}
 
 # Rows of questions in a map of patching: (stage, group).
 MAPS = (("id", "id"), ("end", "id"), ("end", "ood"))
-FEWEST = 20  # questions of a seed: its shares of fewer are not drawn
 _PALETTE = matplotlib.colormaps["Blues"]
 _HATCHED: dict[str, Any] = {"fc": "#f0f0f0", "ec": "#c4c4c4", "hatch": "////"}
 

@@ -2,8 +2,9 @@
 
 References: Kohli et al. (2026), arXiv:2604.07822, Appendix E and Figure 11; Wang et al.
 (2024), arXiv:2405.15071, Figure 4 (causal tracing). A question is corrupted: other
-words of the same type, another answer. Then a state of the clean pass is *restored* in
-the corrupted one, whose rest runs on; or one of the corrupted pass *breaks* the clean.
+words of the same type, another answer. Then one state of the clean pass is *restored*
+in the corrupted one, and the rest of the pass runs on; or one state of the corrupted
+pass *breaks* the clean one.
 """
 
 import functools
@@ -23,6 +24,9 @@ VERSION = 1  # of the results; a change of their numbers is another one
 
 # Which words of `h r1 r2` are replaced: (h, r1) is what Kohli et al. corrupt.
 CORRUPTIONS = {"h": (True, False), "r1": (False, True), "prefix": (True, True)}
+
+
+FEWEST = 20  # questions that count: a run's shares of fewer are not drawn
 
 
 class Patching(NamedTuple):

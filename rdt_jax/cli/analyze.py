@@ -132,7 +132,7 @@ def _print(
 ) -> None:
     """Prints what is stored: of each transition, of a run, or of a sweep over axes."""
     from rdt_jax.analysis import stored
-    from rdt_jax.figures import summaries
+    from rdt_jax.figures import summaries, transitions
 
     asked_kinds = (options.checkpoint or "final").split(",")
     console = Console()
@@ -141,7 +141,7 @@ def _print(
             if run.is_lost:
                 continue
             console.print(f"Run {run.run_id}", highlight=False)
-            for table in summaries.of_transitions(run, analyses):
+            for table in transitions.tables(run, analyses):
                 shared.print_table(table)
     elif axes is None:
         for table in summaries.of_run(planned[0], analyses, asked_kinds):

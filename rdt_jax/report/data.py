@@ -24,7 +24,7 @@ from rdt_jax.figures import grokking as words
 from rdt_jax.figures import save
 from rdt_jax.figures import study as studies
 from rdt_jax.figures.cells import Sweep
-from rdt_jax.report import run_data
+from rdt_jax.report import inside, run_data
 from rdt_jax.sweep import links, spec
 from rdt_jax.training import phases
 
@@ -141,6 +141,7 @@ def _measured(
         "notes": [thinned] if max(shown) < evaluated else [],
         "claims": _claims(plan, members, problems),
         "figures": _figures(workdir / "sweeps" / plan.name / "figures"),
+        "inside": inside.of_runs(members, problems),
         "provenance": _provenance(plan, members, found),
     }
 

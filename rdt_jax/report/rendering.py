@@ -18,9 +18,9 @@ from typing import Any
 
 import jinja2
 
-from rdt_jax.report import styles
+from rdt_jax.report import inside, styles
 
-SCRIPTS = ("page.js", "tables.js")
+SCRIPTS = ("page.js", "tables.js", "inside.js")
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -75,9 +75,10 @@ def _read(name: str) -> str:
 @functools.cache
 def _charts() -> str:
     """Returns the charts and the dashes of their lines, made once per process."""
-    from rdt_jax.report import charts  # Altair takes a second to import.
+    from rdt_jax.report import charts, inside_charts  # Altair takes a second to import.
 
-    return _json({**charts.specs(), "dashes": styles.DASHES})
+    drawn = charts.specs() | inside_charts.specs()
+    return _json({**drawn, "dashes": styles.DASHES})
 
 
 @functools.cache
@@ -91,7 +92,7 @@ def _bundle() -> str:
 def _colors(sweeps: Sequence[Mapping[str, Any]]) -> str:
     """Returns a variable per color of groups and cells, for light and dark paper."""
     styled = [each for sweep in sweeps for each in (*sweep["groups"], *sweep["styles"])]
-    colors = sorted({each["color"] for each in styled})
+    colors = sorted({each["color"] for each in styled} | inside.COLORS)
     light = "".join(f"--c{color[1:]}:{color};" for color in colors)
     dark = "".join(f"--c{color[1:]}:{styles.on_dark(color)};" for color in colors)
     is_dark = "@media screen and (prefers-color-scheme:dark)"

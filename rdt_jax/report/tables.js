@@ -152,3 +152,4 @@ onDraw((sweep, article) => {
   drawRuns(sweep, article);
   drawRun(sweep, article);
 });
+window.report.csv = csv; // For inside.js.

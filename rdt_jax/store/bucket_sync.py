@@ -1,5 +1,6 @@
-"""A workdir in a bucket, as a place to train packs in: in a copy on this disk.
+"""Packs of a workdir in a bucket: workers train in a copy on their disk and upload.
 
+    bucket = Bucket.connect("gs://bucket/runs", copy)
     with leases.Leases(InBucket(bucket)).acquire(pack, run_ids) as lease:
         lease.restore(log)  # the newest commit is in the copy now
         train_in(lease.view)
@@ -10,9 +11,10 @@ with the records that it refers to, under the number of its lease:
 
     packs/<pack>/checkpoints/<lease>/<step>/   checkpoint/ runs/<run_id>/ commit.json
 
-commit.json, with the SHA-256 of its files, is uploaded last; without it a step does not
-count. Who goes on takes the newest commit of the newest lease that has one, so nothing
-that a superseded holder still uploads is ever read.
+Its files are uploaded whole, commit.json with their SHA-256 last; without it a step
+does not count. Who goes on takes the newest commit of the newest lease that has one, so
+nothing that a superseded holder still uploads is ever read. The run folders in the
+bucket are for readers.
 """
 
 import contextlib
@@ -31,7 +33,6 @@ from rdt_jax.store import (
     commits,
     files,
     lease_files,
-    leases,
     packs,
     records,
     run_folder,
@@ -92,21 +93,21 @@ class InBucket:
         """Returns the step of the newest commit of a pack; -1 without one."""
         return max((step for _, step in commits_in(self.bucket, pack)[-1:]), default=-1)
 
-    def restore(self, lease: leases.Lease, log: Callable[[str], None]) -> None:
+    def restore(
+        self, pack: str, runs: Sequence[str], log: Callable[[str], None]
+    ) -> None:
         """Makes the copy of a pack what its newest whole commit says.
 
         Without one the records here are emptied: the pack begins.
         """
-        bucket, pack, runs = self.bucket, lease.pack, lease.runs
+        bucket = self.bucket
         local = bucket.workdir / "packs" / pack / "checkpoints"
         shutil.rmtree(local, ignore_errors=True)
         _adopt(bucket, pack, runs, log)
         for number, step in reversed(commits_in(bucket, pack)):
             folder = f"packs/{pack}/checkpoints/{number}/{step}"
             try:
-                proof = bucket.get(f"{folder}/commit.json")
-                read_file = lambda name, at=folder: bucket.get(f"{at}/{name}")
-                contents = commits.read(proof, runs, read_file)
+                contents = _read_commit(bucket, folder, runs)
             except (FileNotFoundError, ValueError) as error:
                 log(f"Commit {bucket.root}/{folder} cannot be used: {error}.")
                 (local / f"{step}.damaged").mkdir(parents=True, exist_ok=True)
@@ -124,18 +125,25 @@ class InBucket:
         for run in runs:
             _restore_run(bucket, pack, run)
 
-    def commit(self, lease: leases.Lease, step: int) -> None:
+    def commit(
+        self,
+        pack: str,
+        number: int,
+        step: int,
+        runs: Sequence[str],
+        check: Callable[[], None],
+    ) -> None:
         """Uploads the checkpoint of a step and its records, then says so.
 
         Whether another process has taken over is asked last.
         """
-        folder = f"packs/{lease.pack}/checkpoints/{lease.number}/{step}"
+        folder = f"packs/{pack}/checkpoints/{number}/{step}"
         files = {
             f"runs/{run}/{name}": self.workdir / run / name
-            for run in lease.runs
+            for run in runs
             for name in commits.RECORDS
         }
-        local = self.workdir / "packs" / lease.pack / "checkpoints" / str(step)
+        local = self.workdir / "packs" / pack / "checkpoints" / str(step)
         files |= {
             f"checkpoint/{path.relative_to(local)}": path
             for path in sorted(local.rglob("*"))
@@ -146,9 +154,9 @@ class InBucket:
             content = path.read_bytes()
             hashes[name] = hashlib.sha256(content).hexdigest()
             self.bucket.put(f"{folder}/{name}", content)
-        self.publish(lease.runs, lease.check)
+        self.publish(runs, check)
         self.bucket.put(f"{folder}/commit.json", json.dumps(hashes).encode())
-        self._remove_old_commits(lease.pack, lease.number)
+        self._remove_old_commits(pack, number)
 
     def publish(self, runs: Sequence[str], check: Callable[[], None]) -> None:
         """Uploads run folders, without pins that are there, and then statuses."""
@@ -232,8 +240,10 @@ def pull_begun(
 ) -> None:
     """Brings here what `packs.began_in` asks of unfinished runs.
 
-    Their statuses are here. `budgets` has the updates that are asked of them, where
-    these are not their own.
+    Args:
+      bucket: workdir and its copy.
+      runs: names of runs whose statuses are here.
+      budgets: updates that are asked of them, where these are not their own.
     """
     InBucket(bucket).refresh()
     for run in runs:
@@ -282,6 +292,18 @@ def _restore_run(bucket: Bucket, pack: str, run: str) -> None:
         if bucket.exists(f"{folder}/manifest.json"):  # Else it is half of one.
             for name in bucket.files_in(folder):
                 bucket.pull(name)
+
+
+def _read_commit(bucket: Bucket, folder: str, runs: Sequence[str]) -> dict[str, bytes]:
+    """Returns the files of a commit of these runs; ValueError if it is damaged."""
+    hashes = json.loads(bucket.get(f"{folder}/commit.json"))
+    commits.check_names(hashes, runs)
+    contents = {}
+    for name, expected in hashes.items():
+        contents[name] = bucket.get(f"{folder}/{name}")
+        if hashlib.sha256(contents[name]).hexdigest() != expected:
+            raise ValueError(f"{name} is not what commit.json says")
+    return contents
 
 
 def _adopt(

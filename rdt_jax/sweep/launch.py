@@ -70,7 +70,12 @@ class Slurm(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One command of a launch."""
+    """One command of a launch.
+
+    Attributes:
+      what: purpose of the command, for the user.
+      words: words of the command.
+    """
 
     what: str
     words: tuple[str, ...]
@@ -243,6 +248,7 @@ def _place(tpu: Tpu) -> tuple[str, str]:
 
 
 def _creation(tpu: Tpu) -> list[Step]:
+    """Returns the steps that create the VM, or queue for it and wait for it."""
     kind = f"--accelerator-type={tpu.accelerator_type}"
     spot = ("--spot",) if tpu.spot else ()
     common = (tpu.name, *_place(tpu), kind)

@@ -29,10 +29,15 @@ LaneParams = Mapping[str, jax.Array]  # By LANE_KEYS, float32 each.
 
 
 class Lanes(NamedTuple):
-    """What tells the lanes of a pack apart; constant during training."""
+    """What tells the lanes of a pack apart; constant during training.
 
-    seed: jax.Array  # uint32 [S]
-    hyper: LaneParams  # float32 [S] each
+    Attributes:
+      seed: uint32 [S].
+      hyper: float32 [S] each.
+    """
+
+    seed: jax.Array
+    hyper: LaneParams
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,11 +27,17 @@ _comparing = threading.Lock()  # JAX and the filter of warnings are the process'
 
 
 class Kill(NamedTuple):
-    """When to kill a process."""
+    """When to kill a process.
 
-    kind: str  # of the moment (child.py), or TIME
-    number: int  # of the moment, from 1; 0 with TIME
-    delay: float  # seconds after it, or after the process's start
+    Attributes:
+      kind: of the moment (child.py), or TIME.
+      number: of the moment, from 1; 0 with TIME.
+      delay: seconds after it, or after the process's start.
+    """
+
+    kind: str
+    number: int
+    delay: float
 
     def __str__(self) -> str:
         delay = f"+{self.delay:.6f}" if self.delay else ""
@@ -39,22 +45,37 @@ class Kill(NamedTuple):
 
 
 class Alone(NamedTuple):
-    """A case, trained by a process that was left alone."""
+    """A case, trained by a process that was left alone.
 
-    case: str  # a name of CASES
-    workdir: pathlib.Path  # what it wrote
-    settings: dict[str, str]  # environment variables of its processes
-    counts: dict[str, int]  # moments it saw, by kind
-    seconds: dict[str, float]  # typical time inside a function, by kind
-    lasted: float  # seconds from its start to its end
+    Attributes:
+      case: a name of CASES.
+      workdir: what it wrote.
+      settings: environment variables of its processes.
+      counts: moments it saw, by kind.
+      seconds: typical time inside a function, by kind.
+      lasted: seconds from its start to its end.
+    """
+
+    case: str
+    workdir: pathlib.Path
+    settings: dict[str, str]
+    counts: dict[str, int]
+    seconds: dict[str, float]
+    lasted: float
 
 
 class Outcome(NamedTuple):
-    """What came of killing."""
+    """What came of killing.
 
-    killed: bool  # whether every kill found its process alive
-    difference: str | None  # from the case left alone; None if there is none
-    lasted: float  # seconds of the process that finished
+    Attributes:
+      killed: whether every kill found its process alive.
+      difference: from the case left alone; None if there is none.
+      lasted: seconds of the process that finished.
+    """
+
+    killed: bool
+    difference: str | None
+    lasted: float
 
 
 def parse(text: str) -> tuple[Kill, ...]:
@@ -78,7 +99,14 @@ def leave_alone(
     name: str,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Alone:
-    """Trains a case without disturbing it, in a workdir `name` in a folder."""
+    """Trains a case without disturbing it.
+
+    Args:
+      case: a name of CASES.
+      folder: of the case, with the cache of its compiled programs.
+      name: of the workdir in it.
+      settings: environment variables of every process of the case.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     cases.write(case, folder / "case.json")
     cache = {
@@ -111,7 +139,13 @@ def compare(actual: pathlib.Path, expected: pathlib.Path) -> None:
 
 
 def draw(chance: random.Random, alone: Alone, kind: str) -> tuple[Kill, ...]:
-    """Draws a moment of a kind, or of any and then another while it recovers."""
+    """Draws a moment of a kind, or of any and then another while it recovers.
+
+    Args:
+      chance: where from.
+      alone: the case.
+      kind: of the moment; TIME; or `twice`.
+    """
     if kind == "twice":
         others = set(kinds(alone)) - {"twice", TIME, child.ENDING}
         first = draw(chance, alone, chance.choice(sorted(others)))
@@ -151,7 +185,11 @@ def kill_once(
 ) -> Outcome:
     """Draws moments of a kind until one comes while its process lives.
 
-    Workdirs that are as they should be are removed from the folder.
+    Args:
+      alone: the case.
+      chance: where the moments are drawn from.
+      kind: as of `draw`.
+      folder: where the workdirs are made; those that are as they should be are removed.
     """
     for attempt in range(_ATTEMPTS):
         kills, workdir = draw(chance, alone, kind), folder / str(attempt)

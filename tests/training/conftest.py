@@ -7,7 +7,6 @@ import pathlib
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax import tasks
 from rdt_jax.training import hyper, run, validation
 from rdt_jax.training.pack import build as build_pack
 
@@ -66,17 +65,6 @@ def build():
         return built[key]
 
     return build
-
-
-@pytest.fixture(scope="session")
-def table(toy):
-    return tasks.make_table(toy())
-
-
-@pytest.fixture(scope="session")
-def program(build, toy, table):
-    """The pack of the toy run alone."""
-    return build([toy()], table)
 
 
 @pytest.fixture(scope="session")
