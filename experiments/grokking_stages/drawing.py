@@ -79,7 +79,8 @@ def stages(members: Sequence[Run]) -> Figure:
         (right, ", ".join(names), f"updates (log), R = {shown}"),
     ):
         panel.set_ylim(-0.03, 1.03)
-        page.rule(panel)
+        panel.grid(True, color="#ececec", lw=0.6)
+        panel.set_axisbelow(True)
         panel.set_xlim(left=panel.get_xlim()[0] if panel is right else 0)
         panel.set_xlabel(label, fontsize=page.TEXT)
         panel.set_title(text, fontsize=page.TEXT)
@@ -141,7 +142,8 @@ def arrivals(members: Sequence[Run]) -> Figure:
     panel.set_ylim(-0.03, 1.06)
     panel.set_ylabel("share of runs without OOD", fontsize=page.TEXT)
     panel.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
-    page.rule(panel)
+    panel.grid(True, color="#ececec", lw=0.6)
+    panel.set_axisbelow(True)
     return figure
 
 

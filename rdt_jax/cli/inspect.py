@@ -4,7 +4,6 @@ import argparse
 
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
-from rdt_jax.training import recipes
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -34,7 +33,9 @@ def _cost(options: argparse.Namespace) -> int:
     from rdt_jax.profile import estimate
     from rdt_jax.training import validation
 
-    jax.config.update("jax_platforms", "cpu")  # It only traces.
+    jax.config.update(
+        "jax_platforms", "cpu"
+    )  # It only traces, and takes no accelerator.
     with exits.mistakes():
         config = shared.config(options)
         counts = _loop_counts(options.loops)
@@ -57,9 +58,10 @@ def _loop_counts(text: str | None) -> list[int]:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
-def _models(_: argparse.Namespace) -> int:
+def _models(options: argparse.Namespace) -> int:
     from rdt_jax.models import presets
 
+    del options
     for name, preset in presets.PRESETS.items():
         print(f"{name}: {preset.summary}\n  {preset.source}")
         for key, values in preset.keys.items():
@@ -70,8 +72,10 @@ def _models(_: argparse.Namespace) -> int:
     return exits.WELL
 
 
-def _recipes(_: argparse.Namespace) -> int:
+def _recipes(options: argparse.Namespace) -> int:
+    from rdt_jax.training import recipes
 
+    del options
     for name, recipe in recipes.RECIPES.items():
         keys = " ".join(
             f"{key}={str(value).lower()}" for key, value in recipe.overrides.items()

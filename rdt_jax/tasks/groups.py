@@ -137,8 +137,12 @@ def _group(family, degree) -> tuple[list[str], np.ndarray]:
             order *= factor
             if order > MAX_ORDER:
                 break
-    must = f"be at least {least} for {family!r} and give at most {MAX_ORDER} elements"
-    limits.require(degree >= least and order <= MAX_ORDER, "degree", must, degree)
+    limits.require(
+        degree >= least and order <= MAX_ORDER,
+        "degree",
+        f"be at least {least} for {family!r} and give at most {MAX_ORDER} elements",
+        degree,
+    )
     if family in ("symmetric", "alternating"):
         return _permutations(degree, even_only=family == "alternating")
     index = np.arange(order)

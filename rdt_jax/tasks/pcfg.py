@@ -240,8 +240,12 @@ def _check(
         f" ({longest_train}){'' if productivity else ELSEWHERE + 'productivity'}",
         longest,
     )
-    must = "be at least 3 for systematicity"
-    limits.require(longest >= 3 or not systematicity, "max_functions", must, longest)
+    limits.require(
+        longest >= 3 or not systematicity,
+        "max_functions",
+        "be at least 3 for systematicity",
+        longest,
+    )
     most = len(PAIRS) - 1
     limits.require(
         1 <= pairs <= most if systematicity else pairs == 0,
