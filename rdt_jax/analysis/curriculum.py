@@ -332,18 +332,15 @@ def _spells(run: Run) -> dict[int, list[_Spell]]:
 
 
 def _trained(run: Run, stages: Sequence[int]) -> dict[int, float]:
-    """Returns hops -> the first evaluation whose updates trained rows of so many.
-
-    It is inf where none did.
-    """
-    steps = dict.fromkeys(stages, math.inf)
-    for row in run.metrics:
-        # The stage in a row is the one that its updates trained, of which 0 has none.
-        if row["step"] > 0:
-            for hops in stages:
-                if hops <= row["curriculum/stage"]:
-                    steps[hops] = min(steps[hops], row["step"])
-    return steps
+    """Returns hops -> the first evaluation whose updates trained so many, else inf."""
+    # The stage in a row is the one that its updates trained, of which 0 has none.
+    rows = [row for row in run.metrics if row["step"] > 0]
+    return {
+        hops: min(
+            (r["step"] for r in rows if hops <= r["curriculum/stage"]), default=math.inf
+        )
+        for hops in stages
+    }
 
 
 def _stages(run: Run) -> list[int]:

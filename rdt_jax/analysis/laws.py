@@ -77,16 +77,16 @@ def fit_power(
             f"Every time must be in a block, got {times.size} times and blocks "
             f"{blocks.tolist()}."
         )
-    known = times[np.isfinite(times)]
-    if known.size and known.max() > budget:
+    seen = np.isfinite(times)
+    if (times[seen] > budget).any():
         raise ValueError(
-            f"No time may lie beyond the budget of {budget} updates, got {known.max()}."
+            f"No time may lie beyond the budget of {budget} updates, got "
+            f"{times[seen].max()}."
         )
     if np.unique(values).size < 2:
         raise ValueError(
             f"A power law needs two different values at least, got {values.tolist()}."
         )
-    seen = np.isfinite(times)
     x, y = np.log(values), np.log(np.where(seen, times, budget))
     exponent = _slope(x, y, seen)
     generator = np.random.default_rng(seed)

@@ -47,33 +47,15 @@ def scaled(depth: Depth, loops: int) -> Scaled:
     """
     if not 1 <= loops <= depth.loops.size:
         raise ValueError(f"1 to {depth.loops.size} loops were measured, got {loops}.")
-    choices = [
-        _choose(depth.correct[depth.hops == level].astype(float), loops - 1)
-        for level in depth.levels
-    ]
-    return Scaled(
-        loops=np.array([1 + chosen for chosen, _, _ in choices]),
-        num_rows=np.array([best.size for _, best, _ in choices]),
-        accuracy=np.array([best.mean() for _, best, _ in choices]),
-        gain=np.array([difference.mean() for _, _, difference in choices]),
-        error=np.array([_standard_error(difference) for _, _, difference in choices]),
-    )
+    return Scaled(*_choose(depth, depth.correct.astype(float), loops - 1))
 
 
 def overthinking(depth: Depth) -> Overthinking:
     """Measures the decline of the mean logit margin from its peak to the last loop."""
-    choices = [_choose(depth.margin[depth.hops == level], -1) for level in depth.levels]
-    peak = np.array([best.mean() for _, best, _ in choices])
-    drop = np.array([difference.mean() for _, _, difference in choices])
+    peak_loop, _, peak, drop, error = _choose(depth, depth.margin, -1)
     lost = np.full(peak.size, np.nan)
     lost[peak > 0] = drop[peak > 0] / peak[peak > 0]
-    return Overthinking(
-        peak_loop=np.array([1 + chosen for chosen, _, _ in choices]),
-        peak=peak,
-        drop=drop,
-        error=np.array([_standard_error(difference) for _, _, difference in choices]),
-        lost=lost,
-    )
+    return Overthinking(peak_loop, peak, drop, error, lost)
 
 
 def reach(depth: Depth, accuracy: np.ndarray, threshold: float = ANSWERED) -> int:
@@ -100,18 +82,22 @@ def above_chance(result: Scaled, chance: float) -> np.ndarray:
     return result.accuracy > phases.above_chance(chance, result.num_rows)
 
 
-def _choose(values: np.ndarray, fixed: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """Chooses a loop count on every other row of [n, M] and scores the rest.
+def _choose(depth: Depth, values: np.ndarray, fixed: int) -> list[np.ndarray]:
+    """Chooses a loop count, hop by hop, on every other row of [N, M].
 
-    Returns its index; of the scored rows the values there, and how much these are above
-    those at the count of index `fixed`. A single row both chooses and is scored.
+    Returns arrays [H]: the count; of the other rows, or of a single one, their number,
+    the mean there, how much that is above the one at index `fixed`, and the standard
+    error of the difference.
     """
-    scored = values[1::2] if len(values) > 1 else values
-    chosen = int(values[::2].mean(axis=0).argmax())
-    return chosen, scored[:, chosen], scored[:, chosen] - scored[:, fixed]
-
-
-def _standard_error(values: np.ndarray) -> float:
-    if values.size < 2:
-        return float("nan")
-    return float(values.std(ddof=1) / np.sqrt(values.size))
+    chosen = []
+    for level in depth.levels:
+        rows = values[depth.hops == level]
+        scored = rows[1::2] if len(rows) > 1 else rows
+        best = int(rows[::2].mean(axis=0).argmax())
+        difference = scored[:, best] - scored[:, fixed]
+        error = np.nan
+        if difference.size > 1:
+            error = difference.std(ddof=1) / np.sqrt(difference.size)
+        mean = scored[:, best].mean()
+        chosen.append((1 + best, len(scored), mean, difference.mean(), float(error)))
+    return [np.array(column) for column in zip(*chosen, strict=True)]

@@ -60,11 +60,8 @@ class Sample(NamedTuple):
 
 def checkpoint_of(run: Run, stage: str) -> str | None:
     """Returns the checkpoint that stands for a stage of a run, or None."""
-    for kind in STAGES[stage]:
-        names = stored.of_kind(run, kind)
-        if names:
-            return names[0]
-    return None
+    names = (name for kind in STAGES[stage] for name in stored.of_kind(run, kind))
+    return next(names, None)
 
 
 def look(runs: Sequence[Run], what: str, stage: str) -> list[Seen]:
@@ -72,10 +69,8 @@ def look(runs: Sequence[Run], what: str, stage: str) -> list[Seen]:
     results = []
     for run in runs:
         checkpoint = checkpoint_of(run, stage)
-        if checkpoint is None:
-            continue
-        result = stored.load(run, what, checkpoint)
-        if result is not None:
+        result = checkpoint and stored.load(run, what, checkpoint)
+        if checkpoint and result is not None:
             results.append(Seen(run, checkpoint, result))
     return results
 
