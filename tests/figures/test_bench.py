@@ -1,19 +1,9 @@
 """The tables of `rdt bench`, as they are printed."""
 
-import io
-
-from rich.console import Console
-
 from rdt_jax.figures import bench as drawing
 from rdt_jax.profile.bench import Measured, Row, Verdict
 from rdt_jax.profile.bench_cases import Bound
-
-
-def printed(found):
-    out = io.StringIO()
-    for table in drawing.tables(found):
-        Console(file=out, width=80).print(table)
-    return [" ".join(line.split()) for line in out.getvalue().splitlines()]
+from tests.figures.drawn import words_of
 
 
 def test_the_tables_say_what_was_measured_and_what_had_to_come_out():
@@ -24,7 +14,9 @@ def test_the_tables_say_what_was_measured_and_what_had_to_come_out():
         Verdict(Bound("share of peak", at_least=0.7), 0.256, False),
         Verdict(Bound("growth", at_most=1.3), None, None),
     ]
-    lines = printed({"small": Measured([ours, theirs], {}, bounds, 12)})
+    lines = words_of(
+        *drawing.tables({"small": Measured([ours, theirs], {}, bounds, 12)})
+    )
     assert "rdt_jax 50 40-60.2 25 26% 3.21 7.48 2.5x" in lines
     assert "small" in lines
     assert "PyTorch 20 19-21 10 10%" in lines
@@ -35,5 +27,7 @@ def test_the_tables_say_what_was_measured_and_what_had_to_come_out():
 
 
 def test_without_pytorch_the_table_says_how_to_compare():
-    lines = printed({"small": Measured([Row("rdt_jax", 50)], {}, [], 1)})
+    lines = words_of(
+        *drawing.tables({"small": Measured([Row("rdt_jax", 50)], {}, [], 1)})
+    )
     assert any("--torch-python=PYTHON" in line for line in lines)

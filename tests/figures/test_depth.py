@@ -6,6 +6,7 @@ from rdt_jax.analysis import curriculum
 from rdt_jax.analysis.compute import Budget, Curve
 from rdt_jax.figures import depth, page
 from tests import fake_depth
+from tests.figures.drawn import legend, texts
 
 WORDS = {"title": "Accuracy: knowledge depth", "notes": ("One seed.",)}
 
@@ -15,14 +16,6 @@ def panel(learned=3, trained=5, stage=None):
         lambda k, r: float(k <= 3 and r >= k), lambda k, r: float(10 * k + r)
     )
     return depth.Panel("R = 5", found, trained, learned, stage)
-
-
-def texts(thing):
-    return [text.get_text() for text in thing.texts]
-
-
-def legend(figure):
-    return texts(figure.legends[0])
 
 
 def test_a_heat_map_has_hops_across_and_loops_up():

@@ -9,6 +9,7 @@ from rdt_jax.figures import grokking as drawing
 from rdt_jax.figures import page
 from rdt_jax.tasks import presets
 from tests import fake_runs
+from tests.figures.drawn import legend, texts
 
 TASK = """
 from rdt_jax.tasks import Row
@@ -34,10 +35,6 @@ def sweep():
         for decay in (0.1, 0.3)
         for seed in (0, 1, 2)
     ]
-
-
-def texts(thing):
-    return [text.get_text() for text in thing.texts]
 
 
 def panels_by_title(figure):
@@ -112,14 +109,14 @@ def test_accuracy_draws_the_median_seed_bold_with_its_phases():
 
 def test_the_legend_explains_bars_and_ticks_where_there_are_several_seeds(sweep):
     several = drawing.accuracy(sweep)
-    assert texts(several.legends[0])[-1] == "completed, other seeds"
+    assert legend(several)[-1] == "completed, other seeds"
     assert any(
         "Bold, bars: the seed of the median rank by updates to OOD; thin, ticks: the "
         "other seeds." in text
         for text in texts(several)
     )
     alone = drawing.accuracy([run(2)])
-    assert "completed, other seeds" not in texts(alone.legends[0])
+    assert "completed, other seeds" not in legend(alone)
     header = " ".join(texts(alone))
     assert "One seed." in header and "Bold" not in header
     # There are no bars.
@@ -249,7 +246,7 @@ def test_phase_diagram_does_not_call_unfinished_runs_late():
     panel = panels_by_title(figure)["OOD generalized"]
     assert cell_texts(panel) == [["...\n0/1"], ["170\n1/1"]]
     assert hatched(panel) == [False, False]
-    assert "not known yet: unfinished runs (...)" in texts(figure.legends[0])
+    assert "not known yet: unfinished runs (...)" in legend(figure)
 
 
 def test_phase_diagram_leaves_missing_cells_empty():
@@ -278,7 +275,7 @@ def test_depth_has_a_curve_always_and_marks_where_it_is_awaited(threshold):
     keys = {"phases__depth_generalized": threshold, "recurrence__eval_loops": (8,)}
     one = fake_runs.make(jumps=jumps, phases__depth_loops=8, **keys)
     figure = drawing.accuracy([one])
-    assert "depth (8 loops)" in texts(figure.legends[0])
+    assert "depth (8 loops)" in legend(figure)
     assert "training loop count R, depth at 8 loops." in " ".join(texts(figure))
     color = drawing.SPLIT_COLORS["depth"]
     (curve,) = lines_of(figure.axes[0], color)
@@ -292,7 +289,7 @@ def test_depth_has_a_curve_always_and_marks_where_it_is_awaited(threshold):
     only = drawing.split_by_axis([one], event="depth_generalized")
     assert only.axes[0].get_ylabel() == "depth (8 loops) accuracy"
     figure = drawing.accuracy([fake_runs.make(jumps=jumps, **keys)])
-    assert "depth (R)" in texts(figure.legends[0])
+    assert "depth (R)" in legend(figure)
 
 
 @pytest.mark.parametrize(
@@ -323,7 +320,7 @@ def test_further_phases_are_bars_and_curves_of_their_splits_color():
     keys = {"phases__further": FURTHER, "recurrence__eval_loops": (8,)}
     one = fake_runs.make(jumps=jumps, **keys)
     figure = drawing.accuracy([one])
-    assert texts(figure.legends[0])[:4] == [
+    assert legend(figure)[:4] == [
         "train", "ID", "ID (8 loops)", "ID, hops=2",
     ]  # fmt: skip
     (panel,) = figure.axes
@@ -377,7 +374,7 @@ def test_one_axis_of_ones_own_has_a_panel_a_line_and_a_field_for_each_value():
     assert list(panels_by_title(drawing.accuracy(members))) == titles
     lines = drawing.split_by_axis(members, chance=0.1)
     assert texts(lines)[0] == "OOD accuracy by width: knowledge composition"
-    assert texts(lines.legends[0])[:3] == titles
+    assert legend(lines)[:3] == titles
     assert len({handle.get_color() for handle in lines.legends[0].legend_handles}) == 4
     (panel,) = lines.axes
     assert "R = 2. One seed." in " ".join(texts(lines))
@@ -455,7 +452,7 @@ def test_where_other_seeds_differ_runs_are_named_and_not_seeds():
         run(2, seed=seed, task__seed=graph) for seed in (0, 1) for graph in (0, 1)
     ]
     figure = drawing.accuracy(graphs)
-    assert texts(figure.legends[0])[-1] == "completed, other runs"
+    assert legend(figure)[-1] == "completed, other runs"
     assert "the run of the median rank" in " ".join(texts(figure))
 
 

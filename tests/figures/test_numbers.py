@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -58,9 +59,7 @@ def test_what_is_no_number_is_null():
 )
 def test_the_first_difference_is_named(change, where):
     found = numbers.difference(of(), of(**change))
-    assert found is not None
-    with pytest.raises(AssertionError, match=where):
-        raise AssertionError(found)
+    assert found is not None and re.search(where, found)
 
 
 def test_rounding_is_no_difference_and_missing_values_are_equal():

@@ -1,10 +1,10 @@
 import re
 
 import pytest
-from rich.console import Console
 
 from rdt_jax.figures import tables
 from tests import fake_depth, fake_runs
+from tests.figures.drawn import lines_of
 
 
 def run(loops, ood, seed=0, decay=0.1, **options):
@@ -13,10 +13,7 @@ def run(loops, ood, seed=0, decay=0.1, **options):
 
 
 def render(members, width=100):
-    console = Console(width=width, color_system=None)
-    with console.capture() as capture:
-        console.print(tables.updates_to_phases(members))
-    return [line.rstrip() for line in capture.get().splitlines()]
+    return lines_of(tables.updates_to_phases(members), width=width)
 
 
 def prose(lines):
