@@ -27,6 +27,7 @@ from rdt_jax.store import environment
 from rdt_jax.tasks import base, rows
 
 MOST_LOOPS = 1_000
+_CHOICES = 3  # words of `Answer.choices`
 _AT_A_TIME = 16  # Loop counts; each holds the states of all loops.
 
 
@@ -90,15 +91,12 @@ def ask(
     table: tasks.Table,
     words: str | Sequence[str],
     loops: int | None = None,
-    *,
-    num_choices: int = 3,
 ) -> Asked:
     """Asks a model one question and reads its answer after every loop.
 
     Args:
       words: the question as `rdt tasks export` writes it. Words of the layout, and the
         one at which the answers of all rows are read (`=`), are added.
-      num_choices: words of `Answer.choices`.
 
     Raises:
       ValueError: if there is no word, words are unknown (it suggests others), the
@@ -122,7 +120,7 @@ def ask(
         given = given[given >= 0]
         logs = logs[: given.size]
         has_end = layout.end is not None and bool(given[-1] == layout.end)
-        best = np.argsort(-logs, axis=-1, kind="stable")[:, :num_choices]
+        best = np.argsort(-logs, axis=-1, kind="stable")[:, :_CHOICES]
         shares = np.take_along_axis(np.exp(logs), best, axis=-1).tolist()
         answer = Answer(
             loops=len(answers) + 1,

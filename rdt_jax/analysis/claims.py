@@ -80,8 +80,7 @@ def majority(right: int, wrong: int, undecided: int) -> bool | None:
 def by_outcome(notes: Mapping[str, Sequence[str]]) -> str:
     """Lists runs by what became of them: `gained: R = 5 .8; did not: R = 2 .1`.
 
-    Args:
-      notes: outcome -> what is said of each run; an empty one is left out.
+    What is said of each run stands by outcome; an empty one is left out.
     """
     parts = [f"{outcome}: {', '.join(said)}" for outcome, said in notes.items() if said]
     return "; ".join(parts) or "not measured"

@@ -91,8 +91,7 @@ def training_seconds(run: Run) -> np.ndarray | None:
 def spent_at(run: Run, event: str, spent: np.ndarray) -> Bound:
     """Returns what had been spent when an event completed, or a lower bound of it.
 
-    Args:
-      spent: [E], up to each evaluation of the run: seconds, operations.
+    `spent` is float64 [E], up to each evaluation of the run: seconds, operations.
     """
     completed = grokking.completion(grokking.grok_times(run), event)
     if completed.beyond:

@@ -1,11 +1,9 @@
 """How deep a curriculum got, and after how many updates.
 
 Reference: Kohli et al. (2026), arXiv:2604.07822, Section 6.1: the most hops that a run
-passes are its learnable recursion depth.
-
-All numbers of hops are watched from the start (training/phases.py), so that some may be
-answered before any row of theirs was trained. Such hops are not learned in the sense of
-the paper; they are passed once they have been trained and are learned then.
+passes are its learnable recursion depth. All numbers of hops are watched from the start
+(training/phases.py), so some may be answered before any row of theirs was trained: they
+are passed only once they have been trained and are learned then.
 """
 
 import dataclasses

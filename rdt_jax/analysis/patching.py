@@ -2,9 +2,8 @@
 
 References: Kohli et al. (2026), arXiv:2604.07822, Appendix E and Figure 11; Wang et al.
 (2024), arXiv:2405.15071, Figure 4 (causal tracing). A question is corrupted: other
-words of the same type, another answer. Then one state of the clean pass is *restored*
-in the corrupted one, and the rest of the pass runs on; or one state of the corrupted
-pass *breaks* the clean one.
+words of the same type, another answer. Then a state of the clean pass is *restored* in
+the corrupted one, whose rest runs on; or one of the corrupted pass *breaks* the clean.
 """
 
 import functools

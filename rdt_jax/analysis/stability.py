@@ -1,9 +1,8 @@
 """Whether the loop settles: its Jacobian, its distance to a fixed point, its growth.
 
-One loop maps the states of a row, [T, D], to the next. Where it has a fixed point, the
-spectral radius of its Jacobian there says whether nearby states are drawn in (below 1)
-or driven out. What a longer recurrence does to states and gradients is measured by
-running it.
+One loop maps the states of a row, [T, D], to the next. The spectral radius of its
+Jacobian says whether nearby states are drawn in (below 1) or driven out. What a longer
+recurrence does to states and gradients is measured by running it.
 
 Shapes: N rows, R loops in training, L = `factor` R loops that are run.
 """

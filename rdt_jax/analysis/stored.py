@@ -1,11 +1,10 @@
 """Analyses of the parameters that a run kept, computed once and stored beside them.
 
 `<run>/analysis/<what>-<checkpoint>.npz` has the arrays of one measure at one checkpoint
-and the `.json` beside it says where they come from. The JSON is written last and holds
-the hash of the arrays, so a pair that a kill has torn is not read. An analysis is
+and the `.json` beside it, written last, where they come from and their hash. It is
 *current* while the parameters, the VERSION of the measure's module (of a user's own
 measure: its source), and its arguments are those that it was made from; what is not
-current is computed again.
+current, or was torn by a kill, is computed again.
 """
 
 import collections

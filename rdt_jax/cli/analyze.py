@@ -128,7 +128,7 @@ def _print(
     from rich.console import Console
 
     from rdt_jax.analysis import stored
-    from rdt_jax.figures import summaries, transitions
+    from rdt_jax.figures import summaries
 
     asked_kinds = (options.checkpoint or "final").split(",")
     console = Console()
@@ -137,7 +137,7 @@ def _print(
             if run.is_lost:
                 continue
             console.print(f"Run {run.run_id}", highlight=False)
-            for table in transitions.tables(run, analyses):
+            for table in summaries.of_transitions(run, analyses):
                 shared.print_table(table)
     elif axes is None:
         for table in summaries.of_run(planned[0], analyses, asked_kinds):

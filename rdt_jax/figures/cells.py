@@ -134,11 +134,7 @@ class Sweep:
         return f"{self.axis_title(key)} {self.written(key, value)}"
 
     def label(self, values: tuple, keys: Sequence[str] | None = None) -> str:
-        """Writes the values of a cell: `R = 2, decay 0.1, optimizer muon`.
-
-        Args:
-          keys: axes; None for all.
-        """
+        """Writes the values of a cell: `R = 2, decay 0.1, optimizer muon`."""
         keys = self.keys if keys is None else keys
         if len(keys) == 1:
             return self.title(keys[0], *values)
@@ -170,11 +166,9 @@ class Sweep:
         return Placed(rows, titles, is_list=True, left_out=left_out)
 
     def diagram(self, columns: int, most: int) -> Placed:
-        """Places the cells as fields: the first axis by rows, the second by columns.
+        """Places the cells as fields, `columns` across at most and `most` rows.
 
-        Args:
-          columns: fields that stand beside each other at most.
-          most: rows that a page has room for.
+        The first axis is by rows, the second by columns.
         """
         first, *others = self.keys
         if len(self.keys) < 3 and self.is_full and len(self.rest) <= columns:

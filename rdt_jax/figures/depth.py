@@ -5,7 +5,7 @@ those of Kohli et al. (2026), arXiv:2604.07822: 5 and 7 (`hops_by_loops`), 6
 (`updates_to_hops`), 8 (`by_loop`) and 19 (`ratios`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -136,7 +136,10 @@ def updates_to_hops(
     runs = [run for members in progress.values() for run in members]
     none = min((hops for run in runs for hops in run.passed), default=2) - 1
     for (color, dash, mark), shift, members in zip(
-        _styles(progress), _shifts(len(progress)), progress.values(), strict=True
+        _styles(progress).values(),
+        _shifts(len(progress)),
+        progress.values(),
+        strict=True,
     ):
         for run in members:
             hops = [count + shift for count in run.passed] or [none + shift]
@@ -234,11 +237,8 @@ def ratios(
       ValueError: if there is no ratio.
     """
     _check([value for each in found.values() for value in each])
-    handles = _handles(
-        {f"{name} ({_runs_of(ratio)})": ratio for name, ratio in found.items()},
-        ms=5,
-        lw=1.5,
-    )
+    names = [f"{name} ({_runs_of(ratio)})" for name, ratio in found.items()]
+    handles = _handles(names, ms=5, lw=1.5)
     label = "hops learned when it was measured"
     if len(found) > 1:
         notes = (*notes, "Groups are moved to the sides, so that none is hidden.")
@@ -247,7 +247,7 @@ def ratios(
     )
     panel.axhline(1, color=page.FAINT, lw=0.9, ls=(0, (4, 3)))
     for (color, dash, mark), shift, ratio in zip(
-        _styles(found), _shifts(len(found)), found.values(), strict=True
+        _styles(found).values(), _shifts(len(found)), found.values(), strict=True
     ):
         learned = sorted(ratio)
         medians = [np.median(ratio[hops]) for hops in learned]
@@ -285,7 +285,7 @@ def accuracy_by_compute(
     figure, ((panel,),) = page.make(
         1, 1, title=title, notes=notes, handles=handles, label=label, height=2.4
     )
-    styles = dict(zip(curves, _styles(curves), strict=True))
+    styles = _styles(curves)
     for name, members in curves.items():
         color, dash, mark = styles[name]
         style: dict[str, Any] = {"color": color, "ls": dash, "marker": mark, "ms": 4}
@@ -303,14 +303,14 @@ def accuracy_by_compute(
     return figure
 
 
-def _styles(groups: Mapping[str, Any]) -> list[page.Style]:
-    return [page.style_of(index) for index in range(len(groups))]
+def _styles(groups: Iterable[str]) -> dict[str, page.Style]:
+    return {name: page.style_of(index) for index, name in enumerate(groups)}
 
 
-def _handles(groups: Mapping[str, Any], **size: Any) -> list[Any]:
+def _handles(groups: Iterable[str], **size: Any) -> list[Any]:
     return [
         lines.Line2D([], [], color=color, ls=dash, marker=mark, label=name, **size)
-        for name, (color, dash, mark) in zip(groups, _styles(groups), strict=True)
+        for name, (color, dash, mark) in _styles(groups).items()
     ]
 
 

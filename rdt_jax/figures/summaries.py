@@ -1,4 +1,4 @@
-"""Tables of stored analyses: the numbers of a run, and those of a sweep by cell."""
+"""Tables of stored analyses: of a run, its phase transitions, a sweep by cell."""
 
 import statistics
 from collections.abc import Sequence
@@ -57,6 +57,38 @@ def of_sweep(
             if rows:
                 built.append(_table(title, columns, len(headings), rows))
     return built
+
+
+def of_transitions(run: Run, what: Sequence[str]) -> list[Table]:
+    """Builds a table per transition: each number before it and after it, by update.
+
+    Stored analyses that did not apply have no rows.
+    """
+    return [
+        _of_transition(run, what, transition) for transition in stored.transitions(run)
+    ]
+
+
+def _of_transition(
+    run: Run, what: Sequence[str], transition: stored.Transition
+) -> Table:
+    words = ("analysis", "quantity")
+    steps = (f"at {side.rpartition('-')[2]}" for side in transition[1:])
+    title = transition.event.replace("_", " ")
+    table = terminal.table(title, (*words, *steps, "change"), words=words)
+    for name in what:
+        before, after = (
+            stored.read_provenance(run, name, side) for side in transition[1:]
+        )
+        if before is None or after is None:
+            continue
+        for key, value in before["summary"].items():
+            now = after["summary"][key]
+            known = value is not None and now is not None
+            change = f"{now - value:+.4g}" if known else "-"
+            entries = map(written, (value, now))
+            table.add_row(name, key, *entries, change)
+    return table
 
 
 def _summaries(run: Run, what: str, kinds: Sequence[str]):
