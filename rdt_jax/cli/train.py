@@ -74,9 +74,8 @@ def _train_here(
         run_folder.create(options.workdir / name, config)
         records.check(options.workdir / name)
         environment.check_table(options.workdir / name, tasks.hash_of(config), config)
-        steps, pack = config.num_steps, packs.pack_of([name])
-        packs.if_over(options.workdir, [name], pack, steps)
-        packs.check_kept(options.workdir, name, steps)
+        packs.if_over(options.workdir, [name], config.num_steps)
+        packs.check_kept(options.workdir, name, config.num_steps)
         config_file = None
         if options.config is not None:
             path = configs.path_of(options.config.rpartition(":")[0])

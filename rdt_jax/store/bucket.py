@@ -42,21 +42,14 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """A workdir in a bucket and its copy here; names are of files in the workdir.
-
-    Attributes:
-      fs: file system of fsspec.
-      root: path of the workdir in it.
-      workdir: folder of the copy, of this process alone.
-      log: receives one-line messages when the store does not answer, and when it does
-        again.
-      patience: seconds for which it is asked again before `ConnectionError` is raised.
-    """
+    """A workdir in a bucket and its copy here; names are of files in the workdir."""
 
     fs: Any
     root: str
-    workdir: pathlib.Path
+    workdir: pathlib.Path  # folder of the copy, of this process alone
+    # receives one-line messages when the store does not answer, and when it does again
     log: Callable[[str], None] = lambda message: None
+    # seconds for which it is asked again before `ConnectionError` is raised
     patience: float = PATIENCE_SECONDS
 
     @classmethod
@@ -70,11 +63,9 @@ class Bucket:
     ) -> "Bucket":
         """Opens a workdir such as gs://bucket/runs and asks its store what is there.
 
-        Args:
-          url: address in any fsspec file system that can create files exclusively.
-          workdir: folder that this process alone uses.
-          log: receives one-line messages, from now on.
-          wait: whether the store is known to be there, and waited for now, too.
+        `url` is an address in any fsspec file system that can create files exclusively,
+        `workdir` a folder that this process alone uses. With `wait` the store is known
+        to be there, and waited for now, too.
 
         Raises:
           ValueError: if fsspec cannot open it, the store does not answer, has no such
@@ -212,11 +203,7 @@ class Bucket:
             self.fs.ls(self.root.partition("/")[0], detail=False)
 
     def _ask(self, call: Callable[[], T]) -> T:
-        """Calls the store, again and again while it does not answer.
-
-        Raises:
-          ConnectionError: if it did not answer for as long as we have patience.
-        """
+        """Calls the store, again and again while it does not answer."""
         begin, wait = time.monotonic(), _FIRST_WAIT
         while True:
             try:

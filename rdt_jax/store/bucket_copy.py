@@ -3,9 +3,8 @@
     folder = bucket_copy.refresh("gs://bucket/runs", exits.tell)
     runs.read_runs(folder, ...)
 
-A file is brought again only when its store tells something else of it than before: its
-size, time or hash. What is computed from the copy, such as analyses and figures, stays
-in it. Nothing is uploaded.
+A file is brought again only when its store tells something else of it than before. What
+is computed from the copy stays in it. Nothing is uploaded.
 """
 
 import hashlib
@@ -30,14 +29,8 @@ def refresh(
 ) -> pathlib.Path:
     """Brings what readers need of a workdir in a bucket here; returns the folder.
 
-    Args:
-      url: address of the workdir.
-      log: receives one-line messages for the user.
-      with_parameters: whether the parameters that runs keep are needed, too.
-
-    Raises:
-      ValueError: if the bucket cannot be opened, or has nothing at this address.
-      ConnectionError: if the store does not answer for long.
+    `with_parameters` says whether the parameters that runs keep are needed, too.
+    ValueError if the bucket cannot be opened, or has nothing at this address.
     """
     url = url.rstrip("/")
     bucket = Bucket.connect(url, _folder(url), log=log)
@@ -73,7 +66,6 @@ def _is_late(name: str) -> bool:
 
 
 def _folder(url: str) -> pathlib.Path:
-    """Returns the folder of the copy, in the cache folder of this user."""
     caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     name = hashlib.sha256(url.encode()).hexdigest()[:16]
     return pathlib.Path(caches, "rdt_jax", "buckets", name)

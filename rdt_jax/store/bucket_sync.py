@@ -1,6 +1,5 @@
-"""Packs of a workdir in a bucket: workers train in a copy on their disk and upload.
+"""A workdir in a bucket, as a place to train packs in: in a copy on this disk.
 
-    bucket = Bucket.connect("gs://bucket/runs", copy)
     with leases.Leases(InBucket(bucket)).acquire(pack, run_ids) as lease:
         lease.restore(log)  # the newest commit is in the copy now
         train_in(lease.view)
@@ -11,10 +10,9 @@ with the records that it refers to, under the number of its lease:
 
     packs/<pack>/checkpoints/<lease>/<step>/   checkpoint/ runs/<run_id>/ commit.json
 
-Its files are uploaded whole, commit.json with their SHA-256 last; without it a step
-does not count. Who goes on takes the newest commit of the newest lease that has one, so
-nothing that a superseded holder still uploads is ever read. The run folders in the
-bucket are for readers.
+commit.json, with the SHA-256 of its files, is uploaded last; without it a step does not
+count. Who goes on takes the newest commit of the newest lease that has one, so nothing
+that a superseded holder still uploads is ever read.
 """
 
 import contextlib
@@ -33,6 +31,7 @@ from rdt_jax.store import (
     commits,
     files,
     lease_files,
+    leases,
     packs,
     records,
     run_folder,
@@ -93,21 +92,21 @@ class InBucket:
         """Returns the step of the newest commit of a pack; -1 without one."""
         return max((step for _, step in commits_in(self.bucket, pack)[-1:]), default=-1)
 
-    def restore(
-        self, pack: str, runs: Sequence[str], log: Callable[[str], None]
-    ) -> None:
+    def restore(self, lease: leases.Lease, log: Callable[[str], None]) -> None:
         """Makes the copy of a pack what its newest whole commit says.
 
         Without one the records here are emptied: the pack begins.
         """
-        bucket = self.bucket
+        bucket, pack, runs = self.bucket, lease.pack, lease.runs
         local = bucket.workdir / "packs" / pack / "checkpoints"
         shutil.rmtree(local, ignore_errors=True)
         _adopt(bucket, pack, runs, log)
         for number, step in reversed(commits_in(bucket, pack)):
             folder = f"packs/{pack}/checkpoints/{number}/{step}"
             try:
-                contents = _read_commit(bucket, folder, runs)
+                proof = bucket.get(f"{folder}/commit.json")
+                read_file = lambda name, at=folder: bucket.get(f"{at}/{name}")
+                contents = commits.read(proof, runs, read_file)
             except (FileNotFoundError, ValueError) as error:
                 log(f"Commit {bucket.root}/{folder} cannot be used: {error}.")
                 (local / f"{step}.damaged").mkdir(parents=True, exist_ok=True)
@@ -125,25 +124,18 @@ class InBucket:
         for run in runs:
             _restore_run(bucket, pack, run)
 
-    def commit(
-        self,
-        pack: str,
-        number: int,
-        step: int,
-        runs: Sequence[str],
-        check: Callable[[], None],
-    ) -> None:
+    def commit(self, lease: leases.Lease, step: int) -> None:
         """Uploads the checkpoint of a step and its records, then says so.
 
         Whether another process has taken over is asked last.
         """
-        folder = f"packs/{pack}/checkpoints/{number}/{step}"
+        folder = f"packs/{lease.pack}/checkpoints/{lease.number}/{step}"
         files = {
             f"runs/{run}/{name}": self.workdir / run / name
-            for run in runs
+            for run in lease.runs
             for name in commits.RECORDS
         }
-        local = self.workdir / "packs" / pack / "checkpoints" / str(step)
+        local = self.workdir / "packs" / lease.pack / "checkpoints" / str(step)
         files |= {
             f"checkpoint/{path.relative_to(local)}": path
             for path in sorted(local.rglob("*"))
@@ -154,9 +146,9 @@ class InBucket:
             content = path.read_bytes()
             hashes[name] = hashlib.sha256(content).hexdigest()
             self.bucket.put(f"{folder}/{name}", content)
-        self.publish(runs, check)
+        self.publish(lease.runs, lease.check)
         self.bucket.put(f"{folder}/commit.json", json.dumps(hashes).encode())
-        self._remove_old_commits(pack, number)
+        self._remove_old_commits(lease.pack, lease.number)
 
     def publish(self, runs: Sequence[str], check: Callable[[], None]) -> None:
         """Uploads run folders, without pins that are there, and then statuses."""
@@ -240,10 +232,8 @@ def pull_begun(
 ) -> None:
     """Brings here what `packs.began_in` asks of unfinished runs.
 
-    Args:
-      bucket: workdir and its copy.
-      runs: names of runs whose statuses are here.
-      budgets: updates that are asked of them, where these are not their own.
+    Their statuses are here. `budgets` has the updates that are asked of them, where
+    these are not their own.
     """
     InBucket(bucket).refresh()
     for run in runs:
@@ -292,18 +282,6 @@ def _restore_run(bucket: Bucket, pack: str, run: str) -> None:
         if bucket.exists(f"{folder}/manifest.json"):  # Else it is half of one.
             for name in bucket.files_in(folder):
                 bucket.pull(name)
-
-
-def _read_commit(bucket: Bucket, folder: str, runs: Sequence[str]) -> dict[str, bytes]:
-    """Returns the files of a commit of these runs; ValueError if it is damaged."""
-    hashes = json.loads(bucket.get(f"{folder}/commit.json"))
-    commits.check_names(hashes, runs)
-    contents = {}
-    for name, expected in hashes.items():
-        contents[name] = bucket.get(f"{folder}/{name}")
-        if hashlib.sha256(contents[name]).hexdigest() != expected:
-            raise ValueError(f"{name} is not what commit.json says")
-    return contents
 
 
 def _adopt(

@@ -2,13 +2,11 @@
 
 A checkpoint is a folder: `state/` by orbax, `extra.json`, and `manifest.json` with the
 SHA-256 of every other file. It is written under a temporary name, the manifest last,
-put on the disk and renamed, so a folder with its final name is complete; the manifest
-finds what was damaged later. Files that others put there are neither read nor missed.
+put on the disk and renamed. Files that others put there are neither read nor missed.
 
-Rotation is done here and not by orbax's `Checkpointer` and `LatestN`. As tried with
-0.12.8, it removes an old checkpoint while the new one may not be on the disk (it never
-calls fsync), takes any folder that is named by a number for one of its own (beside a
-folder `20250101` it saves nothing and raises nothing), and loads flipped bits.
+Rotation is done here: orbax's own, as tried with 0.12.8, removes an old checkpoint
+while the new one may not be on the disk, takes any folder that is named by a number for
+one of its own, and loads flipped bits.
 """
 
 import errno
@@ -40,9 +38,6 @@ def save(path: pathlib.Path, state: chex.ArrayTree, extra: Any) -> None:
 
     It is on disk when this returns. What stood at `path` before gives way only to a
     whole new one: `load_newest` finishes the exchange if it was cut short.
-
-    Raises:
-      OSError: if the disk refuses; what stood at `path` before is then untouched.
     """
     absl.logging.set_verbosity(absl.logging.ERROR)  # orbax reports every save.
     temporary = path.with_name(path.name + _TEMPORARY)
@@ -83,17 +78,9 @@ def damage(path: pathlib.Path) -> str | None:
 def load(
     path: pathlib.Path, abstract: Callable[[Any], chex.ArrayTree]
 ) -> tuple[Any, Any]:
-    """Reads a checkpoint folder.
+    """Returns (state, extra) of a checkpoint folder; ValueError if it is damaged.
 
-    Args:
-      path: checkpoint folder.
-      abstract: maps the extra value to the tree of `jax.ShapeDtypeStruct` to fill.
-
-    Returns:
-      (state, extra).
-
-    Raises:
-      ValueError: if it is damaged.
+    `abstract` maps the extra value to the tree of `jax.ShapeDtypeStruct` to fill.
     """
     reason = damage(path)
     if reason is not None:
@@ -120,19 +107,12 @@ def load_newest(
     log: Callable[[str], None],
     misfit: Callable[[Any], str | None] = lambda extra: None,
 ) -> tuple[Any, Any] | None:
-    """Reads the newest checkpoint of a pack that can be used.
+    """Returns (state, extra) of the newest checkpoint of a pack that can be used.
 
-    One that cannot is reported and set aside under another name, and the one before it
-    is used. What a killed save left behind is finished if it is whole, else removed.
-
-    Args:
-      folder: folder of the checkpoints.
-      abstract: maps the extra value to the tree to fill, as of `load`.
-      log: receives one-line messages for the user.
-      misfit: maps the extra value to the reason why it cannot be used, or to None.
-
-    Returns:
-      (state, extra), or None if no checkpoint can be used.
+    It is None if there is none. One that cannot be used is reported and set aside under
+    another name, and the one before it is used. What a killed save left behind is
+    finished if it is whole, else removed. `abstract` is as of `load`; `misfit` maps the
+    extra value to the reason why it cannot be used, or to None.
     """
     for unfinished in _unfinished(folder):
         if damage(unfinished) is None:  # Whole: all but its rename had been done.
@@ -152,12 +132,7 @@ def load_newest(
 
 
 def set_aside(path: pathlib.Path, into: pathlib.Path | None = None) -> pathlib.Path:
-    """Gives a damaged folder a name that no other one has, and returns it.
-
-    Args:
-      path: checkpoint folder.
-      into: folder that it goes to; None if it stays where it is.
-    """
+    """Gives a damaged folder a name that no other one has, where it is or in `into`."""
     aside = (into or path.parent) / (path.name + _DAMAGED)
     for number in itertools.count(2):
         if not os.path.lexists(aside):
@@ -254,7 +229,6 @@ def _remove(path: pathlib.Path) -> None:
 
 
 def _tidy(folder: pathlib.Path) -> None:
-    """Removes what killed saves left unfinished, and all but the newest KEEP."""
     for unfinished in _unfinished(folder):
         shutil.rmtree(unfinished)
     for old in steps_in(folder)[:-KEEP]:

@@ -27,8 +27,7 @@ _COMMITS = ".commits"  # Behind the number of a lease: no checkpoint of that ste
 def runs_of(pack: pathlib.Path) -> list[str]:
     """Returns the run ids of a pack that has a checkpoint; `pack` is its folder.
 
-    Raises:
-      ValueError: if the file that names them is damaged.
+    ValueError if the file that names them is damaged.
     """
     path = pack / "runs.json"
     if path.exists():
@@ -46,19 +45,27 @@ def runs_in(names: Iterable[str]) -> list[str]:
     return sorted({part[1] for part in parts if part[0] == "runs"})
 
 
-def check_names(names: Iterable[str], runs: Sequence[str]) -> None:
-    """Raises ValueError if a commit.json names a file that no commit has.
+def read(
+    proof: bytes, runs: Sequence[str], read_file: Callable[[str], bytes]
+) -> dict[str, bytes]:
+    """Returns the files of a commit by their names in its commit.json, `proof`.
 
-    Args:
-      names: file names in the commit.json.
-      runs: run ids of the pack.
+    ValueError if that names a file which no commit of these runs has, or one is
+    damaged.
     """
+    hashes = json.loads(proof)
     ours = {f"runs/{run}/{name}" for run in runs for name in RECORDS}
-    for name in set(names) - ours:
+    for name in set(hashes) - ours:
         if not (name.startswith("checkpoint/") and stays_inside(name)):
             raise ValueError(
                 f"commit.json names {name!r}, which is no file of a commit"
             )
+    contents = {}
+    for name, expected in hashes.items():
+        contents[name] = read_file(name)
+        if hashlib.sha256(contents[name]).hexdigest() != expected:
+            raise ValueError(f"{name} is not what commit.json says")
+    return contents
 
 
 def adopt(
@@ -69,13 +76,8 @@ def adopt(
 ) -> None:
     """Makes the newest commit of a pack its newest checkpoint, with its records.
 
-    A kill at any moment leaves what the next call goes on with.
-
-    Args:
-      pack: folder of the pack.
-      workdir: folder of its runs.
-      runs: run ids of the pack.
-      log: receives one-line messages about commits that are damaged.
+    A kill at any moment leaves what the next call goes on with. `log` receives one-line
+    messages about commits that are damaged.
     """
     folder = pack / "checkpoints"
     for path in checkpoint.folders(folder):
@@ -91,7 +93,10 @@ def adopt(
     for _, step, proof in sorted(commits, reverse=True):
         if step <= newest:  # It was adopted before.
             break
-        if problem := _damage(proof, runs):
+        read_file = lambda name, at=proof.parent: (at / name).read_bytes()
+        try:
+            contents = read(proof.read_bytes(), runs, read_file)
+        except (OSError, ValueError, AttributeError) as problem:
             aside = checkpoint.set_aside(proof.parent, folder)
             log(
                 f"Commit {proof.parent} cannot be used: {problem}. It is set aside as "
@@ -100,11 +105,10 @@ def adopt(
             continue
         for run in runs:
             run_folder.reopen(workdir / run)
-        for name in json.loads(proof.read_text()):
+        for name, content in contents.items():
             kind, _, rest = name.partition("/")
             if kind == "runs":
-                text = (proof.parent / name).read_text()
-                files.write_text(workdir / rest, text)
+                files.replace(workdir / rest, content)
         for run in runs:
             records.sync(workdir / run)
         (proof.parent / "checkpoint").rename(folder / str(step))
@@ -112,17 +116,3 @@ def adopt(
     if checkpoint.steps_in(folder):
         for path in of_leases:
             shutil.rmtree(path)
-
-
-def _damage(proof: pathlib.Path, runs: Sequence[str]) -> str | None:
-    """Says what is wrong with the commit of a commit.json; None if nothing is."""
-    try:
-        hashes = json.loads(proof.read_text())
-        check_names(hashes, runs)
-        for name, expected in hashes.items():
-            content = (proof.parent / name).read_bytes()
-            if hashlib.sha256(content).hexdigest() != expected:
-                return f"{name} is not what commit.json says"
-    except (OSError, ValueError, AttributeError) as error:
-        return str(error)
-    return None

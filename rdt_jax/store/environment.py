@@ -55,10 +55,8 @@ Segment = dict[str, Any]
 def segment(config: ml_collections.ConfigDict, step: int, **conditions: Any) -> Segment:
     """Returns what this process trains with, from a step on.
 
-    Args:
-      config: config of a run; if its task is the user's own, `task` has its files.
-      step: number of updates before this stretch.
-      **conditions: further entries, such as `exact` and `mesh`.
+    Files of the user's own task are in it; `conditions` are further entries, such as
+    `exact` and `mesh`.
     """
     import jax  # Figures, which read this file, are drawn without.
 
@@ -106,16 +104,12 @@ def write(
 ) -> None:
     """Writes environment.json of a run folder.
 
-    Args:
-      folder: run folder.
-      packing: place of the run in its pack: `pack` (its name), `lane` (the run's place
-        in it), `lanes` (how many it began with), `shapes` (step and number of lanes at
-        the start and after each re-forming) and `table` (hash of the arrays that it
-        trains on).
-      now: environment of this process.
-      begins: whether the run begins, so that it has no history.
-      log: receives a one-line message if the run goes on in another environment: its
-        numbers may then differ from those of an undisturbed run.
+    `packing` is the place of the run in its pack: `pack` (its name), `lane` (the run's
+    place in it), `lanes` (how many it began with), `shapes` (step and number of lanes
+    at the start and after each re-forming) and `table` (hash of the arrays that it
+    trains on). A run that begins has no history. If one goes on in another environment
+    than before, which is logged, its numbers may differ from those of an undisturbed
+    run.
     """
     segments: list[Segment] = [] if begins else read(folder)["segments"]
     # What came after the step that the run goes on from is lost.
@@ -166,10 +160,7 @@ def check_table(
 ) -> None:
     """Raises ValueError if a run was trained on another table than its task makes now.
 
-    Args:
-      folder: run folder.
-      table: hash of the arrays that its task makes now (`identity.hash_arrays`).
-      config: config of the run.
+    `table` is the hash of the arrays of that one (`identity.hash_arrays`).
     """
     before = read(folder).get("table", table)  # None was recorded before 0.2.
     if before != table:

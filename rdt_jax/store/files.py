@@ -19,7 +19,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 def replace(path: pathlib.Path, content: bytes) -> None:
     """Replaces the content of a file."""
-    temporary = _temporary(path)
+    temporary = temporary_of(path)
     _write_durably(temporary, content)
     temporary.replace(path)
 
@@ -34,7 +34,7 @@ def write_first(path: pathlib.Path, text: str) -> None:
 
     That one may hold a lock on it, which replacing the file would break.
     """
-    temporary = _temporary(path)
+    temporary = temporary_of(path)
     _write_durably(temporary, text.encode())
     try:
         os.link(temporary, path)
@@ -56,14 +56,14 @@ def tidy(folder: pathlib.Path) -> None:
 
 
 def _write_durably(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file that is on the disk when this returns."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _temporary(path: pathlib.Path) -> pathlib.Path:
+def temporary_of(path: pathlib.Path) -> pathlib.Path:
+    """Returns the name under which this process writes a file first."""
     return path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
 
 

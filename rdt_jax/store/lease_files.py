@@ -8,10 +8,13 @@ import os
 import pathlib
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from rdt_jax import machine as machines
 from rdt_jax.store import checkpoint, files
+
+if TYPE_CHECKING:
+    from rdt_jax.store.leases import Lease
 
 Rewrite = Callable[[bytes], object]
 
@@ -55,26 +58,14 @@ class Place(Protocol):
     def newest_step(self, pack: str) -> int:
         """Returns the step of the newest checkpoint of a pack; -1 without one."""
 
-    def restore(
-        self, pack: str, runs: Sequence[str], log: Callable[[str], None]
-    ) -> None:
+    def restore(self, lease: "Lease", log: Callable[[str], None]) -> None:
         """Brings the newest checkpoint of a pack here, with the records of its runs.
 
         `log` receives one-line messages about checkpoints that cannot be used.
         """
 
-    def commit(
-        self,
-        pack: str,
-        number: int,
-        step: int,
-        runs: Sequence[str],
-        check: Callable[[], None],
-    ) -> None:
-        """Brings the checkpoint of a step to others, its records before it.
-
-        `number` is that of the lease; `check` raises if it is lost.
-        """
+    def commit(self, lease: "Lease", step: int) -> None:
+        """Brings the checkpoint of a step to others, its records before it."""
 
     def publish(self, runs: Sequence[str], check: Callable[[], None]) -> None:
         """Brings run folders to others, their statuses last, after a `check`."""
@@ -108,7 +99,7 @@ class Disk:
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file, or replaces it."""
-        files.replace(self._state / name, content)
+        files.write_text(self._state / name, content.decode())
 
     def remove(self, name: str) -> None:
         """Removes a file."""
@@ -138,7 +129,7 @@ def create_locked(path: pathlib.Path, content: bytes, locks: bool = True) -> IO[
 
     Returns the open file; closing it gives up the lock. FileExistsError if it exists.
     """
-    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
+    temporary = files.temporary_of(path)
     file = temporary.open("w+b", buffering=0)
     try:
         file.write(content)

@@ -8,15 +8,15 @@
 A lease begins when its holder creates `state/<pack>.<number>.json` in the workdir,
 which fails if the file exists. The holder rewrites the file several times per lease:
 its heartbeat. A process that has seen the same bytes for `lease_seconds`, by its own
-monotonic clock, may acquire the next lease; clocks of two machines are never compared.
-On the holder's own machine nobody waits for that, where the file system has locks: the
-holder keeps its file locked, and a lock ends with its process. The file
-`state/<pack>.<number>.end.json` says how a lease ended; a lease without one was lost.
+monotonic clock, may acquire the next lease. On the holder's own machine nobody waits
+for that, where the file system has locks: a lock on the file ends with its process. The
+file `state/<pack>.<number>.end.json` says how a lease ended; a lease without one was
+lost.
 
 A holder writes through a view of the workdir, `packs/<pack>/attempt-<number>`, whose
-links lead to the runs and the packs. The next holder moves that folder away. From then
-on the paths of the holder before lead nowhere, wherever it had been held up (fencing),
-and `records.truncate` replaces the files that it may have had open.
+links lead to the runs and the packs. The next holder moves that folder away, so that
+the paths of the holder before lead nowhere, wherever it had been held up (fencing), and
+`records.truncate` replaces the files that it may have had open.
 """
 
 import contextlib
@@ -46,36 +46,23 @@ _UNSUPPORTED = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 
 @dataclasses.dataclass(frozen=True)
 class PastLease:
-    """A lease as its files tell of it: over, lost, or (the newest one) under way.
+    """A lease as its files tell of it: over, lost, or (the newest one) under way."""
 
-    Attributes:
-      number: place among the leases of the pack, from 1.
-      step: step of the newest checkpoint when the lease began; -1 without one.
-      outcome: done, stopped (asked to), over (nothing was left), oom, error, or LOST.
-      message: text of the error, if any.
-      unfinished: run ids that were not over when it ended.
-    """
-
-    number: int
-    step: int
+    number: int  # place among the leases of the pack, from 1
+    step: int  # step of the newest checkpoint when the lease began; -1 without one
+    # done, stopped (asked to), over (nothing was left), oom, error, or LOST
     outcome: str
     message: str
-    unfinished: Sequence[str]
+    unfinished: Sequence[str]  # run ids that were not over when it ended
 
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """A process that holds a lease, or may hold one.
-
-    Attributes:
-      pack: name of the pack that it trains.
-      runs: names of the runs of the pack.
-      is_alive: whether it has given a sign of life; if not, it may be gone.
-    """
+    """A process that holds a lease, or may hold one."""
 
     pack: str
     runs: Sequence[str]
-    is_alive: bool
+    is_alive: bool  # whether it has given a sign of life; if not, it may be gone
 
 
 class TakenOver(BlockingIOError):
@@ -113,10 +100,8 @@ class Observer:
 class Heartbeat:
     """Rewrites the file of a lease from a thread, in a `with`, until it is taken over.
 
-    A rewrite that fails is tried again sooner.
-
-    Attributes:
-      failures: errors since a rewrite last went well.
+    A rewrite that fails is tried again sooner. `failures` has the errors since one last
+    went well.
     """
 
     def __init__(
@@ -163,22 +148,12 @@ class Heartbeat:
 
 @dataclasses.dataclass(frozen=True)
 class Lease:
-    """A lease that this process holds.
-
-    Attributes:
-      pack: name of the pack.
-      runs: names of its runs.
-      number: place among the leases of the pack, from 1.
-      view: folder that is the workdir until another process takes over.
-      lease_seconds: as of `Leases`.
-      heartbeat: what keeps it alive.
-      place: where the workdir lies.
-    """
+    """A lease that this process holds."""
 
     pack: str
     runs: Sequence[str]
-    number: int
-    view: pathlib.Path
+    number: int  # place among the leases of the pack, from 1
+    view: pathlib.Path  # folder that is the workdir until another process takes over
     lease_seconds: float
     heartbeat: Heartbeat
     place: lease_files.Place
@@ -202,12 +177,12 @@ class Lease:
 
     def restore(self, log: Callable[[str], None]) -> None:
         """Brings the newest checkpoint here, as of `Place.restore`."""
-        self.place.restore(self.pack, self.runs, log)
+        self.place.restore(self, log)
 
     def commit(self, step: int) -> None:
         """Brings the checkpoint of a step to others; TakenOver if the lease is lost."""
         self.check()
-        self.place.commit(self.pack, self.number, step, self.runs, self.check)
+        self.place.commit(self, step)
 
     def publish(self) -> None:
         """Brings the run folders to others, as they are."""
@@ -216,16 +191,12 @@ class Lease:
 
 @dataclasses.dataclass(frozen=True)
 class Leases:
-    """The leases of the packs of one workdir.
-
-    Attributes:
-      place: where the workdir lies.
-      lease_seconds: without a sign of life of a holder, after which others take over.
-      observer: memory of the signs of life of other holders.
-    """
+    """The leases of the packs of one workdir."""
 
     place: lease_files.Place
+    # without a sign of life of a holder, after which others take over
     lease_seconds: float = LEASE_SECONDS
+    # memory of the signs of life of other holders
     observer: Observer = dataclasses.field(default_factory=Observer)
 
     @contextlib.contextmanager
@@ -233,11 +204,8 @@ class Leases:
         """Acquires a lease of a pack, which this process holds inside a `with`.
 
         A holder on another machine that has not moved yet is waited for, for at most
-        its lease. The folders of the runs must exist.
-
-        Raises:
-          BlockingIOError: if another process trains the pack or one of the runs.
-          ValueError: as `check_links`.
+        its lease. The folders of the runs must exist. BlockingIOError if another
+        process trains the pack or one of the runs; ValueError as `check_links`.
         """
         place, workdir = self.place, self.place.workdir
         check_links(workdir)

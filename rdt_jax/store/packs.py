@@ -1,7 +1,7 @@
 """Names of packs, whether a run is over, and in which pack an unfinished one goes on.
 
     pack = packs.pack_of(run_ids)  # its folder is workdir / "packs" / pack
-    statuses = packs.if_over(workdir, run_ids, pack)  # None: there is something to do
+    statuses = packs.if_over(workdir, run_ids)  # None: there is something to do
     packs.began_in(workdir, status)  # run ids of the pack that a run began in
 
 What a run needs to go on is in a checkpoint of its pack, so a run belongs to the pack
@@ -24,31 +24,26 @@ def pack_of(run_ids: Sequence[str]) -> str:
 
 
 def if_over(
-    workdir: pathlib.Path, names: Sequence[str], pack: str, budget: int | None = None
+    workdir: pathlib.Path, run_ids: Sequence[str], budget: int | None = None
 ) -> list[dict[str, Any]] | None:
     """Returns the statuses of the runs of a pack if all are over, else None.
 
-    A run that spent a smaller budget than `budget` is not over. If all are, temporary
-    files of killed processes are removed, since nobody will train there any more.
-
-    Args:
-      workdir: folder of the runs.
-      names: run ids of the pack.
-      pack: name of the pack.
-      budget: updates that are asked of each run; None for its own budget.
+    A run that spent a smaller budget than `budget`, by default its own, is not over. If
+    all are, temporary files of killed processes are removed, since nobody will train
+    there any more.
 
     Raises:
       ValueError: if one of its runs was trained in another pack, or all are over and
         one is damaged.
     """
-    statuses = [run_folder.read_status(workdir / name, budget) for name in names]
+    statuses = [run_folder.read_status(workdir / name, budget) for name in run_ids]
     if all(is_final(status) for status in statuses):
-        for name in names:
+        for name in run_ids:
             records.check_readable(workdir / name)
             files.tidy(workdir / name)
         return statuses
-    for name, status in zip(names, statuses, strict=True):
-        _check(workdir, name, status, pack)
+    for name, status in zip(run_ids, statuses, strict=True):
+        _check(workdir, name, status, pack_of(run_ids))
     return None
 
 

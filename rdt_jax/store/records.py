@@ -5,11 +5,8 @@
     records.truncate(folder, 100)  # what a killed process left behind step 100
 
 metrics.jsonl has one row per evaluation: `step`, then `split/quantity@r` for loop count
-r, with `[tag=value]` appended for a breakdown. events.jsonl has one row per phase
-change. Neither holds a clock value; timing.jsonl does.
-
-A kill may tear the last line of a .jsonl file and leave a temporary file behind; the
-next `truncate` removes both. A run that is over says in its status what metrics and
+r, with `[tag=value]` appended for a breakdown; events.jsonl one per phase change. Only
+timing.jsonl holds clock values. A run that is over says in its status what metrics and
 events were then (`proof`); from then on any other content is damage.
 """
 
@@ -57,10 +54,8 @@ def read(folder: pathlib.Path) -> Records:
     """Reads a run folder.
 
     A damaged last line of a run that is not over is no row: going on repairs it.
-
-    Raises:
-      ValueError: if it is none, if its config does not hash to its name, or if a record
-        is damaged or contradicts another; it names the file, and the line of a row.
+    ValueError, with file and line, if it is none, its config does not hash to its name,
+    or a record is damaged or contradicts another.
     """
     config, status = configs.read_run(folder), run_folder.read_status(folder)
     rows = {name: read_rows(folder / name) for name in COUNTED}
@@ -74,10 +69,8 @@ def planned_status(
 ) -> dict[str, Any]:
     """Returns the status of a run that a plan names, one of LOST included.
 
-    Args:
-      folder: run folder.
-      in_full: read all its records: a run is unreadable if any of them is damaged.
-      budget: number of updates, as of `read_status`.
+    With `in_full` all its records are read: a run is unreadable if any of them is
+    damaged. `budget` is as of `read_status`.
     """
     if not (folder / "config.json").exists():
         return PENDING | {"state": "missing", "message": f"no run folder {folder}"}
@@ -109,26 +102,18 @@ def sync(folder: pathlib.Path) -> None:
 def read_rows(path: pathlib.Path) -> list[dict[str, Any]]:
     """Reads the rows of a .jsonl file; a damaged last line is not a row.
 
-    Raises:
-      ValueError: if any other line is not a row, or if a row has no place there: its
-        step does not come after the one before, a key is missing, a value is NaN. It
-        names the file and the line.
+    ValueError, with file and line, if any other line is not a row, or if a row has no
+    place there: its step does not come after the one before, a key is missing, a value
+    is NaN.
     """
     return [row for _, row in _whole_lines(path)]
 
 
 def last_rows(path: pathlib.Path, number: int, up_to: int) -> list[dict[str, Any]]:
-    """Reads the last rows of a .jsonl file up to a step, and no more of it than needed.
+    """Reads at most so many last rows of metrics.jsonl, those up to a step.
 
-    A last line that is cut short is not a row.
-
-    Args:
-      path: metrics.jsonl of a run.
-      number: number of rows, at most.
-      up_to: step of the last row, at most.
-
-    Raises:
-      ValueError: if one of them, or a later one, is damaged.
+    No more of the file is read than needed. A last line that is cut short is not a row;
+    ValueError if one of them, or a later one, is damaged.
     """
     size, part = path.stat().st_size, 0
     rows: list[dict[str, Any]] = []
@@ -191,13 +176,7 @@ def count(folder: pathlib.Path) -> dict[str, int]:
 def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | None:
     """Says which records of a run have fewer rows up to `step` than they had lines.
 
-    Args:
-      folder: run folder.
-      step: step up to which its records were written when they were counted.
-      lines: numbers of lines, of `count`.
-
-    Raises:
-      ValueError: as `read_rows`.
+    `lines` are those of `count` when the records were written up to `step`.
     """
     for name, before in lines.items():
         now = sum(row["step"] <= step for row in read_rows(folder / name))
@@ -213,10 +192,7 @@ def truncate(folder: pathlib.Path, step: int) -> None:
     That is: rows of metrics, events and timing and pins later than `step`, a damaged
     last line, and files and pins that were being written. Every file of rows is
     replaced, also one that loses nothing. What else others put into the folder stays.
-    Only the holder of the run may call it.
-
-    Raises:
-      ValueError: as `read_rows`.
+    Only the holder of the run may call it. ValueError as `read_rows`.
     """
     for name in ROWS:
         path = folder / name
@@ -232,10 +208,7 @@ def truncate(folder: pathlib.Path, step: int) -> None:
 
 
 def _whole_lines(path: pathlib.Path) -> list[tuple[bytes, dict[str, Any]]]:
-    """Returns each line of a file, with its end, and its row.
-
-    A damaged last line is left out.
-    """
+    """Returns each line of a file and its row, without a damaged last line."""
     try:
         *lines, torn = path.read_bytes().split(b"\n")
     except FileNotFoundError as error:

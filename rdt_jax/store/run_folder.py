@@ -59,8 +59,7 @@ _FOLDERS = ("analysis", "figures", "tensorboard", "transitions")
 def create(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Makes a run folder with all its files, empty; an existing one stays as it is.
 
-    Raises:
-      ValueError: if the folder belongs to another config.
+    ValueError if the folder belongs to another config.
     """
     if not (folder / "config.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,13 +94,8 @@ def check_version(workdir: pathlib.Path) -> None:
 def read_status(folder: pathlib.Path, budget: int | None = None) -> dict[str, Any]:
     """Returns status.json of a run folder; a run without one is pending.
 
-    Args:
-      folder: run folder.
-      budget: number of updates that are asked of the run, as in `at_budget`; None for
-        its own budget.
-
-    Raises:
-      ValueError: if it is damaged; it names the file.
+    With a `budget`, the updates that are asked of the run, it is as of `at_budget`.
+    ValueError, with the file's name, if it is damaged.
     """
     path = folder / "status.json"
     if not path.exists():
@@ -178,11 +172,7 @@ def set_budget(folder: pathlib.Path, budget: int) -> None:
 
 
 def read_environment(folder: pathlib.Path) -> dict[str, Any]:
-    """Returns environment.json of a run folder; empty if there is none.
-
-    Raises:
-      ValueError: if it is damaged; it names the file.
-    """
+    """Returns environment.json of a run folder, empty if there is none; ValueError."""
     path = folder / "environment.json"
     environment = files.read_json(path) if path.exists() else {}
     segments = environment.get("segments", [])

@@ -25,11 +25,8 @@ def read(config: ml_collections.ConfigDict, key: str, text: str) -> list[Any]:
     """Returns the values that a text lists for a config key.
 
     Each is read as `--config.KEY=VALUE` is. Commas separate them; semicolons do where
-    the key is a tuple.
-
-    Raises:
-      ValueError: if the key is unknown, the list or a part of it is empty, or a value
-        has another type.
+    the key is a tuple. ValueError if the key is unknown, the list or a part of it is
+    empty, or a value has another type.
     """
     kind, _ = configs.leaf_type(config, key)
     separator = ";" if kind is tuple else ","
@@ -46,16 +43,12 @@ def read(config: ml_collections.ConfigDict, key: str, text: str) -> list[Any]:
 def draw(
     config: ml_collections.ConfigDict, distributions: Mapping[str, str], count: int
 ) -> list[spec.Overrides]:
-    """Draws values of config keys, one of each key per trial.
+    """Draws values of config keys, one of each key for each of `count` trials.
 
     The values of a key depend on its name and its distribution alone, and the first
-    ones are the same however many are drawn.
-
-    Args:
-      config: config that has the keys.
-      distributions: by dotted key, `log(a,b)` (uniform in the logarithm), `lin(a,b)`
-        or, for a key that is an int, `int(a,b)`, which may be a and b themselves.
-      count: number of trials.
+    ones are the same however many are drawn. Distributions are, by dotted key,
+    `log(a,b)` (uniform in the logarithm), `lin(a,b)` or, for a key that is an int,
+    `int(a,b)`, which may be a and b themselves.
 
     Raises:
       ValueError: if the count is below 1 or above the number that a sweep may have, a
@@ -92,7 +85,6 @@ def draw(
 
 
 def _quantile(name: str, low: float, high: float, share: float) -> float:
-    """Returns the number below which a share of a distribution lies."""
     if name == "int":
         return low + int(share * (high - low + 1))
     value = low * (high / low) ** share if name == "log" else low + share * (high - low)

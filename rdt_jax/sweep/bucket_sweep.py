@@ -58,10 +58,8 @@ class BucketSweep:
     def pull(self) -> None:
         """Brings the plan here, with the statuses of its runs and all leases.
 
-        Whether the sweep is to stop comes with it.
-
-        Raises:
-          ValueError: if there is no such sweep.
+        Whether the sweep is to stop comes with it. ValueError if there is no such
+        sweep.
         """
         if not self.exists():
             raise ValueError(
@@ -88,10 +86,8 @@ class BucketSweep:
     def push_logs(self, sent: dict[pathlib.Path, bytes]) -> None:
         """Uploads the logs of workers that were started here, those that have grown.
 
-        They are in `logs` of the sweep, in a folder named as the copy is.
-
-        Args:
-          sent: contents of the logs as they were uploaded before; brought up to date.
+        They are in `logs` of the sweep, in a folder named as the copy is. `sent` has
+        their contents as they were uploaded before, and is brought up to date.
         """
         for path in (self.folder / "state").glob("worker-*.log"):
             content = path.read_bytes()
@@ -106,7 +102,6 @@ class BucketSweep:
         return dataclasses.replace(self, bucket=bucket)
 
     def _runs(self) -> list[str]:
-        """Returns the runs of the plan and of its packs."""
         entries = ledger.read_packs(self.folder)
         packed = {run for entry in entries for run in entry.runs}
         return sorted(packed | set(plans.read_run_ids(self.folder)))
@@ -146,12 +141,9 @@ class Exchange:
     def refresh(self, now: bool = False) -> None:
         """Uploads the logs of workers and brings here what others have done.
 
-        Args:
-          now: whether to do so at once, and to wait for a store that is away. Else that
-            is done now and then, without waiting; workers wait by themselves.
-
-        Raises:
-          ConnectionError: with `now`, if the store does not answer.
+        That is done now and then, without waiting; workers wait by themselves. With
+        `now` it is done at once, and a store that is away is waited for, up to a
+        ConnectionError.
         """
         if not self._copy:
             return

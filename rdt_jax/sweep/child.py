@@ -15,11 +15,8 @@ def start(
 ) -> subprocess.Popen:
     """Starts a worker, which ends when this process does.
 
-    Args:
-      command: words of the command, to which `--parent` is added: the process without
-        which the worker ends.
-      environment: all variables of the worker.
-      log_path: file to which its output is appended.
+    `--parent`, the process without which the worker ends, is added to the command. The
+    variables are all that it has; its output is appended to the log.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)  # New in a copy of a bucket.
     with log_path.open("a") as file:
@@ -38,13 +35,8 @@ def run(
 ) -> tuple[int, str]:
     """Runs a worker to its end, which is what a Ray task does.
 
-    Args:
-      command: words of the command, as in `start`.
-      variables: environment variables on top of those of this process.
-      log_path: file as in `start`; None without a shared disk.
-
-    Returns:
-      Its exit code, and without `log_path` its output.
+    The variables are on top of those of this process. Returns its exit code, and its
+    output where there is no log, for want of a shared disk.
     """
     with tempfile.TemporaryDirectory() as folder:
         own_log = pathlib.Path(folder, "log")

@@ -24,17 +24,12 @@ def run(
     on_poll: Callable[[], None],
     log: Callable[[str], None],
 ) -> None:
-    """Trains a sweep with an engine's workers until nothing is left to do.
+    """Trains a sweep, whose plan is written, until nothing is left to do.
 
     What a worker reports, a line of its log that begins with `rdt: `, is reported here.
-
-    Args:
-      engine: engine that starts the workers.
-      folder: folder of the sweep, with its plan written.
-      stop_requested: function that says how often it was asked to stop. Once makes the
-        workers checkpoint and end, twice ends them as they are.
-      on_poll: function that is called about twice a second.
-      log: receives one-line messages for the user.
+    `stop_requested` says how often it was asked to stop: once makes the workers
+    checkpoint and end, twice ends them as they are. `on_poll` is called about twice a
+    second.
 
     Raises:
       RuntimeError: if workers end before they get a lease.
@@ -93,8 +88,7 @@ class _Crew:
     def replace_ended(self) -> None:
         """Starts another worker for each that has failed, if something is left to do.
 
-        Raises:
-          RuntimeError: if several in a row have ended before they got a lease.
+        RuntimeError if several in a row have ended before they got a lease.
         """
         for index, worker in list(self.workers.items()):
             code = worker.poll()

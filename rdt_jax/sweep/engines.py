@@ -94,12 +94,7 @@ class Engine(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class _LocalEngine:
-    """Starts subprocesses of this process, which share the devices of this machine.
-
-    Attributes:
-      order: command and options of the workers.
-      variables: environment variables of each slot, on top of those of this process.
-    """
+    """Starts subprocesses of this process, which share the devices of this machine."""
 
     order: Order
     variables: Sequence[Mapping[str, str]]
@@ -173,13 +168,7 @@ def _join_ray(address: str | None) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _RayWorker:
-    """A task of Ray Core that runs a worker as its child.
-
-    Attributes:
-      ray: module of Ray, joined to a cluster.
-      task: reference to the result of the task.
-      log_path: file for the output of a worker without a shared disk.
-    """
+    """A task of Ray Core that runs a worker as its child."""
 
     ray: Any
     task: Any
@@ -209,15 +198,9 @@ class _RayWorker:
 class _RayEngine:
     """Starts tasks of Ray Core.
 
-    A task only starts a worker as its child and waits for it, so that no process of
-    Ray holds an accelerator. Ray may run a task again; the worker takes what it finds.
-
-    Attributes:
-      order: command and options of the workers.
-      ray: module of Ray, joined to a cluster.
-      slots: number of workers at a time.
-      kind: kind of device of the workers: CPU, GPU or TPU.
-      share: number of devices of each worker.
+    A task only starts a worker as its child and waits for it, so that no process of Ray
+    holds an accelerator. Ray may run a task again; the worker takes what it finds. A
+    worker has `share` devices of a kind: CPU, GPU or TPU.
     """
 
     order: Order
@@ -250,8 +233,7 @@ class _RayEngine:
 def on_ray(order: Order) -> Iterator[_RayEngine]:
     """Yields the engine of a Ray cluster, or of one that is started here for the while.
 
-    Raises:
-      ValueError: if there is no cluster, or a worker would need more than a node has.
+    ValueError if there is no cluster, or a worker would need more than a node has.
     """
     ray = _join_ray(order.address)
     try:

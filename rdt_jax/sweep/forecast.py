@@ -20,10 +20,7 @@ class Forecast(NamedTuple):
     """The packs that a sweep has to train, and what they will need.
 
     Attributes:
-      trials: number of trials of the plan.
       over: number of trials that are done or failed already.
-      packs: number of packs to train.
-      needs: programs, memory and disk of these packs.
       flops: floating-point operations of the updates of their whole budgets
         (models/cost.py). Evaluations are not counted, early stops not foreseen.
       largest: pack with the most operations; None if there is no pack.
@@ -85,16 +82,8 @@ def measure(
     """Measures the operations per second of all workers together on a pack.
 
     Each worker is a process with its share of the devices. All train the pack at the
-    same time, for about a second after its program is compiled.
-
-    Args:
-      pack: configs of the runs to train.
-      exact: whether lanes train one after another, as in `run.TrainOptions`.
-      num_workers: number of worker processes.
-      log: receives one-line messages for the user; compiling may take many minutes.
-
-    Raises:
-      RuntimeError: if a process ended; the message has its last output.
+    same time, for about a second after its program is compiled, which may take many
+    minutes. RuntimeError, with its last output, if a process ended.
     """
     order = {
         "pack": [json.loads(configs.to_json(config)) for config in pack],

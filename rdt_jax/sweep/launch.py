@@ -70,12 +70,7 @@ class Slurm(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One command of a launch.
-
-    Attributes:
-      what: purpose of the command, for the user.
-      words: words of the command.
-    """
+    """One command of a launch."""
 
     what: str
     words: tuple[str, ...]
@@ -248,7 +243,6 @@ def _place(tpu: Tpu) -> tuple[str, str]:
 
 
 def _creation(tpu: Tpu) -> list[Step]:
-    """Returns the steps that create the VM, or queue for it and wait for it."""
     kind = f"--accelerator-type={tpu.accelerator_type}"
     spot = ("--spot",) if tpu.spot else ()
     common = (tpu.name, *_place(tpu), kind)

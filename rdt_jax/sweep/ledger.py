@@ -33,40 +33,27 @@ WAIT_SECONDS = 1.0  # Time between two checks for free packs.
 
 
 class Options(NamedTuple):
-    """How the packs of a sweep that are not formed yet will train.
+    """How the packs of a sweep that are not formed yet will train."""
 
-    Attributes:
-      lanes: trials per pack, at the most; None for as many as fit.
-      memory_bytes: memory of a worker's device.
-      exact: whether lanes train one after another, bit for bit like solo runs.
-      pin_bytes: disk for the transitions of each run; None for no limit.
-    """
-
-    lanes: int | None = 1
-    memory_bytes: int = sys.maxsize
+    lanes: int | None = 1  # trials per pack, at the most; None for as many as fit
+    memory_bytes: int = sys.maxsize  # memory of a worker's device
+    # whether lanes train one after another, bit for bit like solo runs
     exact: bool = False
+    # disk for the transitions of each run; None for no limit
     pin_bytes: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A pack as packs.json has it, as it was formed.
+    """A pack as packs.json has it, as it was formed."""
 
-    Attributes:
-      runs: names of its runs.
-      exact: whether lanes train one after another, as in Options.
-      max_pins: transitions of each run that may keep their parameters.
-      flops: operations of its whole budget, at the least.
-      program: name of what it compiles, alike for packs that can share it.
-      retry_from: number of first leases that do not count as tries, by the name of
-        this pack, or of the part of it that they were of.
-    """
-
-    runs: list[str]
-    exact: bool
-    max_pins: int
-    flops: int
-    program: str
+    runs: list[str]  # names of its runs
+    exact: bool  # whether lanes train one after another, as in Options
+    max_pins: int  # transitions of each run that may keep their parameters
+    flops: int  # operations of its whole budget, at the least
+    program: str  # name of what it compiles, alike for packs that can share it
+    # number of first leases that do not count as tries, by the name of this pack, or of
+    # the part of it that they were of
     retry_from: dict[str, int]
 
 
@@ -163,24 +150,16 @@ def write_plan(
     refresh: Callable[[], None] = lambda: None,
     log: Callable[[str], None] = lambda message: None,
 ) -> pathlib.Path:
-    """Writes or extends the plan of a sweep and creates its run folders.
+    """Writes or extends the plan of a sweep, creates its run folders; returns its own.
 
     Runs keep the pack they began in, also if that was in another sweep, and runs that
     are over are in no new one, so a sweep can be extended at any time. A run that is
     unreadable stays as it is, and so does its pack.
 
-    Args:
-      workdir: folder of the runs.
-      plan: plan of the sweep.
-      options: settings of the packs that are formed now.
-      retry_failed: whether failed runs become pending again, with all their retries,
-        unless they failed with a NaN, which would repeat.
-      refresh: function that brings the leases of others here, where the workdir is a
-        copy of a bucket.
-      log: receives a message for the user if runs cannot be linked (`links.write`).
-
-    Returns:
-      The sweep's folder.
+    The options are those of packs that are formed now. With `retry_failed` failed runs
+    become pending again, with all their retries, unless they failed with a NaN, which
+    would repeat. `refresh` brings the leases of others here, where the workdir is a
+    copy of a bucket.
 
     Raises:
       ValueError: if an option is out of range, packs.json is damaged, or a run has
@@ -238,8 +217,7 @@ def _check_replaceable(
 def form_packs(workdir: pathlib.Path, plan: spec.Plan, options: Options) -> list[Entry]:
     """Returns the packs of a plan as packs.json has them; writes nothing.
 
-    Raises:
-      ValueError: if an option is out of range, or packs.json is damaged.
+    ValueError if an option is out of range, or packs.json is damaged.
     """
     folder = workdir / "sweeps" / plan.name
     entries = read_packs(folder) if _packs_path(folder).exists() else []
@@ -283,11 +261,7 @@ def _entry(pack: packing.Pack, options: Options) -> Entry:
 
 
 def read_packs(folder: pathlib.Path) -> list[Entry]:
-    """Returns the entries of packs.json of a sweep.
-
-    Raises:
-      ValueError: if it is damaged.
-    """
+    """Returns the entries of packs.json of a sweep; ValueError if it is damaged."""
     path = _packs_path(folder)
     fields = typing.get_type_hints(Entry).items()
     kinds: dict[str, type] = {key: typing.get_origin(t) or t for key, t in fields}
@@ -384,10 +358,7 @@ def settle(folder: pathlib.Path, observer: leases.Observer) -> list[str]:
     """Writes into the runs of packs that nobody trains what follows from their leases.
 
     Those whose retries are spent have failed; the others that failed or were running
-    are preempted: they go on.
-
-    Returns:
-      The names of runs that are now known to have failed.
+    are preempted: they go on. Returns the runs that are now known to have failed.
     """
     workdir, failed = folder.parents[1], []
     holders = leases.holders(workdir, observer)

@@ -22,7 +22,8 @@ def labels(trials: Sequence[spec.Trial]) -> dict[str, str]:
     Other characters than letters, digits and `_.+=-,` become `_`. A long label is cut,
     and one that is not its trial's alone, or would be empty, has the run id.
     """
-    names = {key: name for name, key in configs.short_names(_keys(trials)).items()}
+    keys = dict.fromkeys(key for trial in trials for key in trial.overrides)
+    names = {key: name for name, key in configs.short_names(list(keys)).items()}
     found = {}
     for trial in trials:
         parts = (
@@ -46,12 +47,8 @@ def write(
     """Links the runs of a sweep by their labels, in `runs` of its folder.
 
     A run has one link, which follows its label; links of runs that are no longer
-    planned stay, unless another run has their label now. Nothing depends on them.
-
-    Args:
-      folder: folder of the sweep, in `sweeps` of the workdir.
-      trials: trials of its plan.
-      log: receives why there are no links, where they cannot be made.
+    planned stay, unless another run has their label now. Nothing depends on them: where
+    they cannot be made, that is logged.
     """
     place = folder / "runs"
     targets = {label: f"../../../{name}" for name, label in labels(trials).items()}
@@ -77,7 +74,3 @@ def text(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return str(value)
-
-
-def _keys(trials: Sequence[spec.Trial]) -> list[str]:
-    return list(dict.fromkeys(key for trial in trials for key in trial.overrides))

@@ -60,21 +60,16 @@ def predictor() -> Predict:
 
 
 class Needs(NamedTuple):
-    """What packs will need at most.
+    """What packs will need at most."""
 
-    Attributes:
-      programs: number of programs to compile, one per signature and number of lanes; a
-        pack that is split later needs another one.
-      memory: bytes on the device of the pack that needs the most.
-      pins: bytes on disk of the parameters that runs keep at transitions, in snapshots
-        and at their end.
-      checkpoints: bytes on disk of the rotating checkpoints of all packs.
-    """
-
+    # number of programs to compile, one per signature and number of lanes; a pack that
+    # is split later needs another one
     programs: int
-    memory: int
+    memory: int  # bytes on the device of the pack that needs the most
+    # bytes on disk of the parameters that runs keep at transitions, in snapshots and at
+    # their end
     pins: int
-    checkpoints: int
+    checkpoints: int  # bytes on disk of the rotating checkpoints of all packs
 
 
 def form(
@@ -85,15 +80,10 @@ def form(
 ) -> list[Pack]:
     """Groups configs by signature, in their order, into packs that fit into memory.
 
-    Args:
-      configs: configs of the trials.
-      max_lanes: number of lanes of a pack at most; None for no limit but memory.
-      memory_bytes: memory of a worker's device. One lane is a pack even if its
-        prediction is larger, since predictions are rather too large than too small.
-      predict: function that predicts the bytes of a config.
-
-    Raises:
-      ValueError: if `max_lanes` is below 1.
+    A pack has at most `max_lanes` lanes, or with None as many as fit. One lane is a
+    pack even if its prediction is larger than `memory_bytes`, those of a worker's
+    device, since predictions are rather too large than too small. ValueError if
+    `max_lanes` is below 1.
     """
     if max_lanes is not None and max_lanes < 1:
         raise ValueError(f"--lanes must be at least 1, got {max_lanes}.")
@@ -126,13 +116,7 @@ def check_mesh(axes: sharding.Axes, configs: Pack, sweep: str) -> None:
 
 
 def needs(packs: Sequence[Pack], max_pins: Sequence[int], predict: Predict) -> Needs:
-    """Adds up what packs will need.
-
-    Args:
-      packs: configs of the runs of each pack.
-      max_pins: number of pins that a run may keep at transitions, for each pack.
-      predict: function that predicts the bytes of a config.
-    """
+    """Adds up what packs will need; each has the most pins of a run at transitions."""
     lanes_and_bytes = [(len(pack), predict(pack[0])) for pack in packs]
     num_pins = [
         1 + len(pack[0].snapshot_steps) + pins
@@ -157,10 +141,8 @@ def needs(packs: Sequence[Pack], max_pins: Sequence[int], predict: Predict) -> N
 def max_pins(config: ml_collections.ConfigDict, budget: int | None, params: int) -> int:
     """Returns the number of pins that a run may keep at transitions.
 
-    Args:
-      config: config of the run.
-      budget: bytes on disk for all of them; None for no limit.
-      params: bytes of the parameters, which is what a pin needs.
+    `budget` is in bytes on disk for all of them, None for no limit; a pin needs
+    `params` bytes.
     """
     table = tasks.make_table(config)
     splits = sum(p.split in table.certificate.rows for p in phases.declared(config))

@@ -24,8 +24,6 @@ class StoredPlan:
     """What plan.json of a sweep says.
 
     Attributes:
-      path: plan.json.
-      trials: trials in the order of the sweep.
       study: name of the study, empty without one; None in a plan of before version
         0.2.
       study_file: its study.py when it was planned; None if it has none or is earlier.
@@ -74,13 +72,10 @@ class StoredPlan:
 
 
 def read(folder: pathlib.Path) -> StoredPlan:
-    """Reads the plan of a sweep.
+    """Reads the plan of a sweep; ValueError if there is none, or it is damaged.
 
-    A plan of before version 0.2 may not hold the configs: they are those of the runs.
-
-    Raises:
-      ValueError: if `folder` has no plan, or if it is damaged; if neither it nor the
-        run's folder has a config.
+    A plan of before version 0.2 may not hold the configs: they are those of the runs,
+    which must be there.
     """
     path, plan = _read(folder)
     runs = {run["run_id"]: run for run in plan["runs"]}
@@ -133,10 +128,8 @@ def exists(folder: pathlib.Path) -> bool:
 def with_stored(folder: pathlib.Path, plan: spec.Plan) -> spec.Plan:
     """Returns a plan with the trials that its sweep has already, without a study.
 
-    All trials have the largest budget that was asked of any.
-
-    Raises:
-      ValueError: if the folder has another sweep: of another study, config or axes.
+    All trials have the largest budget that was asked of any. ValueError if the folder
+    has another sweep: of another study, config or axes.
     """
     if not exists(folder) or (stored := read(folder)).study is None:
         return plan  # Of before version 0.2, which is never gone on with.

@@ -47,7 +47,6 @@ class Monitor:
         self._summary_time = 0.0
 
     def __rich__(self) -> RenderableType:
-        """Draws the table as the run folders are now."""
         rows = self._console.size.height - 6 if self._console.is_terminal else None
         return render(self._workdir, self._trials, rows, self._console.width)
 
@@ -73,16 +72,12 @@ def render(
     is_planned: bool = True,
     in_full: bool = False,
 ) -> RenderableType:
-    """Draws the state of trials.
+    """Draws the state of trials, in this order.
 
-    Args:
-      workdir: folder of the runs.
-      trials: trials to show, in this order.
-      max_rows: number of lines at most, running trials first; None for all.
-      width: number of columns of the terminal. Where it is too narrow, a trial has a
-        second line, with its accuracies and its name.
-      is_planned: whether a run without a folder is missing, rather than pending.
-      in_full: whether all records are read, to find every damaged one.
+    There are at most `max_rows` lines, running trials first; None for all. Where
+    `width`, the columns of the terminal, is too narrow, a trial has a second line, with
+    its accuracies and its name. A run without a folder is missing if it `is_planned`,
+    else pending; `in_full` reads all records, to find every damaged one.
     """
     statuses = _statuses(workdir, trials, is_planned, in_full)
     rows = [*map(_cells, trials, statuses)]
@@ -102,7 +97,6 @@ def render(
 def _line(
     cells: Sequence[str], widths: Sequence[int], style: str, is_narrow: bool
 ) -> Text:
-    """Returns the line of a trial; `style` is the style of its state."""
     padded = [
         Text(f"{cell:{'>' if heading in _RIGHT else '<'}{width}}")
         for heading, cell, width in zip(_HEADINGS, cells, widths, strict=True)
@@ -119,7 +113,6 @@ def _statuses(
     is_planned: bool = True,
     in_full: bool = False,
 ) -> list[dict[str, Any]]:
-    """Returns the status of each trial; the arguments are those of `render`."""
     statuses = ledger.statuses_of(workdir, trials, in_full)
     for status in statuses:
         if status["state"] == "missing" and not is_planned:
@@ -128,7 +121,6 @@ def _statuses(
 
 
 def _cells(trial: spec.Trial, status: dict[str, Any]) -> list[str]:
-    """Returns the cells of a trial, one for each of `_HEADINGS`."""
     state, step = status["state"], status["step"]
     total, rate = status.get("num_steps"), status.get("updates_per_second")
     running = state == "running" and rate

@@ -72,8 +72,7 @@ class Trial:
     def config(self) -> ml_collections.ConfigDict:
         """The resolved config, with the budget of the trial.
 
-        Raises:
-          ValueError: if the values of plan.json do not give the name of the run.
+        ValueError if the values of plan.json do not give the name of the run.
         """
         if isinstance(self.values, ml_collections.ConfigDict):
             return self.values
@@ -96,19 +95,13 @@ class Trial:
 
 
 class Named(NamedTuple):
-    """A config that a sweep without a study varies.
+    """A config that a sweep without a study varies."""
 
-    Attributes:
-      config: config of the preset, without overrides.
-      name: beginning of the sweep's name, such as `modular-cpu`; empty: of its values.
-      preset: name of the preset; empty if there is none.
-      file: file of the preset; None if there is none.
-    """
-
-    config: ml_collections.ConfigDict
+    config: ml_collections.ConfigDict  # config of the preset, without overrides
+    # beginning of the sweep's name, such as `modular-cpu`; empty: of its values
     name: str = ""
-    preset: str = ""
-    file: pathlib.Path | None = None
+    preset: str = ""  # name of the preset; empty if there is none
+    file: pathlib.Path | None = None  # file of the preset; None if there is none
 
     @classmethod
     def load(cls, text: str) -> "Named":
@@ -171,11 +164,7 @@ def grid(key: str, *values: Any) -> list[Overrides]:
 
 
 def seeds(count: int, first: int = 0) -> list[Overrides]:
-    """Returns `count` seeds, from `first` on.
-
-    Raises:
-      ValueError: if `count` is below 1, or above the number that a sweep may have.
-    """
+    """Returns `count` seeds, from `first` on; ValueError for none, or too many."""
     check_number(count)
     if count < 1:
         raise ValueError(f"seeds needs a count of at least 1, got {count}.")
@@ -185,11 +174,8 @@ def seeds(count: int, first: int = 0) -> list[Overrides]:
 def zipped(**values: Sequence[Any]) -> list[Overrides]:
     """Returns overrides that set several keys together, one per position.
 
-    Args:
-      **values: values by dotted key, as in `**{"model.width": (64, 128), ...}`.
-
-    Raises:
-      ValueError: if the keys have different numbers of values.
+    The values stand by dotted key, as in `**{"model.width": (64, 128), ...}`.
+    ValueError if the keys have different numbers of values.
     """
     if len({len(column) for column in values.values()}) > 1:
         counts = ", ".join(f"{key} {len(column)}" for key, column in values.items())
@@ -207,7 +193,6 @@ def chain(*sweeps: list[Overrides]) -> list[Overrides]:
 
 
 def _hashable(value: Any) -> Any:
-    """Returns a hashable form of a value, equal for equal values."""
     if isinstance(value, Mapping):
         return frozenset((key, _hashable(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -218,8 +203,7 @@ def _hashable(value: Any) -> Any:
 def product(*sweeps: list[Overrides]) -> list[Overrides]:
     """Returns every combination, the last sweep varying fastest.
 
-    Raises:
-      ValueError: if two sweeps set the same key, or if there are too many.
+    ValueError if two sweeps set the same key, or if there are too many.
     """
     check_number(math.prod(map(len, sweeps)))
     combined = []
@@ -251,9 +235,8 @@ def check_number(trials: int) -> None:
 def read_study(folder: pathlib.Path) -> Any:
     """Imports `study.py` of a study's folder.
 
-    Raises:
-      ValueError: if there is no such study (the message lists those beside it), or if
-        it lacks something that a study must define.
+    ValueError if there is no such study (the message lists those beside it), or if it
+    lacks something that a study must define.
     """
     if not (folder / "study.py").is_file():
         studies = sorted(p.parent.name for p in folder.parent.glob("*/study.py"))
@@ -287,16 +270,12 @@ def make_plan(
     check: Callable[[ml_collections.ConfigDict], None],
     log: Callable[[str], None] = lambda message: None,
 ) -> Plan:
-    """Resolves and checks every trial of a study at a preset.
+    """Resolves and checks every trial of a study at a preset of it and its config.
 
-    Args:
-      folder: folder of the study, such as `experiments/<study>`. Its CONFIG is a path
-        relative to the folder, to one of the two above, or to this repository.
-      preset: name of a preset of the study and of its config.
-      arguments: overrides of all trials, `--config.KEY=VALUE`, for keys that the sweep
-        does not set.
-      check: function that raises ValueError with all problems of a config.
-      log: receives one-line messages for the user, if checking takes long.
+    CONFIG of a study is a path relative to its folder, to one of the two above, or to
+    this repository. `arguments` are overrides of all trials, `--config.KEY=VALUE`, for
+    keys that the sweep does not set; `check` raises ValueError with all problems of a
+    config.
 
     Raises:
       ValueError: if the study, the preset, an override or a config is wrong.
@@ -346,16 +325,10 @@ def plan_of_config(
 
     plan = spec.plan_of_config("modular:cpu", {"recurrence.num_loops": (1, 2)}, 3, ..)
 
-    Args:
-      config: config to vary: `FILE.py:PRESET`, the name of one of the repository with
-        its preset, or the config itself.
-      over: values by dotted key, of which every combination is a trial.
-      seeds: number of seeds, from 0 on, or the seeds; None for that of the config.
-      check: function that raises ValueError with all problems of a config.
-      draws: further overrides, each combined with all others, as of `axes.draw`.
-      changes: values of all trials, by dotted key.
-      name: name of the sweep; None for that of the config, its axes and `changes`.
-      log: receives one-line messages for the user, if checking takes long.
+    Every combination of the values of `over`, by dotted key, of the `draws`, as of
+    `axes.draw`, and of the seeds is a trial: so many, from 0 on, or those listed, or
+    with None that of the config. `changes` are values of all trials, by dotted key. The
+    name is by default that of the config, its axes and its changes.
 
     Raises:
       ValueError: if a key, a value or a name is wrong, a value stands twice, two axes
@@ -451,10 +424,7 @@ def extend(
     """Returns a plan of a sweep without a study with further trials.
 
     These are its own with other values of some axes. The other arguments, and what is
-    raised, are as in `plan_of_config`.
-
-    Raises:
-      ValueError: also if a key is none of its axes.
+    raised, are as in `plan_of_config`; ValueError also if a key is none of its axes.
     """
     base = plan.trials[0].config
     parts = _parts(base, over, draws, seeds)
@@ -490,7 +460,6 @@ def merge(first: Sequence[Trial], second: Sequence[Trial]) -> list[Trial]:
 
 
 def _config_file(folder: pathlib.Path, study: Any) -> pathlib.Path:
-    """Returns the config file of a study; ValueError if there is none."""
     above = [*folder.resolve().parents[:2], pathlib.Path(__file__).resolve().parents[2]]
     paths = dict.fromkeys(root / study.CONFIG for root in (folder.resolve(), *above))
     for path in paths:
@@ -508,11 +477,7 @@ def _checked_trials(
     check: Callable[[ml_collections.ConfigDict], None],
     log: Callable[[str], None],
 ) -> list[Trial]:
-    """Checks and returns the trials of a sweep, one for each run.
-
-    Raises:
-      ValueError: if a config is wrong, or two trials differ in their budget alone.
-    """
+    """Returns the checked trials of a sweep, one for each run."""
     trials: dict[str, Trial] = {}
     reported = time.monotonic()
     for number, overrides in enumerate(swept):

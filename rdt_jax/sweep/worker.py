@@ -36,17 +36,9 @@ def work(
     """Trains packs of a sweep until all are finished, by this worker or by others.
 
     A pack that fails is recorded and reported, and tried again as `ledger.RETRIES` say.
-    One with an unreadable run is reported and left as it is.
-
-    Args:
-      folder: folder of the sweep.
-      stop_requested: function that says how often this worker was asked to stop;
-        called after every dispatch and between packs.
-      log: receives one-line messages for the user.
-      may_end: context in which this process may end at once, as in `run.train`.
-      pack_leases: lease store of the workdir; None for one on a disk.
-      refresh: function that copies the state of other workers to this disk.
-      build: function that compiles packs.
+    One with an unreadable run is reported and left as it is. `stop_requested` says how
+    often this worker was asked to stop, after every dispatch and between packs;
+    `may_end` is as of `run.train`; `refresh` copies the state of other workers here.
     """
     workdir = folder.parents[1]
     pack_leases = pack_leases or Leases(Disk(workdir))
@@ -107,15 +99,10 @@ def work(
 def choose(
     free: Sequence[ledger.SweepPack], latest: str | None, others: Collection[str]
 ) -> ledger.SweepPack:
-    """Returns the pack to train next, one of the most expensive.
+    """Returns the pack to train next, one of the most expensive, which come first.
 
     Among equally expensive packs, those of the program `latest` come first, since this
     worker has compiled it; then those of a program that no other worker uses now.
-
-    Args:
-      free: packs that nobody trains, the most expensive first.
-      latest: name of the program that this worker used last; None before the first.
-      others: names of the programs that other workers use.
     """
     costliest = [pack for pack in free if pack.flops == free[0].flops]
     return min(costliest, key=lambda p: (p.program != latest, p.program in others))

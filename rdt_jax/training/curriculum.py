@@ -1,14 +1,11 @@
 """Stages of growing rows: train what has at most k hops until k hops are learned.
 
-Stage by stage a lane trains the rows whose tag (`curriculum.by`) is at most a value;
-once the held-out rows of exactly that value are learned (`phases.hop_learned`, at an
-evaluation), the next value joins. Without a curriculum all rows are the only stage.
+Once the held-out rows of exactly the stage's hops are learned (`phases.hop_learned`, at
+an evaluation), the next value of the tag `curriculum.by` joins.
 
-Reference: Kohli et al. (2026), arXiv:2604.07822, Section 6.1; the optimizer begins anew
-at each stage in their code (`curriculum.reset_optimizer`).
-
-Differs from the paper: accuracy is smoothed like that of every phase; a stage has no
-epochs, so it may end at any evaluation.
+Reference: Kohli et al. (2026), arXiv:2604.07822, Section 6.1, where the optimizer
+begins anew at each stage. Differs from the paper: accuracy is smoothed like that of
+every phase; a stage has no epochs, so it may end at any evaluation.
 """
 
 from typing import NamedTuple
@@ -51,13 +48,10 @@ def stages_of(config: ml_collections.ConfigDict, table: Table) -> Stages:
 
 
 def next_stage(stages: Stages, stage: int, detector: phases.State) -> int:
-    """Returns the index of the stage after an evaluation.
+    """Returns the index of the stage after an evaluation, from that before it.
 
-    Args:
-      stages: stages of the run.
-      stage: index of the present one.
-      detector: state of `phases.observe` after the evaluation. A stage whose hops are
-        learned already when it begins is passed through at once.
+    `detector` is the state of `phases.observe` after the evaluation. A stage whose hops
+    are learned already when it begins is passed through at once.
     """
     while stage < len(stages.values) - 1:
         name = f"{phases.HOP_LEARNED}_{stages.values[stage]}"

@@ -41,18 +41,12 @@ TRAIN_ONLY = ("logit_scale", "softmax_collapse")  # Recorded of the train rows a
 
 
 class Rows(NamedTuple):
-    """Rows to evaluate, all of one length, in batches.
+    """Rows to evaluate, all of one length, in batches."""
 
-    Attributes:
-      tokens: int32 [batches, B, T].
-      answer_positions: int32 [batches, B, A].
-      targets: int32 [batches, B, A].
-      member: float32 [batches * B, G], 1 where a row is in a group; padding is in none.
-    """
-
-    tokens: jax.Array
-    answer_positions: jax.Array
-    targets: jax.Array
+    tokens: jax.Array  # int32 [batches, B, T]
+    answer_positions: jax.Array  # int32 [batches, B, A]
+    targets: jax.Array  # int32 [batches, B, A]
+    # float32 [batches * B, G], 1 where a row is in a group; padding is in none
     member: jax.Array
 
 
@@ -142,14 +136,9 @@ def measure(
     loops: tuple[int, ...],
     loss_dtype: str,
 ) -> dict[str, jax.Array]:
-    """Measures one lane: quantity -> float32 [loops, G].
+    """Measures one lane on rows of `make_rows`: quantity -> float32 [loops, G].
 
-    Args:
-      parts: rows of `make_rows`.
-      params: parameters of the lane.
-      model: the model.
-      loops: loop counts, ascending.
-      loss_dtype: dtype of the training loss, in which a softmax may collapse.
+    `loops` ascend; `loss_dtype` is that of the training loss.
     """
     sums: dict[str, jax.Array] = {}
     for rows in parts:

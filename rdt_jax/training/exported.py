@@ -31,19 +31,13 @@ LAYOUTS = ("ltg", "rdt_jax")  # whose names the parameters have
 
 
 class Exported(NamedTuple):
-    """What an exported folder holds.
+    """What an exported folder holds."""
 
-    Attributes:
-      params: as of `recurrent.init`, numpy arrays.
-      config: of the run.
-      model: of the config, with the sizes of the run's table.
-      metadata: `layout` (of LAYOUTS), `vocab` (a JSON list of the words of the tokens),
-        `max_length` (T of the table), and what `write` was given.
-    """
-
-    params: recurrent.Params
-    config: ml_collections.ConfigDict
-    model: ModelConfig
+    params: recurrent.Params  # as of `recurrent.init`, numpy arrays
+    config: ml_collections.ConfigDict  # of the run
+    model: ModelConfig  # of the config, with the sizes of the run's table
+    # `layout` (of LAYOUTS), `vocab` (a JSON list of the words of the tokens),
+    # `max_length` (T of the table), and what `write` was given
     metadata: dict[str, str]
 
 
@@ -54,17 +48,10 @@ def write(
     table: tasks.Table,
     origin: Mapping[str, str],
 ) -> dict[str, tuple[int, ...]]:
-    """Writes a folder, whole or not at all.
+    """Writes a folder, whole or not at all, where there is nothing or an empty folder.
 
-    Args:
-      folder: a path where there is nothing, or an empty folder.
-      params: of the run's model.
-      config: of the run.
-      table: of the run.
-      origin: where the parameters come from, for the metadata of the file.
-
-    Returns:
-      The shape of each array that was written, by its name.
+    `origin` says in the metadata of the file where the parameters come from. Returns
+    the shape of each array that was written, by its name.
 
     Raises:
       ValueError: if something is in the folder's place.

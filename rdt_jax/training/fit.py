@@ -47,11 +47,8 @@ class Hooks(Protocol):
 def fit(session: Session, *, hooks: Hooks, should_stop: Callable[[], int]) -> Session:
     """Trains a session until all its lanes are over, or until it is asked to stop.
 
-    Args:
-      session: session at any step.
-      hooks: receiver of all that happens.
-      should_stop: function, called after every dispatch; if true, the session is saved
-        and its unfinished runs become `preempted`.
+    If `should_stop`, which is called after every dispatch, returns true, the session is
+    saved and its unfinished runs become `preempted`.
     """
     compiled: set[tuple[int, int]] = set()  # (lanes, tokens of a row)
     # A kill may have come between the last checkpoint and what it says of each run.
@@ -105,8 +102,8 @@ def _observe(
 ) -> tuple[Session, dict[int, lanes.Observation]]:
     """Takes in what `Pack.observe` measured of a session.
 
-    Returns the session, in which windows and stages of the curriculum begin anew, and
-    the observation of each lane that was not over, by its index.
+    Windows and stages of the curriculum begin anew in the session that is returned,
+    with the observation of each lane that was not over, by its index.
     """
     before, step = session.progress, session.step
     params = measured.pop("params")

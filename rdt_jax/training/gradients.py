@@ -1,13 +1,10 @@
 """What happens to a gradient before the optimizer, and to weights after it.
 
-Every piece is an optax transformation over traced strengths, so that lanes may differ.
-The order is that of `before` and, in update.py, of accumulation before all of it:
+Every piece is an optax transformation over traced strengths, so that lanes may differ:
+accumulate -> clip -> filter -> orthogonal -> the optimizer -> constant norm.
 
-  accumulate -> clip -> filter -> orthogonal -> the optimizer -> constant norm
-
-The parts of a batch make up the gradient; clipping keeps one outlier out of the
-filter's memory; what the filter brings along the weights is removed with the rest; the
-norm is that of the weights which the whole update has made.
+Clipping keeps one outlier out of the filter's memory; what the filter brings along the
+weights is removed with the rest; the norm is that after the whole update.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,10 +28,8 @@ def before(
 ) -> list[optax.GradientTransformation]:
     """Returns what a run does to its gradient, in order; nothing by default.
 
-    Args:
-      section: `gradient` of the config.
-      hyper: scalars of a lane.
-      clips: whether any lane of the pack clips.
+    `section` is `gradient` of the config; `clips` says whether any lane of the pack
+    clips.
     """
     chosen = [optax.clip_by_global_norm(hyper["gradient.clip_norm"])] if clips else []
     make_filter = registry.lookup("gradient filter", FILTERS, section.filter)
@@ -80,26 +75,20 @@ class MaState(NamedTuple):
     A sum that is only added to and subtracted from keeps the rounding of the largest
     gradient it ever held. So the gradients since the ring was at its start are also
     added up anew, and take the place of the sum when it is there again.
-
-    Attributes:
-      seen: int32, updates so far.
-      ring: leaves [W, ...], gradient i at place i mod W.
-      total: leaves as the parameters, the sum over the ring.
-      fresh: likewise, the sum over the places that were written in this round.
     """
 
-    seen: jax.Array
-    ring: chex.ArrayTree
-    total: chex.ArrayTree
+    seen: jax.Array  # int32, updates so far
+    ring: chex.ArrayTree  # leaves [W, ...], gradient i at place i mod W
+    total: chex.ArrayTree  # leaves as the parameters, the sum over the ring
+    # likewise, the sum over the places that were written in this round
     fresh: chex.ArrayTree
 
 
 def grokfast_ma(strength: jax.Array, window: int) -> optax.GradientTransformation:
     """Adds `strength` times the mean of the last `window` gradients, this one included.
 
-    Until there are so many gradients it adds nothing.
-
-    Reference: Lee et al. (2024), arXiv:2405.20233.
+    Until there are so many it adds nothing. Reference: Lee et al. (2024),
+    arXiv:2405.20233.
     """
 
     def init(params: chex.ArrayTree) -> MaState:
@@ -162,22 +151,15 @@ def orthogonal() -> optax.GradientTransformation:
         norm, norm_left = jnp.linalg.norm(g.ravel()), jnp.linalg.norm(left.ravel())
         return left * jnp.where(norm_left > _ROUNDING * norm, norm / norm_left, 0.0)
 
-    def update(
-        gradient: chex.ArrayTree,
-        state: optax.EmptyState,
-        params: chex.ArrayTree | None = None,
-    ) -> tuple[chex.ArrayTree, optax.EmptyState]:
-        return jax.tree.map(project, gradient, params), state
-
-    return optax.GradientTransformation(optax.init_empty_state, update)
+    return optax.stateless(
+        lambda gradient, params: jax.tree.map(project, gradient, params)
+    )
 
 
 def constant_norm() -> optax.GradientTransformation:
     """Rescales all weights, after an update, to the L2 norm that they started with.
 
-    The norm is over all parameters together, biases and scales of norms included: it is
-    the radius of the sphere on which the run stays.
-
+    The norm is over all parameters together, biases and scales of norms included.
     Reference: Liu et al. (2022), arXiv:2210.01117.
     """
 

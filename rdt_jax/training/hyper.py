@@ -29,15 +29,10 @@ LaneParams = Mapping[str, jax.Array]  # By LANE_KEYS, float32 each.
 
 
 class Lanes(NamedTuple):
-    """What tells the lanes of a pack apart; constant during training.
+    """What tells the lanes of a pack apart; constant during training."""
 
-    Attributes:
-      seed: uint32 [S].
-      hyper: float32 [S] each.
-    """
-
-    seed: jax.Array
-    hyper: LaneParams
+    seed: jax.Array  # uint32 [S]
+    hyper: LaneParams  # float32 [S] each
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,20 +27,12 @@ def write_run(
 
     Where the config names the folder of its rows (`task.kwargs.path`), these must fit
     the parameters, and positions that no row has are left out. The pin's extra value
-    has `vocab_size` and `max_length`, which else only the rows would tell, and the
-    name and hash of the file that it came from.
+    has `vocab_size` and `max_length`, which else only the rows would tell, and the name
+    and hash of the file that it came from.
 
-    Args:
-      workdir: folder in which the run folder is made, named by the run's id.
-      config: all that the checkpoint does not tell.
-      overrides: values of `config` that the user sets.
-      imported: the checkpoint.
-      num_loops: R that it was trained with.
-      step: optimizer updates that it had, 0 if that is not known.
-      source: the checkpoint's file.
-
-    Returns:
-      The run folder.
+    The config says what the checkpoint does not tell; `overrides` are what the user
+    sets. It was trained with R = `num_loops`, for `step` updates, 0 if that is not
+    known.
 
     Raises:
       ValueError: if an override contradicts the checkpoint, the resolved config or its

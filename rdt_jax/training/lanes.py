@@ -22,10 +22,6 @@ class Awaited(NamedTuple):
 
     Attributes:
       config: config of the first lane; what is read here is the same for all.
-      phases: phases to watch, awaited or only shown.
-      stages: stages of the curriculum.
-      groups: names of the evaluated parts.
-      loops: evaluated loop counts.
       max_pins: parameters that a run may keep at transitions; None for no limit. Those
         of snapshots and of the end are kept whatever it is.
       budgets: steps at which parameters are kept as those of the end.
@@ -54,8 +50,6 @@ class Observation(NamedTuple):
     Attributes:
       lane: state of the lane after it.
       row: row of metrics.jsonl, without the step; None if the lane is no longer finite.
-      events: rows of events.jsonl.
-      pins: parameters to keep.
     """
 
     lane: Lane
@@ -82,16 +76,11 @@ def extended(lane: Lane, config: ml_collections.ConfigDict) -> Lane:
 def observe(
     awaited: Awaited, lane: Lane, at: int, window: int, measured: Mapping[str, Any]
 ) -> Observation:
-    """Takes in one evaluation of a lane.
+    """Takes in one evaluation of a lane, `window` updates since the one before.
 
-    Args:
-      awaited: events that the pack awaits of every lane.
-      lane: state of the lane before it; not changed.
-      at: step of the evaluation.
-      window: updates since the one before.
-      measured: "quantities" (name -> float32 [loops, G]), "weight_norm", and of
-        `pack.TrainState` the lane's "loss_sum", "gradient_norm", "update_ratio" and
-        "finite_steps".
+    `measured` has "quantities" (name -> float32 [loops, G]), "weight_norm", and of
+    `pack.TrainState` the lane's "loss_sum", "gradient_norm", "update_ratio" and
+    "finite_steps".
     """
     # The last update may have broken what its own loss does not see yet.
     seen = (measured["quantities"]["loss"], measured["weight_norm"])

@@ -118,9 +118,7 @@ def _in_float64(of: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 def collapses(logits: jax.Array, dtype: str) -> jax.Array:
     """Says where the exponentials of logits [..., V] add up to the largest, bool [...].
 
-    Args:
-      logits: float32.
-      dtype: dtype in which they are added up, float32 or float64.
+    They are added up in `dtype`, float32 or float64.
     """
     with jax.enable_x64(dtype == "float64"):
         wide = jax.lax.convert_element_type(logits, jnp.dtype(dtype))
@@ -130,15 +128,11 @@ def collapses(logits: jax.Array, dtype: str) -> jax.Array:
 def supervise_loops(
     last: jax.Array, every: jax.Array, num_loops: int | jax.Array, share: jax.Array
 ) -> jax.Array:
-    """Mixes the loss after the last loop with the mean over all loops.
+    """Mixes the loss after the last loop with the mean over the first R = `num_loops`.
 
-    Reference: Chen (2026), arXiv:2603.21676: (1 - a) CE_R + (a / R) sum of CE_t.
-
-    Args:
-      last: float32 scalar, the loss after the last loop.
-      every: float32 [most loops], after each; what lies beyond `num_loops` is not read.
-      num_loops: R.
-      share: a in [0, 1].
+    Reference: Chen (2026), arXiv:2603.21676: (1 - a) CE_R + (a / R) sum of CE_t. The
+    share a is in [0, 1]; of the losses after `every` loop, float32 [most loops], what
+    lies beyond R is not read.
     """
     runs = jnp.arange(every.size) < num_loops
     return (1 - share) * last + share * jnp.where(runs, every, 0).sum() / num_loops
@@ -147,16 +141,13 @@ def supervise_loops(
 def block_similarity(blocks: Sequence[Any], period: int) -> jax.Array:
     """Returns 1 minus the mean cosine between matrices of blocks `period` apart.
 
-    It is 0 where a stack of blocks repeats itself every `period` of them, as a looped
-    one does. Vectors (biases, norms) do not count, and zero matrices have cosine 0.
+    It is 0 where a stack of blocks, which are equal trees, repeats itself every
+    `period` of them, as a looped one does. Vectors (biases, norms) do not count, and
+    zero matrices have cosine 0.
 
     Reference: Saunshi et al. (2025), arXiv:2502.17416, which adds the cosines of each
     kind of weight. Differs from the paper: one mean over all pairs of matrices, so that
     the factor means the same at any depth.
-
-    Args:
-      blocks: parameters of L blocks, equal trees.
-      period: k, less than L.
     """
     cosines = [
         _cosine(one, other)

@@ -2,9 +2,9 @@
 
 Every process makes the same pack over one mesh, and has the same state, of which its
 devices hold their part. The leader runs `run.train` as if it were alone, with a
-`Leader` for the pack: each of its methods first tells the followers which one it is and
-what it is called with. So the leader alone reads and writes run folders, looks at the
-clock, and decides.
+`_Leader` for the pack: each of its methods first tells the followers which one it is,
+and what it is called with. So the leader alone reads and writes run folders, looks at
+the clock, and decides.
 """
 
 import contextlib
@@ -35,17 +35,11 @@ _HEARTBEAT_SECONDS = 20
 
 
 class Rank(NamedTuple):
-    """One process of several.
+    """One process of several."""
 
-    Attributes:
-      number: its rank; 0 is the leader.
-      processes: number of processes of the job.
-      coordinator: host of the leader, as the others know it.
-    """
-
-    number: int
-    processes: int
-    coordinator: str
+    number: int  # its rank; 0 is the leader
+    processes: int  # number of processes of the job
+    coordinator: str  # host of the leader, as the others know it
 
 
 def join(
@@ -53,11 +47,8 @@ def join(
 ) -> Rank:
     """Joins the other processes of a job, and waits for all of them.
 
-    Args:
-      coordinator: `host:port` of process 0. JAX finds this and the others if they are
-        None, on a TPU and in the clusters that it knows.
-      num_processes: number of processes of the job.
-      process_id: rank of this process.
+    `coordinator` is `host:port` of process 0, `process_id` the rank of this one. JAX
+    finds what is None by itself, on a TPU and in the clusters that it knows.
     """
     bind_address = coordinator if process_id == 0 and _is_here(coordinator) else None
     jax.distributed.initialize(
@@ -116,13 +107,11 @@ class _Channel:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Leader:
+class _Leader:
     """A pack in all processes: its methods tell the followers what they then do.
 
-    Attributes:
-      local: pack of this process, for what runs nothing on the devices.
-      number: name of the pack in messages.
-      channel: messages to the followers.
+    They are those of `Pack`. `local` is the pack of this process, for what runs nothing
+    on the devices; `number` names the pack in messages.
     """
 
     local: Pack
@@ -130,41 +119,34 @@ class Leader:
     channel: _Channel
 
     def init(self, lanes: Lanes) -> TrainState:
-        """Returns the state before the first update."""
         (lanes,) = self._tell("init", lanes)
         return self.local.init(lanes)
 
     def train(
         self, state: TrainState, lanes: Lanes, n: int, *, length: int | None = None
     ) -> TrainState:
-        """Applies updates."""
         lanes, n = self._tell("train", lanes, n, length=length)
         return self.local.train(state, lanes, n, length=length)
 
     def observe(self, state: TrainState) -> dict[str, Any]:
-        """Returns what an evaluation records."""
         self._tell("observe")
         return self.local.observe(state)
 
     def start_window(self, state: TrainState) -> TrainState:
-        """Returns a state with `loss_sum` at zero."""
         self._tell("start_window")
         return self.local.start_window(state)
 
     def begin_stage(
         self, state: TrainState, lanes: Lanes, stage: chex.Array
     ) -> TrainState:
-        """Begins a stage of the curriculum."""
         lanes, stage = self._tell("begin_stage", lanes, stage)
         return self.local.begin_stage(state, lanes, stage)
 
     def take(self, state: TrainState, index: chex.Array) -> TrainState:
-        """Returns the state of some lanes."""
         (index,) = self._tell("take", index)
         return self.local.take(state, index)
 
     def to_host(self, state: TrainState) -> Any:
-        """Returns a state without the lanes that pad the mesh."""
         self._tell("to_host")
         return self.local.to_host(state)
 
@@ -182,22 +164,18 @@ class Leader:
         """
         arguments = jax.tree.map(np.asarray, arguments)
         arrays = [[x.dtype.name, x.tolist()] for x in jax.tree.leaves(arguments)]
-        message = {"do": method, "pack": self.number, "arrays": arrays}
-        self.channel.send(message | named)
+        message = {"do": method, "pack": self.number, "arrays": arrays, "named": named}
+        self.channel.send(message)
         return arguments
 
 
-AnyPack = Pack | Leader
+AnyPack = Pack | _Leader
 Build = Callable[..., AnyPack]  # As `pack.build`, without the mesh.
 
 
 @contextlib.contextmanager
 def lead(mesh: jax.sharding.Mesh | None) -> Iterator[Build]:
-    """Yields `pack.build` on a mesh; with several processes, for all of them.
-
-    Args:
-      mesh: mesh over the devices of all processes.
-    """
+    """Yields `pack.build` on a mesh over the devices of all processes, for them all."""
     if jax.process_count() == 1:
         yield functools.partial(pack.build, mesh=mesh)
         return
@@ -205,7 +183,7 @@ def lead(mesh: jax.sharding.Mesh | None) -> Iterator[Build]:
 
     def build(
         configs: Sequence[ml_collections.ConfigDict], table: Table, exact: bool = False
-    ) -> Leader:
+    ) -> _Leader:
         nonlocal number
         number += 1
         channel.send(
@@ -217,7 +195,7 @@ def lead(mesh: jax.sharding.Mesh | None) -> Iterator[Build]:
                 "exact": exact,
             }
         )
-        return Leader(pack.build(configs, table, exact, mesh), number, channel)
+        return _Leader(pack.build(configs, table, exact, mesh), number, channel)
 
     yield build
     channel.send({"do": "end"})  # After an error the others are ended from outside.
@@ -225,11 +203,7 @@ def lead(mesh: jax.sharding.Mesh | None) -> Iterator[Build]:
 
 @environment.pinned()
 def follow(mesh: jax.sharding.Mesh) -> None:
-    """Does what the leader does, until it ends.
-
-    Raises:
-      ValueError: if this host makes another table than the leader.
-    """
+    """Does what the leader does; ValueError if this host makes another table."""
     channel = _Channel()
     packs: dict[int, tuple[Pack, Lanes]] = {}
     state: Any = None
@@ -258,33 +232,18 @@ def _build(message: dict[str, Any], mesh: jax.sharding.Mesh) -> tuple[Pack, Lane
 
 
 def _do(pack: Pack, lanes: Lanes, message: dict[str, Any], state: Any) -> Any:
-    """Does what a message of `Leader._tell` says; returns the state after it.
-
-    The message is about `pack`, and its lanes have the shapes of `lanes`.
-    """
-    arrays = [np.asarray(values, dtype) for dtype, values in message["arrays"]]
-    own = len(jax.tree.leaves(lanes))
-    if message["do"] in ("init", "train", "begin_stage"):
-        lanes = jax.tree.unflatten(jax.tree.structure(lanes), arrays[:own])
-        arrays = arrays[own:]
-    match message["do"]:
-        case "init":
-            return pack.init(lanes)
-        case "train":
-            return pack.train(state, lanes, arrays[0], length=message["length"])
-        case "begin_stage":
-            return pack.begin_stage(state, lanes, *arrays)
-        case "start_window":
-            return pack.start_window(state)
-        case "take":
-            return pack.take(state, *arrays)
-        case "from_host":
-            shapes, size = pack.shapes(lanes), message["num_lanes"]
-            empty = lambda x: np.zeros((size, *x.shape[1:]) if x.ndim else (), x.dtype)
-            state = jax.tree.map(empty, shapes)
-            return pack.from_host(multihost_utils.broadcast_one_to_all(state))
-        case "observe":
-            pack.observe(state)
-        case "to_host":
-            pack.to_host(state)
-    return state
+    """Does what a message of `_Leader._tell` says; returns the state after it."""
+    do = message["do"]
+    if do == "from_host":
+        shapes, size = pack.shapes(lanes), message["named"]["num_lanes"]
+        empty = lambda x: np.zeros((size, *x.shape[1:]) if x.ndim else (), x.dtype)
+        empty_state = jax.tree.map(empty, shapes)
+        return pack.from_host(multihost_utils.broadcast_one_to_all(empty_state))
+    arguments: list[Any] = [np.asarray(x, dtype) for dtype, x in message["arrays"]]
+    if do in ("init", "train", "begin_stage"):
+        own = len(jax.tree.leaves(lanes))
+        lanes = jax.tree.unflatten(jax.tree.structure(lanes), arguments[:own])
+        arguments = [lanes, *arguments[own:]]
+    before = [] if do == "init" else [state]
+    after = getattr(pack, do)(*before, *arguments, **message["named"])
+    return state if do in ("observe", "to_host") else after

@@ -21,11 +21,7 @@ def is_block_matrix(path: tuple[Any, ...], leaf: jax.Array) -> bool:
     """Says whether a parameter is a matrix, or several, of prelude, core or coda.
 
     Those of injection and gate count as well; tables, readout and halting do not, nor
-    do vectors.
-
-    Args:
-      path: keys of the leaf in the tree of parameters, as JAX gives them.
-      leaf: the parameter.
+    do vectors. `path` has the keys of the leaf, as JAX gives them.
     """
     return path[0].key not in _OUTSIDE and leaf.ndim >= 2
 

@@ -5,13 +5,10 @@
     state = pack.train(pack.init(lanes), lanes, 100)  # 100 updates in one dispatch
     accuracies = pack.evaluate(state.params)["accuracy"]  # [S, loops, groups]
 
-A solo run is a pack of one. The update of a lane is in update.py. Lanes run side by
-side under `vmap`, which turns their products into batched ones, so a lane equals its
-solo run to rounding. In an `exact` pack they run one after another by `lax.map`
-instead, bit for bit like solo runs.
-
-`Program` says what is computed, as functions to be traced. `Pack` compiles them, each
-once, and has the arrays of the task on its devices.
+Lanes run side by side under `vmap`, which turns their products into batched ones, so a
+lane equals its solo run, a pack of one, to rounding. In an `exact` pack they run one
+after another by `lax.map`, bit for bit like solo runs. `Program` says what is computed;
+`Pack` compiles it, and has the arrays of the task on its devices.
 """
 
 import dataclasses
@@ -39,30 +36,20 @@ from rdt_jax.training.hyper import LaneParams, Lanes, Spec, make_lanes, make_spe
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that changes during training, and nothing else.
+    """Everything that changes during training, and nothing else."""
 
-    Attributes:
-      step: int32 scalar, updates applied so far, the same for all lanes.
-      params: leaves [S, ...].
-      opt_state: leaves [S, ...].
-      loss_sum: float32 [S], training losses added up since the last evaluation.
-      gradient_norm: float32 [S], L2 norm of the last update's gradient.
-      update_ratio: float32 [S], L2 norm of the last update over that of the weights it
-        was added to.
-      finite_steps: int32 [S], updates before the first whose loss was not finite.
-      stage: int32 [S], index of the curriculum's stage.
-      stage_start: int32 [S], step at which it began.
-    """
-
-    step: jax.Array
-    params: chex.ArrayTree
-    opt_state: optax.OptState
+    step: jax.Array  # int32 scalar, updates applied so far, the same for all lanes
+    params: chex.ArrayTree  # leaves [S, ...]
+    opt_state: optax.OptState  # leaves [S, ...]
+    # float32 [S], training losses added up since the last evaluation
     loss_sum: jax.Array
-    gradient_norm: jax.Array
+    gradient_norm: jax.Array  # float32 [S], L2 norm of the last update's gradient
+    # float32 [S], L2 norm of the last update over that of the weights it was added to
     update_ratio: jax.Array
+    # int32 [S], updates before the first whose loss was not finite
     finite_steps: jax.Array
-    stage: jax.Array
-    stage_start: jax.Array
+    stage: jax.Array  # int32 [S], index of the curriculum's stage
+    stage_start: jax.Array  # int32 [S], step at which it began
 
 
 # What is recorded of a state beside its parameters, float32 or int32 [S] each.
@@ -77,79 +64,56 @@ _OF_STATE = TrainState(**_STATE_SPECS | {"step": _EVERYWHERE})
 
 
 class TaskData(NamedTuple):
-    """The task on the devices; an argument, since a constant would be compiled in.
+    """The task on the devices; an argument, since a constant would be compiled in."""
 
-    Attributes:
-      epoch: int32 [M], the train rows of an epoch.
-      rows: rows of the whole table, leaves [N, ...].
-    """
-
-    epoch: jax.Array
-    rows: update.Batch
+    epoch: jax.Array  # int32 [M], the train rows of an epoch
+    rows: update.Batch  # rows of the whole table, leaves [N, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
     """What is computed of a pack: pure functions of arrays.
 
-    Those that end in `_lanes` see the lanes of one device alone.
-
-    Attributes:
-      spec: settings that all lanes share.
-      stages: stages of the curriculum.
-      loops: evaluated loop counts, ascending.
-      mesh: None for one device.
-      lanes_here: lanes on each device.
-      exact: run the lanes one after another.
+    Private ones see the lanes of one device alone.
     """
 
     spec: Spec
     stages: curriculum.Stages
-    loops: tuple[int, ...]
-    mesh: jax.sharding.Mesh | None
-    lanes_here: int
-    exact: bool
+    loops: tuple[int, ...]  # evaluated loop counts, ascending
+    mesh: jax.sharding.Mesh | None  # None for one device
+    lanes_here: int  # lanes on each device
+    exact: bool  # run the lanes one after another
 
-    def draw(self, lanes: Lanes) -> chex.ArrayTree:
-        """Returns the first parameters."""
-        draw = sharding.on_own_part(self._draw_lanes, self.mesh, (_BY_LANE,), _BY_LANE)
-        return draw(self._pad(lanes))
+    @functools.cached_property
+    def over_devices(self) -> dict[str, Callable[..., Any]]:
+        """The functions of the lanes of one device, for those of all devices."""
+        lane, state, everywhere = _BY_LANE, _OF_STATE, _EVERYWHERE
+        share = self._share
+        return {
+            "draw": share(self._draw, (lane,), lane),
+            "begin": share(self._begin, (lane, lane), state),
+            "train": share(self._train, (everywhere, state, lane, everywhere), state),
+            "begin_stage": share(self._begin_stage, (state, lane, lane), state),
+            "evaluate": share(self._evaluate, (everywhere, lane), lane, ("trial",)),
+        }
 
-    def begin(self, params: chex.ArrayTree, lanes: Lanes) -> TrainState:
-        """Returns the state before the first update."""
-        begin = sharding.on_own_part(
-            self._begin_lanes, self.mesh, (_BY_LANE, _BY_LANE), _OF_STATE
-        )
-        return begin(params, self._pad(lanes))
+    def _share(
+        self,
+        function: Callable[..., Any],
+        specs: tuple[Any, ...],
+        out: Any,
+        axes: tuple[str, ...] = ("trial", "data"),
+    ) -> Callable[..., Any]:
+        """Pads the lanes of arguments, and gives each device its own part of them."""
 
-    def train(
-        self, data: TaskData, state: TrainState, lanes: Lanes, n: jax.Array, length: int
-    ) -> TrainState:
-        """Applies `n` updates on rows that are cut to `length` tokens."""
-        specs = (_EVERYWHERE, _OF_STATE, _BY_LANE, _EVERYWHERE)
-        train_lanes = functools.partial(self._train_lanes, length=length)
-        train = sharding.on_own_part(train_lanes, self.mesh, specs, _OF_STATE)
-        return train(data, state, self._pad(lanes), n)
+        @functools.wraps(function)
+        def shared(*arguments: Any, **static: Any) -> Any:
+            of_part = functools.partial(function, **static)
+            run = sharding.on_own_part(of_part, self.mesh, specs, out, axes)
+            pairs = zip(arguments, specs, strict=True)
+            return run(*(x if s == _EVERYWHERE else self._pad(x) for x, s in pairs))
 
-    def evaluate(
-        self, parts: Sequence[Rows], params: chex.ArrayTree
-    ) -> dict[str, jax.Array]:
-        """Measures all lanes on the rows of `evaluate.make_rows`."""
-        specs = (_EVERYWHERE, _BY_LANE)
-        measure = sharding.on_own_part(
-            self._evaluate_lanes, self.mesh, specs, _BY_LANE, axes=("trial",)
-        )
-        return measure(parts, params)
-
-    def begin_stage(
-        self, state: TrainState, lanes: Lanes, stage: jax.Array
-    ) -> TrainState:
-        """Begins a stage of the curriculum in the lanes that are in another one."""
-        specs = (_OF_STATE, _BY_LANE, _BY_LANE)
-        begin = sharding.on_own_part(
-            self._begin_stage_lanes, self.mesh, specs, _OF_STATE
-        )
-        return begin(state, self._pad(lanes), self._pad(stage))
+        return shared
 
     def take(self, state: TrainState, index: jax.Array) -> TrainState:
         """Returns the state of some lanes."""
@@ -172,14 +136,11 @@ class Program:
 
         return single
 
-    def _draw_lanes(self, lanes: Lanes) -> chex.ArrayTree:
-        scales = lanes.hyper["model.init_scale"]
-        return self._over_lanes(self._draw_lane)(lanes.seed, scales)
+    def _draw(self, lanes: Lanes) -> chex.ArrayTree:
+        draw_lane = functools.partial(draw, model=self.spec.model)
+        return self._over_lanes(draw_lane)(lanes.seed, lanes.hyper["model.init_scale"])
 
-    def _draw_lane(self, seed: jax.Array, scale: jax.Array) -> chex.ArrayTree:
-        return draw(seed, scale, self.spec.model)
-
-    def _begin_lanes(self, params: chex.ArrayTree, lanes: Lanes) -> TrainState:
+    def _begin(self, params: chex.ArrayTree, lanes: Lanes) -> TrainState:
         num_lanes = lanes.seed.size
         return TrainState(
             step=jnp.int32(0),
@@ -199,9 +160,10 @@ class Program:
         begin = lambda params, hyper: optimizers.make(self.spec, hyper).init(params)
         return self._over_lanes(begin)(params, hyper)
 
-    def _train_lanes(
+    def _train(
         self, data: TaskData, state: TrainState, lanes: Lanes, n: jax.Array, length: int
     ) -> TrainState:
+        """Applies `n` updates on rows that are cut to `length` tokens."""
         batch_size = self.spec.config.batch_size
         in_stage = state.stage, state.stage_start  # The same for the whole dispatch.
         # The epoch of a step, and where in it the step's batch begins.
@@ -248,10 +210,7 @@ class Program:
         length: int,
         is_last: jax.Array,
     ) -> TrainState:
-        """Applies one update to the rows at `drawn`, int32 [S, B], of the epoch's rows.
-
-        Of the last one of a dispatch norms are measured.
-        """
+        """Applies one update to the epoch's rows at `drawn`, int32 [S, B]."""
         update_lane = functools.partial(
             self._update_lane,
             rows=data.rows,
@@ -292,27 +251,18 @@ class Program:
     ) -> update.LaneState:
         batch = jax.tree.map(lambda x: x[index], rows)
         _, _, noise_key = _lane_keys(seed)
+        noise = update.draw_noise(noise_key, step, hyper, self.spec)
         return update.update(
             params,
             opt_state,
             batch._replace(tokens=batch.tokens[:, :length]),
-            hyper,
-            self.spec,
-            noise=update.draw_noise(noise_key, step, hyper, self.spec),
-            num_loops=num_loops,
+            update.How(hyper, self.spec, noise, num_loops),
             measure=is_last,
             gradient_of=self._loss_and_gradient,
         )
 
     def _loss_and_gradient(
-        self,
-        params: chex.ArrayTree,
-        batch: update.Batch,
-        hyper: LaneParams,
-        spec: Spec,
-        *,
-        noise: layers.Noise | None,
-        num_loops: int | jax.Array,
+        self, params: chex.ArrayTree, batch: update.Batch, how: update.How
     ) -> tuple[jax.Array, chex.ArrayTree]:
         """Is `update.loss_and_gradient` of a batch whose rows the devices share."""
         shares_rows = sharding.axes_of(self.mesh).data > 1
@@ -320,15 +270,13 @@ class Program:
         def of_part(
             noise: layers.Noise | None, rows: update.Batch, part: jax.Array
         ) -> tuple[jax.Array, chex.ArrayTree]:
-            if shares_rows and noise is not None:
-                noise = noise.fold(part)
-            return update.loss_and_gradient(
-                params, rows, hyper, spec, noise=noise, num_loops=num_loops
-            )
+            its = how._replace(noise=noise)
+            its = update.with_own_noise(its, part) if shares_rows else its
+            return update.loss_and_gradient(params, rows, its)
 
-        return sharding.mean_over_rows(of_part, self.mesh)(noise, batch)
+        return sharding.mean_over_rows(of_part, self.mesh)(how.noise, batch)
 
-    def _evaluate_lanes(
+    def _evaluate(
         self, parts: Sequence[Rows], params: chex.ArrayTree
     ) -> dict[str, jax.Array]:
         measure = functools.partial(
@@ -341,9 +289,10 @@ class Program:
         quantities = self._over_lanes(measure)(params)
         return quantities | {"weight_norm": jax.vmap(optax.tree.norm)(params)}
 
-    def _begin_stage_lanes(
+    def _begin_stage(
         self, state: TrainState, lanes: Lanes, stage: jax.Array
     ) -> TrainState:
+        """Begins a stage of the curriculum in the lanes that are in another one."""
         begins = stage != state.stage
         opt_state = state.opt_state
         if self.spec.config.curriculum.reset_optimizer:
@@ -360,7 +309,6 @@ class Program:
         )
 
     def _num_rows(self, stage: jax.Array) -> int | jax.Array:
-        """Returns the rows of an epoch in a stage."""
         rows = self.stages.rows
         return jnp.array(rows)[stage] if self.stages.values else rows[0]
 
@@ -377,29 +325,20 @@ class Program:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pack:
-    """A pack, compiled for its devices: each function when it is first called.
-
-    Attributes:
-      program: functions that are compiled.
-      num_lanes: S; a state on a mesh may have more (`padded_lanes`).
-      data: arrays of the task.
-      evaluated: rows to evaluate.
-      groups: G names ("id", "mixed[pattern=id-ood]") of the evaluated parts.
-      group_sizes: rows in each group.
-      home: place of a state: a device, or a NamedSharding for each of its leaves.
-    """
+    """A pack, compiled for its devices: each function when it is first called."""
 
     program: Program
-    num_lanes: int
+    num_lanes: int  # S; a state on a mesh may have more (`padded_lanes`)
     data: TaskData
     evaluated: Sequence[Rows]
+    # G names ("id", "mixed[pattern=id-ood]") of the evaluated parts
     groups: tuple[str, ...]
     group_sizes: tuple[int, ...]
-    home: Any
+    home: Any  # place of a state: a device, or a NamedSharding for each of its leaves
 
     @property
     def local(self) -> "Pack":
-        """This pack; that of this process, where a `multiprocess.Leader` has it."""
+        """This pack; that of this process, where a `multiprocess.lead` has it."""
         return self
 
     @property
@@ -425,8 +364,8 @@ class Pack:
 
     def shapes(self, lanes: Lanes) -> TrainState:
         """Returns the shapes and dtypes of `init`."""
-        begin, draw = self.program.begin, self.program.draw
-        return jax.eval_shape(lambda lanes: begin(draw(lanes), lanes), lanes)
+        of = self.program.over_devices
+        return jax.eval_shape(lambda x: of["begin"](of["draw"](x), x), lanes)
 
     def train(
         self,
@@ -436,14 +375,11 @@ class Pack:
         *,
         length: int | None = None,
     ) -> TrainState:
-        """Applies updates in one dispatch, without waiting for them.
+        """Applies `n` updates in one dispatch, without waiting for them.
 
-        Args:
-          state: donated: it is not there afterwards.
-          lanes: values in which the lanes differ.
-          n: updates; any number runs the same compiled program.
-          length: T, tokens to which rows are cut; part of the program. None for the
-            length of the table.
+        The state is donated: it is not there afterwards. Any `n` runs the same compiled
+        program, each `length` its own: rows are cut to T = `length` tokens, by default
+        those of the table.
         """
         return self._compiled["train"](
             self.data, state, lanes, n, length=self._length(length)
@@ -461,11 +397,7 @@ class Pack:
         return borrowed.num_compiled(self._compiled["train"])
 
     def evaluate(self, params: chex.ArrayTree) -> dict[str, jax.Array]:
-        """Measures the lanes: quantity -> float32 [S, loops, G], and `weight_norm` [S].
-
-        Args:
-          params: leaves [S, ...].
-        """
+        """Returns quantity -> float32 [S, loops, G], and `weight_norm` [S]."""
         return self._compiled["evaluate"](self.evaluated, params)
 
     def observe(self, state: TrainState) -> dict[str, Any]:
@@ -521,7 +453,7 @@ class Pack:
     @functools.cached_property
     def _compiled(self) -> dict[str, Any]:
         """The functions of the program, compiled when they are first called."""
-        program = self.program
+        program, of = self.program, self.program.over_devices
         jit: Any = jax.jit  # Of a function whose result is a state.
         params_home = None
         if program.mesh is not None:
@@ -530,12 +462,12 @@ class Pack:
         zero = lambda state: state.replace(loss_sum=jnp.zeros_like(state.loss_sum))
         return {
             # A program of its own, which a compile cache has for every other optimizer.
-            "draw": jax.jit(program.draw, out_shardings=params_home),
-            "begin": jit(program.begin, donate_argnums=0),
-            "train": jit(program.train, donate_argnums=1, static_argnames="length"),
-            "evaluate": jax.jit(program.evaluate),
+            "draw": jax.jit(of["draw"], out_shardings=params_home),
+            "begin": jit(of["begin"], donate_argnums=0),
+            "train": jit(of["train"], donate_argnums=1, static_argnames="length"),
+            "evaluate": jax.jit(of["evaluate"]),
             "start_window": jit(zero, donate_argnums=0),
-            "begin_stage": jit(program.begin_stage, donate_argnums=0),
+            "begin_stage": jit(of["begin_stage"], donate_argnums=0),
             "take": jit(program.take),
         }
 
@@ -548,14 +480,12 @@ def build(
 ) -> Pack:
     """Makes the pack of runs; nothing is compiled yet.
 
-    Args:
-      configs: configs of the S lanes; they differ in `seed` and LANE_KEYS only.
-      table: table of the task that they share.
-      exact: run the lanes one after another, bit for bit like solo runs.
-      mesh: devices that share the lanes, each batch and the matrices. Sums over parts
-        of a batch or of a matrix round differently than on one device, and in parts of
-        a batch dropout draws other numbers. Lanes that do not fill the axis `trial`
-        are joined by copies of the last one, which nobody reads.
+    They differ in `seed` and LANE_KEYS only. With `exact` the lanes run one after
+    another, bit for bit like solo runs. The devices of a mesh share the lanes, each
+    batch and the matrices. Sums over parts of a batch or of a matrix round differently
+    than on one device, and in parts of a batch dropout draws other numbers. Lanes that
+    do not fill the axis `trial` are joined by copies of the last one, which nobody
+    reads.
     """
     config = configs[0]
     groups = evaluate.groups_of(config, table)

@@ -1,19 +1,12 @@
 """When a phase begins, completes and is lost: the only place that defines it.
 
-Which phases there are is said by a config (events.py). Their accuracies are smoothed by
-the median of the last SMOOTHING evaluations (of those there are, at the start). A
-phase's *onset* is declared once the smoothed accuracy has exceeded chance
-(`above_chance`) at ONSET_RUN evaluations running, or at fewer if it reaches the
-threshold at once; it is dated at the first of them. It has *completed* when, with its
-onset behind it, the smoothed accuracy reaches the threshold, and is *lost* when, after
-that, it stays below half the threshold at LOST_RUN evaluations running; it may then
-begin again.
-
-Under a curriculum, each of its stages is a phase of its own: `hop_learned` at hops k is
-about the held-out rows of exactly k hops.
-
-The detector is a fold over evaluations: `observe(state, ...)` returns the next state, a
-JSON value that lives in the checkpoint.
+Accuracies are smoothed by the median of the last SMOOTHING evaluations (of those there
+are, at the start). A phase's *onset* is declared once the smoothed accuracy has
+exceeded chance (`above_chance`) at ONSET_RUN evaluations running, or at fewer if it
+reaches the threshold at once; it is dated at the first of them. It has *completed*
+when, with its onset behind it, the smoothed accuracy reaches the threshold, and is
+*lost* when, after that, it stays below half the threshold at LOST_RUN evaluations
+running; it may then begin again.
 """
 
 import dataclasses
@@ -51,15 +44,11 @@ State = dict[str, Any]
 def above_chance(chance: float, rows: int | np.ndarray) -> np.ndarray:
     """Returns the accuracy above which answers are no guesses.
 
-    Above it Wilson's interval of ONSET_ERRORS standard errors lies beyond chance. That
-    says nothing where a guess is right in no row or two (at a chance of 0, one right
-    row would do), so chance counts as at least LEAST_BY_CHANCE rows: of very many rows
-    eight must then be right, of nine seven. At most 1, which fewer than seven never
-    exceed.
-
-    Args:
-      chance: accuracy of a guess.
-      rows: number of rows, one or an array.
+    Above it Wilson's interval of ONSET_ERRORS standard errors lies beyond `chance`, the
+    accuracy of a guess. That says nothing where a guess is right in no row or two (at a
+    chance of 0, one right row would do), so chance counts as at least LEAST_BY_CHANCE
+    rows: of very many rows eight must then be right, of nine seven. At most 1, which
+    fewer than seven never exceed.
     """
     guessed = np.minimum(1.0, np.maximum(chance, LEAST_BY_CHANCE / rows))
     error = np.sqrt(guessed * (1 - guessed) / rows)
@@ -74,11 +63,8 @@ def phases_of(
 ) -> list[Phase]:
     """Returns the phases of a run: those that are declared of rows that it evaluates.
 
-    Args:
-      config: config of the run.
-      table: table of its task.
-      rows: evaluated rows by group: splits, and their breakdowns.
-      stages: values of the curriculum's tag, one for each of its stages.
+    `rows` has the number of evaluated rows by group (splits, and their breakdowns),
+    `stages` the value of the curriculum's tag in each of its stages.
     """
     by, awaited = config.curriculum.by, HOP_LEARNED not in config.phases.shown
     level, loops = config.phases[HOP_LEARNED], loops_of(config, "id")
@@ -115,18 +101,12 @@ def new_state(phases: Sequence[Phase]) -> State:
 def observe(
     state: State, phases: Sequence[Phase], step: int, accuracy: Mapping[str, float]
 ) -> tuple[State, list[dict[str, Any]]]:
-    """Takes in one evaluation.
+    """Takes in one evaluation; steps ascend from call to call.
 
-    Args:
-      state: state from `new_state`, or as returned here; not changed.
-      phases: phases of the run.
-      step: step of the evaluation, ascending from call to call.
-      accuracy: `Phase.watched` -> accuracy.
-
-    Returns:
-      The next state, and the rows of events.jsonl that this evaluation adds: `kind` is
-      onset, completed or lost; `before` and `after` are the steps of the parameters to
-      pin, None where this is not the phase's first occurrence.
+    `accuracy` has a value for each `Phase.watched`. Returns the next state, the one
+    before staying as it is, and the rows of events.jsonl that this evaluation adds:
+    `kind` is onset, completed or lost; `before` and `after` are the steps of the
+    parameters to pin, None where this is not the phase's first occurrence.
     """
     steps = [*state["steps"], step][-RING:]
     events, rows = {}, []
@@ -207,11 +187,8 @@ def table_problems(
 ) -> list[str]:
     """Lists what the `phases` section awaits in vain of a table.
 
-    Args:
-      config: config of the run.
-      table: table of its task.
-      groups: evaluated rows, splits and their breakdowns; of no use, and perhaps empty,
-        where there are no further phases and none that is only shown.
+    `groups` are the evaluated rows, splits and their breakdowns; they are of no use,
+    and perhaps empty, where there are no further phases and none that is only shown.
     """
     phases = declared(config)
     found = []

@@ -5,17 +5,11 @@ from typing import Any, NamedTuple
 
 
 class Recipe(NamedTuple):
-    """A way to train.
+    """A way to train."""
 
-    Attributes:
-      summary: its effect, in at most eight words.
-      overrides: values that switch it on, by dotted config key.
-      source: authors, year and place.
-    """
-
-    summary: str
-    overrides: Mapping[str, Any]
-    source: str
+    summary: str  # its effect, in at most eight words
+    overrides: Mapping[str, Any]  # values that switch it on, by dotted config key
+    source: str  # authors, year and place
 
 
 _GROKFAST = "Lee et al. 2024, arXiv:2405.20233"

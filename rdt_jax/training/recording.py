@@ -47,14 +47,9 @@ class Recorder:
     ) -> None:
         """Prepares to record; nothing is written before `restore`.
 
-        Args:
-          pack_folder: folder of the pack.
-          folders: run folders of its lanes, in their order.
-          table: rows that the runs train on.
-          conditions: entries of environment.json beside those of `environment.segment`.
-          commit: function that is called with the step of each written checkpoint.
-          may_end: context in which the process may end.
-          log: receives one-line messages for the user.
+        `folders` are the run folders of the lanes, in their order; `conditions` entries
+        of environment.json beside those of `environment.segment`. `commit` is called
+        with the step of each written checkpoint.
         """
         self._pack_folder, self._folders = pack_folder, folders
         self._table_hash = identity.hash_arrays(table)
@@ -76,11 +71,8 @@ class Recorder:
         """Returns the session of the newest checkpoint, or a new one without any.
 
         Records and statuses are cut back to it. The arguments are those of
-        `session.start`.
-
-        Raises:
-          ValueError: if a run was trained on another table than its task makes now, or
-            its records are damaged anywhere but in their last line.
+        `session.start`. ValueError if a run was trained on another table than its task
+        makes now, or its records are damaged anywhere but in their last line.
         """
         view, names = self._pack_folder.parents[1], [f.name for f in self._folders]
         commits.adopt(self._pack_folder, view, names, self._log)
@@ -149,33 +141,23 @@ class Recorder:
         }
         with self.timed("record"):
             for lane, observation in observations.items():
-                self._write_pins(session, lane, observation)
-                self._write_rows(session.step, lane, observation, timing)
-
-    def _write_pins(
-        self, session: Session, lane: int, observation: lanes.Observation
-    ) -> None:
-        for pin in observation.pins:
-            path = self._folders[lane] / "transitions" / "-".join(map(str, pin))
-            params = session.params_at(pin.step, lane)
-            checkpoint.save(path, params, {"step": pin.step, "event": pin.event})
-
-    def _write_rows(
-        self,
-        at: int,
-        lane: int,
-        observation: lanes.Observation,
-        timing: Mapping[str, Any],
-    ) -> None:
-        folder, row = self._folders[lane], observation.row
-        if row is not None:
-            records.append(folder / "metrics.jsonl", {"step": at} | row)
-            # Hundreds of breakdowns would take most of the time.
-            whole_splits = {name: x for name, x in row.items() if "[" not in name}
-            self._boards[lane].add(at, whole_splits)
-        for event in observation.events:
-            records.append(folder / "events.jsonl", event)
-        records.append(folder / "timing.jsonl", timing)
+                folder, row = self._folders[lane], observation.row
+                for pin in observation.pins:
+                    path = folder / "transitions" / "-".join(map(str, pin))
+                    params = session.params_at(pin.step, lane)
+                    checkpoint.save(
+                        path, params, {"step": pin.step, "event": pin.event}
+                    )
+                if row is not None:
+                    records.append(
+                        folder / "metrics.jsonl", {"step": session.step} | row
+                    )
+                    # Hundreds of breakdowns would take most of the time.
+                    whole_splits = {k: x for k, x in row.items() if "[" not in k}
+                    self._boards[lane].add(session.step, whole_splits)
+                for event in observation.events:
+                    records.append(folder / "events.jsonl", event)
+                records.append(folder / "timing.jsonl", timing)
 
     def save(self, session: Session) -> None:
         """Writes the checkpoint of a session, once the records are on the disk.
@@ -228,10 +210,8 @@ class _Statuses:
     """Writes the statuses of a pack: what is new at once, progress now and then.
 
     New is a state, and a checkpoint, of whose step they tell: without it nobody would
-    know later that one is gone.
-
-    A status is on the disk when it is written, which takes some milliseconds: progress
-    may take one part in `_SHARE` of the time.
+    know later that one is gone. A status is on the disk when it is written, which takes
+    some milliseconds: progress may take one part in `_SHARE` of the time.
     """
 
     _SHARE = 30
@@ -291,6 +271,5 @@ class _Clock:
         self._seconds[name] = self._seconds.get(name, 0.0) + elapsed()
 
     def take(self) -> dict[str, float]:
-        """Returns the sums and starts again from zero."""
         taken, self._seconds = self._seconds, {}
         return taken

@@ -67,24 +67,15 @@ def train(
 ) -> list[Status]:
     """Trains the lanes of a pack until each has passed its phases or spent its budget.
 
-    Runs that have spent a smaller budget go on to that of `configs`, and so do all
-    others of their pack.
+    The configs are checked already, and differ in their seed and LANE_KEYS only. Runs
+    that have spent a smaller budget go on to theirs, and so do all others of their
+    pack. Returns the status of each run, by ascending run id.
 
-    Args:
-      configs: config of each lane, already checked; they differ in their seed and
-        LANE_KEYS only.
-      workdir: folder of the run folders and of the pack's folder.
-      options: options of the training.
-      leases: leases of the workdir; None for those of a disk.
-      should_stop: function, called after every dispatch; if true, the pack is
-        checkpointed and its unfinished runs become `preempted`.
-      may_end: context in which this process may end, since nothing has been trained
-        since the newest checkpoint; it calls its argument before that. By default the
-        process ends nowhere but at its end.
-      log: receives one-line messages for the user, such as of a damaged checkpoint.
-
-    Returns:
-      The status of each run, by ascending run id.
+    If `should_stop`, which is called after every dispatch, returns true, the pack is
+    checkpointed and its unfinished runs become `preempted`. `may_end` is a context in
+    which this process may end, since nothing has been trained since the newest
+    checkpoint; it calls its argument before that. By default the process ends nowhere
+    but at its end.
 
     Raises:
       BlockingIOError: if another process trains this pack, or has taken it over.
@@ -93,18 +84,22 @@ def train(
         the runs was trained in another pack.
     """
     # A pack is named by its runs in any order; this is the order of its lanes.
-    pack = _Pack(workdir, sorted(configs, key=run_config.run_id))
-    pack.create()
-    if statuses := pack.final_statuses():
+    configs = sorted(configs, key=run_config.run_id)
+    run_ids, budget = [*map(run_config.run_id, configs)], configs[0].num_steps
+    run_folder.check_version(workdir)
+    for run_id, config in zip(run_ids, configs, strict=True):
+        run_folder.create(workdir / run_id, config)
+    if statuses := packs.if_over(workdir, run_ids, budget):
         return statuses
     leases = leases or Leases(Disk(workdir))
     if not leases.place.is_copy:  # A copy may be behind.
-        pack.check_kept()
+        for run_id in run_ids:
+            packs.check_kept(workdir, run_id, budget)
     with contextlib.ExitStack() as stack:
         with may_end(lambda: None):  # It may wait for another process.
-            lease = stack.enter_context(leases.acquire(pack.name, pack.run_ids))
+            lease = stack.enter_context(leases.acquire(packs.pack_of(run_ids), run_ids))
         lease.restore(log)
-        held = _HeldPack(pack, lease, log)
+        held = _HeldPack(workdir, configs, lease, log)
         if statuses := held.final_statuses():
             return statuses
         try:
@@ -125,7 +120,6 @@ def _fit(
     should_stop: Callable[[], int],
     may_end: recording.MayEnd,
 ) -> None:
-    """Trains a pack from its newest checkpoint on."""
     with contextlib.ExitStack() as stack:
         with may_end(held.leave):
             session, recorder = held.restore(options, lambda: may_end(held.leave))
@@ -139,67 +133,31 @@ def _fit(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pack:
-    """The runs of a pack in a workdir."""
-
-    workdir: pathlib.Path
-    configs: Configs  # One for each lane, in their order.
-
-    @property
-    def run_ids(self) -> list[str]:
-        """The name of the run of each lane."""
-        return [run_config.run_id(config) for config in self.configs]
-
-    @property
-    def name(self) -> str:
-        return packs.pack_of(self.run_ids)
-
-    def create(self) -> None:
-        """Makes the run folders that are not there."""
-        run_folder.check_version(self.workdir)
-        for run_id, config in zip(self.run_ids, self.configs, strict=True):
-            run_folder.create(self.workdir / run_id, config)
-
-    def final_statuses(self) -> list[Status] | None:
-        """Returns the statuses if every run is over, else None."""
-        budget = self.configs[0].num_steps
-        return packs.if_over(self.workdir, self.run_ids, self.name, budget)
-
-    def check_kept(self) -> None:
-        """Raises ValueError if a run would begin again, its checkpoints being gone."""
-        for run_id, config in zip(self.run_ids, self.configs, strict=True):
-            packs.check_kept(self.workdir, run_id, config.num_steps)
-
-
-@dataclasses.dataclass(frozen=True)
 class _HeldPack:
     """A pack that this process holds the lease of.
 
-    It is read and written through the view of the lease, in which nobody can write who
-    has lost it.
+    It is read and written through the lease's view, in which nobody can write who has
+    lost it.
     """
 
-    pack: _Pack
+    workdir: pathlib.Path
+    configs: Configs  # One for each lane, in their order.
     lease: Lease
     log: recording.Log
 
     @property
     def folders(self) -> list[pathlib.Path]:
-        """The run folder of each lane."""
-        return [self.lease.view / run_id for run_id in self.pack.run_ids]
-
-    @property
-    def folder(self) -> pathlib.Path:
-        return self.lease.view / "packs" / self.pack.name
+        return [self.lease.view / run_id for run_id in self.lease.runs]
 
     def final_statuses(self) -> list[Status] | None:
         """Returns the statuses if every run is over by now, and ends the lease then."""
+        run_ids, budget = self.lease.runs, self.configs[0].num_steps
         try:
-            statuses = self.pack.final_statuses()
-            if not statuses:
-                self.pack.check_kept()
+            statuses = packs.if_over(self.workdir, run_ids, budget)
+            for run_id in () if statuses else run_ids:
+                packs.check_kept(self.workdir, run_id, budget)
         except ValueError as error:
-            self.lease.end("error", str(error), self.pack.run_ids)
+            self.lease.end("error", str(error), run_ids)
             raise
         if statuses:
             self.lease.end("over")
@@ -213,18 +171,19 @@ class _HeldPack:
         """Returns the session of the newest checkpoint, and what records it."""
         from rdt_jax.data import tfds_builders  # It takes 0.3 s; only training reads.
 
-        files.write_json(self.folder / "runs.json", self.pack.run_ids)
-        workdir, configs, log = self.pack.workdir, self.pack.configs, self._say
-        for run_id in self.pack.run_ids:
-            records.check(workdir / run_id)
-        table = tfds_builders.load_table(configs[0], workdir / "tables", log)
+        folder, run_ids = self.lease.view / "packs" / self.lease.pack, self.lease.runs
+        files.write_json(folder / "runs.json", run_ids)
+        configs, log = self.configs, lambda message: self.log(self._in_workdir(message))
+        for run_id in run_ids:
+            records.check(self.workdir / run_id)
+        table = tfds_builders.load_table(configs[0], self.workdir / "tables", log)
         make_pack = functools.partial(options.build, table=table, exact=options.exact)
         compiled = make_pack(configs)
         conditions: dict[str, Any] = {"exact": options.exact}
         if options.config_file:
             conditions["config_file"] = options.config_file
         recorder = recording.Recorder(
-            self.folder,
+            folder,
             self.folders,
             table,
             conditions=conditions,
@@ -239,7 +198,7 @@ class _HeldPack:
         """Ends the lease of a pack that nothing was trained of since it was saved."""
         self.lease.check()
         unfinished = self._set_unfinished(state="preempted", reason=None)
-        self.lease.place.tell(self.pack.run_ids)
+        self.lease.place.tell(self.lease.runs)
         self.lease.end("stopped", "", unfinished)
 
     def fail(self, error: Exception) -> None:
@@ -255,22 +214,18 @@ class _HeldPack:
             self.lease.end(reason, message, unfinished)
 
     def end(self) -> list[Status]:
-        """Ends the lease after training; returns the statuses."""
         statuses = [run_folder.read_status(folder) for folder in self.folders]
         unfinished = [
             run_id
-            for run_id, status in zip(self.pack.run_ids, statuses, strict=True)
+            for run_id, status in zip(self.lease.runs, statuses, strict=True)
             if not packs.is_final(status)
         ]
         self.lease.end("stopped" if unfinished else "done", "", unfinished)
         return statuses
 
-    def _say(self, message: str) -> None:
-        self.log(self._in_workdir(message))
-
     def _in_workdir(self, message: str) -> str:
         """Names paths as the user knows them, who sees no view."""
-        return message.replace(str(self.lease.view), str(self.pack.workdir))
+        return message.replace(str(self.lease.view), str(self.workdir))
 
     def _set_unfinished(self, **fields: Any) -> list[str]:
         """Sets fields of the statuses of runs that are not over; returns their ids."""

@@ -27,21 +27,15 @@ Configs = Sequence[ml_collections.ConfigDict]
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """What a checkpoint says beside its arrays; a JSON value.
+    """What a checkpoint says beside its arrays; a JSON value."""
 
-    Attributes:
-      evaluated: step of the newest evaluation; -1 before the first.
-      ring_steps: steps of the evaluations whose parameters are in the ring.
-      members: indices of the lanes that the arrays have.
-      shapes: [step, number of lanes] at the start and after each shrinking.
-      lanes: progress of each lane that the pack began with.
-    """
-
-    evaluated: int
+    evaluated: int  # step of the newest evaluation; -1 before the first
+    # steps of the evaluations whose parameters are in the ring
     ring_steps: Sequence[int]
-    members: Sequence[int]
+    members: Sequence[int]  # indices of the lanes that the arrays have
+    # [step, number of lanes] at the start and after each shrinking
     shapes: Sequence[Sequence[int]]
-    lanes: Sequence[lanes.Lane]
+    lanes: Sequence[lanes.Lane]  # progress of each lane that the pack began with
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Progress":
@@ -51,30 +45,20 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """A pack in training.
-
-    Attributes:
-      configs: config of each lane that the pack began with.
-      awaited: events that are awaited of every lane.
-      make_pack: function that makes the pack of some of these lanes.
-      pack: pack, compiled for the lanes that train now.
-      lane_params: values in which these lanes differ.
-      state: arrays that change, on the devices.
-      ring: parameters at the newest evaluations, on the host, the oldest first.
-      step: updates applied so far.
-      progress: content of a checkpoint beside the arrays.
-      rate: updates per second of the last dispatch; None before the first.
-    """
+    """A pack in training."""
 
     configs: Configs
     awaited: lanes.Awaited
+    # function that makes the pack of some of these lanes
     make_pack: Callable[[Configs], multiprocess.AnyPack]
-    pack: multiprocess.AnyPack
-    lane_params: hyper.Lanes
-    state: TrainState
+    pack: multiprocess.AnyPack  # pack, compiled for the lanes that train now
+    lane_params: hyper.Lanes  # values in which these lanes differ
+    state: TrainState  # arrays that change, on the devices
+    # parameters at the newest evaluations, on the host, the oldest first
     ring: Sequence[chex.ArrayTree]
     step: int
     progress: Progress
+    # updates per second of the last dispatch; None before the first
     rate: float | None = None
 
     @property
@@ -111,11 +95,9 @@ class Session:
         return jax.tree.map(lambda leaf: leaf[position], params)
 
     def train(self, num_updates: int, length: int) -> "Session":
-        """Returns the session after some updates, which have been made by then.
+        """Returns the session after updates that are done by then; 0 compile the pack.
 
-        Args:
-          num_updates: may be 0, which compiles the pack.
-          length: T, tokens of each row that are read.
+        Of each row `length` tokens are read.
         """
         state = self.pack.train(
             self.state, self.lane_params, num_updates, length=length
@@ -124,10 +106,7 @@ class Session:
         return dataclasses.replace(self, state=state, step=self.step + num_updates)
 
     def shrunk(self) -> "Session":
-        """Returns the session of the running lanes alone, if that is less work.
-
-        It is if they are at most half of the lanes that the arrays have.
-        """
+        """Returns the session of the running lanes alone, if they are half or fewer."""
         members, padded = self.progress.members, self.pack.local.padded_lanes
         positions = [
             position
@@ -218,10 +197,8 @@ def shapes_of_arrays(
 ) -> chex.ArrayTree:
     """Returns the shapes and dtypes of what `Session.arrays` made of a session.
 
-    Args:
-      pack: pack of all lanes that it began with.
-      lane_params: values in which these lanes differ.
-      extra: JSON value of the session's progress; its arrays may have fewer lanes.
+    `pack` and `lane_params` are of all lanes that it began with; by `extra`, the JSON
+    value of its progress, its arrays may have fewer.
     """
     num_lanes, num_rings = len(extra["members"]), len(extra["ring_steps"])
 

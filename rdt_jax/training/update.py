@@ -1,6 +1,7 @@
 """One update of one lane, from its batch to its new parameters: pure functions.
 
-    state = update(state, batch, hyper, spec, noise=None, num_loops=2, measure=False)
+    how = How(hyper, spec, noise=None, num_loops=2)
+    state = update(params, opt_state, batch, how, measure=False)
 
 `update` descends the gradient of `loss`; what the optimizer does with the gradient is
 in optimizers.py and gradients.py, the terms of the loss are in losses.py. Nothing here
@@ -22,64 +23,46 @@ from rdt_jax.training.hyper import LaneParams, Spec
 
 
 class Batch(NamedTuple):
-    """The rows of an update.
+    """The rows of an update."""
 
-    Attributes:
-      tokens: int32 [B, T].
-      positions: int32 [B, A], at which answers are read.
-      targets: int32 [B, A]; -1 where there is no answer.
-    """
+    tokens: jax.Array  # int32 [B, T]
+    positions: jax.Array  # int32 [B, A], at which answers are read
+    targets: jax.Array  # int32 [B, A]; -1 where there is no answer
 
-    tokens: jax.Array
-    positions: jax.Array
-    targets: jax.Array
+
+class How(NamedTuple):
+    """What a loss depends on beside its parameters and rows."""
+
+    hyper: LaneParams  # scalars of the lane
+    spec: Spec  # settings that all lanes share
+    noise: layers.Noise | None  # dropout and the random initial state; None for neither
+    num_loops: int | jax.Array  # R
 
 
 class LaneState(NamedTuple):
-    """A lane after an update.
-
-    Attributes:
-      params: parameters of the model.
-      opt_state: state of the optimizer.
-      loss: float32, of the batch under the parameters before.
-      gradient_norm: float32, L2 norm of the gradient; 0 if it was not measured.
-      update_ratio: float32, L2 norm of the update over that of the parameters before;
-        0 likewise.
-    """
+    """A lane after an update."""
 
     params: chex.ArrayTree
     opt_state: optax.OptState
-    loss: jax.Array
+    loss: jax.Array  # float32, of the batch under the parameters before
+    # float32, L2 norm of the gradient; 0 if it was not measured
     gradient_norm: jax.Array
+    # float32, L2 norm of the update over that of the parameters before; 0 likewise
     update_ratio: jax.Array
 
 
-# From (params, batch, hyper, spec, noise=.., num_loops=..) to (loss, gradient).
-LossAndGradient = Callable[..., tuple[jax.Array, chex.ArrayTree]]
+LossAndGradient = Callable[
+    [recurrent.Params, Batch, How], tuple[jax.Array, chex.ArrayTree]
+]
 
 
-def loss(
-    params: recurrent.Params,
-    batch: Batch,
-    hyper: LaneParams,
-    spec: Spec,
-    *,
-    noise: layers.Noise | None,
-    num_loops: int | jax.Array,
-) -> jax.Array:
+def loss(params: recurrent.Params, batch: Batch, how: How) -> jax.Array:
     """Returns the training loss of a batch, float32.
 
     It is the cross-entropy of the answers after the last loop, or mixed with those of
     all loops, and the terms of `losses.TERMS` and of the model (`Outputs.penalties`).
-
-    Args:
-      params: parameters of the lane.
-      batch: its rows.
-      hyper: scalars of the lane.
-      spec: settings that all lanes share.
-      noise: dropout and the random initial state; None for neither.
-      num_loops: R.
     """
+    hyper, spec, noise, num_loops = how
     supervises_loops = "deep_supervision" in spec.parts
     forward: Any = recurrent.apply if supervises_loops else recurrent.answer
     outputs = forward(
@@ -120,32 +103,23 @@ def loss(
 
 
 def loss_and_gradient(
-    params: recurrent.Params,
-    batch: Batch,
-    hyper: LaneParams,
-    spec: Spec,
-    *,
-    noise: layers.Noise | None,
-    num_loops: int | jax.Array,
+    params: recurrent.Params, batch: Batch, how: How
 ) -> tuple[jax.Array, chex.ArrayTree]:
     """Returns the loss of a batch and its gradient by the parameters.
 
     They are means over `gradient.micro_batches` equal parts of the batch, one after
-    another, each with noise of its own. The arguments are those of `loss`.
+    another, each with noise of its own.
     """
-    of_rows = lambda rows, noise: jax.value_and_grad(loss)(
-        params, rows, hyper, spec, noise=noise, num_loops=num_loops
-    )
-    count = spec.config.gradient.micro_batches
+    of_rows = jax.value_and_grad(loss)
+    count = how.spec.config.gradient.micro_batches
     if count == 1:
-        return of_rows(batch, noise)
+        return of_rows(params, batch, how)
 
     def add(
         total: chex.ArrayTree, micro_batch: tuple[jax.Array, Batch]
     ) -> tuple[chex.ArrayTree, None]:
         index, rows = micro_batch
-        its_noise = None if noise is None else noise.fold(index)
-        part = of_rows(rows, its_noise)
+        part = of_rows(params, rows, with_own_noise(how, index))
         return jax.tree.map(lambda x, y: x + y / count, total, part), None
 
     parts = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
@@ -153,16 +127,17 @@ def loss_and_gradient(
     return jax.lax.scan(add, nothing, (jnp.arange(count), parts))[0]
 
 
+def with_own_noise(how: How, part: jax.Array) -> How:
+    """Returns what the loss of a part of a batch depends on, with noise of its own."""
+    return how if how.noise is None else how._replace(noise=how.noise.fold(part))
+
+
 def draw_noise(
     key: jax.Array, step: jax.Array, hyper: LaneParams, spec: Spec
 ) -> layers.Noise | None:
     """Returns the noise of an update; None if its loss depends on none.
 
-    Args:
-      key: PRNG key of the run's noise; only folded with the step.
-      step: int32 scalar, updates before this one.
-      hyper: scalars of the lane.
-      spec: settings that all lanes share.
+    The PRNG key of the run's noise is only folded, with the number of updates so far.
     """
     drops = "dropout" in spec.parts
     if not drops and spec.model.initial_state != "normal":
@@ -175,35 +150,22 @@ def update(
     params: recurrent.Params,
     opt_state: optax.OptState,
     batch: Batch,
-    hyper: LaneParams,
-    spec: Spec,
+    how: How,
     *,
-    noise: layers.Noise | None,
-    num_loops: int | jax.Array,
     measure: bool | jax.Array,
     gradient_of: LossAndGradient = loss_and_gradient,
 ) -> LaneState:
     """Applies one update.
 
-    Args:
-      params: parameters of the lane.
-      opt_state: state of its optimizer.
-      batch: its rows.
-      hyper: scalars of the lane.
-      spec: settings that all lanes share.
-      noise: dropout and the random initial state, as of `loss`.
-      num_loops: R.
-      measure: whether norms are wanted, which cost a pass over all parameters.
-      gradient_of: `loss_and_gradient`, or what shares the rows of a batch among
-        devices.
+    `measure` says whether norms are wanted, which cost a pass over all parameters;
+    `gradient_of` is `loss_and_gradient`, or what shares the rows of a batch among
+    devices.
     """
-    value, gradient = gradient_of(
-        params, batch, hyper, spec, noise=noise, num_loops=num_loops
-    )
+    value, gradient = gradient_of(params, batch, how)
     # What a conditional reads is written out first, so the loops' gradients are added
     # up just once.
     branches = (
-        functools.partial(_descend, hyper, spec, measures) for measures in (True, False)
+        functools.partial(_descend, how, measures) for measures in (True, False)
     )
     params, opt_state, norm, ratio = jax.lax.cond(
         measure, *branches, gradient, opt_state, params
@@ -212,14 +174,13 @@ def update(
 
 
 def _descend(
-    hyper: LaneParams,
-    spec: Spec,
+    how: How,
     measures: bool,
     gradient: chex.ArrayTree,
     opt_state: optax.OptState,
     params: recurrent.Params,
 ) -> tuple[recurrent.Params, optax.OptState, jax.Array, jax.Array]:
-    optimizer = optimizers.make(spec, hyper)
+    optimizer = optimizers.make(how.spec, how.hyper)
     updates, opt_state = optimizer.update(gradient, opt_state, params)
     norm, norms = optax.tree.norm, (jnp.float32(0), jnp.float32(0))
     if measures:

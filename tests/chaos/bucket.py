@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -28,17 +29,11 @@ _SPAN = 30.0  # Seconds of a sweep in which it is disturbed.
 
 
 class Alone(NamedTuple):
-    """A sweep that one worker went through on a disk.
+    """A sweep that one worker went through on a disk."""
 
-    Attributes:
-      workdir: of its runs.
-      planned: one in which nobody has worked.
-      environment: of the processes that work on the same sweep.
-    """
-
-    workdir: pathlib.Path
-    planned: pathlib.Path
-    environment: dict[str, str]
+    workdir: pathlib.Path  # of its runs
+    planned: pathlib.Path  # one in which nobody has worked
+    environment: dict[str, str]  # of the processes that work on the same sweep
 
 
 def leave_alone(folder: pathlib.Path) -> Alone:
@@ -81,11 +76,8 @@ def disturb(
 ) -> tuple[str, str | None]:
     """Lets two workers go through the sweep while they are killed and left alone.
 
-    Every other one began on a disk and was copied from there.
-
-    Returns:
-      What was done to them, and the difference from the sweep left alone; None if there
-      is none.
+    Every other one began on a disk and was copied from there. Returns what was done to
+    them, and the difference from the sweep left alone; None if there is none.
     """
     url = f"{served.url}/{folder.name}"
     shutil.copytree(alone.planned, folder / "planning")
@@ -182,7 +174,8 @@ def _compare(alone: Alone, url: str, workdir: pathlib.Path) -> None:
     for path in sorted(alone.workdir.glob("*/config.json")):
         run = path.parent.name
         pack = packs.pack_of([run])
-        bucket_sync.InBucket(copy).restore(pack, [run], _fail)
+        held = types.SimpleNamespace(pack=pack, runs=[run])
+        bucket_sync.InBucket(copy).restore(held, _fail)
         assert run_folder.read_status(workdir / run)["state"] == "done"
         bits.assert_same_run(workdir / run, path.parent)
         name = f"packs/{pack}/checkpoints"

@@ -53,21 +53,13 @@ _BREAKS = {  # Weights grow 300-fold an update, until their products overflow.
 
 
 class Case(NamedTuple):
-    """A pack.
+    """A pack."""
 
-    Attributes:
-      config: a named config.
-      overrides: of all lanes.
-      lanes: the overrides of each.
-      exact: as of `run.TrainOptions`.
-      onset_errors: of `training.phases`; fewer let few rows begin a phase.
-    """
-
-    config: str
-    overrides: Mapping[str, Any]
-    lanes: list[dict[str, Any]]
-    exact: bool = False
-    onset_errors: float = 4.0
+    config: str  # a named config
+    overrides: Mapping[str, Any]  # of all lanes
+    lanes: list[dict[str, Any]]  # the overrides of each
+    exact: bool = False  # as of `run.TrainOptions`
+    onset_errors: float = 4.0  # of `training.phases`; fewer let few rows begin a phase
 
 
 _COMPOSITION = "knowledge_composition.py:smoke"

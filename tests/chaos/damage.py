@@ -50,18 +50,11 @@ _read = functools.cache(bits.read_checkpoint)
 
 
 def unnoticed(checkpoints: pathlib.Path, chance: random.Random, kind: str, work):
-    """Damages a copy of the newest of two checkpoints.
+    """Damages a copy of the newest of two checkpoints, in an empty folder.
 
-    Args:
-      checkpoints: of a pack that was trained; not changed.
-      chance: where the damage is drawn from.
-      kind: of KINDS.
-      work: an empty folder to copy to.
-
-    Returns:
-      What went wrong, or None if the damage was found and reported, the checkpoint set
-      aside and the one before it used instead. A file that was added is no damage: the
-      checkpoint is used as if it were not there.
+    Returns what went wrong, or None if the damage was found and reported, the
+    checkpoint set aside and the one before it used instead. A file that was added is no
+    damage.
     """
     shutil.copytree(checkpoints, work, dirs_exist_ok=True)
     before, newest = sorted(work.iterdir(), key=lambda path: int(path.name))

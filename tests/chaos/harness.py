@@ -27,17 +27,11 @@ _comparing = threading.Lock()  # JAX and the filter of warnings are the process'
 
 
 class Kill(NamedTuple):
-    """When to kill a process.
+    """When to kill a process."""
 
-    Attributes:
-      kind: of the moment (child.py), or TIME.
-      number: of the moment, from 1; 0 with TIME.
-      delay: seconds after it, or after the process's start.
-    """
-
-    kind: str
-    number: int
-    delay: float
+    kind: str  # of the moment (child.py), or TIME
+    number: int  # of the moment, from 1; 0 with TIME
+    delay: float  # seconds after it, or after the process's start
 
     def __str__(self) -> str:
         delay = f"+{self.delay:.6f}" if self.delay else ""
@@ -45,37 +39,22 @@ class Kill(NamedTuple):
 
 
 class Alone(NamedTuple):
-    """A case, trained by a process that was left alone.
+    """A case, trained by a process that was left alone."""
 
-    Attributes:
-      case: a name of CASES.
-      workdir: what it wrote.
-      settings: environment variables of its processes.
-      counts: moments it saw, by kind.
-      seconds: typical time inside a function, by kind.
-      lasted: seconds from its start to its end.
-    """
-
-    case: str
-    workdir: pathlib.Path
-    settings: dict[str, str]
-    counts: dict[str, int]
-    seconds: dict[str, float]
-    lasted: float
+    case: str  # a name of CASES
+    workdir: pathlib.Path  # what it wrote
+    settings: dict[str, str]  # environment variables of its processes
+    counts: dict[str, int]  # moments it saw, by kind
+    seconds: dict[str, float]  # typical time inside a function, by kind
+    lasted: float  # seconds from its start to its end
 
 
 class Outcome(NamedTuple):
-    """What came of killing.
+    """What came of killing."""
 
-    Attributes:
-      killed: whether every kill found its process alive.
-      difference: from the case left alone; None if there is none.
-      lasted: seconds of the process that finished.
-    """
-
-    killed: bool
-    difference: str | None
-    lasted: float
+    killed: bool  # whether every kill found its process alive
+    difference: str | None  # from the case left alone; None if there is none
+    lasted: float  # seconds of the process that finished
 
 
 def parse(text: str) -> tuple[Kill, ...]:
@@ -99,14 +78,7 @@ def leave_alone(
     name: str,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Alone:
-    """Trains a case without disturbing it.
-
-    Args:
-      case: a name of CASES.
-      folder: of the case, with the cache of its compiled programs.
-      name: of the workdir in it.
-      settings: environment variables of every process of the case.
-    """
+    """Trains a case without disturbing it, in a workdir `name` in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     cases.write(case, folder / "case.json")
     cache = {
@@ -139,13 +111,7 @@ def compare(actual: pathlib.Path, expected: pathlib.Path) -> None:
 
 
 def draw(chance: random.Random, alone: Alone, kind: str) -> tuple[Kill, ...]:
-    """Draws a moment of a kind, or of any and then another while it recovers.
-
-    Args:
-      chance: where from.
-      alone: the case.
-      kind: of the moment; TIME; or `twice`.
-    """
+    """Draws a moment of a kind, or of any and then another while it recovers."""
     if kind == "twice":
         others = set(kinds(alone)) - {"twice", TIME, child.ENDING}
         first = draw(chance, alone, chance.choice(sorted(others)))
@@ -185,11 +151,7 @@ def kill_once(
 ) -> Outcome:
     """Draws moments of a kind until one comes while its process lives.
 
-    Args:
-      alone: the case.
-      chance: where the moments are drawn from.
-      kind: as of `draw`.
-      folder: where the workdirs are made; those that are as they should be are removed.
+    Workdirs that are as they should be are removed from the folder.
     """
     for attempt in range(_ATTEMPTS):
         kills, workdir = draw(chance, alone, kind), folder / str(attempt)

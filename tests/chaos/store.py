@@ -17,16 +17,11 @@ OUTAGES = ("away", "refused", "stalled", "lost")
 
 
 class Store(NamedTuple):
-    """A store with an empty bucket.
+    """A store with an empty bucket."""
 
-    Attributes:
-      url: of the bucket.
-      environment: variables that processes need to find it.
-      outage: a kind of OUTAGES -> a context in which the store has it.
-    """
-
-    url: str
-    environment: Mapping[str, str]
+    url: str  # of the bucket
+    environment: Mapping[str, str]  # variables that processes need to find it
+    # a kind of OUTAGES -> a context in which the store has it
     outage: Callable[[str], contextlib.AbstractContextManager[None]]
 
 

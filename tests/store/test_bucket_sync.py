@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 
@@ -46,18 +47,25 @@ def train(copy, *steps):
         (folder / "manifest.json").write_text(json.dumps(hashes, indent=1))
 
 
-def commit(copy, number, step, is_newest=True):
-    """Commits under a lease, which another process may have taken over."""
+class Held(NamedTuple):
+    """A lease of which it is given whether another process has taken over."""
 
-    def check():
-        if not is_newest:
+    number: int = 1
+    is_newest: bool = True
+    pack: str = PACK
+    runs: list = RUNS
+
+    def check(self):
+        if not self.is_newest:
             raise leases.TakenOver("planted")
 
-    InBucket(copy).commit(PACK, number, step, RUNS, check)
+
+def commit(copy, number, step, is_newest=True):
+    InBucket(copy).commit(Held(number, is_newest), step)
 
 
 def restore(copy, log):
-    InBucket(copy).restore(PACK, RUNS, log)
+    InBucket(copy).restore(Held(), log)
 
 
 def train_and_commit(copy, number, *steps):

@@ -89,14 +89,6 @@ def test_the_shape_to_fill_may_depend_on_the_extra_value(tmp_path):
     bits.assert_same(loaded, {"ring": ring})
 
 
-def test_an_empty_list_of_kept_parameters_is_kept(tmp_path):
-    tree = {"state": np.arange(3, dtype=np.int32), "ring": []}
-    checkpoint.save(tmp_path / "1", tree, {})
-    loaded, _ = checkpoint.load(tmp_path / "1", lambda _: checkpoint.shapes_of(tree))
-    assert loaded["ring"] == []
-    bits.assert_same(loaded, tree)
-
-
 def files(folder):
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -218,18 +210,6 @@ def test_only_the_newest_two_stay(tmp_path):
     assert checkpoint.load_newest(tmp_path, lambda _: shapes, pytest.fail)[1] == 100
 
 
-def test_no_checkpoint_is_none(tmp_path, state):
-    assert load_newest(tmp_path / "absent", state) == (None, [])
-    assert load_newest(tmp_path, state) == (None, [])
-
-
-def test_the_newest_is_used(folder, state):
-    (folder / "4" / "extra.json").unlink()  # Not looked at.
-    (loaded, extra), reports = load_newest(folder, state)
-    bits.assert_same(loaded, state)
-    assert (extra, reports) == (EXTRA, [])
-
-
 def test_a_damaged_newest_is_reported_set_aside_and_replaced(folder, state):
     (folder / "8" / "extra.json").write_text('{"evaluated": 12}')
     (loaded, extra), (report,) = load_newest(folder, state)
@@ -239,14 +219,6 @@ def test_a_damaged_newest_is_reported_set_aside_and_replaced(folder, state):
     assert str(folder / "8") in report
     assert sorted(path.name for path in folder.iterdir()) == ["4", "8.damaged"]
     assert load_newest(folder, state)[1] == []  # Once is enough.
-
-
-def test_two_damaged_checkpoints_leave_none(folder, state):
-    for number in ("4", "8"):
-        (folder / number / "manifest.json").write_text("{}")
-    found, reports = load_newest(folder, state)
-    assert found is None
-    assert len(reports) == 2
 
 
 def test_what_was_set_aside_stays_when_the_same_step_is_damaged_again(

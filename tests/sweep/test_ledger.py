@@ -37,14 +37,6 @@ def _set_status(workdir, run_id, **fields):
     files.write_json(path, files.read_json(path) | fields)
 
 
-def test_plan_lists_the_trials_in_order_and_makes_their_folders(tmp_path):
-    plan = _plan((0, 1))
-    folder = ledger.write_plan(tmp_path, plan, ledger.Options(lanes=1))
-    assert plans.read_run_ids(folder) == plan.run_ids
-    for name in plan.run_ids:
-        assert run_folder.read_status(tmp_path / name)["state"] == "pending"
-
-
 def test_an_edited_plan_is_refused_by_the_name_of_its_file_once(tmp_path):
     folder = ledger.write_plan(tmp_path, _plan((0,), loops=(1,)), ledger.Options())
     content = files.read_json(folder / "plan.json")

@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from rdt_jax import config as configs
+from rdt_jax import tasks
 from rdt_jax.training import hyper, run, validation
 from rdt_jax.training.pack import build as build_pack
 
@@ -65,6 +66,17 @@ def build():
         return built[key]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def table(toy):
+    return tasks.make_table(toy())
+
+
+@pytest.fixture(scope="session")
+def program(build, toy, table):
+    """The pack of the toy run alone."""
+    return build([toy()], table)
 
 
 @pytest.fixture(scope="session")

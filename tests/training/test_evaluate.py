@@ -15,16 +15,6 @@ from rdt_jax.training import evaluate, hyper
 
 
 @pytest.fixture(scope="module")
-def table(toy):
-    return tasks.make_table(toy())
-
-
-@pytest.fixture(scope="module")
-def program(build, toy, table):
-    return build([toy()], table)
-
-
-@pytest.fixture(scope="module")
 def params(program, toy):
     lanes = hyper.make_lanes([toy()])
     return program.train(program.init(lanes), lanes, 40).params

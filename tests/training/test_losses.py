@@ -18,23 +18,6 @@ def targets():
     return np.random.default_rng(2).integers(0, V, (B, A)).astype(np.int32)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("level", [0.0, -7.5])
-def test_uniform_logits_cost_log_v(targets, smoothing, level):
-    loss = losses.answer_cross_entropy(jnp.full((B, A, V), level), targets, smoothing)
-    np.testing.assert_allclose(loss, np.full(B, np.log(V)), rtol=1e-6)
-
-
-def test_a_traced_smoothing_may_differ_between_lanes(logits, targets):
-    shares = np.array([0.0, 0.2, 0.9], np.float32)
-    together = jax.jit(jax.vmap(losses.answer_cross_entropy, in_axes=(None, None, 0)))(
-        logits, targets, shares
-    )
-    for share, actual in zip(shares, together, strict=True):
-        expected = losses.answer_cross_entropy(logits, targets, float(share))
-        np.testing.assert_allclose(actual, expected, rtol=1e-5)
-
-
 def test_rows_average_over_the_answers_they_have(logits):
     targets = np.array(
         [[4, -1, -1], [2, 7, -1], [12, 0, 1], [-1, 3, -1], [-1, -1, -1]], np.int32

@@ -6,21 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdt_jax import tasks
 from rdt_jax.data import batches
 from rdt_jax.models import layers, loop, presets, recurrent
 from rdt_jax.training import hyper, losses
 from tests.training import bits
-
-
-@pytest.fixture(scope="module")
-def table(toy):
-    return tasks.make_table(toy())
-
-
-@pytest.fixture(scope="module")
-def program(build, toy, table):
-    return build([toy()], table)
 
 
 def trained(program, configs, *chunks):
@@ -37,13 +26,6 @@ def lane_of(tree, index):
 
 
 # Chunks.
-
-
-def test_one_chunk_of_six_equals_three_of_two_and_any_others(program, toy):
-    expected = trained(program, [toy()], 6)
-    assert expected.step == 6
-    for chunks in [(2, 2, 2), (1, 0, 5), (3, 3)]:
-        bits.assert_same(trained(program, [toy()], *chunks), expected)
 
 
 def test_chunks_of_all_lengths_share_one_compilation(program, toy):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax import tasks
 from rdt_jax.store import files, packs, records, run_folder
 from rdt_jax.training import hyper, phases, validation
 from tests.training import bits
@@ -24,11 +23,6 @@ NAN = {  # Weights grow 300-fold an update, until their products overflow.
 @pytest.fixture(scope="module")
 def folder(undisturbed, toy):
     return undisturbed / configs.run_id(toy())
-
-
-@pytest.fixture(scope="module")
-def program(build, toy):
-    return build([toy()], tasks.make_table(toy()))
 
 
 def state_at(program, config, updates):
@@ -209,7 +203,7 @@ def test_the_window_is_as_long_as_the_last_evaluation_is_ago(
         )
 
 
-def test_events_are_those_of_the_detector_on_the_metrics(folder, toy):
+def test_events_are_those_of_the_detector_on_the_metrics(folder, toy, table):
     rows = records.read_rows(folder / "events.jsonl")
     assert {(row["event"], row["kind"]) for row in rows} >= {
         ("memorized", "onset"), ("memorized", "completed"), ("id_generalized", "onset"),
@@ -219,7 +213,6 @@ def test_events_are_those_of_the_detector_on_the_metrics(folder, toy):
         "before", "after",
     }  # fmt: skip
     assert all(set(row) == contract | {"step", "kind", "occurrence"} for row in rows)
-    table = tasks.make_table(toy())
     awaited = phases.phases_of(toy(), table, table.certificate.rows)
     state, expected = phases.new_state(awaited), []
     for row in records.read_rows(folder / "metrics.jsonl"):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax import tasks
 from rdt_jax.store import files, packs, records, run_folder
 from rdt_jax.training import hyper, session
 from rdt_jax.training.pack import build as build_pack
@@ -54,20 +53,6 @@ def test_a_pack_goes_on_with_its_unfinished_half(shrunk, pack):
     assert tree["ring"]["embedding"].shape[:2] == (9, 2)
     ids = sorted(map(configs.run_id, pack))
     assert [ids[i] for i in extra["members"]] == sorted(map(configs.run_id, pack[:2]))
-
-
-@pytest.mark.exhaustive
-def test_its_lanes_agree_with_solo_runs(shrunk, pack, train, tmp_path):
-    for config, folder in zip(pack[:2], folders(shrunk, pack), strict=False):
-        train([config], tmp_path)
-        alone = tmp_path / configs.run_id(config)
-        left, right = (records.read_rows(f / "metrics.jsonl") for f in (folder, alone))
-        assert [set(row) for row in left] == [set(row) for row in right]
-        for one, other in zip(left, right, strict=True):
-            for name in one:
-                if "/loss" in name or "norm" in name:
-                    # float32, up to 56 updates of rounding apart.
-                    assert one[name] == pytest.approx(other[name], rel=2e-3), name
 
 
 @pytest.mark.parametrize("calls", [(1, 2), (3, 1, 4)])
@@ -148,14 +133,6 @@ def test_a_pack_shrinks_again_and_again(pack, toy):
     after(16, {0, 1, 2, 3, 4}, [1], [[0, 5], [8, 2], [12, 1]])
 
 
-@pytest.mark.exhaustive
-def test_a_pack_keeps_its_shape_while_most_lanes_train(train, toy, tmp_path):
-    pack = [toy({"seed": 1}), toy({"seed": 2}), toy({"seed": 3, **NAN})]
-    train(pack, tmp_path)
-    for folder in folders(tmp_path, pack):
-        assert files.read_json(folder / "environment.json")["shapes"] == [[0, 3]]
-
-
 def test_exact_lanes_are_solo_runs_bit_for_bit(train, pack, tmp_path, undisturbed, toy):
     pack = [*pack[1:], toy()]  # Three of four train; then two break.
     train(pack, tmp_path, exact=True)
@@ -183,15 +160,6 @@ def test_one_program_for_each_shape_of_a_pack(pack, tmp_path, build, train):
 
     train(pack[1:3], tmp_path, build=count)
     assert built == [2, 1]
-
-
-def test_going_on_exactly_is_reported(train, toy, tmp_path):
-    reports = []
-    train([toy()], tmp_path, should_stop=stop_at_call(1))
-    train([toy()], tmp_path, exact=True, log=reports.append)
-    assert len(reports) == 1
-    assert "in another environment than before" in reports[0]
-    assert reports[0].endswith(": exact is True, was False.")
 
 
 def test_a_budget_of_pins_keeps_the_first_ones(train, toy, tmp_path, undisturbed):
@@ -262,9 +230,9 @@ def test_what_a_checkpoint_says_is_json(shrunk, pack):
     assert len(extra["lanes"]) == 4
 
 
-def test_lanes_are_taken_whole(build, toy):
+def test_lanes_are_taken_whole(build, toy, table):
     pack = [toy({"seed": seed}) for seed in (1, 2, 3)]
-    program = build(pack, tasks.make_table(toy()))
+    program = build(pack, table)
     lanes = hyper.make_lanes(pack)
     state = bits.copy(program.train(program.init(lanes), lanes, 2))
     taken = program.take(state, np.array([2, 0]))

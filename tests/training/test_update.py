@@ -26,7 +26,7 @@ def config(toy):
 
 @pytest.fixture(scope="module")
 def lane(config, tiny_table):
-    """Returns arguments of `update.loss`, for 12 rows."""
+    """Returns arguments of `update.loss`, for 12 rows, and what lanes share."""
     spec = hyper.make_spec([config], tiny_table)
     params = recurrent.init(jax.random.key(3), spec.model)
     params = jax.tree.map(lambda x: 5 * x, params)
@@ -40,11 +40,13 @@ def lane(config, tiny_table):
     return params, jax.tree.map(jnp.asarray, batch), scalars, spec
 
 
-def loss_of(params, batch, scalars, spec):
-    loss = lambda params: update.loss(
-        params, batch, scalars, spec, noise=None, num_loops=2
-    )
-    return jax.jit(loss)(params)
+def applied(function, params, batch, scalars, spec):
+    how = update.How(scalars, spec, noise=None, num_loops=2)
+    return jax.jit(lambda params: function(params, batch, how))(params)
+
+
+def loss_of(*lane):
+    return applied(update.loss, *lane)
 
 
 def test_the_loss_mixes_all_loops_and_adds_its_terms(lane):
@@ -89,11 +91,7 @@ def test_a_gradient_is_the_mean_over_micro_batches(lane):
     config = spec.config.copy_and_resolve_references()
     config.gradient.micro_batches = 3
     in_parts = dataclasses.replace(spec, config=config)
-    gradient_of = lambda spec: jax.jit(
-        lambda params: update.loss_and_gradient(
-            params, *arguments[1:], spec, noise=None, num_loops=2
-        )
-    )(arguments[0])
+    gradient_of = lambda spec: applied(update.loss_and_gradient, *arguments, spec)
     chex.assert_trees_all_close(
         gradient_of(in_parts), gradient_of(spec), rtol=1e-4, atol=1e-6
     )
