@@ -210,6 +210,15 @@ CPU_BY_DEPTH: Overrides = {
     "optimizer.learning_rate": 2e-3,
     "optimizer.warmup_steps": 200,
 }
+# The tables of groups and of modular arithmetic.
+CPU_OF_A_TABLE: Overrides = {
+    "model.core_blocks": 1,
+    "model.output_init": "gpt2",
+    "recurrence.num_loops": 2,
+    "optimizer.learning_rate": 2e-3,
+    "optimizer.weight_decay": 1.0,
+    "optimizer.warmup_steps": 10,
+}
 SMOKE_BY_DEPTH: Overrides = SMOKE | {"recurrence.num_loops": 2, "num_steps": 200}
 # To the end of the budget, also when every phase has completed.
 LONG: Overrides = {"stop_after_phases": False}
@@ -226,14 +235,6 @@ OWN_BY_DEPTH: Overrides = {
     "optimizer.learning_rate": 3e-4,
     "optimizer.weight_decay": 0.01,
     **budget(100_000, every=1_000, checkpoint=5_000),
-}
-# Two graphs, each larger than those of `cpu`.
-LONG_GRAPHS: Overrides = {
-    **LONG_BY_DEPTH,
-    "task.kwargs.num_nodes": 16,
-    "task.kwargs.num_edges": 16,
-    "task.kwargs.max_hops": 6,
-    "task.kwargs.max_train_hops": 3,
 }
 # The model and optimizer of Kohli et al. (2026), arXiv:2604.07822, Section 5.
 KOHLI_2026: Overrides = {
@@ -288,14 +289,6 @@ CHEN_2026: Overrides = {
     "optimizer.weight_decay": 0.01,
     "optimizer.schedule": "cosine",
     **budget(7_500, every=250, checkpoint=2_500),
-}
-CHEN_2026_GRAPHS: Overrides = {
-    **CHEN_2026,
-    "task.kwargs.num_nodes": 28,
-    "task.kwargs.num_edges": 32,
-    "task.kwargs.max_hops": 12,
-    "task.kwargs.max_train_hops": 5,
-    "task.kwargs.heldout_per_hop": 500,
 }
 # The training of Saunshi et al. (2025), arXiv:2502.17416.
 SAUNSHI_2025: Overrides = {

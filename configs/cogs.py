@@ -39,10 +39,7 @@ PRESETS = presets(
         **budget(2_000, every=500, checkpoint=500),
     },
     smoke=SMOKE_OF_LONG_ROWS | {"evaluation.train_rows": 100},
-    cpu_long={
-        **LONG,
-        **budget(100_000, every=1_000, checkpoint=5_000),
-    },
+    cpu_long=LONG | budget(100_000, every=1_000, checkpoint=5_000),
     paper=KOHLI_2026_ROWS | {"recurrence.num_loops": 4},
 )
 get_config = getter(PRESETS)

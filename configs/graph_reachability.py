@@ -14,20 +14,21 @@ Presets:
     rdt train --config=configs/graph_reachability.py:cpu --workdir=runs
 """
 
-from configs.base import CHEN_2026_GRAPHS, CPU_BY_DEPTH, LONG_GRAPHS, SMOKE_BY_DEPTH
+from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH
 from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=(
         "graph_reachability",
         {
-            "num_nodes": 10,
-            "num_edges": by_preset(6, smoke=8),  # two paths and distractors, if any
+            "num_nodes": by_preset(10, cpu_long=16, paper=28),
+            # Two paths and distractors, if any
+            "num_edges": by_preset(6, smoke=8, cpu_long=16, paper=32),
             "min_hops": 1,
-            "max_hops": 3,
-            "max_train_hops": 2,
+            "max_hops": by_preset(3, cpu_long=6, paper=12),
+            "max_train_hops": by_preset(2, cpu_long=3, paper=5),
             "train_per_hop": by_preset(20_000, smoke=600, paper=2_400),
-            "heldout_per_hop": by_preset(400, smoke=100),
+            "heldout_per_hop": by_preset(400, smoke=100, paper=500),
         },
     ),
     cpu={
@@ -36,7 +37,7 @@ PRESETS = presets(
         **budget(2_500, every=250, checkpoint=500),
     },
     smoke=SMOKE_BY_DEPTH,
-    cpu_long=LONG_GRAPHS,
-    paper=CHEN_2026_GRAPHS,
+    cpu_long=LONG_BY_DEPTH,
+    paper=CHEN_2026,
 )
 get_config = getter(PRESETS)

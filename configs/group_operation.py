@@ -18,7 +18,7 @@ Presets:
     rdt train --config=configs/group_operation.py:cpu --workdir=runs
 """
 
-from configs.base import LONG, POWER_2022
+from configs.base import CPU_OF_A_TABLE, LONG, POWER_2022
 from rdt_jax.named import Overrides, budget, by_preset, getter, presets
 
 _S5: Overrides = {
@@ -39,12 +39,7 @@ PRESETS = presets(
         },
     ),
     cpu={
-        "model.core_blocks": 1,
-        "model.output_init": "gpt2",
-        "recurrence.num_loops": 2,
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.weight_decay": 1.0,
-        "optimizer.warmup_steps": 10,
+        **CPU_OF_A_TABLE,
         "batch_size": 128,
         **budget(4_000, every=100, checkpoint=500),
     },

@@ -16,7 +16,7 @@ Presets:
     rdt train --config=configs/modular.py:cpu --workdir=runs
 """
 
-from configs.base import LONG, POWER_2022
+from configs.base import CPU_OF_A_TABLE, LONG, POWER_2022
 from rdt_jax.named import Overrides, budget, by_preset, getter, presets
 
 _PAPER: Overrides = {
@@ -35,13 +35,8 @@ PRESETS = presets(
         },
     ),
     cpu={
-        "model.core_blocks": 1,
-        "model.output_init": "gpt2",
+        **CPU_OF_A_TABLE,
         "model.remat": "none",
-        "recurrence.num_loops": 2,
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.weight_decay": 1.0,
-        "optimizer.warmup_steps": 10,
         **budget(1_000, every=20, checkpoint=200),
     },
     smoke={

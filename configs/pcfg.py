@@ -13,7 +13,7 @@ Presets:
     rdt train --config=configs/pcfg.py:cpu --workdir=runs
 """
 
-from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
+from configs.base import CPU_BY_DEPTH, KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
 from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
@@ -33,12 +33,8 @@ PRESETS = presets(
         },
     ),
     cpu={
+        **CPU_BY_DEPTH,
         "model.position": "none",  # Deeper rows are longer.
-        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
-        "recurrence.num_loops": 4,
-        "optimizer.name": "muon",
-        "optimizer.learning_rate": 2e-3,
-        "optimizer.warmup_steps": 200,
         "batch_size": 64,
         "evaluation.train_rows": 500,
         **budget(2_250, every=250, checkpoint=750),
