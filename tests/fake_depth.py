@@ -1,6 +1,5 @@
 """Runs of a curriculum that were never trained, and what would be measured of them."""
 
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from rdt_jax import config as configs
 from rdt_jax.analysis import depth, halting
 from rdt_jax.analysis.runs import Run
-from tests.fake_runs import ROOT
+from tests import fake_runs
 
 EVERY = 100
 BUDGET = 4_000
@@ -27,7 +26,7 @@ DYNAMIC = {
 
 
 _BASE = configs.override(
-    configs.load(f"{ROOT}/configs/knowledge_depth.py:smoke"),
+    configs.load(f"{fake_runs.ROOT}/configs/knowledge_depth.py:smoke"),
     {
         "num_steps": BUDGET,
         "eval_every_steps": EVERY,
@@ -45,7 +44,6 @@ def make(
     loops: int,
     seed: int = 0,
     until: int = BUDGET,
-    folder: pathlib.Path | None = None,
     state: str = "done",
     reason: str | None = "budget",
     hops: int = HOPS,
@@ -59,7 +57,6 @@ def make(
       loops: the training loop count R; with DYNAMIC, that of the evaluation.
       seed: the run's seed.
       until: last evaluated step.
-      folder: that holds run folders; None for one that does not exist.
       state: of status.json.
       reason: of status.json.
       hops: most that are trained, stage by stage from 2.
@@ -99,20 +96,7 @@ def make(
                 events.append(row | {"step": step, "kind": "completed", "onset": step})
         while stage < hops and passed.get(stage, until + 1) <= step:
             stage += 1
-    name = configs.run_id(config)
-    return Run(
-        folder=pathlib.Path(name) if folder is None else folder / name,
-        config=config,
-        status={
-            "state": state,
-            "reason": reason,
-            "step": until,
-            "pack": None,
-            "lane": 0,
-        },  # fmt: skip
-        metrics=metrics,
-        events=events,
-    )
+    return fake_runs.of(config, metrics, events, state=state, reason=reason, step=until)
 
 
 def run(

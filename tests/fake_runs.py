@@ -91,19 +91,19 @@ def make(
         metrics.append(row)
         detector, rows = phases.observe(detector, watched, step, scores)
         events += rows
-    return Run(
-        folder=pathlib.Path(configs.run_id(config)),
-        config=config,
-        status={
-            "state": state,
-            "reason": reason,
-            "step": BUDGET,
-            "pack": None,
-            "lane": 0,
-        },  # fmt: skip
-        metrics=metrics,
-        events=events,
-    )
+    return of(config, metrics, events, state=state, reason=reason, step=BUDGET)
+
+
+def of(
+    config: ml_collections.ConfigDict,
+    metrics: list[dict[str, Any]],
+    events: list[dict[str, Any]],
+    **status: Any,
+) -> Run:
+    """Returns a run with these records, whose folder does not exist."""
+    folder = pathlib.Path(configs.run_id(config))
+    status = {"pack": None, "lane": 0, **status}
+    return Run(folder, config, status, metrics, events)
 
 
 def _metric(config: ml_collections.ConfigDict, watched: str) -> str:

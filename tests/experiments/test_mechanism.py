@@ -7,13 +7,19 @@ import pytest
 
 from experiments.mechanism import study
 from rdt_jax import config as configs
-from rdt_jax.analysis import binding, geometry, lens, patching, stages
+from rdt_jax.analysis import stages
 from tests import fake_runs
 from tests.experiments import verdicts
+from tests.fake_inside import (
+    FIRST,
+    OOD,
+    TRAIN,
+    binding_of,
+    geometry_of,
+    lens_of,
+    patching_of,
+)
 
-TRAIN, ID, OOD = range(3)
-BRIDGE, TARGET = range(2)
-HEAD, FIRST, ANSWER = range(3)
 MEMORIZED, GENERALIZED = "memorized-after-20", "id_generalized-after-40"
 PASSED, FINAL = "ood_generalized-after-90", "final"
 
@@ -24,62 +30,6 @@ PASSED, FINAL = "ood_generalized-after-90", "final"
 COMBINING = (BRIDGE_FIRST, IN_FIRST_LOOP, LATER, FIRST_LOOP, IN_TURN, ALIGNS)
 
 ask = verdicts.asked(study.claims, range(9))
-
-
-def places(depth, loops=2):
-    """Stage, loop and block of `depth` blocks, and of the embedding before them."""
-    blocks = depth // loops
-    stage = np.array([0, *depth * [2]])
-    loop_of = np.array([0, *(1 + np.arange(depth) // blocks)])
-    return stage, loop_of, np.array([0, *(1 + np.arange(depth) % blocks)])
-
-
-def lens_of(bridge, target, loops=2):
-    """A Lens; bridge at r1 and target at the answer are {group: by depth}."""
-    depth = len(next(iter(bridge.values()))) - 1
-    accuracy = np.full((3, 2, depth + 1, 3), 0.02)
-    for what, values, position in ((BRIDGE, bridge, FIRST), (TARGET, target, ANSWER)):
-        for group, shares in values.items():
-            accuracy[group, what, :, position] = shares
-    return lens.Lens(
-        accuracy, accuracy, 2 - accuracy, np.array(2), np.full(3, 50),
-        *places(depth, loops),
-    )  # fmt: skip
-
-
-def patching_of(at_r1, rows=(50, 50, 50), loops=2):
-    """A Patching whose shares and effects are all `at_r1`, by depth."""
-    depth = len(at_r1)
-    shares = np.zeros((3, depth, 3))
-    shares[:, :, FIRST] = at_r1
-    rows = np.array(rows)
-    shares[rows == 0] = np.nan
-    return patching.Patching(
-        *4 * (shares,), rows, rows, *(x[1:] for x in places(depth, loops))
-    )
-
-
-def binding_of(to_head, to_first, loops=2):
-    """A Binding of two heads, the second of which attends to nothing much."""
-    depth = len(to_head)
-    weights = np.full((3, depth, 2, 3, 3), 0.1)
-    weights[:, :, 0, FIRST, HEAD] = to_head
-    weights[:, :, 0, ANSWER, FIRST] = to_first
-    return binding.Binding(
-        weights, weights, weights[..., 0], np.array(2), np.full(3, 50),
-        *(x[1:] for x in places(depth, loops)),
-    )  # fmt: skip
-
-
-def geometry_of(ood, loops=2):
-    own = np.zeros((3, len(ood)))
-    own[OOD] = ood
-    depth = len(ood) - 1
-    ranks = np.ones((2, depth + 1))
-    return geometry.Geometry(
-        own, 0 * own, own, 0 * own, own[0], own[0], ranks, ranks, np.full(3, 50),
-        *places(depth, loops),
-    )  # fmt: skip
 
 
 LOW, HIGH = 5 * [0.02], [0.02, 0.6, 0.9, 0.9, 0.9]

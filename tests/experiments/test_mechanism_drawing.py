@@ -5,13 +5,13 @@ import pytest
 from matplotlib import colors
 
 from experiments.mechanism import drawing as mechanism
-from rdt_jax.analysis import binding, lens, patching, questions, stages
+from rdt_jax.analysis import stages
 from tests import fake_runs
 from tests.experiments.verdicts import texts
+from tests.fake_inside import FIRST, OOD, binding_of, lens_of, patching_of
 
 SEEDS, LOOPS, BLOCKS = 3, 2, 2
 DEPTH = LOOPS * BLOCKS
-ID, OOD = (questions.GROUPS.index(name) for name in ("id", "ood"))
 # Where each seed ended: two completed OOD, one did not.
 ENDS = ("ood_generalized-after-90", "ood_generalized-after-140", "final")
 
@@ -44,18 +44,6 @@ def world(monkeypatch):
     return runs, made
 
 
-def places(depth):
-    """The stage, loop and block of each, of which no figure reads anything."""
-    return (np.zeros(depth, int),) * 3
-
-
-def patching_of(rows, share):
-    shares = np.full((3, DEPTH, 3), share)
-    return patching.Patching(
-        *4 * (shares,), np.array(rows), np.array(rows), *places(DEPTH)
-    )
-
-
 def panels(figure, title):
     return [panel for panel in figure.axes if panel.get_title().startswith(title)]
 
@@ -65,15 +53,15 @@ def test_a_map_is_a_median_over_seeds_with_enough_questions_only(world):
     # Of OOD questions one seed has enough, whose share is that of its seed.
     counts = (mechanism.FEWEST - 1, mechanism.FEWEST, 2)
     made["patching"] = lambda seed: patching_of(
-        (50, 30 + seed, counts[seed]), 0.1 * seed
+        DEPTH * [0.1 * seed], (50, 30 + seed, counts[seed])
     )
     figure = mechanism.patching(runs)
     id_, end, ood = figure.axes[:3]
     assert id_.get_title() == "ID generalized: ID; n = 3, 30"
     assert end.get_title() == "OOD, or the end: ID; n = 3, 30"
     assert ood.get_title() == f"OOD, or the end: OOD; n = 1, {mechanism.FEWEST}"
-    np.testing.assert_allclose(ood.images[0].get_array(), 0.1)
-    np.testing.assert_allclose(end.images[0].get_array(), 0.1)
+    np.testing.assert_allclose(ood.images[0].get_array()[FIRST], 0.1)
+    np.testing.assert_allclose(end.images[0].get_array()[FIRST], 0.1)
     assert any(
         f"fewer than {mechanism.FEWEST} such questions are left out" in text
         for text in texts(figure)
@@ -82,7 +70,7 @@ def test_a_map_is_a_median_over_seeds_with_enough_questions_only(world):
 
 def test_without_a_seed_of_enough_questions_a_map_is_hatched(world):
     runs, made = world
-    made["patching"] = lambda seed: patching_of((50, 50, 1 + seed), 1.0)
+    made["patching"] = lambda seed: patching_of(DEPTH * [1.0], (50, 50, 1 + seed))
     figure = mechanism.patching(runs)
     ood = figure.axes[2]
     assert not ood.images and [patch.get_hatch() for patch in ood.patches] == ["////"]
@@ -95,24 +83,19 @@ def test_without_a_seed_of_enough_questions_a_map_is_hatched(world):
 
 def test_the_table_leaves_out_seeds_with_few_questions(world):
     runs, made = world
-    made["patching"] = lambda seed: patching_of((50, 50, 5 + 15 * (seed == 1)), 0.4)
+    made["patching"] = lambda seed: patching_of(
+        DEPTH * [0.4], (50, 50, 5 + 15 * (seed == 1))
+    )
     recovered = mechanism.table(runs).columns[5]
     assert "recovered" in str(recovered.header)
     assert list(recovered.cells) == ["0.40"] * 3
-    made["patching"] = lambda seed: patching_of((50, 50, 5), 0.4)
+    made["patching"] = lambda seed: patching_of(DEPTH * [0.4], (50, 50, 5))
     assert list(mechanism.table(runs).columns[5].cells) == ["-"] * 3
-
-
-def lens_of(seed):
-    accuracy = np.full((3, 2, DEPTH + 1, 3), 0.1 * seed)
-    return lens.Lens(
-        accuracy, accuracy, accuracy, np.array(2), np.full(3, 50), *places(DEPTH + 1)
-    )
 
 
 def test_panels_say_which_checkpoints_they_show_and_when_these_were_kept(world):
     runs, made = world
-    made["lens"] = lens_of
+    made["lens"] = lambda seed: lens_of({OOD: (DEPTH + 1) * [0.1 * seed]}, {})
     first, second, end = mechanism.lens(runs).axes
     assert [panel.get_title() for panel in (first, second, end)] == list(
         stages.NAMES.values()
@@ -127,7 +110,7 @@ def test_panels_say_which_checkpoints_they_show_and_when_these_were_kept(world):
 
 def test_a_map_is_named_by_the_checkpoints_that_it_is_of(world):
     runs, made = world
-    made["patching"] = lambda seed: patching_of((50, 50, 50), 1.0)
+    made["patching"] = lambda seed: patching_of(DEPTH * [1.0], (50, 50, 50))
     assert len(panels(mechanism.patching(runs[:2]), "OOD generalized: ")) == 2
     assert len(panels(mechanism.patching(runs[2:]), "the end: ")) == 2
     assert len(panels(mechanism.patching(runs), "OOD, or the end: ")) == 2
@@ -135,7 +118,7 @@ def test_a_map_is_named_by_the_checkpoints_that_it_is_of(world):
 
 def test_what_stands_above_a_panel_does_not_touch(world):
     runs, made = world
-    made["lens"] = lens_of
+    made["lens"] = lambda seed: lens_of({OOD: (DEPTH + 1) * [0.1 * seed]}, {})
     figure = mechanism.lens(runs)
     figure.canvas.draw()
     for panel in figure.axes:
@@ -148,13 +131,7 @@ def test_what_stands_above_a_panel_does_not_touch(world):
 
 def test_bands_of_one_color_are_told_apart(world):
     runs, made = world
-    made["binding"] = lambda seed: binding.Binding(
-        *2 * (np.full((3, DEPTH, 2, 3, 3), 0.2 + 0.1 * seed),),
-        np.full((3, DEPTH, 2, 3), 0.5),
-        np.array(2),
-        np.full(3, 50),
-        *places(DEPTH),
-    )
+    made["binding"] = lambda seed: binding_of(*2 * (DEPTH * [0.2 + 0.1 * seed],))
     figure = mechanism.attention(runs)
     bands = figure.axes[0].collections
     by_color = {}
