@@ -1,7 +1,6 @@
 """Nested arithmetic: does a looped model evaluate deeper expressions than it practiced?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         modulo 7 along one path, nesting 2 to 4 trained, 6 asked, at width 64.
               By 5,000 updates id .44, of nesting 2 most, and depth .16 (R = 4, one
               seed, on an H200; chance .14, the outermost operator alone .21); after
@@ -11,8 +10,6 @@ Presets:
   paper       modulo 5 with + - *, Deletang et al. (2022), arXiv:2207.02098; depths,
               rows and model are our own, since theirs is no looped transformer and
               their code samples by length and not by depth
-
-    rdt train --config=configs/arithmetic_expression.py:cpu --workdir=runs
 """
 
 from configs.base import CPU_BY_DEPTH, LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH

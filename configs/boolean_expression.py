@@ -3,7 +3,6 @@
 The certificate's shortcut `outermost` says how far the outermost operator alone goes.
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         formulas along one path, nesting 4 to 6 trained, 8 asked, at width 64.
               By 2,000 updates id .96 and depth .88 (R = 4, one seed; chance .50, the
               outermost operator alone .71 and .66), in 7 minutes on one CPU core
@@ -12,8 +11,6 @@ Presets:
               known: trained to depth 8, asked to 14. Depths 1 and 2 are left out,
               since they have too few formulas; a fixed R = 8 instead of 4 to 16
               drawn; rows, updates and optimizer are those of its graph task
-
-    rdt train --config=configs/boolean_expression.py:cpu --workdir=runs
 """
 
 from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH

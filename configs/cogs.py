@@ -1,7 +1,6 @@
 """Sentences to logical forms: does a looped model use words where it never saw them?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         nesting up to 2 trained, 4 asked, width 64. By 2,000 updates id .96,
               ood .46 and depth .00 (R = 2, one seed), in 8 minutes on one CPU core
   cpu_long    hours; more sentences, to the end of its budget
@@ -10,8 +9,6 @@ Presets:
               21 cases; sentences and depths are ours, the model and optimizer those
               of Kohli et al. (2026), arXiv:2604.07822, Section 5; what is
               released is data
-
-    rdt train --config=configs/cogs.py:cpu --workdir=runs
 """
 
 from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS

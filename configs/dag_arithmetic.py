@@ -1,7 +1,6 @@
 """Arithmetic graphs: does a looped model solve deeper equations than it practiced?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         5 equations, depth up to 2 trained, 3 asked, at width 64. By 1,500
               updates id .44 and depth .34 (R = 4, one seed; chance .14, operators
               alone .19), in 5 minutes on one CPU core; more updates memorize: after
@@ -11,8 +10,6 @@ Presets:
               arguments: 50,000 rows of depth up to 6 and 32 nodes, as in theirs.
               Asked to depth 26 among 32 nodes, not 36 among 128; one node is asked;
               a fixed R = 8, without their supervision of every loop; learned positions
-
-    rdt train --config=configs/dag_arithmetic.py:cpu --workdir=runs
 """
 
 from configs.base import CPU_BY_DEPTH, LONG, LONG_BY_DEPTH, SMOKE_BY_DEPTH

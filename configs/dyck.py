@@ -1,7 +1,6 @@
 """Bracket words: does a looped model judge deeper words than it practiced?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         height 2 or 3 along one path trained, 4 asked, at width 64. By 2,000
               updates id 1.00 and depth .98 (R = 4, one seed, on an H200; chance .50);
               on one CPU core 1,500 took 6 minutes, with id .62, so all take 10. At
@@ -11,8 +10,6 @@ Presets:
   paper       Jerad et al. (2026), arXiv:2601.01754, ask for recognition by looped
               transformers; heights, rows and model are our own; no released defaults
               are known here
-
-    rdt train --config=configs/dyck.py:cpu --workdir=runs
 """
 
 from configs.base import LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH

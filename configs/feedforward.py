@@ -5,15 +5,12 @@ of its own (iso-FLOP). `presets.feedforward_like` builds the same from any confi
 the comparison with as many parameters.
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         4 blocks of width 64, on the task of knowledge_composition.py:cpu. After
               10,000 updates id .99 and ood .01 (no loop, one seed), in 2 minutes on one
               CPU core
   cpu_long    the same run to the end of its budget
   paper       Kohli et al. (2026), arXiv:2604.07822, Section 5: the control of 8 layers
   paper_code  the same with the training defaults of the authors' released code
-
-    rdt train --config=configs/feedforward.py:cpu --workdir=runs
 """
 
 from configs import knowledge_composition

@@ -3,7 +3,6 @@
 A guess among the successors of the source is right once in `num_paths` times.
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         7 edges, up to 2 hops trained, 3 asked, at width 64. By 2,000 updates
               (R = 4, one seed) one hop is right, which is to repeat the target, and two
               hops in .5, a guess among the successors: id .76, depth .25; 5 minutes
@@ -12,8 +11,6 @@ Presets:
   paper       Bachmann and Nagarajan (2024), arXiv:2403.06963, ask for the whole way in
               such graphs; sizes are our own, with the model of Chen (2026),
               arXiv:2603.21676, directed reachability, at R = 8
-
-    rdt train --config=configs/graph_next_step.py:cpu --workdir=runs
 """
 
 from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH

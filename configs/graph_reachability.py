@@ -1,7 +1,6 @@
 """Reachability: does a looped model follow edges for more hops than it practiced?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         6 edges, up to 2 hops trained, 3 asked, at width 64; 4 minutes on one CPU
               core. Nothing is learned: after 2,500 updates train .47, id .50, depth .50
               (R = 4, one seed; chance .50). After 12,000 of twice the batch on an H200
@@ -10,8 +9,6 @@ Presets:
   paper       Chen (2026), arXiv:2603.21676, directed reachability: 12,000 rows of 1
               to 5 hops, asked to 12. The graph is given in tokens, and has 28 nodes
               at any hops; a fixed R = 8 instead of 5 to 8 drawn
-
-    rdt train --config=configs/graph_reachability.py:cpu --workdir=runs
 """
 
 from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH

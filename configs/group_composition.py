@@ -1,7 +1,6 @@
 """Products in a group: does a looped model multiply longer words than in training?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         words of 3 or 4 of the 24 elements of S4, asked up to 6, at width 64.
               By 8,000 updates id .78 and depth .14 (R = 4, one seed, on an H200;
               chance .04), in about 11 minutes on one CPU core, where 4,250 took 6
@@ -10,8 +9,6 @@ Presets:
               synthetic tasks: one block of width 256 looped. They prove that
               ceil(log2 n) loops multiply n elements and report no run of it; they use
               Adafactor and name no rate, here it is AdamW; no code was found
-
-    rdt train --config=configs/group_composition.py:cpu --workdir=runs
 """
 
 from configs.base import LONG, SAUNSHI_2025, SMOKE

@@ -1,7 +1,6 @@
 """Grokking of a group's table: when do the products never shown come out right?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         symmetries of the 15-gon (30 elements) at width 64, one block looped
               twice; 1.4 minutes on one core. At 4,000 updates train .99, id .90
               (medians of the last 5 evaluations, R = 2, one seed; chance .03). With S4
@@ -14,8 +13,6 @@ Presets:
               embedding tables; the base default is kept. Their code composes the
               other way: tasks/groups.py says which operation is which
   paper_code  as `paper`, with the released code's default of no weight decay
-
-    rdt train --config=configs/group_operation.py:cpu --workdir=runs
 """
 
 from configs.base import CPU_OF_A_TABLE, LONG, POWER_2022

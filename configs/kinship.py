@@ -1,7 +1,6 @@
 """Kinship: does a looped model chain more premises than it practiced?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         2 or 3 premises trained, up to 5 asked, at width 64; 5 minutes on one CPU
               core. Nothing is learned: after 3,000 updates train, id and depth .50 (R =
               4, one seed; chance .50), nor with Muon, 6 people and twice the batch, in
@@ -11,8 +10,6 @@ Presets:
   paper       Chen (2026), arXiv:2603.21676, shuffled kinship chains, as far as known:
               trained on 2 to 5 premises, asked to 9; a fixed R = 8 instead of 1 to 12
               drawn; rows, width, updates and optimizer are those of its graph task
-
-    rdt train --config=configs/kinship.py:cpu --workdir=runs
 """
 
 from configs.base import CHEN_2026, LONG_BY_DEPTH, SMOKE_BY_DEPTH

@@ -1,14 +1,11 @@
 """Knowledge comparison: does a model compare values that it never compared?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         60 entities and 6 attributes at width 64; about 2 minutes on one core. At
               8,000 updates train .99, id .91, mixed .78, ood .53 (R = 2, one seed)
   cpu_long    the same run to the end of ten times its budget
   paper       Wang et al. (2024), arXiv:2405.15071, Section 4, phi 7.2: eight blocks,
               no loop; their released command trains 1.5 million updates
-
-    rdt train --config=configs/knowledge_comparison.py:cpu --workdir=runs
 """
 
 from ml_collections import config_dict

@@ -1,15 +1,12 @@
 """Two-hop knowledge composition: does a looped model combine facts it never combined?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         50 entities and 10 relations at width 64. Of 3 seeds all reach id .95
               by 3,000 updates and ood .50 by 4,750 (R = 2;
               experiments/depth_by_decay)
   cpu_long    the same run to the end of its budget, for the wider sweep
   paper       Kohli et al. (2026), arXiv:2604.07822, Section 5, Appendix C, as written
   paper_code  the defaults of the authors' released code where they differ
-
-    rdt train --config=configs/knowledge_composition.py:cpu --workdir=runs
 """
 
 from ml_collections import config_dict

@@ -8,7 +8,6 @@ hops has train rows: what is deeper than trained depends on the stage that a run
 reaches, read off the tag `hops`.
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         up to 8 hops trained, 10 asked, at width 64. By 2,800 updates 5 hops are
               learned, id .95 of 5 hops (R = 5, two seeds), and .97 and .82 of 6 hops,
               never trained, are answered after 6 loops; 7 minutes on one CPU core
@@ -17,8 +16,6 @@ Presets:
   paper       Kohli et al. (2026), arXiv:2604.07822, Section 6, Appendix C, as written;
               the defaults of the authors' released code are the same: their decay of
               the rate over 100,001 epochs is constant in effect
-
-    rdt train --config=configs/knowledge_depth.py:cpu --workdir=runs
 """
 
 from configs.base import KOHLI_2026, SMOKE

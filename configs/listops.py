@@ -1,7 +1,6 @@
 """ListOps: does a looped model evaluate deeper lists than it practiced?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         up to 3 lists along one path trained, 5 asked, at width 64. By 3,000
               updates id .64 and depth .53 (R = 4, one seed; the outermost operator
               alone gives .31 and .42), in 7 minutes on one CPU core
@@ -9,8 +8,6 @@ Presets:
   paper       up to 5 arguments and depth 20, Nangia and Bowman (2018),
               arXiv:1804.06028, as in their released generator; split by depth, rows
               and model are our own, since theirs is no transformer
-
-    rdt train --config=configs/listops.py:cpu --workdir=runs
 """
 
 from configs.base import CPU_BY_DEPTH, LONG_BY_DEPTH, OWN_BY_DEPTH, SMOKE_BY_DEPTH

@@ -1,7 +1,6 @@
 """Table lookup: does a looped model apply more functions in a row than in training?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         up to 4 functions trained, 6 asked, width 64; about 4 minutes on one
               core. It memorizes and does not compose: at 4,000 updates train .97, id
               .12, depth .13 (R = 4, one seed; chance .125)
@@ -13,8 +12,6 @@ Presets:
 
 `--config.task.kwargs.num_groups=2 --config.task.kwargs.train_per_length=24
 --config.task.kwargs.heldout_per_length=8` asks for functions of different groups (ood).
-
-    rdt train --config=configs/lookup_tables.py:cpu --workdir=runs
 """
 
 from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS

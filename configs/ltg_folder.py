@@ -1,7 +1,6 @@
 """The data that the authors released, from its folder, whose path must be given.
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         width 64, for a folder of a few thousand rows. On one of our own, of 50
               entities, 10 relations, 500 facts and 2,304 two-hop rows, it takes 3.7
               minutes on one core. At 10,000 updates train .99, id .99, ood .28

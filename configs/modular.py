@@ -1,7 +1,6 @@
 """Grokking of modular arithmetic: when does the rest of the table come out right?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         addition mod 31 at width 64, one block looped twice; .7 minutes on one
               core. At 340 updates, where the run ends, train 1.00, id 1.00 (R = 2).
               Of 20 seeds all memorize within 320 updates and 19 generalize within
@@ -12,8 +11,6 @@ Presets:
               a transformer without loops. The paper names no initial scale of the
               embedding tables; the base default is kept.
   paper_code  as `paper`, with the released code's default of no weight decay
-
-    rdt train --config=configs/modular.py:cpu --workdir=runs
 """
 
 from configs.base import CPU_OF_A_TABLE, LONG, POWER_2022

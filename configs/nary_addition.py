@@ -1,7 +1,6 @@
 """Addition of many numbers: does a looped model add more of them than in training?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         up to 4 operands of 1 digit, asked up to 6, width 64; about 3 minutes on
               one core. At 2,750 of 3,000 updates train 1.00, id .45, depth .00 (R = 4,
               one seed)
@@ -11,8 +10,6 @@ Presets:
               1,024 rows. They draw fresh rows at every update, here 7,000 of each
               number of operands are fixed; they use Adafactor and name no rate, here
               it is AdamW; no code was found
-
-    rdt train --config=configs/nary_addition.py:cpu --workdir=runs
 """
 
 from configs.base import LONG, SAUNSHI_2025, SMOKE

@@ -1,7 +1,6 @@
 """Induction hops: does a looped model make more of them than it was trained to?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         up to 2 hops in 12 characters, asked up to 4, width 64; about 5 minutes
               on one core. At 10,000 updates train .99, id .99, depth .37 (R = 4, one
               seed; chance .25)
@@ -11,8 +10,6 @@ Presets:
               200,000 updates of 1,024 rows. They draw fresh rows at every update, here
               100,000 are fixed; rows of up to 18 hops are held out besides; they use
               Adafactor and name no rate, here it is AdamW; no code was found
-
-    rdt train --config=configs/p_hop_induction.py:cpu --workdir=runs
 """
 
 from configs.base import LONG, SAUNSHI_2025, SMOKE

@@ -1,7 +1,6 @@
 """PCFG SET: does a looped model nest string functions in ways it never saw?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         untrained pairs of functions, width 64. By 2,250 updates id .63, ood .59
               and mixed .45 (R = 4, one seed; whole answers), in 9 minutes on one core
   cpu_long    hours; the same with more functions, to the end of its budget
@@ -9,8 +8,6 @@ Presets:
               Hupkes et al. (2020), arXiv:1908.08351; rows, numbers of rows and symbols
               are ours, the model and optimizer those of Kohli et al. (2026),
               arXiv:2604.07822, Section 5; what is released is data
-
-    rdt train --config=configs/pcfg.py:cpu --workdir=runs
 """
 
 from configs.base import CPU_BY_DEPTH, KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS

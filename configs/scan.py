@@ -1,7 +1,6 @@
 """SCAN: does a looped model carry out commands whose parts it never saw together?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         `jump` in company, width 64. By 2,000 updates train .77 and ood .00, as
               published models do (R = 2, one seed), in 7 minutes on one CPU core
   cpu_long    hours; the same to the end of its budget
@@ -10,8 +9,6 @@ Presets:
               (2026), arXiv:2604.07822, Section 5; the budget is ours
 
 `--config.task.kwargs.variant=length` and so on choose the split.
-
-    rdt train --config=configs/scan.py:cpu --workdir=runs
 """
 
 from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS

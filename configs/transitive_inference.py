@@ -1,7 +1,6 @@
 """Transitive inference: does a looped model chain more comparisons than it practiced?
 
 Presets:
-  smoke       seconds; the whole path, no science
   cpu         10 items, up to 2 hops trained, 3 asked, at width 64; 4 minutes on one CPU
               core. Nothing is learned: after 1,500 updates id .50 and depth .50 (R = 4,
               one seed; chance .50). After 12,000 of twice the batch on an H200 it is
@@ -11,8 +10,6 @@ Presets:
   paper       Geerts et al. (2025), arXiv:2506.04289, ask it of transformers without a
               split by distance; sizes are our own, with the model of
               Chen (2026), arXiv:2603.21676, directed reachability, at R = 8
-
-    rdt train --config=configs/transitive_inference.py:cpu --workdir=runs
 """
 
 from configs.base import CHEN_2026, CPU_BY_DEPTH, LONG_BY_DEPTH, SMOKE_BY_DEPTH

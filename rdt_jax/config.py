@@ -171,11 +171,7 @@ def _choose_package(name: str, root: pathlib.Path, expected: str) -> None:
 
 
 def load_function(text: str, kind: str) -> Callable[..., Any]:
-    """Returns the function that `FILE.py:FUNCTION` names.
-
-    Raises:
-      ValueError: as `load_module`; if it has no such function, with the choices.
-    """
+    """Returns the function of `FILE.py:FUNCTION`; ValueError, with the choices."""
     path, _, name = text.rpartition(":")
     if not path.endswith(".py"):
         raise ValueError(f"A {kind} of your own is FILE.py:FUNCTION, got {text!r}.")
@@ -206,11 +202,7 @@ def path_of(name: str) -> pathlib.Path:
 
 
 def preset_names(path: pathlib.Path) -> tuple[str, ...]:
-    """Names the presets of a config file, the keys of its PRESETS.
-
-    Raises:
-      ValueError: if the file does not exist or has no PRESETS.
-    """
+    """Names the presets of a config file, the keys of its PRESETS; ValueError."""
     module = load_module(path, "config")
     presets = getattr(module, "PRESETS", None)
     if not isinstance(presets, Mapping):
@@ -461,8 +453,7 @@ def read_run(folder: pathlib.Path) -> ml_collections.ConfigDict:
 def of_run(values: Mapping[str, Any], name: str) -> ml_collections.ConfigDict:
     """Returns the config of a run from its nested values.
 
-    Raises:
-      ValueError: if they do not hash to its name, by the rule of now or of before.
+    ValueError if they do not hash to its name, by the rule of now or of before 0.2.
     """
     try:
         config = from_values(values)
@@ -487,12 +478,7 @@ def _version_of(folder: pathlib.Path) -> str:
 
 
 def read_json(path: pathlib.Path, kind: type = dict) -> Any:
-    """Reads a JSON file that holds a value of a kind, such as a dict or a list.
-
-    Raises:
-      ValueError: if it holds anything else; the message names the file.
-      FileNotFoundError: if it does not exist.
-    """
+    """Reads a JSON file that holds a `kind`; ValueError names one that is damaged."""
     try:
         value = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:

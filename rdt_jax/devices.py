@@ -97,13 +97,10 @@ def variables(num_workers: int) -> list[dict[str, str]]:
 
 
 def worker_memory(num_workers: int) -> int:
-    """Returns the bytes that each worker's device has.
+    """Returns the bytes of each worker's device; ValueError if that does not tell.
 
     On a CPU the workers share what this process may have. An accelerator is asked by a
     process of its own, since the one that starts workers must not hold it.
-
-    Raises:
-      ValueError: if the accelerator does not tell.
     """
     if not has_accelerator():
         return machine.memory() // num_workers
@@ -124,6 +121,11 @@ def worker_memory(num_workers: int) -> int:
 
 def _has_cuda() -> bool:
     return has_plugin("jax_cuda12_plugin") or has_plugin("jax_cuda13_plugin")
+
+
+def has_tpu() -> bool:
+    """Says whether this machine has TPU chips that JAX may use."""
+    return has_plugin("libtpu") and bool(_chips())
 
 
 def has_plugin(name: str) -> bool:

@@ -4,11 +4,10 @@
     for phase in events.declared(configs.override(config, key)):
         print(phase.name, phase.watched, phase.loops, phase.threshold, phase.awaited)
 
-A phase is a name, the accuracy that is watched and a threshold. The accuracy is that on
-a split, or on its rows with one value of a tag, as evaluations name them, at the loop
-count behind `@`; without it at the training loop count, of depth at
-`phases.depth_loops`. A run ends once its phases have completed, and does not wait for
-those of `phases.shown`. When one has completed is said by training/phases.py.
+A phase is a name, a watched accuracy and a threshold. The accuracy is that on a split,
+or on its rows with one value of a tag, after as many loops as `@` says; without it as
+many as in training, of depth `phases.depth_loops`. When one has completed is said by
+training/phases.py.
 """
 
 import dataclasses
@@ -34,27 +33,16 @@ _WATCHED = re.compile(r"(.*?)(?:@(\d+))?")
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """A phase that a config declares; of a run, with its chance and rows.
+    """A phase that a config declares; of a run, with its chance and rows."""
 
-    Attributes:
-      event: its name in events.jsonl.
-      watched: rows and perhaps a loop count, such as `ood` or `id[hops=2]@8`.
-      loops: loop count of the accuracy.
-      threshold: smoothed accuracy at which the phase has completed.
-      chance: accuracy of a uniform guess on the split.
-      rows: number of evaluated rows that are watched.
-      hops: those of the curriculum's stage, of HOP_LEARNED.
-      awaited: whether the run goes on until it has completed.
-    """
-
-    event: str
-    watched: str
-    loops: int
-    threshold: float
-    chance: float = 0.0
-    rows: int = 0
-    hops: int | None = None
-    awaited: bool = True
+    event: str  # its name in events.jsonl
+    watched: str  # rows and perhaps a loop count, such as `ood` or `id[hops=2]@8`
+    loops: int  # loop count of the accuracy
+    threshold: float  # smoothed accuracy at which the phase has completed
+    chance: float = 0.0  # accuracy of a uniform guess on the split
+    rows: int = 0  # number of evaluated rows that are watched
+    hops: int | None = None  # those of the curriculum's stage, of HOP_LEARNED
+    awaited: bool = True  # whether the run goes on until it has completed
 
     @property
     def name(self) -> str:
@@ -99,11 +87,7 @@ def rows_and_loops(watched: str) -> tuple[str, int | None]:
 
 
 def parsed(text: str) -> tuple[str, str, float]:
-    """Reads an entry of `phases.further` into name, watched accuracy and threshold.
-
-    Raises:
-      ValueError: if it is none.
-    """
+    """Reads an entry of `phases.further`: name, watched, threshold; ValueError."""
     found = _PHASE.fullmatch(text)
     if found is None:
         raise ValueError(

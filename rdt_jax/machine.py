@@ -22,19 +22,12 @@ _PLUGINS: Mapping[str, tuple[str, ...]] = {
 
 
 def cores() -> int:
-    """Returns the cores that this process may keep busy: a quota counts, rounded down.
-
-    There is at least one.
-    """
+    """Returns the cores, 1 or more, that this process may keep busy by its quota."""
     return max(1, int(min([_schedulable(), *_quotas()])))
 
 
 def threads() -> int:
-    """Returns the threads that XLA computes with: NPROC, or one per core.
-
-    Raises:
-      ValueError: if NPROC is no number of threads.
-    """
+    """Returns the threads of XLA: NPROC, or one per core; ValueError if it is wrong."""
     text = os.environ.get("NPROC", str(cores()))
     if not text.isdecimal() or int(text) < 1:
         raise ValueError(f"NPROC must be an int of at least 1, got {text!r}.")
@@ -59,12 +52,7 @@ def memory() -> int:
 
 
 def check() -> None:
-    """Checks the variables that tell JAX about the machine.
-
-    Raises:
-      ValueError: if NPROC is no number, or JAX_PLATFORMS names a platform that JAX has
-        no plugin for.
-    """
+    """Raises ValueError if NPROC is wrong, or JAX has no plugin for JAX_PLATFORMS."""
     threads()
     for name in os.environ.get("JAX_PLATFORMS", "").split(","):
         gpus = _PLUGINS["cuda"] + _PLUGINS["rocm"]
@@ -120,10 +108,9 @@ def _words(path: pathlib.Path) -> list[str]:
 
 
 def can_lock(folder: pathlib.Path) -> bool:
-    """Says whether files in a folder can be locked; some network file systems refuse.
+    """Says whether files in a folder can be locked; OSError if none can be made there.
 
-    Raises:
-      OSError: if no file can be made there.
+    Some network file systems refuse.
     """
     path = folder / f".lock.{platform.node()}.{os.getpid()}.tmp"
     with path.open("w") as file:
@@ -139,11 +126,8 @@ def use_compile_cache(log: Callable[[str], None]) -> None:
     """Keeps compiled programs in a folder of this user, unless variables name another.
 
     JAX runs the programs of this folder unchecked. So the folder is never in a workdir,
-    which may be somebody else's. Call this before JAX is imported: it sets variables
-    that JAX reads then.
-
-    Args:
-      log: receives a one-line message if they cannot be kept.
+    which may be somebody else's. Call this before JAX is imported, which reads the
+    variables that it sets. `log` gets a line if no programs can be kept.
     """
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     variables = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE")

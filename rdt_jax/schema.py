@@ -7,14 +7,8 @@ Relations between keys are checked where they are used.
 
 A default never changes its meaning, since a run is named by what differs from the
 defaults (`config.run_id`): a new behavior is a new key, or a new value.
-
-A run keeps its parameters at transitions and at its end, wherever these fall. A measure
-of the inside of a model over its whole training needs them at chosen steps too: those
-of `snapshot_steps` are kept beside the others, as `transitions/snapshot-at-<step>`. A
-run that ends before one of these steps keeps none there.
 """
 
-import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -25,25 +19,18 @@ from rdt_jax import events
 
 
 class Key(NamedTuple):
-    """The declaration of a key.
+    """The declaration of a key."""
 
-    Attributes:
-      default: None where a key may be left out.
-      meaning: with its unit, as a phrase.
-      values: choices, or an interval such as `(0, 1]` of a number or of each of a
-        tuple; None for any.
-      kind: type of a value that is not None, where the default is.
-      per_lane: whether runs that differ in it may share one compiled program, which
-        then gets the value as an argument (training/hyper.py).
-      spelled: of a tuple of texts, which may be given as one with commas: writes each
-        in the one way that is kept; ValueError says what it must be.
-    """
-
-    default: Any
-    meaning: str
+    default: Any  # None where a key may be left out
+    meaning: str  # with its unit, as a phrase
+    # Choices, or an interval such as `(0, 1]` of a number or of each of a tuple.
     values: tuple[str, ...] | str | None = None
-    kind: type | None = None
+    kind: type | None = None  # of a value that is not None, where the default is
+    # Runs that differ in it may share one compiled program, which then gets the value
+    # as an argument (training/hyper.py).
     per_lane: bool = False
+    # Of a tuple of texts, which may be given as one with commas: writes each in the one
+    # way that is kept; ValueError says what it must be.
     spelled: Callable[[str], str] | None = None
 
     @property
@@ -396,22 +383,3 @@ def problems(config: ml_collections.ConfigDict) -> dict[str, str]:
             shown = "none" if value is None else repr(value)
             found[name] = f"{name} must {said} {key.may_be}, got {shown}."
     return found
-
-
-def page() -> str:
-    """Returns all keys as a text, of lines of at most 88 characters."""
-    words = {None: "none", True: "true", False: "false"}
-    lines, section = [], ""
-    for name, key in KEYS.items():
-        if name.rpartition(".")[0] != section:
-            section = name.rpartition(".")[0]
-            lines.append("")
-        is_word = key.default is None or isinstance(key.default, bool)
-        default = words[key.default] if is_word else repr(key.default)
-        values = "" if key.values is None else f"; {key.may_be}"
-        lines += textwrap.wrap(
-            f"{f'{name} = {default}':<40}  {key.meaning}{values}",
-            width=88,
-            subsequent_indent=" " * 42,
-        )
-    return "\n".join(lines) + "\n"

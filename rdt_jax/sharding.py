@@ -42,17 +42,11 @@ class Axes(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How a parameter is cut over `model`.
+    """How a parameter is cut over `model`."""
 
-    Attributes:
-      path: matches the end of its path, also where an optimizer's state has that.
-      axis: that is cut, without the axis of lanes.
-      key: of the config that says how many parts there can be.
-    """
-
-    path: re.Pattern
-    axis: int
-    key: str
+    path: re.Pattern  # of the end of its path, also in an optimizer's state
+    axis: int  # that is cut, without the axis of lanes
+    key: str  # of the config that says how many parts there can be
 
 
 _PARTS: Mapping[str, Sizes] = {
@@ -82,11 +76,7 @@ RULES = (
 
 
 def parse(text: str) -> Axes:
-    """Reads axes such as `trial=1,data=2,model=2`; those left out are 1.
-
-    Raises:
-      ValueError: if the text is something else.
-    """
+    """Reads axes such as `trial=1,data=2,model=2`; those left out are 1; ValueError."""
     sizes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.partition("=")
@@ -227,36 +217,24 @@ def place(tree: Any, shardings: Any) -> Any:
     On devices that are not there they become their shapes.
     """
     one = jax.tree.leaves(shardings)[0]
+    places = jax.tree.map(lambda _: shardings, tree) if one is shardings else shardings
     if isinstance(one, NamedSharding) and one.mesh.devices.flat[0] not in jax.devices():
-        whole = (
-            jax.tree.map(lambda _: shardings, tree) if one is shardings else shardings
-        )
-        return jax.tree.map(
-            lambda x, to: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=to),
-            tree,
-            whole,
-        )
+        shape = lambda to, x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=to)
+        return jax.tree.map(shape, places, tree)
     if jax.process_count() == 1:
         return jax.device_put(tree, shardings)
 
-    def put(sharding: NamedSharding, x: Any) -> jax.Array:
+    def put(place: NamedSharding, x: Any) -> jax.Array:
         whole = np.asarray(x)
-        return jax.make_array_from_callback(
-            whole.shape, sharding, lambda index: whole[index]
-        )
+        return jax.make_array_from_callback(whole.shape, place, lambda i: whole[i])
 
-    if isinstance(shardings, NamedSharding):
-        return jax.tree.map(lambda x: put(shardings, x), tree)
-    return jax.tree.map(put, shardings, tree)
+    return jax.tree.map(put, places, tree)
 
 
 def spread(tree: Any, mesh: Mesh | None, axis: int | None = None) -> Any:
-    """Puts arrays on every device of the mesh.
+    """Puts arrays on every device of the mesh; without one it leaves them.
 
-    Args:
-      tree: of arrays.
-      mesh: None leaves them where they are.
-      axis: of every leaf that is spread over `data`, if all of them divide by it.
+    The `axis` of every leaf is spread over `data`, if all of them divide by it.
     """
     if mesh is None:
         return tree

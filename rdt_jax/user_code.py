@@ -3,9 +3,8 @@
     expected = "sweep must return a list of overrides"
     trials = user_code.call(path, study.sweep, preset, expected=expected)
 
-Whatever goes wrong in there becomes one ValueError that says where, also what goes
-wrong in this package on its behalf: an argument that it cannot take, or a fault of
-ours. An error of this package that no code of the user led to stays what it is.
+Whatever goes wrong in there, or in this package on its behalf, becomes one ValueError
+that says where. An error that no code of the user led to stays what it is.
 """
 
 import pathlib
@@ -32,8 +31,8 @@ def call(
       path: file that the function is in.
       function: to call.
       *arguments: of the function.
-      expected: what the function must do, a sentence without its period.
-      is_valid: whether that is what it returned.
+      expected: sentence without its period: what the function must do.
+      is_valid: says whether that is what it returned.
 
     Raises:
       ValueError: if the function raises anything or ends the program, with the deepest

@@ -20,11 +20,8 @@ def duration(seconds: float) -> str:
     Below a second it writes `3 ms` or `7 us`.
     """
     for unit, size in _SECONDS.items():
-        number = _digits(seconds / size)
+        units = seconds / size
+        number = f"{units:.3g}" if units < 999.5 else f"{units:,.0f}"
         if float(number.replace(",", "")) >= 1:
             return f"{number} {unit}{'' if number == '1' else 's'}"
     return f"{seconds * 1e3:.3g} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.3g} us"
-
-
-def _digits(number: float) -> str:
-    return f"{number:.3g}" if number < 999.5 else f"{number:,.0f}"

@@ -13,8 +13,8 @@ import jax
 import ml_collections
 import pytest
 
+from rdt_jax import cli, tasks
 from rdt_jax import config as configs
-from rdt_jax import tasks
 from tests import packages
 
 jax.config.update("jax_platforms", "cpu")
@@ -98,6 +98,17 @@ def tiny_config() -> ml_collections.ConfigDict:
 def tiny_table(tiny_config: ml_collections.ConfigDict) -> tasks.Table:
     """The table of `tiny_config`."""
     return tasks.make_table(tiny_config)
+
+
+@pytest.fixture
+def command(capsys):
+    """Runs a command here, which ends with a code; returns what was said until then."""
+
+    def command(words, code=0):
+        assert cli.main(words) == code
+        return capsys.readouterr()
+
+    return command
 
 
 @pytest.fixture

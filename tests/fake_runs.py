@@ -8,11 +8,8 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import config as configs
-from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.store import files, records, run_folder
-from rdt_jax.sweep import plan as plans
-from rdt_jax.sweep import spec
 from rdt_jax.training import phases
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -151,41 +148,19 @@ def write(run: Run, workdir: pathlib.Path) -> pathlib.Path:
 
 
 def write_sweep(
-    runs: Sequence[Run], workdir: pathlib.Path, name: str, preset: str = "smoke"
-) -> spec.Plan:
-    """Writes runs and a plan of them as a sweep without a study; returns the plan.
-
-    Those that are lost have no folder.
-    """
-    keys = (*run_folders.axes_of(runs), "seed")
+    workdir: pathlib.Path, name: str, runs: Sequence[Run], **plan: Any
+) -> None:
+    """Writes runs and their sweep over loops and seeds; `plan` is of plan.json."""
     trials = [
-        spec.Trial(
-            run.run_id,
-            {key: run_folders.value_of(run, key) for key in keys},
-            run.config,
-        )
+        {
+            "run_id": run.run_id,
+            "overrides": {k: run.config[k] for k in ("recurrence.num_loops", "seed")},
+            "config": run.config.to_dict(),
+        }
         for run in runs
     ]
     for run in runs:
-        if not run.is_lost:
-            write(run, workdir)
-    plan = spec.Plan(name, spec.NO_STUDY, trials, preset=preset)
-    (workdir / "sweeps" / name).mkdir(parents=True)
-    plans.write(workdir / "sweeps" / name, plan)
-    return plan
-
-
-def measured_at(run: Run, loops: Sequence[int]) -> Run:
-    """Returns a run with losses, evaluated at further loop counts, later with fewer."""
-    rows = []
-    for row in run.metrics:
-        more = {}
-        for key, value in row.items():
-            if "/accuracy@" not in key:
-                continue
-            split, _, own = key.partition("/accuracy@")
-            more[f"{split}/loss@{own}"] = 3.5 - 3 * value + 0.1 * (row["step"] % 7)
-            for r in {*loops} - {int(own.partition("[")[0])}:
-                more[f"{split}/accuracy@{r}"] = value * r / (r + 1)
-        rows.append(row | more)
-    return dataclasses.replace(run, metrics=rows)
+        write(run, workdir)
+    folder = workdir / "sweeps" / name
+    folder.mkdir(parents=True)
+    files.write_json(folder / "plan.json", {"name": name, "runs": trials, **plan})

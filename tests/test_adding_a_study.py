@@ -3,12 +3,11 @@
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
 from rdt_jax import cli
+from tests import pages
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "adding_a_study.md").read_text()
@@ -24,8 +23,8 @@ def here(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True)
         path.write_text(text)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    for variable, value in pages.QUICK.items():
+        monkeypatch.setenv(variable, value)
     return tmp_path
 
 
@@ -53,11 +52,4 @@ def test_every_command_of_the_page_does_what_it_says(here, capfd):
 
 def test_the_study_of_the_page_is_written_like_our_own(here):
     ((name, _),) = FILES
-    for verb in (["check"], ["format", "--check", "--diff"]):
-        options = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *verb, *options, name],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    pages.check_style(here, name)

@@ -2,18 +2,15 @@
 
 import json
 import os
-import pathlib
 import re
-import shutil
-import subprocess
 import sys
 
 import pytest
 
+from tests import pages
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "adding_a_task.md").read_text()
-JAX = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 FILES, REST = PAGE.split("## In a package, with arrays")
 PACKAGE, REPOSITORY = REST.split("## In this repository")
 # What training in the test is shorter by than on the page.
@@ -72,19 +69,8 @@ def _venv(folder, python_path):
         path.chmod(0o755)
 
 
-def _run(commands, folder, environment=None):
-    outputs = []
-    for command in commands:
-        done = subprocess.run(
-            ["sh", "-c", command],
-            cwd=folder,
-            env=os.environ | JAX | (environment or {}),
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        outputs.append(done.stdout)
-    return outputs
+def _run(commands, folder, **environment):
+    return [pages.run(["sh", "-c", line], folder, **environment) for line in commands]
 
 
 def test_the_page_has_what_is_followed():
@@ -105,7 +91,7 @@ def test_in_twenty_lines(tmp_path):
             for command in _commands(FILES)
         ],
         tmp_path,
-        active,
+        **active,
     )
     assert "depth: 4,096 rows" in shown and "a c -> c a   size=2" in shown
     verdicts = [line.split()[0] for line in checked.splitlines()]
@@ -131,7 +117,7 @@ def test_in_a_package(tmp_path):
         "PIP_NO_BUILD_ISOLATION": "0",  # pip reads it so: no isolation.
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }
-    _, listed, shown, checked, _, trained = _run(_commands(PACKAGE), tmp_path, pip)
+    _, listed, shown, checked, _, trained = _run(_commands(PACKAGE), tmp_path, **pip)
     assert "parity: Parity: say whether the number of ones" in listed
     assert "depth: 384 rows" in shown
     verdicts = [line.split()[:2] for line in checked.splitlines()]
@@ -154,10 +140,8 @@ def test_in_a_package(tmp_path):
 
 @pytest.mark.slow
 def test_in_this_repository(tmp_path):
-    for name in ("rdt_jax", "configs", "tests", "experiments", "docs"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    folders = ("rdt_jax", "configs", "tests", "experiments", "docs")
+    pages.copy(tmp_path, *folders, "pyproject.toml")
     own = tmp_path / "own"
     own.mkdir()
     _apply(PACKAGE, own)
@@ -170,7 +154,7 @@ def test_in_this_repository(tmp_path):
     *commands, train = _commands(REPOSITORY)
     assert train == "rdt train --task=parity --preset=smoke"
     active = f"{tmp_path / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    _, tested, checked = _run(commands, tmp_path, {"PATH": active})
+    _, tested, checked = _run(commands, tmp_path, PATH=active)
     assert re.search(r"\d\d passed", tested) and "failed" not in tested
     verdicts = [line.split()[0] for line in checked.splitlines()]
     assert [v for v in verdicts if v != "warns"] == 5 * ["ok"]
@@ -193,14 +177,4 @@ def test_a_page_that_is_wrong_would_be_seen(tmp_path):
 
 def test_the_functions_of_the_page_are_written_like_our_own(tmp_path):
     _apply(FILES + PACKAGE, tmp_path)
-    ruff = pathlib.Path(sys.executable).parent / "ruff"
-    for verb in (["check"], ["format", "--check", "--diff"]):
-        files = [
-            str(tmp_path / name)
-            for name in ("reverse.py", "parity.py", "parity_config.py")
-        ]
-        options = ["--config", str(ROOT / "pyproject.toml"), "--no-cache"]
-        done = subprocess.run(
-            [str(ruff), *verb, *options, *files], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    pages.check_style(tmp_path, "reverse.py", "parity.py", "parity_config.py")

@@ -1,15 +1,13 @@
 """docs/changing.md to the letter: its blocks applied to a copy, its commands run."""
 
 import json
-import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 
 import pytest
 
+from tests import pages
 from tests.conftest import ROOT
 
 PAGE = (ROOT / "docs" / "changing.md").read_text()
@@ -56,28 +54,14 @@ def apply(page, folder):
 
 
 def run(words, folder):
-    environment = os.environ | {
-        "PYTHONPATH": str(folder),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    }
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    pages.run([sys.executable, *words], folder, PYTHONPATH=str(folder))
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
     """A copy of what the page changes, unchanged."""
     folder = tmp_path_factory.mktemp("copy")
-    for name in ("rdt_jax", "configs", "tests"):
-        ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    pages.copy(folder, "rdt_jax", "configs", "tests", "pyproject.toml")
     return folder
 
 
@@ -114,8 +98,7 @@ def test_what_the_page_adds_trains_and_is_recorded(changed):
     assert len(commands) == 3
     plain = ["--config=configs/modular.py:smoke", "--workdir=runs"]
     calls = [["train", *words, *SHORT] for words in (plain, *commands)]
-    done = run(["-c", SCRIPT, json.dumps(calls)], changed)
-    assert done.returncode == 0, done.stderr
+    run(["-c", SCRIPT, json.dumps(calls)], changed)
     runs = runs_of(changed / "runs")
     losses = {
         kind: [row["train/batch_loss@2"] for row in metrics[1:]]
@@ -140,8 +123,7 @@ def test_no_run_is_renamed(changed):
     before = json.loads(kept.read_text())
     write, _, check = re.findall(r"^(?:python|git) (.*?) *(?:#.*)?$", PAGE, re.M)
     for command in (write, check):
-        done = run(shlex.split(command), changed)
-        assert done.returncode == 0, done.stdout + done.stderr
+        run(shlex.split(command), changed)
     after = json.loads(kept.read_text())
     assert after.pop("defaults") != before.pop("defaults")
     assert after == before
@@ -163,7 +145,4 @@ def test_a_page_that_is_wrong_would_be_seen(tmp_path):
 
 
 def test_the_blocks_of_the_page_are_written_like_our_own(changed):
-    for verb in (["check"], ["format", "--check", "--diff"]):
-        options = ["--config", str(ROOT / "pyproject.toml"), "--no-cache", "rdt_jax"]
-        done = run(["-m", "ruff", *verb, *options], changed)
-        assert done.returncode == 0, done.stdout + done.stderr
+    pages.check_style(changed, "rdt_jax")

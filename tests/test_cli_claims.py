@@ -14,6 +14,7 @@ from rdt_jax import cli
 from rdt_jax.figures import save
 from rdt_jax.store import files
 from tests import fake_runs
+from tests.fake_runs import staged, write_sweep
 
 ROOT = pathlib.Path(__file__).parents[1]
 STUDY = ROOT / "experiments" / "depth_by_decay"
@@ -22,37 +23,15 @@ CHANGES = "eval_every_steps=10,num_steps=230"
 BUDGET = ["--config.num_steps=230", "--config.eval_every_steps=10"]
 
 
-def member(loops, ood, **options):
-    jumps = {"train": 20, "id": 40, "ood": ood}
-    return fake_runs.make(jumps=jumps, loops=loops, **options)
-
-
-def write(workdir, sweep, members):
-    folder = workdir / "sweeps" / sweep
-    folder.mkdir(parents=True)
-    runs = [
-        {
-            "run_id": run.run_id,
-            "overrides": {"recurrence.num_loops": run.num_loops},
-            "config": run.config.to_dict(),
-        }
-        for run in members
-    ]
-    files.write_json(folder / "plan.json", {"name": sweep, "runs": runs})
-    for run in members:
-        fake_runs.write(run, workdir)
-
-
 @pytest.fixture
 def workdir(tmp_path):
     """A workdir with one sweep of the headline study, of two runs."""
-    write(tmp_path, "depth_by_decay-smoke", [member(1, None), member(2, 150)])
+    write_sweep(tmp_path, "depth_by_decay-smoke", [staged(1, None), staged(2, 150)])
     return tmp_path
 
 
-def test_the_scorecard_is_printed_and_written(workdir, capsys):
-    assert cli.main(["claims", f"--workdir={workdir}"]) == 0
-    out = capsys.readouterr().out
+def test_the_scorecard_is_printed_and_written(workdir, command):
+    out = command(["claims", f"--workdir={workdir}"]).out
     assert "3 claims: 2 holds, 0 fails, 1 not tested at this preset." in out
     listed = json.loads((workdir / "claims.json").read_text())
     assert [claim["holds"] for claim in listed] == [True, True, None]
@@ -63,8 +42,8 @@ def test_the_scorecard_is_printed_and_written(workdir, capsys):
 
 
 def test_every_preset_that_was_swept_is_judged(workdir, capsys):
-    later = [member(1, None, seed=4), member(2, 60, seed=4), member(4, 150, seed=4)]
-    write(workdir, "depth_by_decay-cpu_long", later)
+    later = [staged(1, None, seed=4), staged(2, 60, seed=4), staged(4, 150, seed=4)]
+    write_sweep(workdir, "depth_by_decay-cpu_long", later)
     arguments = ["claims", str(STUDY), f"--workdir={workdir}"]
     assert cli.main(arguments) == 0
     listed = json.loads((workdir / "claims.json").read_text())
@@ -81,15 +60,12 @@ def test_every_preset_that_was_swept_is_judged(workdir, capsys):
 
 
 def test_a_sweep_says_its_study_preset_and_overrides_itself(workdir, capsys):
-    write(workdir, "any_name", [member(1, None, seed=4)])
-    path = workdir / "sweeps" / "any_name" / "plan.json"
-    changes = {"optimizer.beta2": 0.5}
-    origin = {"study": "depth_by_decay", "preset": "cpu", "overrides": changes}
-    files.write_json(path, files.read_json(path) | origin)
+    origin = {"preset": "cpu", "overrides": {"optimizer.beta2": 0.5}}
+    runs = [staged(1, None, seed=4)]
+    write_sweep(workdir, "any_name", runs, study="depth_by_decay", **origin)
     # Not one of depth_by_decay at a preset that its name seems to tell.
-    write(workdir, "depth_by_decay-x", [member(2, None, seed=5)])
-    path = workdir / "sweeps" / "depth_by_decay-x" / "plan.json"
-    files.write_json(path, files.read_json(path) | origin | {"study": "another"})
+    runs = [staged(2, None, seed=5)]
+    write_sweep(workdir, "depth_by_decay-x", runs, study="another", **origin)
     assert cli.main(["claims", f"--workdir={workdir}"]) == 0
     listed = json.loads((workdir / "claims.json").read_text())
     presets = {claim["preset"] for claim in listed}
@@ -98,40 +74,36 @@ def test_a_sweep_says_its_study_preset_and_overrides_itself(workdir, capsys):
     assert len(json.loads((workdir / "claims.json").read_text())) == 3
 
 
-def test_a_damaged_plan_is_named_and_the_others_are_judged(workdir, tmp_path, capsys):
+def test_a_damaged_plan_is_named_and_the_others_are_judged(workdir, tmp_path, command):
     damaged = workdir / "sweeps" / "depth_by_decay-paper" / "plan.json"
     damaged.parent.mkdir()
     damaged.write_text('{"name"')
     arguments = ["claims", f"--workdir={workdir}", f"--out={tmp_path / 'out'}"]
-    assert cli.main(arguments) == 1
-    assert str(damaged) in capsys.readouterr().err
+    assert str(damaged) in command(arguments, 1).err
     listed = json.loads((tmp_path / "out" / "claims.json").read_text())
     assert {claim["preset"] for claim in listed} == {"smoke"}
     assert not (workdir / "claims.json").exists()
 
 
-def test_without_runs_it_is_a_mistake(tmp_path, capsys):
+def test_without_runs_it_is_a_mistake(tmp_path, capsys, command):
     arguments = ["claims", f"--workdir={tmp_path}"]
-    assert cli.main(arguments) == 2
-    assert "`rdt sweep` trains them" in capsys.readouterr().err
+    assert "`rdt sweep` trains them" in command(arguments, 2).err
     assert not list(tmp_path.iterdir())
     assert cli.main([*arguments, "experiments/none"]) == 2
     assert "No study 'experiments/none'" in capsys.readouterr().err
 
 
-def test_a_preset_that_was_not_swept_is_named_with_those_that_were(workdir, capsys):
+def test_a_preset_that_was_not_swept_is_named_with_those_that_were(workdir, command):
     """Those that are listed can be chosen, also one with overrides."""
-    write(workdir, "decay-slow", [member(1, None, seed=4)])
-    plan = workdir / "sweeps" / "decay-slow" / "plan.json"
     origin = {"study": "depth_by_decay", "preset": "smoke"}
-    changes = {"overrides": {"num_steps": 230}}
-    files.write_json(plan, files.read_json(plan) | origin | changes)
-    begun = member(2, None, seed=4, until=-1, state="pending", reason=None)
-    write(workdir, "depth_by_decay-paper", [begun])
+    changes = {"num_steps": 230}
+    slow = [staged(1, None, seed=4)]
+    write_sweep(workdir, "decay-slow", slow, **origin, overrides=changes)
+    begun = staged(2, None, seed=4, until=-1, state="pending", reason=None)
+    write_sweep(workdir, "depth_by_decay-paper", [begun])
     arguments = ["claims", str(STUDY), f"--workdir={workdir}"]
     for typo in ("typo", "paper", "depth_by_decay-smoke"):
-        assert cli.main([*arguments, f"--preset={typo}"]) == 2
-        error = capsys.readouterr().err
+        error = command([*arguments, f"--preset={typo}"], 2).err
         assert f"'{typo}'" in error
         assert error.endswith("choose from smoke, smoke num_steps=230.\n")
     for preset, shown in (
@@ -143,96 +115,100 @@ def test_a_preset_that_was_not_swept_is_named_with_those_that_were(workdir, caps
         assert {claim["preset"] for claim in listed} == shown
 
 
-def test_sweeps_of_studies_that_are_not_judged_are_named(workdir, tmp_path, capsys):
+def test_sweeps_of_studies_that_are_not_judged_are_named(
+    workdir, tmp_path, capsys, command
+):
     there = tmp_path / "there"
-    write(there, "mine-cpu", [member(1, None)])
-    plan = there / "sweeps" / "mine-cpu" / "plan.json"
-    files.write_json(plan, files.read_json(plan) | {"study": "mine"})
+    write_sweep(there, "mine-cpu", [staged(1, None)], study="mine")
     assert cli.main(["claims", f"--workdir={there}"]) == 2
     told = "there are sweeps of mine: `rdt claims FOLDER/STUDY` judges a study in ano"
     assert told in capsys.readouterr().err
     shutil.copytree(there, workdir, dirs_exist_ok=True)
-    assert cli.main(["claims", f"--workdir={workdir}"]) == 0
-    assert told in capsys.readouterr().err
-    assert cli.main(["claims", str(STUDY), f"--workdir={workdir}"]) == 0
-    assert capsys.readouterr().err == ""
+    assert told in command(["claims", f"--workdir={workdir}"]).err
+    assert command(["claims", str(STUDY), f"--workdir={workdir}"]).err == ""
 
 
-def smoke(verb, workdir, *options):
-    """Runs a command on the study at its smoke preset, as fake runs have it."""
-    arguments = [verb, str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
-    return cli.main([*arguments, *BUDGET, *options])
+def smoke(verb, workdir, *options, study=STUDY):
+    """Returns a command on the study at its smoke preset, as fake runs have it."""
+    where = f"--workdir={workdir}"
+    return [verb, str(study), "--preset=smoke", where, *BUDGET, *options]
 
 
-def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, capsys):
+@pytest.fixture
+def changed_study(tmp_path):
+    """Returns a function that writes a study which is the headline study with more."""
+
+    def write(more):
+        folder = tmp_path / "studies" / "depth_by_decay"
+        folder.mkdir(parents=True)
+        (folder / "study.py").write_text(
+            "from experiments.depth_by_decay.study import *\n"
+            f"CONFIG = {str(ROOT / 'configs/knowledge_composition.py')!r}\n{more}"
+        )
+        return folder
+
+    return write
+
+
+def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, command):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
-    write(tmp_path, sweep, [member(1, None, seed=7), member(2, 150, seed=7)])
+    write_sweep(tmp_path, sweep, [staged(1, None, seed=7), staged(2, 150, seed=7)])
     told = f"rdt: {tmp_path}/sweeps/{sweep}/plan.json is what is counted, with 2 trials"
-    assert smoke("figures", tmp_path) == 0
-    printed = capsys.readouterr()
+    printed = command(smoke("figures", tmp_path))
     assert printed.err.startswith(told) and "One seed" in printed.out
-    assert smoke("figures", tmp_path, "--check") == 0
-    assert smoke("sweep", tmp_path, "--status") == 0
-    printed = capsys.readouterr()
+    assert cli.main(smoke("figures", tmp_path, "--check")) == 0
+    printed = command(smoke("sweep", tmp_path, "--status"))
     assert printed.err.count(told) == 2 and "2 trials: 2 done" in printed.out
 
 
 @pytest.mark.parametrize("content", ['{"name"', "[]", "{}", '{"runs": []}'])
-def test_figures_and_status_name_a_damaged_plan(tmp_path, capsys, content):
+def test_figures_and_status_name_a_damaged_plan(tmp_path, command, content):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
-    write(tmp_path, sweep, [member(1, None)])
+    write_sweep(tmp_path, sweep, [staged(1, None)])
     plan = tmp_path / "sweeps" / sweep / "plan.json"
     plan.write_text(content)
-    for command in (["figures"], ["sweep", "--status"], ["sweep", "--stop"]):
-        assert smoke(command[0], tmp_path, *command[1:]) == 2
-        assert f"{plan} is damaged" in capsys.readouterr().err
+    for verb, *options in (["figures"], ["sweep", "--status"], ["sweep", "--stop"]):
+        words = smoke(verb, tmp_path, *options)
+        assert f"{plan} is damaged" in command(words, 2).err
 
 
-def test_runs_that_are_all_gone_are_counted_as_missing(tmp_path, capsys):
+def test_runs_that_are_all_gone_are_counted_as_missing(tmp_path, command):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
-    members = [member(1, None), member(2, 150)]
-    write(tmp_path, sweep, members)
+    members = [staged(1, None), staged(2, 150)]
+    write_sweep(tmp_path, sweep, members)
     for run in members:
         shutil.rmtree(tmp_path / run.run_id)
     told = f"rdt: {sweep}: 2 of 2 planned runs missing, counted as not arrived"
     for options in ([], ["--check"]):
-        assert smoke("figures", tmp_path, *options) == 1
-        assert told in capsys.readouterr().err
-    assert cli.main(["claims", str(STUDY), f"--workdir={tmp_path}"]) == 1
-    assert told in capsys.readouterr().err
+        assert told in command(smoke("figures", tmp_path, *options), 1).err
+    assert told in command(["claims", str(STUDY), f"--workdir={tmp_path}"], 1).err
 
 
-def test_a_study_that_cannot_be_judged_is_reported(workdir, capsys):
-    (run,) = [member(2, 60, seed=9)]
-    write(workdir, "packing-cpu", [run])
+def test_a_study_that_cannot_be_judged_is_reported(workdir, command):
+    (run,) = [staged(2, 60, seed=9)]
+    write_sweep(workdir, "packing-cpu", [run])
     (workdir / run.run_id / "metrics.jsonl").write_text('{"step": 0}\n{\n{"step": 9}\n')
-    assert cli.main(["claims", f"--workdir={workdir}"]) == 1
-    printed = capsys.readouterr()
+    printed = command(["claims", f"--workdir={workdir}"], 1)
     assert "rdt: packing-cpu: " in printed.err and "line 2 is damaged" in printed.err
     assert "3 claims" in printed.out
 
 
-def test_figures_are_checked_against_their_run_folders(workdir, capsys):
-    arguments = ["figures", str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
-    arguments += BUDGET
-    assert cli.main([*arguments, "--check"]) == 1
-    assert "accuracy.json does not exist" in capsys.readouterr().err
-    assert cli.main(arguments) == 0
-    printed = capsys.readouterr().out
+def test_figures_are_checked_against_their_run_folders(workdir, command):
+    arguments = smoke("figures", workdir)
+    assert "accuracy.json does not exist" in command([*arguments, "--check"], 1).err
+    printed = command(arguments).out
     assert "HOLDS: With the same blocks" in printed and "  expected: OOD" in printed
     folder = workdir / "sweeps" / f"depth_by_decay-smoke-{CHANGES}" / "figures"
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert len(before) == 9
-    assert cli.main([*arguments, "--check"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    assert command([*arguments, "--check"]).out.splitlines() == [
         f"{name}: every number comes out again."
         for name in ("accuracy", "ood_by_depth", "phase_diagram")
     ]
-    path = workdir / member(2, 150).run_id / "metrics.jsonl"
+    path = workdir / staged(2, 150).run_id / "metrics.jsonl"
     text = path.read_text()
     path.write_text(text.replace('"ood/accuracy@2": 1.0', '"ood/accuracy@2": 0.9'))
-    assert cli.main([*arguments, "--check"]) == 1
-    printed = capsys.readouterr()
+    printed = command([*arguments, "--check"], 1)
     assert "1.0 stored, 0.9 drawn" in printed.err.splitlines()[0]
     assert printed.err.splitlines()[0].startswith("accuracy: panels[1] lines[")
     assert printed.out == "phase_diagram: every number comes out again.\n"
@@ -240,10 +216,9 @@ def test_figures_are_checked_against_their_run_folders(workdir, capsys):
 
 
 def test_figures_of_a_workdir_that_cannot_be_written(
-    workdir, tmp_path_factory, capsys, monkeypatch
+    workdir, tmp_path_factory, command, monkeypatch
 ):
-    arguments = ["figures", str(STUDY), "--preset=smoke", f"--workdir={workdir}"]
-    arguments += BUDGET
+    arguments = smoke("figures", workdir)
     everything = lambda: {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
     before, out = everything(), tmp_path_factory.mktemp("out") / "figures"
     saved = save.save
@@ -254,8 +229,7 @@ def test_figures_of_a_workdir_that_cannot_be_written(
         return saved(figure, path, provenance)
 
     monkeypatch.setattr(save, "save", refuse)
-    assert cli.main(arguments) == 2
-    error = capsys.readouterr().err
+    error = command(arguments, 2).err
     assert "Permission denied" in error and "--out=DIR" in error
     assert "same command" not in error
     assert cli.main([*arguments, f"--out={out}"]) == 0
@@ -263,38 +237,29 @@ def test_figures_of_a_workdir_that_cannot_be_written(
     assert cli.main([*arguments, f"--out={out}", "--check"]) == 0
 
 
-def test_a_study_that_can_draw_nothing_says_why(workdir, tmp_path, capsys):
-    folder = tmp_path / "studies" / "depth_by_decay"
-    folder.mkdir(parents=True)
-    (folder / "study.py").write_text(
-        "from experiments.depth_by_decay.study import *\n"
-        f"CONFIG = {str(ROOT / 'configs/knowledge_composition.py')!r}\n"
-        "def figures(runs):\n"
-        "    raise ValueError('No figure of two runs.')\n"
+def test_a_study_that_can_draw_nothing_says_why(workdir, changed_study, command):
+    study = changed_study(
+        "def figures(runs):\n    raise ValueError('No figure of two runs.')\n"
     )
-    arguments = ["figures", str(folder), "--preset=smoke", f"--workdir={workdir}"]
     for more in ([], ["--check"]):
-        assert cli.main([*arguments, *BUDGET, *more]) == 2
-        error = capsys.readouterr().err
+        error = command(smoke("figures", workdir, *more, study=study), 2).err
         assert "No figure of two runs." in error and "Traceback" not in error
 
 
-def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
-    lost = member(1, None)
+def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, command):
+    lost = staged(1, None)
     note = f"1 of 2 planned runs missing, counted as not arrived: {lost.run_id}"
     shutil.rmtree(workdir / lost.run_id)
     sweep = workdir / "sweeps" / "depth_by_decay-smoke"
     where = f"--workdir={workdir}"
     arguments = [str(STUDY), "--preset=smoke", where, *BUDGET]
-    assert cli.main(["claims", where]) == 1
-    assert f"depth_by_decay-smoke: {note}" in capsys.readouterr().err
+    assert f"depth_by_decay-smoke: {note}" in command(["claims", where], 1).err
     claims = json.loads((workdir / "claims.json").read_text())
     # What a run without loops may still contradict is open.
     assert [claim["holds"] for claim in claims] == [None, None, None]
     assert all(claim["measured"].endswith(f"{note}.") for claim in claims)
 
-    assert cli.main(["figures", *arguments]) == 1
-    printed = capsys.readouterr()
+    printed = command(["figures", *arguments], 1)
     assert note in printed.err and str(workdir / lost.run_id) in printed.err
     assert "... marks 1 of 2 runs" in " ".join(printed.out.split())
     figures = list(workdir.glob("sweeps/*/figures/*.json"))
@@ -304,42 +269,32 @@ def test_a_run_that_is_gone_counts_as_not_arrived_everywhere(workdir, capsys):
         assert note in stored["numbers"]["texts"]
         assert stored["provenance"]["lost"] == {lost.run_id: "missing"}
         assert lost.run_id in stored["provenance"]["runs"]
-    assert cli.main(["figures", *arguments, "--check"]) == 1
-    assert note in capsys.readouterr().err
+    assert note in command(["figures", *arguments, "--check"], 1).err
 
-    assert cli.main(["analyze", str(sweep), "--what=lens"]) == 1
-    assert note in capsys.readouterr().err
+    assert note in command(["analyze", str(sweep), "--what=lens"], 1).err
     shutil.copy(sweep / "plan.json", figures[0].parents[1])
-    assert cli.main(["sweep", *arguments, "--status"]) == 1
-    printed = " ".join("".join(capsys.readouterr()).split())
+    printed = " ".join("".join(command(["sweep", *arguments, "--status"], 1)).split())
     assert "missing: no run folder" in printed and "1 done, 1 missing" in printed
     assert "1 trial is unfinished" in printed
     # In its place another run.
-    shutil.copytree(workdir / member(2, 150).run_id, workdir / lost.run_id)
-    assert cli.main(["sweep", *arguments, "--status"]) == 1
-    said = capsys.readouterr().err
+    shutil.copytree(workdir / staged(2, 150).run_id, workdir / lost.run_id)
+    said = command(["sweep", *arguments, "--status"], 1).err
     assert "unreadable: " in said and "hashes to" in said
 
 
 def test_a_run_of_another_table_is_not_measured_and_the_exit_code_says_so(
-    workdir, tmp_path, capsys
+    workdir, changed_study, command
 ):
-    folder = tmp_path / "studies" / "depth_by_decay"
-    folder.mkdir(parents=True)
-    (folder / "study.py").write_text(
-        "from experiments.depth_by_decay.study import *\n"
-        f"CONFIG = {str(ROOT / 'configs/knowledge_composition.py')!r}\n"
-        'ANALYSES = {what: ["final"] for what in ("lens", "patching")}\n'
-    )
-    run = workdir / member(1, None).run_id
+    kinds = '{what: ["final"] for what in ("lens", "patching")}'
+    study = changed_study(f"ANALYSES = {kinds}\n")
+    run = workdir / staged(1, None).run_id
     pin = run / "transitions" / f"final-after-{fake_runs.BUDGET}"
     pin.mkdir(parents=True)
     (pin / "manifest.json").write_text("{}")
     files.write_json(run / "environment.json", {"table": 64 * "0"})
-    figures = ["figures", str(folder), "--preset=smoke", *BUDGET]
-    for command in (figures, ["claims", str(folder)]):
-        assert cli.main([*command, f"--workdir={workdir}"]) == 1
-        said = capsys.readouterr()
+    claims = ["claims", str(study), f"--workdir={workdir}"]
+    for words in (smoke("figures", workdir, study=study), claims):
+        said = command(words, 1)
         assert said.err.count(f"Run {run.name} was trained on another table") == 1
         assert "lens" not in said.err and said.out
     assert list(workdir.glob("sweeps/*/figures/*.json"))

@@ -79,31 +79,27 @@ def test_a_given_rate_is_not_measured(tmp_path, monkeypatch, capsys, rate, where
     assert " workers of this machine" in said
 
 
-def test_what_was_stopped_is_refused_by_workers(planned, capsys):
+def test_what_was_stopped_is_refused_by_workers(planned, command):
     workdir, folder = planned
     where = f"--workdir={workdir}"
-    assert cli.main([*NAMED, where, "--stop"]) == 0
-    assert "Nobody trains" in capsys.readouterr().out
+    assert "Nobody trains" in command([*NAMED, where, "--stop"]).out
     name, *_ = plans.read_run_ids(folder)
     with Leases(Disk(workdir)).acquire(packs.pack_of([name]), [name]):
-        assert cli.main([*NAMED, where, "--stop"]) == 0
-        assert "checkpoint and end" in capsys.readouterr().out
+        assert "checkpoint and end" in command([*NAMED, where, "--stop"]).out
     assert ledger.is_stopped(folder)
-    assert cli.main(["worker", str(folder)]) == 0
-    assert "was stopped; `rdt sweep` goes on" in capsys.readouterr().err
+    assert "was stopped; `rdt sweep` goes on" in command(["worker", str(folder)]).err
     assert cli.main([*SWEEP, where, "--plan"]) == 0
     assert not ledger.is_stopped(folder)
 
 
-def test_the_status_ends_with_what_failed_and_why(planned, capsys):
+def test_the_status_ends_with_what_failed_and_why(planned, command):
     workdir, folder = planned
     name, *_ = plans.read_run_ids(folder)
     path = workdir / name / "status.json"
     before = files.read_json(path)
     failed = {"state": "failed", "reason": "oom", "message": "RESOURCE_EXHAUSTED: big"}
     files.write_json(path, before | failed)
-    assert cli.main([*NAMED, f"--workdir={workdir}", "--status"]) == 1
-    out = capsys.readouterr().out
+    out = command([*NAMED, f"--workdir={workdir}", "--status"], 1).out
     assert "1 trial failed" in out and "oom" in out and "RESOURCE_EXHAUSTED" in out
     files.write_json(path, before)
     assert cli.main([*NAMED, f"--workdir={workdir}", "--status"]) == 0
@@ -138,9 +134,8 @@ def test_a_scratch_folder_with_anything_else_is_refused(tmp_path, capsys):
         (["--workdir=file:///x", "--plan"], "two workers could take one pack"),
     ],
 )
-def test_a_mistake_exits_2(arguments, message, tmp_path, capsys):
-    assert cli.main([*SWEEP, f"--workdir={tmp_path}", *arguments]) == 2
-    assert message in capsys.readouterr().err
+def test_a_mistake_exits_2(arguments, message, tmp_path, command):
+    assert message in command([*SWEEP, f"--workdir={tmp_path}", *arguments], 2).err
 
 
 def test_options_are_checked_where_all_runs_are_over(tmp_path, capsys):
@@ -185,35 +180,33 @@ def test_options_are_checked_where_all_runs_are_over(tmp_path, capsys):
         (["memory://x/sweeps/y", "--lease=9"], "at least 10 seconds with a workdir in"),
     ],
 )
-def test_a_mistake_of_a_worker_exits_2(arguments, message, capsys):
-    assert cli.main(["worker", *arguments]) == 2
-    assert message in capsys.readouterr().err
+def test_a_mistake_of_a_worker_exits_2(arguments, message, command):
+    assert message in command(["worker", *arguments], 2).err
 
 
-def test_a_rate_that_cannot_be_measured_is_said(tmp_path, monkeypatch, capsys):
+def test_a_rate_that_cannot_be_measured_is_said(tmp_path, monkeypatch, command):
     def measure(pack, exact, workers, log):
         raise RuntimeError("A process ended with exit code -9")
 
     monkeypatch.setattr(forecast, "measure", measure)
-    assert cli.main([*SWEEP, f"--workdir={tmp_path}", "--dry-run"]) == 1
-    said = capsys.readouterr()
+    said = command([*SWEEP, f"--workdir={tmp_path}", "--dry-run"], 1)
     assert "could not be measured: A process ended with exit code -9" in said.err
     assert "not measured" in said.out
 
 
-def test_workers_that_leave_something_undone_are_told(tmp_path, monkeypatch, capsys):
+def test_workers_that_leave_something_undone_are_told(tmp_path, monkeypatch, command):
     monkeypatch.setattr(driver, "run", lambda *arguments, **named: None)
-    assert cli.main([*SWEEP, f"--workdir={tmp_path}"]) == 1
-    said = capsys.readouterr().err
+    said = command([*SWEEP, f"--workdir={tmp_path}"], 1).err
     assert "the workers ended before the sweep" in said and "worker-*.log" in said
     assert "2 trials are unfinished" in said
 
 
-def test_a_cluster_that_is_not_there_is_looked_for_first(tmp_path, monkeypatch, capsys):
+def test_a_cluster_that_is_not_there_is_looked_for_first(
+    tmp_path, monkeypatch, command
+):
     auto = [*SWEEP, f"--workdir={tmp_path}", "--engine=ray", "--address=auto"]
     monkeypatch.setenv("RAY_ADDRESS", "[::1]:1")  # Of which Ray makes `auto`.
-    assert cli.main(auto) == 2
-    assert "nobody answers at [::1]:1: " in capsys.readouterr().err
+    assert "nobody answers at [::1]:1: " in command(auto, 2).err
     monkeypatch.delenv("RAY_ADDRESS")
     ray = types.ModuleType("ray")
     ray.__spec__ = importlib.machinery.ModuleSpec("ray", None)
@@ -223,8 +216,7 @@ def test_a_cluster_that_is_not_there_is_looked_for_first(tmp_path, monkeypatch, 
 
     ray.init = init
     monkeypatch.setitem(sys.modules, "ray", ray)
-    assert cli.main(auto) == 2
-    assert "joined auto: no cluster is auto" in capsys.readouterr().err
+    assert "joined auto: no cluster is auto" in command(auto, 2).err
     assert not list(tmp_path.iterdir())
 
 
@@ -246,7 +238,7 @@ def test_a_driver_that_waits_for_ray_hears_sigterm(tmp_path):
     assert "No worker has begun; the same command goes on." in said
 
 
-def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, capsys):
+def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, command):
     def run(engine, folder, **named):  # Meanwhile another command plans something else.
         plan = files.read_json(folder / "plan.json")
         files.write_json(folder / "plan.json", plan | {"runs": plan["runs"][:1]})
@@ -256,8 +248,7 @@ def test_a_driver_counts_what_is_left_of_its_own_plan(tmp_path, monkeypatch, cap
         files.write_json(path, files.read_json(path) | done)
 
     monkeypatch.setattr(driver, "run", run)
-    assert cli.main([*SWEEP, f"--workdir={tmp_path}"]) == 1
-    said = capsys.readouterr().err
+    said = command([*SWEEP, f"--workdir={tmp_path}"], 1).err
     assert "the workers ended before the sweep" in said
     assert "1 trial is unfinished" in said
 
@@ -268,19 +259,16 @@ def test_only_sweeps_work_in_buckets(capsys):
     assert "is in a bucket, where `rdt sweep` and" in capsys.readouterr().err
 
 
-def test_a_plan_in_a_bucket(tmp_path, capsys):
+def test_a_plan_in_a_bucket(tmp_path, command):
     url = f"memory://{tmp_path.name}/runs"
-    assert cli.main([*SWEEP, f"--workdir={url}", "--plan"]) == 0
-    assert f"{url}/sweeps/{NAME}" in capsys.readouterr().out
+    assert f"{url}/sweeps/{NAME}" in command([*SWEEP, f"--workdir={url}", "--plan"]).out
     fs = fsspec.filesystem("memory")
     there = {path.rpartition("/runs/")[2] for path in fs.find(f"/{tmp_path.name}")}
     assert f"sweeps/{NAME}/plan.json" in there
     assert sum(path.endswith("/config.json") for path in there) >= 2
     assert cli.main([*NAMED, f"--workdir={url}", "--stop"]) == 0
-    assert cli.main(["worker", f"{url}/sweeps/{NAME}"]) == 0
-    assert "was stopped" in capsys.readouterr().err
-    assert cli.main(["worker", f"{url}/sweeps/none"]) == 2
-    assert "has no plan.json" in capsys.readouterr().err
+    assert "was stopped" in command(["worker", f"{url}/sweeps/{NAME}"]).err
+    assert "has no plan.json" in command(["worker", f"{url}/sweeps/none"], 2).err
     fs.rm(f"/{tmp_path.name}", recursive=True)
 
 
@@ -310,12 +298,11 @@ def test_an_outage_is_said_once_and_so_is_its_end(tmp_path, monkeypatch, capsys)
     fsspec.filesystem("memory").rm(f"/{tmp_path.name}", recursive=True)
 
 
-def test_a_sweep_with_overrides_is_another_sweep(planned, tmp_path, capsys):
+def test_a_sweep_with_overrides_is_another_sweep(planned, tmp_path, capsys, command):
     workdir, folder = planned
     before = (folder / "plan.json").read_bytes()
     arguments = [*SWEEP, "--config.optimizer.learning_rate=5e-4", "--plan"]
-    assert cli.main([*arguments, f"--workdir={workdir}"]) == 0
-    other = pathlib.Path(capsys.readouterr().out.strip())
+    other = pathlib.Path(command([*arguments, f"--workdir={workdir}"]).out.strip())
     assert other.name == NAME + ",optimizer.learning_rate=0.0005"
     assert (folder / "plan.json").read_bytes() == before
     plan = files.read_json(other / "plan.json")

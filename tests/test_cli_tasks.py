@@ -15,17 +15,15 @@ from tests.tasks import examples
 SMALL = ["--set", "modulus=5", "operation=subtract", "train_fraction=0.5"]
 
 
-def test_the_list_has_every_task_and_its_arguments(capsys):
-    assert cli.main(["tasks"]) == 0
-    out = capsys.readouterr().out
+def test_the_list_has_every_task_and_its_arguments(command):
+    out = command(["tasks"]).out
     for name in tasks.TASKS:
         assert f"\n{name}: " in f"\n{out}"
     assert "  operation: str\n" in out and "seed" not in out
 
 
-def test_a_task_is_shown_with_arguments_rows_and_certificate(capsys):
-    assert cli.main(["tasks", "modular", *SMALL]) == 0
-    out = capsys.readouterr().out
+def test_a_task_is_shown_with_arguments_rows_and_certificate(command):
+    out = command(["tasks", "modular", *SMALL]).out
     for line in (
         "modular: Grokking",
         "  seed: int = 0",
@@ -54,9 +52,8 @@ def test_the_preset_is_cpu_unless_another_is_named(capsys):
         assert f"  modulus: int = {modulus}\n" in capsys.readouterr().out
 
 
-def test_check_says_what_it_verified(capsys):
-    assert cli.main(["tasks", "check", "modular", *SMALL]) == 0
-    printed = capsys.readouterr()
+def test_check_says_what_it_verified(command):
+    printed = command(["tasks", "check", "modular", *SMALL])
     lines = printed.out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "ok    table", "ok    determinism", "warns size", "ok    leakage",
@@ -66,15 +63,14 @@ def test_check_says_what_it_verified(capsys):
     assert "25 of 25 answers agree" in printed.out and printed.err == ""
 
 
-def test_check_exits_1_with_the_reason(capsys, monkeypatch):
+def test_check_exits_1_with_the_reason(command, monkeypatch):
     findings = [
         check.Finding("table", "ok", "good"),
         check.Finding("leakage", "fails", "3 questions in train/id"),
         check.Finding("oracle", "none", "none is registered"),
     ]
     monkeypatch.setattr(check, "check", lambda name, kwargs: iter(findings))
-    assert cli.main(["tasks", "check", "modular"]) == 1
-    printed = capsys.readouterr()
+    printed = command(["tasks", "check", "modular"], 1)
     assert "fails leakage: 3 questions in train/id\n" in printed.out
     assert "none  oracle: none is registered\n" in printed.out
     assert printed.err == "rdt: modular fails the check: leakage\n"
@@ -132,26 +128,22 @@ def test_settings_may_be_given_one_by_one(tmp_path):
         (["export", "modular", "--out", "no/where"], "in a folder that exists"),
     ],
 )
-def test_a_mistake_exits_2_with_one_message(words, message, capsys):
-    assert cli.main(["tasks", *words]) == 2
-    printed = capsys.readouterr()
+def test_a_mistake_exits_2_with_one_message(words, message, command):
+    printed = command(["tasks", *words], 2)
     assert message in printed.err and "Traceback" not in printed.err
     assert printed.out == ""
 
 
-def test_a_task_of_a_package_has_the_arguments_of_its_signature(install, capsys):
+def test_a_task_of_a_package_has_the_arguments_of_its_signature(install, command):
     install()
-    assert cli.main(["tasks", "toy", "--set", "size=7"]) == 0
-    assert "  size: int = 7\n" in capsys.readouterr().out
-    assert cli.main(["tasks", "toy", "--preset", "cpu"]) == 2
-    assert "Unknown preset 'cpu'" in capsys.readouterr().err
+    assert "  size: int = 7\n" in command(["tasks", "toy", "--set", "size=7"]).out
+    assert "Unknown preset 'cpu'" in command(["tasks", "toy", "--preset", "cpu"], 2).err
 
 
-def test_a_package_that_does_not_load_is_a_mistake(install, capsys):
+def test_a_package_that_does_not_load_is_a_mistake(install, command):
     install(entry_points="[rdt_jax.tasks]\nmodular = toys_module:toy\n")
     for words in (["tasks"], ["tasks", "modular"]):
-        assert cli.main(words) == 2
-        assert "Packages rdt_jax and toys both offer" in capsys.readouterr().err
+        assert "Packages rdt_jax and toys both offer" in command(words, 2).err
 
 
 @pytest.mark.exhaustive

@@ -232,11 +232,10 @@ time.sleep(60)
 """
 
 
-def test_a_slurm_job_near_its_limit_checkpoints_and_is_queued_again(tmp_path, capsys):
+def test_a_slurm_job_near_its_limit_checkpoints_and_is_queued_again(tmp_path, command):
     file = tmp_path / "job.sbatch"
     words = ["launch", "slurm", str(file), "--time=9", "--workers-per-gpu=2"]
-    assert cli.main([*words, "--run=rdt worker runs/sweeps/x"]) == 0
-    assert capsys.readouterr().out == f"sbatch {file}\n"
+    assert command([*words, "--run=rdt worker runs/sweeps/x"]).out == f"sbatch {file}\n"
     text = file.read_text()
     for line in ("time=9", "array=0", "ntasks=2", "gpus=1", "requeue"):
         assert f"#SBATCH --{line}\n" in text

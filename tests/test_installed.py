@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -11,6 +10,7 @@ import zipfile
 import pytest
 
 from rdt_jax import config as configs
+from tests import pages
 from tests.conftest import ROOT
 
 CONFIG = """
@@ -33,11 +33,8 @@ get_config = getter(PRESETS)
 def site(tmp_path_factory):
     """The folder into which the wheel of this repository is installed."""
     source = tmp_path_factory.mktemp("source")
-    ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("rdt_jax", "configs"):
-        shutil.copytree(ROOT / name, source / name, ignore=ignore)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    files = ("pyproject.toml", "README.md", "LICENSE")
+    pages.copy(source, "rdt_jax", "configs", *files)
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index",
          "--no-build-isolation", "--wheel-dir", "wheels", "."],

@@ -101,25 +101,23 @@ def test_xla_is_told_of_a_quota_alone(container, monkeypatch):
     ],
 )
 def test_a_platform_that_is_not_here_is_one_line(
-    tmp_path, monkeypatch, capsys, name, value, says
+    tmp_path, monkeypatch, command, name, value, says
 ):
     monkeypatch.setenv(name, value)
     study = "experiments/modular_addition"
     workdir = tmp_path / "runs"
-    assert cli.main(["sweep", study, "--preset=smoke", f"--workdir={workdir}"]) == 2
-    message = capsys.readouterr().err
+    message = command(["sweep", study, "--preset=smoke", f"--workdir={workdir}"], 2).err
     assert says in message and message.count("\n") == 1
     assert not workdir.exists()
 
 
-def test_a_platform_that_jax_cannot_start_is_one_line(monkeypatch, capsys):
+def test_a_platform_that_jax_cannot_start_is_one_line(monkeypatch, command):
     def verb(options):
         raise RuntimeError("Unable to initialize backend 'cuda': no GPU is visible")
 
     options = argparse.Namespace(verb=verb, arguments=[], reads=None)
     monkeypatch.setattr(cli, "parse", lambda arguments: options)
-    assert cli.main([]) == 2
-    assert capsys.readouterr().err == (
+    assert command([], 2).err == (
         "rdt: Unable to initialize backend 'cuda': no GPU is visible\n"
     )
 

@@ -1,6 +1,5 @@
 """Errors in the user's code: one message with file and line, whatever is raised."""
 
-import json
 import pathlib
 
 import pytest
@@ -8,7 +7,9 @@ import pytest
 from rdt_jax import cli, user_code
 from rdt_jax import config as configs
 from rdt_jax.analysis import runs as run_folders
+from rdt_jax.figures import study as studies
 from rdt_jax.store import files
+from rdt_jax.sweep import spec
 
 STUDY = """
 from rdt_jax.analysis import runs as run_folders
@@ -19,19 +20,21 @@ def figures(runs): return {}
 def claims(runs): return []
 """
 
+TABLE = "import rich.table; return rich.table.Table()"
+
 
 @pytest.fixture
 def study(tmp_path):
     """Returns a function that writes a study with a line of STUDY replaced."""
 
-    def write(name, body):
+    def write(name, body, more=""):
         folder = tmp_path / "experiments" / "mine"
         folder.mkdir(parents=True, exist_ok=True)
         lines = [
             f"def {name}(_): {body}" if line.startswith(f"def {name}(") else line
             for line in STUDY.splitlines()
         ]
-        (folder / "study.py").write_text("\n".join(lines) + "\n")
+        (folder / "study.py").write_text("\n".join([*lines, more]))
         return folder
 
     return write
@@ -62,39 +65,35 @@ def study(tmp_path):
     ],
 )
 def test_a_sweep_that_is_wrong_ends_with_its_line(
-    study, tmp_path, capsys, body, message
+    study, tmp_path, command, body, message
 ):
     folder = study("sweep", body)
     workdir = tmp_path / "runs"
-    assert cli.main(["sweep", str(folder), f"--workdir={workdir}"]) == 2
-    error = capsys.readouterr().err
+    error = command(["sweep", str(folder), f"--workdir={workdir}"], 2).err
     assert message.format(path=folder / "study.py") in error
     assert str(folder / "study.py") in error and "Traceback" not in error
     assert not workdir.exists()
 
 
-def test_the_traceback_is_that_of_the_users_code(study, tmp_path, capsys):
+def test_the_traceback_is_that_of_the_users_code(study, tmp_path, command):
     folder = study("sweep", "return 1 / 0")
     for arguments in (
         ["--traceback", "sweep", str(folder)],
         ["sweep", str(folder), "--traceback"],
     ):
-        assert cli.main([*arguments, f"--workdir={tmp_path}"]) == 2
-        error = capsys.readouterr().err
+        error = command([*arguments, f"--workdir={tmp_path}"], 2).err
         assert error.startswith("Traceback (most recent call last):\n  File")
         assert f'"{folder / "study.py"}", line 4, in sweep' in error
         assert "rdt_jax/" not in error
 
 
-def test_what_this_package_raises_for_the_user_has_their_line(study, tmp_path, capsys):
+def test_what_this_package_raises_for_the_user_has_their_line(study, tmp_path, command):
     folder = study("sweep", "return run_folders.group(3, ['seed'])")
     arguments = ["sweep", str(folder), f"--workdir={tmp_path / 'runs'}"]
-    assert cli.main(arguments) == 2
-    error = capsys.readouterr().err
+    error = command(arguments, 2).err
     assert error.startswith(f"rdt: {folder / 'study.py'} line 4: TypeError: 'int' obj")
     assert "--traceback shows all frames, those of rdt_jax too." in error
-    assert cli.main([*arguments, "--traceback"]) == 2
-    shown = capsys.readouterr().err
+    shown = command([*arguments, "--traceback"], 2).err
     theirs, ours = shown.index("line 4, in sweep"), shown.index("analysis/runs.py")
     assert theirs < ours and shown.endswith(error)
 
@@ -133,9 +132,6 @@ def test_a_file_that_ends_the_program_is_named(tmp_path):
     ],
 )
 def test_results_of_a_study_are_checked(study, name, body, message):
-    from rdt_jax.figures import study as studies
-    from rdt_jax.sweep import spec
-
     folder = study(name, f"from matplotlib.figure import Figure; {body}")
     with pytest.raises(ValueError) as found:
         getattr(studies, name)(spec.read_study(folder), [])
@@ -163,10 +159,7 @@ def test_results_of_a_study_are_checked(study, name, body, message):
 def test_a_study_is_tried_before_it_is_trained(
     study, tmp_path, capsys, name, body, message
 ):
-    folder = study(name, body)
-    path = folder / "study.py"
-    table = "def table(runs): import rich.table; return rich.table.Table()"
-    path.write_text(path.read_text().replace("def table(runs): return None", table))
+    folder = study(name, body, f"def table(runs): {TABLE}\n")
     workdir = tmp_path / "runs"
     arguments = ["sweep", str(folder), "--preset=smoke", f"--workdir={workdir}"]
     assert cli.main([*arguments, "--plan"]) == (0 if message is None else 2)
@@ -189,27 +182,19 @@ def test_a_study_is_tried_before_it_is_trained(
 def test_the_analyses_of_a_study_are_known_before_it_is_trained(
     study, analyses, is_right
 ):
-    from rdt_jax.figures import study as studies
-    from rdt_jax.sweep import spec
-
-    folder = study("table", "import rich.table; return rich.table.Table()")
-    path = folder / "study.py"
-    path.write_text(path.read_text() + f"ANALYSES = {analyses}\n")
+    folder = study("table", TABLE, f"ANALYSES = {analyses}\n")
     if is_right:
         return studies.rehearse(spec.read_study(folder), {})
-    with pytest.raises(ValueError, match=rf"^{path}: ANALYSES must be a dict of bind"):
+    with pytest.raises(
+        ValueError, match=r"study\.py: ANALYSES must be a dict of answers,"
+    ):
         studies.rehearse(spec.read_study(folder), {})
 
 
 def test_the_analyses_of_a_study_may_be_around_a_phase_of_its_configs(
     study, tiny_config
 ):
-    from rdt_jax.figures import study as studies
-    from rdt_jax.sweep import spec
-
-    folder = study("table", "import rich.table; return rich.table.Table()")
-    path = folder / "study.py"
-    path.write_text(path.read_text() + "ANALYSES = {'weights': ['half-after']}\n")
+    folder = study("table", TABLE, "ANALYSES = {'weights': ['half-after']}\n")
     key = {"phases.further": "half: id >= 0.5"}
     planned = {"a": tiny_config, "b": configs.override(tiny_config, key)}
     studies.rehearse(spec.read_study(folder), planned)
@@ -220,31 +205,21 @@ def test_the_analyses_of_a_study_may_be_around_a_phase_of_its_configs(
 
 
 def test_what_a_function_of_a_study_is(study):
-    from rdt_jax.sweep import spec
-
-    folder = study("sweep", "return []")
-    path = folder / "study.py"
-    path.write_text(path.read_text() + "table = 3\n")
+    folder = study("sweep", "return []", "table = 3\n")
     with pytest.raises(ValueError, match=r"study\.py: table must be a function, got 3"):
         spec.read_study(folder)
 
 
 def test_a_message_says_to_run_again_only_where_that_helps(
-    tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, command
 ):
     def write_json(path, value):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(files, "write_json", write_json)
     config = f"{pathlib.Path(__file__).parents[1]}/configs/modular.py:smoke"
-    assert cli.main(["train", f"--config={config}", f"--workdir={tmp_path}"]) == 2
-    error = capsys.readouterr().err
+    error = command(["train", f"--config={config}", f"--workdir={tmp_path}"], 2).err
     assert "Permission denied" in error and "again" not in error
-
-
-def test_call_returns_what_it_is_given():
-    path = pathlib.Path(__file__)
-    assert user_code.call(path, json.loads, "[1]", expected="it must load") == [1]
 
 
 def test_a_library_beside_an_installed_file_is_not_the_users(tmp_path, monkeypatch):
@@ -273,13 +248,12 @@ def test_a_file_that_stands_in_for_one_of_the_repository_is_named(tmp_path):
 
 
 def test_a_config_that_is_nowhere_is_named_with_both_its_places(
-    study, tmp_path, capsys
+    study, tmp_path, command
 ):
     folder = study("sweep", "return [{'seed': 0}]")
     path = folder / "study.py"
     path.write_text(path.read_text().replace("configs/modular.py", "configs/none.py"))
-    assert cli.main(["sweep", str(folder), "--dry-run"]) == 2
-    error = capsys.readouterr().err
+    error = command(["sweep", str(folder), "--dry-run"], 2).err
     assert error.startswith(
         f"rdt: {path}: CONFIG must be a config file, got 'configs/n"
     )

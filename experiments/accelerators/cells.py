@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from experiments.modular_addition.cells import GENERALIZED, MEMORIZED, times
 from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.training import recipes
 
 RATE, DECAY = "optimizer.learning_rate", "optimizer.weight_decay"
-MEMORIZED, GENERALIZED = "memorized", "id_generalized"
 SELECT = (0, 1)  # seeds that choose the cell; all others compare
 
 BASELINE = "adamw"
@@ -69,28 +69,17 @@ def cell_of(recipe: str, rate: float, decay: float) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Best:
-    """The best cell of a recipe, and how it did on the seeds that did not choose it.
+    """The best cell of a recipe, and how it did on the seeds that did not choose it."""
 
-    Attributes:
-      recipe: its name.
-      rate: learning rate of the cell.
-      decay: weight decay of the cell.
-      chosen: [N], updates to GENERALIZED of the seeds that chose it; inf where
-        censored.
-      times: [M], likewise of the other seeds.
-      memorized: [M], their updates to MEMORIZED.
-      again: whether the seeds SELECT of these runs choose it among all cells.
-      unfinished: number of the recipe's runs, in all cells, that may still train.
-    """
-
-    recipe: str
     rate: float
     decay: float
+    # Updates to GENERALIZED of the seeds that chose it, [N], and of the others, [M];
+    # inf where censored.
     chosen: np.ndarray
     times: np.ndarray
-    memorized: np.ndarray
-    again: bool
-    unfinished: int
+    memorized: np.ndarray  # [M], updates to MEMORIZED of these
+    again: bool  # whether the seeds SELECT of these runs choose it among all cells
+    unfinished: int  # the recipe's runs, in all cells, that may still train
 
 
 def recipe_of(run: Run) -> str:
@@ -122,14 +111,13 @@ def best_cells(runs: Sequence[Run]) -> dict[str, Best]:
         rate, decay = min(compared or cells, key=ranks.__getitem__)
         others = seeds(cells[rate, decay], False)
         found[recipe] = Best(
-            recipe=recipe,
             rate=rate,
             decay=decay,
-            chosen=_times(seeds(cells[rate, decay], True), GENERALIZED),
-            times=_times(others, GENERALIZED),
-            memorized=_times(others, MEMORIZED),
+            chosen=times(seeds(cells[rate, decay], True), GENERALIZED),
+            times=times(others, GENERALIZED),
+            memorized=times(others, MEMORIZED),
             again=(rate, decay) == min(cells, key=ranks.__getitem__),
-            unfinished=sum(run.outcome == "unfinished" for run in members),
+            unfinished=len(run_folders.unfinished(members)),
         )
     return found
 
@@ -162,18 +150,12 @@ def seeds(cell: Sequence[Run], choosing: bool) -> list[Run]:
     return [run for run in cell if (run.config.seed in SELECT) == choosing]
 
 
-def _times(runs: Sequence[Run], event: str) -> np.ndarray:
-    found = [grokking.grok_times(run).phases for run in runs]
-    steps = [times[event].completed if event in times else None for times in found]
-    return np.array([np.inf if step is None else step for step in steps], float)
-
-
 def _rank(runs: Sequence[Run]) -> tuple[float, int, float]:
-    times = _times(runs, GENERALIZED)
+    known = times(runs, GENERALIZED)
     final = [
         float(grokking.smooth(run_folders.accuracy(run, "id").values)[-1])
         for run in runs
         if run_folders.has_group(run, "id")
     ]
     accuracy = float(np.mean(final)) if final else 0.0
-    return float(np.median(times)), int(np.isinf(times).sum()), -accuracy
+    return float(np.median(known)), int(np.isinf(known).sum()), -accuracy

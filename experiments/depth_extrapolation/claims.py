@@ -35,33 +35,20 @@ RATIO = 1.2  # of hops answered to hops learned that the paper sees from 4 hops 
 
 
 class _Sample(NamedTuple):
-    """What was measured of the runs that a claim is about.
+    """What was measured of the runs that a claim is about."""
 
-    Attributes:
-      wanted: what such a run is, in words.
-      measured: run, hops of its stage, and what was measured when it was passed.
-      lacking: what a measurement needs -> finished runs that are without it.
-      unfinished: runs that may still come to be measured.
-    """
-
-    wanted: str
-    measured: list[tuple[Run, int, Depth]]
-    lacking: Counter[str]
-    unfinished: list[Run]
+    wanted: str  # what such a run is
+    measured: list[tuple[Run, int, Depth]]  # when it passed a stage of so many hops
+    lacking: Counter[str]  # what finished runs are without
+    unfinished: list[Run]  # that may still come to be measured
 
 
 class _Score(NamedTuple):
-    """What runs of one recurrence answer of hops that were never trained.
+    """What runs of one recurrence answer of hops that were never trained."""
 
-    Attributes:
-      loops: the most that an update of training takes.
-      median: over runs, of the mean accuracy over these hops.
-      error: of one run, over rows; the largest of any.
-    """
-
-    loops: int
-    median: float
-    error: float
+    loops: int  # the most that an update of training takes
+    median: float  # over runs, of the mean accuracy over these hops
+    error: float  # of one run, over rows; the largest of any
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
@@ -79,12 +66,11 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 def stages_of(run: Run) -> dict[int, Depth]:
     """Returns what was measured when each stage was passed, by its hops."""
-    measured = {}
-    for hops, name in curriculum.kept_stages(run).items():
-        found = stored.load(run, "depth", name)
-        if found is not None:
-            measured[hops] = found
-    return measured
+    return {
+        hops: found
+        for hops, name in curriculum.kept_stages(run).items()
+        if (found := stored.load(run, "depth", name)) is not None
+    }
 
 
 def _nothing_beyond_at_training_loops(runs: Sequence[Run]) -> Claim:
@@ -245,25 +231,29 @@ def _most_loops_decide(runs: Sequence[Run]) -> Claim:
     )
 
 
-def _scores(
-    measured: Sequence[tuple[Run, int, Depth]],
-) -> dict[str, _Score]:
+def _scores(measured: Sequence[tuple[Run, int, Depth]]) -> dict[str, _Score]:
     """Scores each recurrence on all hops that are deeper than the stage."""
-    means: dict[str, list[float]] = {}
-    errors: dict[str, list[float]] = {}
-    loops: dict[str, int] = {}
+    members: dict[str, list[_Score]] = {}
     for run, hops, found in measured:
-        name, deeper = curriculum.name_of(run), found.levels > hops
+        deeper = found.levels > hops
         scaled = scaling.scaled(found, 1)
         accuracy, rows = scaled.accuracy[deeper], scaled.num_rows[deeper]
         # Rows of different hops are different rows.
         variance = (accuracy * (1 - accuracy) / rows).sum() / accuracy.size**2
-        means.setdefault(name, []).append(float(accuracy.mean()))
-        errors.setdefault(name, []).append(float(np.sqrt(variance)))
-        loops[name] = depth.most_loops(run.config)
+        members.setdefault(curriculum.name_of(run), []).append(
+            _Score(
+                depth.most_loops(run.config),
+                float(accuracy.mean()),
+                float(np.sqrt(variance)),
+            )
+        )
     return {
-        name: _Score(loops[name], statistics.median(means[name]), max(errors[name]))
-        for name in means
+        name: _Score(
+            scores[0].loops,
+            statistics.median(score.median for score in scores),
+            max(score.error for score in scores),
+        )
+        for name, scores in members.items()
     }
 
 
@@ -330,11 +320,9 @@ def _sample(
     """Collects what was measured of finished runs when they passed a stage.
 
     Args:
-      runs: that the claim is about by their configs.
-      wanted: as of _Sample.
       least: hops that a run must have learned.
       asked: of the hops of the stage; so many, or more, must have been asked.
-      stage: its hops, and whatever a run did later; None for the last one of a run.
+      stage: hops of the stage; None for the last one of a run.
     """
     learned = {run: curriculum.progress(run).learned or 0 for run in runs}
     open_runs = [
@@ -370,15 +358,8 @@ def _judge(
 ) -> Claim:
     """Judges a claim on a sample.
 
-    Args:
-      text: as of Claim.
-      sample: that `measured` is about.
-      figure: of the source.
-      expected: as of Claim.
-      measured: as of `judging.judge`.
-      holds: as of `judging.judge`.
-      lost: whether the claim fails whatever becomes of unfinished runs.
-      open_ends: what is missing besides runs.
+    It is `lost` if it fails whatever becomes of unfinished runs; `open_ends` are what
+    is missing besides runs.
     """
     count, lacking = len(sample.measured), sample.lacking
     if lacking:

@@ -23,15 +23,10 @@ FURTHER = 6  # hops that a run must learn for the quick phase to be seen
 
 
 class _Learned(NamedTuple):
-    """The median of the hops that runs learn.
+    """The median of the hops that runs learn."""
 
-    Attributes:
-      least: within their budgets.
-      most: with any budget and further stages; inf where that is not known.
-    """
-
-    least: float
-    most: float
+    least: float  # within their budgets
+    most: float  # with any budget and further stages; inf where that is not known
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
@@ -75,13 +70,8 @@ def _more_loops_learn_more(runs: Sequence[Run]) -> Claim:
 def _too_few(hops: Sequence[float], least: Sequence[float]) -> list[int]:
     """Returns the loop counts that learn too few hops for more loops to learn more.
 
-    Args:
-      hops: that each learns, by ascending loop count.
-      least: that each learns within the budget.
-
-    Returns:
-      Indices of those with less than any before it has, and of the last one unless it
-      has more than the first.
+    These are the indices of those with less than any before it has within the budget
+    (`least`), and of the last one unless it has more than the first.
     """
     last = len(hops) - 1
     return [
@@ -175,24 +165,16 @@ def _learned(members: Sequence[Run]) -> _Learned:
 def _hops_learned(groups: Mapping[str, Sequence[Run]]) -> str:
     """Says what groups learned within their budget, and which could learn more."""
     budget = max((r.config.num_steps for m in groups.values() for r in m), default=0)
-    listed = ", ".join(f"{name}: {_learned(m).least:g}" for name, m in groups.items())
-    return "; ".join(
-        [
-            f"median hops learned within {format_steps(budget)} updates: "
-            f"{listed or 'none'}",
-            *(
-                f"{what}: {', '.join(names)}"
-                for what, names in (
-                    (
-                        "still learning at the end",
-                        _any(groups, curriculum.is_cut_short),
-                    ),
-                    ("the last stage there is was passed", _any(groups, _is_capped)),
-                )
-                if names
-            ),
-        ]
-    )
+    listed = [f"{name}: {_learned(m).least:g}" for name, m in groups.items()] or [
+        "none"
+    ]
+    within = f"median hops learned within {format_steps(budget)} updates"
+    notes = {
+        within: listed,
+        "still learning at the end": _any(groups, curriculum.is_cut_short),
+        "the last stage there is was passed": _any(groups, _is_capped),
+    }
+    return judging.by_outcome(notes)
 
 
 def _more_of(groups: Mapping[str, Sequence[Run]]) -> list[str]:

@@ -120,11 +120,8 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
         "accuracy_by_compute": _by_compute(groups, task),
     }
     chosen = curriculum.median_runs(runs)
-    panels = [
-        panel
-        for run in chosen
-        if (panel := panel_of(run, _last_measured(run))) is not None
-    ]
+    last = {run: max(judging.stages_of(run), default=None) for run in chosen}
+    panels = _panels(last)
     rows = "Held-out rows of each number of hops. "
     if panels:
         made["hops_by_loops"] = drawing.hops_by_loops(
@@ -136,10 +133,10 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             ),
         )
     hops, able = curriculum.common_stage(runs) or (1, [])
-    matched = [panel_of(run, hops) for run in chosen if run in able]
-    if matched and None not in matched:
+    matched = {run: hops for run in chosen if run in able}
+    if matched and len(same := _panels(matched)) == len(matched):
         made["matched"] = drawing.hops_by_loops(
-            [panel for panel in matched if panel is not None],
+            same,
             title=f"Accuracy after the same {hops} hops of training: {task}",
             notes=(rows + median, f"Parameters when {hops} hops were learned."),
         )
@@ -157,28 +154,20 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     return made
 
 
-def _last_measured(run: Run) -> int | None:
-    """Returns the last stage at which a run was measured; None if at none."""
-    return max(judging.stages_of(run), default=None)
+def _panels(stages: Mapping[Run, int | None]) -> list[drawing.Panel]:
+    """Returns what is drawn of runs when they had learned so many hops.
 
-
-def panel_of(run: Run, hops: int | None) -> drawing.Panel | None:
-    """Returns what is drawn of a run when it had learned so many hops.
-
-    Args:
-      run: where.
-      hops: of the stage; None for the parameters at the end.
-
-    Returns:
-      None if that was not measured.
+    Without a number it is of their end. What was not measured is left out.
     """
-    if hops is None:
-        found = stored.load(run, "depth", "final")
-    else:
-        found = judging.stages_of(run).get(hops)
-    if found is None:
-        return None
-    return drawing.panel_of(run, found, hops)
+    panels = []
+    for run, hops in stages.items():
+        if hops is None:
+            found = stored.load(run, "depth", "final")
+        else:
+            found = judging.stages_of(run).get(hops)
+        if found is not None:
+            panels.append(drawing.panel_of(run, found, hops))
+    return panels
 
 
 def _by_compute(groups: Mapping[str, Sequence[Run]], task: str) -> Figure:

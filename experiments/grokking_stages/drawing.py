@@ -79,8 +79,7 @@ def stages(members: Sequence[Run]) -> Figure:
         (right, ", ".join(names), f"updates (log), R = {shown}"),
     ):
         panel.set_ylim(-0.03, 1.03)
-        panel.grid(True, color="#ececec", lw=0.6)
-        panel.set_axisbelow(True)
+        page.rule(panel)
         panel.set_xlim(left=panel.get_xlim()[0] if panel is right else 0)
         panel.set_xlabel(label, fontsize=page.TEXT)
         panel.set_title(text, fontsize=page.TEXT)
@@ -142,8 +141,7 @@ def arrivals(members: Sequence[Run]) -> Figure:
     panel.set_ylim(-0.03, 1.06)
     panel.set_ylabel("share of runs without OOD", fontsize=page.TEXT)
     panel.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
-    panel.grid(True, color="#ececec", lw=0.6)
-    panel.set_axisbelow(True)
+    page.rule(panel)
     return figure
 
 

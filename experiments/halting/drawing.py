@@ -106,8 +106,7 @@ def by_hops(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
             stage = curriculum.trained_hops(run, learned)
             part.axvline(stage, **(trained if learned is None else passed))
             part.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
-            part.grid(True, color="#ececec", lw=0.6)
-            part.set_axisbelow(True)
+            page.rule(part)
         top.set_ylim(0, highest)
         bottom.set_ylim(-0.03, 1.03)
         top.set_title(_name(run), fontsize=page.TEXT)
@@ -172,8 +171,7 @@ def pareto(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
         panel.set_ylim(-0.06, 1.003)
         panel.set_yticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
         panel.set_title(_name(run), fontsize=page.TEXT)
-        panel.grid(True, color="#ececec", lw=0.6)
-        panel.set_axisbelow(True)
+        page.rule(panel)
     panels[0].set_ylabel("accuracy (square root of errors)", fontsize=page.TEXT)
     return figure
 

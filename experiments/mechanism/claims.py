@@ -207,11 +207,18 @@ def _first_loop_decides(looped: Sequence[Run]) -> Claim:
 
 
 def _cause_grows(runs: Sequence[Run]) -> Claim:
-    found, pairs = _memorized_and_generalized(runs)
+    found, pairs = _since(
+        stages.sample(runs, "patching", "id"), MEMORIZED, ID, "memorized"
+    )
     counted = [pair for pair in pairs if all(s.result.rows[TRAIN] for s in pair)]
     strength = lambda s: float(s.result.effect[TRAIN, 1:, questions.FIRST].max())
     can_grow = [pair for pair in counted if strength(pair[0]) < FULL]
     change = [strength(after) - strength(first) for first, after in can_grow]
+    full_note = ""
+    if full := len(counted) - len(can_grow):
+        full_note = (
+            f"; {full} with {FULL:g} or more at memorization cannot and are not counted"
+        )
     holds = lambda change: bool(change and np.median(change) >= GROWN)
     missing = []
     if holds([*change, *found.unknown * [np.inf]]):
@@ -231,7 +238,7 @@ def _cause_grows(runs: Sequence[Run]) -> Claim:
             f"largest effect at r1 changes by {_median(change)}, by {GROWN:g} or more "
             f"in {sum(c >= GROWN for c in change)} of "
             f"{wording.count(len(change), 'run')} that can grow"
-            f"{_full_note(counted, can_grow)}"
+            f"{full_note}"
             f"{_without_rows_note(found, len(counted))}{stages.note(found)}"
         ),
         holds=holds(change),
@@ -240,27 +247,16 @@ def _cause_grows(runs: Sequence[Run]) -> Claim:
     )
 
 
-def _memorized_and_generalized(
-    runs: Sequence[Run],
+def _since(
+    sample: Sample, first: str, then: str, stage: str
 ) -> tuple[Sample, list[tuple[stages.Seen, stages.Seen]]]:
-    """Runs that memorize before they generalize to ID, then and there, by run."""
-    known = stages.sample(runs, "patching", "id")
-    found = stages.of_runs(known, lambda run: _is_before(run, MEMORIZED, ID))
-    # Until ID completes any run may still memorize before it.
-    found = found._replace(awaited=known.awaited)
-    first = {s.run.run_id: s for s in stages.look(found.due, "patching", "memorized")}
-    seen = [s for s in found.seen if s.run.run_id in first]
-    return found._replace(seen=seen), [(first[s.run.run_id], s) for s in seen]
-
-
-def _full_note(
-    counted: Sequence[tuple[stages.Seen, stages.Seen]],
-    can_grow: Sequence[tuple[stages.Seen, stages.Seen]],
-) -> str:
-    full = len(counted) - len(can_grow)
-    if not full:
-        return ""
-    return f"; {full} with {FULL:g} or more at memorization cannot and are not counted"
+    """The runs in which an event completed before another, at a stage and later."""
+    found = stages.of_runs(sample, lambda run: _is_before(run, first, then))
+    # Until the second completes the first may still come before it in any run.
+    found = found._replace(awaited=sample.awaited)
+    before = {s.run: s for s in stages.look(found.due, sample.what, stage)}
+    pairs = [(before[s.run], s) for s in found.seen if s.run in before]
+    return found._replace(seen=[s for _, s in pairs]), pairs
 
 
 def _hops_attend_in_turn(looped: Sequence[Run]) -> Claim:
@@ -327,13 +323,9 @@ def _alignment_rises(looped: Sequence[Run], vanilla: Sequence[Run]) -> Claim:
 
 def _rises(ends: Sample) -> tuple[Sample, list[float]]:
     """How far the alignment of OOD bridges rose since ID generalization, by run."""
-    found = stages.of_runs(ends, lambda run: _is_before(run, ID, OOD_DONE))
-    found = found._replace(awaited=ends.awaited)
-    first = {s.run.run_id: s for s in stages.look(found.due, "geometry", "id")}
-    seen = [s for s in found.seen if s.run.run_id in first]
+    found, pairs = _since(ends, ID, OOD_DONE, "id")
     mean = lambda s: geometry.alignment(s.result)[OOD, 1:].mean()
-    rises = [float(mean(end) - mean(first[end.run.run_id])) for end in seen]
-    return found._replace(seen=seen), rises
+    return found, [float(mean(end) - mean(first)) for first, end in pairs]
 
 
 def _is_before(run: Run, first: str, then: str) -> bool:

@@ -1,7 +1,8 @@
 """What stands where inside a model, by effective depth, at the stages of its training.
 
 Lines are medians over seeds, bands reach from the lowest to the highest seed. Dotted
-lines stand between loops. Everything drawn is read from stored analyses.
+lines stand between loops. Everything drawn is read from the stored analyses of the runs
+of one study; without a run each function raises ValueError.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from rich.table import Table
 from rdt_jax.analysis import binding, grokking, questions, stages
 from rdt_jax.analysis import geometry as geometries
 from rdt_jax.analysis import lens as lenses
+from rdt_jax.analysis.patching import FEWEST
 from rdt_jax.analysis.runs import Run
 from rdt_jax.analysis.stages import Seen
 from rdt_jax.figures import page, terminal
@@ -36,7 +38,7 @@ _WIDTHS = {"train": 4.2, "id": 1.6, "ood": 1.6}
 
 # Rows of questions in a map of patching: (stage, group).
 MAPS = (("id", "id"), ("end", "id"), ("end", "ood"))
-FEWEST = 20  # questions of a seed: its shares of fewer are not drawn
+_PALETTE = matplotlib.colormaps["Blues"]
 _HATCHED: dict[str, Any] = {"fc": "#f0f0f0", "ec": "#c4c4c4", "hatch": "////"}
 
 Draw = Callable[[axes.Axes, Sequence[Seen]], None]
@@ -47,19 +49,8 @@ def lens(members: Sequence[Run]) -> Figure:
 
     One row of panels per model, one column per stage, as Kohli et al. (2026),
     arXiv:2604.07822, Figure 4.
-
-    Args:
-      members: runs of one study, with their stored lens.
-
-    Raises:
-      ValueError: if there is no run.
     """
-    handles: list[Any] = [
-        lines.Line2D([], [], lw=2, color=SPLIT_COLORS[group], label=SPLIT_NAMES[group])
-        for group in questions.GROUPS
-    ]
-    names = ("bridge at r1", "target at the answer")
-    handles += _styles(names)
+    handles = [*_splits(), *_styles(("bridge at r1", "target at the answer"))]
 
     def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
         for group, name in enumerate(questions.GROUPS):
@@ -85,20 +76,12 @@ def lens(members: Sequence[Run]) -> Figure:
 
 
 def attention(members: Sequence[Run]) -> Figure:
-    """Draws the weight that the two hops' queries give to their sources, by block.
-
-    Args:
-      members: runs of one study, with their stored binding.
-
-    Raises:
-      ValueError: if there is no run.
-    """
+    """Draws the weight that the two hops' queries give to their sources, by block."""
     hops = {"r1 attends to h": "#0072b2", "the answer attends to r1": "#d55e00"}
-    handles: list[Any] = [
-        lines.Line2D([], [], lw=2, color=color, label=name)
-        for name, color in hops.items()
+    handles = [
+        *(lines.Line2D([], [], lw=2, color=hops[name], label=name) for name in hops),
+        *_styles(("ID questions", "OOD questions")),
     ]
-    handles += _styles(("ID questions", "OOD questions"))
 
     def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
         for hop, color in enumerate(hops.values()):
@@ -126,18 +109,7 @@ def attention(members: Sequence[Run]) -> Figure:
 
 
 def geometry(members: Sequence[Run]) -> Figure:
-    """Draws how near the state at r1 is to the embedding of its bridge, by depth.
-
-    Args:
-      members: runs of one study, with their stored geometry.
-
-    Raises:
-      ValueError: if there is no run.
-    """
-    handles: list[Any] = [
-        lines.Line2D([], [], lw=2, color=SPLIT_COLORS[group], label=SPLIT_NAMES[group])
-        for group in questions.GROUPS
-    ]
+    """Draws how near the state at r1 is to the embedding of its bridge, by depth."""
 
     def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
         for group, name in enumerate(questions.GROUPS):
@@ -154,7 +126,7 @@ def geometry(members: Sequence[Run]) -> Figure:
             "with all other entities; states and embeddings centered.",
             *BAND,
         ),
-        handles=handles,
+        handles=_splits(),
         ylabel="alignment (cosine)",
         bottom=-0.15,
     )
@@ -164,12 +136,6 @@ def patching(members: Sequence[Run]) -> Figure:
     """Draws maps of what a restored state recovers: one row of panels per model.
 
     As Kohli et al. (2026), arXiv:2604.07822, Figure 11, for all positions.
-
-    Args:
-      members: runs of one study, with their stored patching.
-
-    Raises:
-      ValueError: if there is no run.
     """
     models = stages.models(members)
     figure, panels = page.make(
@@ -213,11 +179,7 @@ def patching(members: Sequence[Run]) -> Figure:
 
 
 def table(members: Sequence[Run]) -> Table:
-    """Builds the table of a study: one row per model and stage, medians over seeds.
-
-    Args:
-      members: runs of one study, with their stored analyses.
-    """
+    """Builds the table of a study: one row per model and stage, medians over seeds."""
     found = terminal.table(
         f"OOD questions inside: {task_name(members)}",
         (
@@ -302,8 +264,7 @@ def _by_stage(
             panel.set_xlim(first - 0.3, loops * blocks + 0.3)
             panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
             panel.tick_params(labelbottom=True)
-            panel.grid(True, axis="y", color="#ececec", lw=0.6)
-            panel.set_axisbelow(True)
+            page.rule(panel, "y")
             _draw_loops(panel, loops, blocks, first / 2)
             if not seen:
                 page.write_in(panel, "no run with this analysis")
@@ -399,11 +360,11 @@ def _draw_map(
         panel.add_patch(patches.Rectangle(corner, width, height, lw=0, **_HATCHED))
         return
     shares = np.median([s.result.recovered[group] for s in counted], axis=0)  # [E, T]
-    panel.imshow(shares.T, cmap=_palette(), vmin=0, vmax=1, aspect="auto")
+    panel.imshow(shares.T, cmap=_PALETTE, vmin=0, vmax=1, aspect="auto")
     for depth, column in enumerate(shares):
         for position, share in enumerate(column):
             if loops * blocks <= 8:
-                color = matplotlib.colors.to_hex(_palette()(share))
+                color = matplotlib.colors.to_hex(_PALETTE(share))
                 panel.text(
                     depth, position, f"{share:.2f}".lstrip("0") or "0", ha="center",
                     va="center", fontsize=page.SMALL - 1, color=page.ink_on(color),
@@ -411,19 +372,22 @@ def _draw_map(
     _draw_loops(panel, loops, blocks, -0.5)
 
 
-def _palette() -> Any:
-    return matplotlib.colormaps["Blues"]
-
-
 def _draw_colorbar(figure: Figure, column: Sequence[axes.Axes]) -> None:
     low, high = column[-1].get_position(), column[0].get_position()
     scale = figure.add_axes(
         (low.x1 + 0.32 / page.WIDTH, low.y0, 0.11 / page.WIDTH, high.y1 - low.y0)
     )
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _palette()), cax=scale)
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), _PALETTE), cax=scale)
     bar.outline.set_visible(False)
     scale.tick_params(labelsize=page.SMALL, length=2, color=page.RULE)
     scale.set_ylabel("share recovered", fontsize=page.SMALL, color=page.INK)
+
+
+def _splits() -> list[Any]:
+    return [
+        lines.Line2D([], [], lw=2, color=SPLIT_COLORS[group], label=SPLIT_NAMES[group])
+        for group in questions.GROUPS
+    ]
 
 
 def _styles(names: Sequence[str]) -> list[Any]:

@@ -11,8 +11,7 @@ from rdt_jax.analysis import fourier, grokking, stored
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 
-LOOPS = "recurrence.num_loops"
-DECAY = "optimizer.weight_decay"
+DECAY = run_folders.WEIGHT_DECAY
 FRACTION = "task.kwargs.train_fraction"
 MEMORIZED, GENERALIZED = "memorized", "id_generalized"
 LATE = 2  # times the updates to memorize, after which generalization is a late one
@@ -42,11 +41,6 @@ def by_fraction(runs: Sequence[Run]) -> dict[float, list[Run]]:
     return _by(runs, FRACTION, DECAY)
 
 
-def over(runs: Sequence[Run]) -> list[Run]:
-    """Returns the runs that are over; a failed one will never arrive."""
-    return [run for run in runs if run.outcome != "unfinished"]
-
-
 def times(runs: Sequence[Run], event: str) -> np.ndarray:
     """Returns updates to an event, [N]; inf for runs that did not arrive."""
     found = [completed(run, event) for run in runs]
@@ -72,26 +66,14 @@ def pool(
 def is_late(memorized: np.ndarray, generalized: np.ndarray) -> np.ndarray:
     """Says which runs generalized after more than LATE times the updates to memorize.
 
-    Args:
-      memorized: [N], updates; inf where censored.
-      generalized: [N], likewise.
-
-    Returns:
-      bool [N]; a run that has not generalized is not late.
+    Both are updates, [N], inf where censored. A run that has not generalized is not
+    late.
     """
     return np.isfinite(generalized) & (generalized > LATE * memorized)
 
 
 def majority(right: np.ndarray, undecided: int = 0) -> bool | None:
-    """Says whether more than half of the runs are right.
-
-    Args:
-      right: bool [N], of the runs that are known.
-      undecided: runs that may turn out either way, or not to count at all.
-
-    Returns:
-      None if the undecided could turn it, or if there is no run.
-    """
+    """Says whether most runs are right, as `claims.majority` of bool [N]."""
     return judging.majority(int(right.sum()), int((~right).sum()), int(undecided))
 
 

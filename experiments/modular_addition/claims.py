@@ -30,12 +30,7 @@ OMNIGROK = "Liu et al. (2022), arXiv:2210.01117"
 
 
 def judge_all(runs: Sequence[Run], inside: Sequence[Inside]) -> list[Claim]:
-    """Judges all claims.
-
-    Args:
-      runs: of the study, finished or not.
-      inside: the base cell's runs whose progress measures are stored.
-    """
+    """Judges all claims; `inside` are the measured runs of the base cell."""
     by_decay = cells.by_decay(runs)
     decaying = {value: members for value, members in by_decay.items() if value > 0}
     return [
@@ -76,7 +71,7 @@ def _generalizes_late(runs: Sequence[Run]) -> Claim:
 
 
 def _more_data_is_sooner(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
-    runs = [run for members in by_fraction.values() for run in members]
+    runs = _all(by_fraction)
     missing = _unfinished(runs) or _too_few(by_fraction, "shares of data")
     measured, holds = _medians(by_fraction, GENERALIZED), None
     if not missing:
@@ -139,7 +134,7 @@ def _inverse_to_decay(decaying: Mapping[float, Sequence[Run]]) -> Claim:
         measured=measured,
         holds=holds,
         missing=missing,
-        runs=[run for members in decaying.values() for run in members],
+        runs=_all(decaying),
     )
 
 
@@ -158,7 +153,7 @@ def _memorizes_alike(decaying: Mapping[float, Sequence[Run]]) -> Claim:
         measured=measured,
         holds=holds,
         missing=missing,
-        runs=[run for members in decaying.values() for run in members],
+        runs=_all(decaying),
     )
 
 
@@ -168,7 +163,7 @@ def _norm_falls(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
     A norm that fluctuates is below its peak at almost any time, so a fall has a least
     size, and it is told from one that has nothing to do with generalization.
     """
-    runs = [run for members in by_fraction.values() for run in members]
+    runs = _all(by_fraction)
     late = cells.is_late(*(cells.times(runs, e) for e in (MEMORIZED, GENERALIZED)))
     fallen = np.array([_fall(run) for run in runs], float)
     falls, stays = fallen >= LEAST_FALL, _memorized_only(runs)
@@ -222,7 +217,7 @@ def _law(
     decaying: Mapping[float, Sequence[Run]], event: str
 ) -> tuple[laws.PowerLaw | None, str, list[str]]:
     """Fits the exponent of a time, says it in words, and what it lacks."""
-    runs = [run for members in decaying.values() for run in members]
+    runs = _all(decaying)
     measured = _medians(decaying, event)
     missing = _unfinished(runs) or _too_few(decaying, "weight decays above 0")
     if missing:
@@ -238,10 +233,12 @@ def _law(
     return law, measured, []
 
 
+def _all(cell_of: Mapping[float, Sequence[Run]]) -> list[Run]:
+    return [run for members in cell_of.values() for run in members]
+
+
 def _unfinished(runs: Sequence[Run]) -> list[str]:
-    if not runs:
-        return ["the runs"]
-    return cells.ends(len(runs) - len(cells.over(runs)))
+    return cells.ends(len(run_folders.unfinished(runs))) if runs else ["the runs"]
 
 
 def _still_training(runs: Sequence[Run]) -> np.ndarray:

@@ -4,14 +4,19 @@ Step axes are logarithmic and begin after step 0, which is therefore not shown.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib import axes, lines, ticker
 from matplotlib.figure import Figure
 
-from rdt_jax.analysis import fourier, grokking
-from rdt_jax.analysis.laws import PowerLaw
+from experiments.modular_addition import cells
+from experiments.modular_addition.cells import GENERALIZED, MEMORIZED, Inside
+from rdt_jax import wording
+from rdt_jax.analysis import fourier, grokking, laws
+from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis.runs import Run
+from rdt_jax.figures import grokking as drawing
 from rdt_jax.figures import page
 from rdt_jax.figures.grokking import SPLIT_COLORS, event_name
 from rdt_jax.training import phases
@@ -24,64 +29,47 @@ _TRAIN, _ID, _MIRRORED, _UNMIRRORED = (
 )
 _DASHED, _DOTTED = (0, (4, 2)), ":"
 _BEYOND = 1.15  # of the budget: where censored runs stand
-_IMAGES = (
-    "Top, ID: all held-out pairs (a, b); dashed, those whose mirror image (b, a) is "
-    "trained; dotted, the others."
-)
 _ROWS = ("accuracy", "loss, nats", "without k, nats", "Gini", "sum of squares")
 
 
-class Followed(NamedTuple):
-    """One run whose progress is drawn.
-
-    Attributes:
-      label: heading of its column, such as `R = 2 loops`.
-      progress: its measures.
-      completed: event -> updates to its completion; None if it did not complete.
-    """
-
-    label: str
-    progress: fourier.Progress
-    completed: Mapping[str, int | None]
-
-
 def times_by_value(
-    times: Mapping[str, Mapping[float, np.ndarray]],
-    *,
-    budget: float,
-    title: str,
-    notes: Sequence[str],
+    runs_by_value: Mapping[float, Sequence[Run]],
     label: str,
+    *,
     is_log: bool,
-    laws: Mapping[str, PowerLaw],
+    without: Sequence[Run] = (),
 ) -> Figure:
-    """Draws updates to phases against a number, a dot per run.
+    """Draws updates to both phases against a number, a dot per run.
 
     Censored runs are an open triangle beyond the budget, with their number; the bar of
-    a value is the median of its runs, and is left out where that is censored.
+    a value is the median of its runs, and is left out where that is censored. On a
+    logarithmic axis a power law is fitted once all runs are over.
 
     Args:
-      times: event -> value -> [N], updates; inf where censored.
-      budget: updates after which a time is censored.
-      title: one line; what is measured, on which task.
-      notes: lines below it; how it was measured. A further one says so where a law
-        goes on beyond the budget.
-      label: of the number, with its unit.
+      runs_by_value: value of the number -> runs that differ in their seed only.
+      label: name of the number, with its unit.
       is_log: whether its axis is logarithmic.
-      laws: event -> power law to be drawn as a line.
-
-    Raises:
-      ValueError: if there is no time.
+      without: runs at 0, which has no place on such an axis.
     """
-    values = sorted({value for each in times.values() for value in each})
-    if not values:
-        raise ValueError("At least one value with times is drawn, got none.")
+    runs = [run for members in runs_by_value.values() for run in members]
+    values = list(runs_by_value)
+    budget = run_folders.shared_value(runs, "num_steps")
+    thresholds = drawing.thresholds(runs, (MEMORIZED, GENERALIZED))
+    notes = [
+        f"R = 1, {task_of(runs)}; budget {grokking.format_steps(budget)} updates. "
+        f"Thresholds: {thresholds}."
+    ]
+    if unknown := len(run_folders.unfinished(runs)):
+        notes.append(
+            f"{unknown} of {wording.count(len(runs), 'run')} are not over, or not "
+            "known, and are drawn as not in budget until they arrive."
+        )
     color_of = lambda event: SPLIT_COLORS[phases.BUILT_IN[event]]
     handles: list[Any] = [
         lines.Line2D(
             [], [], ls="", marker="o", color=color_of(event), label=event_name(event)
         )
-        for event in times
+        for event in (MEMORIZED, GENERALIZED)
     ]
     mark: dict[str, Any] = {"ls": "", "color": page.INK}
     handles += [
@@ -90,17 +78,29 @@ def times_by_value(
             [], [], marker="^", mfc="white", **mark, label="not in budget (runs)"
         ),
     ]
-    if laws:
+    x = y = np.zeros(0)  # the law
+    if is_log and len(values) > 1 and not unknown:
+        law = laws.fit_power(*cells.pool(runs_by_value, GENERALIZED), budget)
+        notes.append(
+            f"Updates to ID generalization ~ decay ** -x, x = {law.exponent:.2f} "
+            f"(95 % interval over seeds {law.low:.2f} to {law.high:.2f}); "
+            f"{law.censored} of {wording.count(law.runs, 'run')} censored."
+        )
         handles.append(
             lines.Line2D([], [], color=page.INK, lw=1.2, ls="--", label="power law")
         )
-    curves = {
-        event: _follow(law, values)
-        for event, law in laws.items()
-        if np.isfinite(law.scale)
-    }
-    if any((y > budget).any() for _, y in curves.values()):
-        notes = (*notes, "The power law is drawn up to the budget.")
+        if np.isfinite(law.scale):
+            x = np.geomspace(values[0], values[-1], 200)
+            y = law.scale * x**-law.exponent
+    if without:
+        arrived = np.isfinite(cells.times(without, GENERALIZED)).sum()
+        notes.append(
+            f"At weight decay 0, not on this axis, {arrived} of "
+            f"{wording.count(len(without), 'run')} generalize."
+        )
+    if (y > budget).any():
+        notes.append("The power law is drawn up to the budget.")
+    title = f"Updates to memorize and to generalize, by {label.partition(',')[0]}"
     figure, ((panel,),) = page.make(
         1, 1, title=title, notes=notes, handles=handles, label="", height=2.9,
         right=0.6,
@@ -114,9 +114,10 @@ def times_by_value(
     else:
         width = (values[-1] - values[0]) or 1.0
         beside = lambda value, share: value + share * width
-    for event, offset in zip(times, (-0.008, 0.008), strict=False):
+    for event, offset in ((MEMORIZED, -0.008), (GENERALIZED, 0.008)):
         style: dict[str, Any] = {"ls": "", "color": color_of(event), "ms": 5}
-        for value, found in times[event].items():
+        for value, members in runs_by_value.items():
+            found = cells.times(members, event)
             known = found[np.isfinite(found)]
             at = beside(value, offset)
             panel.plot(np.full(known.size, at), known, "o", alpha=0.55, mew=0, **style)
@@ -131,10 +132,9 @@ def times_by_value(
                 )  # fmt: skip
             if np.isfinite(np.median(found)):
                 panel.plot([at], [np.median(found)], "_", **style | {"ms": 15}, mew=2)
-        if event in curves:
-            x, y = curves[event]
-            shown = y <= budget
-            panel.plot(x[shown], y[shown], "--", lw=1.2, color=color_of(event))
+    if x.size:
+        x, y = x[y <= budget], y[y <= budget]
+        panel.plot(x, y, "--", lw=1.2, color=color_of(GENERALIZED))
     panel.set_ylim(top=budget * _BEYOND**2)
     panel.axhspan(budget, budget * _BEYOND**2, color=page.ASIDE, lw=0, zorder=0)
     panel.axhline(budget, color=page.RULE, lw=0.8, zorder=0)
@@ -148,32 +148,22 @@ def times_by_value(
     panel.yaxis.set_major_locator(ticker.FixedLocator(inside))
     panel.yaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     panel.yaxis.set_minor_formatter(ticker.NullFormatter())
-    panel.grid(True, color="#ececec", lw=0.6)
-    panel.set_axisbelow(True)
+    page.rule(panel)
     panel.set_xlabel(label, fontsize=page.TEXT)
     panel.set_ylabel("updates, log scale", fontsize=page.TEXT)
     return figure
 
 
-def progress(
-    followed: Sequence[Followed], *, title: str, notes: Sequence[str], chance: float
-) -> Figure:
+def progress(followed: Sequence[Inside]) -> Figure:
     """Draws the progress measures of some runs, one column each, one row per measure.
 
     Reference: Nanda et al. (2023), arXiv:2301.05217, its progress measures.
 
     Args:
-      followed: the runs, all read out after the last loop.
-      title: one line; on which task.
-      notes: lines below it; how it was measured. A further one says which pairs of ID
-        are drawn apart.
-      chance: loss of a uniform guess, nats, drawn as a line.
-
-    Raises:
-      ValueError: if there is no run.
+      followed: runs of the base cell, at least one, read out after the last loop.
     """
-    if not followed:
-        raise ValueError("At least one run is followed, got none.")
+    runs = [one.run for one in followed]
+    chance = float(np.log(run_folders.shared_value(runs, "task.kwargs.modulus")))
     train, id_ = SPLIT_COLORS["train"], SPLIT_COLORS["id"]
     handles: list[Any] = [
         lines.Line2D([], [], lw=1.8, color=color, label=label)
@@ -191,8 +181,16 @@ def progress(
     figure, panels = page.make(
         len(_ROWS),
         len(followed),
-        title=title,
-        notes=(*notes, _IMAGES),
+        title=f"Progress measures during training: {task_of(runs)}",
+        notes=(
+            "After the last loop, of the seed of the median rank by updates to ID; key "
+            "frequencies k are those at its end.",
+            "Without k: train loss without one key frequency. Gini: of the Fourier "
+            "norms. Sum of squares: of all weights. Vertical: memorized, "
+            "ID generalized.",
+            "Top, ID: all held-out pairs (a, b); dashed, those whose mirror image "
+            "(b, a) is trained; dotted, the others.",
+        ),
         handles=handles,
         label=page.STEP_LABEL,
         height=1.15,
@@ -201,9 +199,9 @@ def progress(
     )
     for row, name in zip(panels, _ROWS, strict=True):
         row[0].set_ylabel(name, fontsize=page.SMALL)
-    for column, run in enumerate(followed):
+    for column, one in enumerate(followed):
         is_last = column == len(followed) - 1
-        _draw_column([row[column] for row in panels], run, chance, is_last)
+        _draw_column([row[column] for row in panels], one, chance, is_last)
     for row in panels:  # Only the first of a row has tick labels.
         limits = np.array([panel.get_ylim() for panel in row])
         for panel in row:
@@ -211,26 +209,26 @@ def progress(
     return figure
 
 
-def _follow(law: PowerLaw, values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns values from the first to the last, and the updates that a law expects."""
-    x = np.geomspace(values[0], values[-1], 200)
-    return x, law.scale * x**-law.exponent
+def task_of(runs: Sequence[Run]) -> str:
+    """Names what runs learn: `a + b mod 97`."""
+    return f"a + b mod {run_folders.shared_value(runs, 'task.kwargs.modulus')}"
 
 
 def _draw_column(
-    panels: Sequence[axes.Axes], run: Followed, chance: float, is_last: bool
+    panels: Sequence[axes.Axes], one: Inside, chance: float, is_last: bool
 ) -> None:
-    found = run.progress
+    found, loops = one.progress, one.run.num_loops
     shown = found.step > 0
     step = found.step[shown]
     accuracy, loss, per_key, gini, weights = panels
     for panel in panels:
         page.use_steps(panel, step[0], step[-1])
-        for event, at in run.completed.items():
+        for split, at in (("train", one.memorized), ("id", one.generalized)):
             if at is not None:
-                color = SPLIT_COLORS[phases.BUILT_IN[event]]
+                color = SPLIT_COLORS[split]
                 panel.axvline(at, color=color, lw=0.9, ls=":", zorder=1)
-    accuracy.set_title(run.label, fontsize=page.TEXT)
+    name = "R = 1 (no loop)" if loops == 1 else f"R = {loops} loops"
+    accuracy.set_title(name, fontsize=page.TEXT)
 
     def draw(panel: axes.Axes, values: np.ndarray, color: str, **style: Any) -> None:
         panel.plot(step, values, marker=".", ms=3, lw=1.5, color=color, **style)

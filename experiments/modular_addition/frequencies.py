@@ -23,12 +23,7 @@ _TRAIN, _ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
 
 
 def judge_all(runs: Sequence[Run], inside: Sequence[Inside]) -> list[Claim]:
-    """Judges all claims on progress measures.
-
-    Args:
-      runs: of the study, finished or not.
-      inside: the base cell's runs whose progress measures are stored.
-    """
+    """Judges all claims on progress measures of the base cell's runs."""
     return [
         _keys_come_first(runs, inside),
         _excluded_rises(runs, inside),
@@ -136,17 +131,13 @@ def _by_majority(
     holds: Callable[[float, float], bool],
     needs: str = "",
 ) -> Claim:
-    """Judges a claim about two numbers of each run of the base cell.
+    """Judges a claim about two numbers of each run of the base cell that is over.
 
     Args:
-      text: of the claim.
-      expected: by the paper.
-      runs: of the study; those of the base cell that are over are measured.
-      inside: measures, by run.
       concerns: whether the claim is about a run, by the updates in which it memorized
         and generalized, inf where it has not.
-      measure: the two numbers; None if there are too few snapshots.
-      unit: of both.
+      measure: returns the two numbers; None if there are too few snapshots.
+      unit: what the two numbers are.
       holds: whether two numbers are as claimed.
       needs: what the measures of a run must have.
     """
@@ -161,7 +152,7 @@ def _by_majority(
     found = [(one, measure(one)) for one in inside if one.run.run_id in names]
     pairs = [pair for _, pair in found if pair is not None]
     right = np.array([holds(*pair) for pair in pairs], bool)
-    training = len(reference) - len(cells.over(reference))
+    training = len(run_folders.unfinished(reference))
     lacking = len(concerned) - len(pairs)
     verdict = cells.majority(right, training + lacking)
     return judging.judge(

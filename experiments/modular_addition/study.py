@@ -24,18 +24,11 @@ from rich.table import Table
 from experiments.modular_addition import cells
 from experiments.modular_addition import claims as judged
 from experiments.modular_addition import drawing as pictures
-from experiments.modular_addition.cells import (
-    DECAY,
-    FRACTION,
-    GENERALIZED,
-    LOOPS,
-    MEMORIZED,
-)
-from rdt_jax import wording
-from rdt_jax.analysis import grokking, laws
+from experiments.modular_addition.cells import DECAY, FRACTION, GENERALIZED, MEMORIZED
+from rdt_jax.analysis import grokking
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
-from rdt_jax.analysis.runs import Run
+from rdt_jax.analysis.runs import LOOPS, Run
 from rdt_jax.figures import grokking as drawing
 from rdt_jax.figures import terminal
 from rdt_jax.sweep import spec
@@ -173,22 +166,28 @@ def table(runs: Sequence[Run]) -> Table:
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws what has been run; ValueError if there is no run of the base cell."""
-    reference = cells.base(runs)
-    if not reference:
+    if not cells.base(runs):
         raise ValueError("No run of the base cell yet; `rdt sweep` trains them.")
     followed = [run for run in runs if run.config.snapshot_steps]
-    found = {"accuracy": drawing.accuracy(followed)}
-    found["data_fraction"] = _draw_times(
-        cells.by_fraction(runs), "share of the pairs that is trained", is_log=False
-    )
-    decays = {
-        value: members for value, members in cells.by_decay(runs).items() if value > 0
+    by_decay = cells.by_decay(runs)
+    without = by_decay.pop(0.0, [])
+    found = {
+        "accuracy": drawing.accuracy(followed),
+        "data_fraction": pictures.times_by_value(
+            cells.by_fraction(runs), "share of the pairs that is trained", is_log=False
+        ),
+        "weight_decay": pictures.times_by_value(
+            by_decay, "weight decay, log scale", is_log=True, without=without
+        ),
     }
-    found["weight_decay"] = _draw_times(
-        decays, "weight decay, log scale", is_log=True, without=cells.by_decay(runs)
-    )
-    progress = _draw_progress(followed)
-    return found if progress is None else found | {"progress": progress}
+    # The run of the median rank at each loop count, if it has been measured.
+    medians = [
+        grokking.median_run(cells.base(runs, loops), GENERALIZED)
+        for loops in run_folders.values_of(followed, LOOPS)
+    ]
+    if inside := cells.followed([run for run in medians if run is not None]):
+        found["progress"] = pictures.progress(inside)
+    return found
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
@@ -202,80 +201,3 @@ def _entry(cell: grokking.Cell, event: str) -> str:
     times = cell.times[event]
     median = "..." if times.median.beyond and cell.unfinished else str(times.median)
     return f"{median} {times.reached}/{times.runs}"
-
-
-def _draw_times(
-    found: Mapping[float, Sequence[Run]],
-    label: str,
-    *,
-    is_log: bool,
-    without: Mapping[float, Sequence[Run]] | None = None,
-) -> Figure:
-    runs = [run for members in found.values() for run in members]
-    budget = run_folders.shared_value(runs, "num_steps")
-    times = {
-        event: {value: cells.times(members, event) for value, members in found.items()}
-        for event in (MEMORIZED, GENERALIZED)
-    }
-    notes = [
-        f"R = 1, {_task(runs)}; budget {grokking.format_steps(budget)} updates. "
-        f"Thresholds: {drawing.thresholds(runs, (MEMORIZED, GENERALIZED))}."
-    ]
-    if unknown := len(runs) - len(cells.over(runs)):
-        notes.append(
-            f"{unknown} of {wording.count(len(runs), 'run')} are not over, or not "
-            "known, and are drawn as not in budget until they arrive."
-        )
-    law = {}
-    if is_log and len(found) > 1 and all(run.outcome != "unfinished" for run in runs):
-        fitted = laws.fit_power(*cells.pool(found, GENERALIZED), budget)
-        law = {GENERALIZED: fitted}
-        notes.append(
-            f"Updates to ID generalization ~ decay ** -x, x = {fitted.exponent:.2f} "
-            f"(95 % interval over seeds {fitted.low:.2f} to {fitted.high:.2f}); "
-            f"{fitted.censored} of {wording.count(fitted.runs, 'run')} censored."
-        )
-    if without and 0.0 in without:
-        arrived = np.isfinite(cells.times(without[0.0], GENERALIZED)).sum()
-        notes.append(
-            f"At weight decay 0, not on this axis, {arrived} of "
-            f"{wording.count(len(without[0.0]), 'run')} generalize."
-        )
-    return pictures.times_by_value(
-        times,
-        budget=budget,
-        title=f"Updates to memorize and to generalize, by {label.split(',')[0]}",
-        notes=notes,
-        label=label,
-        is_log=is_log,
-        laws=law,
-    )
-
-
-def _draw_progress(runs: Sequence[Run]) -> Figure | None:
-    """Draws the run of the median rank at each loop count, if it has been measured."""
-    columns = []
-    for loops in run_folders.values_of(runs, LOOPS):
-        median = grokking.median_run(cells.base(runs, loops), GENERALIZED)
-        for one in cells.followed([] if median is None else [median]):
-            name = "R = 1 (no loop)" if loops == 1 else f"R = {loops} loops"
-            at = {MEMORIZED: one.memorized, GENERALIZED: one.generalized}
-            columns.append(pictures.Followed(name, one.progress, at))
-    if not columns:
-        return None
-    return pictures.progress(
-        columns,
-        title=f"Progress measures during training: {_task(runs)}",
-        notes=(
-            "After the last loop, of the seed of the median rank by updates to ID; key "
-            "frequencies k are those at its end.",
-            "Without k: train loss without one key frequency. Gini: of the Fourier "
-            "norms. Sum of squares: of all weights. Vertical: memorized, "
-            "ID generalized.",
-        ),
-        chance=float(np.log(run_folders.shared_value(runs, "task.kwargs.modulus"))),
-    )
-
-
-def _task(runs: Sequence[Run]) -> str:
-    return f"a + b mod {run_folders.shared_value(runs, 'task.kwargs.modulus')}"

@@ -47,21 +47,14 @@ sweep = extrapolation.sweep
 
 
 class Losses(NamedTuple):
-    """What two runs lose on the hops that both learned, as shares of their peaks.
-
-    Attributes:
-      seed: of both runs.
-      hops: int64 [n], that both learned.
-      fixed: mean over these hops of what the run with fixed loops loses.
-      drawn: likewise of that with drawn loops.
-      error: standard error over rows of the difference, the peaks taken as known and
-        the rows of both runs, though they are the same, as others.
-    """
+    """What two runs of a seed lose on the hops that both learned, of their peaks."""
 
     seed: int
-    hops: np.ndarray
-    fixed: float
-    drawn: float
+    hops: np.ndarray  # int64 [n], that both learned
+    fixed: float  # mean over these hops of what the run with fixed loops loses
+    drawn: float  # likewise of that with drawn loops
+    # Standard error over rows of the difference, the peaks taken as known and the rows
+    # of both runs, though they are the same, as others.
     error: float
 
     @property
@@ -111,8 +104,20 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
     return [
         _margin_declines(runs),
         _drawn_loops_decline_less(runs),
-        _hard_questions_peak_later(runs),
-        _hard_questions_are_hit_later(runs),
+        _comes_later(
+            runs,
+            "The margin peaks at a later loop for more hops.",
+            "earlier and higher peaks for fewer hops",
+            "loop of the peak",
+            lambda found: scaling.overthinking(found).peak_loop.astype(float),
+        ),
+        _comes_later(
+            runs,
+            "The first loop with the right answer comes later for more hops.",
+            "later first hits for more hops, the dashed lines of the figure",
+            "mean first loop",
+            lambda found: found.first_hit,
+        ),
     ]
 
 
@@ -262,27 +267,7 @@ def _say(pair: Losses) -> str:
     )
 
 
-def _hard_questions_peak_later(runs: Sequence[Run]) -> Claim:
-    return _later(
-        runs,
-        "The margin peaks at a later loop for more hops.",
-        "earlier and higher peaks for fewer hops",
-        "loop of the peak",
-        lambda found: scaling.overthinking(found).peak_loop.astype(float),
-    )
-
-
-def _hard_questions_are_hit_later(runs: Sequence[Run]) -> Claim:
-    return _later(
-        runs,
-        "The first loop with the right answer comes later for more hops.",
-        "later first hits for more hops, the dashed lines of the figure",
-        "mean first loop",
-        lambda found: found.first_hit,
-    )
-
-
-def _later(
+def _comes_later(
     runs: Sequence[Run],
     text: str,
     expected: str,

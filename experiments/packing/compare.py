@@ -42,37 +42,26 @@ TESTS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Report:
-    """What two workdirs say of one event.
-
-    Attributes:
-      event: a key of `phases.BUILT_IN`.
-      runs: solo and packed -> their runs, by ascending seed; runs of one place are a
-        pair.
-      times: solo and packed -> [N], updates to the event; inf where the budget ended
-        before.
-      tests: key of TESTS -> what the test found.
-      visible: key of TESTS -> the smallest shift that it would have seen.
-      left_out: number of runs, of the folders and of plans, without a partner.
-    """
+    """What two workdirs, solo and packed, say of one event."""
 
     event: str
-    runs: dict[str, list[Run]]
-    times: dict[str, np.ndarray]
-    tests: dict[str, statistics.Comparison]
-    visible: dict[str, statistics.VisibleShift]
-    left_out: int
+    runs: dict[str, list[Run]]  # by ascending seed; runs of one place are a pair
+    times: dict[str, np.ndarray]  # [N], updates; inf where the budget ended before
+    tests: dict[str, statistics.Comparison]  # by key of TESTS
+    visible: dict[
+        str, statistics.VisibleShift
+    ]  # the smallest that each would have seen
+    left_out: int  # runs, of the folders and of plans, without a partner
 
 
 def compare(
     solo: pathlib.Path, packed: pathlib.Path, *, event: str, seed: int
 ) -> Report:
-    """Compares the runs that two workdirs have in common.
+    """Compares the runs that a workdir of solo runs and one of packs have in common.
 
     Args:
-      solo: workdir of the runs that trained alone.
-      packed: workdir of those that trained in packs.
       event: a key of `phases.BUILT_IN`.
-      seed: of the tests and of the simulated experiments.
+      seed: seed of the tests and of the simulated experiments.
 
     Raises:
       ValueError: if a workdir does not exist, they have no run in common, the runs
@@ -150,8 +139,7 @@ def lines(report: Report) -> list[str]:
         found = report.tests[key]
         said.append(
             f"{key}, {name}: p = {found.p_value:.4f}, packed later by "
-            f"{found.later:.2f} (0.50: neither), would have seen "
-            f"{_shift(report, key)} with power {POWER:g} at level {LEVEL:g}"
+            f"{found.later:.2f} (0.50: neither), {_seen(report, key)}"
         )
     return said + ([_left_out(report)] if report.left_out else [])
 
@@ -160,8 +148,8 @@ def draw(report: Report) -> Figure:
     """Draws both distributions, and the pairs."""
     runs = report.runs["solo"]
     notes = [
-        f"{key.capitalize()} test ({name}): p = {report.tests[key].p_value:.2g}; would "
-        f"have seen {_shift(report, key)} with power {POWER:g} at level {LEVEL:g}."
+        f"{key.capitalize()} test ({name}): p = {report.tests[key].p_value:.2g}; "
+        f"{_seen(report, key)}."
         for key, (name, _) in TESTS.items()
     ]
     figure = comparison.paired_times(
@@ -261,11 +249,11 @@ def _steps(steps: float, budget: int) -> str:
     return f"> {budget}" if np.isinf(steps) else f"{steps:g}"
 
 
-def _shift(report: Report, key: str) -> str:
+def _seen(report: Report, key: str) -> str:
+    """Says what a test would have seen."""
     steps = report.visible[key].steps
-    if np.isinf(steps):
-        return "no shift"
-    return f"a shift of {steps:g} updates"
+    shift = "no shift" if np.isinf(steps) else f"a shift of {steps:g} updates"
+    return f"would have seen {shift} with power {POWER:g} at level {LEVEL:g}"
 
 
 if __name__ == "__main__":

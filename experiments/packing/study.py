@@ -15,19 +15,20 @@ The sweep is trained twice, in two workdirs, and `compare.py` reads both:
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.modular_addition.cells import GENERALIZED, MEMORIZED, times
 from rdt_jax import wording
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import grokking
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import grokking as drawing
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
-
-TRAIN, ID = "memorized", "id_generalized"
 
 SWEEPS = {
     "smoke": (spec.seeds(3),),
@@ -47,23 +48,17 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 
 def _generalization_is_late(runs: Sequence[Run]) -> Claim:
-    waits = []
-    for run in runs:
-        found = grokking.grok_times(run).phases
-        memorized, generalized = (
-            found[event].completed if event in found else None for event in (TRAIN, ID)
-        )
-        if generalized is not None:
-            waits.append(-1 if memorized is None else generalized - memorized)
-    late = sum(wait > 0 for wait in waits)
+    memorized, generalized = (times(runs, event) for event in (MEMORIZED, GENERALIZED))
+    waits = (generalized - memorized)[np.isfinite(generalized)]
+    late = int((waits > 0).sum())
     arrived = wording.count(len(waits), "run")
     measured = f"in {late} of {arrived} that generalized ID completed later"
     if late:
-        least = grokking.format_steps(min(wait for wait in waits if wait > 0))
+        least = grokking.format_steps(waits[waits > 0].min())
         measured += f", by {least} updates or more"
-    missing = [] if waits else ["a run that generalizes"]
+    missing = [] if waits.size else ["a run that generalizes"]
     if late == len(waits):
-        missing += grokking.ends_of(grokking.awaited(runs, ID))
+        missing += grokking.ends_of(grokking.awaited(runs, GENERALIZED))
     return judging.judge(
         "Every run that generalizes has memorized at an earlier evaluation.",
         source="Power et al. (2022), arXiv:2201.02177",
@@ -76,22 +71,16 @@ def _generalization_is_late(runs: Sequence[Run]) -> Claim:
 
 
 def _all_arrive(runs: Sequence[Run]) -> Claim:
-    times = [grokking.grok_times(run) for run in runs]
-    arrived = sum(
-        ID in found.phases and found.phases[ID].completed is not None for found in times
-    )
-    waiting = sum(found.outcome == "unfinished" for found in times)
-    missing = []
-    if not times:
-        missing.append("runs")
-    elif waiting and arrived < len(times):
-        missing.append(f"the end of {wording.count(waiting, 'run')}")
+    arrived = len(grokking.arrived(runs, GENERALIZED))
+    missing = [] if runs else ["runs"]
+    if arrived < len(runs):
+        missing += grokking.ends_of(run_folders.unfinished(runs))
     return judging.judge(
         "Every seed generalizes within the budget, so that no time is censored.",
         source="this study's design",
         expected="all runs",
-        measured=f"ID completed in {arrived} of {wording.count(len(times), 'run')}",
-        holds=arrived == len(times),
+        measured=f"ID completed in {arrived} of {wording.count(len(runs), 'run')}",
+        holds=arrived == len(runs),
         missing=missing,
         runs=runs,
     )

@@ -248,11 +248,9 @@ def smooth(values: np.ndarray) -> np.ndarray:
     those there are.
     """
     window = phases.SMOOTHING
-    first = [np.median(values[:end]) for end in range(1, min(window, len(values) + 1))]
-    if len(values) < window:
-        return np.array(first)
-    windows = np.lib.stride_tricks.sliding_window_view(values, window)
-    return np.array([*first, *np.median(windows, axis=1)])
+    return np.array(
+        [np.median(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
+    )
 
 
 def format_steps(steps: float) -> str:

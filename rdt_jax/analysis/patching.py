@@ -25,6 +25,9 @@ VERSION = 1  # of the results; a change of their numbers is another one
 CORRUPTIONS = {"h": (True, False), "r1": (False, True), "prefix": (True, True)}
 
 
+FEWEST = 20  # questions that count: a run's shares of fewer are not drawn
+
+
 class Patching(NamedTuple):
     """Causal effects of the state that block 0 .. E - 1 reads at position 0 .. T - 1.
 

@@ -1,10 +1,12 @@
 """The command `rdt`: a file per group of verbs; see `rdt --help`.
 
-A verb imports slow modules when it runs, so that `--help` is immediate.
+A verb imports what imports JAX, scipy or matplotlib when it runs, so that `--help` is
+immediate.
 """
 
 import argparse
 import errno
+import importlib
 import io
 import logging
 import os
@@ -12,46 +14,14 @@ import sys
 from collections.abc import Sequence
 
 from rdt_jax import machine, user_code
-from rdt_jax.cli import (
-    analyze,
-    aot,
-    ask,
-    bench,
-    claims,
-    compare,
-    exits,
-    figures,
-    import_ltg,
-    inspect,
-    launch,
-    report,
-    runs,
-    sweep,
-    tasks,
-    train,
-    worker,
-)
+from rdt_jax.cli import exits
 from rdt_jax.cli.options import bring
 
-# In the order of `rdt --help`.
+# The files of this folder with verbs, in the order of `rdt --help`.
 VERBS = (
-    train,
-    sweep,
-    worker,
-    runs,
-    figures,
-    report,
-    claims,
-    compare,
-    analyze,
-    ask,
-    tasks,
-    import_ltg,
-    inspect,
-    bench,
-    aot,
-    launch,
-)
+    "train", "sweep", "worker", "runs", "figures", "claims", "compare", "analyze",
+    "ask", "tasks", "import_ltg", "inspect", "bench", "aot", "launch",
+)  # fmt: skip
 
 # Errors of a path or its permissions: the same command would fail again.
 _WRONG_PATHS = (
@@ -166,8 +136,8 @@ def _parser() -> argparse.ArgumentParser:
         check=lambda options: None,
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for group in VERBS:
-        group.add(verbs)
+    for name in VERBS:
+        importlib.import_module(f"{__name__}.{name}").add(verbs)
     for verb in (parser, *verbs.choices.values()):
         verb.set_defaults(parser=verb)
         verb.add_argument(

@@ -5,8 +5,14 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from rdt_jax.analysis import finding
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import exits, subject
 from rdt_jax.cli import options as shared
+from rdt_jax.sweep import plan as plans
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -39,7 +45,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _analyze(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
-    from rdt_jax.analysis import finding, stored
+    from rdt_jax.analysis import stored
 
     if options.list:
         shared.check_used(options, "rdt analyze --list", ["list"])
@@ -125,8 +131,6 @@ def _print(
     analyses: Sequence[str],
 ) -> None:
     """Prints what is stored: of each transition, of a run, or of a sweep over axes."""
-    from rich.console import Console
-
     from rdt_jax.analysis import stored
     from rdt_jax.figures import summaries
 
@@ -156,17 +160,10 @@ def _print(
 
 
 class Refused(NamedTuple):
-    """How much could not be computed.
+    """Numbers of what could not be computed."""
 
-    Attributes:
-      analyses: number of analyses that do not apply to their run, or whose parameters
-        are damaged.
-      runs: number of runs that were trained on another table than their config makes
-        now.
-    """
-
-    analyses: int
-    runs: int
+    analyses: int  # that do not apply to their run, or whose parameters are damaged
+    runs: int  # trained on another table than their config makes now
 
 
 def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
@@ -180,9 +177,6 @@ def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
     Raises:
       ValueError: if an analysis is unknown.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from rdt_jax.analysis import stored
 
     jobs, final_runs = [], set()
@@ -229,9 +223,6 @@ def _runs(folder: pathlib.Path) -> tuple[list[Any], Sequence[str] | None]:
 
     For the folder of a run: that run, and None.
     """
-    from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.sweep import plan as plans
-
     if not plans.exists(folder):
         return [run_folders.read_run(folder)], None
     configs = plans.read(folder).configs()

@@ -1,9 +1,13 @@
 """`rdt aot`: the cost of a run on TPU chips, from their compiler, without a TPU."""
 
 import argparse
+import os
 
+from rdt_jax import config as configs
+from rdt_jax import tasks
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.profile import chips
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -25,15 +29,13 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _aot(options: argparse.Namespace) -> int:
-    import os
 
     os.environ["JAX_PLATFORMS"] = "cpu"  # The program is compiled for chips, not run.
 
-    from rdt_jax import config as configs
-    from rdt_jax import sharding, tasks
+    from rdt_jax import sharding
     from rdt_jax.figures import aot as tables
     from rdt_jax.models import presets
-    from rdt_jax.profile import aot, chips
+    from rdt_jax.profile import aot
 
     with exits.mistakes():
         config = shared.config(options)

@@ -8,11 +8,16 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from rich.markup import escape
+
+from rdt_jax import tasks
+from rdt_jax.analysis import finding, runs
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.figures import terminal
 
 if TYPE_CHECKING:
-    from rdt_jax.analysis import asking, runs
+    from rdt_jax.analysis import asking
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -62,9 +67,9 @@ def _read_out(text: str) -> pathlib.Path:
     return shared.folder(text)
 
 
-def _find(options: argparse.Namespace) -> tuple["runs.Run", str]:
+def _find(options: argparse.Namespace) -> tuple[runs.Run, str]:
     """Returns the run and the checkpoint that are asked for."""
-    from rdt_jax.analysis import finding, runs, stored
+    from rdt_jax.analysis import stored
 
     folder = finding.find(options.workdir, options.run)
     if not (folder / "config.json").exists():
@@ -77,7 +82,6 @@ def _find(options: argparse.Namespace) -> tuple["runs.Run", str]:
 def _ask(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
-    from rdt_jax import tasks
     from rdt_jax.analysis import asking, stored
 
     with exits.mistakes():
@@ -114,7 +118,6 @@ def _ask(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from rdt_jax import tasks
     from rdt_jax.analysis import stored
     from rdt_jax.models import import_ltg
     from rdt_jax.training import exported
@@ -155,10 +158,6 @@ def _prompt(words: list[str]) -> Iterator[str]:
 
 def show(asked: "asking.Asked") -> None:
     """Prints a question, what is known of it, and the answer after each loop."""
-    from rich.markup import escape
-
-    from rdt_jax.figures import terminal
-
     known = [asked.split or "not in the table"]
     known += [f"{name} {value}" for name, value in asked.tags.items()]
     target = "" if asked.target is None else f" -> {' '.join(asked.target)}"

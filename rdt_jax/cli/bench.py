@@ -3,8 +3,12 @@
 import argparse
 import pathlib
 
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.store import files
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -35,12 +39,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _bench(options: argparse.Namespace) -> int:
     import jax
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from rdt_jax.figures import bench as tables
     from rdt_jax.profile import bench, bench_cases
-    from rdt_jax.store import files
 
     jax.config.update("jax_platforms", "cpu")
     with exits.mistakes():

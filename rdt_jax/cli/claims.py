@@ -4,13 +4,16 @@ import argparse
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import exits, figures, subject
 from rdt_jax.cli import options as shared
-
-if TYPE_CHECKING:
-    from rdt_jax.sweep.plan import StoredPlan
+from rdt_jax.figures import claims as drawing
+from rdt_jax.store import files
+from rdt_jax.sweep import plan as plans
+from rdt_jax.sweep import spec
+from rdt_jax.sweep.plan import StoredPlan
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -42,9 +45,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 def _claims(options: argparse.Namespace) -> int:
     shared.use_compile_cache()
 
-    from rdt_jax.figures import claims as drawing
-    from rdt_jax.store import files
-
     with exits.mistakes():
         judges = _judges(options)
     claims_by_study: dict[str, list[Any]] = {}
@@ -73,7 +73,10 @@ def _claims(options: argparse.Namespace) -> int:
     others = [(plans[sweep].study, sweep) for sweep in plans.keys() - presets]
     other_studies = {study or sweep for study, sweep in others if study != ""}
     if not any(claims_by_study.values()) and not failed:
-        begun = {p for s, p in presets.items() if _is_begun(options.workdir, plans[s])}
+        is_begun = lambda sweep: figures.is_any_evaluated(
+            options.workdir, plans[sweep].run_ids
+        )
+        begun = {preset for sweep, preset in presets.items() if is_begun(sweep)}
         if options.preset is not None and begun:
             raise exits.Mistake(
                 f"--preset: no sweep of {options.preset!r} with an evaluated run in "
@@ -103,17 +106,11 @@ def _claims(options: argparse.Namespace) -> int:
 
 
 def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
-    """Returns what judges, and sets `options.workdir` to that of the sweeps.
+    """Returns name, module and sweep (None: all) of each study that is to be judged.
 
-    Returns:
-      The name and the module of each study, and the sweep to judge or None for all.
-
-    Raises:
-      ValueError: if a subject is neither a study nor a sweep of one.
+    Sets `options.workdir` to that of the sweeps; ValueError if a subject is neither a
+    study nor a sweep of one.
     """
-    from rdt_jax.sweep import plan as plans
-    from rdt_jax.sweep import spec
-
     if not options.subjects and options.workdir is None:
         options.workdir = pathlib.Path("runs")
     judges: list[tuple[str, Any, str | None]] = []
@@ -137,10 +134,8 @@ def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
     return judges
 
 
-def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":
+def _plans(workdir: pathlib.Path) -> tuple[dict[str, StoredPlan], bool]:
     """Returns the readable plans of a workdir by sweep, and whether any is damaged."""
-    from rdt_jax.sweep import plan as plans
-
     stored_plans, is_any_damaged = {}, False
     for path in sorted(workdir.glob("sweeps/*/plan.json")):
         try:
@@ -151,10 +146,8 @@ def _plans(workdir: pathlib.Path) -> "tuple[dict[str, StoredPlan], bool]":
     return stored_plans, is_any_damaged
 
 
-def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
+def _sweeps(plans: Mapping[str, StoredPlan], study: str) -> dict[str, str]:
     """Returns the preset and the overrides of each sweep of a study, as one text."""
-    from rdt_jax.sweep import spec
-
     presets = {}
     for name, plan in plans.items():
         if plan.study == study:
@@ -163,11 +156,6 @@ def _sweeps(plans: "Mapping[str, StoredPlan]", study: str) -> dict[str, str]:
         elif plan.study is None and name.startswith(f"{study}-"):  # Planned before 0.2.
             presets[name] = plan.preset or name.removeprefix(f"{study}-")
     return presets
-
-
-def _is_begun(workdir: pathlib.Path, plan: "StoredPlan") -> bool:
-    """Says whether a run of a plan has been evaluated."""
-    return any(figures.is_evaluated(workdir, run_id) for run_id in plan.run_ids)
 
 
 def _mention(studies: set[str]) -> str:
@@ -179,14 +167,12 @@ def _mention(studies: set[str]) -> str:
 
 
 def _judged(
-    workdir: pathlib.Path, study: Any, sweep: str, plan: "StoredPlan"
+    workdir: pathlib.Path, study: Any, sweep: str, plan: StoredPlan
 ) -> tuple[list[Any], int]:
     """Returns the claims of a sweep, and the exit code that follows from its runs.
 
     Before the first evaluation there are no claims.
     """
-    from rdt_jax.analysis import runs as run_folders
-
     runs = run_folders.read_runs(workdir, plan.configs())
     code = exits.report_lost(runs, sweep)
     if not any(run.metrics for run in runs):

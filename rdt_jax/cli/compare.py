@@ -6,13 +6,19 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.table import Table
+
+from rdt_jax import config as configs
 from rdt_jax import wording
+from rdt_jax.analysis import finding, grokking
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.figures import terminal
+from rdt_jax.sweep import links
+from rdt_jax.sweep import plan as plans
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from rdt_jax.analysis.compare import Comparison
 
 
@@ -30,9 +36,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from rdt_jax.analysis import compare, finding
-    from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.sweep import plan as plans
+    from rdt_jax.analysis import compare
 
     sweeps, code = [], exits.WELL
     with exits.mistakes():
@@ -51,10 +55,8 @@ def _compare(options: argparse.Namespace) -> int:
     return code
 
 
-def _table(found: "Comparison", names: Sequence[str]) -> "Table":
+def _table(found: "Comparison", names: Sequence[str]) -> Table:
     """Builds the table: a row per cell and quantity, a column per sweep."""
-    from rdt_jax.figures import terminal
-
     table = terminal.table(
         "Two sweeps in the cells that both have",
         ["cell", "what", *names, "later", "p"],
@@ -80,8 +82,6 @@ def _table(found: "Comparison", names: Sequence[str]) -> "Table":
 
 
 def _label(found: "Comparison", cell: Sequence[Any]) -> str:
-    from rdt_jax import config as configs
-    from rdt_jax.sweep import links
 
     names = configs.short_names(found.keys)
     pairs = zip(names, cell, strict=True)
@@ -90,8 +90,6 @@ def _label(found: "Comparison", cell: Sequence[Any]) -> str:
 
 def _entry(values: Sequence[float | None], budget: int | None) -> str:
     """Writes a median; of times, with a budget, also how many arrived: `2.25k 3/3`."""
-    from rdt_jax.analysis import grokking
-
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return f"... {len(known)}/{len(values)}"
@@ -106,9 +104,6 @@ def _entry(values: Sequence[float | None], budget: int | None) -> str:
 
 def _caption(found: "Comparison", names: Sequence[str]) -> str:
     """Says what the columns are, and what is in one sweep alone."""
-    from rdt_jax.analysis import grokking
-    from rdt_jax.sweep import links
-
     seeds = sorted({(len(row.first), len(row.second)) for row in found.rows})
     parts = [
         f"Medians over seeds, up to {grokking.format_steps(found.budget)} updates, "

@@ -5,13 +5,17 @@ import pathlib
 import sys
 import types
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console
+
+from rdt_jax import config as configs
+from rdt_jax import user_code
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import analyze, exits, subject
 from rdt_jax.cli import options as shared
-
-if TYPE_CHECKING:
-    from rdt_jax.sweep import spec
+from rdt_jax.figures import claims as drawing
+from rdt_jax.sweep import spec
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -58,8 +62,6 @@ def _figures(options: argparse.Namespace) -> int:
 
 def _drawn_by(text: str, study: Any) -> Any:
     """Returns a study with the figures of a function of the user's own; ValueError."""
-    from rdt_jax import config as configs
-    from rdt_jax import user_code
     from rdt_jax.python.runs import Runs
 
     function = configs.load_function(text, "figure")
@@ -77,24 +79,16 @@ def _drawn_by(text: str, study: Any) -> Any:
 
 
 def show(
-    workdir: pathlib.Path, plan: "spec.Plan", out: pathlib.Path | None = None
+    workdir: pathlib.Path, plan: spec.Plan, out: pathlib.Path | None = None
 ) -> tuple[list[Any], bool]:
     """Prints the table and the claims of a study and draws its figures.
 
-    If no run has an evaluation, since some are lost, it does nothing.
-
-    Args:
-      workdir: folder of the runs.
-      plan: plan of the study.
-      out: folder for the figures; None for the sweep's.
+    If no run has an evaluation, since some are lost, it does nothing. The figures are
+    in the folder `out`, by default the sweep's.
 
     Returns:
       The runs of the plan, and whether all of them could be analyzed.
     """
-    from rich.console import Console
-
-    from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import save
     from rdt_jax.figures import study as studies
 
@@ -120,10 +114,10 @@ def show(
     return runs, is_whole
 
 
-def is_evaluated(workdir: pathlib.Path, run_id: str) -> bool:
-    """Says whether a run has been evaluated: its metrics file is not empty."""
-    path = workdir / run_id / "metrics.jsonl"
-    return path.exists() and path.stat().st_size > 0
+def is_any_evaluated(workdir: pathlib.Path, run_ids: Sequence[str]) -> bool:
+    """Says whether any of some runs has been evaluated: its metrics are not empty."""
+    paths = [workdir / run_id / "metrics.jsonl" for run_id in run_ids]
+    return any(path.exists() and path.stat().st_size > 0 for path in paths)
 
 
 def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
@@ -134,7 +128,6 @@ def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
       and whether all runs could be analyzed: one that was trained on another table
       than its config makes now is refused.
     """
-    from rdt_jax.figures import claims as drawing
     from rdt_jax.figures import study as studies
 
     is_whole = True
@@ -143,9 +136,8 @@ def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
     return drawing.with_lost(studies.claims(study, runs), runs), is_whole
 
 
-def _check(options: argparse.Namespace, plan: "spec.Plan") -> int:
+def _check(options: argparse.Namespace, plan: spec.Plan) -> int:
     """Compares the numbers of the figures with the stored ones."""
-    from rdt_jax.analysis import runs as run_folders
     from rdt_jax.figures import numbers, save
     from rdt_jax.figures import study as studies
 
@@ -170,15 +162,8 @@ def _check(options: argparse.Namespace, plan: "spec.Plan") -> int:
     return exits.FAILED if failed else exits.WELL
 
 
-def _evaluated(workdir: pathlib.Path, plan: "spec.Plan") -> list[Any]:
-    """Returns the runs of a plan.
-
-    Raises:
-      ValueError: if no run is evaluated, and the plan here has no lost run either.
-    """
-    from rdt_jax.analysis import runs as run_folders
-    from rdt_jax.sweep import spec
-
+def _evaluated(workdir: pathlib.Path, plan: spec.Plan) -> list[Any]:
+    """Returns the runs of a plan; ValueError if none is evaluated and none lost."""
     configs = spec.configs_of(shared.with_stored_trials(workdir, plan).trials)
     runs = run_folders.read_runs(workdir, configs)
     planned = (workdir / "sweeps" / plan.name / "plan.json").exists()
@@ -190,5 +175,5 @@ def _evaluated(workdir: pathlib.Path, plan: "spec.Plan") -> list[Any]:
     return runs
 
 
-def _folder(workdir: pathlib.Path, plan: "spec.Plan") -> pathlib.Path:
+def _folder(workdir: pathlib.Path, plan: spec.Plan) -> pathlib.Path:
     return workdir / "sweeps" / plan.name / "figures"

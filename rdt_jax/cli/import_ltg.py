@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 
+from rdt_jax import config as configs
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
 
@@ -44,7 +45,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _import_ltg(options: argparse.Namespace) -> int:
-    from rdt_jax import config as configs
     from rdt_jax.models import import_ltg
     from rdt_jax.training import imported
 

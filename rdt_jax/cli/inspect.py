@@ -4,6 +4,7 @@ import argparse
 
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
+from rdt_jax.training import recipes
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -33,9 +34,7 @@ def _cost(options: argparse.Namespace) -> int:
     from rdt_jax.profile import estimate
     from rdt_jax.training import validation
 
-    jax.config.update(
-        "jax_platforms", "cpu"
-    )  # It only traces, and takes no accelerator.
+    jax.config.update("jax_platforms", "cpu")  # It only traces.
     with exits.mistakes():
         config = shared.config(options)
         counts = _loop_counts(options.loops)
@@ -58,10 +57,9 @@ def _loop_counts(text: str | None) -> list[int]:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
-def _models(options: argparse.Namespace) -> int:
+def _models(_: argparse.Namespace) -> int:
     from rdt_jax.models import presets
 
-    del options
     for name, preset in presets.PRESETS.items():
         print(f"{name}: {preset.summary}\n  {preset.source}")
         for key, values in preset.keys.items():
@@ -72,10 +70,8 @@ def _models(options: argparse.Namespace) -> int:
     return exits.WELL
 
 
-def _recipes(options: argparse.Namespace) -> int:
-    from rdt_jax.training import recipes
+def _recipes(_: argparse.Namespace) -> int:
 
-    del options
     for name, recipe in recipes.RECIPES.items():
         keys = " ".join(
             f"{key}={str(value).lower()}" for key, value in recipe.overrides.items()

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 
 from rdt_jax.cli import exits
+from rdt_jax.sweep import launch
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -104,12 +105,7 @@ def _command(options: argparse.Namespace) -> list[str]:
 
 
 def _check(problems: list[str], command: list[str]) -> None:
-    """Raises exits.Mistake before any machine is paid for, if the job is wrong.
-
-    Args:
-      problems: messages about the launch itself.
-      command: words of the command to start, which are checked here.
-    """
+    """Raises exits.Mistake if the launch or its command is wrong, before it costs."""
     from rdt_jax import cli
 
     if problems:
@@ -122,7 +118,6 @@ def _check(problems: list[str], command: list[str]) -> None:
 
 
 def _tpu(options: argparse.Namespace) -> int:
-    from rdt_jax.sweep import launch
 
     command = _command(options)
     tpu = launch.Tpu(*(getattr(options, name) for name in launch.Tpu._fields))
@@ -151,7 +146,6 @@ def _tpu(options: argparse.Namespace) -> int:
 
 
 def _slurm(options: argparse.Namespace) -> int:
-    from rdt_jax.sweep import launch
 
     command = _command(options)
     options.name = f"rdt-{options.file.stem}"

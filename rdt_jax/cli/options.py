@@ -5,15 +5,18 @@ import contextlib
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import ml_collections
+from rich.console import Console
+
+from rdt_jax import config as configs
 from rdt_jax import machine, wording
 from rdt_jax.cli import exits
-
-if TYPE_CHECKING:
-    import ml_collections
-
-    from rdt_jax.sweep import spec
+from rdt_jax.store import records, run_folder
+from rdt_jax.sweep import plan as plans
+from rdt_jax.sweep import spec
+from rdt_jax.tasks import presets
 
 ROOT = pathlib.Path(__file__).parents[2]
 ANY_KEY = "Any config key can be set: --config.model.width=128"
@@ -42,18 +45,6 @@ def add_task(parser: argparse._ActionsContainer) -> None:
         metavar="FILE.py:FUNCTION",
         help="a function of your own, or a task of `rdt tasks`",
     )
-
-
-def named_config(options: argparse.Namespace) -> "ml_collections.ConfigDict":
-    """Returns the config that --config or --task names; ValueError if it is wrong."""
-    from rdt_jax import config as configs
-    from rdt_jax.tasks import presets
-
-    if options.task is not None:
-        return presets.config_of(options.task, options.preset or "cpu")
-    if options.preset is not None:
-        raise exits.Mistake("--preset goes with --task; --config has its own.")
-    return configs.load(options.config)
 
 
 def is_url(text: object) -> bool:
@@ -137,10 +128,7 @@ def bring_parameters(options: argparse.Namespace) -> None:
 def check_used(options: argparse.Namespace, form: str, used: Sequence[str]) -> None:
     """Raises exits.Mistake if an option is given that a form of a verb ignores.
 
-    Args:
-      options: arguments of the verb.
-      form: form of the verb, such as `rdt sweep --status`.
-      used: names of all arguments that this form reads.
+    The `form` is one such as `rdt sweep --status`, and reads the arguments `used`.
     """
     ignorable = (*used, *_COMMON)
     given = [
@@ -176,14 +164,11 @@ def add_mesh(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def tell_plan(
-    made: "spec.Plan", overrides: Sequence[str], workdir: pathlib.Path | None
+    made: spec.Plan, overrides: Sequence[str], workdir: pathlib.Path | None
 ) -> None:
     """Tells the user which trials of a plan are other runs than they may think.
 
-    Args:
-      made: plan of a sweep.
-      overrides: overrides of the command line.
-      workdir: folder on a disk where the runs are about to train; None if they are not.
+    The `workdir`, on a disk, is where they are about to train; None if they are not.
     """
     _tell_budget(made.configs, overrides, workdir)
     if made.repeated:
@@ -194,16 +179,12 @@ def tell_plan(
         )
 
 
-def with_stored_trials(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.Plan":
+def with_stored_trials(workdir: pathlib.Path, study_plan: spec.Plan) -> spec.Plan:
     """Returns a plan with the trials of its plan.json, once that is written.
 
-    If these differ from what the study makes now, a message says how.
-
-    Raises:
-      exits.Mistake: if plan.json is damaged.
+    A message says how these differ from what the study makes now; exits.Mistake if
+    plan.json is damaged.
     """
-    from rdt_jax.sweep import plan as plans
-
     folder = workdir / "sweeps" / study_plan.name
     if not plans.exists(folder):
         return study_plan
@@ -237,17 +218,19 @@ def with_stored_trials(workdir: pathlib.Path, study_plan: "spec.Plan") -> "spec.
 
 def config(
     options: argparse.Namespace, workdir: pathlib.Path | None = None
-) -> "ml_collections.ConfigDict":
+) -> ml_collections.ConfigDict:
     """Returns the config that the arguments name; ValueError if it is not valid.
 
-    Args:
-      options: arguments of the verb.
-      workdir: folder where the run is about to train; None if it is not.
+    The `workdir` is where the run is about to train; None if it is not.
     """
-    from rdt_jax import config as configs
     from rdt_jax.training import validation
 
-    named = named_config(options)
+    if options.task is not None:
+        named = presets.config_of(options.task, options.preset or "cpu")
+    elif options.preset is not None:
+        raise exits.Mistake("--preset goes with --task; --config has its own.")
+    else:
+        named = configs.load(options.config)
     overrides = configs.parse_overrides(named, options.overrides)
     run_config = configs.override(named, overrides)
     validation.check(run_config)
@@ -256,7 +239,7 @@ def config(
 
 
 def _tell_budget(
-    run_configs: "Sequence[ml_collections.ConfigDict]",
+    run_configs: Sequence[ml_collections.ConfigDict],
     overrides: Sequence[str],
     workdir: pathlib.Path | None,
 ) -> None:
@@ -265,8 +248,6 @@ def _tell_budget(
     This is so if the schedule reads num_steps. It is told if num_steps is given on the
     command line, or if the workdir has a run that differs in num_steps alone.
     """
-    from rdt_jax import config as configs
-
     scheduled = [c for c in run_configs if c.optimizer.schedule != "constant"]
     similar_run = ""
     if workdir is not None:
@@ -283,11 +264,9 @@ def _tell_budget(
 
 
 def _with_other_budget(
-    run_configs: "Sequence[ml_collections.ConfigDict]", workdir: pathlib.Path
+    run_configs: Sequence[ml_collections.ConfigDict], workdir: pathlib.Path
 ) -> str:
     """Names a run of a workdir that differs in num_steps alone; empty if none does."""
-    from rdt_jax import config as configs
-
     budgets = set()
     for path in workdir.glob("*/config.json") if run_configs else ():
         with contextlib.suppress(ValueError, OSError):  # Damaged.
@@ -304,18 +283,10 @@ def _with_other_budget(
 def tell_lost(
     workdir: pathlib.Path, run_ids: Sequence[str], url: str | None = None
 ) -> bool:
-    """Tells the user why each planned run that is missing or unreadable is so.
+    """Tells why planned runs are missing or unreadable; returns whether any is.
 
-    Args:
-      workdir: folder of the runs.
-      run_ids: names of the planned runs.
-      url: address of the bucket that `workdir` is a copy of; None if it is no copy.
-
-    Returns:
-      Whether there is any such run.
+    The `url` is that of the bucket that the workdir is a copy of, if it is one.
     """
-    from rdt_jax.store import records, run_folder
-
     statuses = [records.planned_status(workdir / n, in_full=True) for n in run_ids]
     lost = [status for status in statuses if status["state"] in run_folder.LOST]
     for status in lost:
@@ -348,8 +319,6 @@ def use_compile_cache() -> None:
 
 def print_table(table: Any, console: Any = None) -> None:
     """Prints a table; on a narrow terminal, words are broken and not cut off."""
-    from rich.console import Console
-
     for column in getattr(table, "columns", ()):  # A study may have a group of tables.
         column.overflow = "fold"
     (console or Console()).print(table)

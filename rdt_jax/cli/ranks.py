@@ -2,13 +2,11 @@
 
 import argparse
 import contextlib
-import glob
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from rdt_jax import machine
+from rdt_jax import devices, machine
 from rdt_jax.cli import exits, supervisor
 
 if TYPE_CHECKING:
@@ -49,11 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def job_of(options: argparse.Namespace) -> Job | None:
-    """Returns the job that this process belongs to; None if it is alone.
-
-    Raises:
-      ValueError: if an option is missing or out of range.
-    """
+    """Returns the job that this process belongs to; None if it is alone; ValueError."""
     values = {}
     for name, variable in _VARIABLES.items():
         value = getattr(options, name)
@@ -75,7 +69,7 @@ def job_of(options: argparse.Namespace) -> Job | None:
             )
         return None
     if job == Job():
-        return job if on_tpu() else None
+        return job if devices.has_tpu() else None
     if job == Job("auto"):
         return Job()
     missing = [f"--{n.replace('_', '-')}" for n, v in values.items() if v is None]
@@ -161,7 +155,7 @@ def run(
 
 
 def _mesh(axes: "sharding.Axes | None", processes: int) -> "jax.sharding.Mesh | None":
-    from rdt_jax import devices, sharding
+    from rdt_jax import sharding
 
     on_cpu = not devices.has_accelerator()
     if axes is None:
@@ -169,11 +163,3 @@ def _mesh(axes: "sharding.Axes | None", processes: int) -> "jax.sharding.Mesh | 
 
         axes = sharding.Axes(data=processes if on_cpu else jax.device_count())
     return sharding.make_mesh(axes, on_cpu, processes)
-
-
-def on_tpu() -> bool:
-    """Says whether this machine has TPU chips that JAX may use."""
-    if os.environ.get("JAX_PLATFORMS") == "cpu":
-        return False
-    has_chips = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
-    return bool(has_chips) and importlib.util.find_spec("libtpu") is not None

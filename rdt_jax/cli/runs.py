@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rdt_jax import wording
+from rdt_jax.analysis import finding, grokking, listing
 from rdt_jax.cli import exits, subject
 from rdt_jax.cli import options as shared
+from rdt_jax.sweep import links
+from rdt_jax.sweep import plan as plans
 
 _STANDING = (  # Keys of a row that have a column of their own, or are told by one.
     "run", "apart", "task", "state", "reason", "message", "step", "num_steps",
@@ -47,7 +50,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from rdt_jax.analysis import finding, listing
 
     with exits.mistakes():
         conditions = dict(_condition(text) for text in options.where)
@@ -86,10 +88,6 @@ def _read(
     options: argparse.Namespace,
 ) -> tuple[pathlib.Path, Sequence[Any], Mapping[str, str]]:
     """Returns the workdir, its runs or those of a sweep, and labels of them."""
-    from rdt_jax.analysis import listing
-    from rdt_jax.sweep import links
-    from rdt_jax.sweep import plan as plans
-
     folder = pathlib.Path(options.subject or options.workdir or "runs")
     kind = subject.kind_of(options)
     if not kind or (kind == subject.CONFIG and folder.is_dir()):
@@ -111,8 +109,6 @@ def _read(
 
 def _sorted(rows: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     """Returns rows by a value, those without one last."""
-    from rdt_jax.analysis import finding
-
     key = finding.key_of(name.removeprefix("-"), rows[0])
     known = [row for row in rows if row[key] is not None]
     known.sort(key=lambda row: row[key], reverse=name.startswith("-"))
@@ -141,8 +137,6 @@ def _show(rows: Sequence[Mapping[str, Any]], ids: Mapping[str, str]) -> None:
 
 def _cells(row: Mapping[str, Any], name: str, splits: Sequence[str]) -> tuple[str, ...]:
     """Returns a run's entries of the list."""
-    from rdt_jax.analysis import grokking
-
     known = {key: value for key, value in row.items() if value is not None}
     accuracies = {
         split: f"{known[f'{split}/accuracy']:.2f}@{known[f'{split}/loops']}"

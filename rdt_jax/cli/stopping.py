@@ -74,8 +74,7 @@ class Stop:
         if self._num_signals > 1:
             if self.over.wait(self._grace):
                 return
-            why = "it was asked to stop twice"
-            exits.tell(f"ended as it is, since {why}.")
+            exits.tell("ended as it is, since it was asked to stop twice.")
             self._exit(exits.FAILED)
         self._end_if_it_may()
 

@@ -12,14 +12,15 @@
 import argparse
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from rdt_jax import config as configs
 from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
-
-if TYPE_CHECKING:
-    from rdt_jax.sweep import spec
-    from rdt_jax.sweep.plan import StoredPlan
+from rdt_jax.sweep import axes, spec
+from rdt_jax.sweep import plan as plans
+from rdt_jax.sweep.plan import StoredPlan
+from rdt_jax.tasks import presets
 
 METAVAR = "STUDY|FILE.py:PRESET|WORKDIR/sweeps/NAME"
 STUDY, CONFIG, SWEEP, TASK = "study", "config", "sweep", "task"
@@ -30,17 +31,11 @@ _SHORT = {"--loops": "recurrence.num_loops", "--weight-decay": "optimizer.weight
 
 
 class Subject(NamedTuple):
-    """What a verb is about.
+    """What a verb is about."""
 
-    Attributes:
-      kind: STUDY, CONFIG, SWEEP or TASK.
-      text: as it was given: a folder, a config with its preset, or a task.
-      workdir: folder, or address of a bucket, of the runs.
-    """
-
-    kind: str
-    text: str
-    workdir: Any
+    kind: str  # STUDY, CONFIG, SWEEP or TASK
+    text: str  # as given: a folder, a config with its preset, or a task
+    workdir: Any  # folder, or address of a bucket, of the runs
 
     @property
     def folder(self) -> pathlib.Path:
@@ -163,8 +158,7 @@ def kind_of(options: argparse.Namespace) -> str:
 def folder_of(options: argparse.Namespace) -> str:
     """Returns the folder, or the address in a bucket, of the sweep of the subject.
 
-    Raises:
-      ValueError: if there is no such subject; exits.Mistake as `plan`.
+    ValueError if there is no such subject; exits.Mistake as `plan`.
     """
     if kind_of(options) == SWEEP:
         return read(options).text
@@ -174,8 +168,6 @@ def folder_of(options: argparse.Namespace) -> str:
 
 def _hint(text: str, workdir: Any) -> str:
     """Says what somebody may have meant who named no subject."""
-    from rdt_jax import config as configs
-
     path, named = pathlib.Path(text), configs.named_configs()
     beside = sorted(path.parent.glob("*/study.py"))
     files = beside or sorted(shared.ROOT.glob("experiments/*/study.py"))
@@ -197,7 +189,7 @@ def plan(
     options: argparse.Namespace,
     workdir: pathlib.Path | None = None,
     copy: pathlib.Path | None = None,
-) -> "spec.Plan":
+) -> spec.Plan:
     """Returns the plan of the subject, and sets `options.workdir` to that of its runs.
 
     A sweep without a study has the trials that were asked for before, too.
@@ -210,13 +202,20 @@ def plan(
     Raises:
       exits.Mistake: if the subject or what is asked of it is wrong.
     """
+    from rdt_jax.training import validation
+
     with exits.mistakes():
         subject = read(options)
         where = copy or options.workdir
         if subject.kind == SWEEP:
             made = _of_sweep(options, where / "sweeps" / subject.folder.name)
         elif subject.kind == STUDY:
-            made = _of_study(options, subject)
+            what = f"the study {subject.text}, which says what it sweeps"
+            refuse(options, ASKED, what)
+            preset, check = options.preset or "cpu", validation.check
+            made = spec.make_plan(
+                subject.folder, preset, options.overrides, check, exits.tell
+            )
         else:
             made = _of_config(options, subject, where)
         if not shared.is_url(where):
@@ -226,15 +225,12 @@ def plan(
 
 
 def with_stored(
-    options: argparse.Namespace, workdir: pathlib.Path, asked: "spec.Plan"
-) -> "spec.Plan":
+    options: argparse.Namespace, workdir: pathlib.Path, asked: spec.Plan
+) -> spec.Plan:
     """Returns a plan with the trials that its sweep in a workdir has already.
 
-    Raises:
-      ValueError: if that is another sweep, of which only the name is the same.
+    ValueError if that is another sweep, of which only the name is the same.
     """
-    from rdt_jax.sweep import plan as plans
-
     whole = plans.with_stored(workdir / "sweeps" / asked.name, asked)
     asks_budget = any(w.startswith("--config.num_steps=") for w in options.overrides)
     largest = max(trial.budget for trial in whole.trials)
@@ -245,27 +241,13 @@ def with_stored(
     return whole
 
 
-def _of_study(options: argparse.Namespace, subject: Subject) -> "spec.Plan":
-    from rdt_jax.sweep import spec
-    from rdt_jax.training import validation
-
-    refuse(options, ASKED, f"the study {subject.text}, which says what it sweeps")
-    preset = options.preset or "cpu"
-    return spec.make_plan(
-        subject.folder, preset, options.overrides, validation.check, exits.tell
-    )
-
-
 def _of_config(
     options: argparse.Namespace, subject: Subject, workdir: Any
-) -> "spec.Plan":
+) -> spec.Plan:
     """Returns the plan that a config makes of the options, or of its only sweep.
 
     The second if nothing is asked of it by a verb that trains nothing.
     """
-    from rdt_jax import config as configs
-    from rdt_jax.sweep import spec
-    from rdt_jax.tasks import presets
     from rdt_jax.training import validation
 
     if subject.kind == TASK:
@@ -294,10 +276,8 @@ def _of_config(
     return made
 
 
-def _only_sweep(workdir: pathlib.Path, made: "spec.Plan") -> "spec.Plan":
+def _only_sweep(workdir: pathlib.Path, made: spec.Plan) -> spec.Plan:
     """Returns the plan of the only sweep of a config in a workdir; ValueError."""
-    from rdt_jax.sweep import plan as plans
-
     sweeps = [
         stored
         for path in sorted(workdir.glob("sweeps/*/plan.json"))
@@ -314,11 +294,8 @@ def _only_sweep(workdir: pathlib.Path, made: "spec.Plan") -> "spec.Plan":
     )
 
 
-def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
+def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> spec.Plan:
     """Returns the stored plan of a sweep, with what else is asked of it."""
-    from rdt_jax import config as configs
-    from rdt_jax.sweep import plan as plans
-    from rdt_jax.sweep import spec
     from rdt_jax.training import validation
 
     refuse(options, ("preset", "name"), f"{folder}, which has its own")
@@ -357,10 +334,8 @@ def _of_sweep(options: argparse.Namespace, folder: pathlib.Path) -> "spec.Plan":
     return made
 
 
-def study_of(stored: "StoredPlan") -> Any:
+def study_of(stored: StoredPlan) -> Any:
     """Returns the module of the study of a sweep; None if there is none here."""
-    from rdt_jax.sweep import spec
-
     sweep = stored.path.parent.name
     folders = [stored.study_file.parent] if stored.study_file else []
     for file in sorted(shared.ROOT.glob("experiments/*/study.py"), reverse=True):
@@ -373,10 +348,8 @@ def study_of(stored: "StoredPlan") -> Any:
 
 def _axes(
     options: argparse.Namespace, base: Any
-) -> "tuple[dict[str, list[Any]], list[spec.Overrides]]":
+) -> tuple[dict[str, list[Any]], list[spec.Overrides]]:
     """Returns the values of the axes that are asked for, and those that are drawn."""
-    from rdt_jax.sweep import axes
-
     over, random = (
         [text.partition("=")[::2] for text in getattr(options, name, ())]
         for name in ("over", "random")

@@ -33,30 +33,17 @@ _END_SECONDS = 45.0
 
 
 class Cause(NamedTuple):
-    """A reason why the job cannot go on; of several, the smallest is printed.
+    """A reason why the job cannot go on; of several, the smallest is printed."""
 
-    Attributes:
-      kind: -1 for a mistake of the user that a rank refuses, 0 for a rank that was
-        killed, 1 for a supervisor that is gone, 2 for a rank that failed, 3 for one
-        that JAX aborted since another rank was gone.
-      time: time at which the supervisor learned of it, in seconds.
-      rank: number of the rank.
-      how: words for how the rank ended.
-    """
-
-    kind: int
-    time: float
+    kind: int  # -1: a rank refuses a mistake of the user, 0: a rank was killed,
+    # 1: a supervisor is gone, 2: a rank failed, 3: JAX aborted it with another one.
+    time: float  # in seconds, when the supervisor learned of it
     rank: int
-    how: str
+    how: str  # words for how the rank ended
 
 
 class Peer(NamedTuple):
-    """The supervisor of another rank.
-
-    Attributes:
-      socket: connection to it.
-      host: name of its host.
-    """
+    """The supervisor of another rank."""
 
     socket: socket.socket
     host: str
@@ -161,8 +148,9 @@ class _Supervisor:
         if self._stop_asked_at is not None:
             if message["at"] - self._stop_asked_at <= stopping.SAME_SECONDS:
                 return None
-            why = "it was asked to stop twice"
-            return self._fail(f"the job ends as it is, since {why}.")
+            return self._fail(
+                "the job ends as it is, since it was asked to stop twice."
+            )
         self._stop_asked_at = message["at"]
         if self._leader is not None:  # Rank 0 checkpoints.
             _send(self._leader, {"stop": True})
@@ -178,7 +166,10 @@ class _Supervisor:
                     port = _accept(host, self._token, self._inbox)
                     _send(self._to_child, {"port": port, "token": self._token})
             case {"host": host, "port": port, "token": token}:
-                self._leader = _connect(host, port)
+                address = (host, port)
+                self._leader = socket.create_connection(address, timeout=_END_SECONDS)
+                self._leader.settimeout(None)
+                _keep_alive(self._leader)
                 hello = {"rank": self._rank, "host": platform.node()}
                 _send(self._leader, hello | {"token": token})
                 _listen(self._leader, "leader", self._inbox)
@@ -300,13 +291,6 @@ def _accept(host: str, token: str, inbox: Inbox) -> int:
 
     threading.Thread(target=accept, daemon=True).start()
     return server.getsockname()[1]
-
-
-def _connect(host: str, port: int) -> socket.socket:
-    connection = socket.create_connection((host, port), timeout=_END_SECONDS)
-    connection.settimeout(None)
-    _keep_alive(connection)
-    return connection
 
 
 def _keep_alive(connection: socket.socket) -> None:

@@ -1,18 +1,9 @@
 """`rdt sweep`: a study, or any config over axes; trained, extended or gone on with."""
 
 import argparse
-import dataclasses
-import math
-from typing import TYPE_CHECKING
 
-from rdt_jax.cli import exits, subject, sweep_show, sweep_train, worker
+from rdt_jax.cli import exits, subject, worker
 from rdt_jax.cli import options as shared
-from rdt_jax.cli.sweep_show import Request
-
-if TYPE_CHECKING:
-    from rdt_jax.store.bucket import Bucket
-    from rdt_jax.sweep import ledger, spec
-    from rdt_jax.sweep.bucket_sweep import BucketSweep
 
 # Forms of the command and the options that they read. A dry run reads those of the
 # command that it is of.
@@ -24,7 +15,6 @@ _USED = {
         "retry_failed",
     ),
 }  # fmt: skip
-_MANY = 1_000  # Trials that take seconds to plan.
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -102,7 +92,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from rdt_jax.store.bucket import Bucket, temporary_copy
     from rdt_jax.sweep import engines
 
     with exits.mistakes():
@@ -110,95 +99,10 @@ def _sweep(options: argparse.Namespace) -> int:
         _check_options(options)
         if options.engine == "ray":
             engines.check_ray(options.address)
-    url = options.workdir
-    in_bucket = shared.is_url(url)
-    trains = not (options.status or options.stop)
-    if not in_bucket:
-        return _do(
-            Request(options, subject.plan(options, url if trains else None), url)
-        )
-    asked = None if what.kind == subject.SWEEP else subject.plan(options)
-    with temporary_copy() as scratch:
-        with exits.mistakes():
-            bucket = Bucket.connect(url, scratch, log=exits.tell)
-        try:
-            plan, sweep = _pulled(options, bucket, asked)
-            return _do(Request(options, plan, bucket.workdir, sweep, url))
-        except exits.Mistake as mistake:  # Of the copy, which is gone by then.
-            message = str(mistake).replace(str(bucket.workdir), url)
-            raise exits.Mistake(message) from mistake
 
+    from rdt_jax.cli import sweep_train
 
-def _pulled(
-    options: argparse.Namespace, bucket: "Bucket", asked: "spec.Plan | None"
-) -> "tuple[spec.Plan, BucketSweep]":
-    """Returns the plan of a sweep in a bucket, brought here with what it has begun.
-
-    Args:
-      options: arguments of the verb.
-      bucket: bucket with the workdir.
-      asked: plan as it is asked for; None if the subject is the sweep itself.
-    """
-    from rdt_jax.store import bucket_sync
-    from rdt_jax.sweep.bucket_sweep import BucketSweep
-
-    with exits.mistakes():
-        name = asked.name if asked else subject.read(options).folder.name
-        sweep = BucketSweep(bucket, name)
-        if asked is None or sweep.exists():
-            sweep.pull()
-        if asked:
-            plan = subject.with_stored(options, bucket.workdir, asked)
-        else:
-            plan = subject.plan(options, copy=bucket.workdir)
-        bucket_sync.pull_runs(bucket, plan.run_ids)
-        budgets = {trial.run_id: trial.budget for trial in plan.trials}
-        bucket_sync.pull_begun(bucket, plan.run_ids, budgets)
-    return plan, sweep
-
-
-def _do(request: Request) -> int:
-    """Does what is asked of a sweep."""
-    from rdt_jax.figures import study as studies
-    from rdt_jax.sweep import spec
-
-    plan, options = request.plan, request.options
-    if options.status or options.stop:
-        counted = shared.with_stored_trials(request.workdir, plan)
-        act = sweep_show.status if options.status else _stop
-        return act(dataclasses.replace(request, plan=counted))
-    with exits.mistakes():
-        workers, settings = _settings(request)
-        if many := len(plan.trials) >= _MANY:
-            exits.tell("the study is tried on its planned runs")
-        studies.rehearse(plan.study, spec.configs_of(plan.trials))
-        if many:
-            exits.tell("predicting what the packs will need")
-    carry_out = sweep_show.dry_run if options.dry_run else sweep_train.train
-    return carry_out(request, workers, settings)
-
-
-def _stop(request: Request) -> int:
-    """Asks all workers of a sweep to checkpoint and end."""
-    from rdt_jax.store import leases
-    from rdt_jax.sweep import ledger
-    from rdt_jax.sweep import plan as plans
-
-    name = request.plan.name
-    with exits.mistakes():
-        plans.read(request.folder)
-    if not request.num_unfinished():
-        raise exits.Mistake(f"--stop: every run of {name} is over.")
-    ledger.request_stop(request.folder)
-    if request.bucket:
-        request.bucket.request_stop()
-    holders = leases.holders(request.workdir, leases.Observer())
-    if {run for holder in holders for run in holder.runs} & set(request.plan.run_ids):
-        what = f"The workers of {name} checkpoint and end"
-    else:
-        what = f"Nobody trains {name} now; who starts later ends at once"
-    print(f"{what}; `rdt sweep` goes on.")
-    return exits.WELL
+    return sweep_train.sweep(options, what)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -231,34 +135,3 @@ def _check_options(options: argparse.Namespace) -> None:
         shared.size(options, name)
     if options.mesh is not None:
         sharding.parse(options.mesh)
-
-
-def _settings(request: Request) -> tuple[int, "ledger.Options"]:
-    """Returns the number of workers and the ledger's options; ValueError."""
-    from rdt_jax import devices, sharding, tasks
-    from rdt_jax.profile import estimate
-    from rdt_jax.sweep import ledger, packing
-
-    options, run_configs = request.options, request.plan.configs
-    axes = sharding.Axes() if options.mesh is None else sharding.parse(options.mesh)
-    workers = options.workers or devices.default_workers(math.prod(axes))
-    memory = shared.size(options, "memory")
-    if memory is None:
-        memory = devices.worker_memory(workers)
-    if options.engine == "local":
-        devices.variables(workers)  # Raises if they cannot be dealt out.
-    room = None  # Of a run, where it is known.
-    trains = not options.dry_run and not options.plan
-    if options.memory or (trains and request.num_unfinished()):
-        room = memory * (axes.data * axes.model if devices.has_accelerator() else 1)
-    lanes = devices.default_lanes() if options.lanes is None else options.lanes
-    if devices.has_accelerator():
-        memory *= axes.trial  # Each device along it has its own lanes.
-    elif options.lanes is None:
-        lanes = axes.trial
-    packing.check_mesh(axes, run_configs, request.plan.name)
-    if room is not None:
-        for config in {packing.signature(c): c for c in run_configs}.values():
-            estimate.check_memory(config, tasks.make_table(config), room)
-    budget = shared.size(options, "transition_budget")
-    return workers, ledger.Options(lanes, memory, options.exact, budget)

@@ -1,44 +1,37 @@
-"""`rdt sweep` without training: --status, --dry-run, and what it says at its end."""
+"""`rdt sweep` without training: --status, --stop, --dry-run, and its last words."""
 
 import argparse
-import contextlib
 import dataclasses
 import math
 import pathlib
 import sys
 import time
-from typing import TYPE_CHECKING
 
-from rdt_jax import wording
+from rich.console import Console
+
+from rdt_jax import devices, tasks, wording
 from rdt_jax.cli import exits, stopping
 from rdt_jax.cli import options as shared
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from rdt_jax.sweep import forecast, ledger, packing, progress, spec
-    from rdt_jax.sweep.bucket_sweep import BucketSweep, Exchange
+from rdt_jax.figures import failures
+from rdt_jax.figures import forecast as tables
+from rdt_jax.profile import chips, estimate
+from rdt_jax.store import leases
+from rdt_jax.sweep import forecast, ledger, packing, progress, spec
+from rdt_jax.sweep import plan as plans
+from rdt_jax.sweep.bucket_sweep import BucketSweep, Exchange
 
 WATCH_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A sweep and what is asked of it.
-
-    Attributes:
-      options: arguments of the command.
-      plan: plan as the study makes it, or with the trials of plan.json.
-      workdir: folder of the runs, or the copy of one in a bucket.
-      bucket: the sweep in the bucket; None on a disk.
-      url: address of the workdir in the bucket; None on a disk.
-    """
+    """A sweep and what is asked of it."""
 
     options: argparse.Namespace
-    plan: "spec.Plan"
-    workdir: pathlib.Path
-    bucket: "BucketSweep | None" = None
-    url: str | None = None
+    plan: spec.Plan  # as the study makes it, or with the trials of plan.json
+    workdir: pathlib.Path  # of the runs, or the copy of one in a bucket
+    bucket: BucketSweep | None = None  # None on a disk
+    url: str | None = None  # of the workdir in the bucket
 
     @property
     def folder(self) -> pathlib.Path:
@@ -47,36 +40,15 @@ class Request:
 
     def num_unfinished(self) -> int:
         """Counts the trials that are not over and can be read."""
-        from rdt_jax.sweep import ledger
-
         return ledger.num_unfinished(self.workdir, self.plan.trials)
 
     def report_lost(self) -> bool:
         """Says which planned runs are lost and why; returns whether any is."""
         return shared.tell_lost(self.workdir, self.plan.run_ids, self.url)
 
-    def forecast(self, settings: "ledger.Options") -> "forecast.Forecast":
-        """Adds up what is left to train and what it will need."""
-        from rdt_jax.sweep import forecast
-
-        return forecast.forecast(
-            self.workdir, self.plan, settings, self.options.retry_failed
-        )
-
-    def monitor(self, console: "Console") -> "progress.Monitor":
-        """Returns what shows the trials."""
-        from rdt_jax.sweep import progress
-
-        return progress.Monitor(self.workdir, self.plan.trials, console)
-
 
 def status(request: Request) -> int:
     """Shows how far a sweep is, with --watch until it is over; the exit code."""
-    from rich.console import Console
-
-    from rdt_jax.sweep import plan as plans
-    from rdt_jax.sweep import progress
-
     console = Console()
     is_planned = plans.exists(request.folder)
     if request.options.watch:
@@ -92,35 +64,19 @@ def status(request: Request) -> int:
     return conclude(request, console) if is_planned else exits.WELL
 
 
-def _watch(request: Request, console: "Console") -> None:
+def _watch(request: Request, console: Console) -> None:
     """Shows a sweep until it is over, or this process is asked to stop."""
-    from rich.live import Live
-
-    from rdt_jax.sweep.bucket_sweep import Exchange
-
-    monitor = request.monitor(console)
-    live: contextlib.AbstractContextManager = contextlib.nullcontext()
-    if console.is_terminal:
-        live = Live(monitor, console=console, refresh_per_second=2, transient=True)
-    with stopping.on_signal() as stop, live:
+    monitor = progress.Monitor(request.workdir, request.plan.trials, console)
+    with stopping.on_signal() as stop, monitor.live(transient=True):
         exchange = Exchange(request.bucket, console.print)
         while request.num_unfinished() and not stop():
-            show(exchange, monitor, console)
+            exchange.refresh()
+            monitor.log()
             time.sleep(WATCH_SECONDS)
 
 
-def show(exchange: "Exchange", monitor: "progress.Monitor", console: "Console") -> None:
-    """Brings what is shown up to date; a terminal draws it by itself."""
-    exchange.refresh()
-    if not console.is_terminal:
-        monitor.log()
-
-
-def conclude(request: Request, console: "Console", broken: bool = False) -> int:
+def conclude(request: Request, console: Console, broken: bool = False) -> int:
     """Says what of a plan is unfinished, lost, or failed and why; the exit code."""
-    from rdt_jax.figures import failures
-    from rdt_jax.sweep import ledger
-
     lost = request.report_lost()
     if unfinished := request.num_unfinished():
         trials = wording.count(unfinished, "trial")
@@ -131,17 +87,34 @@ def conclude(request: Request, console: "Console", broken: bool = False) -> int:
     return exits.FAILED if failed or lost or broken else exits.WELL
 
 
-def dry_run(request: Request, num_workers: int, settings: "ledger.Options") -> int:
+def stop(request: Request) -> int:
+    """Asks all workers of a sweep to checkpoint and end."""
+    name = request.plan.name
+    with exits.mistakes():
+        plans.read(request.folder)
+    if not request.num_unfinished():
+        raise exits.Mistake(f"--stop: every run of {name} is over.")
+    ledger.request_stop(request.folder)
+    if request.bucket:
+        request.bucket.request_stop()
+    holders = leases.holders(request.workdir, leases.Observer())
+    if {run for holder in holders for run in holder.runs} & set(request.plan.run_ids):
+        what = f"The workers of {name} checkpoint and end"
+    else:
+        what = f"Nobody trains {name} now; who starts later ends at once"
+    print(f"{what}; `rdt sweep` goes on.")
+    return exits.WELL
+
+
+def dry_run(request: Request, num_workers: int, settings: ledger.Options) -> int:
     """Says what a sweep will need and how long it will take; the exit code."""
-    from rich.console import Console
-
-    from rdt_jax.figures import forecast as tables
-
     console, options = Console(stderr=True), request.options
     with exits.mistakes():
         rate, where = _rate(options.rate)
         with console.status("predicting what the packs will need"):
-            needed = request.forecast(settings)
+            needed = forecast.forecast(
+                request.workdir, request.plan, settings, options.retry_failed
+            )
     tell_slow(needed)
     code = exits.WELL
     fits = needed.needs.memory <= settings.memory_bytes
@@ -164,11 +137,9 @@ def dry_run(request: Request, num_workers: int, settings: "ledger.Options") -> i
 
 
 def _measure(
-    pack: "packing.Pack", exact: bool, num_workers: int, console: "Console"
+    pack: packing.Pack, exact: bool, num_workers: int, console: Console
 ) -> float:
     """Measures operations per second, as `forecast.measure`, and says what is done."""
-    from rdt_jax.sweep import forecast
-
     exits.tell("measuring the rate of this machine; --rate=FLOP/S skips it.")
     with exits.mistakes(), console.status("") as shown:
 
@@ -179,11 +150,8 @@ def _measure(
         return forecast.measure(pack, exact, num_workers, log)
 
 
-def tell_slow(needed: "forecast.Forecast") -> None:
+def tell_slow(needed: forecast.Forecast) -> None:
     """Says what of the largest pack looks as if it never ended, on a CPU."""
-    from rdt_jax import devices, tasks
-    from rdt_jax.profile import estimate
-
     if needed.largest and not devices.has_accelerator():
         config = needed.largest[0]
         for text in estimate.slow(config, tasks.make_table(config)):
@@ -192,9 +160,6 @@ def tell_slow(needed: "forecast.Forecast") -> None:
 
 def _rate(text: str | None) -> tuple[float | None, str]:
     """Reads --rate: operations per second, and whose they are; ValueError."""
-    from rdt_jax.figures import forecast as tables
-    from rdt_jax.profile import chips
-
     if text is None:
         return None, tables.HERE
     if text in chips.CHIPS:

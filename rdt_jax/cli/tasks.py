@@ -1,11 +1,15 @@
 """`rdt tasks`: lists the tasks; shows, checks or exports one."""
 
 import argparse
-import os
+import json
 import pathlib
 from typing import Any
 
+from rdt_jax import config as configs
+from rdt_jax import registry, tasks
 from rdt_jax.cli import exits
+from rdt_jax.store import files
+from rdt_jax.tasks import arguments, check, page, rows
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -34,8 +38,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _tasks(options: argparse.Namespace) -> int:
-    from rdt_jax import tasks
-    from rdt_jax.tasks import arguments, page
 
     verb, name = _task_words(options)
     if name is None:
@@ -78,9 +80,6 @@ def _task_words(options: argparse.Namespace) -> tuple[str, str | None]:
 
 
 def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    from rdt_jax import config as configs
-    from rdt_jax import registry, tasks
-    from rdt_jax.tasks import arguments
 
     function = tasks.lookup(name)
     presets = arguments.of_presets(name)
@@ -98,7 +97,6 @@ def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_task(name: str, kwargs: dict[str, Any]) -> int:
-    from rdt_jax.tasks import check
 
     failed = []
     for finding in check.check(name, kwargs):
@@ -111,18 +109,12 @@ def _check_task(name: str, kwargs: dict[str, Any]) -> int:
 
 
 def _export_task(table: Any, path: pathlib.Path) -> int:
-    import json
-
-    from rdt_jax.tasks import rows
 
     if not path.parent.is_dir() or path.is_dir():
         raise exits.Mistake(
             f"--out must be a file in a folder that exists, got {path}."
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        for row in rows.as_json(table):
-            file.write(json.dumps(row) + "\n")
-    temporary.replace(path)
+    lines = [json.dumps(row) + "\n" for row in rows.as_json(table)]
+    files.write_text(path, "".join(lines))
     print(f"{len(table.tokens)} rows in {path}")
     return exits.WELL

@@ -4,12 +4,18 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+import ml_collections
+from rich.console import Console
+
+from rdt_jax import config as configs
+from rdt_jax import machine, tasks
 from rdt_jax.cli import exits, ranks, stopping, supervisor
 from rdt_jax.cli import options as shared
+from rdt_jax.devices import has_accelerator
+from rdt_jax.store import environment, records, run_folder
+from rdt_jax.sweep import spec
 
 if TYPE_CHECKING:
-    import ml_collections
-
     from rdt_jax import sharding
     from rdt_jax.training import multiprocess
 
@@ -38,28 +44,28 @@ def _train(options: argparse.Namespace) -> int:
     if job is not None and not supervisor.is_child():
         return supervisor.run([sys.executable, "-m", "rdt_jax", *options.arguments])
 
+    from rdt_jax.profile import estimate
+
     with exits.mistakes():
         config = shared.config(options, options.workdir)
         axes = _axes(options.mesh, config, job)
-        _check_size(config, job)
+        if job is None and not has_accelerator():  # Which tells what does not fit.
+            table = tasks.make_table(config)
+            estimate.check_memory(config, table, machine.memory())
+            for warning in estimate.slow(config, table):
+                exits.tell(warning)
     return ranks.run(job, axes, lambda build: _train_here(options, config, job, build))
 
 
 def _train_here(
     options: argparse.Namespace,
-    config: "ml_collections.ConfigDict",
+    config: ml_collections.ConfigDict,
     job: ranks.Job | None,
     build: "multiprocess.Build",
 ) -> int:
-    from rich.console import Console
-    from rich.live import Live
-
-    from rdt_jax import config as configs
-    from rdt_jax import machine, tasks
-    from rdt_jax.devices import has_accelerator
     from rdt_jax.profile import estimate
-    from rdt_jax.store import environment, leases, packs, records, run_folder
-    from rdt_jax.sweep import packing, progress, spec
+    from rdt_jax.store import leases, packs
+    from rdt_jax.sweep import packing, progress
     from rdt_jax.training import run
 
     with exits.mistakes():
@@ -90,31 +96,23 @@ def _train_here(
 
     def before_exit() -> None:
         console.show_cursor()
-        if not console.is_terminal:
-            monitor.log()
+        monitor.log()
         print(options.workdir / name, flush=True)
         supervisor.say_stopped()
 
     with stopping.on_signal(before_exit=before_exit) as stop:
-        train = lambda: run.train(
-            [config],
-            options.workdir,
-            options=run.TrainOptions(
-                max_pins=max_pins,
-                config_file=config_file,
-                build=build,
-            ),
-            should_stop=stop,
-            may_end=stop.may_end,
-            log=console.print,
-        )
-        with exits.mistakes(BlockingIOError):
-            if console.is_terminal:
-                with Live(monitor, console=console, refresh_per_second=2):
-                    (status,) = train()
-            else:
-                (status,) = train()
-                monitor.log()
+        with exits.mistakes(BlockingIOError), monitor.live():
+            (status,) = run.train(
+                [config],
+                options.workdir,
+                options=run.TrainOptions(
+                    max_pins=max_pins, config_file=config_file, build=build
+                ),
+                should_stop=stop,
+                may_end=stop.may_end,
+                log=console.print,
+            )
+        monitor.log()
     print(options.workdir / name)
     return exits.FAILED if status["state"] == "failed" else exits.WELL
 
@@ -128,29 +126,11 @@ def _check(options: argparse.Namespace) -> None:
         _axes(options.mesh, config, job)
 
 
-def _check_size(config: "ml_collections.ConfigDict", job: ranks.Job | None) -> None:
-    """Raises ValueError if a CPU has too little memory, and warns of slow runs.
-
-    An accelerator reports by itself what does not fit.
-    """
-    from rdt_jax import machine, tasks
-    from rdt_jax.devices import has_accelerator
-    from rdt_jax.profile import estimate
-
-    if job is None and not has_accelerator():
-        table = tasks.make_table(config)
-        estimate.check_memory(config, table, machine.memory())
-        for warning in estimate.slow(config, table):
-            exits.tell(warning)
-
-
 def _axes(
-    text: str | None, config: "ml_collections.ConfigDict", job: ranks.Job | None
+    text: str | None, config: ml_collections.ConfigDict, job: ranks.Job | None
 ) -> "sharding.Axes | None":
     """Returns the axes of the mesh of a run; None for all devices."""
-    from rdt_jax import config as configs
-    from rdt_jax import sharding, tasks
-    from rdt_jax.devices import has_accelerator
+    from rdt_jax import sharding
     from rdt_jax.models import presets
 
     if text is None:

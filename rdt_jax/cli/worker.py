@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rdt_jax.cli import exits, ranks, stopping, subject, supervisor
 from rdt_jax.cli import options as shared
+from rdt_jax.sweep import plan as plans
 
 if TYPE_CHECKING:
     from rdt_jax.training import multiprocess
@@ -145,7 +146,6 @@ def _check_mesh(text: str, folder: pathlib.Path) -> None:
     """Raises ValueError if a mesh cannot train the trials of a sweep, done ones too."""
     from rdt_jax import sharding
     from rdt_jax.sweep import packing
-    from rdt_jax.sweep import plan as plans
 
     configs = [*plans.read(folder).configs().values()]
     packing.check_mesh(sharding.parse(text), configs, folder.name)
@@ -173,19 +173,14 @@ def _work(
 ) -> int:
     """Trains packs of a sweep until none is left; returns the exit code.
 
-    Args:
-      options: arguments of the verb.
-      folder: folder of the sweep, on this disk.
-      url: address of the bucket that its workdir is a copy of; None if it is no copy.
-      build: function that makes the packs.
-      clear: function that removes temporary files, for an end at once.
+    The `folder` is on this disk; its workdir is a copy of the bucket `url`, if any.
+    Before an end at once, `clear` removes temporary files.
     """
     from rdt_jax.store.bucket import Bucket
     from rdt_jax.store.bucket_sync import InBucket
     from rdt_jax.store.lease_files import Disk
     from rdt_jax.store.leases import Leases
     from rdt_jax.sweep import ledger, worker
-    from rdt_jax.sweep import plan as plans
     from rdt_jax.sweep.bucket_sweep import BucketSweep, StopRequest
 
     leases = Leases(Disk(folder.parents[1]), options.lease)

@@ -1,23 +1,15 @@
 """Every task as a tensorflow-datasets builder, and reading it back; no TensorFlow.
 
-Importing this module registers `rdt_<task>` for every task, so that
-`tfds.data_source("rdt_modular/cpu")` prepares and opens a table. The configs of a
-builder are the presets of `configs/<task>.py` and, if the task has an argument
-`variant`, its choices (VARIANT_CHOICES beside its function) with the other arguments of
-its most faithful preset; a task without presets whose arguments all have a value has
-the config `default`.
-
-Of tfds no private name is used or overridden.
+Importing this module registers `rdt_<task>` for every task. Its configs are the presets
+of `configs/<task>.py` and, if the task has an argument `variant`, its choices
+(VARIANT_CHOICES beside its function) with the other arguments of its most faithful
+preset; a task without presets whose arguments all have a value has `default`.
 
 The splits are those of the table. A record holds up to ROWS_PER_RECORD rows, since the
-cost of reading is per record: `tokens`, `answer_positions` and `targets` as in a Table,
-and `columns` with what is one number in a row, named in this order by the metadata
-`columns`: `row` (its place in the table), `repeats`, and the tags. The last number of a
-builder's version comes from `identity.hash_code` of the task: other code makes another
-version of the table, and what the code of before has prepared is not read.
+cost of reading is per record: the arrays of a Table, and `columns` with what is one
+number in a row, named by the metadata `columns`. The last number of a builder's version
+is of `identity.hash_code`: what other code of the task has prepared is not read.
 
-Example:
-    import tensorflow_datasets as tfds
     import rdt_jax.data.tfds_builders
     rows = tfds.data_source("rdt_modular/cpu", data_dir="tables")["train"]
     rows[0]["tokens"]  # int32 [up to ROWS_PER_RECORD, T]
@@ -57,17 +49,12 @@ def load_table(
     cache: pathlib.Path,
     log: Callable[[str], None] = lambda message: None,
 ) -> Table:
-    """Reads the table of a run's `task` section, after preparing it if need be.
+    """Reads the table of a run's checked `task` section, after preparing it if need be.
 
-    An entry of the cache that is not what was written is reported, removed, and
-    prepared again. Where files cannot be locked the table is made and not kept; nor is
-    that of a function in a file, of which nobody knows what it imports and reads.
-    OSError if the cache cannot be written.
-
-    Args:
-      config: of the run, already checked.
-      cache: folder of prepared tables, shared by any number of processes.
-      log: receives one-line messages for the user.
+    An entry of the `cache`, which any number of processes share, that is not what was
+    written is reported to `log`, removed, and prepared again. Where files cannot be
+    locked the table is made and not kept; nor is that of a function in a file, of which
+    nobody knows what it imports and reads. OSError if the cache cannot be written.
     """
     if in_files.is_file(config.task.name):
         return tasks.make_table(config)

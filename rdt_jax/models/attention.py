@@ -41,14 +41,11 @@ class Attention(nn.Module):
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
         """Maps [B, T, D] to [B, T, D], or to [B, Q, D] at the positions of `queries`.
 
-        Args:
-          x: [B, T, D], what the values are projections of.
-          normed: [B, T, D], what queries and keys are projections of; the same array
-            as `x` unless the norms are placed `peri`.
-          mask: bool [B, T, T], True where query t may see key s; lower triangular.
-          drop_weights: dropout on the weights, of any shape; calls with different
-            `place` must draw independently. None for no dropout.
-          queries: int32 [B, Q] with Q < T, where the branch is wanted; None for all T.
+        Values are projections of `x`, queries and keys of `normed`, the same array
+        unless the norms are placed `peri`. The lower triangular `mask` [B, T, T] is
+        True where query t may see key s; `drop_weights`, None for no dropout, must draw
+        independently at different places; `queries` are int32 [B, Q] with Q < T, None
+        for all T.
 
         Returns the branch, and no routes.
         """
@@ -163,23 +160,18 @@ def _outputs_dense(mixed, outputs, route):
 
 
 def _values_sorted(x, values, route):
-    rows = jnp.broadcast_to(
-        x[:, :, None, None], (*route.chosen.shape, x.shape[-1])
-    )  # [B, T, H, k, D]
-    every = _by_expert(rows, values, route)
+    every = _by_expert(x[:, :, None], values, route)  # [B, T, H, k, K]
     return jnp.einsum("bthjk,bthj->bthk", every, route.scores.astype(x.dtype))
 
 
 def _outputs_sorted(mixed, outputs, route):
-    rows = jnp.broadcast_to(
-        mixed[:, :, :, None], (*route.chosen.shape, mixed.shape[-1])
-    )  # [B, T, H, k, K]
-    every = _by_expert(rows, outputs, route)
+    every = _by_expert(mixed, outputs, route)  # [B, T, H, k, D]
     return jnp.einsum("bthjd,bthj->btd", every, route.scores.astype(mixed.dtype))
 
 
-def _by_expert(rows, weights, route):
-    """Multiplies [B, T, H, k, .] by the chosen of each head's experts [H, E, ., .]."""
+def _by_expert(x, weights, route):
+    """Multiplies [B, T, H, .] by the chosen k of each head's experts [H, E, ., .]."""
+    rows = jnp.broadcast_to(x[:, :, :, None], (*route.chosen.shape, x.shape[-1]))
     num_heads, num_experts = weights.shape[:2]
     head = jnp.arange(num_heads)[None, None, :, None]
     flat = (route.chosen + num_experts * head).reshape(-1)

@@ -1,12 +1,11 @@
 """What a model costs, by formula: its parameters, and the operations of an update.
 
-Two counts of operations. What a pass needs at the least: causal pairs of positions, of
-experts the chosen ones; it compares models. And what the program here multiplies: all
-pairs of rows above a few tokens, below that a matrix of heads, all experts or padded
-blocks of tokens; it is XLA's count but for elementwise work. A multiply-add counts as
-two operations. Neither has elementwise work, recomputation or the optimizer. Both
-count the gradient of the state that the first loop reads, which a program of up to four
-loops without remat leaves out where that state has none.
+Two counts of operations, of which a multiply-add is two. What a pass needs at the
+least, to compare models: causal pairs of positions, of experts the chosen ones. And
+what the program here multiplies: all pairs of rows above a few tokens, below that a
+matrix of heads, all experts or padded blocks of tokens; it is XLA's count but for
+elementwise work. Neither has recomputation or the optimizer; both count the gradient of
+the first state, which up to four loops without remat leave out where it has none.
 """
 
 from collections.abc import Mapping
@@ -89,18 +88,12 @@ def passes(
     backprop_depth: int | None = None,
     batch_size: int | None = None,
 ) -> Passes:
-    """Counts the operations of one row, forward and backward.
+    """Counts the operations of one row, of length T, forward and backward.
 
-    Args:
-      config: the model.
-      num_loops: R.
-      length: T, padded.
-      num_answers: A.
-      backprop_depth: gradients flow through the last so many loops only; None, or more
-        than there are, for all. What stands before the loops then has a gradient
-        through the injection alone.
-      batch_size: B, for what the program multiplies in its share of a batch of so many
-        rows; None for what a row needs at the least.
+    Gradients flow through the last `backprop_depth` loops only; None, or more than
+    there are, for all. What stands before the loops then has a gradient through the
+    injection alone. `batch_size` is B, for what the program multiplies in its share of
+    a batch of so many rows; None for what a row needs at the least.
     """
     width = config.width
     block, constant = _block_flops(config, length, batch_size)

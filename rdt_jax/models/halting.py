@@ -119,19 +119,14 @@ def run_until_halted(
 
 
 def _kl(now: View, before: View, *, kl: Any) -> jax.Array:
-    """KL(before || now) < `kl` nats.
-
-    Geiping et al. compare successive output distributions with a threshold of 5e-4;
-    the direction is that of their code.
-    """
+    """KL(before || now) < `kl` nats; Geiping et al.: 5e-4, in this direction."""
     return _divergence(before.log_probs, now.log_probs) < kl
 
 
 def _kl_entropy(now: View, before: View, *, kl: Any, entropy: Any) -> jax.Array:
     """KL(now || before) < `kl` and the entropy of now < `entropy`, both in nats.
 
-    Kohli et al.: 0.01 and 3. A distribution that has settled while it is still
-    undecided does not stop the row.
+    Kohli et al.: 0.01 and 3. What has settled while still undecided does not stop.
     """
     settled = _divergence(now.log_probs, before.log_probs) < kl
     surprise = -(jnp.exp(now.log_probs) * now.log_probs).sum(axis=-1)

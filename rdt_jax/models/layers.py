@@ -89,13 +89,9 @@ class Block(nn.Module):
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
         """Maps [B, T, D] to [B, T, D], or to [B, Q, D] at the positions of `queries`.
 
-        Args:
-          x: [B, T, D].
-          mask: bool [B, T, T], True where query t may see key s.
-          noise: dropout; None for none.
-          queries: int32 [B, Q] with Q < T, of dense attention; None for all T.
-
-        Returns the next stream, and the routes of the block's mixtures of experts.
+        The `mask` is bool [B, T, T], `noise` dropout, None for none; `queries` are
+        int32 [B, Q] with Q < T, of dense attention. Returns the next stream, and the
+        routes of the block's mixtures of experts.
         """
         config, routes = self.config, {}
         drop = lambda y, place: y if noise is None or noise.rate is None else (

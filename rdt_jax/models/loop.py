@@ -165,6 +165,17 @@ SAMPLINGS: Mapping[str, Sampling] = {
 }
 
 
+def fixed_count(num_loops: int) -> dict[str, Any]:
+    """Returns the overrides of a run whose passes all take `num_loops` loops."""
+    none = ("mean_loops", "min_loops", "max_loops", "sigma")
+    return {
+        "recurrence.num_loops": num_loops,
+        "recurrence.eval_loops": (),
+        "recurrence.sampling": "fixed",
+        **{f"recurrence.{key}": None for key in none},
+    }
+
+
 def loop_distribution(recurrence: ml_collections.ConfigDict) -> np.ndarray:
     """Returns the probability of every loop count, float64 [largest count + 1]."""
     sampling = registry.lookup("sampling", SAMPLINGS, recurrence.sampling)

@@ -1,12 +1,12 @@
 """From a run's config to a model: names stand for choices of components."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 
+from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.models import (
     act,
@@ -16,6 +16,7 @@ from rdt_jax.models import (
     feedforward,
     inits,
     layers,
+    loop,
 )
 from rdt_jax.models.architecture import ModelConfig
 
@@ -195,37 +196,49 @@ def feedforward_like(config: ml_collections.ConfigDict, match: str) -> Matched:
     """
     if match not in ("params", "flops"):
         raise ValueError(f"match must be params or flops, got {match!r}.")
-    like = copy.deepcopy(config).unlock()
-    model, recurrence = like.model, like.recurrence
-    model.preset = "feedforward"
-    if match == "flops":
-        model.core_blocks *= recurrence.num_loops
-    model.injection = "none"
-    model.initial_state = "embedding"
-    model.step_embedding = "none"
-    model.position_every_loop = False
-    model.norm_before_coda = False
-    model.residual = "layerscale" if "layerscale" in model.residual else "plain"
-    model.halting = "none"
-    recurrence.num_loops = 1
-    recurrence.eval_loops = ()
-    recurrence.sampling = "fixed"
-    for key in ("backprop_depth", "mean_loops", "min_loops", "max_loops", "sigma"):
-        recurrence[key] = None
-    table = tasks.make_table(config)
-    ours, theirs = (_counts(c, table) for c in (like, config))
-    return Matched(like.lock(), ours[0], theirs[0], ours[1], theirs[1])
-
-
-def _counts(config: ml_collections.ConfigDict, table: tasks.Table) -> tuple[int, int]:
-    model = model_config(config, table)
-    flops = cost.training_flops(
-        model,
-        config.recurrence,
-        length=table.tokens.shape[1],
-        num_answers=table.targets.shape[1],
+    times = config.recurrence.num_loops if match == "flops" else 1
+    has_scale = "layerscale" in config.model.residual
+    like = configs.override(
+        config,
+        {
+            **{f"model.{key}": values[0] for key, values in _NO_EXTRAS.items()},
+            "model.preset": "feedforward",
+            "model.core_blocks": times * config.model.core_blocks,
+            "model.injection": "none",
+            "model.residual": "layerscale" if has_scale else "plain",
+            **loop.fixed_count(1),
+            "recurrence.backprop_depth": None,
+        },
     )
-    return sum(cost.parameters(model).values()), sum(flops)
+    table = tasks.make_table(config)
+    (ours, our_flops), (theirs, their_flops) = (
+        (
+            sum(cost.parameters(model_config(one, table)).values()),
+            update_flops(one, table) // one.batch_size,
+        )
+        for one in (like, config)
+    )
+    return Matched(like, ours, theirs, our_flops, their_flops)
+
+
+def update_flops(
+    config: ml_collections.ConfigDict,
+    table: tasks.Table,
+    length: int | None = None,
+    batch_size: int | None = None,
+) -> int:
+    """Counts the operations of an update of a run, the mean over drawn loop counts.
+
+    `length` is T, None for that of the table; `batch_size` is that of `cost.passes`.
+    """
+    per_row = cost.training_flops(
+        model_config(config, table),
+        config.recurrence,
+        length=length or table.tokens.shape[1],
+        num_answers=table.targets.shape[1],
+        batch_size=batch_size,
+    )
+    return config.batch_size * sum(per_row)
 
 
 def size_problems(config: ml_collections.ConfigDict) -> list[str]:

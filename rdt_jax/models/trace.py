@@ -1,13 +1,9 @@
 """The forward pass once more: every block recorded, and one state replaced on request.
 
-The pass is that of recurrent.py, with a function around each of its blocks. The
-function records what the block read and how its heads attended; before the block runs,
-it may put another state at one position.
-
-Blocks are counted in the order in which they run, over prelude, R x core and coda; the
-*effective depth* of a state is how many blocks stand before it (Kohli et al. 2026,
-arXiv:2604.07822, Section 4: L x R in all), which makes looped and feed-forward models
-comparable.
+The pass is that of recurrent.py, with a function around each of its blocks. Blocks are
+counted as they run, over prelude, R x core and coda; the *effective depth* of a state
+is how many stand before it (Kohli et al. 2026, arXiv:2604.07822, Section 4: L x R in
+all), which makes looped and feed-forward models comparable.
 """
 
 from typing import Any, NamedTuple, cast

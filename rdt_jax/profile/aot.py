@@ -4,7 +4,6 @@ The compiler is the real one (libtpu); nothing is run. Bytes, memory and collect
 read off the compiled program, FLOPs come from the formulas of `models/cost.py`.
 """
 
-import functools
 import importlib.util
 import os
 import time
@@ -16,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from rdt_jax import sharding, tasks, wording
-from rdt_jax.models import cost, presets
+from rdt_jax.models import presets
 from rdt_jax.profile import chips, hlo
 from rdt_jax.tasks import Table
 from rdt_jax.training import hyper
@@ -115,7 +114,7 @@ def compile_chunk(
     memory, text = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None and text is not None
     traffic = hlo.traffic(text)
-    flops = len(pack) * _update_flops(config, table) / number
+    flops = len(pack) * presets.update_flops(config, table) / number
     bounds = {
         "products": flops / chip.flops,
         "memory": traffic.bytes / chip.bandwidth,
@@ -150,14 +149,3 @@ def _lower(
         sharding.place(lanes, everywhere),
         sharding.place(np.int32(0), everywhere),
     )
-
-
-def _update_flops(config: ml_collections.ConfigDict, table: Table) -> float:
-    per_row = functools.partial(
-        cost.training_flops,
-        presets.model_config(config, table),
-        config.recurrence,
-        length=table.tokens.shape[1],
-        num_answers=table.targets.shape[1],
-    )
-    return config.batch_size * sum(per_row())

@@ -35,35 +35,24 @@ COMPILES = 3  # of each loop count
 
 
 class Row(NamedTuple):
-    """What one program did. None where it was not measured.
+    """What one program did. None where it was not measured."""
 
-    Attributes:
-      name: of the program within its case.
-      updates_per_second: median over the rounds, of all lanes and processes together.
-      slowest: of the rounds.
-      fastest: of the rounds.
-      flops_per_second: that many updates times the operations that ours needs.
-      share_of_peak: of the best product of matrices, in the same processes.
-      executed_share: the same, of the operations that our program multiplies.
-      compile_seconds: median, if there are several.
-      temporary_bytes: of one process.
-      compilations: of the training chunk in one process.
-      ratio: median over the rounds of its rate to PyTorch's.
-      facts: of throughput.Facts, or of PyTorch.
-    """
-
-    name: str
+    name: str  # of the program within its case
+    # Median over the rounds, of all lanes and processes together.
     updates_per_second: float | None = None
-    slowest: float | None = None
-    fastest: float | None = None
+    slowest: float | None = None  # of the rounds
+    fastest: float | None = None  # of the rounds
+    # That many updates times the operations that ours needs.
     flops_per_second: float | None = None
+    # Of the best product of matrices, in the same processes.
     share_of_peak: float | None = None
+    # The same, of the operations that our program multiplies.
     executed_share: float | None = None
-    compile_seconds: float | None = None
-    temporary_bytes: int | None = None
-    compilations: int | None = None
-    ratio: float | None = None
-    facts: Mapping[str, Any] = {}
+    compile_seconds: float | None = None  # median, if there are several
+    temporary_bytes: int | None = None  # of one process
+    compilations: int | None = None  # of the training chunk in one process
+    ratio: float | None = None  # median over the rounds of its rate to PyTorch's
+    facts: Mapping[str, Any] = {}  # of throughput.Facts, or of PyTorch
 
 
 class Verdict(NamedTuple):

@@ -50,15 +50,11 @@ def fixed_loops(
     depth = config.recurrence.backprop_depth
     if depth is not None and depth > num_loops:
         depth = None
-    none = ("mean_loops", "min_loops", "max_loops", "sigma")
     return configs.override(
         config,
         {
-            "recurrence.num_loops": num_loops,
-            "recurrence.eval_loops": (),
-            "recurrence.sampling": "fixed",
+            **loop.fixed_count(num_loops),
             "recurrence.backprop_depth": depth,
-            **{f"recurrence.{key}": None for key in none},
             "phases.depth_loops": None,
             "phases.further": (),
             "phases.shown": (),
@@ -121,21 +117,20 @@ def check_predicted_memory(
 def slow(config: ml_collections.ConfigDict, table: tasks.Table) -> list[str]:
     """Lists what of a valid run will look as if it never ended, on a CPU."""
     model = presets.model_config(config, table)
-    sizes = {"length": table.tokens.shape[1], "num_answers": table.targets.shape[1]}
+    length, num_answers = table.tokens.shape[1], table.targets.shape[1]
     groups = evaluate.groups_of(config, table)
     rows = sum(groups[split].size for split in tasks.SPLITS if split in groups)
     most = max(evaluate.loops_of(config))
-    forward = cost.passes(model, num_loops=most, **sizes).forward
-    update = config.batch_size * sum(
-        cost.training_flops(model, config.recurrence, **sizes)
-    )
+    forward = cost.passes(
+        model, num_loops=most, length=length, num_answers=num_answers
+    ).forward
     loops = f"{loop.mean_loops(config.recurrence):,g} loops"
     found = {
         f"compiling {wording.count(model.num_blocks, 'block')}, each by itself,": (
             _COMPILE_SECONDS * model.num_blocks
         ),
         f"each update, of {wording.count(config.batch_size, 'row')} and {loops},": (
-            update / _FLOPS
+            presets.update_flops(config, table) / _FLOPS
         ),
         f"each evaluation, of {wording.count(rows, 'row')} and "
         f"{wording.count(most, 'loop')},": rows * forward / _FLOPS,

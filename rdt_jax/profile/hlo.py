@@ -6,6 +6,7 @@ no constant (the updates of a dispatch) counts once, and of a conditional the br
 that moves least (all updates but the last of a dispatch measure no norms).
 """
 
+import collections
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -77,10 +78,7 @@ def _parse(text: str) -> tuple[_Computations, str]:
 
 def _of_computation(name: str, computations: _Computations) -> Traffic:
     shapes = {i.name: i.shape for i in computations[name]}
-    total = Traffic(0, {}, 0)
-    for instruction in computations[name]:
-        total = _add(total, _of_instruction(instruction, shapes, computations))
-    return total
+    return _sum([_of_instruction(i, shapes, computations) for i in computations[name]])
 
 
 def _of_instruction(
@@ -95,7 +93,7 @@ def _of_instruction(
     if opcode == "while":
         (body,), (condition,) = called("body"), called("condition")
         count = _trip_count(instruction.attributes, computations[condition])
-        return _times(count, _of_computation(body, computations))
+        return _sum([_of_computation(body, computations)], count)
     if opcode == "conditional":
         key = "branch_computations"
         keys = (
@@ -202,15 +200,12 @@ def _bits(kind: str) -> int:
     return _BITS[kind] if kind in _BITS else int(re.sub(r"\D", "", kind) or 0)
 
 
-def _add(one: Traffic, other: Traffic) -> Traffic:
-    kinds = {**one.collectives}
-    for kind, count in other.collectives.items():
-        kinds[kind] = kinds.get(kind, 0) + count
+def _sum(parts: Sequence[Traffic], times: int = 1) -> Traffic:
+    kinds: collections.Counter[str] = collections.Counter()
+    for part in parts:
+        kinds.update(part.collectives)
     return Traffic(
-        one.bytes + other.bytes, kinds, one.collective_bytes + other.collective_bytes
+        times * sum(part.bytes for part in parts),
+        {kind: times * count for kind, count in kinds.items()},
+        times * sum(part.collective_bytes for part in parts),
     )
-
-
-def _times(count: int, one: Traffic) -> Traffic:
-    kinds = {kind: count * n for kind, n in one.collectives.items()}
-    return Traffic(count * one.bytes, kinds, count * one.collective_bytes)

@@ -2,8 +2,7 @@
 
 The training chunk and the evaluation are traced with abstract arrays, and the bytes
 that are alive at once are counted operation by operation. Compilers fuse operations
-and so need less: on the CPU by a factor of one to three (tests/training/test_memory.py
-holds this).
+and so need less: on the CPU by a factor of one to three (test_memory.py holds this).
 """
 
 import functools

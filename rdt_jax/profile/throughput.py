@@ -1,7 +1,5 @@
 """How fast one process trains a pack: what a process of `rdt bench` does.
 
-    python -m rdt_jax.profile.throughput
-
 The first line on standard input is a pack, and every further one a question with a
 number: `pilot SECONDS` (how many updates last about so long), `dispatch UPDATES` (how
 long so many take), `peak 0` (how fast matrices are multiplied). Each is answered by a
@@ -22,7 +20,7 @@ import ml_collections
 
 from rdt_jax import registry, sharding, tasks
 from rdt_jax.config import from_json
-from rdt_jax.models import cost, presets, recurrent
+from rdt_jax.models import presets, recurrent
 from rdt_jax.profile import memory
 from rdt_jax.training import hyper
 from rdt_jax.training.pack import Pack, TrainState, build
@@ -90,29 +88,23 @@ def compile_pack(
     table = tasks.make_table(config)
     pack, lanes = build(configs, table, exact, mesh), hyper.make_lanes(configs)
     state = jax.block_until_ready(pack.init(lanes))
-    length, num_answers = pack.stages.lengths[0], table.targets.shape[1]
+    length = pack.stages.lengths[0]
     begin = time.perf_counter()
     compiled = pack.lower(state, lanes, length=length).compile()
     compile_seconds = time.perf_counter() - begin
     needed = compiled.memory_analysis()
     assert needed is not None
     at_once = 1 if exact else len(configs)
-    flops = functools.partial(
-        cost.training_flops,
-        presets.model_config(config, table),
-        config.recurrence,
-        length=length,
-        num_answers=num_answers,
-    )
+    flops = functools.partial(presets.update_flops, config, table, length)
     facts = Facts(
         lanes=len(configs),
         batch_size=config.batch_size,
         length=length,
-        num_answers=num_answers,
+        num_answers=table.targets.shape[1],
         vocab_size=len(table.vocab),
         parameters=recurrent.num_parameters(state.params) // len(configs),
-        needed_flops=config.batch_size * sum(flops()),
-        executed_flops=config.batch_size * sum(flops(batch_size=config.batch_size)),
+        needed_flops=flops(),
+        executed_flops=flops(config.batch_size),
         compile_seconds=compile_seconds,
         temporary_bytes=needed.temp_size_in_bytes,
         predicted_bytes=at_once * memory.of_update(config, table) // devices,

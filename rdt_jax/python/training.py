@@ -19,7 +19,6 @@ from typing import Any
 import jax
 import ml_collections
 from rich.console import Console
-from rich.live import Live
 
 from rdt_jax import config as configs
 from rdt_jax import devices, machine, tasks
@@ -139,15 +138,9 @@ def _attended(
 ) -> Iterator[tuple[Callable[[], int], Callable[[str], None]]]:
     """Shows how far trials are, and hears Ctrl-C, which it raises at the end.
 
-    A thread other than the main one gets no signals.
-
-    Args:
-      workdir: folder of the runs.
-      trials: trials to show: a table in a terminal, lines elsewhere.
-      most: number of the Ctrl-C that is not waited for any more.
-
-    Yields:
-      What shows them and says how many Ctrl-C there were, and what prints a line.
+    A thread other than the main one gets no signals. The Ctrl-C with the number `most`
+    is not waited for. It yields what shows the trials (a table in a terminal, lines
+    elsewhere) and says how many Ctrl-C there were, and what prints a line.
     """
     # A notebook is no terminal, and shows what is on stderr as if it were an error.
     force = False if "ipykernel" in sys.modules else None
@@ -163,7 +156,7 @@ def _attended(
 
     def stop() -> int:
         nonlocal looked
-        if not console.is_terminal and time.monotonic() > looked + _LOOK_SECONDS:
+        if time.monotonic() > looked + _LOOK_SECONDS:
             monitor.log()
             looked = time.monotonic()
         return len(heard)
@@ -173,8 +166,7 @@ def _attended(
             stack.callback(
                 signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, hear)
             )
-        if console.is_terminal:
-            stack.enter_context(Live(monitor, console=console, refresh_per_second=2))
+        stack.enter_context(monitor.live())
         yield stop, lambda text: console.print(text, markup=False, soft_wrap=True)
         looked = 0.0
         stop()

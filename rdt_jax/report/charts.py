@@ -7,24 +7,19 @@ and `steps` of the curves, `bars` and `marks` of a run's time line. Colors are v
 of the page's style, so that light, dark and print show the same drawing.
 """
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import altair as alt
 
-from rdt_jax.analysis.runs import LOOPS
-from rdt_jax.figures import page
-
 Spec = dict[str, Any]
 
 INK, FAINT, RULE = "var(--ink)", "var(--faint)", "var(--rule)"
-DASHES = {"-": [1, 0], "--": [5, 3], ":": [1.5, 2], "-.": [6, 2, 1.5, 2]}
 STEPS = "format(datum.value, '.3~s')"  # As the figures: 950, 2.25k, 10k.
 
 _TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
 CONFIG: Spec = {
     "background": "transparent",
-    "font": "inherit",
+    "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     "axis": {
         **_TEXT, "titleFontWeight": 500, "domain": False, "ticks": False,
@@ -33,8 +28,8 @@ CONFIG: Spec = {
     "legend": {**_TEXT, "titleFontWeight": 500, "titleLimit": 320},
 }  # fmt: skip
 
-_LEAST_LUMINANCE = 0.2  # of a line on dark paper: a contrast of 4 to 1
 _IS_KNOWN = "datum.kind === 'known'"
+_IS_DARK = f"{_IS_KNOWN} && luminance(scale('color', datum.value)) < 0.21"
 
 
 def specs() -> dict[str, Spec]:
@@ -42,8 +37,8 @@ def specs() -> dict[str, Spec]:
     return {
         "diagram_steps": _diagram("log", "updates (median)", STEPS),
         "diagram_share": _diagram("linear", "accuracy (median)", "datum.label"),
-        "accuracy": _curves("accuracy", alt.Scale(domain=[0, 1])),
-        "loss": _curves("loss", alt.Scale(type="symlog", constant=0.1, zero=True)),
+        "accuracy": _curves(alt.Scale(domain=[0, 1])),
+        "loss": _curves(alt.Scale(type="symlog", constant=0.1, zero=True)),
         "timeline": _timeline(),
     }
 
@@ -53,56 +48,23 @@ def finished(chart: alt.TopLevelMixin, **properties: Any) -> Spec:
     return chart.to_dict() | {"config": CONFIG} | properties
 
 
-def cell_styles(sweep: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Returns color and dash of the lines of each cell of a sweep of the page's data.
-
-    Cells have the color of their loop count where the sweep varies it, and among those
-    of one color other dashes; else each has a color of its own.
-
-    Args:
-      sweep: an entry of `sweeps`, with `axes` and `cells`.
-    """
-    keys = [axis["key"] for axis in sweep["axes"]]
-    if LOOPS in keys:
-        place = keys.index(LOOPS)
-        loops = [int(value) for value in sweep["axes"][place]["values"]]
-        by_loops = page.loop_styles(loops)
-        colors = [by_loops[loops[c["values"][place]]].color for c in sweep["cells"]]
-    else:
-        colors = [page.style_of(i).color for i in range(len(sweep["cells"]))]
-    dashes = list(DASHES)
-    return [
-        {"color": color, "dash": dashes[colors[:index].count(color) % len(dashes)]}
-        for index, color in enumerate(colors)
-    ]
+def rows(name: str) -> alt.Chart:
+    """Returns a chart of a data set."""
+    return alt.Chart(alt.NamedData(name))
 
 
-def on_dark(colors: Iterable[str]) -> dict[str, str]:
-    """Returns by color how it is drawn on dark paper: lighter where it is too dark.
-
-    Args:
-      colors: hexadecimal colors, such as `#0072b2`.
-    """
-    return {color: _lightened(color) for color in colors}
+def either(test: Any, then: Any, otherwise: Any) -> Any:
+    """Returns a channel that has one value where a test holds, else another."""
+    return alt.when(test).then(alt.value(then)).otherwise(alt.value(otherwise))
 
 
-def _lightened(color: str) -> str:
-    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    weights = (0.2126, 0.7152, 0.0722)
-    while sum(w * p**2.2 for w, p in zip(weights, parts, strict=True)) < (
-        _LEAST_LUMINANCE
-    ):
-        parts = [part + (1 - part) * 0.05 for part in parts]
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+def raw(channel: Any, field: str) -> Any:
+    """Returns a channel whose values are in the rows: a color, a width, a dash."""
+    return channel(field, scale=None)
 
 
 def _diagram(scale: Any, title: str, label: str) -> Spec:
-    """Draws a field per cell.
-
-    Its parameter `chosen` holds the numbers of the cells that have a frame.
-    """
-    chosen = alt.param(name="chosen", value=[])
-    is_chosen = "indexof(chosen, datum.cell) >= 0"
+    """Draws a field per cell; the parameter `chosen` has the cells with a frame."""
     shade = alt.Color(
         "value:Q",
         scale=alt.Scale(
@@ -116,126 +78,85 @@ def _diagram(scale: Any, title: str, label: str) -> Spec:
         ),
     )  # fmt: skip
     gaps = alt.Scale(paddingInner=0.07, paddingOuter=0.05)
-    cells = alt.Chart(alt.NamedData("cells")).encode(
+    cells = rows("cells").encode(
         x=alt.X("column:N", axis=alt.Axis(labelAngle=0, orient="top"), scale=gaps),
         y=alt.Y("row:N", scale=gaps),
     )
+    is_chosen = "indexof(chosen, datum.cell) >= 0"
+    hints = ("label", "cell"), ("text", "median"), ("spread",), ("count", "reached")
     fields = cells.mark_rect(cornerRadius=4, cursor="pointer", invalid=None).encode(
         color=alt.when(_IS_KNOWN).then(shade).otherwise(alt.value("url(#beyond)")),
-        stroke=alt.when(is_chosen).then(alt.value(INK)).otherwise(alt.value(RULE)),
-        strokeWidth=alt.when(is_chosen).then(alt.value(2.5)).otherwise(alt.value(0.5)),
+        stroke=either(is_chosen, INK, RULE),
+        strokeWidth=either(is_chosen, 2.5, 0.5),
         tooltip=[
-            alt.Tooltip("label:N", title="cell"),
-            alt.Tooltip("text:N", title="median"),
-            alt.Tooltip("spread:N", title="spread"),
-            alt.Tooltip("count:N", title="reached"),
-            alt.Tooltip("state:N", title="runs"),
+            alt.Tooltip(f"{hint[0]}:N", title=hint[-1])
+            for hint in (*hints, ("state", "runs"))
         ],
         description="spoken:N",
     )
-    is_dark = f"{_IS_KNOWN} && luminance(scale('color', datum.value)) < 0.21"
-    ink = (
-        alt.when(is_dark)
-        .then(alt.value("#ffffff"))
-        .when(_IS_KNOWN)
-        .then(alt.value("#222222"))
-        .otherwise(alt.value(INK))
-    )
-    written = [
-        cells.mark_text(dy=dy, fontSize=size, aria=False).encode(
-            text=f"{field}:N", fill=ink
-        )
-        for field, dy, size in (("text", -7, 13), ("count", 9, 11))
-    ]
-    return finished(alt.layer(fields, *written).add_params(chosen))
+    known = alt.when(_IS_DARK).then(alt.value("#ffffff")).when(_IS_KNOWN)
+    ink = known.then(alt.value("#222222")).otherwise(alt.value(INK))
+    median = cells.mark_text(dy=-7, fontSize=13, aria=False).encode(text="text:N")
+    count = cells.mark_text(dy=9, fontSize=11, aria=False).encode(text="count:N")
+    drawn = alt.layer(fields, median.encode(fill=ink), count.encode(fill=ink))
+    return finished(drawn.add_params(alt.param(name="chosen", value=[])))
 
 
-def _curves(quantity: str, scale: alt.Scale) -> Spec:
-    """Draws a line per run and group; each row says its color and dash."""
+def _curves(scale: alt.Scale) -> Spec:
+    """Draws a line per run and group; a rule where the pointer is says the values."""
     x = alt.X("step:Q", title=None, axis=alt.Axis(labelExpr=STEPS, tickCount=5))
     y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5))
-    color = alt.Stroke("color:N", scale=None)
-    named = lambda name: alt.Chart(alt.NamedData(name))
-    lines = (
-        named("lines")
-        .mark_line(strokeJoin="round")
-        .encode(
-            x=x,
-            y=y,
-            stroke=color,
-            detail=["run:N", "series:N"],
-            strokeDash=alt.StrokeDash("dash:N", scale=None),
-            strokeWidth=alt.StrokeWidth("width:Q", scale=None),
-            opacity=alt.Opacity("opacity:Q", scale=None),
-            description="spoken:N",
-        )
-    )
-    levels = named("levels").mark_rule(strokeDash=[4, 3], opacity=0.7, aria=False)
-    marks = named("marks").mark_point(size=55, strokeWidth=2, opacity=1)
+    stroke = raw(alt.Stroke, "color:N")
+    lines = rows("lines").mark_line(strokeJoin="round")
+    levels = rows("levels").mark_rule(strokeDash=[4, 3], opacity=0.7, aria=False)
+    marks = rows("marks").mark_point(size=55, strokeWidth=2, opacity=1)
     hover = alt.selection_point(
-        name="hover",
-        nearest=True,
-        on="pointermove",
-        clear="pointerout",
-        fields=["step"],
-        empty=False,
-    )
-    steps = (
-        named("steps")
-        .mark_rule(stroke=FAINT, aria=False, tooltip=alt.TooltipContent("data"))
-        .encode(
-            x=x,
-            opacity=alt.when(hover).then(alt.value(0.6)).otherwise(alt.value(0)),
-        )
-        .add_params(hover)
+        name="hover", nearest=True, on="pointermove", clear="pointerout",
+        fields=["step"], empty=False,
+    )  # fmt: skip
+    steps = rows("steps").mark_rule(
+        stroke=FAINT, aria=False, tooltip=alt.TooltipContent("data")
     )
     drawn = alt.layer(
-        levels.encode(y=y, stroke=color),
-        lines,
-        steps,
+        levels.encode(y=y, stroke=stroke),
+        lines.encode(
+            x=x,
+            y=y,
+            stroke=stroke,
+            detail=["run:N", "series:N"],
+            strokeDash=raw(alt.StrokeDash, "dash:N"),
+            strokeWidth=raw(alt.StrokeWidth, "width:Q"),
+            opacity=raw(alt.Opacity, "opacity:Q"),
+            description="spoken:N",
+        ),
+        steps.encode(x=x, opacity=either(hover, 0.6, 0)).add_params(hover),
         marks.encode(
             x=x,
             y=y,
-            stroke=color,
-            fill=alt.Fill("fill:N", scale=None),
+            stroke=stroke,
+            fill=raw(alt.Fill, "fill:N"),
             description="spoken:N",
         ),
     )
-    return finished(drawn, width="container", height=190, usermeta={"y": quantity})
+    return finished(drawn, width="container", height=190)
 
 
 def _timeline() -> Spec:
     """Draws a bar per phase of one run, from onset to completion, and its events."""
-    x = alt.X("step:Q", title=None, axis=alt.Axis(labelExpr=STEPS, tickCount=6))
-    y = alt.Y("phase:N", sort=None, title=None)
-    color = alt.Stroke("color:N", scale=None)
-    fill = alt.Fill("fill:N", scale=None)
-    bars = (
-        alt.Chart(alt.NamedData("bars"))
-        .mark_rule(strokeWidth=4, aria=False)
-        .encode(
-            x=x,
-            x2="until:Q",
-            y=y,
-            stroke=color,
-            strokeDash=alt.StrokeDash("dash:N", scale=None),
-        )
-    )
-    marks = (
-        alt.Chart(alt.NamedData("marks"))
-        .mark_point(size=90, strokeWidth=2, opacity=1)
-        .encode(
-            x=x,
-            y=y,
-            stroke=color,
-            fill=fill,
+    shared = {
+        "x": alt.X("step:Q", title=None, axis=alt.Axis(labelExpr=STEPS, tickCount=6)),
+        "y": alt.Y("phase:N", sort=None, title=None),
+        "stroke": raw(alt.Stroke, "color:N"),
+    }
+    bars = rows("bars").mark_rule(strokeWidth=4, aria=False)
+    marks = rows("marks").mark_point(size=90, strokeWidth=2, opacity=1)
+    drawn = alt.layer(
+        bars.encode(**shared, x2="until:Q", strokeDash=raw(alt.StrokeDash, "dash:N")),
+        marks.encode(
+            **shared,
+            fill=raw(alt.Fill, "fill:N"),
             tooltip=[alt.Tooltip("name:N", title="event"), alt.Tooltip("at:N")],
             description="spoken:N",
-        )
+        ),
     )
-    sizes = {
-        "width": "container",
-        "height": {"step": 30},
-        "autosize": {"type": "fit-x"},
-    }
-    return finished(alt.layer(bars, marks), **sizes)
+    return finished(drawn, width="container")

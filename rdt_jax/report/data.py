@@ -1,6 +1,6 @@
 """The data of a report: all that its page shows of some sweeps, as one JSON value.
 
-    found = data.of_sweeps([(workdir, plan)])
+    found = data.of_sweeps(workdir, [plan])
     found["sweeps"][0]["cells"][3]["phases"]["ood_generalized"]["text"]  # "8.25k"
 
 Its numbers are those of `rdt figures`: medians and bounds of `analysis/grokking.py`,
@@ -11,11 +11,12 @@ Runs, cells and values of axes are told by their index in the list that holds th
 import datetime
 import importlib.metadata
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rdt_jax import wording
-from rdt_jax.analysis import grokking, runs, stored
+from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import claims as drawing
@@ -23,7 +24,7 @@ from rdt_jax.figures import grokking as words
 from rdt_jax.figures import save
 from rdt_jax.figures import study as studies
 from rdt_jax.figures.cells import Sweep
-from rdt_jax.report import run_data
+from rdt_jax.report import inside, run_data
 from rdt_jax.sweep import links, spec
 from rdt_jax.training import phases
 
@@ -31,7 +32,8 @@ MOST_NUMBERS = 2_000_000  # of the curves of a page, which are about 6 bytes eac
 
 
 def of_sweeps(
-    sweeps: Sequence[tuple[pathlib.Path, spec.Plan]],
+    workdir: pathlib.Path,
+    plans: Sequence[spec.Plan],
     *,
     refresh: float | None = None,
     problems: Sequence[str] = (),
@@ -39,23 +41,21 @@ def of_sweeps(
     """Returns the data of a page.
 
     Args:
-      sweeps: workdir and plan of each, in the order of the page.
+      workdir: folder of the runs.
+      plans: plans of the sweeps, in the order of the page.
       refresh: seconds after which the page is written again; None: never.
       problems: what cannot be shown, such as sweeps whose plans are damaged.
     """
-    most = MOST_NUMBERS // max(1, sum(len(plan.trials) for _, plan in sweeps))
+    num_runs = sum(len(plan.trials) for plan in plans)
     now = datetime.datetime.now(datetime.UTC)
-    names = [plan.name for _, plan in sweeps]
+    most = MOST_NUMBERS // max(1, num_runs)
     return {
-        "title": ", ".join(names[:3]) + ", .." * (len(names) > 3),
+        "title": ", ".join(plan.name for plan in plans[:3]) + ", .." * (len(plans) > 3),
         "made": now.isoformat(timespec="seconds"),
         "version": importlib.metadata.version("rdt_jax"),
         "refresh": refresh,
         "problems": [*problems],
-        "sweeps": [
-            {"id": f"sweep-{number}"} | of_sweep(workdir, plan, most)
-            for number, (workdir, plan) in enumerate(sweeps, start=1)
-        ],
+        "sweeps": [of_sweep(workdir, plan, most) for plan in plans],
     }
 
 
@@ -71,10 +71,10 @@ def of_sweep(
     """
     head = {
         "name": plan.name,
+        "id": re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-") or "sweep",
         "study": plan.study_name or None,
         "preset": plan.preset,
         "task": "",
-        "repeats": "run",
         "commands": _commands(workdir, plan),
     }
     lists = ("axes", "phases", "groups", "cells", "runs", "claims", "notes")
@@ -114,7 +114,6 @@ def _measured(
     thinned = f"Curves show {max(shown)} of up to {evaluated} evaluations of each run."
     return {
         "task": words.task_name(members),
-        "repeats": sweep.repeats,
         "axes": [
             {
                 "key": key,
@@ -142,6 +141,7 @@ def _measured(
         "notes": [thinned] if max(shown) < evaluated else [],
         "claims": _claims(plan, members, problems),
         "figures": _figures(workdir / "sweeps" / plan.name / "figures"),
+        "inside": inside.of_runs(members, problems),
         "provenance": _provenance(plan, members, found),
     }
 
@@ -210,10 +210,6 @@ def _claims(
         claims: list[Claim] = []
         if any(run.metrics for run in members):
             claims = drawing.with_lost(studies.claims(plan.study, members), members)
-        analyses = getattr(plan.study, "ANALYSES", {}).items()
-        if any(stored.jobs(members, [what], kinds) for what, kinds in analyses):
-            told = "Analyses that claims read are missing or of other code"
-            problems.append(f"{told}: `rdt figures` makes them.")
     except ValueError as error:
         problems.append(f"Nothing is judged: {error}")
     names = ("text", "source", "expected", "measured", "verdict", "seeds")

@@ -1,4 +1,4 @@
-/* What is chosen <-> the address; which rows a chart gets; tables; CSV. Vega draws.
+/* What is chosen <-> the address, and which rows a chart gets. Vega draws.
 
    What is chosen lives in `state`, the parameters of the address behind `#`. A control
    with data-key="x" writes the key x; draw() shows what the state says. Words of the
@@ -6,10 +6,9 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const charts = JSON.parse(document.getElementById("charts").textContent);
-const MOST_ROWS = 200; // of a table of runs; the CSV has all
 const MOST_CHOSEN = 4; // cells, before anything is chosen
 let state = new URLSearchParams(location.hash.slice(1));
-const onDraw = []; // functions of (sweep, article), such as inside.js adds
+const onDraw = []; // functions of (sweep, article) of the other scripts
 
 const get = (key, fallback = "") => state.get(key) ?? fallback;
 const all = (key, fallback) =>
@@ -97,10 +96,10 @@ function defaultsOf(sweep) {
 }
 
 function chosenCells(sweep) {
-  const first = sweep.cells[0];
-  const beside = sweep.cells.keys().filter((index) =>
-    sweep.cells[index].values.every((value, axis) => axis === 0 || value === first.values[axis]));
-  const before = [...beside].slice(0, MOST_CHOSEN).map(String);
+  const cells = sweep.cells.map((_, index) => index);
+  const isBeside = (index) => sweep.cells[index].values.every((value, axis) => axis === 0 || value === sweep.cells[0].values[axis]);
+  const beside = cells.filter(isBeside);
+  const before = (beside.length > 1 ? beside : cells).slice(0, MOST_CHOSEN).map(String);
   return all("cell", before).map(Number).filter((index) => sweep.cells[index]);
 }
 
@@ -248,7 +247,7 @@ const evaluatedLoops = (sweep) => {
 /** What the controls of the curves say. */
 function curvesView(sweep) {
   const defaults = defaultsOf(sweep);
-  const parts = all("part", sweep.groups.filter((g) => !g.id.includes("[")).map((g) => g.id));
+  const parts = all("split", sweep.groups.filter((g) => !g.id.includes("[")).map((g) => g.id));
   const view = Object.fromEntries(["x", "y", "by"].map((key) => [key, get(key, defaults[key])]));
   const loops = view.y === "accuracy" ? get("loops", "0") : "0";
   return { ...view, loops, groups: sweep.groups.filter((g) => parts.includes(g.id)), cells: chosenCells(sweep) };
@@ -321,7 +320,7 @@ function drawCurves(sweep, article) {
   drawChosen(sweep, article, view);
   if (!isNew(node, "curves", view)) return;
   const lines = linesOf(sweep, view);
-  const panels = view.by === "cell" ? view.cells : view.groups.map((group) => group.id);
+  const panels = !view.groups.length ? [] : view.by === "cell" ? view.cells : view.groups.map((group) => group.id);
   const points = lines.flatMap((line) => pointsOf(line, view));
   const steps = points.map((point) => point.step);
   const [first, last] = steps.reduce(([low, high], step) => [Math.min(low, step), Math.max(high, step)], [Infinity, 1]);
@@ -349,7 +348,7 @@ function drawCurves(sweep, article) {
     embed(chart, spec, panelRows(sweep, view, here));
     return figure;
   }));
-  if (!panels.length) node.append(el("p", {}, view.cells.length ? "No part is chosen." : "No cell is chosen: click some above."));
+  if (!panels.length) node.append(el("p", {}, view.groups.length ? "No cell is chosen: click some above." : "No split is chosen."));
   part(article, "curves-caption").textContent = captionOf(sweep, view);
 }
 
@@ -364,118 +363,28 @@ function captionOf(sweep, view) {
 
 function runLinks(sweep, index) {
   const runs = sweep.cells[index].runs.slice(0, 12).map((place) => sweep.runs[place]);
-  const links = runs.flatMap((run) => [" ", el("button", { type: "button", onclick: () => openRun(run.id) }, shown(run.seed))]);
+  const links = runs.flatMap((run) => [" ", el("button", { type: "button", onclick: () => set({ run: run.id }) }, shown(run.seed))]);
   return el("span", {}, sweep.repeats === "run" ? "run" : "seed", ...links);
+}
+
+/** A short line in a style, such as the page's template draws before a split. */
+function swatch({ color, dash }) {
+  const line = document.querySelector("svg.line").cloneNode(true);
+  line.firstElementChild.setAttribute("stroke", ink(color));
+  line.firstElementChild.setAttribute("stroke-dasharray", charts.dashes[dash].join(" "));
+  return line;
 }
 
 function drawChosen(sweep, article, view) {
   const list = part(article, "chosen");
-  const chips = view.cells.map((index) => el("li", {}, sweep.cells[index].label,
+  const chips = view.cells.map((index) => el("li", {}, view.by === "cell" ? "" : swatch(sweep.styles[index]), sweep.cells[index].label,
     el("button", { type: "button", "aria-label": `remove ${sweep.cells[index].label}`, onclick: () => toggle(sweep, index) }, "×")));
-  const clear = el("li", {}, el("button", { type: "button", onclick: () => set({ cell: [] }) }, "clear"));
-  const every = el("li", {}, el("button", { type: "button", onclick: () => set({ cell: sweep.cells.map((_, i) => `${i}`) }) }, "all cells"));
+  const clear = el("li", { class: "tool" }, el("button", { type: "button", onclick: () => set({ cell: [] }) }, "clear"));
+  const every = el("li", { class: "tool" }, el("button", { type: "button", onclick: () => set({ cell: sweep.cells.map((_, i) => `${i}`) }) }, "all cells"));
   list.replaceChildren(...chips, chips.length ? clear : "", sweep.cells.length <= 24 ? every : "");
 }
 
-// Runs.
-
-function runColumns(sweep) {
-  return [
-    ["run", (run) => sweep.cells[run.cell].label], ["seed", (run) => run.seed],
-    ["state", (run) => (run.reason && run.reason !== run.state ? `${run.state}: ${run.reason}` : run.state)],
-    ...sweep.phases.map((phase) => [phase.words, (run) => run.phases[phase.name] ?? null]),
-    ...sweep.groups.map((group) => [`${group.words} at the end`, (run) => run.final[group.id] ?? null]),
-  ];
-}
-
-function drawRuns(sweep, article) {
-  const [node, sort] = [part(article, "runs"), get("sort")];
-  const words = get("filter").toLowerCase().split(/\s+/).filter(Boolean);
-  if (!isNew(node, "runs", sort, words, get("run"))) return;
-  const columns = runColumns(sweep);
-  const lines = sweep.runs.map((run) => ({ run, texts: columns.map(([, value]) => value(run)) }))
-    .filter(({ run, texts }) => words.every((word) => [run.id, run.name, run.message, ...texts].join(" ").toLowerCase().includes(word)));
-  const by = columns.findIndex(([name]) => name === sort.replace(/^-/, ""));
-  const order = sort.startsWith("-") ? -1 : 1;
-  const before = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : shown(a).localeCompare(shown(b), "en", { numeric: true }));
-  if (by >= 0) {
-    lines.sort((a, b) => (a.texts[by] === null) - (b.texts[by] === null) || order * before(a.texts[by], b.texts[by]));
-  }
-  const heads = columns.map(([name], i) => el("th", {
-    scope: "col", class: i > 2 ? "number" : null,
-    "aria-sort": i !== by ? null : order > 0 ? "ascending" : "descending",
-  }, el("button", { type: "button", onclick: () => set({ sort: sort === name ? `-${name}` : name }) }, name)));
-  const rows = lines.slice(0, MOST_ROWS).map(({ run, texts }) => el("tr", { class: run.id === get("run") ? "is-chosen" : null },
-    el("th", { scope: "row" }, el("button", { type: "button", class: "link", onclick: () => openRun(run.id) }, texts[0]), el("small", {}, run.id)),
-    ...texts.slice(1).map((value, i) => el("td", { class: i > 1 ? "number" : null },
-      i < 2 ? shown(value) : i < 2 + sweep.phases.length ? (value === null ? "–" : number(value)) : share(value)))));
-  node.replaceChildren(el("thead", {}, el("tr", {}, ...heads)), el("tbody", {}, ...rows));
-  const rest = lines.length > MOST_ROWS ? `; the first ${MOST_ROWS} are listed` : "";
-  part(article, "runs-count").textContent = `${number(lines.length)} of ${plural(sweep.runs.length, "run")}${rest}`;
-}
-
-function openRun(id) {
-  set({ run: id });
-  const article = document.querySelector("article.sweep:not([hidden])");
-  part(article, "run").scrollIntoView({ block: "nearest" });
-  part(article, "run").focus({ preventScroll: true });
-}
-
-const facts = (entries) => el("dl", { class: "facts" }, ...entries.filter(([, value]) => shown(value) !== "")
-  .map(([key, value]) => el("div", {}, el("dt", {}, key), el("dd", {}, typeof value === "object" ? JSON.stringify(value) : `${value}`))));
-const block = (title, ...children) => el("div", {}, el("h5", {}, title), ...children);
-
-function drawRun(sweep, article) {
-  const node = part(article, "run");
-  const run = sweep.runs.find((each) => each.id === get("run"));
-  if (!isNew(node, "run", run?.id, get("x"))) return;
-  if (!run) return node.replaceChildren();
-  const cost = run.cost ?? {};
-  const differences = Object.entries(run.difference);
-  const timeline = el("div", { class: "chart" });
-  const copied = (text) => () => navigator.clipboard?.writeText(text).then(() => tell("Copied."));
-  node.replaceChildren(
-    el("h4", {}, `Run ${run.id}: ${sweep.cells[run.cell].label}, seed ${shown(run.seed)}`),
-    run.message ? el("p", { class: "problem" }, run.message) : "",
-    ...run.warnings.map((text) => el("p", { class: "problem" }, text)),
-    run.events.length ? timeline : el("p", { class: "caption" }, "No phase has begun."),
-    el("div", { class: "columns" },
-      block(`Config, where it differs from ${run.preset}`, differences.length ? facts(differences) : el("p", {}, "nowhere")),
-      block("State and phases", facts([["state", runColumns(sweep)[2][1](run)],
-        ...sweep.phases.map((phase) => [phase.words, run.phases[phase.name] == null ? "not completed" : `${number(run.phases[phase.name])} updates`]),
-        ...sweep.groups.map((group) => [`${group.words} at the end`, share(run.final[group.id])])])),
-      block("Cost", facts([["FLOPs", cost.flops?.toExponential(2)], ["time", cost.seconds && `${number(Math.round(cost.seconds))} s`],
-        ["updates per second", cost.updates_per_second?.toPrecision(3)], ["kept parameters", (run.checkpoints ?? []).join(", ")]])),
-      block("Environment", facts(Object.entries(run.environment ?? {}).map(([key, value]) =>
-        [key, Array.isArray(value) ? value.join(", ") : typeof value === "object" && value ? Object.entries(value).map((e) => e.join(" ")).join(", ") : value])))),
-    block("Commands", el("ul", { class: "commands" }, ...run.commands.map(({ does, text }) => el("li", {}, el("span", {}, does),
-      el("div", {}, el("pre", {}, text), el("button", { type: "button", class: "small", onclick: copied(text) }, "copy")))))),
-  );
-  if (run.events.length) drawTimeline(sweep, run, timeline);
-}
-
-function drawTimeline(sweep, run, node) {
-  const last = run.steps.at(-1) ?? 1;
-  const bars = [];
-  const marks = run.events.map((event) => {
-    const phase = sweep.phases.find((each) => each.name === event.phase);
-    const group = sweep.groups.find((each) => each.id === phase?.split);
-    const color = group ? ink(group.color) : "var(--ink)";
-    const row = phase?.words ?? event.phase ?? event.name;
-    if (event.kind === "onset") {
-      const end = run.events.find((other) => other.phase === event.phase && other.kind === "completed" && other.step >= event.step);
-      bars.push({ phase: row, step: event.step, until: end?.step ?? last, color, dash: end ? [1, 0] : [4, 3] });
-    }
-    return { phase: row, step: event.step, name: event.name, at: `${number(event.step)} updates`, color,
-      fill: event.kind === "completed" ? color : "var(--paper)", spoken: `${event.name} at ${event.step}` };
-  });
-  const spec = structuredClone(charts.timeline);
-  spec.description = `events of run ${run.id}: ${marks.map((mark) => mark.spoken).join("; ")}`;
-  for (const layer of spec.layer) layer.encoding.x.scale = { domain: [0, last], nice: false };
-  embed(node, spec, { bars, marks });
-}
-
-// Claims, the page's age, CSV.
+// The page as a whole.
 
 function drawClaims() {
   const claims = [...document.querySelectorAll(".claims > li")];
@@ -490,46 +399,6 @@ function drawAge() {
   const [count, unit] = minutes < 120 ? [minutes, "minute"] : minutes < 2880 ? [Math.floor(minutes / 60), "hour"] : [Math.floor(minutes / 1440), "day"];
   document.getElementById("age").textContent = minutes < 1 ? " (just now)" : ` (${plural(count, unit)} ago)`;
 }
-
-/** Hands a table to the reader as a file. */
-function csv(name, header, rows) {
-  const quoted = (value) => (/[",\r\n]/.test(shown(value)) ? `"${shown(value).replaceAll('"', '""')}"` : shown(value));
-  const text = [header, ...rows].map((row) => row.map(quoted).join(",")).join("\r\n") + "\r\n";
-  const link = el("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: `${name}.csv` });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-}
-
-const axisValues = (sweep, cell) => sweep.axes.map((axis, i) => axis.values[cell.values[i]]);
-const tables = {
-  cells: (sweep) => [
-    [...sweep.axes.map((axis) => axis.key), "runs", "unfinished", "failed",
-      ...sweep.phases.flatMap(({ name }) => ["median", "text", "reached", "low", "high"].map((key) => `${name} ${key}`)),
-      ...sweep.groups.flatMap(({ id }) => ["median", "low", "high"].map((key) => `${id} ${key}`))],
-    sweep.cells.map((cell) => [...axisValues(sweep, cell), cell.runs.length, cell.unfinished, cell.failed,
-      ...sweep.phases.flatMap(({ name }) => ["median", "text", "reached", "low", "high"].map((key) => cell.phases[name]?.[key])),
-      ...sweep.groups.flatMap(({ id }) => ["median", "low", "high"].map((key) => cell.final[id]?.[key]))])],
-  runs: (sweep) => [
-    ["run_id", "name", ...sweep.axes.map((axis) => axis.key), "seed", "state", "reason", "message", "preset", "difference",
-      ...sweep.phases.map((phase) => phase.name), ...sweep.groups.map((group) => group.id), "flops", "seconds", "updates_per_second"],
-    sweep.runs.map((run) => [run.id, run.name, ...axisValues(sweep, sweep.cells[run.cell]), run.seed, run.state, run.reason, run.message,
-      run.preset, JSON.stringify(run.difference), ...sweep.phases.map((phase) => run.phases[phase.name]),
-      ...sweep.groups.map((group) => run.final[group.id]), run.cost?.flops, run.cost?.seconds, run.cost?.updates_per_second])],
-  curves: (sweep) => {
-    const view = curvesView(sweep);
-    return [["run_id", "cell", "seed", "part", "quantity", "loops", "step", "value"],
-      linesOf(sweep, view).flatMap((line) => pointsOf(line, { x: "linear" }).map((point) => [line.run.id, line.cell.label, line.run.seed,
-        line.group.id, view.y, view.loops === "0" ? line.run.loops : view.loops, point.step, point.value]))];
-  },
-  claims: () => [
-    ["sweep", "study", "verdict", "text", "expected", "measured", "source", "seeds"],
-    data.sweeps.flatMap((sweep) => sweep.claims.map((claim) => [sweep.name, claim.study, claim.verdict, claim.text, claim.expected,
-      claim.measured, claim.source, claim.seeds]))],
-  provenance: () => [["sweep", "key", "value"],
-    data.sweeps.flatMap((sweep) => Object.entries(sweep.provenance).map(([key, value]) => [sweep.name, key, JSON.stringify(value)]))],
-};
-
-// The page as a whole.
 
 const shownSweep = () => data.sweeps.find((sweep) => sweep.id === get("sweep")) ?? data.sweeps[0];
 
@@ -549,7 +418,7 @@ function showChoices(root, sweep) {
     } else if (control.value !== value) control.value = value;
   }
   const parts = sweep ? curvesView(sweep).groups.map((group) => group.id) : [];
-  for (const box of root.querySelectorAll("[data-list=part]")) box.checked = parts.includes(box.value);
+  for (const box of root.querySelectorAll("[data-list=split]")) box.checked = parts.includes(box.value);
 }
 
 function draw() {
@@ -559,14 +428,12 @@ function draw() {
     link.toggleAttribute("aria-current", link.dataset.sweep === sweep?.id);
   }
   document.querySelectorAll("#claims, header").forEach((root) => showChoices(root, null));
+  const article = sweep?.runs.length ? document.querySelector("article.sweep:not([hidden])") : null;
   drawClaims();
-  if (!sweep?.runs.length) return;
-  const article = document.querySelector("article.sweep:not([hidden])");
+  if (!article) return;
   showChoices(article, sweep);
   drawDiagram(sweep, article);
   drawCurves(sweep, article);
-  drawRuns(sweep, article);
-  drawRun(sweep, article);
   onDraw.forEach((draws) => draws(sweep, article));
 }
 
@@ -581,10 +448,6 @@ document.addEventListener("input", ({ target }) => {
     set({ [key]: value });
   }
 });
-document.addEventListener("click", ({ target }) => {
-  const name = target.dataset?.csv;
-  if (name) csv(["claims", "provenance"].includes(name) ? name : `${shownSweep().name}-${name}`, ...tables[name](shownSweep()));
-});
 window.addEventListener("hashchange", () => {
   if (location.hash && !location.hash.includes("=")) return; // A place on the page.
   const before = shownSweep();
@@ -595,7 +458,11 @@ window.addEventListener("hashchange", () => {
 window.addEventListener("resize", () => requestAnimationFrame(draw));
 window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((each) => (each.open = true)));
 document.querySelectorAll("details[data-shut]").forEach((each) => (each.open = false));
-window.report = { data, charts, get, all, set, el, embed, csv, isNew, tell, onDraw: (draws) => { onDraw.push(draws); draw(); }, chosenCells, shownSweep };
+window.report = {
+  data, charts, get, all, set, el, embed, isNew, tell, ink, number, shown, share, plural,
+  chosenCells, shownSweep, curvesView, linesOf, pointsOf,
+  onDraw: (draws) => { onDraw.push(draws); draw(); },
+};
 draw();
 drawAge();
 setInterval(drawAge, 20000);

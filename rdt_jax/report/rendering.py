@@ -3,7 +3,7 @@
     html = rendering.render(data.of_sweeps(..))
 
 Everything is inside: the numbers once, as JSON; the charts' JavaScript (Vega, Vega-Lite
-and Vega-Embed, as vl-convert bundles them); page.css and page.js. The page's policy
+and Vega-Embed, as vl-convert bundles them); page.css and SCRIPTS. The page's policy
 allows these scripts and styles by their hashes, and nothing else: no request, no
 evaluated code. What numbers and words say is escaped by the template, or set as text.
 """
@@ -13,16 +13,15 @@ import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
-import vl_convert
 
-from rdt_jax.report import charts
+from rdt_jax.report import inside, styles
 
+SCRIPTS = ("page.js", "tables.js", "inside.js")
 _HERE = pathlib.Path(__file__).parent
-SCRIPTS = ("page.js",)
 
 
 def render(data: Mapping[str, Any]) -> str:
@@ -34,9 +33,10 @@ def render(data: Mapping[str, Any]) -> str:
     Raises:
       ValueError: if a number in it is not finite.
     """
-    sweeps = [sweep | {"styles": charts.cell_styles(sweep)} for sweep in data["sweeps"]]
+    sweeps = [sweep | {"styles": styles.of_cells(sweep)} for sweep in data["sweeps"]]
     style = _read("page.css") + _colors(sweeps)
     scripts = [_bundle(), *map(_read, SCRIPTS)]
+    hashes = " ".join(map(_hash, scripts))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -47,12 +47,13 @@ def render(data: Mapping[str, Any]) -> str:
     return environment.get_template("page.html").render(
         page=data,
         sweeps=sweeps,
-        policy=_policy(scripts, style),
+        policy=f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
         style=style,
         scripts=scripts,
-        dashes=charts.DASHES,
+        dashes=styles.DASHES,
         data=_json({**data, "sweeps": sweeps}),
-        charts=_json({**charts.specs(), "dashes": charts.DASHES}),
+        charts=_charts(),
     )
 
 
@@ -60,15 +61,6 @@ def _json(value: Any) -> str:
     """Returns JSON in which no markup can end the element that holds it."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
-
-
-def _policy(scripts: list[str], style: str) -> str:
-    """Returns the content-security policy: what is in the page, by its hash."""
-    allowed = " ".join(map(_hash, scripts))
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _hash(text: str) -> str:
@@ -81,24 +73,27 @@ def _read(name: str) -> str:
 
 
 @functools.cache
+def _charts() -> str:
+    """Returns the charts and the dashes of their lines, made once per process."""
+    from rdt_jax.report import charts, inside_charts  # Altair takes a second to import.
+
+    drawn = charts.specs() | inside_charts.specs()
+    return _json({**drawn, "dashes": styles.DASHES})
+
+
+@functools.cache
 def _bundle() -> str:
-    """Returns the charts' JavaScript; it takes seconds to make, once per process."""
+    """Returns the JavaScript of the charts, made once per process (a second)."""
+    import vl_convert
+
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 
 
-def _colors(sweeps: list[dict[str, Any]]) -> str:
+def _colors(sweeps: Sequence[Mapping[str, Any]]) -> str:
     """Returns a variable per color of groups and cells, for light and dark paper."""
-    colors = sorted(set(_colors_of(sweeps)))
+    styled = [each for sweep in sweeps for each in (*sweep["groups"], *sweep["styles"])]
+    colors = sorted({each["color"] for each in styled} | inside.COLORS)
     light = "".join(f"--c{color[1:]}:{color};" for color in colors)
-    on_dark = charts.on_dark(colors).items()
-    dark = "".join(f"--c{color[1:]}:{lighter};" for color, lighter in on_dark)
-    return (
-        f":root{{{light}}}"
-        f"@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-    )
-
-
-def _colors_of(sweeps: list[dict[str, Any]]) -> Iterator[str]:
-    for sweep in sweeps:
-        for styled in (*sweep["groups"], *sweep["styles"]):
-            yield styled["color"]
+    dark = "".join(f"--c{color[1:]}:{styles.on_dark(color)};" for color in colors)
+    is_dark = "@media screen and (prefers-color-scheme:dark)"
+    return f":root{{{light}}}{is_dark}{{:root{{{dark}}}}}"

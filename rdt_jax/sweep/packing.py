@@ -11,7 +11,7 @@ import ml_collections
 
 from rdt_jax import sharding, tasks
 from rdt_jax.config import raise_problems
-from rdt_jax.models import cost, presets
+from rdt_jax.models import presets
 from rdt_jax.profile import memory
 from rdt_jax.store import checkpoint
 from rdt_jax.training import curriculum, hyper, phases
@@ -157,10 +157,4 @@ def flops(pack: Pack) -> int:
     """Returns a lower bound of the floating-point operations of a pack's budget."""
     config = pack[0]
     table = tasks.make_table(config)
-    per_row = cost.training_flops(
-        presets.model_config(config, table),
-        config.recurrence,
-        length=table.tokens.shape[1],
-        num_answers=table.targets.shape[1],
-    )
-    return sum(per_row) * config.batch_size * config.num_steps * len(pack)
+    return presets.update_flops(config, table) * config.num_steps * len(pack)

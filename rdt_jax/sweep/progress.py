@@ -1,5 +1,6 @@
 """The table of trials in the terminal while runs train, read from run folders."""
 
+import contextlib
 import pathlib
 import time
 from collections import Counter
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.text import Text
 
 from rdt_jax import wording
@@ -50,8 +52,17 @@ class Monitor:
         rows = self._console.size.height - 6 if self._console.is_terminal else None
         return render(self._workdir, self._trials, rows, self._console.width)
 
+    def live(self, transient: bool = False) -> contextlib.AbstractContextManager:
+        """Draws the table in a terminal until it is left."""
+        if not self._console.is_terminal:
+            return contextlib.nullcontext()
+        console = self._console
+        return Live(self, console=console, refresh_per_second=2, transient=transient)
+
     def log(self) -> None:
         """Prints runs that ended since the last call, and a summary now and then."""
+        if self._console.is_terminal:
+            return
         statuses = _statuses(self._workdir, self._trials)
         for trial, status in zip(self._trials, statuses, strict=True):
             state = status["state"]

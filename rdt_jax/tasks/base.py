@@ -157,16 +157,12 @@ def teacher_forced(
     """Lays out rows whose answer is a sequence: question, separator, answer.
 
     The first token of the answer is read at the separator, every further one at the
-    token before it, and `end` at the last. Under a causal mask all of them are right
-    exactly when greedy decoding gives the answer.
+    token before it, and `end`, which stands in no row, at the last. Under a causal mask
+    all of them are right exactly when greedy decoding gives the answer.
 
-    Args:
-      questions: int32 [N, Q], padded with 0 at the end.
-      answers: int32 [N, A - 1], padded likewise.
-      separator: the token between question and answer.
-      end: the token that ends an answer; it is a target and stands in no row.
-
-    Returns tokens int32 [N, T], answer_positions int32 [N, A], targets int32 [N, A].
+    The questions are int32 [N, Q] and the answers int32 [N, A - 1], padded with 0 at
+    the end. Returns tokens int32 [N, T], answer_positions int32 [N, A], targets int32
+    [N, A].
     """
     rows = np.arange(len(questions))
     asked, given = (questions != 0).sum(axis=1), (answers != 0).sum(axis=1)  # [N]

@@ -121,18 +121,10 @@ def _draw_ood(rng, num_entities, num_attributes, num_ood):
 def _num_ood(num_entities, ood_share) -> int:
     """Returns the number of OOD entities of each attribute."""
     num_ood = round(ood_share * num_entities)
-    limits.require(
-        ood_share == 0 or num_ood >= 2,
-        "ood_share",
-        f"be 0 or make at least 2 of {num_entities} entities OOD",
-        ood_share,
-    )
-    limits.require(
-        num_entities - num_ood >= 3,
-        "ood_share",
-        f"leave at least 3 of {num_entities} entities ID",
-        ood_share,
-    )
+    must = f"be 0 or make at least 2 of {num_entities} entities OOD"
+    limits.require(ood_share == 0 or num_ood >= 2, "ood_share", must, ood_share)
+    must = f"leave at least 3 of {num_entities} entities ID"
+    limits.require(num_entities - num_ood >= 3, "ood_share", must, ood_share)
     return num_ood
 
 
@@ -141,19 +133,13 @@ def _num_train(num_known, num_attributes, phi) -> int:
     num_facts = num_known * num_attributes
     num_train = round(phi * num_facts / 2)
     possible = num_attributes * num_known * (num_known - 1) // 2
-    limits.require(
-        num_train >= 1,
-        "phi",
-        f"train at least one pair of the {num_facts} ID facts",
-        phi,
-    )
-    limits.require(
-        num_train < possible,
-        "phi",
+    must = f"train at least one pair of the {num_facts} ID facts"
+    limits.require(num_train >= 1, "phi", must, phi)
+    must = (
         f"leave at least one of {possible} pairs of ID facts untrained: at most "
-        f"{2 * (possible - 1) / num_facts:.4g}",
-        phi,
+        f"{2 * (possible - 1) / num_facts:.4g}"
     )
+    limits.require(num_train < possible, "phi", must, phi)
     return num_train
 
 

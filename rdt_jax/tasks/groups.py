@@ -137,12 +137,8 @@ def _group(family, degree) -> tuple[list[str], np.ndarray]:
             order *= factor
             if order > MAX_ORDER:
                 break
-    limits.require(
-        degree >= least and order <= MAX_ORDER,
-        "degree",
-        f"be at least {least} for {family!r} and give at most {MAX_ORDER} elements",
-        degree,
-    )
+    must = f"be at least {least} for {family!r} and give at most {MAX_ORDER} elements"
+    limits.require(degree >= least and order <= MAX_ORDER, "degree", must, degree)
     if family in ("symmetric", "alternating"):
         return _permutations(degree, even_only=family == "alternating")
     index = np.arange(order)

@@ -19,19 +19,12 @@ def extend(
     is_valid: Callable[..., bool],
     of_rows: Callable[[Callable], Callable] = lambda function: function,
 ) -> Mapping[str, Callable]:
-    """Returns `built_in` and the entry points of `group`, by name.
+    """Returns `built_in` and the entry points of `group`, by name, which are read once.
 
-    The entry points are read once in a process. Their functions are called by
-    `user_code.call`, so that what goes wrong in them is a ValueError with their line.
-    ValueError too if a name is taken, reserved or not in lower case with underscores,
-    or if an entry point cannot be loaded or is no function.
-
-    Args:
-      group: group of entry points.
-      built_in: functions of this package.
-      expected: words for what a function must return.
-      is_valid: whether that is its first argument, given its own arguments too.
-      of_rows: function that makes what is expected of a generator function.
+    Their functions are called by `user_code.call`, so that what goes wrong in them, or
+    is not valid, is a ValueError with their line; generator functions are made tasks by
+    `of_rows`. ValueError too if a name is taken, reserved or not in lower case with
+    underscores, or if an entry point cannot be loaded or is no function.
     """
     table = dict(built_in)
     owner = dict.fromkeys(table, "rdt_jax")

@@ -112,25 +112,15 @@ def _split(
     candidates = rng.permutation(np.flatnonzero(pattern == PATTERNS.index("id-id")))
     num_id = int((~is_ood).sum())
     num_train = round(phi * num_id)
-    limits.require(
-        candidates.size >= 2,
-        "ood_share",
-        "leave at least two questions of ID facts only",
-        ood_share,
-    )
-    limits.require(
-        num_train >= 1,
-        "phi",
-        f"train at least one of the questions about {num_id} ID facts",
-        phi,
-    )
-    limits.require(
-        num_train < candidates.size,
-        "phi",
+    must = "leave at least two questions of ID facts only"
+    limits.require(candidates.size >= 2, "ood_share", must, ood_share)
+    must = f"train at least one of the questions about {num_id} ID facts"
+    limits.require(num_train >= 1, "phi", must, phi)
+    must = (
         "leave at least one ID question untrained: at most "
-        f"{(candidates.size - 1) / num_id:.4g} with this graph",
-        phi,
+        f"{(candidates.size - 1) / num_id:.4g} with this graph"
     )
+    limits.require(num_train < candidates.size, "phi", must, phi)
     trained, heldout = np.split(candidates, [num_train])
     split[trained] = base.SPLITS.index("train")
     practiced = np.zeros(is_ood.size, bool)
@@ -143,12 +133,8 @@ def _split(
         if part == "mixed":
             rows = rows[one_practiced[rows]]
         split[rows[:max_heldout]] = base.SPLITS.index(part)
-    limits.require(
-        bool((split == base.SPLITS.index("id")).any()),
-        "phi",
-        "be so large that some untrained question asks for practiced facts only",
-        phi,
-    )
+    must = "be so large that some untrained question asks for practiced facts only"
+    limits.require(bool((split == base.SPLITS.index("id")).any()), "phi", must, phi)
     limits.require(
         ood_share == 0 or bool((split == base.SPLITS.index("ood")).any()),
         "ood_share",
@@ -271,16 +257,12 @@ def _draw_graph(rng, num_entities, num_relations, out_degree) -> np.ndarray:
 def place_answer(
     tokens: np.ndarray, lengths: np.ndarray, answer_at: str, words: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Makes room for the answer of each row.
+    """Makes room for the answer of each row, as one of ANSWER_AT says.
 
-    Args:
-      tokens: int32 [N, T], with at least one column of padding at the end; overwritten.
-      lengths: int32 [N], words of each row.
-      answer_at: one of ANSWER_AT.
-      words: the vocabulary.
-
-    Returns the tokens, int32 [N, T or T - 1]; where the answer is read, int32 [N]; the
-    words, with `<a>` where the answer is read at a token of its own.
+    The tokens, int32 [N, T], have a column of padding at the end, and are overwritten;
+    `lengths`, int32 [N], are the words of each row. Returns the tokens, int32 [N, T or
+    T - 1]; where the answer is read, int32 [N]; the vocabulary, with `<a>` where the
+    answer is read at a token of its own.
     """
     if answer_at == "answer_token":
         words = tuple(dict.fromkeys((*words, "<a>")))

@@ -158,12 +158,8 @@ def _lay_out(questions, hops, answer_at, words, length):
 
 def _folder(path, test_file) -> pathlib.Path:
     is_folder = path is not None and pathlib.Path(path).is_dir()
-    limits.require(
-        is_folder,
-        "path",
-        f"be a released data folder with vocab.json, train.json and {test_file}",
-        repr(path),
-    )
+    must = f"be a released data folder with vocab.json, train.json and {test_file}"
+    limits.require(is_folder, "path", must, repr(path))
     for name in ("vocab.json", "train.json", test_file):
         has_file = (pathlib.Path(path) / name).is_file()
         limits.require(has_file, "path", f"be a folder that has {name}", repr(path))

@@ -76,16 +76,11 @@ def complete_table(
     train_fraction: float,
     seed: int,
 ) -> base.Table:
-    """Makes the rows `a op b =` of a binary operation; a random part is trained.
+    """Makes the rows `a op b =` of a binary operation, split as `modular` says.
 
-    Args:
-      pairs: int [N, 2], the operands, as indices of elements.
-      answers: int [N].
-      elements: the words of the elements.
-      operation: its word.
-      train_fraction: share of the pairs that is trained; ValueError if it is out of
-        range or leaves a split empty.
-      seed: seed of the split, which is that of `modular`.
+    The operands int [N, 2] and the answers int [N] are indices of `elements`, which are
+    words, as `operation` is. ValueError if `train_fraction` is out of range or leaves a
+    split empty.
     """
     limits.share(True, train_fraction=train_fraction)
     num_rows = len(pairs)

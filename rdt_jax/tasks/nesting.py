@@ -79,14 +79,10 @@ def grow(
 ) -> np.ndarray:
     """Replaces every nested word that is only announced, until none is left.
 
-    Args:
-      rng: generator, consumed.
-      start: int [n, W] of symbols: a positive one is a token, -d a word of depth d that
-        is still to be drawn, 0 nothing.
-      expand: function from (rng, d, m) to the symbols of m words of depth d, int [m, W]
-        for any W; what is announced in them is less deep than d.
-
-    Returns int32 [n, T], each row followed by zeros.
+    Of the symbols `start` int [n, W], a positive one is a token, -d a word of depth d
+    that is still to be drawn, 0 nothing. `expand` maps (rng, d, m) to the symbols of m
+    words of depth d, int [m, W] for any W; what is announced in them is less deep than
+    d. Returns int32 [n, T], each row followed by zeros.
     """
     symbols, rows = start.ravel(), np.repeat(np.arange(len(start)), start.shape[1])
     for depth in range(-int(start.min()), 0, -1):
@@ -107,20 +103,17 @@ def reduce(
     brackets: Mapping[int, int],
     evaluate: Callable[..., tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Replaces all innermost brackets by their values, round after round.
+    """Replaces all innermost brackets of int32 [N, T] by their values, round by round.
 
-    Args:
-      tokens: int32 [N, T], in each row as many brackets opened as closed.
-      brackets: opening token -> the closing token that fits.
-      evaluate: function from (symbols [M], start [m], end [m], around [m]) to the value
-        tokens and the atoms of the innermost brackets, int [m] each. They reach from
-        `start` to `end` among the symbols of all rows; `around` has the opening token
-        around each, 0 for none. The value 0 is nothing.
+    `brackets` maps an opening token to the closing one that fits, and each row opens as
+    many as it closes. `evaluate` maps (symbols [M], start [m], end [m], around [m]) to
+    the value tokens and the atoms of the innermost brackets, int [m] each. They reach
+    from `start` to `end` among the symbols of all rows; `around` has the opening token
+    around each, 0 for none. The value 0 is nothing.
 
-    Returns:
-      The first token that is left of each row [N], 0 for a row in which brackets that
-      do not fit came to face one another; the atoms of each row [N, K]; its depth
-      [N], the number of rounds up to its value, or up to those brackets facing.
+    Returns the first token that is left of each row [N], 0 for a row in which brackets
+    that do not fit came to face one another; the atoms of each row [N, K]; its depth
+    [N], the number of rounds up to its value, or up to those brackets facing.
     """
     num_rows = len(tokens)
     rows, columns = np.nonzero(tokens)

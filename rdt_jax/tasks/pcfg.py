@@ -240,12 +240,8 @@ def _check(
         f" ({longest_train}){'' if productivity else ELSEWHERE + 'productivity'}",
         longest,
     )
-    limits.require(
-        longest >= 3 or not systematicity,
-        "max_functions",
-        "be at least 3 for systematicity",
-        longest,
-    )
+    must = "be at least 3 for systematicity"
+    limits.require(longest >= 3 or not systematicity, "max_functions", must, longest)
     most = len(PAIRS) - 1
     limits.require(
         1 <= pairs <= most if systematicity else pairs == 0,

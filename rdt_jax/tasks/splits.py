@@ -265,14 +265,8 @@ def of_parts(
     """Says which split each row is in, int8 [N], where all were drawn for some part.
 
     What is drawn for `train`, `id` and `depth` is split as `assign` says; `ood` stays
-    what it is; `mixed` is that only if it mixes.
-
-    Args:
-      atoms: int [N, K], as `base.certify` takes them.
-      parts: strings [N], what each row was drawn for.
-      key: the argument that is too small where nothing is left of `id` or `depth`,
-        which is a ValueError.
-      value: value of that argument.
+    what it is; `mixed` is that only if it mixes. `parts` are strings [N]; ValueError
+    that the argument `key` is too small where nothing is left of `id` or `depth`.
     """
     split = assign(atoms, parts == "train", parts == "depth")
     names = [name for name in ("id", "depth") if (parts == name).any()]

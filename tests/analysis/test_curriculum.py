@@ -3,33 +3,39 @@ import pytest
 from rdt_jax.analysis import curriculum, stored
 from tests import fake_depth, fake_runs
 
+ALL = {k: 100 * k for k in range(2, 7)}
+END = fake_depth.BUDGET
 
-def test_hops_that_were_learned_before_they_were_trained_are_passed_once_they_are():
-    """Four hops are learned before three are: their stage has no update of its own."""
+
+@pytest.mark.parametrize(
+    ("learned_at", "until", "passed", "untrained", "learned"),
+    [
+        # Four hops are learned before three are: their stage has no update of its own.
+        # From 900 on five are trained; what that made of four is seen at 1,000.
+        (
+            {2: 500, 4: 700, 3: 900, 5: 1_000},
+            END,
+            {2: 500, 3: 900, 4: 1_000, 5: 1_000},
+            {4: 700},
+            5,
+        ),
+        # The run ends where all that is left is passed through at once.
+        ({2: 500, 3: 400, 4: 300}, 500, {2: 500}, {3: 400, 4: 300}, 2),
+        ({2: 500, 4: 700}, END, {2: 500}, {4: 700}, 2),  # Three are never learned.
+        (ALL, END, ALL, {}, 6),  # More could have been learned.
+        ({}, END, {}, {}, None),
+    ],
+)
+def test_a_stage_is_passed_once_its_hops_are_trained_and_learned(
+    learned_at, until, passed, untrained, learned
+):
     found = curriculum.progress(
-        fake_depth.make(passed={2: 500, 4: 700, 3: 900, 5: 1_000}, loops=2)
+        fake_depth.make(passed=learned_at, loops=2, until=until)
     )
-    # From 900 on, up to five hops are trained; what that made of four is seen at 1,000.
-    assert dict(found.passed) == {2: 500, 3: 900, 4: 1_000, 5: 1_000}
-    assert dict(found.untrained) == {4: 700}
-    assert (found.learned, found.deepest, found.is_bounded) == (5, 6, True)
-    assert (found.last_step, found.outcome) == (fake_depth.BUDGET, "over")
-
-
-def test_hops_that_are_never_trained_do_not_count():
-    """The run ends where all that is left is passed through at once."""
-    run = fake_depth.make(passed={2: 500, 3: 400, 4: 300}, loops=2, until=500)
-    found = curriculum.progress(run)
-    assert dict(found.passed) == {2: 500}
-    assert dict(found.untrained) == {3: 400, 4: 300}
-    assert found.learned == 2
-
-
-def test_what_is_learned_beyond_a_stage_that_does_not_end_does_not_count():
-    found = curriculum.progress(fake_depth.make(passed={2: 500, 4: 700}, loops=2))
-    assert dict(found.passed) == {2: 500}
-    assert dict(found.untrained) == {4: 700}
-    assert found.learned == 2
+    assert (dict(found.passed), dict(found.untrained)) == (passed, untrained)
+    assert (found.learned, found.deepest) == (learned, 6)
+    assert found.is_bounded == (learned != 6)
+    assert (found.last_step, found.outcome) == (until, "over")
 
 
 def test_hops_that_were_lost_before_they_were_trained_must_be_learned_again():
@@ -42,17 +48,6 @@ def test_hops_that_were_lost_before_they_were_trained_must_be_learned_again():
     found = curriculum.progress(run)
     assert dict(found.passed) == {2: 500, 3: 900}
     assert dict(found.untrained) == {3: 200}
-
-
-def test_a_run_that_passed_the_last_stage_could_have_learned_more():
-    passed = {k: 100 * k for k in range(2, 7)}
-    found = curriculum.progress(fake_depth.make(passed=passed, loops=2))
-    assert (found.learned, found.is_bounded) == (6, False)
-
-
-def test_a_run_without_a_passed_stage_learned_no_depth():
-    found = curriculum.progress(fake_depth.make(passed={}, loops=2))
-    assert (found.learned, found.is_bounded) == (None, True)
 
 
 def test_only_first_completions_count():
@@ -73,8 +68,7 @@ def test_the_open_accuracy_is_that_of_the_stage_that_did_not_end():
     found = curriculum.open_accuracy(open_run(lambda step: step / 10_000))
     # Of 600 to 4,000, each time the median of five evaluations.
     assert found.tolist() == pytest.approx([s / 10_000 for s in range(400, 3_801, 100)])
-    passed = {k: 100 * k for k in range(2, 7)}
-    assert not curriculum.open_accuracy(fake_depth.make(passed=passed, loops=2)).size
+    assert not curriculum.open_accuracy(fake_depth.make(passed=ALL, loops=2)).size
 
 
 @pytest.mark.parametrize(
@@ -102,8 +96,7 @@ def test_only_a_run_that_its_budget_ended_is_cut_short():
     high = lambda step: 0.8
     assert not curriculum.is_cut_short(open_run(high, state="running", reason=None))
     assert not curriculum.is_cut_short(open_run(high, state="failed", reason="nan"))
-    passed = {k: 100 * k for k in range(2, 7)}
-    assert not curriculum.is_cut_short(fake_depth.make(passed=passed, loops=2))
+    assert not curriculum.is_cut_short(fake_depth.make(passed=ALL, loops=2))
 
 
 def test_the_common_stage_is_the_deepest_that_two_loop_counts_passed_in_all_runs():

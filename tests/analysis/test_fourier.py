@@ -12,7 +12,7 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.analysis import fourier
 from rdt_jax.models import presets, recurrent
-from tests.conftest import ROOT
+from tests.analysis import modular
 
 MODULUS = 17  # F = 8
 TRAIN, ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
@@ -20,25 +20,13 @@ TRAIN, ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
 
 @pytest.fixture(scope="module")
 def config():
-    return configs.override(
-        configs.load(f"{ROOT}/configs/modular.py:smoke"),
-        {
-            "task.kwargs.modulus": 7,
-            "model.width": 8,
-            "model.num_heads": 2,
-            "model.embedding_std": 1.0,  # Logits that differ.
-            "recurrence.num_loops": 2,
-            "evaluation.batch_size": 20,  # Of 49 pairs.
-        },
-    )
+    # A batch is 20 of 49 pairs.
+    return modular.config(7, 8, recurrence__num_loops=2, evaluation__batch_size=20)
 
 
 @pytest.fixture(scope="module")
 def params(config):
-    model = presets.model_config(config, tasks.make_table(config))
-    found = jax.jit(recurrent.init, static_argnums=1)(jax.random.key(3), model)
-    # Else the state at the answer would hardly depend on the operands.
-    return found | {"core": jax.tree.map(lambda x: 8 * x, found["core"])}
+    return modular.params(config, seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -17,17 +17,9 @@ def run(seed, ood, **options):
     )
 
 
-def times(*members):
-    (cell,) = grokking.cells(members, KEYS)
-    return cell.times[EVENT]
-
-
-def exactly(steps):
-    return Bound(steps, False)
-
-
-def beyond(steps):
-    return Bound(steps, True)
+def at(steps):
+    """An exact number of updates; a negative one is a bound."""
+    return Bound(abs(steps), steps < 0)
 
 
 def test_times_are_those_the_detector_declared():
@@ -88,52 +80,35 @@ def test_a_claim_that_awaits_runs_says_how_many():
     assert grokking.ends_of(two, "with R = 2") == ["the end of 2 runs with R = 2"]
 
 
-def test_odd_number_of_runs_has_its_middle_as_the_median():
-    found = times(run(0, 150), run(1, 50), run(2, 70))
-    assert found.median == exactly(70 + fake_runs.DELAY)
-    assert found.low == exactly(50 + fake_runs.DELAY)
-    assert found.high == exactly(150 + fake_runs.DELAY)
-    assert (found.reached, found.runs) == (3, 3)
+BROKEN = {"ood": None, "until": 20, "state": "failed", "reason": "nan"}
+EARLY, LATE = (
+    {"ood": None, "until": until, "state": "running", "reason": None}
+    for until in (40, 150)
+)
 
 
-def test_even_number_of_runs_has_the_mean_of_the_middle_two():
-    found = times(run(0, 50), run(1, 80), run(2, 90), run(3, 180))
-    assert found.median == exactly(85 + fake_runs.DELAY)
-
-
-def test_one_lucky_seed_of_three_is_not_the_median():
-    found = times(run(0, 50), run(1, None), run(2, None))
-    assert found.median == beyond(fake_runs.BUDGET)
-    assert found.low == exactly(50 + fake_runs.DELAY)
-    assert found.high == beyond(fake_runs.BUDGET)
-    assert (found.reached, found.runs) == (1, 3)
-
-
-def test_half_the_runs_are_not_enough_for_a_median():
-    assert times(run(0, 50), run(1, None)).median == beyond(fake_runs.BUDGET)
-
-
-def test_a_censored_minority_leaves_the_median_exact():
-    found = times(run(0, 50), run(1, 70), run(2, None))
-    assert found.median == exactly(70 + fake_runs.DELAY)
-    assert found.high == beyond(fake_runs.BUDGET)
-
-
-def test_a_run_whose_loss_was_not_finite_counts_as_never_arriving():
-    broken = run(2, None, until=20, state="failed", reason="nan")
-    found = times(run(0, 50), run(1, 90), broken)
-    assert found.median == exactly(90 + fake_runs.DELAY)
-    assert times(run(0, 50), broken).median == beyond(fake_runs.BUDGET)
-
-
-def test_an_unfinished_run_leaves_open_what_it_can_still_change():
-    early = run(2, None, until=40, state="running", reason=None)
-    found = times(run(0, 50), run(1, 90), early)
-    # It may come first or last: the median is 70, 110, or between them.
-    assert found.median == beyond(50 + fake_runs.DELAY)
-    assert found.low == beyond(40)
-    late = run(2, None, until=150, state="running", reason=None)
-    assert times(run(0, 50), run(1, 90), late).median == exactly(90 + fake_runs.DELAY)
+@pytest.mark.parametrize(
+    ("jumps", "median", "low", "high", "reached"),
+    [
+        ([150, 50, 70], 90, 70, 170, 3),
+        ([50, 80, 90, 180], 105, 70, 200, 4),  # The mean of the middle two.
+        ([50, None, None], -230, 70, -230, 1),  # One lucky seed is not the median,
+        ([50, None], -230, 70, -230, 1),  # and half of the runs are not enough.
+        ([50, 70, None], 90, 70, -230, 2),  # A minority leaves it exact.
+        ([50, 90, BROKEN], 110, 70, -230, 2),  # It never arrives.
+        ([50, BROKEN], -230, 70, -230, 1),
+        ([50, 90, EARLY], -70, -40, -110, 2),  # It may be 70, 110, or between them.
+        ([50, 90, LATE], 110, 70, -150, 2),
+    ],
+)
+def test_the_times_of_a_cell_are_known_as_far_as_those_of_its_runs(
+    jumps, median, low, high, reached
+):
+    options = [jump if isinstance(jump, dict) else {"ood": jump} for jump in jumps]
+    members = [run(seed, **given) for seed, given in enumerate(options)]
+    (cell,) = grokking.cells(members, KEYS)
+    ends = map(at, (median, low, high))
+    assert cell.times[EVENT] == (*ends, reached, len(members))
 
 
 def test_cells_are_ordered_and_count_their_troubles():
@@ -235,5 +210,5 @@ def test_further_phases_come_after_the_built_in_ones():
 )
 def test_steps_are_written_in_three_digits(steps, text):
     assert grokking.format_steps(steps) == text
-    assert str(exactly(steps)) == text
-    assert str(beyond(steps)) == f"> {text}"
+    assert str(Bound(steps, False)) == text
+    assert str(Bound(steps, True)) == f"> {text}"

@@ -11,24 +11,14 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.analysis import stability
 from rdt_jax.models import presets, recurrent
-from tests.conftest import ROOT
+from tests.analysis import modular
 
 ROWS, TRAINED, FACTOR = 3, 2, 2
 
 
 @pytest.fixture(scope="module")
 def config():
-    return configs.override(
-        configs.load(f"{ROOT}/configs/modular.py:smoke"),
-        {
-            "task.kwargs.modulus": 5,
-            "model.width": 4,
-            "model.num_heads": 2,
-            "model.mlp_ratio": 1,
-            "model.embedding_std": 1.0,
-            "recurrence.num_loops": TRAINED,
-        },
-    )
+    return modular.config(5, 4, model__mlp_ratio=1, recurrence__num_loops=TRAINED)
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +27,8 @@ def model(config):
 
 
 @pytest.fixture(scope="module")
-def params(model):
-    found = jax.jit(recurrent.init, static_argnums=1)(jax.random.key(1), model)
-    # Else the blocks would hardly change the state.
-    return found | {"core": jax.tree.map(lambda x: 8 * x, found["core"])}
+def params(config):
+    return modular.params(config, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -35,31 +35,10 @@ def comparisons_won(first, second):
     return sum((b > a) + 0.5 * (b == a) for a in first for b in second)
 
 
-def enumerated_rank_sum(first, second):
-    times = [*first, *second]
-    expected = len(first) * len(second) / 2
-    found = abs(comparisons_won(first, second) - expected)
-    extreme = total = 0
-    for chosen in itertools.combinations(range(len(times)), len(second)):
-        rest = [t for i, t in enumerate(times) if i not in chosen]
-        won = comparisons_won(rest, [times[i] for i in chosen])
-        extreme += abs(won - expected) >= found
-        total += 1
-    return extreme / total
-
-
-def later_ranks_less_sooner_ones(signs, ranks):
-    return sum(sign * rank for sign, rank in zip(signs, ranks, strict=True))
-
-
 def enumerated_signed_rank(signs, ranks):
-    found = abs(later_ranks_less_sooner_ones(signs, ranks))
-    flips = list(itertools.product([-1, 1], repeat=len(signs)))
-    extreme = 0
-    for flip in flips:
-        flipped = [f * s for f, s in zip(flip, signs, strict=True)]
-        extreme += abs(later_ranks_less_sooner_ones(flipped, ranks)) >= found
-    return extreme / len(flips)
+    flips = np.array(list(itertools.product([-1, 1], repeat=len(signs))))
+    signed = np.array(signs) * ranks
+    return np.mean(np.abs(flips @ signed) >= abs(signed.sum()))
 
 
 # Medians.
@@ -124,9 +103,7 @@ def test_rank_sum_equals_enumeration(first, second):
     found = rank_sum(first, second)
     won = comparisons_won(first, second)
     assert found.later == pytest.approx(won / (len(first) * len(second)))
-    if len(first) == len(second) or len({*first, *second}) == 1:
-        # Else the two tails differ in weight and scipy doubles the lighter one.
-        assert found.p_value == pytest.approx(enumerated_rank_sum(first, second))
+    # Where the two tails differ in weight, scipy doubles the lighter one.
     assert found.p_value == pytest.approx(
         min(1, 2 * min(one_sided(first, second), one_sided(second, first)))
     )

@@ -333,6 +333,21 @@ def test_the_command_lists_every_analysis_with_what_it_asks(capsys):
     assert "logit lens" in listed["lens"]
 
 
+def _sweep_of(members, keys=()):
+    """Writes the plan of a sweep over these keys."""
+    folder = members[0].folder.parent / "sweeps" / "study-smoke"
+    folder.mkdir(parents=True)
+    plan = [
+        {
+            "run_id": member.run_id,
+            "overrides": {key: run_folders.value_of(member, key) for key in keys},
+        }
+        for member in members
+    ]
+    files.write_json(folder / "plan.json", {"runs": plan})
+    return folder
+
+
 def test_a_sweep_has_a_table_by_cell(make_run, capsys):
     """Two seeds of two depths; of one cell one run kept nothing."""
     depths = {"recurrence.num_loops": 1}, {"recurrence.num_loops": 2}
@@ -341,17 +356,7 @@ def test_a_sweep_has_a_table_by_cell(make_run, capsys):
         for depth in depths
         for seed in (0, 1)
     ]
-    folder = members[0].folder.parent / "sweeps" / "study-smoke"
-    folder.mkdir(parents=True)
-    plan = {
-        "runs": [
-            {"run_id": member.run_id, "overrides": {"seed": seed} | depth}
-            for member, (depth, seed) in zip(
-                members, [(d, s) for d in depths for s in (0, 1)], strict=True
-            )
-        ]
-    }
-    files.write_json(folder / "plan.json", plan)
+    folder = _sweep_of(members, ["seed", "recurrence.num_loops"])
     assert cli.main(["analyze", str(folder), "--what=sizes"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == ["sizes", "at", "final"]
@@ -382,14 +387,6 @@ def test_the_command_compares_both_sides_of_each_transition(run, capsys):
     assert [float(x) for x in row[2:]] == pytest.approx(
         [before, after, after - before], rel=1e-3
     )
-
-
-def _sweep_of(members):
-    folder = members[0].folder.parent / "sweeps" / "study-smoke"
-    folder.mkdir(parents=True)
-    plan = {"runs": [{"run_id": member.run_id, "overrides": {}} for member in members]}
-    files.write_json(folder / "plan.json", plan)
-    return folder
 
 
 def test_a_sweep_reports_what_does_not_apply_and_goes_on(make_run, capsys):

@@ -13,23 +13,13 @@ from rdt_jax import tasks
 from rdt_jax.analysis import weights
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import losses
-from tests.conftest import ROOT
+from tests.analysis import modular
 
 
 @pytest.fixture(scope="module")
 def config():
-    return configs.override(
-        configs.load(f"{ROOT}/configs/modular.py:smoke"),
-        {
-            "task.kwargs.modulus": 5,
-            "model.width": 4,
-            "model.num_heads": 2,
-            "model.mlp_ratio": 1,
-            "model.embedding_std": 1.0,
-            "model.position": "none",
-            "recurrence.num_loops": 1,  # Compiles faster.
-        },
-    )
+    one_loop = {"recurrence__num_loops": 1}  # Compiles faster.
+    return modular.config(5, 4, model__mlp_ratio=1, model__position="none", **one_loop)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +28,9 @@ def table(config):
 
 
 @pytest.fixture(scope="module")
-def params(config, table):
-    model = presets.model_config(config, table)
-    found = jax.jit(recurrent.init, static_argnums=1)(jax.random.key(3), model)
-    return jax.tree.map(lambda x: 1.3 * x, found)
+def params(config):
+    drawn = modular.params(config, seed=3, core=1.0)
+    return jax.tree.map(lambda x: 1.3 * x, drawn)
 
 
 @pytest.fixture(scope="module")

@@ -164,14 +164,15 @@ def test_a_mistake_exits_2_with_one_message(rdt, capsys, arguments, message):
     assert message in err and err.count("\n") == 1 and out == ""
 
 
-def test_a_run_that_has_kept_nothing_says_when_it_will(tiny_config, tmp_path, capsys):
+def test_a_run_that_has_kept_nothing_says_when_it_will(
+    tiny_config, tmp_path, capsys, command
+):
     config = configs.override(tiny_config, {"snapshot_steps": (4,), "seed": 5})
     folder = tmp_path / configs.run_id(config)
     run_folder.create(folder, config)
-    assert cli.main(["ask", str(folder), "entity_0"]) == 2
     assert (
         "no parameters yet (it is pending): it keeps the first at update 4, or at"
-        in (capsys.readouterr().err)
+        in (command(["ask", str(folder), "entity_0"], 2).err)
     )
     assert cli.main(["ask", "nope", "entity_0", f"--workdir={tmp_path}"]) == 2
     assert "has no run 'nope': expected a folder of a run" in capsys.readouterr().err
@@ -200,7 +201,7 @@ def test_export_writes_what_can_be_read_again(rdt, tiny_config, tmp_path, capsys
 
 
 def test_a_run_in_a_bucket_is_asked_in_its_copy(
-    workdir, bucket_url, tiny_config, tiny_table, tmp_path, monkeypatch, capsys
+    workdir, bucket_url, tiny_config, tiny_table, tmp_path, monkeypatch, command
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fs, root = fsspec.core.url_to_fs(bucket_url)
@@ -213,5 +214,4 @@ def test_a_run_in_a_bucket_is_asked_in_its_copy(
         [f"{bucket_url}/runs/{run}"],
         [run[:5], f"--workdir={bucket_url}/runs"],
     ):
-        assert cli.main(["ask", *arguments, *words]) == 0
-        assert len(_answers(capsys.readouterr().out)) == 2
+        assert len(_answers(command(["ask", *arguments, *words]).out)) == 2

@@ -1,21 +1,8 @@
 """`rdt compare` on runs that were never trained."""
 
-import json
-
 from rdt_jax import cli
 from tests import fake_runs
-
-
-def _write(workdir, name, runs):
-    trials = []
-    for run in runs:
-        fake_runs.write(run, workdir)
-        overrides = {key: run.config[key] for key in ("recurrence.num_loops", "seed")}
-        values = run.config.to_dict()
-        trials.append({"run_id": run.run_id, "overrides": overrides, "config": values})
-    folder = workdir / "sweeps" / name
-    folder.mkdir(parents=True)
-    (folder / "plan.json").write_text(json.dumps({"runs": trials}))
+from tests.fake_runs import write_sweep
 
 
 def _staged(loops, oods, **options):
@@ -26,8 +13,10 @@ def _staged(loops, oods, **options):
 
 def test_two_sweeps_stand_side_by_side(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    _write(tmp_path, "one", [*_staged(1, [None, None]), *_staged(2, [90, None, 100])])
-    _write(tmp_path, "two", _staged(2, [120, 130, None], model__width=64))
+    write_sweep(
+        tmp_path, "one", [*_staged(1, [None, None]), *_staged(2, [90, None, 100])]
+    )
+    write_sweep(tmp_path, "two", _staged(2, [120, 130, None], model__width=64))
     assert cli.main(["compare", "one", "two", f"--workdir={tmp_path}"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "num_loops=2 memorized 40 3/3 40 3/3 0.50 1" in out
@@ -38,23 +27,20 @@ def test_two_sweeps_stand_side_by_side(tmp_path, capsys, monkeypatch):
     assert "below 0.1." in out
 
 
-def test_a_lost_run_is_named_and_fails(tmp_path, capsys):
+def test_a_lost_run_is_named_and_fails(tmp_path, command):
     first = _staged(2, [90, 100])
-    _write(tmp_path, "one", first)
-    _write(tmp_path, "two", _staged(2, [90, 100], model__width=64))
+    write_sweep(tmp_path, "one", first)
+    write_sweep(tmp_path, "two", _staged(2, [90, 100], model__width=64))
     (tmp_path / first[0].run_id).rename(tmp_path / "elsewhere")
-    assert (
-        cli.main(["compare", f"{tmp_path}/sweeps/one", "two", f"--workdir={tmp_path}"])
-        == 1
+    captured = command(
+        ["compare", f"{tmp_path}/sweeps/one", "two", f"--workdir={tmp_path}"], 1
     )
-    captured = capsys.readouterr()
     assert "1 of 2 planned runs missing" in captured.err
     assert "... 1/2" in " ".join(captured.out.split())
 
 
-def test_what_is_no_sweep_is_refused(tmp_path, capsys):
-    _write(tmp_path, "one", _staged(2, [90]))
-    assert cli.main(["compare", "one", "three", f"--workdir={tmp_path}"]) == 2
+def test_what_is_no_sweep_is_refused(tmp_path, command):
+    write_sweep(tmp_path, "one", _staged(2, [90]))
     assert "No sweep 'three': expected its folder, or a name in" in (
-        capsys.readouterr().err
+        command(["compare", "one", "three", f"--workdir={tmp_path}"], 2).err
     )

@@ -66,12 +66,11 @@ def test_a_named_task_has_the_presets_of_its_config(folder):
     assert configs.run_id(config) == configs.run_id(configs.load("modular:smoke"))
 
 
-def test_export_writes_the_rows_that_the_task_rows_reads(folder, capsys):
+def test_export_writes_the_rows_that_the_task_rows_reads(folder, command):
     assert cli.main(["tasks", "export", "my task.py:reverse", "--out=a.jsonl"]) == 0
     rows = [json.loads(line) for line in (folder / "a.jsonl").read_text().splitlines()]
     assert len(rows) == 363
-    assert cli.main(["tasks", "rows", "--set", "path=a.jsonl"]) == 0
-    out = capsys.readouterr().out
+    out = command(["tasks", "rows", "--set", "path=a.jsonl"]).out
     assert "a b -> b a   size=2" in out and "depth: 243 rows" in out
 
 
@@ -97,9 +96,8 @@ def test_export_writes_the_rows_that_the_task_rows_reads(folder, capsys):
     ],
 )
 @pytest.mark.parametrize("verb", ["train", "sweep"])
-def test_a_mistake_is_one_message_and_writes_nothing(verb, words, message, capsys):
-    assert cli.main([verb, *words, "--workdir=new"]) == 2
-    printed = capsys.readouterr()
+def test_a_mistake_is_one_message_and_writes_nothing(verb, words, message, command):
+    printed = command([verb, *words, "--workdir=new"], 2)
     assert message in printed.err and printed.out == ""
     assert "Traceback" not in printed.err
 

@@ -1,6 +1,7 @@
 """Jobs of several processes on this machine, started as on a pod."""
 
 import argparse
+import importlib.util
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import time
 
 import pytest
 
+from rdt_jax import devices
 from rdt_jax.cli import ranks
 from rdt_jax.store import files, records
 
@@ -183,17 +185,17 @@ def options(**values):
 
 
 def test_a_process_alone_is_no_job(monkeypatch):
-    monkeypatch.setattr(ranks, "on_tpu", lambda: False)
+    monkeypatch.setattr(devices, "has_tpu", lambda: False)
     assert ranks.job_of(options()) is None
     assert ranks.job_of(options(coordinator="auto")) == ranks.Job()
-    monkeypatch.setattr(ranks, "on_tpu", lambda: True)
+    monkeypatch.setattr(devices, "has_tpu", lambda: True)
     assert ranks.job_of(options()) == ranks.Job()
     assert ranks.job_of(options(num_processes=1)) is None
 
 
 def test_on_the_cpu_of_a_tpu_vm_a_process_is_alone(monkeypatch):
-    monkeypatch.setattr(ranks.glob, "glob", lambda pattern: ["/dev/accel0"])
-    monkeypatch.setattr(ranks.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setenv("TPU_VISIBLE_CHIPS", "0")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert ranks.job_of(options()) is None
     monkeypatch.delenv("JAX_PLATFORMS")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 
 import pytest
 
@@ -20,26 +21,17 @@ def workdir(tmp_path):
         fake_runs.make(jumps={**JUMPS, "ood": ood}, loops=loops, seed=seed)
         for loops, seed, ood in ((1, 0, None), (1, 1, None), (2, 0, 90), (2, 1, 130))
     ]
-    runs = []
-    for run in members:
-        overrides = {key: run.config[key] for key in ("recurrence.num_loops", "seed")}
-        values = run.config.to_dict()
-        runs.append({"run_id": run.run_id, "overrides": overrides, "config": values})
-    for run in members[1:]:
-        fake_runs.write(run, tmp_path)
-    folder = tmp_path / "sweeps" / "depth-cpu"
-    folder.mkdir(parents=True)
-    (folder / "plan.json").write_text(json.dumps({"runs": runs}))
+    fake_runs.write_sweep(tmp_path, "depth-cpu", members)
+    shutil.rmtree(tmp_path / members[0].run_id)
     return tmp_path
 
 
-def _out(capsys, *words):
-    assert cli.main(["runs", *map(str, words)]) == 0
-    return capsys.readouterr().out
+def _out(command, *words):
+    return command(["runs", *map(str, words)]).out
 
 
-def test_a_line_per_run(workdir, capsys):
-    lines = _out(capsys, workdir).splitlines()
+def test_a_line_per_run(workdir, capsys, command):
+    lines = _out(command, workdir).splitlines()
     assert [line.split()[1] for line in lines[1:-1]] == [
         f"depth-cpu/num_loops={loops},seed={seed}"
         for loops, seed in ((1, 1), (2, 0), (2, 1))
@@ -51,37 +43,36 @@ def test_a_line_per_run(workdir, capsys):
     for line in lines[1:-1]:  # What is shown is taken for a run.
         for shown in line.split()[:2]:
             words = ["analyze", shown, f"--workdir={workdir}", "--what=lens"]
-            assert cli.main([*words, "--transition"]) == 2
-            said = capsys.readouterr().err
+            said = command([*words, "--transition"], 2).err
             assert line[:4] in said and "no transition with parameters; it kept" in said
 
 
-def test_the_runs_of_a_sweep_are_those_of_its_plan(workdir, capsys):
-    lines = _out(capsys, workdir / "sweeps" / "depth-cpu").splitlines()
+def test_the_runs_of_a_sweep_are_those_of_its_plan(workdir, command):
+    lines = _out(command, workdir / "sweeps" / "depth-cpu").splitlines()
     assert [line.split()[1] for line in lines[1:-1]] == [
         f"num_loops={n},seed={s}" for n in (1, 2) for s in (0, 1)
     ]
     assert "missing" in lines[1] and lines[-1] == "4 runs: 1 missing, 3 done"
 
 
-def test_json_and_csv_are_whole_and_alone_on_stdout(workdir, capsys):
-    rows = json.loads(_out(capsys, workdir, "--json"))
+def test_json_and_csv_are_whole_and_alone_on_stdout(workdir, command):
+    rows = json.loads(_out(command, workdir, "--json"))
     assert [row["recurrence.num_loops"] for row in rows] == [1, 2, 2]
-    table = [*csv.DictReader(io.StringIO(_out(capsys, workdir, "--csv")))]
+    table = [*csv.DictReader(io.StringIO(_out(command, workdir, "--csv")))]
     assert [list(row) for row in table] == [list(row) for row in rows]
     assert [float(r["ood/accuracy"]) for r in table] == [
         r["ood/accuracy"] for r in rows
     ]
-    assert json.loads(_out(capsys, workdir, "--json", "--where=num_loops=7")) == []
+    assert json.loads(_out(command, workdir, "--json", "--where=num_loops=7")) == []
 
 
-def test_where_and_sort(workdir, capsys):
+def test_where_and_sort(workdir, command):
     words = ("--json", "--where=num_loops=2", "--where", "optimizer.weight_decay=0.1")
-    rows = json.loads(_out(capsys, workdir, *words, "--sort=-ood_generalized/step"))
+    rows = json.loads(_out(command, workdir, *words, "--sort=-ood_generalized/step"))
     assert [row["seed"] for row in rows] == [1, 0]
-    rows = json.loads(_out(capsys, workdir, "--json", "--sort=ood_generalized/step"))
+    rows = json.loads(_out(command, workdir, "--json", "--sort=ood_generalized/step"))
     assert [row["ood_generalized/step"] for row in rows] == [110, 150, None]
-    rows = json.loads(_out(capsys, workdir, "--json", "--sort=-num_loops"))
+    rows = json.loads(_out(command, workdir, "--json", "--sort=-num_loops"))
     assert [row["recurrence.num_loops"] for row in rows] == [2, 2, 1]
 
 
@@ -95,31 +86,29 @@ def test_where_and_sort(workdir, capsys):
         (["--preset=cpu"], "does not use --preset"),
     ],
 )
-def test_a_mistake_is_one_message(workdir, capsys, words, message):
-    assert cli.main(["runs", str(workdir), *words]) == 2
-    captured = capsys.readouterr()
+def test_a_mistake_is_one_message(workdir, command, words, message):
+    captured = command(["runs", str(workdir), *words], 2)
     assert message in captured.err and captured.out == ""
     assert len(captured.err.splitlines()) <= 2
 
 
-def test_what_is_no_workdir_is_said(workdir, capsys):
-    assert cli.main(["runs", str(workdir / "none")]) == 2
-    assert "No workdir" in capsys.readouterr().err
+def test_what_is_no_workdir_is_said(workdir, capsys, command):
+    assert "No workdir" in command(["runs", str(workdir / "none")], 2).err
     assert cli.main(["runs", "modular:smoke", f"--workdir={workdir}"]) == 2
     assert "has no plan.json" in capsys.readouterr().err
     assert not (workdir / "none").exists()
 
 
-def test_a_workdir_may_have_a_colon_and_a_space(workdir, capsys, monkeypatch):
+def test_a_workdir_may_have_a_colon_and_a_space(workdir, command, monkeypatch):
     moved = workdir.rename(workdir.with_name("my runs: 1"))
     monkeypatch.chdir(moved.parent)
-    assert _out(capsys, moved.name).endswith("3 runs: 3 done\n")
-    assert _out(capsys, moved).endswith("3 runs: 3 done\n")
-    assert _out(capsys, f"--workdir={moved}").endswith("3 runs: 3 done\n")
+    assert _out(command, moved.name).endswith("3 runs: 3 done\n")
+    assert _out(command, moved).endswith("3 runs: 3 done\n")
+    assert _out(command, f"--workdir={moved}").endswith("3 runs: 3 done\n")
 
 
-def test_labels_of_a_plan_and_of_the_list_agree(workdir, capsys):
-    rows = json.loads(_out(capsys, workdir, "--json"))
+def test_labels_of_a_plan_and_of_the_list_agree(workdir, command):
+    rows = json.loads(_out(command, workdir, "--json"))
     trials = [
         spec.Trial(r["run"], {k: r[k] for k in ("recurrence.num_loops", "seed")}, {})
         for r in rows

@@ -77,7 +77,7 @@ def test_a_sweep_goes_on_by_its_folder(here, capsys):
         assert "12" in (out := capsys.readouterr().out) or "Nobody" in out
 
 
-def test_a_sweep_of_a_study_goes_on_by_its_folder(here, capsys):
+def test_a_sweep_of_a_study_goes_on_by_its_folder(here, capsys, command):
     study = here / "somewhere" / "else" / "tiny"
     study.mkdir(parents=True)
     text = (
@@ -101,11 +101,9 @@ def test_a_sweep_of_a_study_goes_on_by_its_folder(here, capsys):
         flag = word if "num_steps" in word else word.partition("=")[0]
         assert f"{flag} does not go with " in capsys.readouterr().err
     write_metrics(here / "runs" / stored.run_ids[0])
-    assert cli.main(["figures", folder, "--out=figures"]) == 0
-    assert "OF TINY" in capsys.readouterr().out
+    assert "OF TINY" in command(["figures", folder, "--out=figures"]).out
     (study / "study.py").unlink()
-    assert cli.main(["figures", folder, "--out=figures"]) == 0
-    said = capsys.readouterr()
+    said = command(["figures", folder, "--out=figures"])
     assert "Updates to each phase" in said.out and "is not here" in said.err
 
 
@@ -145,39 +143,32 @@ def test_a_path_with_spaces_and_colons(here):
     assert cli.main(["sweep", config, *SMALL, "--workdir=my runs: 1", "--status"]) == 0
 
 
-def test_verbs_find_the_sweep_of_a_config(here, capsys):
+def test_verbs_find_the_sweep_of_a_config(here, capsys, command):
     stored = planned(*SWEEP)
     config = ["modular:smoke", *SMALL]
-    assert cli.main(["sweep", *config, "--stop"]) == 0
-    assert f"Nobody trains {NAME}" in capsys.readouterr().out
+    assert f"Nobody trains {NAME}" in command(["sweep", *config, "--stop"]).out
     assert cli.main(["worker", "modular:smoke"]) == 2  # Of other values.
     assert "modular-smoke has no plan.json" in capsys.readouterr().err
-    assert cli.main(["figures", *config]) == 2
-    assert f"No run of {NAME} in runs has been" in capsys.readouterr().err
+    assert f"No run of {NAME} in runs has been" in command(["figures", *config], 2).err
     analyze = ["analyze", "modular:smoke", "--what=lens"]
-    assert cli.main(analyze) == 2
-    assert "modular-smoke" in capsys.readouterr().err
+    assert "modular-smoke" in command(analyze, 2).err
     planned("sweep", "modular:smoke", "--loops=1,2", "--name=other", *SMALL)
     for run in stored.run_ids:
         write_metrics(here / "runs" / run)
-    assert cli.main(["figures", *config]) == 2
-    said = capsys.readouterr().err
+    said = command(["figures", *config], 2).err
     assert "several sweeps of this config: give one" in said
     assert f"runs/sweeps/{NAME}" in said and "runs/sweeps/other" in said
 
 
-def test_a_sweep_of_a_config_in_a_bucket_is_extended(here, capsys):
+def test_a_sweep_of_a_config_in_a_bucket_is_extended(here, command):
     url = f"memory://{here.name}/runs"
     sweep = [*SWEEP, *QUIET, f"--workdir={url}", "--plan"]
     assert cli.main(sweep) == 0
     part = ["sweep", "modular:smoke", "--loops=4", "--weight-decay=1", *sweep[4:]]
-    assert cli.main(part) == 0
-    folder = capsys.readouterr().out.splitlines()[-1]
+    folder = command(part).out.splitlines()[-1]
     assert folder == f"{url}/sweeps/{NAME}"
-    assert cli.main(["sweep", folder, "--seeds=2", *QUIET, "--plan"]) == 0
-    capsys.readouterr()
-    assert cli.main(["sweep", folder, "--status"]) == 0
-    assert "10 trials" in capsys.readouterr().out
+    command(["sweep", folder, "--seeds=2", *QUIET, "--plan"])
+    assert "10 trials" in command(["sweep", folder, "--status"]).out
     assert not list(here.iterdir())
 
 
@@ -225,14 +216,13 @@ TWICE = "Two axes set recurrence.num_loops"
         (["{root}/experiments/depth_by_decay", "--name=x"], "--name does not go with"),
     ],
 )
-def test_a_wrong_sweep_is_one_message(words, message, here, capsys):
-    assert cli.main(["sweep", *(word.format(root=ROOT) for word in words)]) == 2
-    said = capsys.readouterr()
+def test_a_wrong_sweep_is_one_message(words, message, here, command):
+    said = command(["sweep", *(word.format(root=ROOT) for word in words)], 2)
     assert message in said.err and said.err.count("rdt: ") == 1 and not said.out
     assert not list(here.iterdir())
 
 
-def test_a_name_that_another_sweep_has_is_refused(here, capsys):
+def test_a_name_that_another_sweep_has_is_refused(here, capsys, command):
     planned(*SWEEP, "--name=mine")
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     taken = ["--name=mine", *QUIET, "--plan"]
@@ -244,8 +234,7 @@ def test_a_name_that_another_sweep_has_is_refused(here, capsys):
         ([*SWEEP[1:4], "--config.batch_size=16"], "batch_size is 8, and here 16"),
         (["dyck:smoke", *SWEEP[2:4], *SMALL], "task.name is modular, and here dyck"),
     ]:
-        assert cli.main(["sweep", *words, *taken]) == 2
-        assert message in capsys.readouterr().err
+        assert message in command(["sweep", *words, *taken], 2).err
     for words, message in [
         (["--over", "model.width=16"], "varies recurrence.num_loops, optimizer.weight"),
         (["--config.model.width=16"], "--config.model.width makes other runs"),
@@ -263,8 +252,7 @@ def test_a_name_that_another_sweep_has_is_refused(here, capsys):
         "CONFIG = 'configs/modular.py'\nsweep = lambda preset: [{'seed': 0}]\n"
     )
     (here / "runs/sweeps/mine").rename(here / "runs/sweeps/mine-smoke")
-    assert cli.main(["sweep", "mine", "--preset=smoke", *QUIET, "--plan"]) == 2
-    said = capsys.readouterr().err
+    said = command(["sweep", "mine", "--preset=smoke", *QUIET, "--plan"], 2).err
     assert "mine-smoke is a sweep of no study. Use another --workdir." in said
     assert cli.main(["claims", "runs/sweeps/mine-smoke"]) == 2
     assert "has no study here, whose study.py says what is" in capsys.readouterr().err
@@ -274,7 +262,7 @@ def test_a_name_that_another_sweep_has_is_refused(here, capsys):
 
 
 @pytest.mark.slow
-def test_an_extended_sweep_trains_nothing_twice(here, capsys):
+def test_an_extended_sweep_trains_nothing_twice(here, capsys, command):
     tiny = [
         "sweep", "modular:smoke", "--loops=1", "--weight-decay=0.1,1", *SMALL,
         "--config.eval_every_steps=10", "--config.checkpoint_every_steps=10",
@@ -305,6 +293,5 @@ def test_an_extended_sweep_trains_nothing_twice(here, capsys):
         rows = records.read_rows(here / "runs" / name / "metrics.jsonl")
         assert [row["step"] for row in rows] == [0, 10, 20]
     capsys.readouterr()
-    assert cli.main(["figures", folder]) == 0
-    assert "Updates to each phase: modular" in capsys.readouterr().out
+    assert "Updates to each phase: modular" in command(["figures", folder]).out
     assert list((here / folder / "figures").glob("*.png"))

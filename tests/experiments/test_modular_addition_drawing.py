@@ -4,28 +4,34 @@ import numpy as np
 import pytest
 
 from experiments.modular_addition import drawing as modular
-from rdt_jax.analysis import fourier
-from rdt_jax.analysis.laws import PowerLaw
+from experiments.modular_addition.cells import Inside
+from rdt_jax import config as configs
+from rdt_jax.analysis import fourier, laws
+from tests import fake_runs
 from tests.experiments.verdicts import texts
 
-INF = np.inf
-TIMES = {
-    "memorized": {0.5: np.array([40.0, 50]), 1.0: np.array([40.0, 60])},
-    "id_generalized": {0.5: np.array([800.0, INF, INF]), 1.0: np.array([300.0, 500])},
-}
-LAW = PowerLaw(1.0, 0.8, 1.2, 400.0, 5, 2)
+BASE = configs.load(f"{fake_runs.ROOT}/configs/modular.py:smoke")
+# Weight decay -> updates at which train and id accuracy jump.
+JUMPS = {0.5: ((20, 180), (30, None), (20, None)), 1.0: ((20, 60), (40, 130))}
+LAW = laws.PowerLaw(1.0, 0.8, 1.2, 100.0, 5, 2)
+NOTE = "The power law is drawn up to the budget."
 
 
-def draw(times=TIMES, laws=None, is_log=True):
-    return modular.times_by_value(
-        times,
-        budget=900,
-        title="Updates by weight decay",
-        notes=("R = 1.",),
-        label="weight decay",
-        is_log=is_log,
-        laws=laws or {},
+def made(loops=1, decay=1.0, seed=0, train=20, id=60):
+    return fake_runs.make(
+        jumps={"train": train, "id": id}, loops=loops, decay=decay, seed=seed, base=BASE
     )
+
+
+def draw(is_log=True):
+    runs = {
+        decay: [
+            made(decay=decay, seed=seed, train=train, id=id)
+            for seed, (train, id) in enumerate(jumps)
+        ]
+        for decay, jumps in JUMPS.items()
+    }
+    return modular.times_by_value(runs, "weight decay", is_log=is_log)
 
 
 def dots(figure, marker):
@@ -41,46 +47,36 @@ def dots(figure, marker):
 def test_every_run_is_a_dot_or_a_triangle_beyond_the_budget(is_log):
     figure = draw(is_log=is_log)
     (panel,) = figure.axes
-    assert dots(figure, "o") == [40, 40, 50, 60, 300, 500, 800]
+    assert dots(figure, "o") == [40, 40, 40, 50, 60, 80, 150, 200]
     late, same = dots(figure, "^")
-    assert 900 < late == same < panel.get_ylim()[1]
+    assert 230 < late == same < panel.get_ylim()[1]
     (count, budget) = (text for text in panel.texts)
     assert (count.get_text(), count.xy[1]) == ("2", late)
-    assert (budget.get_text(), budget.xy[1]) == ("budget\n900", 900)
-    assert max(panel.get_yticks()) <= 900
+    assert (budget.get_text(), budget.xy[1]) == ("budget\n230", 230)
+    assert max(panel.get_yticks()) <= 230
     # A median that is censored has no bar.
-    assert dots(figure, "_") == [45, 50, 400]
+    assert dots(figure, "_") == [40, 50, 115]
     assert figure.axes[0].get_xscale() == ("log" if is_log else "linear")
 
 
-def test_a_law_is_a_line_through_its_scale():
-    (line,) = [
-        line
-        for line in draw(laws={"id_generalized": LAW}).axes[0].lines
-        if line.get_linestyle() == "--"
-    ]
-    x, y = line.get_data()
-    np.testing.assert_allclose(x * y, 400)
-    assert (x[0], x[-1]) == pytest.approx((0.5, 1.0))
-    unknown = LAW._replace(scale=np.nan)
-    drawn = draw(laws={"id_generalized": unknown}).axes[0].lines
-    assert not [line for line in drawn if line.get_linestyle() == "--"]
+def dashed(figure):
+    return [each for each in figure.axes[0].lines if each.get_linestyle() == "--"]
 
 
-def test_a_law_ends_at_the_budget_and_the_figure_says_so():
-    note = "The power law is drawn up to the budget."
-    assert note not in texts(draw(laws={"id_generalized": LAW}))
-    figure = draw(laws={"id_generalized": LAW._replace(scale=600.0)})
-    (line,) = [each for each in figure.axes[0].lines if each.get_linestyle() == "--"]
-    x, y = line.get_data()
-    assert y[0] == pytest.approx(900, rel=0.01) and y.max() <= 900
-    assert x[-1] == pytest.approx(1.0)
-    assert note in texts(figure)
+@pytest.mark.parametrize(("scale", "first"), [(100.0, 0.5), (150.0, 150 / 230)])
+def test_a_law_is_a_line_through_its_scale_up_to_the_budget(monkeypatch, scale, first):
+    monkeypatch.setattr(laws, "fit_power", lambda *_: LAW._replace(scale=scale))
+    figure = draw()
+    x, y = dashed(figure)[0].get_data()
+    np.testing.assert_allclose(x * y, scale)
+    assert (x[0], x[-1]) == pytest.approx((first, 1.0), rel=0.01)
+    assert y.max() <= fake_runs.BUDGET
+    assert (NOTE in texts(figure)) is (scale > 115)
 
 
-def test_there_must_be_a_time():
-    with pytest.raises(ValueError, match="At least one value with times"):
-        draw({"memorized": {}})
+def test_a_law_without_a_scale_is_no_line(monkeypatch):
+    monkeypatch.setattr(laws, "fit_power", lambda *_: LAW._replace(scale=np.nan))
+    assert not dashed(draw())
 
 
 def progress(keys=2, steps=(0, 10, 100, 1000)):
@@ -106,10 +102,7 @@ def progress(keys=2, steps=(0, 10, 100, 1000)):
 
 def test_all_rows_are_those_after_the_last_loop():
     found = progress()
-    run = modular.Followed(
-        "R = 2 loops", found, {"memorized": 10, "id_generalized": None}
-    )
-    figure = modular.progress([run], title="t", notes=("n",), chance=3.4)
+    figure = modular.progress([Inside(made(loops=2), found, 10, None)])
     accuracy, loss, per_key, gini, weights = figure.axes
     curve = lambda panel, index: panel.lines[index].get_ydata().tolist()
     is_curve = lambda line: line.get_marker() == "."
@@ -146,15 +139,14 @@ def test_all_rows_are_those_after_the_last_loop():
 
 
 def test_a_run_without_keys_says_so_and_columns_are_runs():
-    runs = [
-        modular.Followed(f"R = {loops}", progress(keys), {})
+    followed = [
+        Inside(made(loops), progress(keys), None, None)
         for loops, keys in ((1, 2), (2, 0))
     ]
-    figure = modular.progress(runs, title="t", notes=("n",), chance=3.4)
+    figure = modular.progress(followed)
     assert len(figure.axes) == 10
-    assert [panel.get_title() for panel in figure.axes[:2]] == ["R = 1", "R = 2"]
+    titles = [panel.get_title() for panel in figure.axes[:2]]
+    assert titles == ["R = 1 (no loop)", "R = 2 loops"]
     assert texts(figure.axes[5]) == ["no key frequency at the end"]
     for left, right in zip(figure.axes[::2], figure.axes[1::2], strict=True):
         assert left.get_ylim() == right.get_ylim()
-    with pytest.raises(ValueError, match="At least one run is followed"):
-        modular.progress([], title="t", notes=(), chance=1.0)

@@ -10,10 +10,10 @@ def sentences(table):
 
 
 def restate(table, solve, tag):
-    """Yields (answer, tags, parts) of each row, for the battery."""
+    """Yields (tags, parts) of each row, for the battery."""
     for words in sentences(table):
-        answer, depth, atoms = solve(words)
-        yield (answer,), {tag: depth}, atoms
+        _, depth, atoms = solve(words)
+        yield {tag: depth}, atoms
 
 
 def twins(table):

@@ -22,7 +22,7 @@ def of_tests(name: str, wanted: str, otherwise: Any = None) -> Any:
 
 
 def restate(name: str, table: base.Table) -> Iterator[tuple]:
-    """Yields (answer words, tags, parts) of each row, said anew from its words.
+    """Yields (tags, parts) of each row, said anew from its words.
 
     It is `restate` in the file of the task's tests, or `restate_TASK` where those of
     several tasks stand there.

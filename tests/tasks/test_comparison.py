@@ -19,7 +19,6 @@ FACTS = {
     "max_heldout_pairs": None,
     "answer_at": "last",
 }
-ORDER = {-1: "less", 0: "equal", 1: "greater"}
 
 
 def _make(seed=5, **changes):
@@ -45,22 +44,19 @@ def _compared(table):
 
 
 def restate(table):
-    """Yields (answer, tags, parts) of each row, for the battery."""
-    values, ood = _values(table), {}
+    """Yields (tags, parts) of each row, for the battery."""
+    ood = {}
     for index, (question, _, _) in enumerate(read(table)):
         if len(question) == 2:
-            tags = {"hops": 1, "pattern": "atomic"}
-            yield (f"value_{values[question]}",), tags, [question]
+            yield {"hops": 1, "pattern": "atomic"}, [question]
             continue
         attribute, *entities = question
         parts = [(entity, attribute) for entity in entities]
         pattern = knowledge.PATTERNS[table.tags["pattern"][index]]
         for fact, kind in zip(parts, pattern.split("-"), strict=True):
             assert ood.setdefault(fact, kind == "ood") == (kind == "ood")
-        one, other = (values[fact] for fact in parts)
-        label = ORDER[(one > other) - (one < other)]
         kinds = "-".join("ood" if ood[fact] else "id" for fact in parts)
-        yield (f"{attribute}_{label}",), {"hops": 2, "pattern": kinds}, parts
+        yield {"hops": 2, "pattern": kinds}, parts
 
 
 def attributes(table):

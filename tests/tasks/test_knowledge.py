@@ -10,6 +10,7 @@ from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.tasks import knowledge
 from tests.conftest import ROOT
+from tests.tasks.reading import read
 
 GRAPH = {
     "num_entities": 13,
@@ -29,17 +30,22 @@ def _make(seed=5, **changes):
 
 def _read(table):
     """Yields (words of the question, answer, split, pattern) of each row."""
-    for index, tokens in enumerate(table.tokens.tolist()):
-        words = [table.vocab[token] for token in tokens if token != 0]
-        if words[-1] == "<a>":
-            words.pop()
-        answer = table.vocab[table.targets[index, 0]]
+    for index, (words, (answer,), split) in enumerate(read(table)):
         pattern = knowledge.PATTERNS[table.tags["pattern"][index]]
-        yield tuple(words), answer, tasks.SPLITS[table.split[index]], pattern
+        yield words, answer, split, pattern
 
 
 def _facts(table):
-    return {words: answer for words, answer, *_ in _read(table) if len(words) == 2}
+    return {words: answer for words, (answer,), _ in read(table) if len(words) == 2}
+
+
+def _walk(facts, words):
+    """Returns the facts of a walk."""
+    at, used = words[0], []
+    for relation in words[1:]:
+        used.append((at, relation))
+        at = facts[at, relation]
+    return used
 
 
 def _two_hop(table):
@@ -51,14 +57,11 @@ def _two_hop(table):
             yield (head, first), (facts[head, first], second), split, pattern
 
 
-def restate(table):
-    """Yields (answer, tags, parts) of each row, for the battery."""
+def restate_knowledge_composition(table):
+    """Yields (tags, parts) of each row, for the battery."""
     facts, ood = _facts(table), {}
     for words, _, _, pattern in _read(table):
-        parts, at = [], words[0]
-        for relation in words[1:]:
-            parts.append((at, relation))
-            at = facts[at, relation]
+        parts = _walk(facts, words)
         if pattern != "atomic":  # A fact is ID or OOD wherever it stands.
             for fact, kind in zip(parts, pattern.split("-"), strict=True):
                 assert ood.setdefault(fact, kind == "ood") == (kind == "ood")
@@ -66,7 +69,7 @@ def restate(table):
             ["ood" if ood[fact] else "id" for fact in parts] if len(parts) > 1 else []
         )
         tags = {"hops": len(parts), "pattern": "-".join(kinds) or "atomic"}
-        yield (at,), tags, parts
+        yield tags, parts
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +181,47 @@ def test_the_largest_phi_is_the_one_that_the_message_names():
         _make(phi=1000.0)
     splits = [split for *_, split, pattern in _two_hop(_make(phi=largest))]
     assert splits.count("train") == questions - 1
+
+
+# Walks over permutations.
+
+WALKS = {
+    "num_entities": 11,
+    "num_relations": 5,
+    "max_hops": 7,
+    "max_train_hops": 4,
+    "train_per_hop": 193,
+    "heldout_per_hop": 29,
+    "answer_at": "last",
+}
+
+
+def _walks(**changes):
+    return knowledge.knowledge_depth(seed=5, **WALKS | changes)
+
+
+def restate_knowledge_depth(table):
+    """Yields (tags, parts) of each row, for the battery."""
+    facts = _facts(table)
+    for words, *_ in read(table):
+        yield {"hops": len(words) - 1}, _walk(facts, words)
+
+
+def test_every_relation_is_a_permutation():
+    table = _walks()
+    facts = _facts(table)
+    entities = {f"entity_{i}" for i in range(11)}
+    relations = {f"relation_{i}" for i in range(5)}
+    assert set(facts) == {(h, r) for h in entities for r in relations}
+    for relation in relations:
+        assert {facts[head, relation] for head in entities} == entities
+    assert len({tuple(facts[h, r] for h in entities) for r in relations}) == 5
+    assert table.vocab[0] == "<pad>"
+    assert set(table.vocab[1:]) == entities | relations
+
+
+@pytest.mark.parametrize("facts", [126, 128, 130])
+def test_facts_are_counted_at_the_end_of_a_small_integer_type(facts):
+    table = _walks(num_entities=facts // 2, num_relations=2, train_per_hop=200)
+    assert table.certificate.atoms["all"] == facts
+    assert table.certificate.atoms["practiced"] == facts

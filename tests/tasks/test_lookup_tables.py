@@ -30,22 +30,17 @@ def _read(table):
 
 
 def restate(table):
-    """Yields (answer, tags, parts) of each row, from the words of the rows."""
-    rows = list(_read(table))
+    """Yields (tags, parts) of each row, from the words of the rows."""
     number = re.search(r"their one of (\d+) groups", table.certificate.held_out)
     groups = int(number[1]) if number else 1
-    lookup = {(s, f[0]): a for s, f, a, _ in rows if len(f) == 1}
-    for symbol, functions, _, _ in rows:
-        at = symbol
-        for function in functions:
-            at = lookup[at, function]
+    for _, functions, *_ in _read(table):
         pairs = list(zip(functions, functions[1:], strict=False))
         group = {function: int(function[1:]) % groups for function in functions}
         crossed = sum(group[a] != group[b] for a, b in pairs)
         links = [(a, "then", group[b]) for a, b in pairs]
         links += [(group[a], "then", b) for a, b in pairs]
         tags = {"functions": len(functions), "crossings": crossed}
-        yield (at,), tags, links or [functions[0]]
+        yield tags, links or [functions[0]]
 
 
 def _counts(table):

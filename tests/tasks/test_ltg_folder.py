@@ -25,7 +25,7 @@ def _make(folder, **changes):
 
 
 def restate(table):
-    """Yields (answer, tags, parts) of each row, from the words of the rows."""
+    """Yields (tags, parts) of each row, from the words of the rows."""
     rows = list(read(table))
     facts = {words: answer for words, (answer,), _ in rows if len(words) == 2}
     longest = max(len(words) for words, *_ in rows)
@@ -38,7 +38,7 @@ def restate(table):
         if longest == 3:
             composed = "ood-ood" if split == "ood" else "id-id"
             tags["pattern"] = "atomic" if len(words) == 2 else composed
-        yield (at,), tags, used
+        yield tags, used
 
 
 def _items(folder, name):

@@ -108,7 +108,10 @@ class _Words:
         (graphs.graph_next_step_oracle, "a > b a > c b > d c > d ? a d", "?"),
         (logic.kinship_oracle, "a parent b b parent c ? a c +2", "yes"),
         (logic.kinship_oracle, "a parent b b parent c ? a c -2", "no"),
+        (logic.kinship_oracle, "b child a b parent c ? a c +2", "yes"),
+        (logic.kinship_oracle, "b parent a b parent c ? a c +2", "no"),  # Siblings.
         (logic.kinship_oracle, "b parent a b parent c ? a c +0", "yes"),
+        (logic.kinship_oracle, "c child b a child b ? c a +0", "yes"),
         (logic.kinship_oracle, "d parent c b child c a child b ? a d -3", "yes"),
         (logic.kinship_oracle, "a parent b c parent d ? a d +2", "?"),
         (logic.transitive_inference_oracle, "b < a b > c ? a c", "yes"),

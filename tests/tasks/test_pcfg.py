@@ -1,6 +1,7 @@
-"""PCFG expressions against a stack machine that reads them from their end."""
+"""PCFG expressions: functions by hand, and which stand inside which."""
 
 import collections
+import itertools
 
 import numpy as np
 import pytest
@@ -22,29 +23,6 @@ SYSTEMATICITY = RANDOM | {"splitting": "systematicity", "num_heldout_pairs": 9}
 PRODUCTIVITY = RANDOM | {"splitting": "productivity", "max_functions": 6}
 
 
-def _reverse(x):
-    return [x[len(x) - 1 - i] for i in range(len(x))]
-
-
-def _swap(x):
-    y = list(x)
-    y[0], y[-1] = x[-1], x[0]
-    return y
-
-
-# Name -> (arguments, what it does), restated.
-MACHINE = {
-    "copy": (1, list),
-    "reverse": (1, _reverse),
-    "shift": (1, lambda x: [*x[1:], x[0]]),
-    "swap_first_last": (1, _swap),
-    "repeat": (1, lambda x: 2 * x),
-    "echo": (1, lambda x: [*x, x[-1]]),
-    "append": (2, lambda x, y: [*x, *y]),
-    "prepend": (2, lambda x, y: [*y, *x]),
-    "remove_first": (2, lambda x, y: y),
-    "remove_second": (2, lambda x, y: x),
-}
 HAND_WORKED = {
     "copy A B C": "A B C",
     "reverse A B C": "C B A",
@@ -63,24 +41,17 @@ HAND_WORKED = {
 }
 
 
-def run(words):
-    """Returns the string, the pairs of functions and how many functions there are."""
-    stack, string, pairs, count = [], [], [], 0
-    for word in reversed(words):
-        if word in MACHINE or word == ",":
-            if string:
-                stack.append((None, string))
-                string = []
-        if word in MACHINE:
-            arity, function = MACHINE[word]
-            arguments = [stack.pop() for _ in range(arity)]
-            pairs += [(word, inner) for inner, _ in arguments if inner]
-            stack.append((word, function(*(value for _, value in arguments))))
-            count += 1
-        elif word != ",":
-            string = [word, *string]
-    ((_, result),) = stack
-    return result, pairs, count
+def _pairs(words):
+    """Returns the pairs of functions, one right inside another."""
+    pairs, outermost = [], []  # The second is a stack, of the arguments behind.
+    for before, word in itertools.pairwise(["", *words, ""][::-1]):
+        if word in pcfg.FUNCTIONS:
+            inside = [outermost.pop() for _ in range(1 + (word in pcfg.BINARY))]
+            pairs += [(word, function) for function in inside if function]
+            outermost.append(word)
+        elif word not in ("", ",") and before in ("", ","):
+            outermost.append(None)  # A string, from its end.
+    return pairs
 
 
 def _make(seed=5, **changes):
@@ -101,26 +72,25 @@ def _untrained(table):
 
 
 def restate(table):
-    """Yields (answer, tags, parts) of each row, from the words of the rows."""
+    """Yields (tags, parts) of each row, from the words of the rows."""
     untrained = _untrained(table)
     for words, _, _ in _read(table):
-        result, pairs, count = run(words)
+        pairs = _pairs(words)
         held = sum(pair in untrained for pair in pairs)
         parts = [(pair, side) for pair in pairs for side in ("outer", "inner")]
-        tags = {"functions": count, "pairs": held}
-        yield (*result, "<end>"), tags, parts or [words[0]]
+        yield {"functions": 1 + len(pairs), "pairs": held}, parts or [words[0]]
 
 
 @pytest.mark.parametrize(("text", "answer"), HAND_WORKED.items())
-def test_the_machine_by_hand(text, answer):
-    assert run(text.split())[0] == answer.split()
+def test_the_oracle_by_hand(text, answer):
+    assert pcfg.pcfg_oracle(text.split()) == answer.split()
 
 
 @pytest.mark.parametrize(("text", "answer"), HAND_WORKED.items())
 def test_the_functions_by_hand(text, answer):
     name, *rest = text.split()
     if set(rest) & set(pcfg.FUNCTIONS):
-        return  # The machine covers what is nested, on real rows.
+        return  # The oracle covers what is nested, on real rows.
     arguments = [part.split() for part in " ".join(rest).split(" , ")]
     function = (pcfg.UNARY | pcfg.BINARY)[name]
     assert function(*arguments) == answer.split()
@@ -151,4 +121,4 @@ def test_rows_splits_and_tags(kwargs, expected):
     functions = collections.Counter(table.tags["functions"].tolist())
     assert set(functions) == set(range(1, kwargs["max_functions"] + 1))
     names = {table.vocab[token] for token in table.tokens[:, 0]}
-    assert names == set(MACHINE) == set(pcfg.FUNCTIONS)
+    assert names == set(pcfg.FUNCTIONS)

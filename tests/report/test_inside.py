@@ -1,0 +1,229 @@
+"""What the page of a report shows of stored analyses, against what is stored."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from rdt_jax.analysis import (
+    answers,
+    binding,
+    fourier,
+    geometry,
+    lens,
+    patching,
+    stored,
+)
+from rdt_jax.report import inside
+from tests import fake_runs
+from tests.experiments import test_mechanism as planted
+
+MEMORIZED, BEFORE, PASSED = (
+    "memorized-after-20", "id_generalized-before-30", "ood_generalized-after-90",
+)  # fmt: skip
+JUMPS = {"train": 20, "id": 40, "ood": 60}
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    """Returns a function that makes a run with checkpoints and stored results."""
+    monkeypatch.setattr(stored, "check_table", lambda run: None)
+    monkeypatch.setattr(stored.tasks, "make_table", lambda config: None)
+    monkeypatch.setattr(stored, "read_params", lambda run, name: {0: {}})
+
+    def make(results, seed=0, kept=("final-after-90",), **options):
+        run = fake_runs.make(jumps=options.pop("jumps", JUMPS), seed=seed, **options)
+        folder = tmp_path / run.run_id
+        status = {**run.status, "step": 90}
+        run = dataclasses.replace(run, folder=folder, status=status)
+        for name in kept:
+            (folder / "transitions" / name).mkdir(parents=True)
+            (folder / "transitions" / name / "manifest.json").write_text("{}")
+        for (what, name), result in results.items():
+            table = stored.RUN_MEASURES if name == stored.RUN else stored.MEASURES
+            monkeypatch.setitem(table, what, _measure(result))
+            stored.compute(stored.Job(run, what, name))
+        return run
+
+    return make
+
+
+def _measure(result):
+    def measure(params, config, table):
+        return result
+
+    measure.__annotations__["return"] = type(result)
+    return measure
+
+
+def lens_of(share):
+    bridge = {group: [0.1, share, share / 3] for group in range(3)}
+    return planted.lens_of(bridge, {0: [0, 0, 1]})
+
+
+def answers_of(right):
+    return answers.Answers(
+        row=np.array([4]),
+        split=np.array(["ood"]),
+        question=np.array(["a <b>"]),
+        target=np.array(["c"]),
+        answer=np.array([["d", "c"]]),
+        right=np.array([[False, right]]),
+        probability=np.array([[0.123456, 1]]),
+    )
+
+
+def entry_of(found, name, run=0, stage=0):
+    view = next(view for view in found["views"] if view["name"] == name)
+    entry = next(e for e in view["entries"] if (e["run"], e["stage"]) == (run, stage))
+    values = np.array(entry["values"], float)
+    return entry, values.reshape([len(axis) for axis in entry["axes"]])
+
+
+def test_stages_are_those_of_the_figures_in_the_order_of_training(make_run):
+    kept = (MEMORIZED, BEFORE, PASSED, "final-after-90", "snapshot-at-40")
+    names = (PASSED, "final", BEFORE, "snapshot-at-40", MEMORIZED)
+    first = make_run({("lens", name): lens_of(0.5) for name in names}, kept=kept)
+    only_end = make_run({("lens", "final"): lens_of(0.25)}, seed=1)
+    problems = []
+    found = inside.of_runs([first, only_end], problems)
+    assert found["stages"] == [
+        "memorized",
+        "ID generalized, before",
+        "update 40",
+        "OOD, or the end",
+    ]
+    (view,) = found["views"]
+    told = [(e["run"], e["stage"], e["step"]) for e in view["entries"]]
+    # The end of the first run has the parameters that had passed OOD.
+    assert sorted(told) == [(0, 0, 20), (0, 1, 30), (0, 2, 40), (0, 3, 90), (1, 3, 90)]
+    assert not problems
+
+
+def test_a_task_without_ood_has_an_end(make_run):
+    run = make_run({("lens", "final"): lens_of(0.5)}, jumps={"train": 20, "id": 40})
+    assert inside.of_runs([run], [])["stages"] == ["the end"]
+
+
+def test_arrays_are_what_the_figures_draw(make_run):
+    result = lens_of(1 / 3)
+    patched = planted.patching_of([0.25, 0.5], rows=(50, patching.FEWEST - 1, 50))
+    run = make_run({("lens", "final"): result, ("patching", "final"): patched})
+    found = inside.of_runs([run], [])
+    entry, values = entry_of(found, "lens")
+    assert entry["axes"][:2] == [["train", "ID", "OOD"], [*inside.DECODED]]
+    assert entry["axes"][2] == [0, 1, 2]
+    assert entry["places"] == [
+        "embedding, block 0",
+        "loop 1, block 1",
+        "loop 2, block 1",
+    ]
+    assert entry["ends"] == [1]
+    np.testing.assert_allclose(values[:, 0], lens.bridge_at_r1(result), rtol=1e-4)
+    np.testing.assert_allclose(values[:, 1], lens.target_at_answer(result), rtol=1e-4)
+    assert 0.3333 in entry["values"]  # Four digits.
+    entry, values = entry_of(found, "patching")
+    assert entry["axes"][1] == ["h", "r1", "r2"]
+    np.testing.assert_array_equal(values[0, 1], [0.25, 0.5])
+    assert np.isnan(values[1]).all() and None in entry["values"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_head_sees_no_key_behind_it_and_its_blocks_are_picked(make_run):
+    rng = np.random.default_rng(0)
+    weights = np.tril(rng.uniform(size=(3, 2, 4, 3, 3)))
+    result = binding.Binding(
+        weights, weights, weights[..., 0], np.array(2), np.full(3, 50),
+        *(x[1:] for x in planted.places(2)),
+    )  # fmt: skip
+    found = inside.of_runs([make_run({("binding", "final"): result})], [])
+    entry, values = entry_of(found, "heads")
+    view = next(view for view in found["views"] if view["name"] == "heads")
+    assert view["axes"] == ["questions", "column", "y", "x", "block"]
+    assert entry["axes"][1] == [1, 2, 3, 4] and entry["axes"][4] == [1, 2]
+    np.testing.assert_allclose(values[2, 3, 2, 1], weights[2, :, 3, 2, 1], rtol=1e-3)
+    assert np.isnan(values[:, :, 0, 1:]).all()
+    entry, values = entry_of(found, "attention")
+    r1_to_h = weights[1:, :, :, 1, 0].max(axis=-1)
+    np.testing.assert_allclose(values[0], r1_to_h, rtol=1e-3)
+    assert entry["axes"][2] == [1, 2] and entry["ends"] == [1.5]
+
+
+def test_progress_has_the_steps_and_loops_of_its_run(make_run):
+    draw = np.random.default_rng(0).uniform
+    result = fourier.Progress(
+        np.array([0, 20, 60]), np.array([True, False]), draw(size=(3, 2, 2)),
+        draw(size=(3, 2)), draw(size=(3, 2)), draw(size=3),
+        *(draw(size=(3, 2, 5)) for _ in range(3)), draw(size=(3, 2, 2)),
+        draw(size=(3, 2, 5)), draw(size=3),
+    )  # fmt: skip
+    run = make_run({("progress", stored.RUN): result})
+    found = inside.of_runs([run], [])
+    entry, values = entry_of(found, "losses")
+    assert entry["axes"] == [[1, 2], [*inside.LOSSES], [0, 20, 60]]
+    assert entry["step"] is None and found["stages"] == ["the whole run"]
+    train, id_ = (fourier.GROUPS.index(name) for name in ("train", "id"))
+    np.testing.assert_allclose(values[1, 0], result.loss[:, 1, train], rtol=1e-3)
+    restricted = result.restricted_loss[:, 1, id_]
+    np.testing.assert_allclose(values[1, 2], restricted, rtol=1e-3)
+    excluded = result.excluded_loss[:, 0, train]
+    np.testing.assert_allclose(values[0, 3], excluded, rtol=1e-3)
+    entry, values = entry_of(found, "spectrum")
+    assert values.shape == (3, 2, 2, result.share.shape[-1])
+    np.testing.assert_allclose(values[2, 1, 0], result.share[2, 1], rtol=1e-3)
+
+
+def test_answers_and_numbers_are_those_that_are_stored(make_run):
+    run = make_run({("answers", "final"): answers_of(True)})
+    found = inside.of_runs([run], [])
+    assert found["answers"] == [
+        {
+            "run": 0, "stage": 0, "step": 90, "question": ["a <b>"], "target": ["c"],
+            "split": ["OOD"], "answer": [["d", "c"]], "right": [[0, 1]],
+            "probability": [[0.1235, 1.0]],
+        }
+    ]  # fmt: skip
+    provenance = stored.read_provenance(run, "answers", "final")
+    told = {"what": "answers", "numbers": provenance["summary"]}
+    assert found["numbers"] == [{"run": 0, "stage": 0, "step": 90, **told}]
+    assert not found["views"]
+
+
+def test_what_cannot_be_shown_is_told_and_the_rest_is_there(make_run):
+    whole = make_run({("lens", "final"): lens_of(0.5)})
+    other = make_run(
+        {("lens", "final"): lens_of(0.5), ("answers", "final"): answers_of(True)}, 1
+    )
+    record = stored.path_of(other, "lens", "final").with_suffix(".json")
+    told = json.loads(record.read_text())
+    record.write_text(json.dumps(told | {"arguments": {"per_group": 3}}))
+    stored.path_of(other, "answers", "final").with_suffix(".json").write_text("{")
+    lost = dataclasses.replace(whole, status={"state": "missing"})
+    problems = []
+    found = inside.of_runs([whole, other, lost], problems)
+    assert [e["run"] for e in found["views"][0]["entries"]] == [0]
+    damaged, old = sorted(problems, key=lambda text: text.startswith("Run"))
+    assert "answers-final" in damaged and f"Run {other.run_id} has 1 analysis" in old
+    assert "lens-final" in old and "rdt analyze" in old
+
+
+def test_arrays_that_are_too_large_for_a_page_are_left_out_and_told(
+    make_run, monkeypatch
+):
+    rank = planted.geometry_of([0.1, 0.2, 0.3])
+    run = make_run({("lens", "final"): lens_of(0.5), ("geometry", "final"): rank})
+    monkeypatch.setattr(inside, "MOST_NUMBERS", 17)  # One less than the lens has.
+    problems = []
+    found = inside.of_runs([run], problems)
+    assert [view["name"] for view in found["views"]] == ["geometry"]
+    (problem,) = problems
+    assert problem.startswith("Lens") and "1 analysis" in problem
+    _, values = entry_of(found, "geometry")
+    np.testing.assert_allclose(values, geometry.alignment(rank), atol=1e-4)
+
+
+def test_runs_without_analyses_have_no_views(make_run):
+    nothing = {"stages": [], "views": [], "answers": [], "numbers": []}
+    assert inside.of_runs([fake_runs.make(jumps=JUMPS)], []) == nothing
+    assert inside.of_runs([make_run({})], []) == nothing
