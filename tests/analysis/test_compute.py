@@ -46,35 +46,34 @@ def curve(*points):
     return compute.Curve(np.array(flops, float), np.array(accuracy, float))
 
 
-def test_the_best_depth_depends_on_the_budget():
-    cells = {
-        1: [curve((1, 0.2), (2, 0.4), (4, 0.4), (8, 0.4))],
-        4: [curve((4, 0.1), (8, 0.9))],
-    }
-    small, middle, large = compute.best_by_budget(cells, [2, 4, 8])
-    assert (small.best, small.accuracy) == (1, {1: 0.4})
-    assert (middle.best, middle.accuracy) == (1, {1: 0.4, 4: 0.1})
-    assert (large.best, large.accuracy) == (4, {1: 0.4, 4: 0.9})
+LOW = curve((1, 0.2), (2, 0.4), (4, 0.4), (8, 0.4))
+HIGH = curve((4, 0.1), (8, 0.9))
+EARLY, SOLVED = curve((1, 0.2), (2, 0.4)), curve((1, 0.2), (2, 1.0))
+SEEDS = [curve((2, a), (4, a)) for a in (0.1, 0.2, 0.9)]
 
 
-def test_a_run_that_ended_early_says_nothing_of_a_larger_budget():
-    cells = {1: [curve((1, 0.2), (2, 0.4))], 2: [curve((2, 0.3), (8, 0.3))]}
-    (found,) = compute.best_by_budget(cells, [8])
-    assert found.accuracy == {2: 0.3}
-    solved = {1: [curve((1, 0.2), (2, 1.0))]}
-    assert compute.best_by_budget(solved, [8])[0].accuracy == {1: 1.0}
+@pytest.mark.parametrize(
+    ("cells", "budget", "best", "accuracy", "runs"),
+    [
+        ({1: [LOW], 4: [HIGH]}, 2, 1, {1: 0.4}, 1),
+        ({1: [LOW], 4: [HIGH]}, 4, 1, {1: 0.4, 4: 0.1}, 1),
+        ({1: [LOW], 4: [HIGH]}, 8, 4, {1: 0.4, 4: 0.9}, 1),
+        # A run that ended early says nothing of more, unless it solved the task.
+        ({1: [EARLY], 2: [curve((2, 0.3), (8, 0.3))]}, 8, 2, {2: 0.3}, 1),
+        ({1: [SOLVED]}, 8, 1, {1: 1.0}, 1),
+        # What was reached and lost was reached.
+        ({1: [curve((1, 0.8), (2, 0.4))]}, 2, 1, {1: 0.8}, 1),
+        ({1: SEEDS}, 4, 1, {1: 0.2}, 3),  # The median over runs.
+    ],
+)
+def test_who_is_best_depends_on_the_budget(cells, budget, best, accuracy, runs):
+    (found,) = compute.best_by_budget(cells, [budget])
+    assert found == (budget, best, accuracy, runs)
 
 
-def test_what_was_reached_and_lost_was_reached():
-    cells = {1: [curve((1, 0.8), (2, 0.4))]}
-    assert compute.best_by_budget(cells, [2])[0].accuracy == {1: 0.8}
-
-
-def test_the_median_is_over_runs_and_no_budget_is_below_the_first_evaluation():
-    cells = {1: [curve((2, a), (4, a)) for a in (0.1, 0.2, 0.9)]}
-    assert compute.best_by_budget(cells, [1]) == []
-    (found,) = compute.best_by_budget(cells, [4])
-    assert (found.accuracy, found.runs) == ({1: 0.2}, 3)
+def test_no_budget_is_below_the_first_evaluation():
+    found = compute.best_by_budget({1: SEEDS}, [1, 2])
+    assert [budget.flops for budget in found] == [2]
 
 
 OOD = "ood_generalized"

@@ -90,17 +90,10 @@ def test_series_leaves_out_evaluations_that_did_not_measure():
     steps, values = runs.series(run, "model/gradient_norm")  # null at step 0
     np.testing.assert_array_equal(steps, [10, 20, 30])
     np.testing.assert_array_equal(values, [10, 20, 30])
-
-
-def test_series_of_an_unknown_name_lists_the_choices():
-    run = fake_runs.make(jumps=JUMPS)
     with pytest.raises(ValueError, match=r"'ood/acc'; choose from id/accuracy@2"):
         runs.series(run, "ood/acc")
-
-
-def test_series_without_evaluations_is_empty():
-    run = fake_runs.make(jumps=JUMPS, until=-1)
-    assert runs.series(run, "anything").steps.size == 0
+    pending = fake_runs.make(jumps=JUMPS, until=-1)
+    assert runs.series(pending, "anything").steps.size == 0
 
 
 def test_accuracy_is_that_of_the_training_loop_count():
