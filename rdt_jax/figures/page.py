@@ -219,17 +219,8 @@ def hide_rest(panels: Sequence[Sequence[axes.Axes]], used: int) -> None:
 
 def label_row(panel: axes.Axes, text: str) -> None:
     """Writes the name of a row of panels to the right of its last one."""
-    panel.annotate(
-        text,
-        (1, 0.5),
-        xycoords="axes fraction",
-        xytext=(5, 0),
-        textcoords="offset points",
-        rotation=270,
-        fontsize=TEXT,
-        va="center",
-        color=INK,
-    )
+    style = {"rotation": 270, "fontsize": TEXT, "color": INK}
+    _write_beside(panel, text, 0.5, "axes fraction", **style)
 
 
 def draw_level(panel: axes.Axes, level: float, label: str) -> None:
@@ -246,16 +237,15 @@ def draw_chance(panel: axes.Axes, level: float, label: str) -> None:
 
 def name_level(panel: axes.Axes, level: float, label: str) -> None:
     """Writes a name to the right of the panel, at a level."""
-    panel.annotate(
-        label,
-        (1, level),
-        xycoords=("axes fraction", "data"),
-        xytext=(5, 0),
-        textcoords="offset points",
-        fontsize=SMALL,
-        color=FAINT,
-        va="center",
-    )
+    _write_beside(panel, label, level, "data", fontsize=SMALL, color=FAINT)
+
+
+def _write_beside(
+    panel: axes.Axes, text: str, at: float, upwards: str, **style: Any
+) -> None:
+    place: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points"}
+    place["xycoords"] = ("axes fraction", upwards)
+    panel.annotate(text, (1, at), va="center", **place, **style)
 
 
 def write_in(panel: axes.Axes, text: str) -> None:

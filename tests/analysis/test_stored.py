@@ -179,12 +179,6 @@ def test_a_run_measure_sees_snapshots_and_the_end(make_run, params_at, monkeypat
     assert stored.load(run, "totals", "run") is None  # There is more to see.
 
 
-def test_what_is_current_is_not_computed_again(run):
-    write(run, ["sizes"], ["memorized-after", "final"])
-    write(run, ["sizes"], ["memorized-after", "final"])
-    assert len(CALLS) == 2
-
-
 def test_other_parameters_arguments_or_code_make_it_stale(
     run, params_at, monkeypatch, tmp_path
 ):
@@ -254,11 +248,6 @@ def test_damaged_parameters_are_refused(run):
     path.write_text(path.read_text() + " ")
     with pytest.raises(ValueError, match=r"extra\.json differs from the manifest"):
         write(run, ["sizes"], ["final"])
-
-
-def test_unknown_names_list_the_choices(run):
-    with pytest.raises(ValueError, match="Unknown analysis 'size'; choose from .*size"):
-        write(run, ["size"], ["final"])
 
 
 def test_a_summary_is_of_numbers_without_axes_or_as_the_measure_says(monkeypatch):
