@@ -27,7 +27,9 @@ LOOPS = "recurrence.num_loops"
 BLOCKS = "model.core_blocks"
 WEIGHT_DECAY = "optimizer.weight_decay"
 table, claims = drawing.table, judging.claims
-ANALYSES = {what: stages.KINDS for what in ("lens", "patching", "binding", "geometry")}
+ANALYSES = dict.fromkeys(
+    ("lens", "patching", "binding", "geometry", "answers"), stages.KINDS
+)
 
 
 def _models(*models: tuple[int, int], **fixed: Any) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from experiments.modular_addition import cells
 from experiments.modular_addition import claims as judged
 from experiments.modular_addition import drawing as pictures
 from experiments.modular_addition.cells import DECAY, FRACTION, GENERALIZED, MEMORIZED
-from rdt_jax.analysis import grokking
+from rdt_jax.analysis import grokking, stages
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import LOOPS, Run
@@ -34,7 +34,9 @@ from rdt_jax.figures import terminal
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
-ANALYSES: Mapping[str, tuple[str, ...]] = {"progress": ("run",)}
+ANALYSES: Mapping[str, tuple[str, ...]] = {
+    "progress": ("run",), "answers": stages.KINDS,
+}  # fmt: skip
 
 # Nanda et al.'s run, as far as this skeleton has it: see the README for what differs.
 _NANDA: Mapping[str, Any] = {
