@@ -2,7 +2,8 @@
 
 Every task raises ValueError if an argument is out of range, if there are not so many
 rows, or if training is too small for a held-out row; the message begins with the key,
-`task.kwargs.` and the name of the argument.
+`task.kwargs.` and the name of the argument. Those of rows at each of several lengths,
+such as min_hops and train_per_hop, stand at `splits.Plan`.
 """
 
 import functools

@@ -148,12 +148,9 @@ def listops(
 def chosen_operators(operators: str, table: Mapping[str, Callable]) -> tuple[str, ...]:
     """Returns the words of a `task.kwargs.operators`; ValueError if one is unknown."""
     words = tuple(operators.split())
-    limits.require(
-        bool(words) and len(set(words)) == len(words) and set(words) <= set(table),
-        "operators",
-        f"be one or more different words of {', '.join(table)} with spaces between",
-        repr(operators),
-    )
+    fits = 0 < len(set(words)) == len(words) and set(words) <= set(table)
+    must = f"be one or more different words of {', '.join(table)} with spaces between"
+    limits.require(fits, "operators", must, repr(operators))
     return words
 
 

@@ -135,12 +135,9 @@ def _split(
         split[rows[:max_heldout]] = base.SPLITS.index(part)
     must = "be so large that some untrained question asks for practiced facts only"
     limits.require(bool((split == base.SPLITS.index("id")).any()), "phi", must, phi)
-    limits.require(
-        ood_share == 0 or bool((split == base.SPLITS.index("ood")).any()),
-        "ood_share",
-        "be 0 or give a question of two OOD facts",
-        ood_share,
-    )
+    fits = ood_share == 0 or bool((split == base.SPLITS.index("ood")).any())
+    must = "be 0 or give a question of two OOD facts"
+    limits.require(fits, "ood_share", must, ood_share)
     return split, pattern
 
 

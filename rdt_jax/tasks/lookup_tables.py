@@ -115,12 +115,9 @@ def _compositions(
 
 def _check(plan, functions, groups):
     limits.at_least(1, num_groups=groups)
-    limits.require(
-        functions >= 2 * groups and functions % groups == 0,
-        "num_functions",
-        f"be a multiple of task.kwargs.num_groups ({groups}) and at least twice that",
-        functions,
-    )
+    fits = functions >= 2 * groups and functions % groups == 0
+    must = f"be a multiple of task.kwargs.num_groups ({groups}) and at least twice that"
+    limits.require(fits, "num_functions", must, functions)
     longest_train = plan.trained
     limits.at_least(2, max_train_functions=longest_train)
     why = "task.kwargs.max_train_functions = "

@@ -233,22 +233,17 @@ def _check(
     limits.at_least(2, num_symbols=symbols, max_train_functions=longest_train)
     limits.at_least(4, max_length=max_length)
     limits.at_least(1, train_rows=train, heldout_rows=heldout)
-    limits.require(
-        longest > longest_train if productivity else longest == longest_train,
-        "max_functions",
-        f"{'be more than' if productivity else 'equal'} task.kwargs.max_train_functions"
-        f" ({longest_train}){'' if productivity else ELSEWHERE + 'productivity'}",
-        longest,
-    )
+    fits = longest > longest_train if productivity else longest == longest_train
+    must = "be more than" if productivity else "equal"
+    must += f" task.kwargs.max_train_functions ({longest_train})"
+    must += "" if productivity else f"{ELSEWHERE}productivity"
+    limits.require(fits, "max_functions", must, longest)
     must = "be at least 3 for systematicity"
     limits.require(longest >= 3 or not systematicity, "max_functions", must, longest)
     most = len(PAIRS) - 1
-    limits.require(
-        1 <= pairs <= most if systematicity else pairs == 0,
-        "num_heldout_pairs",
-        f"be in [1, {most}]" if systematicity else f"be 0{ELSEWHERE}systematicity",
-        pairs,
-    )
+    fits = 1 <= pairs <= most if systematicity else pairs == 0
+    must = f"be in [1, {most}]" if systematicity else f"be 0{ELSEWHERE}systematicity"
+    limits.require(fits, "num_heldout_pairs", must, pairs)
 
 
 EXAMPLES = {

@@ -27,11 +27,11 @@ class Plan(NamedTuple):
     """How many rows of which length; the fields are arguments of every such task."""
 
     unit: str  # word for it in the arguments: depth, hop, length, count
-    first: int  # the smallest length
-    last: int  # the largest length; beyond `trained`, held-out rows are `depth`
-    trained: int  # the largest length of a train row; up to it, held-out rows are `id`
-    train: int  # train rows of each trained length
-    heldout: int  # held-out rows of each length
+    first: int  # min_..: the smallest length
+    last: int  # max_..: the largest length; beyond `trained`, held-out rows are `depth`
+    trained: int  # max_train_..: that of train rows; up to it, held-out rows are `id`
+    train: int  # train_per_..: train rows of each trained length
+    heldout: int  # heldout_per_..: held-out rows of each length
 
     @property
     def many(self) -> str:
@@ -62,12 +62,9 @@ class Plan(NamedTuple):
         why = f"min_{self.many} = " if takes_first else ""
         limits.at_least(smallest, **{f"min_{self.many}": self.first})
         limits.at_least(self.first, why, **{f"max_{self.many}": self.last})
-        limits.require(
-            self.first <= self.trained <= self.last,
-            f"max_train_{self.many}",
-            f"be in [{why}{self.first}, max_{self.many} = {self.last}]",
-            self.trained,
-        )
+        fits = self.first <= self.trained <= self.last
+        must = f"be in [{why}{self.first}, max_{self.many} = {self.last}]"
+        limits.require(fits, f"max_train_{self.many}", must, self.trained)
         wanted = "at least 1" if group == 1 else f"a positive multiple of {group}"
         for name, rows in (("train", self.train), ("heldout", self.heldout)):
             fits = rows >= 1 and rows % group == 0
@@ -75,12 +72,10 @@ class Plan(NamedTuple):
 
     def check_number(self, most: int, what: str) -> None:
         """Raises ValueError if the shortest rows are more than `most`, all `what`."""
-        limits.require(
-            self.train + self.heldout <= most,
-            f"train_per_{self.unit} + task.kwargs.heldout_per_{self.unit}",
-            f"be at most {most}, the number of {what}",
-            f"{self.train} + {self.heldout}",
-        )
+        key = f"train_per_{self.unit} + task.kwargs.heldout_per_{self.unit}"
+        must = f"be at most {most}, the number of {what}"
+        rows = f"{self.train} + {self.heldout}"
+        limits.require(self.train + self.heldout <= most, key, must, rows)
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Counts out rows: of each length some to train on and some to hold out.
@@ -159,12 +154,9 @@ class Rule(NamedTuple):
             unused = name == "seed" or value in (0, None, self._field_defaults[name])
             must = "be left out where every row says its split"
             limits.require(bool(free.any()) or unused, name, must, value)
-        limits.require(
-            self.heldout == 0 or self.heldout_pairs == 0,
-            "heldout",
-            "be 0 with heldout_pairs, since both make rows `id`",
-            self.heldout,
-        )
+        fits = self.heldout == 0 or self.heldout_pairs == 0
+        must = "be 0 with heldout_pairs, since both make rows `id`"
+        limits.require(fits, "heldout", must, self.heldout)
         rng = np.random.default_rng(self.seed)
         counts = (atoms >= 0).sum(axis=1)
         composed = free & (counts > 1)

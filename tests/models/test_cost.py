@@ -46,6 +46,20 @@ def _dots(jaxpr, times=1):
     return total
 
 
+def _loss(model, **options):
+    def loss(params, tokens, answers):
+        outputs = recurrent.apply(params, tokens, answers, model, **options)
+        return jnp.square(outputs.logits).sum() + sum(outputs.penalties.values())
+
+    return loss
+
+
+def _arguments(model, length, batch=B):
+    """Shapes of parameters, tokens and answer positions."""
+    rows = (jax.ShapeDtypeStruct((batch, size), jnp.int32) for size in (length, A))
+    return combinations.shapes(model), *rows
+
+
 @pytest.mark.parametrize(
     "index", range(len(combinations.CASES)), ids=combinations.NAMES
 )
@@ -61,9 +75,7 @@ def test_formulas_are_the_leaves_and_the_products(index, tiny_config, tiny_table
         model = dataclasses.replace(model, prelude_blocks=0)
     _assert_parts_are_leaves(model)
     run = functools.partial(recurrent.apply, config=model, num_loops=loops)
-    numbers = jax.ShapeDtypeStruct((B, length), jnp.int32)
-    answers = jax.ShapeDtypeStruct((B, A), jnp.int32)
-    program = jax.make_jaxpr(run)(combinations.shapes(model), numbers, answers)
+    program = jax.make_jaxpr(run)(*_arguments(model, length))
     ours = cost.passes(
         model, num_loops=loops, length=length, num_answers=A, batch_size=B
     )
@@ -80,15 +92,8 @@ def test_an_update_is_counted_product_by_product(name, length, tiny_config, tiny
     model = presets.model_config(config, tiny_table)
     model = dataclasses.replace(model, max_length=length)
 
-    def loss(params, tokens, answers):
-        outputs = recurrent.apply(params, tokens, answers, model, num_loops=5)
-        return jnp.square(outputs.logits).sum() + sum(outputs.penalties.values())
-
-    numbers = jax.ShapeDtypeStruct((B, length), jnp.int32)
-    answers = jax.ShapeDtypeStruct((B, A), jnp.int32)
-    update = jax.make_jaxpr(jax.grad(loss))(
-        combinations.shapes(model), numbers, answers
-    )
+    loss = _loss(model, num_loops=5)
+    update = jax.make_jaxpr(jax.grad(loss))(*_arguments(model, length))
     ours = cost.passes(model, num_loops=5, length=length, num_answers=A, batch_size=B)
     assert B * sum(ours) == pytest.approx(_dots(update.jaxpr), abs=2 * B)
 
@@ -139,17 +144,8 @@ def _model(name, tiny_config, tiny_table, length, **changes):
 
 
 def _programs(model, length, batch, loops, depth):
-    def loss(params, tokens, answers):
-        outputs = recurrent.apply(
-            params, tokens, answers, model, num_loops=loops, backprop_depth=depth
-        )
-        return jnp.square(outputs.logits).sum() + sum(outputs.penalties.values())
-
-    arguments = (
-        combinations.shapes(model),
-        jax.ShapeDtypeStruct((batch, length), jnp.int32),
-        jax.ShapeDtypeStruct((batch, A), jnp.int32),
-    )
+    loss = _loss(model, num_loops=loops, backprop_depth=depth)
+    arguments = _arguments(model, length, batch)
     return (
         jax.jit(loss).lower(*arguments),
         jax.jit(jax.value_and_grad(loss)).lower(*arguments),

@@ -46,22 +46,23 @@ def _core(state, index):
     return {"x": state["x"] + pull + 0.01 * jnp.cos(index), "row": row}
 
 
+def _halt(core, state, rule, thresholds, max_loops, read=READ, **options):
+    """Runs a state, or the `x` of one, which is read out by a matrix or a function."""
+    latents = lambda state: state["x"] if isinstance(state, dict) else state
+    readout = read if callable(read) else lambda state: latents(state) @ read
+    return halting.run_until_halted(
+        core, state, readout=readout, latents=latents, rule=rule,
+        thresholds=thresholds, max_loops=max_loops, **{"min_loops": 1} | options,
+    )  # fmt: skip
+
+
 @functools.cache
 def _jitted(rule, min_loops, max_loops):
-    def run(state, thresholds, asked):
-        return halting.run_until_halted(
-            _core,
-            state,
-            readout=lambda s: s["x"] @ READ,
-            latents=lambda s: s["x"],
-            rule=rule,
-            thresholds=thresholds,
-            min_loops=min_loops,
-            max_loops=max_loops,
-            asked=asked,
+    return jax.jit(
+        lambda state, thresholds, asked: _halt(
+            _core, state, rule, thresholds, max_loops, min_loops=min_loops, asked=asked
         )
-
-    return jax.jit(run)
+    )
 
 
 def _run(rule, thresholds, rows=range(B), min_loops=1, max_loops=MOST, asked=None):
@@ -147,16 +148,8 @@ def test_a_threshold_of_zero_does_not_pass_a_state_that_stands_still():
     rows = 300  # Moved in the last bit only: the rounding of many has either sign.
     state = np.float32(3 * RANDOM.standard_normal((rows, 1, V)))
     for rule in ("kl", "kl_entropy"):
-        halted = halting.run_until_halted(
-            lambda state, index: state * (1 + 2e-7 * (index % 2)),
-            state,
-            readout=lambda s: s,
-            latents=lambda s: s,
-            rule=rule,
-            thresholds=NEVER[rule],
-            min_loops=1,
-            max_loops=5,
-        )
+        still = lambda state, index: state * (1 + 2e-7 * (index % 2))
+        halted = _halt(still, state, rule, NEVER[rule], 5, read=lambda state: state)
         assert halted.loops.tolist() == [5] * rows
 
 
@@ -178,10 +171,7 @@ def test_compute_ends_with_the_slowest_row():
         jax.debug.callback(lambda i: calls.append(int(i)), index)
         return _core(state, index)
 
-    halted = halting.run_until_halted(
-        core, _start(rows), readout=lambda s: s["x"] @ READ, latents=lambda s: s["x"],
-        rule="kl", thresholds=THRESHOLDS["kl"], min_loops=1, max_loops=MOST,
-    )  # fmt: skip
+    halted = _halt(core, _start(rows), "kl", THRESHOLDS["kl"], MOST)
     jax.effects_barrier()
     assert sorted(calls) == list(range(int(halted.executed)))
     assert 2 <= halted.loops.min() < halted.executed < MOST
@@ -221,16 +211,8 @@ def test_answers_that_are_not_asked_do_not_count():
 
 def test_what_is_not_a_number_never_stops_early():
     for rule in halting.RULES:
-        halted = halting.run_until_halted(
-            lambda state, index: state,
-            np.full((2, 1, D), np.nan, np.float32),
-            readout=lambda s: s @ READ,
-            latents=lambda s: s,
-            rule=rule,
-            thresholds=ALWAYS[rule],
-            min_loops=1,
-            max_loops=3,
-        )
+        state = np.full((2, 1, D), np.nan, np.float32)
+        halted = _halt(lambda state, index: state, state, rule, ALWAYS[rule], 3)
         assert halted.loops.tolist() == [3, 3]
 
 
@@ -245,14 +227,6 @@ def test_what_is_not_a_number_never_stops_early():
     ],
 )
 def test_what_is_refused(changes, message):
-    options = {
-        "rule": "kl_entropy",
-        "thresholds": THRESHOLDS["kl_entropy"],
-        "min_loops": 1,
-        "max_loops": 4,
-    }
+    options = {"rule": "kl_entropy", "thresholds": THRESHOLDS["kl_entropy"]}
     with pytest.raises(ValueError, match=message):
-        halting.run_until_halted(
-            _core, _start([0]), readout=lambda s: s["x"] @ READ,
-            latents=lambda s: s["x"], **options | changes,
-        )  # fmt: skip
+        _halt(_core, _start([0]), max_loops=4, **options | changes)

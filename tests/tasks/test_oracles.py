@@ -1,4 +1,4 @@
-"""The oracles agree with every table of the battery, and not with another one."""
+"""The oracles work answers out by themselves; the battery compares them."""
 
 import ast
 import dataclasses
@@ -9,23 +9,14 @@ import pytest
 
 from rdt_jax import tasks
 from rdt_jax.tasks import cogs, dag, dyck, expressions, graphs, logic, oracles, rows
-from tests.tasks.examples import CASES, EXAMPLES
+from tests.tasks.examples import EXAMPLES
 
 OF_FILES = {"rows"}  # Whose answers are the user's.
 BUILT_IN = sorted(set(tasks.BUILT_IN) - OF_FILES)
-ASKED = [case for case in CASES if case[0] not in OF_FILES]
 
 
 def test_every_task_has_an_oracle():
     assert set(tasks.ORACLES) == set(BUILT_IN)
-
-
-@pytest.mark.parametrize(("name", "kwargs"), ASKED, ids=[name for name, _ in ASKED])
-def test_an_oracle_agrees(name, kwargs):
-    table = tasks.TASKS[name](seed=3, **kwargs)
-    chosen = range(0, len(table.tokens), 1 + len(table.tokens) // 3_000)
-    worked_out = tasks.ORACLES[name](table, chosen)
-    assert worked_out == [rows.decode(table, row)[1] for row in chosen]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
