@@ -126,7 +126,7 @@ def _configs(task: str) -> list[_TableConfig]:
     kwargs = {name: value for name, value in values.items() if name != "seed"}
     if not choices and not arguments.problems(function, kwargs):
         choices["default"] = values
-    if arguments.takes(function, "variant"):
+    if "variant" in arguments.parameters(function):
         best = next((choices[name] for name in FAITHFUL if name in choices), values)
         for variant in sys.modules[function.__module__].VARIANT_CHOICES:
             choices.setdefault(variant, best | {"variant": variant})

@@ -159,11 +159,6 @@ def of_config(function: Callable) -> dict[str, Any]:
     return kwargs
 
 
-def takes(function: Callable, name: str) -> bool:
-    """Says whether `function` has an argument of that name."""
-    return name in parameters(function)
-
-
 def defaults(function: Callable) -> dict[str, Any]:
     """Returns the arguments that the signature gives a value, and seed 0."""
     given = {

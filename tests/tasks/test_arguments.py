@@ -115,10 +115,6 @@ def test_the_defaults_are_those_of_the_signature():
     assert arguments.defaults(_task) == expected | {"exact": False, "sizes": (1, 2)}
 
 
-def test_takes():
-    assert arguments.takes(_task, "word") and not arguments.takes(_task, "variant")
-
-
 def test_the_arguments_of_presets():
     presets = arguments.of_presets("modular")
     assert set(presets) == set(configs.preset_names(ROOT / "configs/modular.py"))

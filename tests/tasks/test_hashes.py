@@ -37,7 +37,7 @@ def sections(name: str) -> dict[str, tuple[str, dict[str, Any]]]:
     path = configs.named_configs().get(name)
     if path is None:
         function = tasks.lookup(name)
-        reads_files = arguments.takes(function, "path")
+        reads_files = "path" in arguments.parameters(function)
         return {} if reads_files else {"default": (name, arguments.defaults(function))}
     sections = {
         preset: configs.load(f"{path}:{preset}").task
