@@ -28,15 +28,15 @@ PRESETS = presets(
         },
     ),
     cpu={
-        "recurrence.num_loops": 2,
+        "recurrence.num_loops": by_preset(2, paper=4),
         "optimizer.learning_rate": 2e-3,
         "optimizer.warmup_steps": 200,
         "batch_size": 64,
-        "evaluation.train_rows": 500,
+        "evaluation.train_rows": by_preset(500, smoke=100),
         **budget(2_000, every=500, checkpoint=500),
     },
-    smoke=SMOKE_OF_LONG_ROWS | {"evaluation.train_rows": 100},
+    smoke=SMOKE_OF_LONG_ROWS,
     cpu_long=LONG | budget(100_000, every=1_000, checkpoint=5_000),
-    paper=KOHLI_2026_ROWS | {"recurrence.num_loops": 4},
+    paper=KOHLI_2026_ROWS,
 )
 get_config = getter(PRESETS)

@@ -33,7 +33,7 @@ PRESETS = presets(
     ),
     cpu={
         **CPU_BY_DEPTH,
-        "batch_size": 64,
+        "batch_size": by_preset(64, paper=32),
         **budget(1_500, every=250, checkpoint=500),
     },
     smoke=SMOKE_BY_DEPTH,
@@ -49,7 +49,6 @@ PRESETS = presets(
         "optimizer.name": "adamw",
         "optimizer.learning_rate": 1e-3,
         "optimizer.weight_decay": 0.01,
-        "batch_size": 32,
         **budget(156_000, every=1_000, checkpoint=4_000),  # 100 epochs
     },
 )

@@ -32,24 +32,19 @@ PRESETS = presets(
     ),
     cpu={
         "model.position": "none",
-        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
-        "recurrence.num_loops": 4,
-        "optimizer.name": "muon",
+        # Of so few loops all is kept: a tenth faster.
+        "model.remat": by_preset("none", paper="full"),
+        "recurrence.num_loops": by_preset(4, cpu_long=6, paper=6),
+        "optimizer.name": by_preset("muon", paper="adamw"),
         "optimizer.learning_rate": 2e-3,
-        "batch_size": 128,
+        "batch_size": by_preset(128, smoke=40),
         **budget(8_000, every=500, checkpoint=1_000),
     },
-    smoke=SMOKE | {"batch_size": 40},
+    smoke=SMOKE,
     cpu_long={
         **LONG,
-        "recurrence.num_loops": 6,
         **budget(100_000, every=500, checkpoint=5_000),
     },
-    paper={
-        **SAUNSHI_2025,
-        "model.remat": "full",
-        "recurrence.num_loops": 6,
-        "optimizer.name": "adamw",
-    },
+    paper=SAUNSHI_2025,
 )
 get_config = getter(PRESETS)

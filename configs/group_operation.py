@@ -37,12 +37,11 @@ PRESETS = presets(
     ),
     cpu={
         **CPU_OF_A_TABLE,
-        "batch_size": 128,
+        "batch_size": by_preset(128, smoke=32),
         **budget(4_000, every=100, checkpoint=500),
     },
     smoke={
         "model.width": 32,
-        "batch_size": 32,
         **budget(300, every=100, checkpoint=100),
     },
     cpu_long=LONG | _S5 | budget(50_000, every=100, checkpoint=5_000),

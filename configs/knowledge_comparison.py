@@ -32,13 +32,13 @@ PRESETS = presets(
         },
     ),
     cpu={
-        "optimizer.learning_rate": 3e-3,
-        "batch_size": 128,
+        "optimizer.learning_rate": by_preset(3e-3, paper=1e-4),
+        "batch_size": by_preset(128, smoke=64, paper=512),
         # One value alone tells three in four labels.
         "phases.ood_generalized": 0.9,
         **budget(8_000, every=250, checkpoint=2_000),
     },
-    smoke=SMOKE | {"batch_size": 64},
+    smoke=SMOKE,
     cpu_long=LONG | {"num_steps": 80_000},
     paper={
         **LONG,
@@ -49,10 +49,8 @@ PRESETS = presets(
         "model.dropout": 0.1,
         "model.embedding_dropout": 0.1,
         "recurrence.num_loops": 1,
-        "optimizer.learning_rate": 1e-4,
         "optimizer.b2": 0.999,
         "optimizer.warmup_steps": 2_000,
-        "batch_size": 512,
         **budget(2_000_000, every=1_000, checkpoint=5_000),
     },
 )

@@ -44,11 +44,11 @@ PRESETS = presets(
         "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
         "optimizer.learning_rate": 5e-3,
         "loss.label_smoothing": 0.1,
-        "batch_size": 128,
+        "batch_size": by_preset(128, smoke=64),
         "evaluation.batch_size": 256,  # Fits a cache.
         **budget(10_000, every=250, checkpoint=5_000),
     },
-    smoke=SMOKE | {"batch_size": 64},
+    smoke=SMOKE,
     cpu_long=LONG | {"num_steps": 8_000},
     paper=KOHLI_2026_FACTS | _PAPER,
     paper_code=KOHLI_2026_FACTS_CODE | _PAPER,

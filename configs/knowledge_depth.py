@@ -45,12 +45,12 @@ PRESETS = presets(
     cpu={
         "model.position": "none",
         "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
-        "recurrence.num_loops": 5,
+        "recurrence.num_loops": by_preset(5, smoke=2, paper=8),
         # AdamW at 1e-3 had not learned two hops in 16,000 updates.
         "optimizer.name": "muon",
-        "optimizer.learning_rate": 2e-3,
+        "optimizer.learning_rate": by_preset(2e-3, smoke=3e-3),
         "curriculum.by": "hops",
-        "batch_size": 128,
+        "batch_size": by_preset(128, smoke=64),
         "evaluation.train_rows": 512,
         # A stage takes five evaluations or more.
         **budget(4_000, every=100, checkpoint=1_000),
@@ -58,9 +58,6 @@ PRESETS = presets(
     smoke={
         **SMOKE,
         **_NOT_CPU,
-        "recurrence.num_loops": 2,
-        "optimizer.learning_rate": 3e-3,
-        "batch_size": 64,
     },
     cpu_long={
         **budget(8_000, every=100, checkpoint=2_000),
@@ -68,7 +65,6 @@ PRESETS = presets(
     paper={
         **_NOT_CPU,
         **KOHLI_2026,
-        "recurrence.num_loops": 8,
         "curriculum.reset_optimizer": True,
         **budget(1_500_000, every=1_000, checkpoint=5_000),
     },

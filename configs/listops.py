@@ -31,11 +31,11 @@ PRESETS = presets(
     cpu={
         **CPU_BY_DEPTH,
         "model.position": "none",  # Deeper rows are longer.
-        "batch_size": 64,
+        "batch_size": by_preset(64, paper=128),
         **budget(3_000, every=250, checkpoint=500),
     },
     smoke=SMOKE_BY_DEPTH,
     cpu_long=LONG_BY_DEPTH,
-    paper=OWN_BY_DEPTH | {"batch_size": 128},
+    paper=OWN_BY_DEPTH,
 )
 get_config = getter(PRESETS)

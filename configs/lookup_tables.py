@@ -31,12 +31,12 @@ PRESETS = presets(
     ),
     cpu={
         "model.position": "none",
-        "recurrence.num_loops": 4,
+        "recurrence.num_loops": by_preset(4, smoke=2),
         "optimizer.learning_rate": 3e-3,
         "batch_size": 128,
         **budget(4_000, every=200, checkpoint=1_000),
     },
-    smoke=SMOKE_OF_LONG_ROWS | {"recurrence.num_loops": 2},
+    smoke=SMOKE_OF_LONG_ROWS,
     cpu_long=LONG | budget(100_000, every=1_000, checkpoint=5_000),
     paper=KOHLI_2026_ROWS,
 )

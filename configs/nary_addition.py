@@ -28,17 +28,16 @@ PRESETS = presets(
         },
     ),
     cpu={
-        "recurrence.num_loops": 4,
+        "recurrence.num_loops": by_preset(4, paper=12),
         "optimizer.learning_rate": 3e-3,
-        "batch_size": 64,
+        "batch_size": by_preset(64, cpu_long=128),
         **budget(3_000, every=250, checkpoint=1_000),
     },
     smoke=SMOKE,
     cpu_long={
         **LONG,
-        "batch_size": 128,
         **budget(100_000, every=250, checkpoint=5_000),
     },
-    paper=SAUNSHI_2025 | {"recurrence.num_loops": 12},
+    paper=SAUNSHI_2025,
 )
 get_config = getter(PRESETS)

@@ -32,18 +32,16 @@ PRESETS = presets(
     ),
     cpu={
         "model.core_blocks": 1,
-        "recurrence.num_loops": 4,
+        "recurrence.num_loops": by_preset(4, cpu_long=6, paper=6),
         "optimizer.learning_rate": 3e-3,
-        "batch_size": 64,
+        "batch_size": by_preset(64, cpu_long=128),
         **budget(10_000, every=250, checkpoint=1_000),
     },
     smoke=SMOKE,
     cpu_long={
         **LONG,
-        "recurrence.num_loops": 6,
-        "batch_size": 128,
         **budget(100_000, every=250, checkpoint=5_000),
     },
-    paper=SAUNSHI_2025 | {"recurrence.num_loops": 6},
+    paper=SAUNSHI_2025,
 )
 get_config = getter(PRESETS)

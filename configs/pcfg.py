@@ -31,15 +31,14 @@ PRESETS = presets(
     ),
     cpu={
         **CPU_BY_DEPTH,
-        "model.position": "none",  # Deeper rows are longer.
+        "model.position": by_preset("none", paper="learned"),  # Deeper rows are longer.
         "batch_size": 64,
-        "evaluation.train_rows": 500,
+        "evaluation.train_rows": by_preset(500, smoke=100),
         **budget(2_250, every=250, checkpoint=750),
     },
     smoke={
         **SMOKE_OF_LONG_ROWS,
         "recurrence.num_loops": 2,
-        "evaluation.train_rows": 100,
     },
     cpu_long={
         **LONG,
@@ -47,7 +46,6 @@ PRESETS = presets(
     },
     paper={
         **KOHLI_2026_ROWS,
-        "model.position": "learned",
         "model.remat": "full",
     },
 )

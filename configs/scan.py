@@ -12,24 +12,23 @@ Presets:
 """
 
 from configs.base import KOHLI_2026_ROWS, LONG, SMOKE_OF_LONG_ROWS
-from rdt_jax.named import budget, getter, presets
+from rdt_jax.named import budget, by_preset, getter, presets
 
 PRESETS = presets(
     task=("scan", {"variant": "addprim_jump"}),
     cpu={
-        "recurrence.num_loops": 2,
+        "recurrence.num_loops": by_preset(2, paper=4),
         "optimizer.learning_rate": 2e-3,
         "optimizer.warmup_steps": 200,
         "batch_size": 64,
-        "evaluation.train_rows": 512,
+        "evaluation.train_rows": by_preset(512, smoke=128),
         **budget(2_000, every=500, checkpoint=500),
     },
     smoke={
         **SMOKE_OF_LONG_ROWS,
         "task.kwargs.variant": "template_jump_around_right",
-        "evaluation.train_rows": 128,
     },
     cpu_long=LONG | budget(50_000, every=1_000, checkpoint=5_000),
-    paper=KOHLI_2026_ROWS | {"recurrence.num_loops": 4},
+    paper=KOHLI_2026_ROWS,
 )
 get_config = getter(PRESETS)

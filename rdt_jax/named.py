@@ -34,33 +34,42 @@ def presets(
     """Returns the presets of a task: `cpu`, and others as what they change of it.
 
     Args:
-      task: its name, and the arguments of its function, of which some may be
-        `by_preset`.
+      task: its name, and the arguments of its function; these values, and those of
+        `cpu`, may be `by_preset`.
       cpu: what minutes on a laptop change of the defaults.
-      **others: preset -> what it changes of `cpu`.
+      **others: preset -> what it changes of `cpu`; what is `by_preset` there is
+        stronger.
+
+    Raises:
+      ValueError: if a value is `by_preset` of one that is not among them.
     """
     name, arguments = task
-    tables = {}
-    for preset, table in {"cpu": {}, **others}.items():
-        values = {
-            _ARGUMENTS + key: value.at(preset) if isinstance(value, _Varied) else value
-            for key, value in arguments.items()
-        }
-        tables[preset] = {"task.name": name} | values | cpu | table
-    return tables
+    values = {"task.name": name} | {_ARGUMENTS + k: v for k, v in arguments.items()}
+    values |= cpu
+    varied = {key: v for key, v in values.items() if isinstance(v, _Varied)}
+    for key, value in varied.items():
+        if unknown := value.others.keys() - others.keys():
+            raise ValueError(
+                f"{key} has a value of its own at {', '.join(sorted(unknown))}; the "
+                f"other presets are {', '.join(others) or 'none'}."
+            )
+    whole = values | {key: value.cpu for key, value in varied.items()}
+    return {"cpu": whole} | {
+        preset: whole
+        | table
+        | {k: v.others[preset] for k, v in varied.items() if preset in v.others}
+        for preset, table in others.items()
+    }
 
 
 def by_preset(cpu: Any, **others: Any) -> Any:
-    """Returns an argument of a task that is `cpu`, and another at other presets."""
+    """Returns a value that is `cpu`, and another at presets that are named."""
     return _Varied(cpu, others)
 
 
 class _Varied(NamedTuple):
     cpu: Any
     others: Mapping[str, Any]
-
-    def at(self, preset: str) -> Any:
-        return self.others.get(preset, self.cpu)
 
 
 def budget(steps: int, *, every: int, checkpoint: int) -> Overrides:

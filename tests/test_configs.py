@@ -11,7 +11,7 @@ import pytest
 
 from configs import base
 from rdt_jax import config as configs
-from rdt_jax import tasks
+from rdt_jax import named, tasks
 from rdt_jax.models import presets, recurrent
 from rdt_jax.training import validation
 from tests.conftest import ROOT
@@ -140,6 +140,24 @@ def test_a_named_config_says_what_its_presets_are(name):
     text = ast.get_docstring(ast.parse((ROOT / "configs" / name).read_text()))
     said = re.findall(r"^  (\w+) +\S", text.partition("Presets:")[2], re.MULTILINE)
     assert set(NAMED[name]) == {"smoke", *said} & set(PRESETS)
+
+
+def test_a_value_by_preset_is_stronger_than_a_table_and_names_presets_that_exist():
+    given = {"width": named.by_preset(8, smoke=4), "depth": 2}
+    cpu = {"batch_size": named.by_preset(64, smoke=32)}
+    tables = named.presets(
+        task=("t", given), cpu=cpu, smoke={"batch_size": 1}, paper={}
+    )
+    values = lambda preset: [
+        tables[preset][key]
+        for key in ("task.kwargs.width", "task.kwargs.depth", "batch_size")
+    ]
+    assert values("cpu") == values("paper") == [8, 2, 64]
+    assert values("smoke") == [4, 2, 32]
+    with pytest.raises(
+        ValueError, match=r"width has a value .* at smoke; .* are paper"
+    ):
+        named.presets(task=("t", given), cpu={}, paper={})
 
 
 # The library reads no key with a default.
