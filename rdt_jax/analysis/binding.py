@@ -26,26 +26,18 @@ class Binding(NamedTuple):
 
     G are the groups of `questions.GROUPS`; groups without rows are NaN. A query of
     position t sees keys 0 .. t.
-
-    Attributes:
-      attention: float64 [G, E, H, T, T], mean weight that query t gives to key s.
-      chosen: float64 [G, E, H, T, T], share of rows in which key s has the most weight.
-      entropy: float64 [G, E, H, T], mean entropy of a query's weights, nats.
-      answer_position: int64 scalar, where the answer is read.
-      rows: int64 [G], questions behind each number.
-      stage: int64 [E], index into `trace.STAGES`.
-      loop: int64 [E], of the block from 1; 0 outside the core.
-      block: int64 [E], number of the block in its stage from 1.
     """
 
+    # float64 [G, E, H, T, T], mean weight that query t gives to key s.
     attention: np.ndarray
+    # float64 [G, E, H, T, T], share of rows in which key s has the most weight.
     chosen: np.ndarray
-    entropy: np.ndarray
-    answer_position: np.ndarray
-    rows: np.ndarray
-    stage: np.ndarray
-    loop: np.ndarray
-    block: np.ndarray
+    entropy: np.ndarray  # float64 [G, E, H, T], mean entropy of a query's weights, nats
+    answer_position: np.ndarray  # int64 scalar, where the answer is read
+    rows: np.ndarray  # int64 [G], questions behind each number
+    stage: np.ndarray  # int64 [E], index into `trace.STAGES`
+    loop: np.ndarray  # int64 [E], of the block from 1; 0 outside the core
+    block: np.ndarray  # int64 [E], number of the block in its stage from 1
 
 
 def measure(

@@ -30,41 +30,28 @@ BATCH_BYTES = 2**27  # of what a batch keeps of all its loops, at the most
 
 
 class Depth(NamedTuple):
-    """Answers after every loop, row by row and by number of hops.
+    """Answers after every loop, row by row and by number of hops."""
 
-    Attributes:
-      row: int64 [N], of the table; by ascending hops.
-      hops: int64 [N], of each row.
-      correct: bool [N, M], all answers right.
-      margin: float32 [N, M], logit of the target less the largest other one, the mean
-        over a row's answers.
-      change: float32 [N, M], by how much one more loop moves the state at the answers,
-        as a share of its L2 norm; 0 at a fixed point.
-      levels: int64 [H], the numbers of hops, ascending.
-      loops: int64 [M], 1 to M.
-      num_rows: int64 [H].
-      accuracy: float64 [H, M].
-      mean_margin: float64 [H, M].
-      mean_change: float64 [H, M].
-      first_hit: float64 [H], the mean over rows that are ever right of the first loop
-        at which they are; nan where none is.
-      hit: float64 [H], rows that are ever right.
-      flops: int64 [H, M], operations of the forward pass of a row, at the least.
-    """
-
-    row: np.ndarray
-    hops: np.ndarray
-    correct: np.ndarray
+    row: np.ndarray  # int64 [N], of the table; by ascending hops
+    hops: np.ndarray  # int64 [N], of each row
+    correct: np.ndarray  # bool [N, M], all answers right
+    # float32 [N, M], logit of the target less the largest other one, the mean over a
+    # row's answers.
     margin: np.ndarray
+    # float32 [N, M], by how much one more loop moves the state at the answers, as a
+    # share of its L2 norm; 0 at a fixed point.
     change: np.ndarray
-    levels: np.ndarray
-    loops: np.ndarray
-    num_rows: np.ndarray
-    accuracy: np.ndarray
-    mean_margin: np.ndarray
-    mean_change: np.ndarray
+    levels: np.ndarray  # int64 [H], the numbers of hops, ascending
+    loops: np.ndarray  # int64 [M], 1 to M
+    num_rows: np.ndarray  # int64 [H]
+    accuracy: np.ndarray  # float64 [H, M]
+    mean_margin: np.ndarray  # float64 [H, M]
+    mean_change: np.ndarray  # float64 [H, M]
+    # float64 [H], the mean over rows that are ever right of the first loop at which
+    # they are; nan where none is.
     first_hit: np.ndarray
-    hit: np.ndarray
+    hit: np.ndarray  # float64 [H], rows that are ever right
+    # int64 [H, M], operations of the forward pass of a row, at the least.
     flops: np.ndarray
 
 

@@ -60,40 +60,32 @@ class Fourier(NamedTuple):
     """Fourier measures of one set of parameters; G stands for GROUPS.
 
     Means over a group without pairs are NaN.
-
-    Attributes:
-      frequency: int64 [F], 1 .. F: cycles around the p residues.
-      is_key: bool [F], of the logits after the last loop, or those that were asked for.
-      share: float64 [R, F], share of the variance of the logits over pairs and residues
-        that lies along the two waves of the answer.
-      embedding_share: float64 [F], share of the variance of the residues' embeddings
-        over residues that lies along the two waves of the residue.
-      gini: float64 [R], Gini coefficient over F of the norms of the logits' waves: 0 if
-        all are alike, (F - 1) / F if there is only one.
-      embedding_gini: float64 scalar, the same of the embeddings.
-      loss: float64 [R, G], cross-entropy over the residues.
-      restricted_loss: float64 [R, G], of the logits' mean over pairs and their waves of
-        the key frequencies alone.
-      excluded_loss: float64 [R, G], of the logits without their waves of all key
-        frequencies; the paper's is that of `train`.
-      excluded_by_frequency: float64 [R, F], of the `train` pairs, without the waves of
-        one frequency each.
-      accuracy: float64 [R, G], of the largest logit among the residues.
-      sum_squared_weights: float64 scalar, over all parameters.
     """
 
-    frequency: np.ndarray
+    frequency: np.ndarray  # int64 [F], 1 .. F: cycles around the p residues
+    # bool [F], of the logits after the last loop, or those that were asked for.
     is_key: np.ndarray
+    # float64 [R, F], share of the variance of the logits over pairs and residues that
+    # lies along the two waves of the answer.
     share: np.ndarray
+    # float64 [F], share of the variance of the residues' embeddings over residues that
+    # lies along the two waves of the residue.
     embedding_share: np.ndarray
+    # float64 [R], Gini coefficient over F of the norms of the logits' waves: 0 if all
+    # are alike, (F - 1) / F if there is only one.
     gini: np.ndarray
-    embedding_gini: np.ndarray
-    loss: np.ndarray
+    embedding_gini: np.ndarray  # float64 scalar, the same of the embeddings
+    loss: np.ndarray  # float64 [R, G], cross-entropy over the residues
+    # float64 [R, G], of the logits' mean over pairs and their waves of the key
+    # frequencies alone.
     restricted_loss: np.ndarray
+    # float64 [R, G], of the logits without their waves of all key frequencies; the
+    # paper's is that of `train`.
     excluded_loss: np.ndarray
+    # float64 [R, F], of the `train` pairs, without the waves of one frequency each.
     excluded_by_frequency: np.ndarray
-    accuracy: np.ndarray
-    sum_squared_weights: np.ndarray
+    accuracy: np.ndarray  # float64 [R, G], of the largest logit among the residues
+    sum_squared_weights: np.ndarray  # float64 scalar, over all parameters
 
 
 class Progress(NamedTuple):

@@ -28,37 +28,30 @@ class Geometry(NamedTuple):
     """Layout of the states at effective depth 0 .. E on two-hop questions.
 
     G are the groups of `questions.GROUPS`; groups without rows are NaN. P is POSITIONS.
-
-    Attributes:
-      to_embedding: float64 [G, E + 1], mean cosine of the state at r1 with the bridge's
-        embedding.
-      to_other_embeddings: float64 [G, E + 1], with those of all other entities.
-      to_subject: float64 [G, E + 1], mean cosine of the state at r1 with the state, at
-        the same depth, of the bridge as a subject h.
-      to_other_subjects: float64 [G, E + 1], with those of all other entities.
-      ood_to_practiced: float64 [E + 1], mean over entities of the cosine between their
-        mean state as a bridge of OOD questions and of train and ID ones.
-      ood_to_others: float64 [E + 1], with the mean states of other entities in train
-        and ID questions.
-      cka: float64 [P, E + 1, E + 1], linear CKA between depths, over all questions.
-      effective_rank: float64 [P, E + 1], of the states of all questions.
-      rows: int64 [G], questions behind each number.
-      stage: int64 [E + 1], index into `trace.STAGES` of the block that made the state.
-      loop: int64 [E + 1], its loop from 1; 0 outside the core.
-      block: int64 [E + 1], its number in the stage from 1; 0 for the embedding.
     """
 
+    # float64 [G, E + 1], mean cosine of the state at r1 with the bridge's embedding.
     to_embedding: np.ndarray
+    # float64 [G, E + 1], with those of all other entities.
     to_other_embeddings: np.ndarray
+    # float64 [G, E + 1], mean cosine of the state at r1 with the state, at the same
+    # depth, of the bridge as a subject h.
     to_subject: np.ndarray
+    # float64 [G, E + 1], with those of all other entities.
     to_other_subjects: np.ndarray
+    # float64 [E + 1], mean over entities of the cosine between their mean state as a
+    # bridge of OOD questions and of train and ID ones.
     ood_to_practiced: np.ndarray
+    # float64 [E + 1], with the mean states of other entities in train and ID questions.
     ood_to_others: np.ndarray
+    # float64 [P, E + 1, E + 1], linear CKA between depths, over all questions.
     cka: np.ndarray
-    effective_rank: np.ndarray
-    rows: np.ndarray
+    effective_rank: np.ndarray  # float64 [P, E + 1], of the states of all questions
+    rows: np.ndarray  # int64 [G], questions behind each number
+    # int64 [E + 1], index into `trace.STAGES` of the block that made the state.
     stage: np.ndarray
-    loop: np.ndarray
+    loop: np.ndarray  # int64 [E + 1], its loop from 1; 0 outside the core
+    # int64 [E + 1], its number in the stage from 1; 0 for the embedding.
     block: np.ndarray
 
 

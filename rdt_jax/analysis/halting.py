@@ -42,36 +42,23 @@ _PROBABILITIES = (0.5, 0.9, 0.99, 0.999)
 
 
 class Halting(NamedTuple):
-    """Loops and accuracy of every setting.
+    """Loops and accuracy of every setting."""
 
-    Attributes:
-      rule: str [K], of `models.halting.RULES`, or FIXED.
-      threshold: float64 [K], of the rule's first threshold (kl in nats, change,
-        probability); of FIXED the number of loops.
-      entropy: float64 [K], nats, of kl_entropy; nan elsewhere.
-      row: int64 [N], of the table; by ascending hops.
-      hops: int64 [N], of each row.
-      loops: int32 [K, N], taken by each row.
-      correct: bool [K, N], all answers right.
-      levels: int64 [H], the numbers of hops, ascending.
-      num_rows: int64 [H].
-      mean_loops: float64 [K, H].
-      accuracy: float64 [K, H].
-      flops: float64 [K, H], mean operations of the forward pass of a row at the least,
-        without the readouts that a rule looks at.
-    """
-
-    rule: np.ndarray
+    rule: np.ndarray  # str [K], of `models.halting.RULES`, or FIXED
+    # float64 [K], of the rule's first threshold (kl in nats, change, probability); of
+    # FIXED the number of loops.
     threshold: np.ndarray
-    entropy: np.ndarray
-    row: np.ndarray
-    hops: np.ndarray
-    loops: np.ndarray
-    correct: np.ndarray
-    levels: np.ndarray
-    num_rows: np.ndarray
-    mean_loops: np.ndarray
-    accuracy: np.ndarray
+    entropy: np.ndarray  # float64 [K], nats, of kl_entropy; nan elsewhere
+    row: np.ndarray  # int64 [N], of the table; by ascending hops
+    hops: np.ndarray  # int64 [N], of each row
+    loops: np.ndarray  # int32 [K, N], taken by each row
+    correct: np.ndarray  # bool [K, N], all answers right
+    levels: np.ndarray  # int64 [H], the numbers of hops, ascending
+    num_rows: np.ndarray  # int64 [H]
+    mean_loops: np.ndarray  # float64 [K, H]
+    accuracy: np.ndarray  # float64 [K, H]
+    # float64 [K, H], mean operations of the forward pass of a row at the least, without
+    # the readouts that a rule looks at.
     flops: np.ndarray
 
 

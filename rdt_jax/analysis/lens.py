@@ -28,25 +28,18 @@ class Lens(NamedTuple):
 
     G are the groups of `questions.GROUPS`, W is `WHAT`; groups without rows are NaN.
     Ranks are among all words; equal logits count against the word that is looked for.
-
-    Attributes:
-      accuracy: float64 [G, W, E + 1, T], share of rows in which the word ranks first.
-      reciprocal_rank: float64 [G, W, E + 1, T], mean of 1 / rank.
-      median_rank: float64 [G, W, E + 1, T], from 1.
-      answer_position: int64 scalar, where the answer is read.
-      rows: int64 [G], questions behind each number.
-      stage: int64 [E + 1], index into `trace.STAGES` of the block that made the state.
-      loop: int64 [E + 1], its loop from 1; 0 outside the core.
-      block: int64 [E + 1], its number in the stage from 1; 0 for the embedding.
     """
 
+    # float64 [G, W, E + 1, T], share of rows in which the word ranks first.
     accuracy: np.ndarray
-    reciprocal_rank: np.ndarray
-    median_rank: np.ndarray
-    answer_position: np.ndarray
-    rows: np.ndarray
+    reciprocal_rank: np.ndarray  # float64 [G, W, E + 1, T], mean of 1 / rank
+    median_rank: np.ndarray  # float64 [G, W, E + 1, T], from 1
+    answer_position: np.ndarray  # int64 scalar, where the answer is read
+    rows: np.ndarray  # int64 [G], questions behind each number
+    # int64 [E + 1], index into `trace.STAGES` of the block that made the state.
     stage: np.ndarray
-    loop: np.ndarray
+    loop: np.ndarray  # int64 [E + 1], its loop from 1; 0 outside the core
+    # int64 [E + 1], its number in the stage from 1; 0 for the embedding.
     block: np.ndarray
 
 

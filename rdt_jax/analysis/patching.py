@@ -35,31 +35,24 @@ class Patching(NamedTuple):
     answers and the corrupted pass does not answer alike; without any, NaN. The logit
     difference is that of the clean and the corrupted answer; effects are means of its
     change over the mean of its whole change between the two passes.
-
-    Attributes:
-      recovered: float64 [G, E, T], share of rows in which the clean answer is first in
-        the corrupted pass with this state of the clean one.
-      effect: float64 [G, E, T], of the logit difference, 0 (none) to 1 (as clean); it
-        can lie outside.
-      lost: float64 [G, E, T], share of rows in which the clean answer is not first in
-        the clean pass with this state of the corrupted one.
-      damage: float64 [G, E, T], of the logit difference, 0 (none) to 1 (as corrupted).
-      rows: int64 [G], questions that count.
-      asked: int64 [G], questions that were asked.
-      stage: int64 [E], index into `trace.STAGES`.
-      loop: int64 [E], of the block from 1; 0 outside the core.
-      block: int64 [E], number of the block in its stage from 1.
     """
 
+    # float64 [G, E, T], share of rows in which the clean answer is first in the
+    # corrupted pass with this state of the clean one.
     recovered: np.ndarray
+    # float64 [G, E, T], of the logit difference, 0 (none) to 1 (as clean); it can lie
+    # outside.
     effect: np.ndarray
+    # float64 [G, E, T], share of rows in which the clean answer is not first in the
+    # clean pass with this state of the corrupted one.
     lost: np.ndarray
+    # float64 [G, E, T], of the logit difference, 0 (none) to 1 (as corrupted).
     damage: np.ndarray
-    rows: np.ndarray
-    asked: np.ndarray
-    stage: np.ndarray
-    loop: np.ndarray
-    block: np.ndarray
+    rows: np.ndarray  # int64 [G], questions that count
+    asked: np.ndarray  # int64 [G], questions that were asked
+    stage: np.ndarray  # int64 [E], index into `trace.STAGES`
+    loop: np.ndarray  # int64 [E], of the block from 1; 0 outside the core
+    block: np.ndarray  # int64 [E], number of the block in its stage from 1
 
 
 def measure(

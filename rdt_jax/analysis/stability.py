@@ -24,23 +24,19 @@ VERSION = 1  # of the results; a change of their numbers is another one
 
 
 class Stability(NamedTuple):
-    """Measures of one set of parameters.
+    """Measures of one set of parameters."""
 
-    Attributes:
-      loops: int64 [L], 1 .. L.
-      spectral_radius: float64 [N], largest modulus of the eigenvalues of the Jacobian
-        of loop R + 1 at the states after loop R.
-      state_norm: float64 [L, N], root mean square of the states after each loop.
-      distance: float64 [L, N], L2 distance between the states after each loop and
-        before it, divided by the norm of those before; NaN where these are zero.
-      gradient_norm: float64 [L], L2 norm of the gradient by all parameters of the
-        training loss, read out after so many loops.
-    """
-
-    loops: np.ndarray
+    loops: np.ndarray  # int64 [L], 1 .. L.
+    # float64 [N], largest modulus of the eigenvalues of the Jacobian of loop R + 1 at
+    # the states after loop R.
     spectral_radius: np.ndarray
+    # float64 [L, N], root mean square of the states after each loop.
     state_norm: np.ndarray
+    # float64 [L, N], L2 distance between the states after each loop and before it,
+    # divided by the norm of those before; NaN where these are zero.
     distance: np.ndarray
+    # float64 [L], L2 norm of the gradient by all parameters of the training loss, read
+    # out after so many loops.
     gradient_norm: np.ndarray
 
 

@@ -23,33 +23,28 @@ VERSION = 1  # of the results; a change of their numbers is another one
 
 
 class Weights(NamedTuple):
-    """Measures of one set of parameters; M matrices.
+    """Measures of one set of parameters; M matrices."""
 
-    Attributes:
-      name: str [M], such as `core/0/mlp/input/kernel`, and `vectors`, the last, for all
-        other parameters together.
-      norm: float64 [M], L2 norm, of a batch of matrices over all of them.
-      effective_rank: float64 [M], e to the entropy (nats) of the singular values
-        divided by their sum (Roy and Vetterli 2007, EUSIPCO); NaN for `vectors`.
-      stable_rank: float64 [M], squared Frobenius norm over squared spectral norm;
-        NaN for `vectors` and for a matrix of zeros.
-      total_norm: float64 scalar, L2 norm of all parameters.
-      sharpness: float64 scalar, largest eigenvalue of the Hessian of the training loss
-        over all parameters, on the sample.
-      loss: float64 scalar, the training loss of the sample, nats, without smoothing,
-        dropout and penalties.
-      softmax_collapse: float64 scalar, share of the answers of the sample at which the
-        exponentials of the logits add up, in the dtype of the training loss, to the
-        largest one alone (Prieto et al. 2025, arXiv:2501.04697, Section 3).
-    """
-
+    # str [M], such as `core/0/mlp/input/kernel`, and `vectors`, the last, for all other
+    # parameters together.
     name: np.ndarray
-    norm: np.ndarray
+    norm: np.ndarray  # float64 [M], L2 norm, of a batch of matrices over all of them
+    # float64 [M], e to the entropy (nats) of the singular values divided by their sum
+    # (Roy and Vetterli 2007, EUSIPCO); NaN for `vectors`.
     effective_rank: np.ndarray
+    # float64 [M], squared Frobenius norm over squared spectral norm; NaN for `vectors`
+    # and for a matrix of zeros.
     stable_rank: np.ndarray
-    total_norm: np.ndarray
+    total_norm: np.ndarray  # float64 scalar, L2 norm of all parameters
+    # float64 scalar, largest eigenvalue of the Hessian of the training loss over all
+    # parameters, on the sample.
     sharpness: np.ndarray
+    # float64 scalar, the training loss of the sample, nats, without smoothing, dropout
+    # and penalties.
     loss: np.ndarray
+    # float64 scalar, share of the answers of the sample at which the exponentials of
+    # the logits add up, in the dtype of the training loss, to the largest one alone
+    # (Prieto et al. 2025, arXiv:2501.04697, Section 3).
     softmax_collapse: np.ndarray
 
 
