@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from rdt_jax.analysis import (
     patching,
     stored,
 )
-from rdt_jax.report import inside
+from rdt_jax.report import inside, inside_charts
+from tests import fake_inside as planted
 from tests import fake_runs
-from tests.experiments import test_mechanism as planted
 
 MEMORIZED, BEFORE, PASSED = (
     "memorized-after-20", "id_generalized-before-30", "ood_generalized-after-90",
@@ -227,3 +228,12 @@ def test_runs_without_analyses_have_no_views(make_run):
     nothing = {"stages": [], "views": [], "answers": [], "numbers": []}
     assert inside.of_runs([fake_runs.make(jumps=JUMPS)], []) == nothing
     assert inside.of_runs([make_run({})], []) == nothing
+
+
+def test_a_chart_draws_the_axes_of_its_view():
+    specs = inside_charts.specs()
+    assert [*specs] == [f"inside.{name}" for name in inside.VIEWS]
+    for name, view in inside.VIEWS.items():
+        used = set(re.findall(r'"field": "(\w+)"', json.dumps(specs[f"inside.{name}"])))
+        drawn = {"x", "y", "line", "dash", "column"}.intersection(view.axes)
+        assert drawn <= used <= drawn | {"value", "cell", "place", "end"}, name
