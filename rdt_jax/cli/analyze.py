@@ -169,13 +169,8 @@ class Refused(NamedTuple):
 def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
     """Computes the analyses that are not stored yet; shows progress, reports refusals.
 
-    It also names the runs whose final parameters are wanted but were not kept.
-
-    Args:
-      wanted: kinds of checkpoints, by run and by name of the analysis.
-
-    Raises:
-      ValueError: if an analysis is unknown.
+    It also names the runs whose final parameters are wanted but were not kept. Kinds of
+    checkpoints are `wanted` by run and analysis; ValueError if one is unknown.
     """
     from rdt_jax.analysis import stored
 
@@ -219,10 +214,7 @@ def _workdir(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _runs(folder: pathlib.Path) -> tuple[list[Any], Sequence[str] | None]:
-    """Returns the planned runs of a sweep and its axes.
-
-    For the folder of a run: that run, and None.
-    """
+    """Returns the planned runs of a sweep and its axes; of a run: that, and None."""
     if not plans.exists(folder):
         return [run_folders.read_run(folder)], None
     configs = plans.read(folder).configs()

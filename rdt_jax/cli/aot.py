@@ -29,7 +29,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _aot(options: argparse.Namespace) -> int:
-
     os.environ["JAX_PLATFORMS"] = "cpu"  # The program is compiled for chips, not run.
 
     from rdt_jax import sharding

@@ -82,7 +82,6 @@ def _table(found: "Comparison", names: Sequence[str]) -> Table:
 
 
 def _label(found: "Comparison", cell: Sequence[Any]) -> str:
-
     names = configs.short_names(found.keys)
     pairs = zip(names, cell, strict=True)
     return ", ".join(f"{name}={links.text(value)}" for name, value in pairs) or "all"

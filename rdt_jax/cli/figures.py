@@ -123,10 +123,8 @@ def is_any_evaluated(workdir: pathlib.Path, run_ids: Sequence[str]) -> bool:
 def judge(study: Any, runs: Sequence[Any]) -> tuple[list[Any], bool]:
     """Computes the analyses that a study needs, and judges its claims.
 
-    Returns:
-      The claims, whose measured text names the runs that are missing or unreadable;
-      and whether all runs could be analyzed: one that was trained on another table
-      than its config makes now is refused.
+    Returns the claims, with the runs that are lost; and whether all runs could be
+    analyzed: one that was trained on another table is refused.
     """
     from rdt_jax.figures import study as studies
 

@@ -71,7 +71,6 @@ def _models(_: argparse.Namespace) -> int:
 
 
 def _recipes(_: argparse.Namespace) -> int:
-
     for name, recipe in recipes.RECIPES.items():
         keys = " ".join(
             f"{key}={str(value).lower()}" for key, value in recipe.overrides.items()

@@ -118,7 +118,6 @@ def _check(problems: list[str], command: list[str]) -> None:
 
 
 def _tpu(options: argparse.Namespace) -> int:
-
     command = _command(options)
     tpu = launch.Tpu(*(getattr(options, name) for name in launch.Tpu._fields))
     _check(launch.tpu_problems(tpu, command), command)
@@ -146,7 +145,6 @@ def _tpu(options: argparse.Namespace) -> int:
 
 
 def _slurm(options: argparse.Namespace) -> int:
-
     command = _command(options)
     options.name = f"rdt-{options.file.stem}"
     job = launch.Slurm(*(getattr(options, name) for name in launch.Slurm._fields))

@@ -90,11 +90,8 @@ def bring(options: argparse.Namespace) -> None:
     """Replaces addresses in buckets by folders of the copies that are kept here.
 
     It does so for verbs whose `reads` is "records", or "parameters" if they always read
-    the parameters that runs keep, too. What has changed in the buckets is brought;
-    `options.urls` then has the address of each workdir by the folder of its copy.
-
-    Raises:
-      ValueError: if a bucket cannot be opened, or has no runs there.
+    the parameters that runs keep, too. `options.urls` then has the address of each
+    workdir by its copy. ValueError if a bucket cannot be opened, or has no runs there.
     """
     from rdt_jax.store import bucket_copy
 

@@ -122,14 +122,9 @@ def run(
 ) -> int:
     """Runs a verb alone or as a rank of a job; returns the exit code.
 
-    Args:
-      job: job of this process, from `job_of`; None if it is alone.
-      axes: axes of the mesh; None for all devices, along `data`.
-      lead: function that runs the verb, in rank 0; it takes a function that builds
-        packs on the mesh.
-      check: function that raises ValueError if the workdir cannot train on this mesh.
-        It is called in rank 0, which alone sees the workdir, before JAX looks for
-        devices.
+    Without `axes` the mesh has all devices, along `data`. Rank 0, which alone sees the
+    workdir, calls `check` before JAX looks for devices (ValueError: it cannot train on
+    this mesh), and `lead`, the verb, with the function that builds packs on the mesh.
     """
     from rdt_jax.training import multiprocess
 

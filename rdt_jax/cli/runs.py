@@ -50,7 +50,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _runs(options: argparse.Namespace) -> int:
-
     with exits.mistakes():
         conditions = dict(_condition(text) for text in options.where)
         workdir, runs, labels = _read(options)

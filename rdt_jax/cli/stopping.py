@@ -26,11 +26,7 @@ _LEAVE_SECONDS = 5.0  # A bucket that is told of the end may not answer.
 
 
 class Stop:
-    """Counts requests to stop this process, and ends it where it may end at once.
-
-    Attributes:
-      over: event that is set when the process has come to its own end.
-    """
+    """Counts requests to stop this process, and ends it where it may end at once."""
 
     def __init__(
         self,
@@ -41,7 +37,7 @@ class Stop:
         self._is_stopped, self._before_exit = is_stopped, before_exit
         self._grace = grace
         self._num_signals, self._last_signal = 0, -math.inf
-        self.over = threading.Event()
+        self.over = threading.Event()  # The process has come to its own end.
         self._leave: Callable[[], None] | None = None  # Set where it may end.
         self._lock = threading.Lock()
 
@@ -51,11 +47,7 @@ class Stop:
 
     @contextlib.contextmanager
     def may_end(self, leave: Callable[[], None]) -> Iterator[None]:
-        """Lets this process end at once inside a `with` when it is asked to stop.
-
-        Args:
-          leave: function that is called before the end, in another thread.
-        """
+        """Lets this process end at once inside a `with`, after `leave` in a thread."""
         with self._lock:
             outer, self._leave = self._leave, leave
             if self._num_signals:
@@ -114,10 +106,8 @@ def on_signal(
 ) -> Iterator[Stop]:
     """Yields a Stop that counts SIGTERM and Ctrl-C.
 
-    Args:
-      is_stopped: function that says whether something else asks this process to stop.
-      before_exit: function that is called last where this process ends at once.
-      grace: seconds after the second signal in which the process may end by itself.
+    Where something else asks this process to stop, `is_stopped` says so. Where it ends
+    at once, `before_exit` comes last. After a second signal it has `grace` seconds.
     """
     stop = Stop(is_stopped, before_exit, grace)
     with listening(stop.hear, stop.over.set):
@@ -131,9 +121,8 @@ def listening(
 ) -> Iterator[None]:
     """Listens to SIGTERM and Ctrl-C in a thread.
 
-    Args:
-      hear: function that is called with the time of each signal, in seconds.
-      over: function that is called at the end, before a running `hear` is waited for.
+    It calls `hear` with the time of each signal, in seconds; at the end it calls
+    `over`, and then waits for a running `hear`.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)

@@ -46,10 +46,8 @@ class Subject(NamedTuple):
 def add(parser: argparse.ArgumentParser, buckets: bool = False, also: str = "") -> None:
     """Adds the subject, --preset and --workdir, which `read` and `plan` read.
 
-    Args:
-      parser: parser of the verb.
-      buckets: whether the workdir may be in a bucket.
-      also: what else the verb takes in the subject's place, for its usage.
+    The workdir may be in a bucket if the verb takes `buckets`; `also` is what the verb
+    takes in the subject's place, too.
     """
     parser.add_argument(
         "subject",
@@ -105,8 +103,7 @@ def add_axes(parser: argparse.ArgumentParser) -> None:
 def read(options: argparse.Namespace) -> Subject:
     """Returns the subject, and sets `options.workdir` to that of its runs.
 
-    Raises:
-      ValueError: if there is no such subject, or --workdir is another than its sweep's.
+    ValueError if there is no such subject, or --workdir is another than its sweep's.
     """
     text, workdir = options.subject, options.workdir
     if (text is None) == (options.task is None):
@@ -192,15 +189,9 @@ def plan(
 ) -> spec.Plan:
     """Returns the plan of the subject, and sets `options.workdir` to that of its runs.
 
-    A sweep without a study has the trials that were asked for before, too.
-
-    Args:
-      options: arguments of the verb.
-      workdir: folder on a disk where the runs are about to train; None if they are not.
-      copy: copy of the workdir, where that is in a bucket; None where there is none.
-
-    Raises:
-      exits.Mistake: if the subject or what is asked of it is wrong.
+    A sweep without a study has the trials that were asked for before, too. The runs
+    are about to train in `workdir`, on a disk, unless it is None; `copy` is that of a
+    workdir in a bucket. exits.Mistake if the subject, or what is asked of it, is wrong.
     """
     from rdt_jax.training import validation
 

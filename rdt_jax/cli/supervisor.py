@@ -99,8 +99,7 @@ def run(command: Sequence[str]) -> int:
 class _Supervisor:
     """The state of a supervisor, and a method for each source of messages.
 
-    The methods that take a message return the exit code of this process once the job is
-    over, and None before.
+    These return the exit code of this process once the job is over, and None before.
     """
 
     def __init__(

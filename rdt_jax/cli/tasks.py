@@ -38,7 +38,6 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _tasks(options: argparse.Namespace) -> int:
-
     verb, name = _task_words(options)
     if name is None:
         with exits.mistakes():
@@ -80,7 +79,6 @@ def _task_words(options: argparse.Namespace) -> tuple[str, str | None]:
 
 
 def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
-
     function = tasks.lookup(name)
     presets = arguments.of_presets(name)
     if presets or options.preset:
@@ -97,7 +95,6 @@ def _task_arguments(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_task(name: str, kwargs: dict[str, Any]) -> int:
-
     failed = []
     for finding in check.check(name, kwargs):
         print(f"{finding.verdict:5} {finding.name}: {finding.text}", flush=True)
@@ -109,7 +106,6 @@ def _check_task(name: str, kwargs: dict[str, Any]) -> int:
 
 
 def _export_task(table: Any, path: pathlib.Path) -> int:
-
     if not path.parent.is_dir() or path.is_dir():
         raise exits.Mistake(
             f"--out must be a file in a folder that exists, got {path}."

@@ -152,15 +152,14 @@ def _check_mesh(text: str, folder: pathlib.Path) -> None:
 
 
 def _worker_here(options: argparse.Namespace, build: "multiprocess.Build") -> int:
-    if not shared.is_url(options.folder):
-        folder = pathlib.Path(options.folder).resolve()
-        return _work(options, folder, None, build, lambda: None)
     from rdt_jax.store.bucket import temporary_copy
 
     with contextlib.ExitStack() as stack:
-        scratch = options.scratch or stack.enter_context(temporary_copy())
-        url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
-        folder = scratch.resolve() / "sweeps" / name
+        folder, url = pathlib.Path(options.folder).resolve(), None
+        if shared.is_url(options.folder):
+            scratch = options.scratch or stack.enter_context(temporary_copy())
+            url, _, name = options.folder.rstrip("/").rpartition("/sweeps/")
+            folder = scratch.resolve() / "sweeps" / name
         return _work(options, folder, url, build, stack.close)
 
 
