@@ -19,9 +19,9 @@ from rdt_jax.models import import_ltg
 from rdt_jax.store import files, records, run_folder
 from rdt_jax.sweep import spec
 from rdt_jax.training import recipes
+from tests.conftest import ROOT
 from tests.golden import FOLDER
 
-ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = str(ROOT / "configs" / "knowledge_composition.py") + ":smoke"
 STUDY = str(ROOT / "experiments" / "depth_by_decay")
 TINY = [
@@ -252,17 +252,13 @@ def test_a_mistake_in_cost_exits_2(arguments, message, command):
     assert message in command(["cost", f"--config={CONFIG}", *arguments], 2).err
 
 
-def test_a_run_folder_that_was_edited_is_refused(tmp_path):
-    arguments = ("train", f"--config={CONFIG}", f"--workdir={tmp_path}", *TINY)
-    first = _rdt(*arguments)
-    assert first.returncode == 0, first.stderr
-    folder = pathlib.Path(first.stdout.strip())
-    assert run_folder.read_status(folder)["state"] == "done"
-    text = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(text.replace('"seed": 0', '"seed": 1', 1))
-    again = _rdt(*arguments)
-    assert again.returncode == 2
-    assert "it was edited or moved" in again.stderr and "Traceback" not in again.stderr
+def test_a_run_folder_that_was_edited_is_refused(tmp_path, command):
+    config = configs.load(CONFIG)
+    path = tmp_path / configs.run_id(config) / "config.json"
+    run_folder.create(path.parent, config)
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1', 1))
+    error = command(["train", f"--config={CONFIG}", f"--workdir={tmp_path}"], 2).err
+    assert "it was edited or moved" in error and "Traceback" not in error
 
 
 @pytest.mark.parametrize("verb", ["train", "sweep"])

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import pathlib
 import shutil
 
 import numpy as np
@@ -14,9 +13,9 @@ from rdt_jax import cli
 from rdt_jax.figures import save
 from rdt_jax.store import files
 from tests import fake_runs
+from tests.conftest import ROOT
 from tests.fake_runs import staged, write_sweep
 
-ROOT = pathlib.Path(__file__).parents[1]
 STUDY = ROOT / "experiments" / "depth_by_decay"
 # What makes the runs of the smoke preset those of fake_runs.
 CHANGES = "eval_every_steps=10,num_steps=230"

@@ -19,8 +19,8 @@ from rdt_jax.store.leases import Leases
 from rdt_jax.sweep import driver, forecast, ledger
 from rdt_jax.sweep import plan as plans
 from rdt_jax.sweep.bucket_sweep import BucketSweep
+from tests.conftest import ROOT
 
-ROOT = pathlib.Path(__file__).parents[1]
 STUDY = str(ROOT / "experiments" / "depth_by_decay")
 NAME = "depth_by_decay-smoke-model.core_blocks=1,model.width=8"
 NAMED = [

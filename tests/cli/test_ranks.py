@@ -4,7 +4,6 @@ import argparse
 import importlib.util
 import json
 import os
-import pathlib
 import signal
 import socket
 import subprocess
@@ -16,8 +15,8 @@ import pytest
 from rdt_jax import devices
 from rdt_jax.cli import ranks
 from rdt_jax.store import files, records
+from tests.conftest import ROOT
 
-ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = str(ROOT / "configs" / "knowledge_composition.py") + ":smoke"
 TINY = {
     "model.width": 8, "model.core_blocks": 1, "recurrence.num_loops": 1,

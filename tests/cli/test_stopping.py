@@ -1,6 +1,5 @@
 """A process that is asked to stop, in one instruction of Python that takes minutes."""
 
-import pathlib
 import signal
 import subprocess
 import sys
@@ -8,7 +7,8 @@ import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.conftest import ROOT
+
 CODE = """
 import contextlib, hashlib, pathlib, sys, time
 from rdt_jax.cli import stopping

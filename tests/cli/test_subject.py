@@ -33,6 +33,13 @@ def planned(*words):
     return plans.read(newest.parent)
 
 
+def write_study(folder, more="", config="configs/modular.py"):
+    """Writes a study of one run, and more of it."""
+    folder.mkdir(parents=True)
+    sweep = "sweep = lambda preset: [{'seed': 0}]\n"
+    (folder / "study.py").write_text(f"CONFIG = {config!r}\n{sweep}{more}")
+
+
 def cells(stored):
     """Returns the values of a plan's trials, in its order."""
     return [tuple(trial.overrides.values()) for trial in stored.trials]
@@ -79,13 +86,8 @@ def test_a_sweep_goes_on_by_its_folder(here, capsys):
 
 def test_a_sweep_of_a_study_goes_on_by_its_folder(here, capsys, command):
     study = here / "somewhere" / "else" / "tiny"
-    study.mkdir(parents=True)
-    text = (
-        "CONFIG = 'configs/modular.py'\n"
-        "sweep = lambda preset: [{'seed': 0}]\n"
-        "table = lambda runs: __import__('rich.table').table.Table('OF TINY')\n"
-    )
-    (study / "study.py").write_text(text)
+    table = "__import__('rich.table').table.Table('OF TINY')"
+    write_study(study, f"table = lambda runs: {table}\n")
     stored = planned("sweep", "somewhere/else/tiny", "--preset=smoke", *SMALL)
     assert stored.path.parent.name == f"tiny-smoke-{SUFFIX}"
     folder = str(stored.path.parent)
@@ -117,15 +119,11 @@ def write_metrics(run):
 
 
 def test_a_study_anywhere_needs_a_config_and_a_sweep_only(here):
-    study = here / "tiny"
-    study.mkdir()
-    (study / "own.py").write_text(
+    write_study(here / "tiny", config="tiny/own.py")
+    (here / "tiny" / "own.py").write_text(
         "from rdt_jax.named import getter\n"
         "from configs.modular import PRESETS\n"
         "get_config = getter(PRESETS)\n"
-    )
-    (study / "study.py").write_text(
-        "CONFIG = 'tiny/own.py'\nsweep = lambda preset: [{'seed': 0}]\n"
     )
     assert planned("sweep", "tiny", "--preset=smoke", *SMALL).study == "tiny"
 
@@ -246,18 +244,14 @@ def test_a_name_that_another_sweep_has_is_refused(here, capsys, command):
         assert message in capsys.readouterr().err
     assert cli.main(["figures", "runs/sweeps/mime"]) == 2
     assert "choose from runs/sweeps/mine." in capsys.readouterr().err
-    study = here / "mine"
-    study.mkdir()
-    (study / "study.py").write_text(
-        "CONFIG = 'configs/modular.py'\nsweep = lambda preset: [{'seed': 0}]\n"
-    )
+    write_study(here / "mine")
     (here / "runs/sweeps/mine").rename(here / "runs/sweeps/mine-smoke")
     said = command(["sweep", "mine", "--preset=smoke", *QUIET, "--plan"], 2).err
     assert "mine-smoke is a sweep of no study. Use another --workdir." in said
     assert cli.main(["claims", "runs/sweeps/mine-smoke"]) == 2
     assert "has no study here, whose study.py says what is" in capsys.readouterr().err
     (here / "runs/sweeps/mine-smoke").rename(here / "runs/sweeps/mine")
-    (study / "study.py").unlink()
+    (here / "mine" / "study.py").unlink()
     assert {p: p.read_bytes() for p in here.rglob("*") if p.is_file()} == before
 
 

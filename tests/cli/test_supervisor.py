@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.conftest import ROOT
+
 RANK = pathlib.Path(__file__).with_name("rank.py")
 PARENT = """
 import sys
