@@ -1,4 +1,4 @@
-"""What tests of pages share: a copy of what a page changes, its commands, its style."""
+"""What tests of pages and commands share: a copy of the repository, runs, style."""
 
 import os
 import shutil

@@ -19,6 +19,7 @@ from rdt_jax.models import import_ltg
 from rdt_jax.store import files, records, run_folder
 from rdt_jax.sweep import spec
 from rdt_jax.training import recipes
+from tests import pages
 from tests.conftest import ROOT
 from tests.golden import FOLDER
 
@@ -32,19 +33,6 @@ TINY = [
     "--config.checkpoint_every_steps=10",
     "--config.optimizer.warmup_steps=5",
 ]
-
-
-# One compile cache serves all the processes that tests start (conftest.py).
-JAX = {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-
-
-def _rdt(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "rdt_jax", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | JAX,
-    )
 
 
 def test_an_ascii_terminal_shows_escapes_of_what_it_cannot_show(monkeypatch):
@@ -359,9 +347,10 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path):
         "--config.num_steps=1000", "--config.eval_every_steps=50",
         "--config.checkpoint_every_steps=200", "--config.stop_after_phases=false",
     ]  # fmt: skip
+    rdt = [sys.executable, "-m", "rdt_jax"]
     driver = subprocess.Popen(
-        [sys.executable, "-m", "rdt_jax", *arguments],
-        env=os.environ | JAX,
+        [*rdt, *arguments],
+        env=os.environ | pages.QUICK,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -376,8 +365,7 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path):
     assert set(states.values()) <= {"preempted", "pending", "done"}
     assert "running" not in states.values()
 
-    result = _rdt(*arguments)
-    assert result.returncode == 0, result.stderr
+    pages.run([*rdt, *arguments], ROOT)
     for path in states:
         assert files.read_json(path)["state"] == "done"
         rows = records.read_rows(path.parent / "metrics.jsonl")
@@ -385,9 +373,9 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path):
     (figures,) = tmp_path.glob("sweeps/depth_by_decay-smoke-*/figures")
     assert len(list(figures.glob("*.png"))) == len(list(figures.glob("*.pdf"))) == 3
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.jsonl")}
-    status = _rdt(*arguments, "--status")
-    assert status.returncode == 0 and f"{len(states)} trials" in status.stdout
-    assert _rdt(*arguments).returncode == 0  # Nothing is trained again.
+    status = pages.run([*rdt, *arguments, "--status"], ROOT)
+    assert f"{len(states)} trials" in status
+    pages.run([*rdt, *arguments], ROOT)  # Nothing is trained again.
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.glob("*/*.jsonl")}
     plan = json.loads((figures.parent / "plan.json").read_text())
     assert {run["run_id"] for run in plan["runs"]} == {p.parent.name for p in states}

@@ -15,6 +15,7 @@ import pytest
 from rdt_jax import devices
 from rdt_jax.cli import ranks
 from rdt_jax.store import files, records
+from tests import pages
 from tests.conftest import ROOT
 
 CONFIG = str(ROOT / "configs" / "knowledge_composition.py") + ":smoke"
@@ -48,8 +49,7 @@ def job():
                     f"--num-processes={processes}",
                 ],
                 cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                env=os.environ
-                | {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+                env=os.environ | pages.QUICK,
             )
             for number in range(processes)
         ]  # fmt: skip
@@ -155,12 +155,8 @@ def test_lanes_of_a_sweep_train_on_several_processes(job, tmp_path, processes):
     )
     mesh = f"--mesh=trial={processes}"
     plan = ["sweep", str(study), "--preset=smoke", f"--workdir={tmp_path}", "--plan"]
-    planned = subprocess.run(
-        [sys.executable, "-m", "rdt_jax", *plan, mesh, "--lanes=3"],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    assert planned.returncode == 0, planned.stderr
-    folder = planned.stdout.split()[-1]
+    rdt = [sys.executable, "-m", "rdt_jax"]
+    folder = pages.run([*rdt, *plan, mesh, "--lanes=3"], ROOT).split()[-1]
     elsewhere = str(tmp_path / "another" / "sweeps" / "machine")
     where = lambda mesh: lambda number: [elsewhere if number else folder, mesh]
     codes, said = ends(job("worker", processes, where("--mesh=trial=8")))
