@@ -98,11 +98,8 @@ def load_module(path: pathlib.Path, kind: str) -> Any:
     """Imports a Python file by path; it may import its siblings from their root.
 
     A file outside of the repository may import the repository's `configs`; a package of
-    that name beside it comes first.
-
-    Raises:
-      ValueError: if the file does not exist, and the message lists its siblings; if it
-        cannot be imported.
+    that name beside it comes first. ValueError if the file does not exist, and the
+    message lists its siblings; if it cannot be imported.
     """
     path = path.resolve()
     if not path.is_file():
@@ -215,11 +212,9 @@ def parse_overrides(
 ) -> dict[str, Any]:
     """Reads `--config.model.width=128` arguments as {"model.width": 128}.
 
-    A value is read as a Python literal where the key is not a string; `none` and
-    `null` are None; `true` and `false` may be written in lower case.
-
-    Raises:
-      ValueError: if an argument has another form.
+    A value is read as a Python literal where the key is not a string; `none` and `null`
+    are None; `true` and `false` may be written in lower case. ValueError if an argument
+    has another form.
     """
     literals = {"none": None, "null": None, "true": True, "false": False}
     overrides: dict[str, Any] = {}
@@ -401,10 +396,8 @@ def to_json(config: ml_collections.ConfigDict) -> str:
 def from_json(text: str) -> ml_collections.ConfigDict:
     """Reads what `to_json` wrote, now or when fewer keys were declared.
 
-    Keys that it lacks have their default, and all have the declared types.
-
-    Raises:
-      ValueError: if it has a key that is not declared, or a value of another type.
+    Keys that it lacks have their default, and all have the declared types. ValueError
+    if it has a key that is not declared, or a value of another type.
     """
     return from_values(json.loads(text))
 
@@ -436,9 +429,8 @@ def from_values(values: Mapping[str, Any]) -> ml_collections.ConfigDict:
 def read_run(folder: pathlib.Path) -> ml_collections.ConfigDict:
     """Reads the config of a run folder, also one of an earlier version.
 
-    Raises:
-      ValueError: if there is none; if it has a key that no longer exists, with the
-        version that had it; or if it does not hash to the folder's name.
+    ValueError if there is none; if it has a key that no longer exists, with the version
+    that had it; or if it does not hash to the folder's name.
     """
     path = folder / "config.json"
     if not path.is_file():

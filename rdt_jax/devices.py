@@ -58,9 +58,8 @@ def worker_threads(num_workers: int) -> dict[str, str]:
 def variables(num_workers: int) -> list[dict[str, str]]:
     """Returns the environment of each worker: its cores, and its accelerators.
 
-    Raises:
-      ValueError: if the accelerators cannot be dealt out evenly, or a worker's chips
-        are not a part of a board.
+    ValueError if the accelerators cannot be dealt out evenly, or a worker's chips are
+    not a part of a board.
     """
     threads = worker_threads(num_workers)
     found = _chips() if has_plugin("libtpu") else _gpus() if _has_cuda() else []

@@ -185,9 +185,8 @@ def pad_lanes(tree: Any, mesh: Mesh | None) -> Any:
 def layout(state: Any, mesh: Mesh) -> Any:
     """Returns where each leaf of a state [S, ...] stands, as NamedShardings.
 
-    Raises:
-      ValueError: if an axis does not divide by that of the mesh it is cut over; it
-        names the leaf.
+    ValueError if an axis does not divide by that of the mesh it is cut over; it names
+    the leaf.
     """
 
     def of_leaf(path: tuple[Any, ...], leaf: Any) -> NamedSharding:

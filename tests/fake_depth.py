@@ -50,19 +50,12 @@ def make(
     partly: Mapping[int, Callable[[int], float]] | None = None,
     **overrides: Any,
 ) -> Run:
-    """Returns a run that learned hops at the given steps.
+    """Returns a run that has `passed` hops, held-out rows of so many, at given steps.
 
-    Args:
-      passed: hops -> step at which held-out rows of so many were learned.
-      loops: the training loop count R; with DYNAMIC, that of the evaluation.
-      seed: the run's seed.
-      until: last evaluated step.
-      state: of status.json.
-      reason: of status.json.
-      hops: most that are trained, stage by stage from 2.
-      partly: hops -> accuracy in [0, 1] on them by step, where it is not 0 before they
-        are learned and 1 after.
-      **overrides: further config keys, `__` standing for a dot.
+    It trains at most `hops`, stage by stage from 2, and was evaluated `until` a step.
+    Where `partly` has a function, that gives the accuracy on so many hops by step;
+    elsewhere it is 0 before they are learned and 1 after. In `overrides`, further
+    config keys, `__` stands for a dot.
     """
     changed = {key.replace("__", "."): value for key, value in overrides.items()}
     config = configs.override(
@@ -117,11 +110,9 @@ def measured(
     accuracy: Callable[[int, int], float],
     margin: Callable[[int, int], float] | None = None,
 ) -> depth.Depth:
-    """Returns a measurement with the accuracies that a function says.
+    """Returns a measurement with an accuracy, and perhaps a margin, by (hops, loops).
 
-    Args:
-      accuracy: of (hops, loops), in [0, 1]; the rows that are right are spread evenly.
-      margin: of (hops, loops), the same for all rows; None for 1 or -1 by row.
+    The rows that are right are spread evenly; without `margin` it is 1 or -1 by row.
     """
     levels, loops = np.arange(2, ASKED + 1), np.arange(1, LOOPS + 1)
     hops = np.repeat(levels, ROWS)
@@ -148,12 +139,9 @@ def stopped(
     loops: Mapping[str, Callable[[int], int]],
     accuracy: Callable[[int, int], float],
 ) -> halting.Halting:
-    """Returns what rules make of a model with the given accuracies.
+    """Returns what rules make of a model with the given accuracies, as `measured`.
 
-    Args:
-      loops: `kl` and `kl_entropy` -> loops that rows of so many hops take by it, at
-        all thresholds.
-      accuracy: of (hops, loops), as for `measured`.
+    By `kl` and `kl_entropy`, rows of so many hops take `loops` at all thresholds.
     """
     found = measured(accuracy)
     settings = [s for s in halting.settings_of(2 * ENTITIES) if s[0] in loops]

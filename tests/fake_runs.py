@@ -42,18 +42,9 @@ def make(
 ) -> Run:
     """Returns a run whose accuracy on a split is `top` (1) from its jump on.
 
-    Args:
-      jumps: split, or `id[hops=2]@8` -> step of its jump, None for never; others do
-        not exist.
-      loops: the training loop count.
-      decay: the weight decay.
-      seed: the run's seed.
-      until: last evaluated step; None for the budget, -1 for no evaluation.
-      state: of status.json.
-      reason: of status.json.
-      top: split -> accuracy after its jump, if not 1.
-      base: what is overridden.
-      **overrides: further config keys, `__` standing for a dot.
+    A split, or `id[hops=2]@8`, that never jumps has None; others do not exist. The run
+    was evaluated `until` a step: None for the budget, -1 for never. In `overrides`,
+    further config keys, `__` stands for a dot.
     """
     config = configs.override(
         base,
@@ -147,7 +138,7 @@ def write(run: Run, workdir: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def write_sweep(
+def write_planned(
     workdir: pathlib.Path, name: str, runs: Sequence[Run], **plan: Any
 ) -> None:
     """Writes runs and their sweep over loops and seeds; `plan` is of plan.json."""

@@ -14,7 +14,7 @@ from rdt_jax.figures import save
 from rdt_jax.store import files
 from tests import fake_runs
 from tests.conftest import ROOT
-from tests.fake_runs import staged, write_sweep
+from tests.fake_runs import staged, write_planned
 
 STUDY = ROOT / "experiments" / "depth_by_decay"
 # What makes the runs of the smoke preset those of fake_runs.
@@ -25,7 +25,7 @@ BUDGET = ["--config.num_steps=230", "--config.eval_every_steps=10"]
 @pytest.fixture
 def workdir(tmp_path):
     """A workdir with one sweep of the headline study, of two runs."""
-    write_sweep(tmp_path, "depth_by_decay-smoke", [staged(1, None), staged(2, 150)])
+    write_planned(tmp_path, "depth_by_decay-smoke", [staged(1, None), staged(2, 150)])
     return tmp_path
 
 
@@ -42,7 +42,7 @@ def test_the_scorecard_is_printed_and_written(workdir, command):
 
 def test_every_preset_that_was_swept_is_judged(workdir, capsys):
     later = [staged(1, None, seed=4), staged(2, 60, seed=4), staged(4, 150, seed=4)]
-    write_sweep(workdir, "depth_by_decay-cpu_long", later)
+    write_planned(workdir, "depth_by_decay-cpu_long", later)
     arguments = ["claims", str(STUDY), f"--workdir={workdir}"]
     assert cli.main(arguments) == 0
     listed = json.loads((workdir / "claims.json").read_text())
@@ -61,10 +61,10 @@ def test_every_preset_that_was_swept_is_judged(workdir, capsys):
 def test_a_sweep_says_its_study_preset_and_overrides_itself(workdir, capsys):
     origin = {"preset": "cpu", "overrides": {"optimizer.beta2": 0.5}}
     runs = [staged(1, None, seed=4)]
-    write_sweep(workdir, "any_name", runs, study="depth_by_decay", **origin)
+    write_planned(workdir, "any_name", runs, study="depth_by_decay", **origin)
     # Not one of depth_by_decay at a preset that its name seems to tell.
     runs = [staged(2, None, seed=5)]
-    write_sweep(workdir, "depth_by_decay-x", runs, study="another", **origin)
+    write_planned(workdir, "depth_by_decay-x", runs, study="another", **origin)
     assert cli.main(["claims", f"--workdir={workdir}"]) == 0
     listed = json.loads((workdir / "claims.json").read_text())
     presets = {claim["preset"] for claim in listed}
@@ -97,9 +97,9 @@ def test_a_preset_that_was_not_swept_is_named_with_those_that_were(workdir, comm
     origin = {"study": "depth_by_decay", "preset": "smoke"}
     changes = {"num_steps": 230}
     slow = [staged(1, None, seed=4)]
-    write_sweep(workdir, "decay-slow", slow, **origin, overrides=changes)
+    write_planned(workdir, "decay-slow", slow, **origin, overrides=changes)
     begun = staged(2, None, seed=4, until=-1, state="pending", reason=None)
-    write_sweep(workdir, "depth_by_decay-paper", [begun])
+    write_planned(workdir, "depth_by_decay-paper", [begun])
     arguments = ["claims", str(STUDY), f"--workdir={workdir}"]
     for typo in ("typo", "paper", "depth_by_decay-smoke"):
         error = command([*arguments, f"--preset={typo}"], 2).err
@@ -118,7 +118,7 @@ def test_sweeps_of_studies_that_are_not_judged_are_named(
     workdir, tmp_path, capsys, command
 ):
     there = tmp_path / "there"
-    write_sweep(there, "mine-cpu", [staged(1, None)], study="mine")
+    write_planned(there, "mine-cpu", [staged(1, None)], study="mine")
     assert cli.main(["claims", f"--workdir={there}"]) == 2
     told = "there are sweeps of mine: `rdt claims FOLDER/STUDY` judges a study in ano"
     assert told in capsys.readouterr().err
@@ -151,7 +151,7 @@ def changed_study(tmp_path):
 
 def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, command):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
-    write_sweep(tmp_path, sweep, [staged(1, None, seed=7), staged(2, 150, seed=7)])
+    write_planned(tmp_path, sweep, [staged(1, None, seed=7), staged(2, 150, seed=7)])
     told = f"rdt: {tmp_path}/sweeps/{sweep}/plan.json is what is counted, with 2 trials"
     printed = command(smoke("figures", tmp_path))
     assert printed.err.startswith(told) and "One seed" in printed.out
@@ -163,7 +163,7 @@ def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, co
 @pytest.mark.parametrize("content", ['{"name"', "[]", "{}", '{"runs": []}'])
 def test_figures_and_status_name_a_damaged_plan(tmp_path, command, content):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
-    write_sweep(tmp_path, sweep, [staged(1, None)])
+    write_planned(tmp_path, sweep, [staged(1, None)])
     plan = tmp_path / "sweeps" / sweep / "plan.json"
     plan.write_text(content)
     for verb, *options in (["figures"], ["sweep", "--status"], ["sweep", "--stop"]):
@@ -174,7 +174,7 @@ def test_figures_and_status_name_a_damaged_plan(tmp_path, command, content):
 def test_runs_that_are_all_gone_are_counted_as_missing(tmp_path, command):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
     members = [staged(1, None), staged(2, 150)]
-    write_sweep(tmp_path, sweep, members)
+    write_planned(tmp_path, sweep, members)
     for run in members:
         shutil.rmtree(tmp_path / run.run_id)
     told = f"rdt: {sweep}: 2 of 2 planned runs missing, counted as not arrived"
@@ -185,7 +185,7 @@ def test_runs_that_are_all_gone_are_counted_as_missing(tmp_path, command):
 
 def test_a_study_that_cannot_be_judged_is_reported(workdir, command):
     (run,) = [staged(2, 60, seed=9)]
-    write_sweep(workdir, "packing-cpu", [run])
+    write_planned(workdir, "packing-cpu", [run])
     (workdir / run.run_id / "metrics.jsonl").write_text('{"step": 0}\n{\n{"step": 9}\n')
     printed = command(["claims", f"--workdir={workdir}"], 1)
     assert "rdt: packing-cpu: " in printed.err and "line 2 is damaged" in printed.err

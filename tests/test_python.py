@@ -136,7 +136,7 @@ def _other(run):
         (lambda r: rdt.open("nowhere"), "nowhere"),
         (lambda r: rdt.open("gs://bucket/runs"), "gs://bucket/runs is in a bucket"),
         (lambda r: r.params("ood_generalized-before"), "memorized-before-0, final"),
-        (lambda r: r.measure("no_such"), "choose from binding"),
+        (lambda r: r.measure("no_such"), "choose from answers"),
         (lambda r: r.measure("mine.py:no_such"), "choose from gap, norms"),
         (lambda r: r.ask("entity_1 no_such"), "no_such"),
         (lambda r: r.ask([1, 2]), "must be a text or words, got 1"),

@@ -4,7 +4,7 @@ import fsspec
 import pytest
 
 from rdt_jax import cli
-from tests.fake_runs import staged, write_sweep
+from tests.fake_runs import staged, write_planned
 
 SWEEP = "depth_by_decay-smoke"
 
@@ -14,7 +14,7 @@ def url(bucket_url, tmp_path, monkeypatch):
     """The address of a workdir with a sweep of two runs."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    write_sweep(tmp_path / "disk", SWEEP, [staged(1, None), staged(2, 150)])
+    write_planned(tmp_path / "disk", SWEEP, [staged(1, None), staged(2, 150)])
     fs, root = fsspec.core.url_to_fs(bucket_url)
     for path in (tmp_path / "disk").rglob("*"):
         if path.is_file():

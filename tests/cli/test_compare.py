@@ -2,7 +2,7 @@
 
 from rdt_jax import cli
 from tests import fake_runs
-from tests.fake_runs import write_sweep
+from tests.fake_runs import write_planned
 
 
 def _staged(loops, oods, **options):
@@ -13,10 +13,10 @@ def _staged(loops, oods, **options):
 
 def test_two_sweeps_stand_side_by_side(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    write_sweep(
+    write_planned(
         tmp_path, "one", [*_staged(1, [None, None]), *_staged(2, [90, None, 100])]
     )
-    write_sweep(tmp_path, "two", _staged(2, [120, 130, None], model__width=64))
+    write_planned(tmp_path, "two", _staged(2, [120, 130, None], model__width=64))
     assert cli.main(["compare", "one", "two", f"--workdir={tmp_path}"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "num_loops=2 memorized 40 3/3 40 3/3 0.50 1" in out
@@ -29,8 +29,8 @@ def test_two_sweeps_stand_side_by_side(tmp_path, capsys, monkeypatch):
 
 def test_a_lost_run_is_named_and_fails(tmp_path, command):
     first = _staged(2, [90, 100])
-    write_sweep(tmp_path, "one", first)
-    write_sweep(tmp_path, "two", _staged(2, [90, 100], model__width=64))
+    write_planned(tmp_path, "one", first)
+    write_planned(tmp_path, "two", _staged(2, [90, 100], model__width=64))
     (tmp_path / first[0].run_id).rename(tmp_path / "elsewhere")
     captured = command(
         ["compare", f"{tmp_path}/sweeps/one", "two", f"--workdir={tmp_path}"], 1
@@ -40,7 +40,7 @@ def test_a_lost_run_is_named_and_fails(tmp_path, command):
 
 
 def test_what_is_no_sweep_is_refused(tmp_path, command):
-    write_sweep(tmp_path, "one", _staged(2, [90]))
+    write_planned(tmp_path, "one", _staged(2, [90]))
     assert "No sweep 'three': expected its folder, or a name in" in (
         command(["compare", "one", "three", f"--workdir={tmp_path}"], 2).err
     )

@@ -21,7 +21,7 @@ def workdir(tmp_path):
         fake_runs.make(jumps={**JUMPS, "ood": ood}, loops=loops, seed=seed)
         for loops, seed, ood in ((1, 0, None), (1, 1, None), (2, 0, 90), (2, 1, 130))
     ]
-    fake_runs.write_sweep(tmp_path, "depth-cpu", members)
+    fake_runs.write_planned(tmp_path, "depth-cpu", members)
     shutil.rmtree(tmp_path / members[0].run_id)
     return tmp_path
 
