@@ -344,18 +344,16 @@ def short_names(keys: Iterable[str]) -> dict[str, str]:
     A key that is the ending of another one keeps its own name: of `seed` and
     `task.seed`, `seed` is the first.
     """
-    endings = {key: _endings(key) for key in keys}
+    parts = {key: key.split(".") for key in keys}
+    endings = {
+        key: [".".join(names[-count:]) for count in range(1, len(names) + 1)]
+        for key, names in parts.items()
+    }
     counts = collections.Counter(itertools.chain(*endings.values()))
     return {
         next((name for name in names if counts[name] == 1), key): key
         for key, names in endings.items()
     }
-
-
-def _endings(key: str) -> list[str]:
-    """Returns `c`, `b.c` and `a.b.c` of `a.b.c`."""
-    parts = key.split(".")
-    return [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
 
 
 def _near(name: str, keys: Sequence[str]) -> list[str]:

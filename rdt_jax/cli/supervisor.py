@@ -176,10 +176,9 @@ class _Supervisor:
                 self._ended = True
                 _send(self._leader, {"ended": True})
             case {"refused": reason}:
-                how = f"refuses: {reason}"
-                self._lost(Cause(_REFUSED, time.monotonic(), self._rank, how))
+                self._lost(_REFUSED, f"refuses: {reason}", self._rank)
             case {"failed": error}:
-                self._lost(Cause(2, time.monotonic(), self._rank, f"failed: {error}"))
+                self._lost(2, f"failed: {error}", self._rank)
             case {"stopped": _}:
                 self._tell_peers({"stopped": True})
                 return exits.WELL
@@ -188,7 +187,11 @@ class _Supervisor:
     def _on_end(self, message: Message) -> int | None:
         status = message["code"]
         if not self._ended and self._rank >= 0:
-            self._lost(_cause_of(status, self._rank))
+            kind, how = 2, f"ended with exit code {status}"
+            if status < 0:
+                kind = 3 if -status == signal.SIGABRT else 0
+                how = f"was killed by {signal.Signals(-status).name}"
+            self._lost(kind, how, self._rank)
             return None
         self._tell_peers({"done": True})
         return status if status >= 0 else exits.FAILED
@@ -200,14 +203,13 @@ class _Supervisor:
         """Handles, for rank 0, a message of another supervisor; None if it is gone."""
         match message:
             case {"lost": cause}:  # Clocks of hosts differ, so this one counts.
-                self._lost(Cause(**cause | {"rank": rank, "time": time.monotonic()}))
+                self._lost(cause["kind"], cause["how"], rank)
             case {"ended": _}:
                 del self._peers[rank]
             case {"stop": _}:
                 self._child.terminate()
             case None if rank in self._peers:
-                how = "is gone, and so is its parent"
-                self._lost(Cause(1, time.monotonic(), rank, how))
+                self._lost(1, "is gone, and so is its parent", rank)
 
     def _on_leader(self, message: Message | None) -> int | None:
         """Handles a message of the supervisor of rank 0; None if it is gone."""
@@ -220,12 +222,13 @@ class _Supervisor:
                 self._leader = None
                 self._deadline = time.monotonic() + _END_SECONDS
             case None if self._leader is not None and not self._ended:
-                self._lost(Cause(1, 0.0, 0, "is gone, and so is its parent"))
+                self._lost(1, "is gone, and so is its parent", 0)
                 self._deadline = time.monotonic()
         return None
 
-    def _lost(self, cause: Cause) -> None:
+    def _lost(self, kind: int, how: str, rank: int) -> None:
         """Notes a cause, and waits a while for smaller ones."""
+        cause = Cause(kind, time.monotonic(), rank, how)
         self._causes.append(cause)
         wait = _CAUSE_SECONDS
         if self._rank != 0 and self._leader is not None:
@@ -254,15 +257,6 @@ class _Supervisor:
             f"{text}. All ranks end; the same command on every host goes on from the "
             "newest checkpoint."
         )
-
-
-def _cause_of(status: int, rank: int) -> Cause:
-    if status >= 0:
-        how = f"ended with exit code {status}"
-        return Cause(2, time.monotonic(), rank, how)
-    kind = 3 if -status == signal.SIGABRT else 0
-    how = f"was killed by {signal.Signals(-status).name}"
-    return Cause(kind, time.monotonic(), rank, how)
 
 
 def _accept(host: str, token: str, inbox: Inbox) -> int:
