@@ -20,7 +20,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     analyze = verbs.add_parser(
         "analyze", help="look inside the models of a run or of a sweep"
     )
-    subject.add(analyze, buckets=True, also="RUN")
+    subject.add(analyze, also="RUN")
     analyze.add_argument(
         "--what",
         metavar="NAME,..",

@@ -23,7 +23,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     figures = verbs.add_parser(
         "figures", help="draw the figures of a study or of a sweep again"
     )
-    subject.add(figures, buckets=True)
+    subject.add(figures)
     figures.add_argument(
         "--check",
         action="store_true",

@@ -28,7 +28,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         "runs",
         help="list runs: what sets them apart and what they reached",
     )
-    subject.add(runs, buckets=True, also="WORKDIR")
+    subject.add(runs, also="WORKDIR")
     runs.add_argument(
         "--where",
         action="append",

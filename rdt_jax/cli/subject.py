@@ -43,12 +43,8 @@ class Subject(NamedTuple):
         return pathlib.Path(self.text)
 
 
-def add(parser: argparse.ArgumentParser, buckets: bool = False, also: str = "") -> None:
-    """Adds the subject, --preset and --workdir, which `read` and `plan` read.
-
-    The workdir may be in a bucket if the verb takes `buckets`; `also` is what the verb
-    takes in the subject's place, too.
-    """
+def add(parser: argparse.ArgumentParser, also: str = "") -> None:
+    """Adds the subject, or what the verb takes `also`, --preset and --workdir."""
     parser.add_argument(
         "subject",
         nargs="?",
@@ -58,7 +54,7 @@ def add(parser: argparse.ArgumentParser, buckets: bool = False, also: str = "") 
     )
     shared.add_task(parser)
     parser.add_argument("--preset", help="of a study or a task; default: cpu")
-    shared.add_workdir(parser, buckets, default=None)
+    shared.add_workdir(parser, buckets=True, default=None)
 
 
 def add_axes(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
         help="train a study or a config over axes, or go on with it",
         epilog=shared.ANY_KEY,
     )
-    subject.add(sweep, buckets=True)
+    subject.add(sweep)
     subject.add_axes(sweep)
     sweep.add_argument(
         "--engine",

@@ -22,7 +22,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
     worker = verbs.add_parser(
         "worker", help="train what a sweep has left to do, beside other workers"
     )
-    subject.add(worker, buckets=True)
+    subject.add(worker)
     worker.add_argument(
         "--scratch",
         type=pathlib.Path,
