@@ -1,4 +1,4 @@
-"""A workdir in a bucket, as a place to train packs in: in a copy on this disk.
+"""A workdir in a bucket, in which packs are trained in a copy on this disk.
 
     with leases.Leases(InBucket(bucket)).acquire(pack, run_ids) as lease:
         lease.restore(log)  # the newest commit is in the copy now
@@ -43,7 +43,7 @@ _LEASE_FILE = re.compile(r"[^./]+\.\d+(\.end)?\.json")
 
 @dataclasses.dataclass(frozen=True)
 class InBucket:
-    """A workdir in a bucket and its copy here, as of `lease_files.Place`."""
+    """A workdir in a bucket and its copy here, as of `lease_files.SharedWorkdir`."""
 
     bucket: Bucket
 

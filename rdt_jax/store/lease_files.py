@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Rewrite = Callable[[bytes], object]
 
 
-class Place(Protocol):
+class SharedWorkdir(Protocol):
     """A workdir as all who train in it see it: on a disk, or in a bucket.
 
     A bucket is read and written through a copy here, which `restore` brings up to date

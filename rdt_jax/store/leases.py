@@ -156,7 +156,7 @@ class Lease:
     view: pathlib.Path  # folder that is the workdir until another process takes over
     lease_seconds: float
     heartbeat: Heartbeat
-    place: lease_files.Place
+    shared: lease_files.SharedWorkdir
 
     def check(self) -> None:
         """Raises TakenOver once another process has taken over."""
@@ -173,27 +173,27 @@ class Lease:
     ) -> None:
         """Says how the lease ended, as of `PastLease`."""
         value = {"outcome": outcome, "message": message, "unfinished": [*unfinished]}
-        self.place.write(_end_name(self.pack, self.number), json.dumps(value).encode())
+        self.shared.write(_end_name(self.pack, self.number), json.dumps(value).encode())
 
     def restore(self, log: Callable[[str], None]) -> None:
-        """Brings the newest checkpoint here, as of `Place.restore`."""
-        self.place.restore(self, log)
+        """Brings the newest checkpoint here, as of `SharedWorkdir.restore`."""
+        self.shared.restore(self, log)
 
     def commit(self, step: int) -> None:
         """Brings the checkpoint of a step to others; TakenOver if the lease is lost."""
         self.check()
-        self.place.commit(self, step)
+        self.shared.commit(self, step)
 
     def publish(self) -> None:
         """Brings the run folders to others, as they are."""
-        self.place.publish(self.runs, self.check)
+        self.shared.publish(self.runs, self.check)
 
 
 @dataclasses.dataclass(frozen=True)
 class Leases:
     """The leases of the packs of one workdir."""
 
-    place: lease_files.Place
+    shared: lease_files.SharedWorkdir
     # without a sign of life of a holder, after which others take over
     lease_seconds: float = LEASE_SECONDS
     # memory of the signs of life of other holders
@@ -207,38 +207,38 @@ class Leases:
         its lease. The folders of the runs must exist. BlockingIOError if another
         process trains the pack or one of the runs; ValueError as `check_links`.
         """
-        place, workdir = self.place, self.place.workdir
+        shared, workdir = self.shared, self.shared.workdir
         check_links(workdir)
         tidy(workdir / "state")
         number = self._wait(pack, runs)
         name = _lease_name(pack, number)
         content = {
-            "machine": lease_files.machine() if place.locks else None,
+            "machine": lease_files.machine() if shared.locks else None,
             "host": platform.node(),
             "process": os.getpid(),
             "token": uuid.uuid4().hex,  # No two leases are alike.
             "lease": self.lease_seconds,
-            "step": place.newest_step(pack),
+            "step": shared.newest_step(pack),
             "runs": list(runs),
         }
-        is_taken_over = functools.partial(place.exists, _lease_name(pack, number + 1))
+        is_taken_over = functools.partial(shared.exists, _lease_name(pack, number + 1))
         with contextlib.ExitStack() as stack:
             try:
                 text = _lease_text(content, 0)
-                rewrite = stack.enter_context(place.create(name, text))
+                rewrite = stack.enter_context(shared.create(name, text))
             except FileExistsError:
                 raise _refusal(Holder(pack, runs, True), pack, runs) from None
             heartbeat = stack.enter_context(Heartbeat(rewrite, content, is_taken_over))
-            place.refresh()
+            shared.refresh()
             # Whoever shares a run and looked before our file was there is seen now.
             others = [h for h in holders(workdir, self.observer) if h.pack != pack]
             if other := holder_of(others, pack, runs):
-                place.remove(name)
+                shared.remove(name)
                 raise _refusal(other, pack, runs)
             view = _make_view(workdir, pack, number, runs)
             stack.callback(shutil.rmtree, view, ignore_errors=True)
             lease = Lease(
-                pack, runs, number, view, self.lease_seconds, heartbeat, place
+                pack, runs, number, view, self.lease_seconds, heartbeat, shared
             )
             lease.check()
             yield lease
@@ -249,11 +249,11 @@ class Leases:
         A live holder of the pack or of one of the runs refuses by BlockingIOError.
         """
         while True:
-            self.place.refresh()
+            self.shared.refresh()
             # Before the look: a lease that it misses has this number, so that creating
             # the file of ours fails.
-            number = 1 + len(history(self.place.workdir, pack))
-            candidates = holders(self.place.workdir, self.observer)
+            number = 1 + len(history(self.shared.workdir, pack))
+            candidates = holders(self.shared.workdir, self.observer)
             other = holder_of(candidates, pack, runs)
             if other is None:
                 return number

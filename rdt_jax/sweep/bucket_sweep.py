@@ -41,15 +41,15 @@ class BucketSweep:
         Statuses, which the plan may have changed, go with it, but of runs that are done
         or that somebody trains by now.
         """
-        place = bucket_sync.InBucket(self.bucket)
+        shared = bucket_sync.InBucket(self.bucket)
         for run in self._runs():
             if not self.bucket.exists(f"{run}/config.json"):
-                place.publish([run], lambda: None)
+                shared.publish([run], lambda: None)
                 continue
             with contextlib.suppress(ValueError):  # A damaged one stays as it is.
                 status = json.loads(self.bucket.get(f"{run}/status.json"))
                 if status["state"] not in ("running", "done"):
-                    place.tell([run])
+                    shared.tell([run])
         for part in ("state/packs.json", "plan.json"):
             content = (self.folder / part).read_bytes()
             self.bucket.put(f"sweeps/{self.name}/{part}", content)

@@ -150,7 +150,7 @@ def write_plan(
     refresh: Callable[[], None] = lambda: None,
     log: Callable[[str], None] = lambda message: None,
 ) -> pathlib.Path:
-    """Writes or extends the plan of a sweep, creates its run folders; returns its own.
+    """Writes or extends a plan and makes its run folders; returns that of the sweep.
 
     Runs keep the pack they began in, also if that was in another sweep, and runs that
     are over are in no new one, so a sweep can be extended at any time. A run that is

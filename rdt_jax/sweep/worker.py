@@ -49,7 +49,7 @@ def work(
     while not stop():
         with may_end(lambda: None):
             refresh()
-        pack_leases.place.tell(ledger.settle(folder, pack_leases.observer))
+        pack_leases.shared.tell(ledger.settle(folder, pack_leases.observer))
         packs = [p for p in ledger.open_packs(folder) if p.name not in refused]
         if not packs:
             return

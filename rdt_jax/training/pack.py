@@ -86,7 +86,7 @@ class Program:
 
     @functools.cached_property
     def over_devices(self) -> dict[str, Callable[..., Any]]:
-        """The functions of the lanes of one device, for those of all devices."""
+        """What is computed of the lanes of all devices: arrays to arrays, by name."""
         lane, state, everywhere = _BY_LANE, _OF_STATE, _EVERYWHERE
         share = self._share
         return {

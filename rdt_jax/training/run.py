@@ -92,7 +92,7 @@ def train(
     if statuses := packs.if_over(workdir, run_ids, budget):
         return statuses
     leases = leases or Leases(Disk(workdir))
-    if not leases.place.is_copy:  # A copy may be behind.
+    if not leases.shared.is_copy:  # A copy may be behind.
         for run_id in run_ids:
             packs.check_kept(workdir, run_id, budget)
     with contextlib.ExitStack() as stack:
@@ -154,8 +154,9 @@ class _HeldPack:
         run_ids, budget = self.lease.runs, self.configs[0].num_steps
         try:
             statuses = packs.if_over(self.workdir, run_ids, budget)
-            for run_id in () if statuses else run_ids:
-                packs.check_kept(self.workdir, run_id, budget)
+            if not statuses:
+                for run_id in run_ids:
+                    packs.check_kept(self.workdir, run_id, budget)
         except ValueError as error:
             self.lease.end("error", str(error), run_ids)
             raise
@@ -198,7 +199,7 @@ class _HeldPack:
         """Ends the lease of a pack that nothing was trained of since it was saved."""
         self.lease.check()
         unfinished = self._set_unfinished(state="preempted", reason=None)
-        self.lease.place.tell(self.lease.runs)
+        self.lease.shared.tell(self.lease.runs)
         self.lease.end("stopped", "", unfinished)
 
     def fail(self, error: Exception) -> None:

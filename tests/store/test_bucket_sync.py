@@ -238,13 +238,13 @@ def test_a_lease_without_a_commit_is_no_checkpoint_of_a_disk(machine):
 def test_leases_are_created_in_the_bucket(machine):
     one, two = machine("one"), machine("two")
     here, there = (leases.Leases(InBucket(copy)) for copy in (one, two))
-    place = InBucket(two)
+    shared = InBucket(two)
     train(one, 4)
     with here.acquire(PACK, RUNS) as lease:
         lease.commit(4)
         with pytest.raises(FileExistsError):
-            place.create(f"{PACK}.1.json", b"").__enter__()
-        place.refresh()
+            shared.create(f"{PACK}.1.json", b"").__enter__()
+        shared.refresh()
         (holder,) = leases.holders(two.workdir, leases.Observer())
         assert holder == leases.Holder(PACK, RUNS, is_alive=False)
         lease.end("stopped", "", RUNS)

@@ -80,8 +80,8 @@ class BeforeCreating:
 
 def acquire_after(act, workdir):
     """Acquires a lease; `act` happens between its first look and its own file."""
-    place = BeforeCreating(Disk(workdir), act)
-    return Leases(place).acquire("a", ["one"]).__enter__()
+    shared = BeforeCreating(Disk(workdir), act)
+    return Leases(shared).acquire("a", ["one"]).__enter__()
 
 
 def test_who_claims_between_two_looks_of_another_keeps_its_pack(tmp_path):

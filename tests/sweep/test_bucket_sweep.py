@@ -62,8 +62,8 @@ def left_alone(plan, workdir, lanes=1):
 
 
 def newest_step(url, folder, runs):
-    place = bucket_sync.InBucket(Bucket.connect(url, folder))
-    return place.newest_step(packs.pack_of(runs))
+    shared = bucket_sync.InBucket(Bucket.connect(url, folder))
+    return shared.newest_step(packs.pack_of(runs))
 
 
 @pytest.mark.exhaustive

@@ -22,18 +22,15 @@ def _write(workdir, name, **status):
 
 def _fill(workdir):
     accuracy = {"train": 1.0, "id": 0.5, "ood": 0.25}
-    _write(
-        workdir, "run1", state="running", reason=None, step=1000, num_steps=7000,
-        updates_per_second=50.0, phase="memorized", accuracy=accuracy,
-    )  # fmt: skip
-    _write(
-        workdir, "run2", state="done", reason="budget", step=7000, num_steps=7000,
-        updates_per_second=50.0, phase="ood_generalized", accuracy=accuracy,
-    )  # fmt: skip
-    _write(
-        workdir, "run3", state="failed", reason="nan", step=3500, num_steps=7000,
-        updates_per_second=50.0, phase="start", accuracy=accuracy,
-    )  # fmt: skip
+    for name, state, reason, step, phase in (
+        ("run1", "running", None, 1000, "memorized"),
+        ("run2", "done", "budget", 7000, "ood_generalized"),
+        ("run3", "failed", "nan", 3500, "start"),
+    ):
+        _write(
+            workdir, name, state=state, reason=reason, step=step, num_steps=7000,
+            updates_per_second=50.0, phase=phase, accuracy=accuracy,
+        )  # fmt: skip
     _write(workdir, "run4", state="pending", reason=None, step=0)
 
 
