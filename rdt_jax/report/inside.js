@@ -134,9 +134,11 @@ function answersTable(sweep, entry) {
   const { loops: trained } = sweep.runs[entry.run];
   const right = (loop) => entry.right.filter((row) => row[loop - 1]).length;
   const heading = (loop) => el("th", { scope: "col" }, `after ${plural(loop, "loop")}`, el("small", {}, `${right(loop)} of ${entry.right.length} right${loop === trained ? "; R, as trained" : ""}`));
-  const cell = (row, loop) => el("td", { class: entry.right[row][loop - 1] ? "right" : "wrong" },
-    `${entry.right[row][loop - 1] ? "✓" : "✗"} ${entry.answer[row][loop - 1] || "nothing"}`,
-    el("small", {}, `${entry.right[row][loop - 1] ? "right" : "wrong"}, ${(entry.probability[row][loop - 1] ?? 0).toFixed(2)}`));
+  const cell = (row, loop) => {
+    const isRight = entry.right[row][loop - 1];
+    return el("td", { class: isRight ? "right" : "wrong" }, `${isRight ? "✓" : "✗"} `, el("span", { class: "unseen" }, isRight ? "right: " : "wrong: "),
+      entry.answer[row][loop - 1] || "nothing", el("small", {}, ` ${(entry.probability[row][loop - 1] ?? 0).toFixed(2)}`));
+  };
   return el("table", {},
     el("thead", {}, el("tr", {}, ...["question", "part", "right answer"].map((words) => el("th", { scope: "col" }, words)), ...loops.map(heading))),
     el("tbody", {}, ...entry.question.map((question, row) => el("tr", {}, el("th", { scope: "row" }, question),
