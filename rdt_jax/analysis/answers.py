@@ -28,9 +28,7 @@ class Answers(NamedTuple):
     target: np.ndarray  # str [Q], the right answers
     answer: np.ndarray  # str [Q, L], greedy
     right: np.ndarray  # bool [Q, L], whether all words are right
-    probability: (
-        np.ndarray
-    )  # float64 [Q, L], of all words and the answer's end together
+    probability: np.ndarray  # float64 [Q, L], of all words and the end together
 
 
 def measure(
@@ -45,9 +43,6 @@ def measure(
     Loops beyond those of training are asked if they are evaluated, up to MOST_LOOPS.
 
     Args:
-      params: parameters of the run's model.
-      config: config of the run.
-      table: table of the run.
       num_questions: Q at most.
 
     Raises:
@@ -84,9 +79,7 @@ def summarize(answers: Answers) -> dict[str, float]:
 def sample(table: tasks.Table, count: int) -> np.ndarray:
     """Returns rows of the splits in turn, by a fixed permutation of each, int64.
 
-    Args:
-      table: the table; its unused rows have no part.
-      count: number of rows at most.
+    Unused rows have no part; there are `count` at most.
     """
     permuted = [
         np.random.default_rng(index).permutation(table.rows_of(split))[:count]

@@ -33,45 +33,30 @@ _AT_A_TIME = 16  # Loop counts; each holds the states of all loops.
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """The answer after so many loops.
-
-    Attributes:
-      loops: the loop count.
-      words: words of the answer, without the word that ends it.
-      probability: probability of all words of the answer, and of its end, together.
-      ended: False where the answer had not ended when there was no more room for it.
-      right: whether all of it is right; None where the table does not know.
-      choices: the most probable words, with their probabilities, for each word of the
-        answer and its end, given those before it.
-    """
+    """The answer after so many loops."""
 
     loops: int
-    words: tuple[str, ...]
+    words: tuple[str, ...]  # words of the answer, without the word that ends it
+    # Probability of all words of the answer, and of its end, together.
     probability: float
+    # False where the answer had not ended when there was no more room for it.
     ended: bool
-    right: bool | None
+    right: bool | None  # whether all of it is right; None where the table does not know
+    # The most probable words, with their probabilities, for each word of the answer and
+    # its end, given those before it.
     choices: tuple[tuple[tuple[str, float], ...], ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """A question and what a model answered.
+    """A question and what a model answered."""
 
-    Attributes:
-      question: its words, without those of the layout.
-      row: its row in the table; None if it has none. So are the next two.
-      split: the part of the table that the row is in.
-      target: the words of the right answer.
-      tags: tags of the row; empty if there is none.
-      answers: after 1, 2, .. loops.
-    """
-
-    question: tuple[str, ...]
-    row: int | None
-    split: str | None
-    target: tuple[str, ...] | None
-    tags: Mapping[str, int | str]
-    answers: tuple[Answer, ...]
+    question: tuple[str, ...]  # its words, without those of the layout
+    row: int | None  # in the table; None, like the next two, if it is not there
+    split: str | None  # the part of the table that the row is in
+    target: tuple[str, ...] | None  # the words of the right answer
+    tags: Mapping[str, int | str]  # tags of the row; empty if there is none
+    answers: tuple[Answer, ...]  # after 1, 2, .. loops
 
 
 class _Layout(NamedTuple):

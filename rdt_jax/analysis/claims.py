@@ -9,25 +9,15 @@ from rdt_jax.analysis.runs import Run
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """One claim, judged.
+    """One claim, judged."""
 
-    Attributes:
-      text: the claim as it is tested here, in one sentence.
-      source: authors, year, arXiv id and place.
-      expected: finding of the source, in its numbers where it has any.
-      measured: our numbers; where the runs cannot decide, also what is missing.
-      holds: None where no run of this preset decides it.
-      seeds: fewest seeds behind any number of `measured`; 0 without a run.
-      preset: preset of the study that was run; the command fills it in.
-    """
-
-    text: str
-    source: str
-    expected: str
-    measured: str
-    holds: bool | None
-    seeds: int
-    preset: str = ""
+    text: str  # the claim as it is tested here, in one sentence
+    source: str  # authors, year, arXiv id and place
+    expected: str  # finding of the source, in its numbers where it has any
+    measured: str  # our numbers; where the runs cannot decide, also what is missing
+    holds: bool | None  # None where no run of this preset decides it
+    seeds: int  # fewest seeds behind any number of `measured`; 0 without a run
+    preset: str = ""  # preset of the study that was run; the command fills it in
 
     @property
     def verdict(self) -> str:

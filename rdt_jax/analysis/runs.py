@@ -28,21 +28,16 @@ Outcome = Literal["over", "failed", "unfinished"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """The content of a run folder.
+    """The content of a run folder."""
 
-    Attributes:
-      folder: where it was read; its name is the run id.
-      config: resolved.
-      status: of status.json; with the state `missing` or `unreadable` and a message if
-        a plan names the run and its folder is not there, or cannot be read.
-      metrics: one row per evaluation, by ascending step; empty before the first.
-      events: one row per phase change, in the order in which they were declared.
-    """
-
-    folder: pathlib.Path
-    config: ml_collections.ConfigDict
+    folder: pathlib.Path  # where it was read; its name is the run id
+    config: ml_collections.ConfigDict  # resolved
+    # Of status.json; with the state `missing` or `unreadable` and a message if a plan
+    # names the run and its folder is not there, or cannot be read.
     status: Mapping[str, Any]
+    # One row per evaluation, by ascending step; empty before the first.
     metrics: Sequence[Mapping[str, Any]]
+    # One row per phase change, in the order in which they were declared.
     events: Sequence[Mapping[str, Any]]
 
     @property
