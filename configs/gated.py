@@ -13,10 +13,10 @@ Presets:
 """
 
 from configs import knowledge_composition
-from rdt_jax.named import getter
+from rdt_jax.named import by_preset, getter
 
 PRESETS = knowledge_composition.with_model(
-    components={
+    {
         "model.preset": "gated",
         "model.core_blocks": 1,
         "model.position": "rope",
@@ -26,18 +26,14 @@ PRESETS = knowledge_composition.with_model(
         "recurrence.sampling": "uniform",
         "recurrence.min_loops": 5,
         "recurrence.max_loops": 8,
-    },
-    small={
-        "recurrence.num_loops": 6,
-        "optimizer.learning_rate": 2e-3,
+        "recurrence.num_loops": by_preset(6, paper=8),
+        "optimizer.learning_rate": by_preset(2e-3, paper=3e-4),
     },
     paper={
         "model.width": 128,
         "model.num_heads": 4,
         "model.mlp_width": 256,
         "model.step_table": 20,
-        "recurrence.num_loops": 8,
-        "optimizer.learning_rate": 3e-4,
         "optimizer.schedule": "cosine",
         "batch_size": 64,
     },

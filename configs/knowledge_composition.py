@@ -12,7 +12,7 @@ Presets:
 from ml_collections import config_dict
 
 from configs.base import KOHLI_2026_FACTS, KOHLI_2026_FACTS_CODE, LONG, SMOKE
-from rdt_jax.named import Overrides, budget, by_preset, getter, presets
+from rdt_jax.named import Overrides, at_presets, budget, by_preset, getter, presets
 
 _PAPER = {
     "task.kwargs.num_entities": 2_000,
@@ -54,24 +54,15 @@ PRESETS = presets(
     paper_code=KOHLI_2026_FACTS_CODE | _PAPER,
 )
 get_config = getter(PRESETS)
-_SMALL = ("cpu", "smoke", "cpu_long")
 
 
-def with_model(
-    *,
-    components: Overrides,
-    small: Overrides,
-    paper: Overrides,
-    smoke: Overrides | None = None,
-) -> dict[str, Overrides]:
+def with_model(model: Overrides, *, paper: Overrides) -> dict[str, Overrides]:
     """Returns the presets of a published model on this task.
 
     Args:
-      components: what makes the model, at any size.
-      small: what `cpu` and those made of it set besides.
+      model: what makes the model; values may be `by_preset`.
       paper: what the published size sets besides.
-      smoke: what `smoke` sets besides, if anything.
     """
-    tables = {name: PRESETS[name] | components | small for name in _SMALL}
-    tables["smoke"] |= smoke or {}
-    return tables | {"paper": PRESETS["paper"] | components | paper}
+    at = at_presets(model, ("cpu", "smoke", "cpu_long", "paper"))
+    tables = {preset: PRESETS[preset] | values for preset, values in at.items()}
+    return tables | {"paper": tables["paper"] | paper}

@@ -12,10 +12,10 @@ Presets:
 """
 
 from configs import knowledge_composition
-from rdt_jax.named import getter
+from rdt_jax.named import by_preset, getter
 
 PRESETS = knowledge_composition.with_model(
-    components={
+    {
         "model.preset": "moeut",
         "model.core_blocks": 2,  # G
         "model.norm_placement": "peri",
@@ -27,28 +27,21 @@ PRESETS = knowledge_composition.with_model(
         "model.readout": "untied",
         "model.weight_init": "moeut",
         "model.output_init": "normal",
+        "model.head_width": by_preset(16, paper=82),
+        "model.init_depth": by_preset(2 * 2, paper=2 * 8),
+        "model.embedding_std": by_preset(64**-0.5, smoke=32**-0.5, paper=412**-0.5),
+        "optimizer.learning_rate": by_preset(2e-3, paper=2.5e-4),
     },
-    small={
-        "model.head_width": 16,
-        "model.init_depth": 2 * 2,
-        "model.embedding_std": 64**-0.5,
-        "optimizer.learning_rate": 2e-3,
-    },
-    smoke={"model.embedding_std": 32**-0.5},
     paper={
         "model.width": 412,
         "model.num_heads": 4,
-        "model.head_width": 82,
         "model.num_experts": 155,
         "model.expert_width": 128,
         "model.experts_per_token": 12,
         "model.attention_experts": 8,
-        "model.init_depth": 2 * 8,
-        "model.embedding_std": 412**-0.5,
         "model.dropout": 0.0,
         "model.embedding_dropout": 0.0,
         "recurrence.num_loops": 8,
-        "optimizer.learning_rate": 2.5e-4,
         "optimizer.schedule": "cosine",
         "optimizer.warmup_steps": 1,  # none at this size
     },

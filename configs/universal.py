@@ -13,10 +13,10 @@ Presets:
 """
 
 from configs import knowledge_composition
-from rdt_jax.named import getter
+from rdt_jax.named import by_preset, getter
 
 PRESETS = knowledge_composition.with_model(
-    components={
+    {
         "model.preset": "universal",
         "model.core_blocks": 1,
         "model.norm_placement": "post",
@@ -27,22 +27,17 @@ PRESETS = knowledge_composition.with_model(
         "model.halting": "act",  # none: every position takes all loops
         "model.output_init": "normal",
         "model.scale_embedding": True,
-    },
-    small={
         # Of the size of the coordinates, beside which a word would else not be seen.
-        "model.embedding_std": 64**-0.5,
-        "recurrence.num_loops": 6,
-        "optimizer.learning_rate": 2e-3,
+        "model.embedding_std": by_preset(64**-0.5, smoke=32**-0.5, paper=1024**-0.5),
+        "recurrence.num_loops": by_preset(6, paper=12),
+        "optimizer.learning_rate": by_preset(2e-3, paper=1e-4),
     },
-    smoke={"model.embedding_std": 32**-0.5},
     paper={
         "model.width": 1024,
         "model.num_heads": 16,
         "model.mlp_width": 4096,
         "model.halting_bias": 1.0,  # halts after two loops at the start
-        "model.embedding_std": 1024**-0.5,
         "model.dropout": 0.3,
-        "recurrence.num_loops": 12,
     },
 )
 get_config = getter(PRESETS)

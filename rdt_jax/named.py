@@ -15,7 +15,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ml_collections
@@ -46,19 +46,37 @@ def presets(
     name, arguments = task
     values = {"task.name": name} | {_ARGUMENTS + k: v for k, v in arguments.items()}
     values |= cpu
-    varied = {key: v for key, v in values.items() if isinstance(v, _Varied)}
-    for key, value in varied.items():
-        if unknown := value.others.keys() - others.keys():
+    at = at_presets(values, ("cpu", *others))
+    given = lambda preset: {
+        key: at[preset][key]
+        for key, value in values.items()
+        if isinstance(value, _Varied) and preset in value.others
+    }
+    return {"cpu": at["cpu"]} | {
+        preset: at["cpu"] | table | given(preset) for preset, table in others.items()
+    }
+
+
+def at_presets(values: Overrides, names: Sequence[str]) -> dict[str, Overrides]:
+    """Returns values, of which some are `by_preset`, as they are at each preset.
+
+    Raises:
+      ValueError: if a value is `by_preset` of one that is not among the names.
+    """
+    for key, value in values.items():
+        if isinstance(value, _Varied) and (unknown := value.others.keys() - set(names)):
             raise ValueError(
                 f"{key} has a value of its own at {', '.join(sorted(unknown))}; the "
-                f"other presets are {', '.join(others) or 'none'}."
+                f"presets are {', '.join(names)}."
             )
-    whole = values | {key: value.cpu for key, value in varied.items()}
-    return {"cpu": whole} | {
-        preset: whole
-        | table
-        | {k: v.others[preset] for k, v in varied.items() if preset in v.others}
-        for preset, table in others.items()
+    return {
+        name: {
+            key: value.others.get(name, value.cpu)
+            if isinstance(value, _Varied)
+            else value
+            for key, value in values.items()
+        }
+        for name in names
     }
 
 

@@ -155,7 +155,7 @@ def test_a_value_by_preset_is_stronger_than_a_table_and_names_presets_that_exist
     assert values("cpu") == values("paper") == [8, 2, 64]
     assert values("smoke") == [4, 2, 32]
     with pytest.raises(
-        ValueError, match=r"width has a value .* at smoke; .* are paper"
+        ValueError, match=r"width has a value .* at smoke; .* are cpu, paper"
     ):
         named.presets(task=("t", given), cpu={}, paper={})
 
