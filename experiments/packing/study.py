@@ -49,10 +49,11 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 def _generalization_is_late(runs: Sequence[Run]) -> Claim:
     memorized, generalized = (times(runs, event) for event in (MEMORIZED, GENERALIZED))
-    waits = (generalized - memorized)[np.isfinite(generalized)]
+    arrived = np.isfinite(generalized)
+    waits = generalized[arrived] - memorized[arrived]
     late = int((waits > 0).sum())
-    arrived = wording.count(len(waits), "run")
-    measured = f"in {late} of {arrived} that generalized ID completed later"
+    number = wording.count(len(waits), "run")
+    measured = f"in {late} of {number} that generalized ID completed later"
     if late:
         least = grokking.format_steps(waits[waits > 0].min())
         measured += f", by {least} updates or more"
