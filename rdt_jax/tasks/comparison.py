@@ -49,7 +49,9 @@ def knowledge_comparison(
     and `mixed` (None: all). `atomic_repeats` and `answer_at` are those of
     `knowledge.knowledge_composition`.
     """
-    _check(num_entities, num_attributes, num_values)
+    limits.at_least(3, num_entities=num_entities)
+    limits.at_least(1, num_attributes=num_attributes)
+    limits.at_least(2, num_values=num_values)
     knowledge.check_composed(
         ood_share, phi, atomic_repeats, answer_at, max_heldout_pairs=max_heldout_pairs
     )
@@ -91,12 +93,6 @@ def _shortcuts(tokens, one_hop, first_value) -> dict[str, np.ndarray]:
     attribute = np.where(one_hop, -tokens[:, 1], tokens[:, 0])
     with_value = attribute * (1 + first_value.max()) + first_value
     return {"attribute": attribute, "first_value": np.where(one_hop, -1, with_value)}
-
-
-def _check(num_entities, num_attributes, num_values):
-    limits.at_least(3, num_entities=num_entities)
-    limits.at_least(1, num_attributes=num_attributes)
-    limits.at_least(2, num_values=num_values)
 
 
 def _words(num_entities, num_attributes, num_values) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ its `s5conj`, which is a^-1 b a here, is `ab_inverse_a` of (a^-1, b), and its `s
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -127,16 +128,14 @@ def group_operation(
 def _group(family, degree) -> tuple[list[str], np.ndarray]:
     """Returns the words of the elements, the identity first, and the table [G, G]."""
     limits.one_of(FAMILIES, family=family)
-    least, order = FAMILIES[family], 1
-    if family == "cyclic":
-        order = degree
-    elif family == "dihedral":
-        order = 2 * degree
-    else:
-        for factor in range(2 if family == "symmetric" else 3, degree + 1):
-            order *= factor
-            if order > MAX_ORDER:
-                break
+    permutations = math.factorial(min(max(degree, 0), MAX_ORDER))
+    orders = {
+        "symmetric": permutations,
+        "alternating": permutations // 2,
+        "dihedral": 2 * degree,
+        "cyclic": degree,
+    }
+    least, order = FAMILIES[family], orders[family]
     must = f"be at least {least} for {family!r} and give at most {MAX_ORDER} elements"
     limits.require(degree >= least and order <= MAX_ORDER, "degree", must, degree)
     if family in ("symmetric", "alternating"):
