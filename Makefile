@@ -9,7 +9,7 @@ PRESET ?= cpu
 # Two workers; each takes whole files, in the order of tests/conftest.py.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup run test test-fast test-all chaos bench aot check format figures claims pins
+.PHONY: setup run test test-fast test-all chaos bench aot check format figures report claims pins
 
 setup: .venv/.installed
 
@@ -73,6 +73,10 @@ fig-%: setup
 
 # Those of all studies that have runs of the preset.
 figures: $(patsubst $(WORKDIR)/sweeps/%-$(PRESET)/plan.json,fig-%,$(wildcard $(WORKDIR)/sweeps/*-$(PRESET)/plan.json))
+
+# One page of all sweeps, to look at in a browser or to send: $(WORKDIR)/report.html.
+report: setup
+	$(BIN)/rdt report --workdir=$(WORKDIR) --out=$(WORKDIR)/report.html
 
 # The scorecard of the published claims, over all studies that have runs.
 claims: setup

@@ -8,8 +8,11 @@ from typing import Any
 import ml_collections
 
 from rdt_jax import config as configs
+from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.store import files, records, run_folder
+from rdt_jax.sweep import plan as plans
+from rdt_jax.sweep import spec
 from rdt_jax.training import phases
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -140,18 +143,40 @@ def write(run: Run, workdir: pathlib.Path) -> pathlib.Path:
 
 def write_planned(
     workdir: pathlib.Path, name: str, runs: Sequence[Run], **plan: Any
-) -> None:
-    """Writes runs and their sweep over loops and seeds; `plan` is of plan.json."""
+) -> spec.Plan:
+    """Writes runs and their sweep over loops, what else they differ in, and seeds.
+
+    Runs that are lost get no folder. `plan` is of plan.json; the plan is returned.
+    """
+    axes = ["recurrence.num_loops", *run_folders.axes_of(runs), "seed"]
     trials = [
         {
             "run_id": run.run_id,
-            "overrides": {k: run.config[k] for k in ("recurrence.num_loops", "seed")},
+            "overrides": {key: run_folders.value_of(run, key) for key in axes},
             "config": run.config.to_dict(),
         }
         for run in runs
     ]
     for run in runs:
-        write(run, workdir)
+        if not run.is_lost:
+            write(run, workdir)
     folder = workdir / "sweeps" / name
     folder.mkdir(parents=True)
     files.write_json(folder / "plan.json", {"name": name, "runs": trials, **plan})
+    return plans.read(folder).as_plan()
+
+
+def measured_at(run: Run, loops: Sequence[int]) -> Run:
+    """Returns a run with losses, evaluated at further loop counts, too."""
+    rows = []
+    for row in run.metrics:
+        more = {}
+        for key, value in row.items():
+            if "/accuracy@" not in key:
+                continue
+            split, _, own = key.partition("/accuracy@")
+            more[f"{split}/loss@{own}"] = 3.5 - 3 * value + 0.1 * (row["step"] % 7)
+            for r in {*loops} - {int(own.partition("[")[0])}:
+                more[f"{split}/accuracy@{r}"] = value * r / (r + 1)
+        rows.append(row | more)
+    return dataclasses.replace(run, metrics=rows)

@@ -365,13 +365,15 @@ def test_sweep_trains_shows_extends_and_survives_a_kill(tmp_path):
     assert set(states.values()) <= {"preempted", "pending", "done"}
     assert "running" not in states.values()
 
-    pages.run([*rdt, *arguments], ROOT)
+    told = pages.run([*rdt, *arguments], ROOT)
     for path in states:
         assert files.read_json(path)["state"] == "done"
         rows = records.read_rows(path.parent / "metrics.jsonl")
         assert [row["step"] for row in rows] == list(range(0, 1001, 50))
     (figures,) = tmp_path.glob("sweeps/depth_by_decay-smoke-*/figures")
     assert len(list(figures.glob("*.png"))) == len(list(figures.glob("*.pdf"))) == 3
+    page = figures.with_name("report.html")
+    assert told.endswith(f"\n{page}\n") and "</html>" in page.read_text()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.jsonl")}
     status = pages.run([*rdt, *arguments, "--status"], ROOT)
     assert f"{len(states)} trials" in status

@@ -248,9 +248,11 @@ def smooth(values: np.ndarray) -> np.ndarray:
     those there are.
     """
     window = phases.SMOOTHING
-    return np.array(
-        [np.median(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
-    )
+    first = [np.median(values[:end]) for end in range(1, min(window, len(values) + 1))]
+    if len(values) < window:
+        return np.array(first)
+    windows = np.lib.stride_tricks.sliding_window_view(values, window)
+    return np.array([*first, *np.median(windows, axis=1)])
 
 
 def format_steps(steps: float) -> str:

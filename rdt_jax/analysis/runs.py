@@ -94,9 +94,11 @@ def read_run(folder: pathlib.Path, budget: int | None = None) -> Run:
     config, status, metrics, events = records.read(folder)
     if budget is None:
         return Run(folder, config, status, metrics, events)
+    if budget != config.num_steps:
+        config = configs.override(config, {"num_steps": budget})
     return Run(
         folder,
-        configs.override(config, {"num_steps": budget}),
+        config,
         run_folder.at_budget(status, budget),
         [row for row in metrics if row["step"] <= budget],
         [row for row in events if row["step"] <= budget],

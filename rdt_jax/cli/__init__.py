@@ -19,8 +19,8 @@ from rdt_jax.cli.options import bring
 
 # The files of this folder with verbs, in the order of `rdt --help`.
 VERBS = (
-    "train", "sweep", "worker", "runs", "figures", "claims", "compare", "analyze",
-    "ask", "tasks", "import_ltg", "inspect", "bench", "aot", "launch",
+    "train", "sweep", "worker", "runs", "figures", "report", "claims", "compare",
+    "analyze", "ask", "tasks", "import_ltg", "inspect", "bench", "aot", "launch",
 )  # fmt: skip
 
 # Errors of a path or its permissions: the same command would fail again.

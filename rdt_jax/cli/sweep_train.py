@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 
 from rdt_jax import devices, sharding, tasks, wording
-from rdt_jax.cli import exits, figures, stopping, subject, sweep_show
+from rdt_jax.cli import exits, figures, report, stopping, subject, sweep_show
 from rdt_jax.cli import options as shared
 from rdt_jax.cli.sweep_show import Request
 from rdt_jax.figures import study as studies
@@ -144,6 +144,7 @@ def train(request: Request, num_workers: int, settings: ledger.Options) -> int:
         console.print(f"The runs are in {request.url}, a copy in {workdir}.")
     if figures.is_any_evaluated(workdir, request.plan.run_ids):
         figures.show(workdir, request.plan)
+        report.of_sweep(workdir, request.plan)
     return sweep_show.conclude(request, console, broken)
 
 

@@ -1,6 +1,6 @@
 """The data of a report: all that its page shows of some sweeps, as one JSON value.
 
-    found = data.of_sweeps(workdir, [plan])
+    found = data.of_sweeps([(workdir, plan)])
     found["sweeps"][0]["cells"][3]["phases"]["ood_generalized"]["text"]  # "8.25k"
 
 Its numbers are those of `rdt figures`: medians and bounds of `analysis/grokking.py`,
@@ -11,12 +11,11 @@ Runs, cells and values of axes are told by their index in the list that holds th
 import datetime
 import importlib.metadata
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rdt_jax import wording
-from rdt_jax.analysis import grokking, runs
+from rdt_jax.analysis import grokking, runs, stored
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import claims as drawing
@@ -32,8 +31,7 @@ MOST_NUMBERS = 2_000_000  # of the curves of a page, which are about 6 bytes eac
 
 
 def of_sweeps(
-    workdir: pathlib.Path,
-    plans: Sequence[spec.Plan],
+    sweeps: Sequence[tuple[pathlib.Path, spec.Plan]],
     *,
     refresh: float | None = None,
     problems: Sequence[str] = (),
@@ -41,21 +39,23 @@ def of_sweeps(
     """Returns the data of a page.
 
     Args:
-      workdir: folder of the runs.
-      plans: plans of the sweeps, in the order of the page.
+      sweeps: workdir and plan of each, in the order of the page.
       refresh: seconds after which the page is written again; None: never.
       problems: what cannot be shown, such as sweeps whose plans are damaged.
     """
-    num_runs = sum(len(plan.trials) for plan in plans)
+    most = MOST_NUMBERS // max(1, sum(len(plan.trials) for _, plan in sweeps))
     now = datetime.datetime.now(datetime.UTC)
-    most = MOST_NUMBERS // max(1, num_runs)
+    names = [plan.name for _, plan in sweeps]
     return {
-        "title": ", ".join(plan.name for plan in plans[:3]) + ", .." * (len(plans) > 3),
+        "title": ", ".join(names[:3]) + ", .." * (len(names) > 3),
         "made": now.isoformat(timespec="seconds"),
         "version": importlib.metadata.version("rdt_jax"),
         "refresh": refresh,
         "problems": [*problems],
-        "sweeps": [of_sweep(workdir, plan, most) for plan in plans],
+        "sweeps": [
+            {"id": f"sweep-{number}"} | of_sweep(workdir, plan, most)
+            for number, (workdir, plan) in enumerate(sweeps, start=1)
+        ],
     }
 
 
@@ -71,10 +71,10 @@ def of_sweep(
     """
     head = {
         "name": plan.name,
-        "id": re.sub(r"[^a-z0-9]+", "-", plan.name.lower()).strip("-") or "sweep",
         "study": plan.study_name or None,
         "preset": plan.preset,
         "task": "",
+        "repeats": "run",
         "commands": _commands(workdir, plan),
     }
     lists = ("axes", "phases", "groups", "cells", "runs", "claims", "notes")
@@ -114,6 +114,7 @@ def _measured(
     thinned = f"Curves show {max(shown)} of up to {evaluated} evaluations of each run."
     return {
         "task": words.task_name(members),
+        "repeats": sweep.repeats,
         "axes": [
             {
                 "key": key,
@@ -210,6 +211,10 @@ def _claims(
         claims: list[Claim] = []
         if any(run.metrics for run in members):
             claims = drawing.with_lost(studies.claims(plan.study, members), members)
+        analyses = getattr(plan.study, "ANALYSES", {}).items()
+        if any(stored.jobs(members, [what], kinds) for what, kinds in analyses):
+            told = "Analyses that claims read are missing or of other code"
+            problems.append(f"{told}: `rdt figures` makes them.")
     except ValueError as error:
         problems.append(f"Nothing is judged: {error}")
     names = ("text", "source", "expected", "measured", "verdict", "seeds")

@@ -22,7 +22,7 @@ from rdt_jax.sweep import spec
 from rdt_jax.tasks import presets
 from rdt_jax.training import phases
 
-_FEWEST = 20  # evaluations that are shown of a run, however many runs there are
+FEWEST = 20  # evaluations that are shown of a run, however many runs there are
 
 
 class Preset(NamedTuple):
@@ -31,12 +31,12 @@ class Preset(NamedTuple):
     Attributes:
       name: name of the preset, such as `modular:cpu`; empty: the defaults of schema.py.
       options: options of `rdt train` that name it; empty if none do.
-      config: its config.
+      values: its config by dotted key.
     """
 
     name: str
     options: str
-    config: ml_collections.ConfigDict
+    values: Mapping[str, Any]
 
     @classmethod
     def of(cls, plan: spec.Plan) -> "Preset":
@@ -50,29 +50,26 @@ class Preset(NamedTuple):
             if file is not None:
                 is_named = named.get(file.stem) == file
                 name = f"{file.stem if is_named else file}:{plan.preset}"
-                return cls(name, f"--config={quoted(name)}", configs.load(name))
+                return cls(
+                    name, f"--config={quoted(name)}", configs.leaves(configs.load(name))
+                )
             if plan.preset:
                 task = first.task.name
                 options = f"--task={quoted(task)} --preset={quoted(plan.preset)}"
                 config = presets.config_of(task, plan.preset)
-                return cls(f"{task} at {plan.preset}", options, config)
+                return cls(f"{task}:{plan.preset}", options, configs.leaves(config))
         except ValueError:  # The file or the preset is no longer there.
             pass
-        return cls("", "", schema.defaults())
+        return cls("", "", configs.leaves(schema.defaults()))
 
     def difference(self, config: ml_collections.ConfigDict) -> dict[str, Any]:
         """Returns what a config sets to other values, by dotted key."""
-        base = configs.leaves(self.config)
-        found = configs.leaves(config)
+        base, found = self.values, configs.leaves(config)
         return {k: v for k, v in found.items() if k not in base or base[k] != v}
 
     def train(self, run: Run, difference: Mapping[str, Any]) -> str:
         """Returns the command that trains a run again, in another workdir."""
-        try:
-            again = configs.override(self.config, difference)
-        except ValueError:  # Such as an argument of another task.
-            again = self.config
-        if not self.options or configs.run_id(again) != run.run_id:
+        if not self.options or self.values.keys() != configs.leaves(run.config).keys():
             return _in_python(run, 'rdt.train({}.config, workdir="again")')
         text = lambda value: value if isinstance(value, str) else repr(value)
         changes = [
@@ -171,7 +168,7 @@ def _thinned(run: Run, most: int) -> Sequence[Mapping[str, Any]]:
 
     The first, the last and those at which phases changed are among them.
     """
-    rows, most = run.metrics, max(most, _FEWEST)
+    rows, most = run.metrics, max(most, FEWEST)
     if len(rows) <= most:
         return rows
     evenly = np.linspace(0, len(rows) - 1, most // 2)
@@ -243,7 +240,7 @@ def _flops(run: Run, problems: list[str]) -> float | None:
     """Returns the operations that its updates needed; None where its table is gone."""
     try:
         flops = compute.training_flops(run)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # Or an argument is no longer known.
         if (problem := f"No operations are counted: {error}") not in problems:
             problems.append(problem)
         return None
