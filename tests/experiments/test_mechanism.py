@@ -332,6 +332,8 @@ def test_growth_waits_for_what_may_still_memorize_first(world):
     world.train(0)
     world.forget(0, "id_generalized")
     ask_growth(world, 4 * [(0.4, 0.8)], None, "3 4", "the end of 1 run")
+    world.forget(0, "memorized")
+    ask_growth(world, 4 * [(0.4, 0.8)], None, "", "the end of 1 run")
     ask_growth(world, 4 * [(0.4, 0.41)], False)
 
 
