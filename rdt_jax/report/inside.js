@@ -108,14 +108,21 @@ function drawChart(sweep, root, view, entries, picks) {
   if (!isNew(node, "chart", view.name, entries.map(({ run, stage }) => [run, stage]), picks.map((pick) => pick.value), room)) return;
   const axes = picks.filter((pick) => pick.key !== "stage");
   const spec = structuredClone(charts[`inside.${view.name}`]);
+  const isLog = spec.spec?.layer[0].encoding.x.scale?.type === "log"; // Without step 0.
   const runsOf = (cell) => new Set(entries.filter((entry) => sweep.runs[entry.run].cell === cell).map((entry) => entry.run)).size;
   const rows = entries.flatMap((entry) => {
     const { cell } = sweep.runs[entry.run];
     const label = { cell: `${sweep.cells[cell].label}, n = ${runsOf(cell)}` };
-    const shown = [...rowsOf(view, entry)].filter((row) => axes.every(({ key, value }) => String(row[key]) === value));
-    const ends = spec.columns ? entry.ends ?? [] : [];
-    return [...shown.map((row) => ({ ...row, ...label })), ...ends.map((end) => ({ end, ...label }))];
+    const isShown = (row) => axes.every(({ key, value }) => String(row[key]) === value);
+    const shown = [...rowsOf(view, entry)].filter(isShown).map((row) => ({ ...row, ...label }));
+    if (!spec.columns) return shown; // Maps need a row for each field, also an empty one.
+    const known = shown.filter((row) => row.value !== null && (row.x > 0 || !isLog));
+    // A panel without ends has one that is not seen, or its scale would know no number.
+    const ends = entry.ends?.length === 0 ? [known[0]?.x] : entry.ends ?? [];
+    ends.forEach((end, place) => known[place] && Object.assign(known[place], { end, seen: entry.ends.length ? 1 : 0 }));
+    return known;
   });
+  if (spec.columns && !rows.some((row) => "end" in row)) spec.spec.layer = spec.spec.layer.filter(({ mark }) => mark.type !== "rule");
   const unique = (name) => [...new Set(rows.map((row) => row[name]))];
   if (spec.columns) {
     spec.facet.sort = unique("cell");

@@ -9,7 +9,7 @@ from rdt_jax.figures import page
 from rdt_jax.report import charts, inside
 
 _HEADER = alt.Header(
-    labelColor=charts.INK, labelFontSize=12, titleColor=charts.INK, labelLimit=400
+    labelColor=charts.INK, labelFontSize=12, titleColor=charts.INK, labelLimit=240
 )
 _WHOLE = "datum.value % 1 ? '' : format(datum.value, 'd')"  # labels of an axis
 _DEPTH = "effective depth (blocks run so far)"
@@ -52,12 +52,10 @@ def _lines(
       **scale: of the vertical axis.
     """
     rows, is_log = alt.Chart(alt.NamedData("rows")), x == page.STEP_LABEL
-    shown = "isValid(datum.value)" + " && datum.x > 0" * is_log
-    values, ends = map(rows.transform_filter, (shown, "isValid(datum.end)"))
     label = charts.STEPS if is_log else _WHOLE
     axis = alt.Axis(labelExpr=label, tickMinStep=1)
     across = alt.X("x:Q", title=x, axis=axis)
-    across = across.scale(type="log" if is_log else "linear", zero=False)
+    across = across.scale(type="log") if is_log else across.scale(zero=False)
     ink = [f"var(--c{color[1:]})" for color in colors.values()]
     stroke: dict[str, Any] = {"symbolType": "stroke", "symbolOpacity": 1}
     stroke |= {"symbolStrokeWidth": 3, "orient": "top"}
@@ -75,12 +73,12 @@ def _lines(
     of = {name: f"{name}(value):Q" for name in ("median", "min", "max")}
     up = {name: alt.Y(text, title=y).scale(**scale) for name, text in of.items()}
     told += [alt.Tooltip(of[n], format=".4~g", title=n) for n in of]
-    band = values.mark_area(opacity=0.15).encode(y=up["min"], y2=of["max"], **channels)
-    line = values.mark_line(point=True).encode(
+    band = rows.mark_area(opacity=0.15).encode(y=up["min"], y2=of["max"], **channels)
+    line = rows.mark_line(point=True).encode(
         y=up["median"], tooltip=told, **channels, **drawn
     )
-    rule = ends.mark_rule(strokeDash=[2, 2], color=charts.FAINT).encode(
-        x=alt.X("end:Q", title=x, axis=axis)
+    rule = rows.mark_rule(strokeDash=[2, 2], color=charts.FAINT).encode(
+        x=alt.X("end:Q", title=x, axis=axis), opacity=charts.raw(alt.Opacity, "seen:Q")
     )
     panel = (band + rule + line).properties(width=200, height=150)
     each = alt.Facet("cell:N", title=None, sort=None, header=_HEADER)
