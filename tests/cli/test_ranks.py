@@ -33,9 +33,8 @@ def keys(**changed):
 
 
 @pytest.fixture
-def job():
-    """Starts a verb as several processes; all are ended at the end."""
-    started = []
+def job(started):
+    """Returns a function that starts a verb as several processes."""
 
     def start(verb, processes, arguments_of):
         with socket.socket() as free:
@@ -56,10 +55,7 @@ def job():
         started.extend(parents)
         return parents
 
-    yield start
-    for parent in started:
-        parent.kill()
-        parent.communicate()
+    return start
 
 
 def ends(parents):

@@ -46,23 +46,19 @@ with stopping.on_signal(also, last) as stop:
 
 
 @pytest.fixture
-def start(tmp_path):
-    processes = []
-
+def start(tmp_path, started):
     def start(where):
         command = [sys.executable, "-c", CODE, where, str(tmp_path / "mark")]
-        processes.append(
+        started.append(
             subprocess.Popen(
                 command, cwd=ROOT, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             )
         )  # fmt: skip
-        assert processes[0].stdout.readline() == "at work\n"
-        return processes[0]
+        assert started[0].stdout.readline() == "at work\n"
+        return started[0]
 
-    yield start
-    processes[0].kill()
-    processes[0].communicate()
+    return start
 
 
 @pytest.mark.parametrize(

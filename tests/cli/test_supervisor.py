@@ -20,26 +20,22 @@ sys.exit(supervisor.run(sys.argv[1:]))
 
 
 @pytest.fixture
-def start(tmp_path):
-    """Starts a parent for each way in which a rank ends; they are ended at the end."""
-    parents = []
+def start(tmp_path, started):
+    """Returns a function that starts a parent for each way in which a rank ends."""
 
     def start(*ways):
         shared = str(tmp_path / "shared")
         for number, way in enumerate(ways):
             rank = (str(RANK), str(number), str(len(ways)), shared, *way.split())
-            parents.append(
+            started.append(
                 subprocess.Popen(
                     [sys.executable, "-c", PARENT, sys.executable, *rank],
                     cwd=ROOT, stderr=subprocess.PIPE, text=True,
                 )
             )  # fmt: skip
-        return parents
+        return started
 
-    yield start
-    for parent in parents:
-        parent.kill()
-        parent.communicate()
+    return start
 
 
 def ends(parents):
