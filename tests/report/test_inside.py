@@ -236,4 +236,4 @@ def test_a_chart_draws_the_axes_of_its_view():
     for name, view in inside.VIEWS.items():
         used = set(re.findall(r'"field": "(\w+)"', json.dumps(specs[f"inside.{name}"])))
         drawn = {"x", "y", "line", "dash", "column"}.intersection(view.axes)
-        assert drawn <= used <= drawn | {"value", "cell", "place", "end"}, name
+        assert drawn <= used <= drawn | {"value", "cell", "place", "end", "seen"}, name
