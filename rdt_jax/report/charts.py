@@ -23,7 +23,7 @@ CONFIG: Spec = {
     "view": {"stroke": None},
     "axis": {
         **_TEXT, "titleFontWeight": 500, "domain": False, "ticks": False,
-        "gridColor": "var(--grid)", "labelPadding": 6, "labelLimit": 320,
+        "gridColor": "var(--grid)", "labelPadding": 6, "labelLimit": 420,
     },
     "legend": {**_TEXT, "titleFontWeight": 500, "titleLimit": 320},
 }  # fmt: skip

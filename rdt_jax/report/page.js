@@ -38,6 +38,7 @@ function el(tag, props = {}, ...children) {
 }
 
 const part = (article, name) => article.querySelector(`[data-part="${name}"]`);
+const control = (article, key) => article.querySelector(`[data-key="${key}"]`);
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 20 });
 const shown = (value) => (value === null || value === undefined ? "" : `${value}`);
 const share = (value) => (typeof value === "number" ? value.toFixed(2) : "");
@@ -91,7 +92,7 @@ function defaultsOf(sweep) {
     color: phase ? `phase:${phase.name}` : `final:${sweep.groups[0]?.id}`,
     rows: isGrid ? keys[0] : "list",
     columns: keys.find((key) => key !== rows) ?? "",
-    x: "log", y: "accuracy", by: "cell", loops: "0",
+    x: "log", y: "accuracy", by: "cell", loops: "0", // as curvesView
   };
 }
 
@@ -178,6 +179,7 @@ async function drawDiagram(sweep, article) {
     const wide = new Set(fields.map((field) => field.column)).size || 1;
     const labels = Math.max(0, ...fields.map((field) => field.row.length)) * 7 + 50;
     const step = layout.isList ? 130 : Math.min(124, Math.max(58, Math.floor((room - labels) / wide)));
+    spec.description = `phase diagram: ${control(article, "color").selectedOptions[0]?.textContent}, by cell`;
     spec.width = { step };
     spec.height = { step: layout.isList || fields.every((f) => !f.count) ? 32 : 52 };
     const values = fields.filter((f) => f.kind === "known").map((f) => f.value);
@@ -246,9 +248,10 @@ const evaluatedLoops = (sweep) => {
 
 /** What the controls of the curves say. */
 function curvesView(sweep) {
-  const defaults = defaultsOf(sweep);
   const parts = all("split", sweep.groups.filter((g) => !g.id.includes("[")).map((g) => g.id));
-  const view = Object.fromEntries(["x", "y", "by"].map((key) => [key, get(key, defaults[key])]));
+  const choices = { x: ["log", "linear"], y: ["accuracy", "loss"], by: ["cell", "split"] };
+  const chosen = ([key, values]) => [key, values.find((value) => value === get(key)) ?? values[0]];
+  const view = Object.fromEntries(Object.entries(choices).map(chosen));
   const loops = view.y === "accuracy" ? get("loops", "0") : "0";
   return { ...view, loops, groups: sweep.groups.filter((g) => parts.includes(g.id)), cells: chosenCells(sweep) };
 }
@@ -405,17 +408,17 @@ const shownSweep = () => data.sweeps.find((sweep) => sweep.id === get("sweep")) 
 /** Gives the controls below `root` the values that are chosen. */
 function showChoices(root, sweep) {
   const defaults = sweep ? defaultsOf(sweep) : {};
-  for (const control of root.querySelectorAll("[data-key]")) {
-    const value = get(control.dataset.key, defaults[control.dataset.key] ?? (control.dataset.key.startsWith("at.") ? "0" : ""));
-    if (control.type === "checkbox") control.checked = value === control.value;
-    else if (control.type === "range") {
+  for (const each of root.querySelectorAll("[data-key]")) {
+    const value = get(each.dataset.key, defaults[each.dataset.key] ?? (each.dataset.key.startsWith("at.") ? "0" : ""));
+    if (each.type === "checkbox") each.checked = value === each.value;
+    else if (each.type === "range") {
       const counts = ["0", ...evaluatedLoops(sweep)];
-      control.closest("label").hidden = counts.length < 3 || get("y") === "loss";
-      Object.assign(control, { max: counts.length - 1, value: Math.max(0, counts.indexOf(value)) });
+      each.closest("label").hidden = counts.length < 3 || get("y") === "loss";
+      Object.assign(each, { max: counts.length - 1, value: Math.max(0, counts.indexOf(value)) });
       const text = value === "0" ? "R, as trained" : plural(Number(value), "loop");
-      control.setAttribute("aria-valuetext", text);
-      control.nextElementSibling.textContent = text;
-    } else if (control.value !== value) control.value = value;
+      each.setAttribute("aria-valuetext", text);
+      each.nextElementSibling.textContent = text;
+    } else if (each.value !== value) each.value = value;
   }
   const parts = sweep ? curvesView(sweep).groups.map((group) => group.id) : [];
   for (const box of root.querySelectorAll("[data-list=split]")) box.checked = parts.includes(box.value);
@@ -425,7 +428,8 @@ function draw() {
   const sweep = shownSweep();
   for (const article of document.querySelectorAll("article.sweep")) article.hidden = article.dataset.sweep !== sweep?.id;
   for (const link of document.querySelectorAll("a[data-sweep]")) {
-    link.toggleAttribute("aria-current", link.dataset.sweep === sweep?.id);
+    if (link.dataset.sweep === sweep?.id) link.setAttribute("aria-current", "true");
+    else link.removeAttribute("aria-current");
   }
   document.querySelectorAll("#claims, header").forEach((root) => showChoices(root, null));
   const article = sweep?.runs.length ? document.querySelector("article.sweep:not([hidden])") : null;
