@@ -9,7 +9,7 @@ PRESET ?= cpu
 # Two workers; each takes whole files, in the order of tests/conftest.py.
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup run test test-fast test-all chaos bench aot check format figures report claims pins
+.PHONY: setup run test test-fast test-all test-browser chaos bench aot check format figures report claims pins
 
 setup: .venv/.installed
 
@@ -23,14 +23,23 @@ run: setup
 	$(BIN)/rdt sweep experiments/depth_by_decay --preset=$(PRESET) --workdir=$(WORKDIR)
 
 test: setup
-	$(BIN)/python -m pytest -q $(WORKERS) -m "not exhaustive and not tpu"
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not exhaustive and not tpu and not browser"
 
 test-fast: setup
-	$(BIN)/python -m pytest -q $(WORKERS) -m "not slow and not exhaustive and not tpu"
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not slow and not exhaustive and not tpu and not browser"
 
 # With the tests that need many minutes.
 test-all: setup
-	$(BIN)/python -m pytest -q $(WORKERS) -m "not tpu"
+	$(BIN)/python -m pytest -q $(WORKERS) -m "not tpu and not browser"
+
+# The report in a real browser: a Chromium of this machine (CHROMIUM names another).
+test-browser: .venv/.browser
+	@$(BIN)/python -m tests.report.chromium
+	$(BIN)/python -m pytest -q -m browser tests/report
+
+.venv/.browser: .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]' -c constraints.txt
+	@touch $@
 
 # 200 kills at random moments and 100 damaged checkpoints; `make test` does 2 and 20.
 # Then 50 sweeps in a bucket of an S3 emulator, with kills and outages (about 1 h).
