@@ -158,7 +158,7 @@ function fieldOf(sweep, color, { index, row, column }, isList) {
     if (isKnown) Object.assign(field, { kind: "known", value: kind === "phase" ? Math.max(1, found.median) : found.median });
   }
   const words = kind === "phase" ? `${sweep.phases.find((p) => p.name === name)?.words} at ` : "";
-  field.spoken = `${cell.label}: ${words}${field.text || "nothing known"} ${field.count}`;
+  field.spoken = `${cell.label}: ${words}${field.text || "nothing known"} ${field.count}${found?.spread ? `, ${found.spread}` : ""}`;
   if (isList && field.count) Object.assign(field, { text: `${field.text}   ${field.count}`, count: "" });
   return field;
 }

@@ -69,11 +69,12 @@ def reported(tmp_path_factory) -> Reported:
 @pytest.fixture(scope="session")
 def browser():
     """A Chromium of this machine."""
-    sync = pytest.importorskip("playwright.sync_api")
+    from playwright import sync_api  # Of the extra that only these tests need.
+
     found = chromium.path()
     if not found:
         pytest.fail(chromium.MISSING, pytrace=False)
-    with sync.sync_playwright() as playwright:
+    with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=found, args=list(chromium.FLAGS)
         )

@@ -56,6 +56,14 @@ def of_cell(reported, loops, decay):
     ]
 
 
+def spread_of(reported, cell):
+    """Returns the first and the last completion of OOD, as a field says them."""
+    members = [run for run in reported.members if run.run_id in cell.run_ids]
+    times = [grokking.grok_times(run).phases["ood_generalized"] for run in members]
+    known = [time.completed for time in times if time.completed is not None]
+    return f", {min(known)} - {max(known)}" if known else ""
+
+
 def test_the_phase_diagram_says_the_medians(reported, visit):
     page = visit(reported.path)
     page.wait_for_selector(FIELDS)
@@ -66,11 +74,26 @@ def test_the_phase_diagram_says_the_medians(reported, visit):
     for cell in grokking.cells(reported.members, sweep.keys):
         times = cell.times["ood_generalized"]
         label = sweep.label(tuple(cell.values.values()))
-        text = f"{label}: OOD generalized at {times.median} "
-        assert f"{text}{times.reached}/{times.runs}" in spoken
+        text = (
+            f"{label}: OOD generalized at {times.median} {times.reached}/{times.runs}"
+        )
+        assert text + spread_of(reported, cell) in spoken
     assert len(spoken) == 6
     shown = page.locator("[data-part=diagram] svg").text_content()
     assert "> 230" in shown and "0/3" in shown and "3/3" in shown
+
+
+def test_a_field_says_its_spread_under_the_pointer(reported, visit):
+    page = visit(reported.path)
+    page.locator(f"{FIELDS}[aria-label^='R = 2, decay 0.1']").hover()
+    hint = page.locator("#vg-tooltip-element.visible")
+    hint.wait_for()
+    times = [
+        grokking.grok_times(member).phases["ood_generalized"].completed
+        for member in of_cell(reported, 2, 0.1)
+    ]
+    assert f"{min(times)} - {max(times)}" in hint.inner_text()
+    assert "3/3" in hint.inner_text() and "3 seeds" in hint.inner_text()
 
 
 def test_colored_by_the_accuracy_at_the_end(reported, visit):
