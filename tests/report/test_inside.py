@@ -1,5 +1,6 @@
 """What the page of a report shows of stored analyses, against what is stored."""
 
+import csv
 import dataclasses
 import json
 import re
@@ -19,6 +20,8 @@ from rdt_jax.analysis import (
 from rdt_jax.report import inside, inside_charts
 from tests import fake_inside as planted
 from tests import fake_runs
+from tests.report.conftest import DECAYS, LOOPS, SEEDS
+from tests.report.test_browser import until
 
 MEMORIZED, BEFORE, PASSED = (
     "memorized-after-20", "id_generalized-before-30", "ood_generalized-after-90",
@@ -237,3 +240,130 @@ def test_a_chart_draws_the_axes_of_its_view():
         used = set(re.findall(r'"field": "(\w+)"', json.dumps(specs[f"inside.{name}"])))
         drawn = {"x", "y", "line", "dash", "column"}.intersection(view.axes)
         assert drawn <= used <= drawn | {"value", "cell", "place", "end", "seen"}, name
+
+
+# In a browser.
+
+ROOT = ".inside"
+POINTS = f"{ROOT} svg g.mark-symbol.role-mark path"
+# The points of a panel that Vega draws: [[line, dash, x, median], ..].
+DRAWN = """paths => paths.map(({__data__: {datum}}) =>
+  [datum.cell, datum.line, datum.dash, datum.x, datum.median_value])"""
+
+
+@pytest.fixture
+def looked_into(reported, make_run):
+    """The runs of the page with a lens and answers at two stages, and their page."""
+    shares = np.random.default_rng(0).uniform(0.1, 0.9, size=18).round(2).tolist()
+    places = [(n, decay, seed) for n in LOOPS for decay in DECAYS for seed in SEEDS]
+    runs = [
+        make_run(
+            {
+                ("lens", MEMORIZED): lens_of(share / 2),
+                ("lens", PASSED): lens_of(share),
+                ("answers", MEMORIZED): answers_of(False),
+                ("answers", PASSED): answers_of(True),
+            },
+            seed=seed,
+            kept=(MEMORIZED, PASSED, "final-after-90"),
+            loops=loops,
+            decay=decay,
+        )
+        for (loops, decay, seed), share in zip(places, shares, strict=True)
+    ]
+    found = inside.of_runs(runs, [])
+    return runs, reported.written(inside=found).path
+
+
+def medians(runs, checkpoint, group):
+    """Returns the medians over runs of the bridge at r1 by effective depth."""
+    found = [stored.load(run, "lens", checkpoint) for run in runs]
+    return np.median([lens.bridge_at_r1(each)[group] for each in found], axis=0)
+
+
+def drawn(page, cell, line, dash):
+    points = page.locator(POINTS).evaluate_all(DRAWN)
+    return [
+        p[4] for p in sorted(points, key=lambda p: p[3]) if p[:3] == [cell, line, dash]
+    ]
+
+
+@pytest.mark.browser
+def test_a_slider_goes_through_the_stages(looked_into, visit):
+    runs, path = looked_into
+    page = visit(path, "cell=2&cell=4&in.view=lens")
+    page.locator(POINTS).first.wait_for(state="attached")
+    slider = page.locator(f"{ROOT} input[data-inside=stage]")
+    assert slider.get_attribute("aria-valuetext") == "OOD, or the end"
+    cell = "R = 2, decay 0.03, n = 3"
+    at_end = medians(runs[6:9], PASSED, 2)
+    found = drawn(page, cell, "OOD", "bridge at r1")
+    np.testing.assert_allclose(found, at_end, rtol=1e-3)
+    assert not drawn(page, "R = 1, decay 0.03, n = 3", "OOD", "bridge at r1")
+    slider.fill("0")
+    until(page, f"document.querySelector('{ROOT} output').textContent === 'memorized'")
+    page.locator(f"{ROOT} .chart").evaluate("async (node) => void (await node.queue)")
+    before = medians(runs[6:9], MEMORIZED, 2)
+    found = drawn(page, cell, "OOD", "bridge at r1")
+    np.testing.assert_allclose(found, before, rtol=1e-3)
+    assert "in.stage=0" in page.url
+    assert "after 20 updates, 6 runs" in page.locator(f"{ROOT} .caption").inner_text()
+
+
+@pytest.mark.browser
+def test_one_run_is_shown_alone(looked_into, visit):
+    runs, path = looked_into
+    page = visit(path, "cell=2&in.view=lens&in.run=7")
+    page.locator(POINTS).first.wait_for(state="attached")
+    found = drawn(page, "R = 2, decay 0.03, n = 1", "ID", "bridge at r1")
+    np.testing.assert_allclose(found, medians(runs[7:8], PASSED, 1), rtol=1e-3)
+    chosen = page.locator(f"{ROOT} [data-inside=run] option:checked").inner_text()
+    assert chosen.startswith("R = 2, decay 0.03, seed 1")
+
+
+@pytest.mark.browser
+def test_answers_stand_by_loops_and_follow_the_slider(looked_into, visit):
+    _, path = looked_into
+    page = visit(path, "cell=2")
+    cells = page.locator(f"{ROOT} tbody tr").locator("th, td")
+    assert cells.all_text_contents() == [
+        "a <b>",
+        "OOD",
+        "c",
+        "✗ wrong: d 0.12",
+        "✓ right: c 1.00",
+    ]
+    assert "1 of 1 right" in page.locator(f"{ROOT} thead").inner_text()
+    page.locator(f"{ROOT} input[data-inside=stage]").fill("0")
+    until(page, f"document.querySelectorAll('{ROOT} td.right').length === 0")
+    assert cells.last.text_content() == "✗ wrong: c 1.00"
+    page.locator(f"{ROOT} [data-inside=view]").select_option("numbers")
+    until(page, f"document.querySelectorAll('{ROOT} tbody tr').length > 3")
+    row = page.locator(f"{ROOT} tbody tr", has_text="right after 2 loops")
+    assert row.locator(".number").all_inner_texts() == ["0", "1"]
+
+
+@pytest.mark.browser
+def test_a_view_is_saved_at_all_stages(looked_into, visit, tmp_path):
+    runs, path = looked_into
+    page = visit(path, "cell=2&in.view=lens")
+    with page.expect_download() as download:
+        page.locator(f"{ROOT} .downloads button").click()
+    download.value.save_as(tmp_path / "lens.csv")
+    with (tmp_path / "lens.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 2 * 3 * 2 * 3  # seeds, stages, groups, words, depths
+    found = [
+        float(row["value"])
+        for row in rows
+        if (row["run_id"], row["stage"]) == (runs[8].run_id, "memorized")
+        and (row["line"], row["dash"]) == ("OOD", "bridge at r1")
+    ]
+    np.testing.assert_allclose(found, medians(runs[8:9], MEMORIZED, 2), rtol=1e-3)
+
+
+@pytest.mark.browser
+def test_a_sweep_without_analyses_says_how_to_make_some(reported, visit):
+    page = visit(reported.path)
+    text = page.locator(ROOT).inner_text()
+    assert "rdt analyze WORKDIR/sweeps/" in text and "--what=answers,lens" in text
