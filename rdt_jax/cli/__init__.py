@@ -1,7 +1,7 @@
 """The command `rdt`: a file per group of verbs; see `rdt --help`.
 
-A verb imports what imports JAX, scipy or matplotlib when it runs, so that `--help` is
-immediate.
+Only the file of the verb that is asked for is imported, and none for `rdt --help`, so
+that it is immediate. A verb imports what imports JAX, scipy or matplotlib when it runs.
 """
 
 import argparse
@@ -15,13 +15,32 @@ from collections.abc import Sequence
 
 from rdt_jax import machine, user_code
 from rdt_jax.cli import exits
-from rdt_jax.cli.options import bring
 
-# The files of this folder with verbs, in the order of `rdt --help`.
-VERBS = (
-    "train", "sweep", "worker", "runs", "figures", "report", "claims", "compare",
-    "analyze", "ask", "tasks", "import_ltg", "inspect", "bench", "aot", "launch",
-)  # fmt: skip
+# The verbs, each with its file in this folder and what it does. The file declares its
+# options in `add`, or in `add_VERB` where it has another name than the verb.
+VERBS = {
+    "train": ("train", "train one run, or go on with it"),
+    "sweep": ("sweep", "train a study or a config over axes, or go on with it"),
+    "worker": ("worker", "train what a sweep has left to do, beside other workers"),
+    "runs": ("runs", "list runs: what sets them apart and what they reached"),
+    "figures": ("figures", "draw the figures of a study or of a sweep again"),
+    "report": ("report", "write a page of HTML that shows sweeps, offline"),
+    "claims": ("claims", "judge the claims of all studies that have runs"),
+    "compare": ("compare", "compare two sweeps in the cells that both have"),
+    "analyze": ("analyze", "look inside the models of a run or of a sweep"),
+    "ask": ("ask", "ask the model of a run; its answer after every loop"),
+    "export": ("ask", "write the parameters of a run as safetensors"),
+    "tasks": ("tasks", "list the tasks; show, check or export one"),
+    "import-ltg": ("import_ltg", "make a run folder of a checkpoint of Kohli et al."),
+    "cost": ("inspect", "say what a run will cost; compiles nothing"),
+    "models": ("inspect", "list the models and their components"),
+    "recipes": ("inspect", "list what may bring grokking forward"),
+    "bench": ("bench", "measure how fast training is on this CPU, beside PyTorch"),
+    "aot": (
+        "aot", "compile a run for TPU chips that are not there, and say what it costs"
+    ),
+    "launch": ("launch", "what starts rdt on Cloud TPU VMs or in Slurm"),
+}  # fmt: skip
 
 # Errors of a path or its permissions: the same command would fail again.
 _WRONG_PATHS = (
@@ -58,8 +77,9 @@ def _is_not_of_a_cache(record: logging.LogRecord) -> bool:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parses the words after `rdt`; SystemExit with code 2 if they are wrong."""
-    parser = _parser()
-    options, overrides = parser.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser(next((word for word in words if not word.startswith("-")), None))
+    options, overrides = parser.parse_known_args(words)
     if options.takes_words:  # argparse takes no words that follow an option.
         options.words += [word for word in overrides if not word.startswith("--")]
         overrides = [word for word in overrides if word.startswith("--")]
@@ -67,7 +87,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown or (overrides and not options.takes_overrides):
         parser.error(f"unrecognized arguments: {' '.join(unknown or overrides)}")
     options.overrides = overrides
-    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
+    options.arguments = words
     return options
 
 
@@ -87,6 +107,8 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     options = parse(arguments)
+    from rdt_jax.cli.options import bring
+
     try:
         with exits.mistakes():
             machine.check()
@@ -121,7 +143,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return exits.FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(asked: str | None) -> argparse.ArgumentParser:
+    """Returns the parser, with the options of one verb."""
     parser = argparse.ArgumentParser(
         prog="rdt",
         description="Grokking and compositional generalization in recurrent-depth "
@@ -136,11 +159,16 @@ def _parser() -> argparse.ArgumentParser:
         check=lambda options: None,
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for name in VERBS:
-        importlib.import_module(f"{__name__}.{name}").add(verbs)
-    for verb in (parser, *verbs.choices.values()):
-        verb.set_defaults(parser=verb)
-        verb.add_argument(
+    for verb, (_, does) in VERBS.items():
+        verbs.add_parser(verb, help=does)
+    if asked in VERBS:
+        name, file = asked.replace("-", "_"), VERBS[asked][0]
+        declared = importlib.import_module(f"{__name__}.{file}")
+        add = getattr(declared, "add" if name == file else f"add_{name}")
+        add(verbs.choices[asked])
+    for each in (parser, *verbs.choices.values()):
+        each.set_defaults(parser=each)
+        each.add_argument(
             "--traceback",
             action="store_true",
             default=argparse.SUPPRESS,

@@ -15,11 +15,8 @@ from rdt_jax.cli import options as shared
 from rdt_jax.sweep import plan as plans
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt analyze`."""
-    analyze = verbs.add_parser(
-        "analyze", help="look inside the models of a run or of a sweep"
-    )
+def add(analyze: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt analyze`."""
     subject.add(analyze, also="RUN")
     analyze.add_argument(
         "--what",

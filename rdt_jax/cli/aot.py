@@ -10,13 +10,9 @@ from rdt_jax.cli import options as shared
 from rdt_jax.profile import chips
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt aot`."""
-    parser = verbs.add_parser(
-        "aot",
-        help="compile a run for TPU chips that are not there, and say what it costs",
-        epilog=shared.ANY_KEY,
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt aot`."""
+    parser.epilog = shared.ANY_KEY
     shared.add_config(parser)
     parser.add_argument(
         "--topology", required=True, metavar="CHIP:SIDES", help="such as v5e:4x4"

@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from rdt_jax.analysis import asking
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt ask` and `rdt export`."""
-    ask = verbs.add_parser(
-        "ask",
-        help="ask the model of a run; its answer after every loop",
-        epilog="Without WORDS it prompts for questions, or reads one per line from a "
-        "pipe. Words of the layout, such as <sep>, are added.",
+def add(ask: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt ask`."""
+    ask.epilog = (
+        "Without WORDS it prompts for questions, or reads one per line from a "
+        "pipe. Words of the layout, such as <sep>, are added."
     )
     _add_run(ask)
     ask.add_argument("words", nargs="*", metavar="WORDS", help="of one question")
@@ -35,9 +33,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
     )
     ask.set_defaults(verb=_ask, takes_words=True)
 
-    export = verbs.add_parser(
-        "export", help="write the parameters of a run as safetensors"
-    )
+
+def add_export(export: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt export`."""
     _add_run(export)
     export.add_argument(
         "out", type=_read_out, metavar="OUT", help="a folder, new or empty"

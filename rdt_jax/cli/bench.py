@@ -11,11 +11,8 @@ from rdt_jax.cli import options as shared
 from rdt_jax.store import files
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt bench`."""
-    bench = verbs.add_parser(
-        "bench", help="measure how fast training is on this CPU, beside PyTorch"
-    )
+def add(bench: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt bench`."""
     bench.add_argument(
         "names", nargs="*", metavar="CASE", help="a case of the file; default: all"
     )

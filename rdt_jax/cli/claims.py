@@ -16,11 +16,8 @@ from rdt_jax.sweep import spec
 from rdt_jax.sweep.plan import StoredPlan
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt claims`."""
-    claims = verbs.add_parser(
-        "claims", help="judge the claims of all studies that have runs"
-    )
+def add(claims: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt claims`."""
     claims.add_argument(
         "subjects",
         nargs="*",

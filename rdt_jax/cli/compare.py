@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from rdt_jax.analysis.compare import Comparison
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt compare`."""
-    compare = verbs.add_parser(
-        "compare", help="compare two sweeps in the cells that both have"
-    )
+def add(compare: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt compare`."""
     for name in ("first", "second"):
         compare.add_argument(
             name, metavar="SWEEP", help="its folder, or its name in the workdir"

@@ -18,11 +18,8 @@ from rdt_jax.figures import claims as drawing
 from rdt_jax.sweep import spec
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt figures`."""
-    figures = verbs.add_parser(
-        "figures", help="draw the figures of a study or of a sweep again"
-    )
+def add(figures: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt figures`."""
     subject.add(figures)
     figures.add_argument(
         "--check",

@@ -8,11 +8,8 @@ from rdt_jax.cli import exits
 from rdt_jax.cli import options as shared
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt import-ltg`."""
-    ltg = verbs.add_parser(
-        "import-ltg", help="make a run folder of a checkpoint of Kohli et al."
-    )
+def add(ltg: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt import-ltg`."""
     ltg.add_argument(
         "checkpoint",
         type=pathlib.Path,

@@ -7,23 +7,23 @@ from rdt_jax.cli import options as shared
 from rdt_jax.training import recipes
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt cost`, `rdt models` and `rdt recipes`."""
-    cost = verbs.add_parser(
-        "cost",
-        help="say what a run will cost; compiles nothing",
-        epilog=shared.ANY_KEY,
-    )
+def add_cost(cost: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt cost`."""
+    cost.epilog = shared.ANY_KEY
     shared.add_config(cost)
     cost.add_argument(
         "--loops", metavar="R,R,..", help="loop counts, besides that of the config"
     )
     cost.set_defaults(verb=_cost, takes_overrides=True)
 
-    models = verbs.add_parser("models", help="list the models and their components")
+
+def add_models(models: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt models`."""
     models.set_defaults(verb=_models)
 
-    recipes = verbs.add_parser("recipes", help="list what may bring grokking forward")
+
+def add_recipes(recipes: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt recipes`."""
     recipes.set_defaults(verb=_recipes)
 
 

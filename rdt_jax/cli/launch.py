@@ -9,11 +9,8 @@ from rdt_jax.cli import exits
 from rdt_jax.sweep import launch
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt launch`."""
-    parser = verbs.add_parser(
-        "launch", help="what starts rdt on Cloud TPU VMs or in Slurm"
-    )
+def add(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt launch`."""
     kinds = parser.add_subparsers(required=True, metavar="tpu|slurm")
     _add_tpu(kinds)
     _add_slurm(kinds)

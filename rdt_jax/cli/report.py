@@ -17,11 +17,8 @@ WATCH_SECONDS = 30.0  # Time between two pages of `--watch`.
 _LOOK_SECONDS = 0.2  # Time between two looks whether it was asked to stop.
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt report`."""
-    report = verbs.add_parser(
-        "report", help="write a page of HTML that shows sweeps, offline"
-    )
+def add(report: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt report`."""
     report.add_argument(
         "subjects",
         nargs="*",

@@ -22,12 +22,8 @@ _STANDING = (  # Keys of a row that have a column of their own, or are told by o
 )  # fmt: skip
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt runs`."""
-    runs = verbs.add_parser(
-        "runs",
-        help="list runs: what sets them apart and what they reached",
-    )
+def add(runs: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt runs`."""
     subject.add(runs, also="WORKDIR")
     runs.add_argument(
         "--where",

@@ -17,13 +17,9 @@ _USED = {
 }  # fmt: skip
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt sweep`."""
-    sweep = verbs.add_parser(
-        "sweep",
-        help="train a study or a config over axes, or go on with it",
-        epilog=shared.ANY_KEY,
-    )
+def add(sweep: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt sweep`."""
+    sweep.epilog = shared.ANY_KEY
     subject.add(sweep)
     subject.add_axes(sweep)
     sweep.add_argument(

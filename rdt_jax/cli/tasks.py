@@ -12,13 +12,11 @@ from rdt_jax.store import files
 from rdt_jax.tasks import arguments, check, page, rows
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt tasks`."""
-    tasks = verbs.add_parser(
-        "tasks",
-        help="list the tasks; show, check or export one",
-        usage="rdt tasks [-h] [NAME | check NAME | export NAME --out FILE]\n"
-        "                 [--preset PRESET] [--set KEY=VALUE ...]",
+def add(tasks: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt tasks`."""
+    tasks.usage = (
+        "rdt tasks [-h] [NAME | check NAME | export NAME --out FILE]\n"
+        "                 [--preset PRESET] [--set KEY=VALUE ...]"
     )
     tasks.add_argument(
         "words",

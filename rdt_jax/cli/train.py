@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from rdt_jax.training import multiprocess
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt train`."""
-    train = verbs.add_parser(
-        "train", help="train one run, or go on with it", epilog=shared.ANY_KEY
-    )
+def add(train: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt train`."""
+    train.epilog = shared.ANY_KEY
     shared.add_config(train)
     shared.add_workdir(train)
     shared.add_mesh(

@@ -17,11 +17,8 @@ if TYPE_CHECKING:
     from rdt_jax.training import multiprocess
 
 
-def add(verbs: argparse._SubParsersAction) -> None:
-    """Registers `rdt worker`."""
-    worker = verbs.add_parser(
-        "worker", help="train what a sweep has left to do, beside other workers"
-    )
+def add(worker: argparse.ArgumentParser) -> None:
+    """Adds the options of `rdt worker`."""
     subject.add(worker)
     worker.add_argument(
         "--scratch",
