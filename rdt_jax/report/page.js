@@ -186,6 +186,8 @@ async function drawDiagram(sweep, article) {
     for (const layer of spec.layer) {
       Object.assign(layer.encoding.x, { title: layout.columns?.title ?? null, sort: layout.columns?.values ?? [""] });
       Object.assign(layer.encoding.y, { title: layout.rows?.title ?? null, sort: layout.rows?.values ?? fields.map((field) => field.row) });
+      // Beside a list, long labels may run on: the fields stay in sight on a narrow page.
+      if (layout.isList) layer.encoding.y.axis = { orient: "right", labelLimit: 0 };
       if (layer.mark.type === "text" && spec.height.step < 40) layer.mark.dy = 0;
     }
     const scaled = spec.layer[0].encoding.color.condition;

@@ -404,10 +404,27 @@ def _write(reported, **changes):
     return write(reported.members, reported.data | changes, path).path
 
 
-def test_a_sweep_without_runs_or_with_problems_says_so(reported, visit):
+def test_a_sweep_without_runs_says_what_is_wrong(reported, visit):
     empty = dict.fromkeys(("axes", "phases", "groups", "cells", "runs"), [])
-    page = visit(reported.written(**empty, problems=["metrics.jsonl is damaged"]).path)
-    assert "metrics.jsonl is damaged" in page.locator("article .problem").inner_text()
+    wrong = [f"metrics.jsonl {number} is damaged" for number in range(5)]
+    page = visit(reported.written(**empty, problems=wrong).path)
+    shown = page.locator("article .problem:visible")
+    assert shown.all_inner_texts() == wrong[:3]
+    page.locator("article summary", has_text="2 more like these").click()
+    assert shown.all_inner_texts() == wrong
+
+
+def test_a_list_names_its_cells_in_full(reported, visit):
+    cells = json.loads(json.dumps(reported.data["sweeps"][0]["cells"]))
+    for number, cell in enumerate(cells):
+        cell["label"] = "a long name " * 9 + str(number)
+    size = {"width": 400, "height": 900}
+    page = visit(reported.written(cells=cells).path, "rows=list", viewport=size)
+    page.wait_for_selector(FIELDS)
+    labels = page.locator("[data-part=diagram] .role-axis-label text")
+    assert {cell["label"] for cell in cells} <= set(labels.all_text_contents())
+    assert page.locator(FIELDS).first.bounding_box()["x"] < 100
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
 @pytest.mark.parametrize("width", [400, 1100])
