@@ -14,6 +14,8 @@ import altair as alt
 Spec = dict[str, Any]
 
 INK, FAINT, RULE = "var(--ink)", "var(--faint)", "var(--rule)"
+# What a row says under the pointer: an object. The nearest row comes inside another.
+HINT = alt.ExprRef("(datum.datum || datum).hint")
 STEPS = "format(datum.value, '.3~s')"  # As the figures: 950, 2.25k, 10k.
 
 _TEXT = {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "titleFontSize": 12}
@@ -83,15 +85,12 @@ def _diagram(scale: Any, title: str, label: str) -> Spec:
         y=alt.Y("row:N", scale=gaps),
     )
     is_chosen = "indexof(chosen, datum.cell) >= 0"
-    hints = ("label", "cell"), ("text", "median"), ("spread",), ("count", "reached")
-    fields = cells.mark_rect(cornerRadius=4, cursor="pointer", invalid=None).encode(
+    fields = cells.mark_rect(
+        cornerRadius=4, cursor="pointer", invalid=None, tooltip=HINT
+    ).encode(
         color=alt.when(_IS_KNOWN).then(shade).otherwise(alt.value("url(#beyond)")),
         stroke=either(is_chosen, INK, RULE),
         strokeWidth=either(is_chosen, 2.5, 0.5),
-        tooltip=[
-            alt.Tooltip(f"{hint[0]}:N", title=hint[-1])
-            for hint in (*hints, ("state", "runs"))
-        ],
         description="spoken:N",
     )
     known = alt.when(_IS_DARK).then(alt.value("#ffffff")).when(_IS_KNOWN)
@@ -114,9 +113,7 @@ def _curves(scale: alt.Scale) -> Spec:
         name="hover", nearest=True, on="pointermove", clear="pointerout",
         fields=["step"], empty=False,
     )  # fmt: skip
-    steps = rows("steps").mark_rule(
-        stroke=FAINT, aria=False, tooltip=alt.TooltipContent("data")
-    )
+    steps = rows("steps").mark_rule(stroke=FAINT, aria=False, tooltip=HINT)
     drawn = alt.layer(
         levels.encode(y=y, stroke=stroke),
         lines.encode(
@@ -149,13 +146,12 @@ def _timeline() -> Spec:
         "stroke": raw(alt.Stroke, "color:N"),
     }
     bars = rows("bars").mark_rule(strokeWidth=4, aria=False)
-    marks = rows("marks").mark_point(size=90, strokeWidth=2, opacity=1)
+    marks = rows("marks").mark_point(size=90, strokeWidth=2, opacity=1, tooltip=HINT)
     drawn = alt.layer(
         bars.encode(**shared, x2="until:Q", strokeDash=raw(alt.StrokeDash, "dash:N")),
         marks.encode(
             **shared,
             fill=raw(alt.Fill, "fill:N"),
-            tooltip=[alt.Tooltip("name:N", title="event"), alt.Tooltip("at:N")],
             description="spoken:N",
         ),
     )

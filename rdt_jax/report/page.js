@@ -159,6 +159,7 @@ function fieldOf(sweep, color, { index, row, column }, isList) {
   }
   const words = kind === "phase" ? `${sweep.phases.find((p) => p.name === name)?.words} at ` : "";
   field.spoken = `${cell.label}: ${words}${field.text || "nothing known"} ${field.count}${found?.spread ? `, ${found.spread}` : ""}`;
+  field.hint = { cell: cell.label, median: field.text, spread: field.spread, reached: field.count, runs: field.state };
   if (isList && field.count) Object.assign(field, { text: `${field.text}   ${field.count}`, count: "" });
   return field;
 }
@@ -295,8 +296,8 @@ function panelRows(sweep, view, lines) {
     for (const point of pointsOf(line, view)) {
       rows.lines.push({ ...point, ...style, ...look, spoken });
       if (!line.isBold) continue;
-      if (!byStep.has(point.step)) byStep.set(point.step, { step: point.step });
-      byStep.get(point.step)[line.series] = point.value.toPrecision(3);
+      if (!byStep.has(point.step)) byStep.set(point.step, { step: point.step, hint: { updates: number(point.step) } });
+      byStep.get(point.step).hint[line.series] = point.value.toPrecision(3);
     }
     if (view.loops !== "0") continue; // Events are told at the loops of training.
     for (const event of line.run.events) {

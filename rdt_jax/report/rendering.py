@@ -18,9 +18,14 @@ from typing import Any
 
 import jinja2
 
-from rdt_jax.report import inside, styles
+from rdt_jax.analysis.runs import LOOPS
+from rdt_jax.figures import page
+from rdt_jax.report import inside
 
 SCRIPTS = ("page.js", "tables.js", "inside.js")
+# Lengths of dashes and gaps, in pixels, of a line style of matplotlib.
+DASHES = {"-": [1, 0], "--": [5, 3], ":": [1.5, 2], "-.": [6, 2, 1.5, 2]}
+_LIFTED = "color:oklch(from red l c h)"  # what not all browsers know
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -33,28 +38,38 @@ def render(data: Mapping[str, Any]) -> str:
     Raises:
       ValueError: if a number in it is not finite.
     """
-    sweeps = [sweep | {"styles": styles.of_cells(sweep)} for sweep in data["sweeps"]]
+    sweeps = [sweep | {"styles": cell_styles(sweep)} for sweep in data["sweeps"]]
     style = _read("page.css") + _colors(sweeps)
     scripts = [_bundle(), *map(_read, SCRIPTS)]
     hashes = " ".join(map(_hash, scripts))
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
     return environment.get_template("page.html").render(
-        page=data,
-        sweeps=sweeps,
+        page=data, sweeps=sweeps, style=style, scripts=scripts, dashes=DASHES,
+        data=_json({**data, "sweeps": sweeps}), charts=_charts(),
         policy=f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",
-        style=style,
-        scripts=scripts,
-        dashes=styles.DASHES,
-        data=_json({**data, "sweeps": sweeps}),
-        charts=_charts(),
-    )
+    )  # fmt: skip
+
+
+def cell_styles(sweep: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Returns color and dash of the lines of each cell of a sweep of the page's data.
+
+    Cells have the color of their loop count where the sweep varies it, and among those
+    of one color other dashes; else each has a color of its own.
+    """
+    shades = [page.style_of(i).color for i in range(len(sweep["cells"]))]
+    for place, axis in enumerate(sweep["axes"]):
+        if axis["key"] == LOOPS:
+            loops = [int(axis["values"][c["values"][place]]) for c in sweep["cells"]]
+            by_loops = page.loop_styles(sorted({*loops}))
+            shades = [by_loops[count].color for count in loops]
+    return [
+        {"color": shade, "dash": [*DASHES][shades[:index].count(shade) % len(DASHES)]}
+        for index, shade in enumerate(shades)
+    ]
 
 
 def _json(value: Any) -> str:
@@ -78,7 +93,7 @@ def _charts() -> str:
     from rdt_jax.report import charts, inside_charts  # Altair takes a second to import.
 
     drawn = charts.specs() | inside_charts.specs()
-    return _json({**drawn, "dashes": styles.DASHES})
+    return _json({**drawn, "dashes": DASHES})
 
 
 @functools.cache
@@ -90,10 +105,12 @@ def _bundle() -> str:
 
 
 def _colors(sweeps: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a variable per color of groups and cells, for light and dark paper."""
+    """Returns a variable per color of a line; its lightness is at least `--least`."""
     styled = [each for sweep in sweeps for each in (*sweep["groups"], *sweep["styles"])]
     colors = sorted({each["color"] for each in styled} | inside.COLORS)
-    light = "".join(f"--c{color[1:]}:{color};" for color in colors)
-    dark = "".join(f"--c{color[1:]}:{styles.on_dark(color)};" for color in colors)
-    is_dark = "@media screen and (prefers-color-scheme:dark)"
-    return f":root{{{light}}}{is_dark}{{:root{{{dark}}}}}"
+    plain = "".join(f"--c{color[1:]}:{color};" for color in colors)
+    lifted = "".join(
+        f"--c{color[1:]}:oklch(from {color} max(l,var(--least)) c h);"
+        for color in colors
+    )
+    return f":root{{{plain}}}@supports({_LIFTED}){{:root{{{lifted}}}}}"

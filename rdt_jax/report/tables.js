@@ -91,7 +91,7 @@ function drawTimeline(sweep, run, node) {
       const end = run.events.find((other) => other.phase === event.phase && other.kind === "completed" && other.step >= event.step);
       bars.push({ phase: row, step: event.step, until: end?.step ?? last, color, dash: end ? [1, 0] : [4, 3] });
     }
-    return { phase: row, step: event.step, name: event.name, at: `${number(event.step)} updates`, color,
+    return { phase: row, step: event.step, hint: { event: event.name, at: `${number(event.step)} updates` }, color,
       fill: event.kind === "completed" ? color : "var(--paper)", spoken: `${event.name} at ${event.step}` };
   });
   const spec = structuredClone(charts.timeline);

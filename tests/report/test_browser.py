@@ -145,6 +145,22 @@ def test_the_bold_line_is_the_run_of_the_median_rank(reported, visit):
     assert set(bold) == {median.run_id}
 
 
+def test_the_pointer_reads_the_curves(reported, visit):
+    page = visit(reported.path, "cell=3&x=linear")
+    drawn(page, "R = 2, decay 0.1")
+    page.locator(f"{PANELS} svg").hover()  # Half of 230 updates is nearest to 110.
+    hint = page.locator("#vg-tooltip-element.visible")
+    hint.wait_for()
+    lines = [line.split("\t") for line in hint.inner_text().splitlines()]
+    values = dict(line for line in lines if len(line) == 2)
+    step = int(values["updates"])
+    median = grokking.median_run(of_cell(reported, 2, 0.1), "ood_generalized")
+    for group, words in (("train", "train"), ("id", "ID"), ("ood", "OOD")):
+        steps, accuracies = runs.accuracy(median, group)
+        at = accuracies[list(steps).index(step)]
+        assert float(values[words]) == pytest.approx(at, rel=0.01)
+
+
 def test_events_stand_on_the_curves(reported, visit):
     page = visit(reported.path, "cell=3&split=ood")
     drawn(page, "R = 2, decay 0.1")
@@ -444,6 +460,18 @@ def test_it_fits_every_paper(reported, visit, width, scheme):
     assert (light > 200 > 60 > dark) if scheme == "light" else (dark > 200 > 60 > light)
     labels = page.locator("[data-part=diagram] .role-axis-label text").first
     assert _brightness(labels.evaluate("each => getComputedStyle(each).fill")) == dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_lines_stand_out_from_the_paper(reported, visit, scheme):
+    page = visit(reported.path, "by=split&cell=0&cell=2&cell=4", color_scheme=scheme)
+    drawn(page, "OOD")
+    lights = page.locator(f"{PANELS} g.mark-line path").evaluate_all(
+        "paths => paths.map((path) => getComputedStyle(path).stroke)"
+        ".map((color) => Number(color.match(/oklch\\(([\\d.]+)/)[1]))"
+    )
+    assert len(set(lights)) > 1  # One color per loop count.
+    assert min(lights) >= 0.63 if scheme == "dark" else min(lights) < 0.4
 
 
 def _brightness(color):

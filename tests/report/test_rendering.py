@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from rdt_jax.report import charts, rendering, styles
+from rdt_jax.report import charts, rendering
 
 SCRIPT = re.compile(r'<script type="module">(.*?)</script>', re.S)
 HOSTILE = "</script><script>hacked</script><!--"
@@ -79,18 +79,13 @@ def test_every_control_is_known_to_the_script():
 
 def test_colors_are_those_of_the_figures(reported):
     sweep = reported.data["sweeps"][0]
-    found = styles.of_cells(sweep)
+    found = rendering.cell_styles(sweep)
     one, two = found[0], found[2]
     assert one == {"color": "#707070", "dash": "-"}  # figures.page.loop_styles
     assert found[1] == one | {"dash": "--"}  # the same loop count, another decay
     assert two["color"] != one["color"] == found[1]["color"]
     no_loops = {**sweep, "axes": [{"key": "model.width", "values": ["1", "2"]}]}
-    assert len({each["color"] for each in styles.of_cells(no_loops)}) == 6
-
-
-def test_lines_can_be_seen_on_dark_paper():
-    assert styles.on_dark("#d55e00") == "#d55e00"
-    assert styles.on_dark("#440154") == "#956f9e"
+    assert len({each["color"] for each in rendering.cell_styles(no_loops)}) == 6
 
 
 def test_specs_are_written_by_altair_and_hold_no_data():
