@@ -10,7 +10,7 @@ them; of another axis the page shows one value at a time. Numbers have 4 digits.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,19 +97,19 @@ def of_runs(members: Sequence[Run], problems: list[str]) -> dict[str, Any]:
         size = sum(len(entry["values"]) for entry in found)
         if size > left:
             problems.append(
-                f"{view.title}: {_count(found)} have too many numbers for this page; "
-                "they are stored beside the runs."
+                f"{view.title}: its {size:,} numbers are too many for this page; they "
+                "are stored beside the runs."
             )
         elif found:
             left -= size
             told = {"name": name, "title": view.title, "note": view.note}
             views.append(told | {"axes": [*view.axes], "entries": found})
-    summaries = entries("", _summary)
+    summary = lambda s: {"what": s.what, "numbers": stored.summarize(s.what, s.result)}
     return {
         "stages": names,
         "views": views,
         "answers": entries("answers", lambda one: _answers(one.result)),
-        "numbers": [entry for entry in summaries if entry["numbers"]],
+        "numbers": [each for each in entries("", summary) if each["numbers"]],
     }
 
 
@@ -135,7 +135,8 @@ def _read(index: int, run: Run, problems: list[str]) -> Iterator[_Seen]:
         yield _Seen(index, what, stage_of.get(name, _WHOLE), step, result)
     if old:
         problems.append(
-            f"Run {run.run_id} has {_count(old)} of older code or other parameters, or "
+            f"Run {run.run_id} has {wording.count(len(old), 'analysis', 'analyses')} "
+            "of older code or other parameters, or "
             f"damaged, not shown: {', '.join(old[:3])}{', ..' * (len(old) > 3)}. "
             "`rdt analyze` makes them again."
         )
@@ -163,10 +164,6 @@ def _step(run: Run, checkpoint: str) -> int:
     return stages.step_of(stages.Seen(run, checkpoint, None))
 
 
-def _count(analyses: Sized) -> str:
-    return wording.count(len(analyses), "analysis", "analyses")
-
-
 def _array(view: View, seen: _Seen) -> dict[str, Any]:
     """Returns the array of a view, flat, with the values of its axes."""
     result = seen.result
@@ -190,10 +187,6 @@ def _array(view: View, seen: _Seen) -> dict[str, Any]:
     return found | {"values": _rounded(array)}
 
 
-def _summary(seen: _Seen) -> dict[str, Any]:
-    return {"what": seen.what, "numbers": stored.summarize(seen.what, seen.result)}
-
-
 def _answers(found: Any) -> dict[str, Any]:
     words = {name: getattr(found, name).tolist() for name in ("question", "target")}
     split = [SPLIT_NAMES.get(name, name) for name in found.split.tolist()]
@@ -207,19 +200,10 @@ def _rounded(array: np.ndarray) -> list[float | None]:
     return [float(f"{x:.4g}") if np.isfinite(x) else None for x in flat]
 
 
-def _decoded(result: lens.Lens) -> np.ndarray:
-    return np.stack([lens.bridge_at_r1(result), lens.target_at_answer(result)], axis=1)
-
-
 def _recovered(result: patching.Patching) -> np.ndarray:
     """Returns [G, T, E]; groups with too few questions that count have no number."""
     few = result.rows[:, None, None] < patching.FEWEST
     return np.where(few, np.nan, result.recovered).transpose(0, 2, 1)
-
-
-def _sources(result: binding.Binding) -> np.ndarray:
-    """Returns the most that a head gives to each hop's source, [2, ID and OOD, E]."""
-    return np.stack(binding.retrieval(result)).max(axis=-1)[:, 1:]
 
 
 def _heads(result: binding.Binding) -> np.ndarray:
@@ -236,19 +220,14 @@ def _losses(result: fourier.Progress) -> np.ndarray:
     return np.stack(found).transpose(2, 0, 1)
 
 
-def _spectra(result: fourier.Progress) -> np.ndarray:
-    """Returns the shares of logits and embeddings, [C, R, 2, F]."""
-    embedding = np.broadcast_to(result.embedding_share[:, None], result.share.shape)
-    return np.stack([result.share, embedding], axis=2)
-
-
 # The words are those of the figures of experiments/mechanism and modular_addition.
 VIEWS = {
     "lens": View(
         "lens", "Lens: what can be decoded on the way",
         "Share of two-hop questions h r1 r2 whose bridge, or target, ranks first among "
         "all words: final norm and output matrix on every state.",
-        {"line": [*GROUPS], "dash": DECODED, "x": 0}, _decoded,
+        {"line": [*GROUPS], "dash": DECODED, "x": 0},
+        lambda x: np.stack([lens.bridge_at_r1(x), lens.target_at_answer(x)], axis=1),
     ),
     "patching": View(
         "patching", "Patching: which states bring the answer back",
@@ -262,7 +241,8 @@ VIEWS = {
         "binding", "Attention: who attends to whom",
         "Mean attention weight of the head that gives the most, of every block in the "
         "order in which they run.",
-        {"line": [*HOPS], "dash": ASKED, "x": 1}, _sources,
+        {"line": [*HOPS], "dash": ASKED, "x": 1},
+        lambda x: np.stack(binding.retrieval(x)).max(axis=-1)[:, 1:],  # ID and OOD
     ),
     "heads": View(
         "binding", "Attention: every head",
@@ -287,6 +267,7 @@ VIEWS = {
     "spectrum": View(
         "progress", "Fourier: share of the variance along each frequency",
         "Of the logits of all pairs, and of the embeddings of the residues.",
-        {"step": "step", "loop": 1, "line": [*SPECTRA], "x": 1}, _spectra,
+        {"step": "step", "loop": 1, "line": [*SPECTRA], "x": 1},
+        lambda x: np.stack(np.broadcast_arrays(x.share, x.embedding_share[:, None]), 2),
     ),
 }  # fmt: skip

@@ -31,8 +31,14 @@ def specs() -> dict[str, charts.Spec]:
         "losses": _lines(page.STEP_LABEL, "loss (nats)", inside.LOSSES, type="log"),
         "spectrum": _lines("frequency", "share of variance", inside.SPECTRA, **unit),
     }
-    legend = {"layout": {"top": {"direction": "vertical"}}, "columnPadding": 24}
-    config = charts.CONFIG | {"legend": charts.CONFIG["legend"] | legend}
+    legend: dict[str, Any] = {
+        "layout": {"top": {"direction": "vertical"}},
+        "columnPadding": 24,
+    }
+    legend |= {"symbolType": "stroke", "symbolOpacity": 1, "symbolStrokeWidth": 3}
+    config = charts.CONFIG | {
+        "legend": charts.CONFIG["legend"] | legend | {"orient": "top"}
+    }
     return {
         f"inside.{name}": charts.finished(each, config=config)
         for name, each in drawn.items()
@@ -42,34 +48,24 @@ def specs() -> dict[str, charts.Spec]:
 def _lines(
     x: str, y: str, colors: Mapping[str, str], dashes: Sequence[str] = (), **scale: Any
 ) -> alt.FacetChart:
-    """Draws the median over runs by `x`, in a band from lowest to highest, by cell.
+    """Draws medians over runs by `x` in bands from lowest to highest, a panel per cell.
 
-    Args:
-      x: title of the horizontal axis; of steps it is logarithmic.
-      y: title of the vertical one.
-      colors: values of the axis `line` -> color.
-      dashes: values of the axis `dash`; none if there is no such axis.
-      **scale: of the vertical axis.
+    Steps are logarithmic; `colors` are those of the values of the axis `line`, `dashes`
+    the values of `dash`, and `scale` is of the vertical axis.
     """
     rows, is_log = alt.Chart(alt.NamedData("rows")), x == page.STEP_LABEL
-    label = charts.STEPS if is_log else _WHOLE
-    axis = alt.Axis(labelExpr=label, tickMinStep=1)
+    axis = alt.Axis(labelExpr=charts.STEPS if is_log else _WHOLE, tickMinStep=1)
     across = alt.X("x:Q", title=x, axis=axis)
     across = across.scale(type="log") if is_log else across.scale(zero=False)
     ink = [f"var(--c{color[1:]})" for color in colors.values()]
-    stroke: dict[str, Any] = {"symbolType": "stroke", "symbolOpacity": 1}
-    stroke |= {"symbolStrokeWidth": 3, "orient": "top"}
     hue = alt.Color("line:N", title=None).scale(domain=[*colors], range=ink)
-    hue = hue.legend(**stroke)
     channels: dict[str, Any] = {"x": across, "color": hue}
     told = [alt.Tooltip("cell:N"), alt.Tooltip("line:N"), alt.Tooltip("x:Q", title=x)]
+    drawn: dict[str, Any] = {}
     if dashes:
         dash = alt.StrokeDash("dash:N", title=None)
-        dash = dash.legend(**stroke, symbolStrokeColor=charts.INK)
-        drawn = {"strokeDash": dash.scale(domain=[*dashes], range=[[1, 0], [4, 2]])}
+        drawn["strokeDash"] = dash.scale(domain=[*dashes], range=[[1, 0], [4, 2]])
         channels["detail"], told = "dash:N", [*told, alt.Tooltip("dash:N")]
-    else:
-        drawn = {}
     of = {name: f"{name}(value):Q" for name in ("median", "min", "max")}
     up = {name: alt.Y(text, title=y).scale(**scale) for name, text in of.items()}
     told += [alt.Tooltip(of[n], format=".4~g", title=n) for n in of]
@@ -86,13 +82,7 @@ def _lines(
 
 
 def _map(x: str, y: str, column: str) -> alt.FacetChart:
-    """Draws medians over runs, in [0, 1], as fields: a row of maps for each cell.
-
-    Args:
-      x: title of the horizontal axis.
-      y: title of the vertical one.
-      column: title of what the maps beside each other are of.
-    """
+    """Draws medians over runs, in [0, 1], as fields: a row of maps for each cell."""
     rows, median = alt.Chart(alt.NamedData("rows")), "median(value):Q"
     across = alt.X("x:O", title=x).axis(labelAngle=0)
     rows = rows.encode(across, alt.Y("y:O", title=y, sort=None))
