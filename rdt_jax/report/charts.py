@@ -65,33 +65,33 @@ def raw(channel: Any, field: str) -> Any:
     return channel(field, scale=None)
 
 
+# Channels that charts share.
+_STEP = alt.X("step:Q", title=None, axis=alt.Axis(labelExpr=STEPS, tickCount=5))
+_STROKE, _FILL = raw(alt.Stroke, "color:N"), raw(alt.Fill, "fill:N")
+_DASH, _SPOKEN = raw(alt.StrokeDash, "dash:N"), alt.Description("spoken:N")
+
+
 def _diagram(scale: Any, title: str, label: str) -> Spec:
     """Draws a field per cell; the parameter `chosen` has the cells with a frame."""
-    shade = alt.Color(
-        "value:Q",
-        scale=alt.Scale(
-            type=scale,
-            scheme=alt.SchemeParams(name="viridis", extent=[0.96, 0.08]),
-            nice=False,
-        ),
-        legend=alt.Legend(
-            title=title, orient="bottom", direction="horizontal", labelExpr=label,
-            type="symbol", symbolType="square", symbolSize=190, tickCount=5, offset=10,
-        ),
+    viridis = alt.SchemeParams(name="viridis", extent=[0.96, 0.08])
+    legend = alt.Legend(
+        title=title, orient="bottom", direction="horizontal", labelExpr=label,
+        type="symbol", symbolType="square", symbolSize=190, tickCount=5, offset=10,
     )  # fmt: skip
+    shade = alt.Color("value:Q", legend=legend)
+    shade = shade.scale(type=scale, scheme=viridis, nice=False)
     gaps = alt.Scale(paddingInner=0.07, paddingOuter=0.05)
-    cells = rows("cells").encode(
-        x=alt.X("column:N", axis=alt.Axis(labelAngle=0, orient="top"), scale=gaps),
-        y=alt.Y("row:N", scale=gaps),
-    )
-    is_chosen = "indexof(chosen, datum.cell) >= 0"
+    above = alt.Axis(labelAngle=0, orient="top")
+    x, y = alt.X("column:N", axis=above, scale=gaps), alt.Y("row:N", scale=gaps)
+    cells, is_chosen = rows("cells").encode(x, y), "indexof(chosen, datum.cell) >= 0"
     fields = cells.mark_rect(
         cornerRadius=4, cursor="pointer", invalid=None, tooltip=HINT
-    ).encode(
+    )
+    fields = fields.encode(
+        _SPOKEN,
         color=alt.when(_IS_KNOWN).then(shade).otherwise(alt.value("url(#beyond)")),
         stroke=either(is_chosen, INK, RULE),
         strokeWidth=either(is_chosen, 2.5, 0.5),
-        description="spoken:N",
     )
     known = alt.when(_IS_DARK).then(alt.value("#ffffff")).when(_IS_KNOWN)
     ink = known.then(alt.value("#222222")).otherwise(alt.value(INK))
@@ -103,56 +103,33 @@ def _diagram(scale: Any, title: str, label: str) -> Spec:
 
 def _curves(scale: alt.Scale) -> Spec:
     """Draws a line per run and group; a rule where the pointer is says the values."""
-    x = alt.X("step:Q", title=None, axis=alt.Axis(labelExpr=STEPS, tickCount=5))
     y = alt.Y("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=5))
-    stroke = raw(alt.Stroke, "color:N")
-    lines = rows("lines").mark_line(strokeJoin="round")
     levels = rows("levels").mark_rule(strokeDash=[4, 3], opacity=0.7, aria=False)
-    marks = rows("marks").mark_point(size=55, strokeWidth=2, opacity=1)
+    lines = rows("lines").mark_line(strokeJoin="round").encode(
+        _STEP, y, _STROKE, _DASH, _SPOKEN,
+        raw(alt.StrokeWidth, "width:Q"),
+        raw(alt.Opacity, "opacity:Q"),
+        detail=["run:N", "series:N"],
+    )  # fmt: skip
     hover = alt.selection_point(
         name="hover", nearest=True, on="pointermove", clear="pointerout",
         fields=["step"], empty=False,
     )  # fmt: skip
     steps = rows("steps").mark_rule(stroke=FAINT, aria=False, tooltip=HINT)
-    drawn = alt.layer(
-        levels.encode(y=y, stroke=stroke),
-        lines.encode(
-            x=x,
-            y=y,
-            stroke=stroke,
-            detail=["run:N", "series:N"],
-            strokeDash=raw(alt.StrokeDash, "dash:N"),
-            strokeWidth=raw(alt.StrokeWidth, "width:Q"),
-            opacity=raw(alt.Opacity, "opacity:Q"),
-            description="spoken:N",
-        ),
-        steps.encode(x=x, opacity=either(hover, 0.6, 0)).add_params(hover),
-        marks.encode(
-            x=x,
-            y=y,
-            stroke=stroke,
-            fill=raw(alt.Fill, "fill:N"),
-            description="spoken:N",
-        ),
-    )
+    steps = steps.encode(_STEP, opacity=either(hover, 0.6, 0)).add_params(hover)
+    marks = rows("marks").mark_point(size=55, strokeWidth=2, opacity=1)
+    marks = marks.encode(_STEP, y, _STROKE, _FILL, _SPOKEN)
+    drawn = alt.layer(levels.encode(y, _STROKE), lines, steps, marks)
     return finished(drawn, width="container", height=190)
 
 
 def _timeline() -> Spec:
     """Draws a bar per phase of one run, from onset to completion, and its events."""
-    shared = {
-        "x": alt.X("step:Q", title=None, axis=alt.Axis(labelExpr=STEPS, tickCount=6)),
-        "y": alt.Y("phase:N", sort=None, title=None),
-        "stroke": raw(alt.Stroke, "color:N"),
-    }
+    shared = _STEP, alt.Y("phase:N", sort=None, title=None), _STROKE
     bars = rows("bars").mark_rule(strokeWidth=4, aria=False)
     marks = rows("marks").mark_point(size=90, strokeWidth=2, opacity=1, tooltip=HINT)
     drawn = alt.layer(
-        bars.encode(**shared, x2="until:Q", strokeDash=raw(alt.StrokeDash, "dash:N")),
-        marks.encode(
-            **shared,
-            fill=raw(alt.Fill, "fill:N"),
-            description="spoken:N",
-        ),
+        bars.encode(*shared, _DASH, x2="until:Q"),
+        marks.encode(*shared, _FILL, _SPOKEN),
     )
     return finished(drawn, width="container")
