@@ -1,6 +1,6 @@
 """Nested arithmetic: does a looped model evaluate deeper expressions than it practiced?
 
-Presets:
+Presets (`rdt train --config=configs/arithmetic_expression.py:cpu --workdir=runs`):
   cpu         modulo 7 along one path, nesting 2 to 4 trained, 6 asked, at width 64.
               By 5,000 updates id .44, of nesting 2 most, and depth .16 (R = 4, one
               seed, on an H200; chance .14, the outermost operator alone .21); after

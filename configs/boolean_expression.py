@@ -2,7 +2,7 @@
 
 The certificate's shortcut `outermost` says how far the outermost operator alone goes.
 
-Presets:
+Presets (`rdt train --config=configs/boolean_expression.py:cpu --workdir=runs`):
   cpu         formulas along one path, nesting 4 to 6 trained, 8 asked, at width 64.
               By 2,000 updates id .96 and depth .88 (R = 4, one seed; chance .50, the
               outermost operator alone .71 and .66), in 7 minutes on one CPU core

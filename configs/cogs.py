@@ -1,6 +1,6 @@
 """Sentences to logical forms: does a looped model use words where it never saw them?
 
-Presets:
+Presets (`rdt train --config=configs/cogs.py:cpu --workdir=runs`):
   cpu         nesting up to 2 trained, 4 asked, width 64. By 2,000 updates id .96,
               ood .46 and depth .00 (R = 2, one seed), in 8 minutes on one CPU core
   cpu_long    hours; more sentences, to the end of its budget

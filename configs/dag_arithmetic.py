@@ -1,6 +1,6 @@
 """Arithmetic graphs: does a looped model solve deeper equations than it practiced?
 
-Presets:
+Presets (`rdt train --config=configs/dag_arithmetic.py:cpu --workdir=runs`):
   cpu         5 equations, depth up to 2 trained, 3 asked, at width 64. By 1,500
               updates id .44 and depth .34 (R = 4, one seed; chance .14, operators
               alone .19), in 5 minutes on one CPU core; more updates memorize: after

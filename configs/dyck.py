@@ -1,6 +1,6 @@
 """Bracket words: does a looped model judge deeper words than it practiced?
 
-Presets:
+Presets (`rdt train --config=configs/dyck.py:cpu --workdir=runs`):
   cpu         height 2 or 3 along one path trained, 4 asked, at width 64. By 2,000
               updates id 1.00 and depth .98 (R = 4, one seed, on an H200; chance .50);
               on one CPU core 1,500 took 6 minutes, with id .62, so all take 10. At

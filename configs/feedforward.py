@@ -4,7 +4,7 @@ As many blocks as the looped model of knowledge_composition.py runs, each with w
 of its own (iso-FLOP). `presets.feedforward_like` builds the same from any config, and
 the comparison with as many parameters.
 
-Presets:
+Presets (`rdt train --config=configs/feedforward.py:cpu --workdir=runs`):
   cpu         4 blocks of width 64, on the task of knowledge_composition.py:cpu. After
               10,000 updates id .99 and ood .01 (no loop, one seed), in 2 minutes on one
               CPU core

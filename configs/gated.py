@@ -3,7 +3,7 @@
 Reference: Chen (2026), arXiv:2603.21676. The loops of an update are drawn from 5 to 8,
 as for the paper's graph task.
 
-Presets:
+Presets (`rdt train --config=configs/gated.py:cpu --workdir=runs`):
   cpu         one block of width 64, on the task of knowledge_composition.py:cpu. After
               10,000 updates id .97 and ood .30 (R = 6, one seed), in 5 minutes on one
               CPU core

@@ -2,7 +2,7 @@
 
 A guess among the successors of the source is right once in `num_paths` times.
 
-Presets:
+Presets (`rdt train --config=configs/graph_next_step.py:cpu --workdir=runs`):
   cpu         7 edges, up to 2 hops trained, 3 asked, at width 64. By 2,000 updates
               (R = 4, one seed) one hop is right, which is to repeat the target, and two
               hops in .5, a guess among the successors: id .76, depth .25; 5 minutes

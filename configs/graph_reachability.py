@@ -1,6 +1,6 @@
 """Reachability: does a looped model follow edges for more hops than it practiced?
 
-Presets:
+Presets (`rdt train --config=configs/graph_reachability.py:cpu --workdir=runs`):
   cpu         6 edges, up to 2 hops trained, 3 asked, at width 64; 4 minutes on one CPU
               core. Nothing is learned: after 2,500 updates train .47, id .50, depth .50
               (R = 4, one seed; chance .50). After 12,000 of twice the batch on an H200

@@ -1,6 +1,6 @@
 """Products in a group: does a looped model multiply longer words than in training?
 
-Presets:
+Presets (`rdt train --config=configs/group_composition.py:cpu --workdir=runs`):
   cpu         words of 3 or 4 of the 24 elements of S4, asked up to 6, at width 64.
               By 8,000 updates id .78 and depth .14 (R = 4, one seed, on an H200;
               chance .04), in about 11 minutes on one CPU core, where 4,250 took 6

@@ -1,6 +1,6 @@
 """Grokking of a group's table: when do the products never shown come out right?
 
-Presets:
+Presets (`rdt train --config=configs/group_operation.py:cpu --workdir=runs`):
   cpu         symmetries of the 15-gon (30 elements) at width 64, one block looped
               twice; 1.4 minutes on one core. At 4,000 updates train .99, id .90
               (medians of the last 5 evaluations, R = 2, one seed; chance .03). With S4

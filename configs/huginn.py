@@ -4,7 +4,7 @@ Reference: Geiping et al. (2025), arXiv:2502.05171, Section 3. The loops of an u
 are drawn (log-normal Poisson, sigma 1/2), and gradients flow through the last ones only
 (recurrence.backprop_depth).
 
-Presets:
+Presets (`rdt train --config=configs/huginn.py:cpu --workdir=runs`):
   cpu         blocks of width 64, 1 + 2 + 1, the loops 4 in the mean, on the task of
               knowledge_composition.py:cpu. After 10,000 updates id .98 and ood .06 (R =
               4, one seed; measured when its tables and states did not yet end at

@@ -1,6 +1,6 @@
 """Kinship: does a looped model chain more premises than it practiced?
 
-Presets:
+Presets (`rdt train --config=configs/kinship.py:cpu --workdir=runs`):
   cpu         2 or 3 premises trained, up to 5 asked, at width 64; 5 minutes on one CPU
               core. Nothing is learned: after 3,000 updates train, id and depth .50 (R =
               4, one seed; chance .50), nor with Muon, 6 people and twice the batch, in

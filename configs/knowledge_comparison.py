@@ -1,6 +1,6 @@
 """Knowledge comparison: does a model compare values that it never compared?
 
-Presets:
+Presets (`rdt train --config=configs/knowledge_comparison.py:cpu --workdir=runs`):
   cpu         60 entities and 6 attributes at width 64; about 2 minutes on one core. At
               8,000 updates train .99, id .91, mixed .78, ood .53 (R = 2, one seed)
   cpu_long    the same run to the end of ten times its budget

@@ -7,7 +7,7 @@ another, as experiments/depth_extrapolation does. In the paper presets every num
 hops has train rows: what is deeper than trained depends on the stage that a run
 reaches, read off the tag `hops`.
 
-Presets:
+Presets (`rdt train --config=configs/knowledge_depth.py:cpu --workdir=runs`):
   cpu         up to 8 hops trained, 10 asked, at width 64. By 2,800 updates 5 hops are
               learned, id .95 of 5 hops (R = 5, two seeds), and .97 and .82 of 6 hops,
               never trained, are answered after 6 loops; 7 minutes on one CPU core

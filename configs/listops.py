@@ -1,6 +1,6 @@
 """ListOps: does a looped model evaluate deeper lists than it practiced?
 
-Presets:
+Presets (`rdt train --config=configs/listops.py:cpu --workdir=runs`):
   cpu         up to 3 lists along one path trained, 5 asked, at width 64. By 3,000
               updates id .64 and depth .53 (R = 4, one seed; the outermost operator
               alone gives .31 and .42), in 7 minutes on one CPU core

@@ -1,6 +1,6 @@
 """Table lookup: does a looped model apply more functions in a row than in training?
 
-Presets:
+Presets (`rdt train --config=configs/lookup_tables.py:cpu --workdir=runs`):
   cpu         up to 4 functions trained, 6 asked, width 64; about 4 minutes on one
               core. It memorizes and does not compose: at 4,000 updates train .97, id
               .12, depth .13 (R = 4, one seed; chance .125)

@@ -2,7 +2,7 @@
 
 Reference: Csordas et al. (2024), arXiv:2405.16039.
 
-Presets:
+Presets (`rdt train --config=configs/moeut.py:cpu --workdir=runs`):
   cpu         two blocks of width 64 looped twice, on the task of
               knowledge_composition.py:cpu. By 4,750 updates id 1.00 and ood .62 (R = 2,
               one seed), in 4 minutes on one CPU core

@@ -1,6 +1,6 @@
 """Addition of many numbers: does a looped model add more of them than in training?
 
-Presets:
+Presets (`rdt train --config=configs/nary_addition.py:cpu --workdir=runs`):
   cpu         up to 4 operands of 1 digit, asked up to 6, width 64; about 3 minutes on
               one core. At 2,750 of 3,000 updates train 1.00, id .45, depth .00 (R = 4,
               one seed)

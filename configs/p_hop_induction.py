@@ -1,6 +1,6 @@
 """Induction hops: does a looped model make more of them than it was trained to?
 
-Presets:
+Presets (`rdt train --config=configs/p_hop_induction.py:cpu --workdir=runs`):
   cpu         up to 2 hops in 12 characters, asked up to 4, width 64; about 5 minutes
               on one core. At 10,000 updates train .99, id .99, depth .37 (R = 4, one
               seed; chance .25)

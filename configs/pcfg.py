@@ -1,6 +1,6 @@
 """PCFG SET: does a looped model nest string functions in ways it never saw?
 
-Presets:
+Presets (`rdt train --config=configs/pcfg.py:cpu --workdir=runs`):
   cpu         untrained pairs of functions, width 64. By 2,250 updates id .63, ood .59
               and mixed .45 (R = 4, one seed; whole answers), in 9 minutes on one core
   cpu_long    hours; the same with more functions, to the end of its budget

@@ -1,6 +1,6 @@
 """SCAN: does a looped model carry out commands whose parts it never saw together?
 
-Presets:
+Presets (`rdt train --config=configs/scan.py:cpu --workdir=runs`):
   cpu         `jump` in company, width 64. By 2,000 updates train .77 and ood .00, as
               published models do (R = 2, one seed), in 7 minutes on one CPU core
   cpu_long    hours; the same to the end of its budget

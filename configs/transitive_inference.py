@@ -1,6 +1,6 @@
 """Transitive inference: does a looped model chain more comparisons than it practiced?
 
-Presets:
+Presets (`rdt train --config=configs/transitive_inference.py:cpu --workdir=runs`):
   cpu         10 items, up to 2 hops trained, 3 asked, at width 64; 4 minutes on one CPU
               core. Nothing is learned: after 1,500 updates id .50 and depth .50 (R = 4,
               one seed; chance .50). After 12,000 of twice the batch on an H200 it is

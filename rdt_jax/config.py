@@ -468,7 +468,10 @@ def _version_of(folder: pathlib.Path) -> str:
 
 
 def read_json(path: pathlib.Path, kind: type = dict) -> Any:
-    """Reads a JSON file that holds a `kind`; ValueError names one that is damaged."""
+    """Reads a JSON file that holds a `kind`; ValueError names one that is damaged.
+
+    FileNotFoundError if it does not exist.
+    """
     try:
         value = json.loads(path.read_text())
     except (ValueError, RecursionError) as error:

@@ -136,9 +136,11 @@ def test_a_config_makes_a_model_and_has_something_to_evaluate(config):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_named_config_says_what_its_presets_are(name):
+def test_a_named_config_says_how_to_start_it_and_what_its_presets_are(name):
     text = ast.get_docstring(ast.parse((ROOT / "configs" / name).read_text()))
-    said = re.findall(r"^  (\w+) +\S", text.partition("Presets:")[2], re.MULTILINE)
+    assert f"rdt train --config=configs/{name}:" in text
+    _, presets_and_more = re.split(r"^Presets.*:$", text, flags=re.MULTILINE)
+    said = re.findall(r"^  (\w+) +\S", presets_and_more, re.MULTILINE)
     assert set(NAMED[name]) == {"smoke", *said} & set(PRESETS)
 
 

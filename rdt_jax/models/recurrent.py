@@ -59,7 +59,7 @@ class Carry(NamedTuple):
 
 
 def init(key: jax.Array, config: ModelConfig) -> Params:
-    """Draws float32 parameters; they do not depend on the number of loops."""
+    """Draws float32 parameters, which do not depend on the loops; consumes `key`."""
     token_key, position_key, block_key = jax.random.split(key, 3)
     inject_key, step_key, gate_key, halting_key, readout_key = jax.random.split(
         jax.random.fold_in(key, 1), 5
@@ -245,8 +245,9 @@ def readout(
 ) -> jax.Array:
     """Gives the logits of a state of any loop: coda, final norm, output matrix.
 
-    The state is [B, T, D]; `tokens` are for the coda's padding mask, `rngs` for its
-    dropout, None for none. Returns at least float32 [B, A, V].
+    The state is [B, T, D]; `tokens`, int32 [B, T], are for the coda's padding mask,
+    `rngs` for its dropout, None for none. Returns at least float32 [B, A, V], at the
+    `answer_positions`, int32 [B, A].
     """
     return read_state(params, state, tokens, answer_positions, config, rngs)[0]
 

@@ -53,7 +53,10 @@ _Computations = Mapping[str, Sequence[_Instruction]]
 
 
 def traffic(text: str) -> Traffic:
-    """Counts what a program moves, from the text of `Compiled.as_text()`."""
+    """Counts what a program moves, from the text of `Compiled.as_text()`.
+
+    ValueError if it has no entry computation.
+    """
     computations, entry = _parse(text)
     return _of_computation(entry, computations)
 

@@ -30,7 +30,8 @@ def refresh(
     """Brings what readers need of a workdir in a bucket here; returns the folder.
 
     `with_parameters` says whether the parameters that runs keep are needed, too.
-    ValueError if the bucket cannot be opened, or has nothing at this address.
+    ValueError if the bucket cannot be opened, or has nothing at this address;
+    ConnectionError if the store does not answer for long.
     """
     url = url.rstrip("/")
     bucket = Bucket.connect(url, _folder(url), log=log)

@@ -37,7 +37,8 @@ def save(path: pathlib.Path, state: chex.ArrayTree, extra: Any) -> None:
     """Writes arrays and a JSON value as a checkpoint folder, replacing any at `path`.
 
     It is on disk when this returns. What stood at `path` before gives way only to a
-    whole new one: `load_newest` finishes the exchange if it was cut short.
+    whole new one: `load_newest` finishes the exchange if it was cut short. OSError if
+    the disk refuses.
     """
     absl.logging.set_verbosity(absl.logging.ERROR)  # orbax reports every save.
     temporary = path.with_name(path.name + _TEMPORARY)

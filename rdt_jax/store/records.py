@@ -176,7 +176,8 @@ def count(folder: pathlib.Path) -> dict[str, int]:
 def missing(folder: pathlib.Path, step: int, lines: Mapping[str, int]) -> str | None:
     """Says which records of a run have fewer rows up to `step` than they had lines.
 
-    `lines` are those of `count` when the records were written up to `step`.
+    `lines` are those of `count` when the records were written up to `step`. ValueError
+    as `read_rows`.
     """
     for name, before in lines.items():
         now = sum(row["step"] <= step for row in read_rows(folder / name))

@@ -111,7 +111,7 @@ def of_section(section: Any) -> dict[str, Any]:
 
 
 def parameters(function: Callable) -> dict[str, inspect.Parameter]:
-    """Returns the arguments of a task's function by name, seed included."""
+    """Returns the arguments of a task's function by name, as of `signature`."""
     return dict(signature(function).parameters)
 
 

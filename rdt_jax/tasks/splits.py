@@ -212,6 +212,7 @@ def draw_distinct(
     """Draws distinct rows, uniformly and in random order, int64 [count, K].
 
     Column k of a row lies in [0, sizes[k]); `count` is at most the product of `sizes`.
+    The generator is consumed.
     """
     number = 1
     for size in sizes:

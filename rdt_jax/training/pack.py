@@ -397,7 +397,10 @@ class Pack:
         return borrowed.num_compiled(self._compiled["train"])
 
     def evaluate(self, params: chex.ArrayTree) -> dict[str, jax.Array]:
-        """Returns quantity -> float32 [S, loops, G], and `weight_norm` [S]."""
+        """Measures parameters, leaves [S, ...].
+
+        Returns quantity -> float32 [S, loops, G], and `weight_norm` [S].
+        """
         return self._compiled["evaluate"](self.evaluated, params)
 
     def observe(self, state: TrainState) -> dict[str, Any]:
