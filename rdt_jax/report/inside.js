@@ -28,7 +28,7 @@ function shownEntries(sweep, view) {
   const known = [...new Set(view.entries.map(cellOf))].sort((a, b) => a - b);
   const chosen = chosenCells(sweep).filter((cell) => known.includes(cell));
   const cells = (chosen.length ? chosen : known).slice(0, MOST_CELLS);
-  const entries = view.entries.filter((entry) => cells.includes(cellOf(entry)));
+  const entries = view.entries.filter((entry) => cells.includes(cellOf(entry))).sort((a, b) => cellOf(a) - cellOf(b));
   return { entries, cells, left: (chosen.length ? chosen : known).length - cells.length, lacking: chosenCells(sweep).length - chosen.length };
 }
 

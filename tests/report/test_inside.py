@@ -272,6 +272,8 @@ def looked_into(reported, make_run):
         for (loops, decay, seed), share in zip(places, shares, strict=True)
     ]
     found = inside.of_runs(runs, [])
+    for view in found["views"]:
+        view["entries"].reverse()
     return runs, reported.written(inside=found).path
 
 
@@ -300,6 +302,11 @@ def test_a_slider_goes_through_the_stages(looked_into, visit):
     found = drawn(page, cell, "OOD", "bridge at r1")
     np.testing.assert_allclose(found, at_end, rtol=1e-3)
     assert not drawn(page, "R = 1, decay 0.03, n = 3", "OOD", "bridge at r1")
+    titles = page.locator(
+        f"{ROOT} svg g.role-column-title text, {ROOT} g.role-title text"
+    )
+    texts = [text for text in titles.all_text_contents() if text.startswith("R = ")]
+    assert texts == [cell, "R = 4, decay 0.03, n = 3"]  # Entries come in another order.
     slider.fill("0")
     until(page, f"document.querySelector('{ROOT} output').textContent === 'memorized'")
     page.locator(f"{ROOT} .chart").evaluate("async (node) => void (await node.queue)")
