@@ -99,6 +99,7 @@ def test_in_twenty_lines(tmp_path):
     assert "Updates to each phase: reverse " in swept
     folders = [path.parent for path in tmp_path.glob("runs/sweeps/*/plan.json")]
     assert [len(list(f.glob("figures/accuracy.png"))) for f in folders] == [1]
+    assert [(folder / "report.html").is_file() for folder in folders] == [True]
     assert "train: 200 rows" in sums and "id: 200 rows" in sums
 
 

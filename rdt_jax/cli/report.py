@@ -4,13 +4,13 @@ import argparse
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rdt_jax.cli import exits, stopping, subject
 from rdt_jax.cli import options as shared
-
-if TYPE_CHECKING:
-    from rdt_jax.sweep import spec
+from rdt_jax.store import bucket_copy, files
+from rdt_jax.sweep import plan as plans
+from rdt_jax.sweep import spec
 
 NAME = "report.html"
 WATCH_SECONDS = 30.0  # Time between two pages of `--watch`.
@@ -52,7 +52,7 @@ def _read_out(text: str) -> pathlib.Path:
     return path
 
 
-def of_sweep(workdir: pathlib.Path, plan: "spec.Plan") -> None:
+def of_sweep(workdir: pathlib.Path, plan: spec.Plan) -> None:
     """Writes the page of a sweep into its folder, and prints where it is."""
     out = workdir / "sweeps" / plan.name / NAME
     _write([(workdir, plan)], out)
@@ -86,8 +86,6 @@ def _goes_on(found: Mapping[str, Any]) -> bool:
 
 def _wait(options: argparse.Namespace, stop: Callable[[], int]) -> None:
     """Waits until a page is due, and brings what buckets have then."""
-    from rdt_jax.store import bucket_copy
-
     due = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < due and not stop():
         time.sleep(_LOOK_SECONDS)
@@ -96,32 +94,35 @@ def _wait(options: argparse.Namespace, stop: Callable[[], int]) -> None:
 
 
 def _write(
-    sweeps: "Sequence[tuple[pathlib.Path, spec.Plan]]",
+    sweeps: Sequence[tuple[pathlib.Path, spec.Plan]],
     out: pathlib.Path,
     problems: Sequence[str] = (),
     refresh: float | None = None,
 ) -> dict[str, Any]:
-    """Writes a page and returns its data."""
-    from rdt_jax.report import writing
+    """Writes a page, whole or not at all, and returns its data."""
+    from rdt_jax.report import data, rendering  # Which takes a second.
 
+    found = data.of_sweeps(sweeps, refresh=refresh, problems=problems)
     with exits.writing_elsewhere("report"):
-        return writing.write(sweeps, out, refresh=refresh, problems=problems)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(out, rendering.render(found))
+    return found
 
 
 def _sweeps(
     options: argparse.Namespace,
-) -> "tuple[list[tuple[pathlib.Path, spec.Plan]], list[str]]":
+) -> tuple[list[tuple[pathlib.Path, spec.Plan]], list[str]]:
     """Returns workdir and plan of each sweep, and which cannot be read and why.
 
     Raises:
       exits.Mistake: if there is none, or a subject is none.
     """
     default = None if options.task else str(options.workdir or "runs")
-    plans, problems = [], []
+    planned, problems = [], []
     for text in options.subjects or [default]:
         asked = argparse.Namespace(**vars(options) | {"subject": text})
         if text is None or subject.kind_of(asked):
-            plans.append(_planned(asked))
+            planned.append(_planned(asked))
             continue
         found = sorted(pathlib.Path(text).glob("sweeps/*/plan.json"))
         if not found and (text == default or pathlib.Path(text).is_dir()):
@@ -129,23 +130,21 @@ def _sweeps(
         for folder in [str(path.parent) for path in found] or [text]:
             asked = argparse.Namespace(**vars(options) | {"subject": folder})
             try:
-                plans.append(_planned(asked))
+                planned.append(_planned(asked))
             except exits.Mistake as mistake:
                 problems.append(str(mistake))
-    if not plans:
+    if not planned:
         raise exits.Mistake("\n".join(problems))
-    by_place = {(place.resolve(), plan.name): (place, plan) for place, plan in plans}
+    by_place = {(place.resolve(), plan.name): (place, plan) for place, plan in planned}
     return [*by_place.values()], problems
 
 
-def _planned(options: argparse.Namespace) -> "tuple[pathlib.Path, spec.Plan]":
+def _planned(options: argparse.Namespace) -> tuple[pathlib.Path, spec.Plan]:
     """Returns the workdir of a subject, and its plan as it is stored, if it is.
 
     Raises:
       exits.Mistake: if the subject is wrong, or was neither planned nor trained.
     """
-    from rdt_jax.sweep import plan as plans
-
     plan, workdir = subject.plan(options), options.workdir
     is_planned = plans.exists(workdir / "sweeps" / plan.name)
     if not is_planned and not any((workdir / n).exists() for n in plan.run_ids):

@@ -41,20 +41,18 @@ class Preset(NamedTuple):
     @classmethod
     def of(cls, plan: spec.Plan) -> "Preset":
         """Returns the preset of a sweep, as far as it can be found here."""
-        first, file = plan.trials[0].config, plan.config_file
+        task, file = plan.trials[0].config.task.name, plan.config_file
         named = configs.named_configs()
         if isinstance(file, Mapping):  # Of a stored plan, without the folder.
             stems = [pathlib.PurePath(name).stem for name in file["sha256"]]
             file = next((named[stem] for stem in stems if stem in named), None)
         try:
             if file is not None:
-                is_named = named.get(file.stem) == file
-                name = f"{file.stem if is_named else file}:{plan.preset}"
-                return cls(
-                    name, f"--config={quoted(name)}", configs.leaves(configs.load(name))
-                )
+                known = named.get(file.stem) == file
+                name = f"{file.stem if known else file}:{plan.preset}"
+                config, options = configs.load(name), f"--config={quoted(name)}"
+                return cls(name, options, configs.leaves(config))
             if plan.preset:
-                task = first.task.name
                 options = f"--task={quoted(task)} --preset={quoted(plan.preset)}"
                 config = presets.config_of(task, plan.preset)
                 return cls(f"{task}:{plan.preset}", options, configs.leaves(config))
@@ -71,10 +69,7 @@ class Preset(NamedTuple):
         """Returns the command that trains a run again, in another workdir."""
         if not self.options or self.values.keys() != configs.leaves(run.config).keys():
             return _in_python(run, 'rdt.train({}.config, workdir="again")')
-        text = lambda value: value if isinstance(value, str) else repr(value)
-        changes = [
-            f"--config.{key}={quoted(text(value))}" for key, value in difference.items()
-        ]
+        changes = [f"--config.{k}={quoted(value)}" for k, value in difference.items()]
         return " ".join(["rdt train", self.options, *changes, "--workdir=again"])
 
 
@@ -198,12 +193,8 @@ def _events(run: Run) -> list[dict[str, Any]]:
 
 def _history(run: Run, problems: list[str]) -> dict[str, Any]:
     """Returns when, on what and at what cost a run was trained, with warnings."""
-    empty: dict[str, Any] = {
-        "trained": [],
-        "cost": {},
-        "environment": {},
-        "warnings": [],
-    }
+    empty: dict[str, Any] = {"cost": {}, "environment": {}}
+    empty |= {"trained": [], "warnings": []}
     if run.is_lost:
         return empty
     try:
@@ -225,13 +216,11 @@ def _history(run: Run, problems: list[str]) -> dict[str, Any]:
             "seconds": round(sum(seconds), 1) if seconds else None,
             "updates_per_second": run.status.get("updates_per_second"),
         },
-        "environment": {}
-        if not segments
-        else {
-            key: segments[-1].get(key)
+        "environment": {
+            key: entry.get(key)
+            for entry in segments[-1:]
             for key in ("commit", "versions", "devices", "processes", "threads")
-        }
-        | {"table": history.get("table")},
+        },
         "warnings": environment.warnings(segments),
     }
 

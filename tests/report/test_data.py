@@ -297,6 +297,13 @@ def test_the_command_of_a_task_names_it(tmp_path):
     )
 
 
+def test_a_preset_of_another_task_is_none_of_a_run(tmp_path):
+    plan = fake_runs.write_planned(tmp_path, "s", [fake_runs.staged(2, 60)])
+    modular = configs.named_configs()["modular"]
+    found = data.of_sweep(tmp_path, plan._replace(preset="cpu", config_file=modular))
+    assert found["runs"][0]["commands"][0]["text"].startswith("python -c ")
+
+
 def test_without_a_preset_python_trains_a_run_again(tmp_path, monkeypatch):
     runs = [fake_runs.staged(2, 60, model__width=32)]
     plan = fake_runs.write_planned(tmp_path / "a 'b", "s", runs, preset="smoke")
@@ -373,11 +380,16 @@ def big(cells, seeds, evaluations):
         run = fake_runs.measured_at(
             fake_runs.staged(loops, 60, **options), (1, 2, 4, 8)
         )
+        digits = lambda value: 0.1234 + value / 10
+        rows = [
+            {k: v if k == "step" else digits(v) for k, v in row.items()}
+            for row in run.metrics
+        ]
         for cell, seed in itertools.product(range(cells // 4), range(seeds)):
             values = {"optimizer.weight_decay": 0.01 + cell, "seed": seed}
             config = configs.override(run.config, values)
             folder = pathlib.Path(configs.run_id(config))
-            yield dataclasses.replace(run, folder=folder, config=config)
+            yield dataclasses.replace(run, folder=folder, config=config, metrics=rows)
 
 
 @pytest.mark.parametrize(
