@@ -230,6 +230,28 @@ def test_a_study_that_fails_or_lacks_analyses_is_told(tmp_path):
     assert found["cells"]
 
 
+def test_analyses_that_claims_read_and_that_are_missing_are_told(tmp_path):
+    (tmp_path / "study.py").touch()
+    study = types.SimpleNamespace(
+        __file__=str(tmp_path / "study.py"), ANALYSES={"lens": ["final"]}
+    )
+    plan = fake_runs.write_planned(tmp_path, "s", [fake_runs.staged(2, 60)])
+    plan = plan._replace(study=study)
+    assert data.of_sweep(tmp_path, plan)["problems"] == []
+    kept = tmp_path / plan.run_ids[0] / "transitions" / "final-after-230"
+    kept.mkdir()
+    (kept / "manifest.json").write_text("{}")
+    found = data.of_sweep(tmp_path, plan)
+    assert found["problems"] == [
+        "Analyses that claims read are missing or of other code: `rdt figures` makes "
+        "them."
+    ]
+    assert found["runs"][0]["checkpoints"] == ["final"]
+    assert [command["text"] for command in found["runs"][0]["commands"]][-1] == (
+        f"rdt ask {tmp_path / plan.run_ids[0]} --checkpoint=final"
+    )
+
+
 def test_curves_are_thinned_to_a_number_and_it_is_told(members, tmp_path, monkeypatch):
     monkeypatch.setattr(run_data, "FEWEST", 6)
     plan = fake_runs.write_planned(tmp_path, "s", members[3:4], preset="smoke")
