@@ -63,6 +63,11 @@ model.residual = 'plain'                  how a loop changes the state; one of p
                                           gated, layerscale, gated_layerscale
 model.gate_bias = -2.0                    at the start; a loop changes sigmoid(bias)
 model.layer_scale = 0.0001                factor of every branch at the start; positive
+model.branch_scale = 'none'               fixed factor of every residual branch of the
+                                          core; loops: 1 / R, R the mean loop count of
+                                          the updates; depth: 1 / (R root L);
+                                          pass_loops: 1 / n in a pass of n loops; one of
+                                          none, loops, depth, pass_loops
 model.halting = 'none'                    act: positions stop by themselves; one of
                                           none, act
 model.halting_bias = -3.0                 at the start; sigmoid(bias) is spent per loop

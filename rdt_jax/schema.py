@@ -160,6 +160,13 @@ KEYS: Mapping[str, Key] = {
     ),
     "model.gate_bias": Key(-2.0, "at the start; a loop changes sigmoid(bias)"),
     "model.layer_scale": Key(1e-4, "factor of every branch at the start", "(0, inf)"),
+    "model.branch_scale": Key(
+        "none",
+        "fixed factor of every residual branch of the core; loops: 1 / R, R the mean "
+        "loop count of the updates; depth: 1 / (R root L); pass_loops: 1 / n in a pass "
+        "of n loops",
+        ("none", "loops", "depth", "pass_loops"),
+    ),
     "model.halting": Key("none", "act: positions stop by themselves", ("none", "act")),
     "model.halting_bias": Key(-3.0, "at the start; sigmoid(bias) is spent per loop"),
     "model.halting_threshold": Key(

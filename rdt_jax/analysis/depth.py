@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from rdt_jax.data import batches
-from rdt_jax.models import cost, loop, presets, recurrent
+from rdt_jax.models import components, cost, loop, presets, recurrent
 from rdt_jax.models.recurrent import Params
 from rdt_jax.tasks import Table
 from rdt_jax.training import losses
@@ -142,8 +142,10 @@ def sample(
     split of them by position is a random one.
 
     Raises:
-      ValueError: if the table has no tag for the hops, or no held-out row.
+      ValueError: if the table has no tag for the hops, or no held-out row, or the model
+        is another one in passes of other lengths.
     """
+    components.check_any_length(config.model)
     tag = config.curriculum.by or "hops"
     if tag not in table.tags:
         raise ValueError(

@@ -58,7 +58,8 @@ def measure(
       factor: L / R, at least 1.
 
     Raises:
-      ValueError: if the model has a learned step embedding for fewer loops than L.
+      ValueError: if the model has a learned step embedding for fewer loops than L, or
+        its branches are scaled by the length of the pass.
     """
     chosen = np.random.default_rng(0).permutation(table.rows_of("train"))[:rows]
     tokens, positions, targets = (
@@ -114,7 +115,9 @@ def _loops(params, rows: Any, model, trained: int, most: int, steps: int):
         tokens, positions = (x[None] for x in row)
         recurrent.check(tokens, positions, model, most)
         counted = recurrent.counted_positions(tokens, positions)
-        core, first, _ = recurrent.recurrence(params, tokens, counted, model, None)
+        core, first, _ = recurrent.recurrence(
+            params, tokens, counted, model, None, None
+        )
 
         # The latent state, and not what ACT reads out, is what the next loop is given.
         def loop(state, index):

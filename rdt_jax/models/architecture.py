@@ -54,6 +54,8 @@ class ModelConfig:
     residual: str = "plain"  # of components.RESIDUALS
     gate_bias: float = -2.0
     layer_scale: float = 1e-4
+    branch_scale: str = "none"  # of components.BRANCH_SCALES
+    branch_loops: float | None = None  # mean loop count of updates, if that reads it
     halting: str = "none"  # of act.HALTINGS
     halting_bias: float = -3.0
     halting_threshold: float = 0.99

@@ -156,6 +156,28 @@ STEP_EMBEDDINGS: Mapping[str, StepEmbedding] = {
 }
 
 
+def check_any_length(config: ModelConfig) -> None:
+    """ValueError if loop k of a pass is another one in a longer pass."""
+    if config.branch_scale == "pass_loops":
+        raise ValueError(
+            "model.branch_scale must be none, loops or depth where a pass is read "
+            "after every loop as if it ended there, got pass_loops: all loops of a "
+            "pass of n have the factor 1 / n."
+        )
+
+
+# Function (model, loops of the pass) -> the factor of what a block of the core adds to
+# the stream; None for no factor. Reference: arXiv:2606.18524: N loops add correlated
+# branches, which 1 / N keeps bounded, and 1 / (N sqrt(L)) in L blocks. Differs: N is
+# that of training, so that loop k is the same in a pass of any length.
+BRANCH_SCALES: Mapping[str, Callable[[Any, Any], Any]] = {
+    "none": lambda config, loops: None,
+    "loops": lambda config, loops: 1 / config.branch_loops,
+    "depth": lambda config, loops: 1 / (config.branch_loops * config.core_blocks**0.5),
+    "pass_loops": lambda config, loops: 1 / loops,
+}
+
+
 def init_gate(key: jax.Array, config: ModelConfig) -> Params:
     """Draws the gate of a `gated` residual, [2D] to [D]."""
     if not config.residual.startswith("gated"):

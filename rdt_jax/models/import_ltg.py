@@ -35,6 +35,7 @@ _ARCHITECTURE = {
     "initial_state": "embedding",
     "step_embedding": "none",
     "residual": "plain",
+    "branch_scale": "none",
     "halting": "none",
     "readout": "tied",
     "scale_embedding": False,

@@ -86,12 +86,14 @@ class Block(nn.Module):
         mask: jax.Array,
         noise: Noise | None,
         queries: jax.Array | None = None,
+        branch_scale: float | jax.Array | None = None,
     ) -> tuple[jax.Array, dict[str, experts.Route]]:
         """Maps [B, T, D] to [B, T, D], or to [B, Q, D] at the positions of `queries`.
 
         The `mask` is bool [B, T, T], `noise` dropout, None for none; `queries` are
-        int32 [B, Q] with Q < T, of dense attention. Returns the next stream, and the
-        routes of the block's mixtures of experts.
+        int32 [B, Q] with Q < T, of dense attention; `branch_scale` is a factor of both
+        branches, None for none. Returns the next stream, and the routes of the block's
+        mixtures of experts.
         """
         config, routes = self.config, {}
         drop = lambda y, place: y if noise is None or noise.rate is None else (
@@ -115,12 +117,12 @@ class Block(nn.Module):
         def attention_branch(values: jax.Array, normed: jax.Array) -> jax.Array:
             branch, found = attend(values, normed, mask, drop_weights, *chosen)
             routes.update(found)
-            return drop(self._scaled("attention_scale", branch), 0)
+            return drop(self._scaled("attention_scale", branch, branch_scale), 0)
 
         def mlp_branch(values: jax.Array, normed: jax.Array) -> jax.Array:
             branch, found = mlp(values, normed)
             routes.update(found)
-            return drop(self._scaled("mlp_scale", branch), 1)
+            return drop(self._scaled("mlp_scale", branch, branch_scale), 1)
 
         has_gate = config.feedforward in ("swiglu", "sigma_moe")
         x = self._add(take, x, attention_branch, "attention", True)
@@ -145,8 +147,12 @@ class Block(nn.Module):
             return x
         return norm(config, x.dtype, f"{name}{place.after}")(x)
 
-    def _scaled(self, name: str, branch: jax.Array) -> jax.Array:
-        """Touvron et al. (2021), arXiv:2103.17239: LayerScale."""
+    def _scaled(
+        self, name: str, branch: jax.Array, fixed: float | jax.Array | None
+    ) -> jax.Array:
+        """Touvron et al. (2021), arXiv:2103.17239: LayerScale; and a `fixed` factor."""
+        if fixed is not None:
+            branch = branch * jnp.asarray(fixed, branch.dtype)
         if self.config.residual not in ("layerscale", "gated_layerscale"):
             return branch
         init = nn.initializers.constant(self.config.layer_scale)

@@ -183,7 +183,7 @@ def loop_distribution(recurrence: ml_collections.ConfigDict) -> np.ndarray:
 
 
 def mean_loops(recurrence: ml_collections.ConfigDict) -> float:
-    """Returns the mean loop count of an update."""
+    """Returns the mean loop count of an update, the sum over `loop_distribution`."""
     probability = loop_distribution(recurrence)
     return float(probability @ np.arange(probability.size))
 

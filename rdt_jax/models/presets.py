@@ -31,6 +31,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "initial_state": tuple(components.INITIAL_STATES),
     "step_embedding": tuple(components.STEP_EMBEDDINGS),
     "residual": components.RESIDUALS,
+    "branch_scale": tuple(components.BRANCH_SCALES),
     "halting": act.HALTINGS,
     "readout": tuple(components.READOUTS),
     "bias": attention.BIASES,
@@ -59,7 +60,8 @@ SIZES = {
 }  # fmt: skip
 _MOST_BLOCKS = 1000
 
-# What a plain stack of blocks lacks; `diagonal` may be tried with any model.
+# What a plain stack of blocks lacks; injection `diagonal` and a scale of the branches
+# may be tried with any model.
 _NO_EXTRAS: Mapping[str, tuple[Any, ...]] = {
     "initial_state": ("embedding",),
     "step_embedding": ("none",),
@@ -91,7 +93,12 @@ PRESETS: Mapping[str, Preset] = {
         "what every claim about loops is compared with (Saunshi et al. 2025, "
         "arXiv:2502.17416)",
         "one loop: as many parameters or as many FLOPs as a looped model",
-        {**_NO_EXTRAS, "injection": ("none",), "residual": ("plain", "layerscale")},
+        {
+            **_NO_EXTRAS,
+            "injection": ("none",),
+            "residual": ("plain", "layerscale"),
+            "branch_scale": ("none", "depth"),  # The others are 1 in one loop.
+        },
     ),
     "universal": Preset(
         "Dehghani et al. (2018), arXiv:1807.03819, Section 2",
@@ -173,6 +180,8 @@ def sized(
     del section["preset"]  # A name; the keys beside it say what the model is.
     for key in ("dropout", "embedding_dropout", "init_scale"):  # Traced, no shapes.
         del section[key]
+    if section["branch_scale"] in ("loops", "depth"):
+        section["branch_loops"] = loop.mean_loops(config.recurrence)
     return ModelConfig(vocab_size=vocab_size, max_length=max_length, **section)
 
 
@@ -190,14 +199,15 @@ def feedforward_like(config: ml_collections.ConfigDict, match: str) -> Matched:
     """Builds the feed-forward transformer that a looped model is compared with.
 
     Its blocks are those of the looped model, each run once; what belongs to the loop
-    (injection, initial state, step embedding, gate, halting) is left out. `match` is
-    `params`: as many blocks (iso-parameter); or `flops`: as many as the looped model
-    runs, each with weights of its own (iso-FLOP); another is a ValueError.
+    (injection, initial state, step embedding, gate, halting, 1 / R on branches) is left
+    out. `match` is `params`: as many blocks (iso-parameter); or `flops`: as many as the
+    looped model runs, each with weights of its own (iso-FLOP); another is a ValueError.
     """
     if match not in ("params", "flops"):
         raise ValueError(f"match must be params or flops, got {match!r}.")
     times = config.recurrence.num_loops if match == "flops" else 1
     has_scale = "layerscale" in config.model.residual
+    by_depth = config.model.branch_scale == "depth"
     like = configs.override(
         config,
         {
@@ -206,6 +216,7 @@ def feedforward_like(config: ml_collections.ConfigDict, match: str) -> Matched:
             "model.core_blocks": times * config.model.core_blocks,
             "model.injection": "none",
             "model.residual": "layerscale" if has_scale else "plain",
+            "model.branch_scale": "depth" if by_depth else "none",
             **loop.fixed_count(1),
             "recurrence.backprop_depth": None,
         },

@@ -28,8 +28,8 @@ from rdt_jax.models.architecture import DTYPES, ModelConfig
 Params = dict[str, Any]
 Updated = tuple[jax.Array, dict[str, experts.Route]]
 
-# Runs block number `index` of a stage: (params, state, mask, noise, queries, config,
-# index) -> updated state and routes. That of trace.py records, and replaces a state.
+# Runs block number `index` of a stage: (params, state, mask, noise, queries, scale of
+# branches, config, index) -> updated state and routes; in trace.py, recorded.
 RunBlock = Callable[..., Updated]
 
 
@@ -130,7 +130,7 @@ def apply(
         tokens, answer_positions, config, num_loops if max_loops is None else max_loops
     )
     counted = counted_positions(tokens, answer_positions)
-    core, first, before = recurrence(params, tokens, counted, config, rngs)
+    core, first, before = recurrence(params, tokens, counted, config, num_loops, rngs)
     last, every = loop.run_loops(
         core,
         first,
@@ -189,7 +189,7 @@ def answer(
         return outputs.logits, outputs.penalties
     check(tokens, answer_positions, config, num_loops)
     counted = counted_positions(tokens, answer_positions)
-    core, carry, _ = recurrence(params, tokens, counted, config, rngs)
+    core, carry, _ = recurrence(params, tokens, counted, config, num_loops, rngs)
     carry = loop.run_but_last(
         core, carry, num_loops=num_loops, backprop_depth=backprop_depth,
         remat=config.remat,
@@ -213,11 +213,12 @@ def apply_until_halted(
     """Runs the core until every row has halted, by a rule of `halting.RULES`.
 
     Arguments and errors are those of `apply` for `max_loops` and of
-    `halting.run_until_halted`; convergence is that of the state at the answers.
+    `halting.run_until_halted`; convergence is that of the state at the answers. Branch
+    scale pass_loops is a ValueError.
     """
     check(tokens, answer_positions, config, max_loops)
     counted = counted_positions(tokens, answer_positions)
-    core, first, _ = recurrence(params, tokens, counted, config, None)
+    core, first, _ = recurrence(params, tokens, counted, config, None, None)
     return halting.run_until_halted(
         core,
         first,
@@ -354,21 +355,28 @@ def recurrence(
     tokens: jax.Array,
     counted: jax.Array,
     config: ModelConfig,
+    num_loops: int | jax.Array | None,
     rngs: layers.Noise | None,
     run_block: RunBlock | None = None,
 ) -> tuple[Callable[..., Carry], Carry, experts.Loads]:
     """Returns one loop as a function, what the first one gets, the prelude's loads.
 
-    `counted` is that of `counted_positions`, `rngs` that of `apply`; `run_block` is of
-    the prelude, and the loop takes its own as a keyword.
+    `counted` is that of `counted_positions`, `num_loops` and `rngs` are those of
+    `apply`, None for a pass that may end after any loop (a ValueError with branch scale
+    pass_loops); `run_block` is of the prelude, and the loop takes its own as a keyword.
     """
+    if num_loops is None:
+        components.check_any_length(config)
     mask = _causal_mask(tokens)
     noise = lambda place: None if rngs is None else rngs.fold(place)
     embedded = embed(params, tokens, config)
     if rngs is not None and rngs.embedding_rate is not None:
         embedded = layers.dropout(embedded, rngs.fold(0).key, rngs.embedding_rate)
-    run = lambda stage, x, place, queries=None, run_block=None: _run_stage(
-        params[stage], x, mask, counted, config, place, queries, run_block
+    run = lambda stage, x, place, queries=None, run_block=None, scale=None: _run_stage(
+        params[stage], x, mask, counted, config, place, queries, run_block, scale
+    )
+    branch_scale = registry.lookup(
+        "branch scale", components.BRANCH_SCALES, config.branch_scale
     )
     embedded, before = run("prelude", embedded, noise(1), run_block=run_block)
     injection = registry.lookup("injection", components.INJECTIONS, config.injection)
@@ -384,7 +392,8 @@ def recurrence(
             params.get("inject"), carry.state, drive, index, config
         )
         entered = _add_coordinates(params, entered, index, config)
-        state, loads = run("core", entered, noise(3 + index), queries, run_block)
+        scale = branch_scale(config, num_loops)
+        state, loads = run("core", entered, noise(3 + index), queries, run_block, scale)
         if "gate" in params:
             old = carry.state
             if queries is not None:
@@ -431,6 +440,7 @@ def _run_stage(
     noise: layers.Noise | None,
     queries: jax.Array | None = None,
     run_block: RunBlock | None = None,
+    scale: float | jax.Array | None = None,
 ) -> tuple[jax.Array, experts.Loads]:
     run_block = _run_block if run_block is None else run_block
     # A Python loop: scanning over stacked blocks copies their weights at every loop.
@@ -438,15 +448,17 @@ def _run_stage(
     for index, params in enumerate(blocks):
         place = None if noise is None else noise.fold(index)
         last = queries if index == len(blocks) - 1 else None
-        state, routes = run_block(params, state, mask, place, last, config, index)
+        state, routes = run_block(
+            params, state, mask, place, last, scale, config, index
+        )
         loads.append({name: experts.load(r, counted) for name, r in routes.items()})
     return state, experts.join(*loads)
 
 
 def _run_block(
-    params: Params, state, mask, noise, queries, config: ModelConfig, index: int
+    params: Params, state, mask, noise, queries, scale, config: ModelConfig, index: int
 ) -> Updated:
     updated = layers.Block(config).apply(
-        {"params": params}, state, mask, noise, queries
+        {"params": params}, state, mask, noise, queries, scale
     )
     return cast(Updated, updated)

@@ -78,7 +78,7 @@ def trace(
     watch = lambda first: _Watch([], first, patch)
     prelude = watch(0)
     core, carry, _ = recurrent.recurrence(
-        params, tokens, counted, config, None, prelude.run_block
+        params, tokens, counted, config, num_loops, None, prelude.run_block
     )
 
     def loop(carry, index):
@@ -111,14 +111,15 @@ class _Watch(NamedTuple):
     patch: Patch | None  # as of `trace`
 
     def run_block(
-        self, params, state, mask, noise, queries, config: ModelConfig, index: int
+        self, params, state, mask, noise, queries, scale, config, index: int
     ) -> recurrent.Updated:
         """Runs a block as recurrent.py does, on the patched state."""
         if self.patch is not None:
             state = _put(self.patch, state, self.first + index)
         updated, kept = layers.Block(config).apply(
-            {"params": params}, state, mask, noise, queries, mutable="intermediates"
-        )
+            {"params": params}, state, mask, noise, queries, scale,
+            mutable="intermediates",
+        )  # fmt: skip
         after, routes = cast(recurrent.Updated, updated)
         weights = cast(Any, kept)["intermediates"]["attention"]["weights"]
         self.seen.append((state, after, attention.join_weights(weights)))

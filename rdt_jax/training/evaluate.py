@@ -18,6 +18,9 @@ Every number is a mean over the rows of a group at a loop count r:
                     largest exponential, so that a right one has no loss and no gradient
                     left (Prieto et al. 2025, arXiv:2501.04697, Section 3)
 
+All loop counts are read from the longest pass, or with model.branch_scale pass_loops
+each from a pass of its own.
+
 A row with several answers counts with their mean. What a model reports of itself
 (`Outputs.statistics`: halting, routers) is averaged likewise, under its own names.
 """
@@ -182,6 +185,10 @@ def _score(
     loss_dtype: str,
 ) -> dict[str, jax.Array]:
     """Scores rows after every recorded loop, each [loops, B]."""
+    if model.branch_scale == "pass_loops" and len(loops) > 1:
+        score = functools.partial(_score, params, batch, loss_dtype=loss_dtype)
+        passes = [score(model=model, loops=(count,)) for count in loops]
+        return jax.tree.map(lambda *scores: jnp.concatenate(scores), *passes)
     tokens, positions, targets = batch
     outputs = recurrent.apply(params, tokens, positions, model, num_loops=loops[-1])
     exists = targets >= 0

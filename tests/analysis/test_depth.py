@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from rdt_jax import config as configs
-from rdt_jax.analysis import depth
+from rdt_jax.analysis import depth, halting
 from rdt_jax.models import presets, recurrent
 from tests.analysis import hops
 from tests.analysis.test_scaling import planted
@@ -72,6 +72,17 @@ def test_a_table_without_hops_says_what_it_has(tiny_config, tiny_table):
     config = configs.override(tiny_config, {"curriculum.by": "size"})
     with pytest.raises(ValueError, match="tag 'size'.*knowledge_composition has hops"):
         depth.sample(config, tiny_table, 5)
+
+
+def test_a_model_that_is_another_one_in_longer_passes_is_refused(
+    tiny_config, tiny_table
+):
+    config = configs.override(tiny_config, {"model.branch_scale": "pass_loops"})
+    for module in (depth, halting):
+        with pytest.raises(
+            ValueError, match="must be none, loops or depth .*, got pas"
+        ):
+            module.measure({}, config, tiny_table)
 
 
 def test_first_hit_counts_rows_that_are_ever_right():

@@ -121,3 +121,9 @@ def test_more_loops_than_a_learned_step_table_knows(params, config, model):
     stepped = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), stepped)
     with pytest.raises(ValueError, match="4 loops need model.step_embedding"):
         stability.measure(stepped, config, table, rows=2, factor=FACTOR)
+
+
+def test_a_factor_of_the_length_of_the_pass_is_refused(params, config):
+    config = configs.override(config, {"model.branch_scale": "pass_loops"})
+    with pytest.raises(ValueError, match="must be none, loops or depth .*, got pass_"):
+        stability.measure(params, config, tasks.make_table(config), rows=2)

@@ -117,7 +117,11 @@ def covering_rows():
     return rows
 
 
-ROWS = covering_rows()
+# Every second one has scaled branches, and so has every component in some row.
+ROWS = [
+    row | {"branch_scale": ("none", "loops")[number % 2]}
+    for number, row in enumerate(covering_rows())
+]
 CASES = [*PRESETS.items(), *(("custom", row) for row in ROWS)]
 NAMES = [*PRESETS, *(f"row{len(PRESETS) + i}" for i in range(len(ROWS)))]
 

@@ -176,14 +176,26 @@ class Row:
         drive = self.norm(params["norm"], embedded) @ params["kernel"]
         return decay * state + delta * drive
 
+    def factor(self, stage):
+        """What every branch of a stage is multiplied by."""
+        if stage != "core" or self.config.branch_scale == "none":
+            return 1.0
+        if self.config.branch_scale == "pass_loops":
+            return 1 / self.num_loops
+        blocks = self.config.core_blocks if self.config.branch_scale == "depth" else 1
+        return 1 / self.config.branch_loops / math.sqrt(blocks)
+
     def stage(self, name, x):
         for index, params in enumerate(self.params[name]):
             attend = lambda v, n, i=index, p=params: (
                 self.attention(p["attention"], v, n, (name, i))
                 * p.get("attention_scale", 1.0)
+                * self.factor(name)
             )
             feed = lambda v, n, i=index, p=params: (
-                self.feed(p["mlp"], v, n, (name, i)) * p.get("mlp_scale", 1.0)
+                self.feed(p["mlp"], v, n, (name, i))
+                * p.get("mlp_scale", 1.0)
+                * self.factor(name)
             )
             x = self.branch(params, "attention", x, attend, True)
             gated = self.config.feedforward in ("swiglu", "sigma_moe")

@@ -140,6 +140,12 @@ def test_a_model_is_its_equations(index, tiny_config, tiny_table, monkeypatch):
 def test_every_pair_of_components_stands_in_some_row():
     found = set().union(*(combinations.pairs_of(row) for row in combinations.ROWS))
     assert found >= combinations.required_pairs()
+    each = {
+        (key, value) for key, values in combinations.FACTORS.items() for value in values
+    }
+    for scale in ("none", "loops"):
+        rows = [row for row in combinations.ROWS if row["branch_scale"] == scale]
+        assert each <= set().union(*(row.items() for row in rows))
     # Nothing is left out but what a problem explains.
     total = sum(
         len(combinations.FACTORS[one]) * len(combinations.FACTORS[other])

@@ -74,6 +74,7 @@ def test_export_undoes_convert(weights):
         ({}, True),
         ({"model.injection": "add", "model.position": "sinusoidal"}, True),
         ({"model.injection": "diagonal"}, False),
+        ({"model.branch_scale": "loops"}, False),
         ({"model.preset": "custom", "model.prelude_blocks": 1}, False),
         ({"model.preset": "custom", "model.position": "rope"}, False),
     ],

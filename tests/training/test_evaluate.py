@@ -155,6 +155,23 @@ def test_a_row_counts_with_the_mean_of_the_answers_it_has(params, table, toy):
             )  # fmt: skip
 
 
+def test_a_factor_of_the_pass_gives_every_loop_count_its_own_pass(params, table, toy):
+    lane = jax.tree.map(lambda x: x[0], params)
+    model = presets.model_config(toy({"model.branch_scale": "pass_loops"}), table)
+    parts = evaluate.make_rows(toy(), table, {"all": np.arange(len(table.tokens))})
+    at = lambda *loops: jax.jit(
+        functools.partial(
+            evaluate.measure, model=model, loops=loops, loss_dtype="float32"
+        )
+    )(parts, lane)
+    both, shorter, longer = at(1, 3), at(1), at(3)
+    assert both["loss"].shape == (2, 1)
+    assert abs(shorter["loss"] - longer["loss"]).max() > 1e-3
+    for name, values in both.items():
+        apart = np.concatenate([shorter[name], longer[name]])
+        np.testing.assert_allclose(values, apart, rtol=1e-5, atol=1e-6)
+
+
 def test_softmax_collapses_where_float32_adds_nothing(params, table, toy, logits):
     lane = jax.tree.map(lambda x: x[0], params)
     loud = lane | {"final_norm": jax.tree.map(lambda x: 1e4 * x, lane["final_norm"])}

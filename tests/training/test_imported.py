@@ -153,6 +153,7 @@ def test_a_trained_run_is_not_replaced(write):
         ({"model.width": 9}, {}, "model.width is 12 by the checkpoint"),
         ({"recurrence.num_loops": 2}, {}, "recurrence.num_loops is 3 by the"),
         ({"model.halting": "act"}, {}, "model.halting is 'none' by the checkpoint"),
+        ({"model.branch_scale": "depth"}, {}, "model.branch_scale is 'none' by the"),
         ({"model.injection": "add"}, {}, "model.injection is 'none' by the checkp"),
         ({"model.readout": "untied"}, {}, "model.readout is 'tied' by the checkpoint"),
         ({"model.prelude_blocks": 1}, {}, "model.prelude_blocks is 0 by the checkp"),
