@@ -168,7 +168,7 @@ def _choose_package(name: str, root: pathlib.Path, expected: str) -> None:
 
 
 def load_function(text: str, kind: str) -> Callable[..., Any]:
-    """Returns the function of `FILE.py:FUNCTION`; ValueError, with the choices."""
+    """Returns the function of `FILE.py:FUNCTION`; ValueError lists the choices."""
     path, _, name = text.rpartition(":")
     if not path.endswith(".py"):
         raise ValueError(f"A {kind} of your own is FILE.py:FUNCTION, got {text!r}.")
@@ -199,7 +199,7 @@ def path_of(name: str) -> pathlib.Path:
 
 
 def preset_names(path: pathlib.Path) -> tuple[str, ...]:
-    """Names the presets of a config file, the keys of its PRESETS; ValueError."""
+    """Names the presets of a config file; ValueError without a file, or its PRESETS."""
     module = load_module(path, "config")
     presets = getattr(module, "PRESETS", None)
     if not isinstance(presets, Mapping):

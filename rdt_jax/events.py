@@ -87,7 +87,10 @@ def rows_and_loops(watched: str) -> tuple[str, int | None]:
 
 
 def parsed(text: str) -> tuple[str, str, float]:
-    """Reads an entry of `phases.further`: name, watched, threshold; ValueError."""
+    """Reads an entry of `phases.further` into name, watched accuracy and threshold.
+
+    ValueError if it is none.
+    """
     found = _PHASE.fullmatch(text)
     if found is None:
         raise ValueError(

@@ -76,7 +76,10 @@ RULES = (
 
 
 def parse(text: str) -> Axes:
-    """Reads axes such as `trial=1,data=2,model=2`; those left out are 1; ValueError."""
+    """Reads axes such as `trial=1,data=2,model=2`; those left out are 1.
+
+    ValueError if the text is something else.
+    """
     sizes: dict[str, int] = {}
     for part in text.split(","):
         name, _, size = part.partition("=")

@@ -48,9 +48,8 @@ class Report:
     runs: dict[str, list[Run]]  # by ascending seed; runs of one place are a pair
     times: dict[str, np.ndarray]  # [N], updates; inf where the budget ended before
     tests: dict[str, statistics.Comparison]  # by key of TESTS
-    visible: dict[
-        str, statistics.VisibleShift
-    ]  # the smallest that each would have seen
+    # the smallest shift that each test would have seen
+    visible: dict[str, statistics.VisibleShift]
     left_out: int  # runs, of the folders and of plans, without a partner
 
 

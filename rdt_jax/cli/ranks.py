@@ -47,7 +47,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def job_of(options: argparse.Namespace) -> Job | None:
-    """Returns the job that this process belongs to; None if it is alone; ValueError."""
+    """Returns the job that this process belongs to; None if it is alone.
+
+    ValueError if an option is missing or out of range.
+    """
     values = {}
     for name, variable in _VARIABLES.items():
         value = getattr(options, name)

@@ -44,7 +44,10 @@ class SharedWorkdir(Protocol):
     def create(
         self, name: str, content: bytes
     ) -> contextlib.AbstractContextManager[Rewrite]:
-        """Creates a file in `state` and yields what rewrites it; FileExistsError."""
+        """Creates a file in `state` and yields what rewrites it.
+
+        FileExistsError if it exists.
+        """
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file in `state`, or replaces it."""
