@@ -8,6 +8,7 @@ words of `figures/cells.py` and `figures/grokking.py`. Curves are rounded to 4 d
 Runs, cells and values of axes are told by their index in the list that holds them.
 """
 
+import base64
 import datetime
 import importlib.metadata
 import pathlib
@@ -27,6 +28,7 @@ from rdt_jax.report import inside, run_data
 from rdt_jax.sweep import links, spec
 from rdt_jax.training import phases
 
+MOST_IMAGE_BYTES = 2_000_000  # of the figures of a sweep, as PNG
 MOST_NUMBERS = 2_000_000  # of the curves of a page, which are about 6 bytes each
 
 
@@ -112,6 +114,7 @@ def _measured(
     shown = {len(run["steps"]) for run in found}
     evaluated = max((len(run.metrics) for run in members), default=0)
     thinned = f"Curves show {max(shown)} of up to {evaluated} evaluations of each run."
+    notes = [thinned] if max(shown) < evaluated else []
     return {
         "task": words.task_name(members),
         "repeats": sweep.repeats,
@@ -139,9 +142,9 @@ def _measured(
             for values, cell in zip(sweep.cells, cells, strict=True)
         ],
         "runs": found,
-        "notes": [thinned] if max(shown) < evaluated else [],
+        "notes": notes,
         "claims": _claims(plan, members, problems),
-        "figures": _figures(workdir / "sweeps" / plan.name / "figures"),
+        "figures": _figures(workdir / "sweeps" / plan.name / "figures", notes),
         "inside": inside.of_runs(members, problems),
         "provenance": _provenance(plan, members, found),
     }
@@ -224,10 +227,23 @@ def _claims(
     ]
 
 
-def _figures(folder: pathlib.Path) -> list[str]:
-    """Returns the names of the figures that `rdt figures` wrote of a sweep."""
-    paths = sorted(folder.rglob("*.png")) if folder.is_dir() else []
-    return [str(path.relative_to(folder).with_suffix("")) for path in paths]
+def _figures(folder: pathlib.Path, notes: list[str]) -> list[dict[str, str]]:
+    """Returns the figures that `rdt figures` wrote of a sweep: name, when, and image.
+
+    What would make the page too large is left out, and named in `notes`.
+    """
+    found, room = [], MOST_IMAGE_BYTES
+    for path in sorted(folder.rglob("*.png")):
+        name, size = str(path.relative_to(folder).with_suffix("")), path.stat().st_size
+        if size > room:
+            notes.append(f"{path.name} ({size:,} bytes) is left out of this page.")
+            continue
+        room -= size
+        drawn = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
+        image = base64.b64encode(path.read_bytes()).decode()
+        when = drawn.isoformat(timespec="minutes")
+        found.append({"name": name, "drawn": when, "image": image})
+    return found
 
 
 def _provenance(

@@ -456,7 +456,15 @@ document.addEventListener("input", ({ target }) => {
   }
 });
 window.addEventListener("hashchange", () => {
-  if (location.hash && !location.hash.includes("=")) return; // A place on the page.
+  if (location.hash && !location.hash.includes("=")) { // A place on the page.
+    const place = document.getElementById(location.hash.slice(1));
+    const article = place?.closest("article.sweep[hidden]");
+    if (!article) return;
+    state.set("sweep", article.dataset.sweep);
+    draw();
+    place.scrollIntoView();
+    return;
+  }
   const before = shownSweep();
   state = new URLSearchParams(location.hash.slice(1));
   draw();

@@ -39,6 +39,7 @@ def render(data: Mapping[str, Any]) -> str:
       ValueError: if a number in it is not finite.
     """
     sweeps = [sweep | {"styles": cell_styles(sweep)} for sweep in data["sweeps"]]
+    numbers = [sweep | {"figures": []} for sweep in sweeps]  # Images are in the page.
     style = _read("page.css") + _colors(sweeps)
     scripts = [_bundle(), *map(_read, SCRIPTS)]
     hashes = " ".join(map(_hash, scripts))
@@ -48,7 +49,7 @@ def render(data: Mapping[str, Any]) -> str:
     )  # fmt: skip
     return environment.get_template("page.html").render(
         page=data, sweeps=sweeps, style=style, scripts=scripts, dashes=DASHES,
-        data=_json({**data, "sweeps": sweeps}), charts=_charts(),
+        data=_json({**data, "sweeps": numbers}), charts=_charts(),
         policy=f"default-src 'none'; script-src {hashes}; style-src {_hash(style)}; "
         "img-src data:; base-uri 'none'; form-action 'none'",
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """What a reader sees and can do, in a real browser, against the run folders."""
 
+import base64
 import csv
 import json
 
@@ -7,6 +8,7 @@ import pytest
 
 from rdt_jax.analysis import grokking, runs
 from rdt_jax.figures.cells import Sweep
+from tests.conftest import ROOT
 from tests.report.conftest import write
 
 pytestmark = pytest.mark.browser
@@ -357,6 +359,25 @@ def test_claims_are_filtered_by_study_and_verdict(reported, visit):
     assert shown.all_inner_texts() == ["not tested Eight are sooner."]
     assert page.locator("[data-part=claims-count]").inner_text() == "1 of 3 claims"
     assert page.url.endswith("#verdict=&study=two")
+
+
+def test_a_claim_leads_to_the_figures_of_its_sweep(reported, visit):
+    image = (ROOT / "docs" / "depth_by_decay.png").read_bytes()
+    figure = {"name": "curves", "drawn": "2026-01-02T03:04+00:00"}
+    figure["image"] = base64.b64encode(image).decode()
+    first = reported.data["sweeps"][0]
+    second = first | {"id": "second", "claims": CLAIMS[:1], "figures": [figure]}
+    made = reported.data | {"sweeps": [first, second]}
+    path = reported.path.with_name("figures.html")
+    page = visit(write(reported.members, made, path).path)
+    shown = page.locator("#figures-second img")
+    assert not shown.is_visible()
+    page.locator(".claims a", has_text="figures").click()
+    shown.wait_for()
+    assert shown.evaluate("image => image.naturalWidth") > 100
+    caption = "curves, as rdt figures drew it on 2026-01-02 03:04 UTC"
+    assert page.locator("#figures-second figcaption").inner_text() == caption
+    assert path.stat().st_size < reported.path.stat().st_size * 2 + 1.4 * len(image)
 
 
 HOSTILE = (

@@ -431,3 +431,18 @@ def test_a_large_sweep_stays_small(cells, seeds, most, tmp_path, monkeypatch):
     found = data.of_sweeps([(tmp_path, plan)])
     assert len(found["sweeps"][0]["runs"]) == cells * seeds
     assert len(rendering.render(found)) < most
+
+
+def test_figures_are_in_the_page_and_those_too_large_are_named(tmp_path, monkeypatch):
+    plan = fake_runs.write_planned(tmp_path, "s", [fake_runs.staged(2, 60)])
+    folder = tmp_path / "sweeps" / "s" / "figures"
+    (folder / "more").mkdir(parents=True)
+    for name, size in (("large", 9), ("more/small", 3), ("small", 4)):
+        (folder / f"{name}.png").write_bytes(b"x" * size)
+    monkeypatch.setattr(data, "MOST_IMAGE_BYTES", 8)
+    found = data.of_sweep(tmp_path, plan)
+    assert [(f["name"], f["image"]) for f in found["figures"]] == [
+        ("more/small", "eHh4"),
+        ("small", "eHh4eA=="),
+    ]
+    assert found["notes"] == ["large.png (9 bytes) is left out of this page."]
