@@ -53,7 +53,9 @@ def test_the_radius_is_that_of_the_dense_jacobian(params, model, rows, measured)
     def radius(token, position):
         """Of d state 3 / d state 2, with the states as a chain of one-loop passes."""
         counted = recurrent.counted_positions(token[None], position[None])
-        core, first, _ = recurrent.recurrence(params, token[None], counted, model, None)
+        core, first, _ = recurrent.recurrence(
+            params, token[None], counted, model, None, None
+        )
         state = apply(params, token[None], position[None], num_loops=TRAINED).states[-1]
         onward = lambda x: core(first._replace(state=x), jnp.int32(TRAINED)).state
         return jax.jacfwd(onward)(state).reshape(state.size, state.size)
