@@ -233,17 +233,32 @@ def _build(message: dict[str, Any], mesh: jax.sharding.Mesh) -> tuple[Pack, Lane
 
 def _do(pack: Pack, lanes: Lanes, message: dict[str, Any], state: Any) -> Any:
     """Does what a message of `_Leader._tell` says; returns the state after it."""
-    do = message["do"]
-    if do == "from_host":
-        shapes, size = pack.shapes(lanes), message["named"]["num_lanes"]
-        empty = lambda x: np.zeros((size, *x.shape[1:]) if x.ndim else (), x.dtype)
-        empty_state = jax.tree.map(empty, shapes)
-        return pack.from_host(multihost_utils.broadcast_one_to_all(empty_state))
-    arguments: list[Any] = [np.asarray(x, dtype) for dtype, x in message["arrays"]]
-    if do in ("init", "train", "begin_stage"):
+    named = message["named"]
+    arrays = [np.asarray(values, dtype) for dtype, values in message["arrays"]]
+    if message["do"] in ("init", "train", "begin_stage"):
         own = len(jax.tree.leaves(lanes))
-        lanes = jax.tree.unflatten(jax.tree.structure(lanes), arguments[:own])
-        arguments = [lanes, *arguments[own:]]
-    before = [] if do == "init" else [state]
-    after = getattr(pack, do)(*before, *arguments, **message["named"])
-    return state if do in ("observe", "to_host") else after
+        lanes = jax.tree.unflatten(jax.tree.structure(lanes), arrays[:own])
+        arrays = arrays[own:]
+    match message["do"]:
+        case "init":
+            return pack.init(lanes)
+        case "train":
+            return pack.train(state, lanes, arrays[0], length=named["length"])
+        case "begin_stage":
+            return pack.begin_stage(state, lanes, arrays[0])
+        case "start_window":
+            return pack.start_window(state)
+        case "take":
+            return pack.take(state, arrays[0])
+        case "from_host":
+            shapes, size = pack.shapes(lanes), named["num_lanes"]
+            empty = lambda x: np.zeros((size, *x.shape[1:]) if x.ndim else (), x.dtype)
+            empty_state = jax.tree.map(empty, shapes)
+            return pack.from_host(multihost_utils.broadcast_one_to_all(empty_state))
+        case "observe":
+            pack.observe(state)
+        case "to_host":
+            pack.to_host(state)
+        case unknown:
+            raise ValueError(f"The leader asks for {unknown!r}, which no pack does.")
+    return state

@@ -84,36 +84,35 @@ class Program:
     lanes_here: int  # lanes on each device
     exact: bool  # run the lanes one after another
 
-    @functools.cached_property
-    def over_devices(self) -> dict[str, Callable[..., Any]]:
-        """What is computed of the lanes of all devices: arrays to arrays, by name."""
-        lane, state, everywhere = _BY_LANE, _OF_STATE, _EVERYWHERE
-        share = self._share
-        return {
-            "draw": share(self._draw, (lane,), lane),
-            "begin": share(self._begin, (lane, lane), state),
-            "train": share(self._train, (everywhere, state, lane, everywhere), state),
-            "begin_stage": share(self._begin_stage, (state, lane, lane), state),
-            "evaluate": share(self._evaluate, (everywhere, lane), lane, ("trial",)),
-        }
+    def draw(self, lanes: Lanes) -> chex.ArrayTree:
+        """Returns the first parameters."""
+        return self._share(self._draw, (_BY_LANE,), _BY_LANE, lanes)
 
-    def _share(
-        self,
-        function: Callable[..., Any],
-        specs: tuple[Any, ...],
-        out: Any,
-        axes: tuple[str, ...] = ("trial", "data"),
-    ) -> Callable[..., Any]:
-        """Pads the lanes of arguments, and gives each device its own part of them."""
+    def begin(self, params: chex.ArrayTree, lanes: Lanes) -> TrainState:
+        """Returns the state before the first update."""
+        return self._share(self._begin, (_BY_LANE, _BY_LANE), _OF_STATE, params, lanes)
 
-        @functools.wraps(function)
-        def shared(*arguments: Any, **static: Any) -> Any:
-            of_part = functools.partial(function, **static)
-            run = sharding.on_own_part(of_part, self.mesh, specs, out, axes)
-            pairs = zip(arguments, specs, strict=True)
-            return run(*(x if s == _EVERYWHERE else self._pad(x) for x, s in pairs))
+    def train(
+        self, data: TaskData, state: TrainState, lanes: Lanes, n: jax.Array, length: int
+    ) -> TrainState:
+        """Applies `n` updates on rows that are cut to `length` tokens."""
+        specs = (_EVERYWHERE, _OF_STATE, _BY_LANE, _EVERYWHERE)
+        train = functools.partial(self._train, length=length)
+        return self._share(train, specs, _OF_STATE, data, state, lanes, n)
 
-        return shared
+    def evaluate(
+        self, parts: Sequence[Rows], params: chex.ArrayTree
+    ) -> dict[str, jax.Array]:
+        """Measures all lanes on the rows of `evaluate.make_rows`."""
+        specs, axes = (_EVERYWHERE, _BY_LANE), ("trial",)
+        return self._share(self._evaluate, specs, _BY_LANE, parts, params, axes=axes)
+
+    def begin_stage(
+        self, state: TrainState, lanes: Lanes, stage: jax.Array
+    ) -> TrainState:
+        """Begins a stage of the curriculum in the lanes that are in another one."""
+        specs = (_OF_STATE, _BY_LANE, _BY_LANE)
+        return self._share(self._begin_stage, specs, _OF_STATE, state, lanes, stage)
 
     def take(self, state: TrainState, index: jax.Array) -> TrainState:
         """Returns the state of some lanes."""
@@ -122,6 +121,19 @@ class Program:
 
     def _pad(self, tree: Any) -> Any:
         return sharding.pad_lanes(tree, self.mesh)
+
+    def _share(
+        self,
+        function: Callable[..., Any],
+        specs: tuple[Any, ...],
+        out: Any,
+        *arguments: Any,
+        axes: tuple[str, ...] = ("trial", "data"),
+    ) -> Any:
+        """Calls a function on each device with its own part of arguments, padded."""
+        run = sharding.on_own_part(function, self.mesh, specs, out, axes)
+        pairs = zip(arguments, specs, strict=True)
+        return run(*(x if s == _EVERYWHERE else self._pad(x) for x, s in pairs))
 
     def _over_lanes(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Maps over the leading axis; one lane skips `vmap`, which slows products."""
@@ -163,7 +175,6 @@ class Program:
     def _train(
         self, data: TaskData, state: TrainState, lanes: Lanes, n: jax.Array, length: int
     ) -> TrainState:
-        """Applies `n` updates on rows that are cut to `length` tokens."""
         batch_size = self.spec.config.batch_size
         in_stage = state.stage, state.stage_start  # The same for the whole dispatch.
         # The epoch of a step, and where in it the step's batch begins.
@@ -292,7 +303,6 @@ class Program:
     def _begin_stage(
         self, state: TrainState, lanes: Lanes, stage: jax.Array
     ) -> TrainState:
-        """Begins a stage of the curriculum in the lanes that are in another one."""
         begins = stage != state.stage
         opt_state = state.opt_state
         if self.spec.config.curriculum.reset_optimizer:
@@ -364,8 +374,8 @@ class Pack:
 
     def shapes(self, lanes: Lanes) -> TrainState:
         """Returns the shapes and dtypes of `init`."""
-        of = self.program.over_devices
-        return jax.eval_shape(lambda x: of["begin"](of["draw"](x), x), lanes)
+        begin, draw = self.program.begin, self.program.draw
+        return jax.eval_shape(lambda lanes: begin(draw(lanes), lanes), lanes)
 
     def train(
         self,
@@ -456,7 +466,7 @@ class Pack:
     @functools.cached_property
     def _compiled(self) -> dict[str, Any]:
         """The functions of the program, compiled when they are first called."""
-        program, of = self.program, self.program.over_devices
+        program = self.program
         jit: Any = jax.jit  # Of a function whose result is a state.
         params_home = None
         if program.mesh is not None:
@@ -465,12 +475,12 @@ class Pack:
         zero = lambda state: state.replace(loss_sum=jnp.zeros_like(state.loss_sum))
         return {
             # A program of its own, which a compile cache has for every other optimizer.
-            "draw": jax.jit(of["draw"], out_shardings=params_home),
-            "begin": jit(of["begin"], donate_argnums=0),
-            "train": jit(of["train"], donate_argnums=1, static_argnames="length"),
-            "evaluate": jax.jit(of["evaluate"]),
+            "draw": jax.jit(program.draw, out_shardings=params_home),
+            "begin": jit(program.begin, donate_argnums=0),
+            "train": jit(program.train, donate_argnums=1, static_argnames="length"),
+            "evaluate": jax.jit(program.evaluate),
             "start_window": jit(zero, donate_argnums=0),
-            "begin_stage": jit(of["begin_stage"], donate_argnums=0),
+            "begin_stage": jit(program.begin_stage, donate_argnums=0),
             "take": jit(program.take),
         }
 
