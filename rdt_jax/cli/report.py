@@ -8,7 +8,7 @@ from typing import Any
 
 from rdt_jax.cli import exits, stopping, subject
 from rdt_jax.cli import options as shared
-from rdt_jax.store import bucket_copy, files
+from rdt_jax.store import files
 from rdt_jax.sweep import plan as plans
 from rdt_jax.sweep import spec
 
@@ -89,6 +89,8 @@ def _wait(options: argparse.Namespace, stop: Callable[[], int]) -> None:
     due = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < due and not stop():
         time.sleep(_LOOK_SECONDS)
+    from rdt_jax.store import bucket_copy
+
     for url in options.urls.values():
         bucket_copy.refresh(url, exits.tell, with_parameters=False)
 
