@@ -32,13 +32,13 @@ def mistakes(
 
 
 @contextlib.contextmanager
-def writing_elsewhere(verb: str) -> Iterator[None]:
-    """Names the option for another folder where one may not be written."""
+def writing_elsewhere(verb: str, place: str = "DIR") -> Iterator[None]:
+    """Names the option for another place where one may not be written."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            hint = f"`rdt {verb} --out=DIR` writes elsewhere."
+            hint = f"`rdt {verb} --out={place}` writes elsewhere."
             raise Mistake(f"{error}. {hint}") from error
         raise
 

@@ -105,7 +105,7 @@ def _write(
     from rdt_jax.report import data, rendering  # Which takes a second.
 
     found = data.of_sweeps(sweeps, refresh=refresh, problems=problems)
-    with exits.writing_elsewhere("report"):
+    with exits.writing_elsewhere("report", "FILE.html"):
         out.parent.mkdir(parents=True, exist_ok=True)
         files.write_text(out, rendering.render(found))
     return found

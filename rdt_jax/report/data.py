@@ -106,11 +106,13 @@ def _measured(
     place = {run.run_id: index for index, run in enumerate(members)}
     cell_of = {n: index for index, cell in enumerate(cells) for n in cell.run_ids}
     labels, preset = links.labels(plan.trials), run_data.Preset.of(plan)
+    seeds = [key for key in runs.SEEDS if len(runs.values_of(members, key)) > 1]
     found = []
     for run in members:
         told = run_data.of_run(run, groups, preset, most, problems)
         where = {"cell": cell_of[run.run_id], "name": labels[run.run_id]}
-        found.append({"id": run.run_id, **where, **told})
+        where["seed"] = _seed(run, seeds)
+        found.append({"id": run.run_id, **told, **where})
     shown = {len(run["steps"]) for run in found}
     evaluated = max((len(run.metrics) for run in members), default=0)
     thinned = f"Curves show {max(shown)} of up to {evaluated} evaluations of each run."
@@ -148,6 +150,13 @@ def _measured(
         "inside": inside.of_runs(members, problems),
         "provenance": _provenance(plan, members, found),
     }
+
+
+def _seed(run: Run, keys: Sequence[str]) -> int | str:
+    """Returns the seed of a run, in words with those others of `keys` that differ."""
+    others = [key for key in keys if key != "seed"]
+    words = [f"{key.replace('.', ' ')} {runs.value_of(run, key)}" for key in others]
+    return ", ".join([str(run.config.seed), *words]) if others else run.config.seed
 
 
 def _phase(members: Sequence[Run], event: str) -> dict[str, Any]:
@@ -253,10 +262,11 @@ def _provenance(
     times = [time for run in found for time in run["trained"]]
     on = [run["environment"] for run in found if run["environment"]]
     distinct = lambda values: sorted(set(values))
+    told = lambda key: [each[key] for each in on if each[key]]  # By older versions none
     return {
         **save.provenance(members, pathlib.Path(plan.study.__file__)),
-        "devices": distinct(", ".join(each["devices"]) for each in on),
-        "processes": distinct(each["processes"] for each in on),
+        "devices": distinct(map(", ".join, told("devices"))),
+        "processes": distinct(told("processes")),
         "trained": [min(times), max(times)] if times else [],
     }
 

@@ -7,7 +7,8 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const charts = JSON.parse(document.getElementById("charts").textContent);
 const MOST_CHOSEN = 4; // cells, before anything is chosen
-let state = new URLSearchParams(location.hash.slice(1));
+const placeOf = () => document.getElementById(location.hash.slice(1)); // as #figures-2
+let state = new URLSearchParams(placeOf() ? "" : location.hash.slice(1));
 const onDraw = []; // functions of (sweep, article) of the other scripts
 
 const get = (key, fallback = "") => state.get(key) ?? fallback;
@@ -370,7 +371,7 @@ function captionOf(sweep, view) {
 function runLinks(sweep, index) {
   const runs = sweep.cells[index].runs.slice(0, 12).map((place) => sweep.runs[place]);
   const links = runs.flatMap((run) => [" ", el("button", { type: "button", onclick: () => set({ run: run.id }) }, shown(run.seed))]);
-  return el("span", {}, sweep.repeats === "run" ? "run" : "seed", ...links);
+  return el("span", {}, "seed", ...links);
 }
 
 /** A short line in a style, such as the page's template draws before a split. */
@@ -455,16 +456,20 @@ document.addEventListener("input", ({ target }) => {
     set({ [key]: value });
   }
 });
-window.addEventListener("hashchange", () => {
-  if (location.hash && !location.hash.includes("=")) { // A place on the page.
-    const place = document.getElementById(location.hash.slice(1));
-    const article = place?.closest("article.sweep[hidden]");
-    if (!article) return;
-    state.set("sweep", article.dataset.sweep);
-    draw();
-    place.scrollIntoView();
-    return;
+/** Goes to a place, in a sweep that may not be shown; the address keeps what is chosen. */
+function goTo(place) {
+  const article = place.closest("article.sweep[hidden]");
+  if (article) {
+    const kept = [...state].filter(([key]) => ["study", "verdict", "hold"].includes(key));
+    state = new URLSearchParams([["sweep", article.dataset.sweep], ...kept]);
   }
+  set({});
+  place.scrollIntoView();
+}
+
+window.addEventListener("hashchange", () => {
+  const place = placeOf();
+  if (place) return goTo(place);
   const before = shownSweep();
   state = new URLSearchParams(location.hash.slice(1));
   draw();
@@ -479,6 +484,7 @@ window.report = {
   onDraw: (draws) => { onDraw.push(draws); draw(); },
 };
 draw();
+if (placeOf()) goTo(placeOf());
 drawAge();
 setInterval(drawAge, 20000);
 if (data.refresh) setInterval(() => get("hold") || location.reload(), data.refresh * 1000);

@@ -97,7 +97,6 @@ def of_run(
     difference = preset.difference(run.config)
     checkpoints = list(stored.checkpoints(run))
     return {
-        "seed": run.config.seed,
         "loops": run.num_loops,
         "state": run.status["state"],
         "reason": run.status.get("reason"),

@@ -55,7 +55,8 @@ function drawRun(sweep, article) {
   if (!isNew(node, "run", run?.id)) return;
   if (!run) return node.replaceChildren();
   const cost = run.cost ?? {};
-  const differences = Object.entries(run.difference);
+  const told = (value) => (value === null ? "None" : value === "" ? "''" : value);
+  const differences = Object.entries(run.difference).map(([key, value]) => [key, told(value)]);
   const timeline = el("div", { class: "chart" });
   const copied = (text) => () => navigator.clipboard?.writeText(text).then(() => tell("Copied."));
   node.replaceChildren(
@@ -64,7 +65,7 @@ function drawRun(sweep, article) {
     ...run.warnings.map((text) => el("p", { class: "problem" }, text)),
     run.events.length ? timeline : el("p", { class: "caption" }, "No phase has begun."),
     el("div", { class: "columns" },
-      block(`Config, where it differs from ${run.preset}`, differences.length ? facts(differences) : el("p", {}, "nowhere")),
+      block(`Config, where it differs from ${run.preset || "the defaults"}`, differences.length ? facts(differences) : el("p", {}, "nowhere")),
       block("State and phases", facts([["state", runColumns(sweep)[2][1](run)],
         ...sweep.phases.map((phase) => [phase.words, run.phases[phase.name] == null ? "not completed" : `${number(run.phases[phase.name])} updates`]),
         ...sweep.groups.map((group) => [`${group.words}${AT_END}`, share(run.final[group.id])])])),

@@ -380,6 +380,38 @@ def test_a_claim_leads_to_the_figures_of_its_sweep(reported, visit):
     assert path.stat().st_size < reported.path.stat().st_size * 2 + 1.4 * len(image)
 
 
+def test_an_address_of_a_place_leads_there_and_keeps_what_is_chosen(reported, visit):
+    second = reported.data["sweeps"][0] | {"id": "second", "claims": CLAIMS[:1]}
+    second["figures"] = [{"name": "f", "drawn": "2026-01-02T03:04", "image": ""}]
+    path = _write(reported, sweeps=[reported.data["sweeps"][0], second])
+    page = visit(path, "figures-second")
+    page.wait_for_selector("#figures-second:visible")
+    until(page, "location.hash === '#sweep=second'")
+    page.locator(f"article:visible {FIELDS}").last.click()
+    until(page, "location.hash.startsWith('#sweep=second&cell=')")
+    before = page.url
+    page.locator(".claims a", has_text="figures").click()
+    until(
+        page,
+        "document.querySelector('#figures-second').getBoundingClientRect().top < 500",
+    )
+    until(page, "location.hash.startsWith('#sweep=second&cell=')")
+    assert page.url == before
+    page.evaluate("location.hash = 'verdict=holds&cell=3'")
+    until(page, "document.querySelector('article').checkVisibility()")
+    page.locator(".claims a", has_text="figures").click()
+    until(page, "location.hash === '#sweep=second&verdict=holds'")
+
+
+def test_a_config_of_no_preset_says_all_that_it_changes(reported, visit):
+    runs = json.loads(json.dumps(reported.data["sweeps"][0]["runs"]))
+    runs[0] |= {"preset": "", "difference": {"a.clip": None, "a.text": "", "b": False}}
+    page = visit(reported.written(runs=runs).path, f"run={runs[0]['id']}")
+    text = page.locator("[data-part=run]").inner_text()
+    assert "where it differs from the defaults" in text
+    assert "a.clip\nNone\na.text\n''\nb\nfalse" in text
+
+
 HOSTILE = (
     "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
 )
@@ -423,10 +455,11 @@ def test_several_sweeps_have_a_table_of_contents(reported, visit):
 
 
 def test_while_a_sweep_runs_the_page_is_loaded_again(reported, visit):
-    path = _write(reported, refresh=3, title="before")
+    path = _write(reported, refresh=3.0, title="before")
     page = visit(path, "cell=3")
     assert page.title().startswith("before")
-    _write(reported, refresh=3, title="after")
+    assert "Written again every 3 s while" in page.locator("header").first.inner_text()
+    _write(reported, refresh=3.0, title="after")
     page.wait_for_event("load")
     assert page.title().startswith("after")
     page.wait_for_selector(f"{FIELDS}[aria-pressed=true]")

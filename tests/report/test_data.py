@@ -142,6 +142,15 @@ def test_a_run_is_its_records(members, sweep):
     assert len(sweep["runs"][3]["curves"]["accuracy_by_loops"]) == 3
 
 
+def test_a_seed_is_told_with_those_others_that_differ(tmp_path):
+    places = ((0, 0), (0, 7), (1, 0), (1, 7))
+    runs = [fake_runs.staged(2, 60, s, task__seed=task) for s, task in places]
+    found = sweep_of(runs, tmp_path)
+    told = ["0, task seed 0", "0, task seed 7", "1, task seed 0", "1, task seed 7"]
+    assert [run["seed"] for run in found["runs"]] == told
+    assert (found["repeats"], len(found["cells"])) == ("run", 1)
+
+
 def test_events_stand_where_the_figures_draw_them(members, sweep):
     events = sweep["runs"][3]["events"]
     for phase, times in grokking.grok_times(members[3]).phases.items():
@@ -369,6 +378,16 @@ def test_a_history_is_told_with_its_warnings(tmp_path):
     assert shown["trained"][0] == "2001-09-09T01:48:20+00:00"
     assert found["provenance"]["devices"] == ["cpu"]
     assert found["provenance"]["commits"] == ["a" * 40, "b" * 40 + "+changes"]
+
+
+def test_a_history_of_an_older_version_says_what_it_has(tmp_path):
+    runs = [fake_runs.staged(2, 60, seed) for seed in range(2)]
+    plan = fake_runs.write_planned(tmp_path, "s", runs, preset="smoke")
+    for run, more in zip(runs, ({}, {"devices": ["cpu"], "processes": 1}), strict=True):
+        content = {"segments": [{"step": 0, "commit": "a" * 40} | more]}
+        files.write_json(tmp_path / run.run_id / "environment.json", content)
+    provenance = data.of_sweep(tmp_path, plan)["provenance"]
+    assert (provenance["devices"], provenance["processes"]) == (["cpu"], [1])
 
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u2028'\""
