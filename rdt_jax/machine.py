@@ -122,6 +122,24 @@ def can_lock(folder: pathlib.Path) -> bool:
     return True
 
 
+def private_cache(name: str) -> pathlib.Path:
+    """Makes a folder of this user for what is made once and run unchecked later.
+
+    Raises:
+      OSError: if it cannot be made or written, or others may write it.
+      RuntimeError: if there is no home.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    folder = pathlib.Path(caches, "rdt_jax", name).absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stat = folder.stat()
+    if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
+        raise PermissionError(f"others may write {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} is read-only")
+    return folder
+
+
 def use_compile_cache(log: Callable[[str], None]) -> None:
     """Keeps compiled programs in a folder of this user, unless variables name another.
 
@@ -134,14 +152,7 @@ def use_compile_cache(log: Callable[[str], None]) -> None:
     if any(variable in os.environ for variable in variables):
         return
     try:
-        caches = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        folder = pathlib.Path(caches, "rdt_jax", "compile").absolute()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stat = folder.stat()
-        if stat.st_uid != os.getuid() or stat.st_mode & 0o022:
-            raise PermissionError(f"others may write {folder}")
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(f"{folder} is read-only")
+        folder = private_cache("compile")
         _shrink(folder)
     except (OSError, RuntimeError) as error:  # The second where there is no home.
         os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # For children as well.

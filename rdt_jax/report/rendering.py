@@ -9,8 +9,10 @@ evaluated code. What numbers and words say is escaped by the template, or set as
 """
 
 import base64
+import contextlib
 import functools
 import hashlib
+import importlib.metadata
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -18,14 +20,17 @@ from typing import Any
 
 import jinja2
 
+from rdt_jax import machine
 from rdt_jax.analysis.runs import LOOPS
 from rdt_jax.figures import page
 from rdt_jax.report import inside
+from rdt_jax.store import files
 
 SCRIPTS = ("page.js", "tables.js", "inside.js")
 # Lengths of dashes and gaps, in pixels, of a line style of matplotlib.
 DASHES = {"-": [1, 0], "--": [5, 3], ":": [1.5, 2], "-.": [6, 2, 1.5, 2]}
 _LIFTED = "color:oklch(from red l c h)"  # what not all browsers know
+_ENTRY = "vegaEmbed"  # what page.js calls of the charts' JavaScript
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -41,7 +46,7 @@ def render(data: Mapping[str, Any]) -> str:
     sweeps = [sweep | {"styles": cell_styles(sweep)} for sweep in data["sweeps"]]
     numbers = [sweep | {"figures": []} for sweep in sweeps]  # Images are in the page.
     style = _read("page.css") + _colors(sweeps)
-    scripts = [_bundle(), *map(_read, SCRIPTS)]
+    scripts = [bundle(), *map(_read, SCRIPTS)]
     hashes = " ".join(map(_hash, scripts))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True,
@@ -98,11 +103,19 @@ def _charts() -> str:
 
 
 @functools.cache
-def _bundle() -> str:
-    """Returns the JavaScript of the charts, made once per process (a second)."""
+def bundle() -> str:
+    """Returns the JavaScript of the charts, made once per version of vl-convert."""
+    version, kept = importlib.metadata.version("vl-convert-python"), None
+    with contextlib.suppress(OSError, RuntimeError):  # Then it takes a second more.
+        kept = machine.private_cache("report") / f"{_ENTRY}-{version}.js"
+        return kept.read_text(encoding="utf-8")
     import vl_convert
 
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    script = vl_convert.javascript_bundle(f"window.{_ENTRY} = {_ENTRY};")
+    if kept is not None:
+        with contextlib.suppress(OSError):
+            files.write_text(kept, script)
+    return script
 
 
 def _colors(sweeps: Sequence[Mapping[str, Any]]) -> str:

@@ -169,7 +169,9 @@ def test_a_traced_pass_has_the_factor(model, scale):
     np.testing.assert_allclose(traced.logits, own.logits, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("scale", ["depth", "pass_loops"])
+@pytest.mark.parametrize(
+    "scale", ["depth", pytest.param("pass_loops", marks=pytest.mark.exhaustive)]
+)
 def test_gradients_are_finite_in_bfloat16(model, scale):
     config = model(scale, dtype="bfloat16", prelude_blocks=0, coda_blocks=0)
     params = jax.tree.map(jnp.asarray, _params(config))

@@ -206,7 +206,13 @@ PRESETS = {
     name: dataclasses.replace(SMALL, **keys)
     for name, keys in combinations.PRESETS.items()
 }
-LOOPED = sorted(set(PRESETS) - {"rdt", "feedforward"})
+LOOPED = [
+    "huginn",
+    *(
+        pytest.param(name, marks=pytest.mark.exhaustive)
+        for name in sorted(set(PRESETS) - {"rdt", "feedforward", "huginn"})
+    ),
+]
 
 
 @pytest.mark.parametrize("name", LOOPED)

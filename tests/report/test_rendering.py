@@ -91,3 +91,18 @@ def test_colors_are_those_of_the_figures(reported):
 def test_specs_are_written_by_altair_and_hold_no_data():
     for name, spec in charts.specs().items():
         assert "datasets" not in spec and "vega-lite/v6" in spec["$schema"], name
+
+
+def test_scripts_of_charts_are_kept_where_this_user_alone_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rendering.bundle.cache_clear()
+    made = rendering.bundle()
+    (kept,) = (tmp_path / "rdt_jax" / "report").iterdir()
+    assert kept.read_text(encoding="utf-8") == made
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda snippet: "made again")
+    rendering.bundle.cache_clear()
+    assert rendering.bundle() == made
+    kept.parent.chmod(0o777)
+    rendering.bundle.cache_clear()
+    assert rendering.bundle() == "made again"
+    rendering.bundle.cache_clear()
