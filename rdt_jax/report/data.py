@@ -28,6 +28,8 @@ from rdt_jax.report import inside, run_data
 from rdt_jax.sweep import links, spec
 from rdt_jax.training import phases
 
+# Kinds of parameters that runs keep, at the stages of training.
+KEPT = (*(f"{event}-after" for event in phases.BUILT_IN), "final")
 MOST_IMAGE_BYTES = 2_000_000  # of the figures of a sweep, as PNG
 MOST_NUMBERS = 2_000_000  # of the curves of a page, which are about 6 bytes each
 
@@ -78,6 +80,8 @@ def of_sweep(
         "task": "",
         "repeats": "run",
         "commands": _commands(workdir, plan),
+        "analyze": f"rdt analyze {run_data.quoted(workdir / 'sweeps' / plan.name)} "
+        f"--what=answers --checkpoint={','.join(KEPT)}",
     }
     lists = ("axes", "phases", "groups", "cells", "runs", "claims", "notes")
     rest: dict[str, Any] = {name: [] for name in lists}
@@ -259,12 +263,14 @@ def _provenance(
     plan: spec.Plan, members: Sequence[Run], found: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Says where the numbers come from, as `save.provenance`, and on what and when."""
+    has_study = plan.study is not spec.NO_STUDY
+    study = pathlib.Path(plan.study.__file__) if has_study else None
     times = [time for run in found for time in run["trained"]]
     on = [run["environment"] for run in found if run["environment"]]
     distinct = lambda values: sorted(set(values))
     told = lambda key: [each[key] for each in on if each[key]]  # By older versions none
     return {
-        **save.provenance(members, pathlib.Path(plan.study.__file__)),
+        **save.provenance(members, study),
         "devices": distinct(map(", ".join, told("devices"))),
         "processes": distinct(told("processes")),
         "trained": [min(times), max(times)] if times else [],

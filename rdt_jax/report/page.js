@@ -42,7 +42,8 @@ const part = (article, name) => article.querySelector(`[data-part="${name}"]`);
 const control = (article, key) => article.querySelector(`[data-key="${key}"]`);
 const number = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 20 });
 const shown = (value) => (value === null || value === undefined ? "" : `${value}`);
-const share = (value) => (typeof value === "number" ? value.toFixed(2) : "");
+// As Python writes it: of .125 and .625, which are halves, the even hundredth.
+const share = (value) => (typeof value === "number" ? (value * 8 % 4 === 1 ? value - 1e-9 : value).toFixed(2) : "");
 const ink = (color) => `var(--c${color.slice(1)})`;
 const plural = (count, word) => `${number(count)} ${word}${count === 1 ? "" : "s"}`;
 
@@ -155,7 +156,7 @@ function fieldOf(sweep, color, { index, row, column }, isList) {
     const isKnown = kind === "phase" ? !found.beyond : typeof found.median === "number";
     const count = kind === "phase" ? `${found.reached}/${found.runs}` : "";
     const spread = kind === "phase" ? found.spread : `${share(found.low)} to ${share(found.high)}`;
-    Object.assign(field, { text: found.text, count, spread: spread || "one value" });
+    Object.assign(field, { text: found.text, count, spread: spread || (found.runs > 1 ? "none arrived" : "one value") });
     if (isKnown) Object.assign(field, { kind: "known", value: kind === "phase" ? Math.max(1, found.median) : found.median });
   }
   const words = kind === "phase" ? `${sweep.phases.find((p) => p.name === name)?.words} at ` : "";

@@ -1,5 +1,6 @@
 """`rdt report` on runs that were never trained."""
 
+import errno
 import json
 import re
 
@@ -91,6 +92,15 @@ def test_a_mistake_exits_2(words, message, workdir, capsys):
     told = capsys.readouterr()
     assert (told.out, message in told.err) == ("", True), told.err
     assert not [*workdir.rglob("*.html")]
+
+
+def test_a_folder_that_may_not_be_written_names_another(workdir, monkeypatch, capsys):
+    def refuse(path, text):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(report.files, "write_text", refuse)
+    assert cli.main(["report", "runs"]) == 2
+    assert "`rdt report --out=FILE.html` writes elsewhere." in capsys.readouterr().err
 
 
 def test_it_is_written_again_until_all_runs_are_over(tmp_path, monkeypatch, capsys):

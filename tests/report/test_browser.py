@@ -112,6 +112,12 @@ def test_colored_by_the_accuracy_at_the_end(reported, visit):
     assert "color=final%3Aood" in page.url
 
 
+def test_accuracies_are_written_as_in_the_figures(reported, visit):
+    values = [n / 1000 for n in range(1001)] + [n / 64 for n in range(65)]
+    shown = visit(reported.path).evaluate(f"{values}.map(window.report.share)")
+    assert shown == [f"{value:.2f}" for value in values]
+
+
 def test_a_click_chooses_a_cell_and_another_leaves_it(reported, visit):
     page = visit(reported.path)
     page.wait_for_selector(FIELDS)

@@ -388,6 +388,7 @@ def test_a_history_of_an_older_version_says_what_it_has(tmp_path):
         files.write_json(tmp_path / run.run_id / "environment.json", content)
     provenance = data.of_sweep(tmp_path, plan)["provenance"]
     assert (provenance["devices"], provenance["processes"]) == (["cpu"], [1])
+    assert provenance["study"] is None
 
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u2028'\""

@@ -17,7 +17,7 @@ from rdt_jax.analysis import (
     patching,
     stored,
 )
-from rdt_jax.report import inside, inside_charts
+from rdt_jax.report import inside, inside_charts, rendering
 from tests import fake_inside as planted
 from tests import fake_runs
 from tests.report.conftest import DECAYS, LOOPS, SEEDS
@@ -351,6 +351,19 @@ def test_answers_stand_by_loops_and_follow_the_slider(looked_into, visit):
 
 
 @pytest.mark.browser
+def test_long_answers_fit_a_narrow_page(looked_into, visit):
+    _, path = looked_into
+    made = json.loads(re.search(r'id="data">(.*?)</script>', path.read_text())[1])
+    for entry in made["sweeps"][0]["inside"]["answers"]:
+        entry["question"], entry["target"] = ["a long question " * 20], ["b " * 90]
+    narrow = path.with_name("narrow.html")
+    narrow.write_text(rendering.render(made))
+    page = visit(narrow, "cell=2", viewport={"width": 400, "height": 900})
+    page.locator(f"{ROOT} td.wrong").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.browser
 def test_a_view_is_saved_at_all_stages(looked_into, visit, tmp_path):
     runs, path = looked_into
     page = visit(path, "cell=2&in.view=lens")
@@ -373,4 +386,5 @@ def test_a_view_is_saved_at_all_stages(looked_into, visit, tmp_path):
 def test_a_sweep_without_analyses_says_how_to_make_some(reported, visit):
     page = visit(reported.path)
     text = page.locator(ROOT).inner_text()
-    assert "rdt analyze WORKDIR/sweeps/" in text and "--what=answers,lens" in text
+    folder = reported.members[0].folder.parent / "sweeps" / "depth"
+    assert f"rdt analyze {folder} --what=answers --checkpoint=memorized-after" in text
