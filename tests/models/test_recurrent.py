@@ -353,12 +353,7 @@ TRIMMED = {
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(
-            n, marks=[] if n in ("last loop", "peri", "sandwich") else EXHAUSTIVE
-        )
-        for n in TRIMMED
-    ],
+    [pytest.param(n, marks=[] if n == "last loop" else EXHAUSTIVE) for n in TRIMMED],
 )
 def test_an_answer_is_that_of_the_whole_pass(name):
     changed, num_loops, backprop_depth, length = TRIMMED[name]

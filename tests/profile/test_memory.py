@@ -50,7 +50,10 @@ def test_the_inside_of_a_loop_counts_once():
         pytest.param({}, marks=pytest.mark.exhaustive),
         {"model.remat": "none", "recurrence.num_loops": 7},
         pytest.param({"batch_size": 64}, marks=pytest.mark.exhaustive),
-        {"gradient.filter": "grokfast_ma", "gradient.filter_window": 30},
+        pytest.param(
+            {"gradient.filter": "grokfast_ma", "gradient.filter_window": 30},
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_a_prediction_is_no_less_and_at_most_three_times_what_xla_needs(overrides):
