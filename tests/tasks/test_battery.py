@@ -148,16 +148,14 @@ def _arguments(draw, name):
     return kwargs
 
 
-@pytest.mark.parametrize(
-    "examples", [40, pytest.param(200, marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.parametrize("draws", [60, pytest.param(200, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in LARGE])
-def test_any_arguments_make_a_good_table_or_one_clear_error(name, examples):
+def test_any_arguments_make_a_good_table_or_one_clear_error(name, draws):
     made, refused = [], []
     keys = set(inspect.signature(tasks.TASKS[name]).parameters) - {"seed"}
 
     @hypothesis.settings(
-        max_examples=examples, derandomize=True, database=None, deadline=None
+        max_examples=draws, derandomize=True, database=None, deadline=None
     )
     @hypothesis.given(kwargs=_arguments(name), seed=st.integers(0, 99))
     def check(kwargs, seed):
