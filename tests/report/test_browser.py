@@ -551,6 +551,20 @@ def test_print_shows_the_page_without_its_controls(reported, visit):
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
+def test_wide_tables_fit_the_printed_page(reported, visit):
+    sweep = json.loads(json.dumps(reported.data["sweeps"][0]))
+    for group in sweep["groups"]:
+        group["words"] = f"mixed, pattern={group['id']}-of-the-others"
+    size = {"width": 688, "height": 900}  # A4, less the margins.
+    page = visit(reported.written(groups=sweep["groups"]).path, viewport=size)
+    page.emulate_media(media="print")
+    page.locator("[data-part=runs] td").first.wait_for()
+    beyond = page.locator(".scroll").evaluate_all(
+        "all => all.map((each) => each.scrollWidth - each.clientWidth)"
+    )
+    assert max(beyond) <= 0
+
+
 def test_it_says_all_numbers_without_scripts(reported, visit):
     page = visit(reported.path, java_script_enabled=False)
     text = page.locator("article").inner_text()
