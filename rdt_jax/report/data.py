@@ -223,16 +223,20 @@ def _times(times: grokking.CellTimes, unfinished: int) -> dict[str, Any]:
 def _claims(
     plan: spec.Plan, members: Sequence[Run], problems: list[str]
 ) -> list[dict[str, Any]]:
+    claims: list[Claim] = []
     try:
-        claims: list[Claim] = []
         if any(run.metrics for run in members):
             claims = drawing.with_lost(studies.claims(plan.study, members), members)
-        analyses = getattr(plan.study, "ANALYSES", {}).items()
-        if any(stored.jobs(members, [what], kinds) for what, kinds in analyses):
-            told = "Analyses that claims read are missing or of other code"
-            problems.append(f"{told}: `rdt figures` makes them.")
     except ValueError as error:
         problems.append(f"Nothing is judged: {error}")
+    analyses = getattr(plan.study, "ANALYSES", {}).items()
+    try:
+        lacks = any(stored.jobs(members, [what], kinds) for what, kinds in analyses)
+    except (ValueError, KeyError):  # One is damaged, which `inside` names.
+        lacks = True
+    if lacks:
+        told = "Analyses that claims read are missing, damaged or of other code"
+        problems.append(f"{told}: `rdt figures` makes them.")
     names = ("text", "source", "expected", "measured", "verdict", "seeds")
     return [
         {name: getattr(claim, name) for name in names} | {"study": plan.study_name}

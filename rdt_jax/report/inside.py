@@ -125,8 +125,12 @@ def _read(index: int, run: Run, problems: list[str]) -> Iterator[_Seen]:
             continue
         try:
             result = stored.load(run, what, name)
-        except (ValueError, KeyError) as error:  # A damaged JSON, or another's.
+        except ValueError as error:  # Of a damaged JSON, or another's.
             problems.append(f"{path}: {error}")
+            continue
+        except KeyError as error:
+            told = f"is damaged: it has no {error.args[0]}."
+            problems.append(f"{path.with_suffix('.json')} {told}")
             continue
         if result is None:
             old.append(path.stem)

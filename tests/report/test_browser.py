@@ -96,6 +96,11 @@ def test_a_field_says_its_spread_under_the_pointer(reported, visit):
     ]
     assert f"{min(times)} - {max(times)}" in hint.inner_text()
     assert "3/3" in hint.inner_text() and "3 seeds" in hint.inner_text()
+    page.locator(f"{FIELDS}[aria-label^='R = 1, decay 0.1']").hover()
+    until(
+        page, "document.querySelector('#vg-tooltip-element').innerText.includes('0/3')"
+    )
+    assert "none arrived" in hint.inner_text()
 
 
 def test_colored_by_the_accuracy_at_the_end(reported, visit):

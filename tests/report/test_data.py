@@ -1,6 +1,7 @@
 """The data of a page: numbers of run folders, and those that `rdt figures` shows."""
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import pathlib
@@ -13,7 +14,7 @@ import pytest
 import rdt_jax as rdt
 from rdt_jax import cli
 from rdt_jax import config as configs
-from rdt_jax.analysis import grokking
+from rdt_jax.analysis import grokking, weights
 from rdt_jax.cli import options as shared
 from rdt_jax.figures import grokking as drawing
 from rdt_jax.figures import numbers, tables
@@ -252,13 +253,38 @@ def test_analyses_that_claims_read_and_that_are_missing_are_told(tmp_path):
     (kept / "manifest.json").write_text("{}")
     found = data.of_sweep(tmp_path, plan)
     assert found["problems"] == [
-        "Analyses that claims read are missing or of other code: `rdt figures` makes "
-        "them."
+        "Analyses that claims read are missing, damaged or of other code: `rdt "
+        "figures` makes them."
     ]
     assert found["runs"][0]["checkpoints"] == ["final"]
     assert [command["text"] for command in found["runs"][0]["commands"]][-1] == (
         f"rdt ask {tmp_path / plan.run_ids[0]} --checkpoint=final"
     )
+
+
+ORIGIN = {
+    "params": [hashlib.sha256(b"{}").hexdigest()],
+    "code": weights.VERSION,
+    "arguments": {"rows": 512, "steps": 24},
+}
+
+
+@pytest.mark.parametrize("content", [ORIGIN, []])
+def test_claims_stand_beside_analyses_that_are_damaged(content, root, tmp_path):
+    own = spec.read_study(root / "experiments" / "depth_by_decay")
+    study = types.SimpleNamespace(**{**vars(own), "ANALYSES": {"weights": ["final"]}})
+    plan = fake_runs.write_planned(tmp_path, "s", [fake_runs.staged(2, 60)])
+    folder = tmp_path / plan.run_ids[0]
+    kept = folder / "transitions" / "final-after-230"
+    kept.mkdir()
+    (kept / "manifest.json").write_text("{}")
+    (folder / "analysis" / "weights-final-after-230.npz").touch()
+    files.write_json(folder / "analysis" / "weights-final-after-230.json", content)
+    found = data.of_sweep(tmp_path, plan._replace(study=study))
+    assert found["claims"]
+    lacking, damaged = found["problems"]
+    assert lacking.startswith("Analyses that claims read are missing, damaged or")
+    assert "weights-final-after-230.json is damaged: it" in damaged
 
 
 def test_curves_are_thinned_to_a_number_and_it_is_told(members, tmp_path, monkeypatch):
