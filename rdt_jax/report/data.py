@@ -12,6 +12,7 @@ import base64
 import datetime
 import importlib.metadata
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -57,10 +58,17 @@ def of_sweeps(
         "refresh": refresh,
         "problems": [*problems],
         "sweeps": [
-            {"id": f"sweep-{number}"} | of_sweep(workdir, plan, most)
-            for number, (workdir, plan) in enumerate(sweeps, start=1)
+            {"id": name} | of_sweep(workdir, plan, most)
+            for name, (workdir, plan) in zip(_ids(names), sweeps, strict=True)
         ],
     }
+
+
+def _ids(names: Sequence[str]) -> list[str]:
+    """Returns what addresses call sweeps: their names, or the places of odd ones."""
+    is_plain = lambda n: re.fullmatch(r"[\w.,=+-]+", n, re.ASCII) and names.count(n) < 2
+    places = enumerate(names, start=1)
+    return [name if is_plain(name) else f"sweep-{place}" for place, name in places]
 
 
 def of_sweep(

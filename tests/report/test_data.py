@@ -201,6 +201,19 @@ def test_damage_is_told_and_the_rest_is_there(tmp_path):
     assert found["cells"][0]["phases"]["memorized"]["reached"] == 2
 
 
+def test_an_address_names_a_sweep_also_when_others_are_added(tmp_path):
+    runs = [fake_runs.staged(2, 60)]
+    plans_by_name = {
+        name: fake_runs.write_planned(tmp_path, name, runs)
+        for name in ("width=8", "depth", "an <odd> one")
+    }
+    sweeps = [(tmp_path, plan) for plan in plans_by_name.values()]
+    ids = lambda given: [s["id"] for s in data.of_sweeps(given)["sweeps"]]
+    assert ids(sweeps) == ["width=8", "depth", "sweep-3"]
+    assert ids(sweeps[1:]) == ["depth", "sweep-2"]
+    assert ids([*sweeps[1:2], *sweeps]) == ["sweep-1", "width=8", "sweep-3", "sweep-4"]
+
+
 def test_what_cannot_be_shown_together_is_one_problem(tmp_path):
     runs = [
         fake_runs.staged(2, 60, seed, **{"phases__further": (f"half: {part} >= 0.5",)})
