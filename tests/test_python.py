@@ -215,6 +215,7 @@ def interrupt_once_evaluated(workdir):
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.exhaustive
 def test_an_interrupt_is_a_checkpoint_and_the_same_call_goes_on(tmp_path, tiny_config):
     sizes = {"num_steps": 2_000, "checkpoint_every_steps": 20}
     config = configs.override(tiny_config, sizes | {"eval_every_steps": 10})

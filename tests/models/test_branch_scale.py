@@ -83,6 +83,7 @@ def test_the_branches_of_the_core_have_the_factor_in_passes_of_any_length(
     assert longer > 1e-3 if scale == "pass_loops" else longer < 1e-6
 
 
+@pytest.mark.exhaustive
 def test_a_drawn_count_is_the_pass_of_so_many_loops(model):
     """Values and gradients, and those that training computes at the answers alone."""
     config = model("pass_loops", prelude_blocks=0, core_blocks=1, coda_blocks=0)

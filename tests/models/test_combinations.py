@@ -54,8 +54,17 @@ def _case(index, tiny_config, tiny_table):
     return config.recurrence.num_loops, model, params
 
 
+EXHAUSTIVE = [pytest.mark.exhaustive]
+
+
 @pytest.mark.parametrize(
-    "index", range(len(combinations.CASES)), ids=combinations.NAMES
+    "index",
+    [
+        pytest.param(
+            index, id=name, marks=EXHAUSTIVE if name in ("row6", "row7") else []
+        )
+        for index, name in enumerate(combinations.NAMES)
+    ],
 )
 def test_a_model_is_its_equations(index, tiny_config, tiny_table, monkeypatch):
     loops, model, params = _case(index, tiny_config, tiny_table)

@@ -155,6 +155,7 @@ def test_a_row_counts_with_the_mean_of_the_answers_it_has(params, table, toy):
             )  # fmt: skip
 
 
+@pytest.mark.exhaustive
 def test_a_factor_of_the_pass_gives_every_loop_count_its_own_pass(params, table, toy):
     lane = jax.tree.map(lambda x: x[0], params)
     model = presets.model_config(toy({"model.branch_scale": "pass_loops"}), table)
