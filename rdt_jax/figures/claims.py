@@ -18,11 +18,12 @@ _STYLES: Mapping[str, str] = {"holds": "green", "fails": "red"}
 
 
 def text(claim: Claim) -> str:
-    """Returns a claim in three lines: verdict and claim, expected, measured."""
+    """Returns a claim in four lines: verdict and claim, expected, measured, tested."""
     return (
         f"{claim.verdict.upper()}: {claim.text} ({claim.source})\n"
         f"  expected: {claim.expected}.\n"
-        f"  measured: {claim.measured}"
+        f"  measured: {claim.measured}\n"
+        f"  judged by: {claim.judged_by}."
     )
 
 
@@ -38,7 +39,7 @@ def with_lost(claims: Sequence[Claim], runs: Sequence[Run]) -> list[Claim]:
 def table(scores: Mapping[str, Sequence[Claim]]) -> Table:
     """Builds the scorecard for the terminal: one line per claim, by study."""
     words = ("study", "preset", "claim", "verdict")
-    headings = ("study", "preset", "seeds", "claim", "verdict")
+    headings = ("study", "preset", "seeds", "graphs", "claim", "verdict")
     found = terminal.table("Claims", headings, caption=count(scores), words=words)
     for study, claims in scores.items():
         for claim in claims:
@@ -47,6 +48,7 @@ def table(scores: Mapping[str, Sequence[Claim]]) -> Table:
                 study,
                 claim.preset,
                 str(claim.seeds),
+                str(claim.graphs),
                 f"{claim.text} ({claim.source})",
                 verdict,
                 style=_STYLES.get(claim.verdict, "dim"),
@@ -62,12 +64,12 @@ def markdown(scores: Mapping[str, Sequence[Claim]]) -> str:
         lines += [
             f"## {study}",
             "",
-            "| verdict | claim | source | expected | measured | seeds | preset |",
+            "| verdict | claim | source | expected | measured | judged by | preset |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         for claim in claims:
             cells = (claim.verdict, claim.text, claim.source, claim.expected,
-                     claim.measured, str(claim.seeds), claim.preset)  # fmt: skip
+                     claim.measured, claim.judged_by, claim.preset)  # fmt: skip
             escaped = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
             lines.append(f"| {' | '.join(escaped)} |")
         lines.append("")

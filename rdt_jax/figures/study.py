@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from rich.protocol import is_renderable
 
 from rdt_jax import user_code
+from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import stored
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
@@ -43,11 +44,16 @@ def table(study: Any, runs: Sequence[Run]) -> Any:
 
 
 def claims(study: Any, runs: Sequence[Run]) -> list[Claim]:
-    """Returns the claims of a study; ValueError if its function is wrong."""
+    """Returns the claims of a study, their tests adjusted for each other (Holm).
+
+    Raises:
+      ValueError: if its function is wrong.
+    """
     are_claims = lambda value: (
         isinstance(value, list) and all(isinstance(each, Claim) for each in value)
     )
-    return _call(study, "claims", runs, "return a list of Claims", are_claims)
+    found = _call(study, "claims", runs, "return a list of Claims", are_claims)
+    return judging.after_holm(found)
 
 
 def figures(study: Any, runs: Sequence[Run]) -> Mapping[str, Figure]:

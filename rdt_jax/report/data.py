@@ -245,7 +245,7 @@ def _claims(
     if lacks:
         told = "Analyses that claims read are missing, damaged or of other code"
         problems.append(f"{told}: `rdt figures` makes them.")
-    names = ("text", "source", "expected", "measured", "verdict", "seeds")
+    names = ("text", "source", "expected", "measured", "verdict", "judged_by")
     return [
         {name: getattr(claim, name) for name in names} | {"study": plan.study_name}
         for claim in claims

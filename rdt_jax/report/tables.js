@@ -135,9 +135,9 @@ const tables = {
         line.group.id, view.y, view.loops === "0" ? line.run.loops : view.loops, point.step, point.value]))];
   },
   claims: () => [
-    ["sweep", "study", "verdict", "text", "expected", "measured", "source", "seeds"],
+    ["sweep", "study", "verdict", "text", "expected", "measured", "source", "judged_by"],
     data.sweeps.flatMap((sweep) => sweep.claims.map((claim) => [sweep.name, claim.study, claim.verdict, claim.text, claim.expected,
-      claim.measured, claim.source, claim.seeds]))],
+      claim.measured, claim.source, claim.judged_by]))],
   provenance: () => [["sweep", "key", "value"],
     data.sweeps.flatMap((sweep) => Object.entries(sweep.provenance).map(([key, value]) => [sweep.name, key, JSON.stringify(value)]))],
 };

@@ -6,7 +6,8 @@ from tests.figures.drawn import words_of
 def claim(holds, **options):
     given = {
         "text": "More is better.", "source": "A (2020)", "expected": "2 of 3",
-        "measured": "1 of 3.", "holds": holds, "seeds": 3, "preset": "cpu",
+        "measured": "1 of 3.", "holds": holds, "seeds": 4, "graphs": 2,
+        "test": "count of runs", "preset": "cpu",
     }  # fmt: skip
     return Claim(**given | options)
 
@@ -26,7 +27,12 @@ def test_verdicts_are_counted():
 
 def test_a_claim_in_words():
     assert drawing.text(claim(False)) == (
-        "FAILS: More is better. (A (2020))\n  expected: 2 of 3.\n  measured: 1 of 3."
+        "FAILS: More is better. (A (2020))\n  expected: 2 of 3.\n  measured: 1 of 3.\n"
+        "  judged by: count of runs; 4 seeds, 2 graphs."
+    )
+    tested = claim(True, test="sign test", p_value=0.004, adjusted_p=0.0123, graphs=1)
+    assert drawing.text(tested).endswith(
+        "judged by: sign test, p = 0.004 (0.012 after Holm); 4 seeds, 1 graph."
     )
     untested = drawing.text(claim(None))
     assert untested.startswith("NOT TESTED AT THIS PRESET: More is")
@@ -38,7 +44,8 @@ def test_the_table_has_a_line_per_claim():
     columns = {column.header: list(column.cells) for column in table.columns}
     assert columns["study"] == ["one", "one", "two"]
     assert columns["verdict"] == ["holds", "not tested", "fails"]
-    assert columns["seeds"] == ["3", "3", "1"]
+    assert columns["seeds"] == ["4", "4", "1"]
+    assert columns["graphs"] == ["2", "2", "2"]
     assert "3 claims: 1 holds" in " ".join(words_of(table))
 
 
@@ -47,6 +54,7 @@ def test_markdown_says_all_and_keeps_its_columns():
     assert "## one" in lines and "## two" in lines
     rows = [line for line in lines if line.startswith("| ") and "---" not in line]
     assert rows[1] == (
-        "| holds | More is better. | A (2020) | 2 of 3 | 1 of 3. | 3 | cpu |"
+        "| holds | More is better. | A (2020) | 2 of 3 | 1 of 3. "
+        "| count of runs; 4 seeds, 2 graphs | cpu |"
     )
     assert "a \\| b c" in rows[-1]

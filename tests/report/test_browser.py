@@ -352,11 +352,14 @@ def test_tables_are_taken_along_as_csv(reported, visit):
 
 
 CLAIMS = [
-    {"text": "Two are sooner.", "source": "A (2026)", "expected": "yes", "seeds": 3,
+    {"text": "Two are sooner.", "source": "A (2026)", "expected": "yes",
+     "judged_by": "count of runs; 3 seeds, 1 graph",
      "measured": "4 -> 2", "verdict": "holds", "study": "one", "figure": None},
-    {"text": "Four are sooner.", "source": "B (2026)", "expected": "yes", "seeds": 1,
+    {"text": "Four are sooner.", "source": "B (2026)", "expected": "yes",
+     "judged_by": "count of runs; 1 seeds, 1 graph",
      "measured": "2 -> 4", "verdict": "fails", "study": "one", "figure": None},
-    {"text": "Eight are sooner.", "source": "C (2026)", "expected": "yes", "seeds": 0,
+    {"text": "Eight are sooner.", "source": "C (2026)", "expected": "yes",
+     "judged_by": "count of runs; 0 seeds, 1 graph",
      "measured": "no run", "verdict": "not tested", "study": "two", "figure": None},
 ]  # fmt: skip
 

@@ -234,8 +234,8 @@ def test_claims_are_those_of_the_study(root, tmp_path):
     assert [claim["verdict"] for claim in found] == [c.verdict for c in claims]
     assert "holds" in [claim.verdict for claim in claims]
     for shown, claim in zip(found, claims, strict=True):
-        assert {k: shown[k] for k in ("text", "source", "expected", "seeds")} == {
-            k: getattr(claim, k) for k in ("text", "source", "expected", "seeds")
+        assert {k: shown[k] for k in ("text", "source", "expected", "judged_by")} == {
+            k: getattr(claim, k) for k in ("text", "source", "expected", "judged_by")
         }
         assert shown["measured"].startswith(claim.measured)
         assert lost.run_id in shown["measured"]
