@@ -51,6 +51,7 @@ FILES = {
     "knowledge_comparison": "comparison",
     "knowledge_composition": "knowledge",
     "knowledge_depth": "knowledge",
+    "knowledge_hops": "knowledge",
     "listops": "expressions",
     "lookup_tables": "lookup_tables",
     "ltg_folder": "ltg_folder",

@@ -14,6 +14,7 @@ VERSION = 1  # of the tables; a change of their rows is another one
 
 PATTERNS = ("atomic", "id-id", "id-ood", "ood-id", "ood-ood")
 ANSWER_AT = ("last", "answer_token", "pad")
+LARGEST_GRAPH = 5_000_000  # questions that are listed
 
 
 def knowledge_composition(
@@ -139,6 +140,118 @@ def _split(
     must = "be 0 or give a question of two OOD facts"
     limits.require(fits, "ood_share", must, ood_share)
     return split, pattern
+
+
+def knowledge_hops(
+    *,
+    seed: int,
+    num_entities: int,
+    num_relations: int,
+    out_degree: int,
+    ood_share: float,
+    max_hops: int,
+    phi: float,
+    atomic_repeats: int,
+    max_heldout: int | None,
+    answer_at: str,
+) -> base.Table:
+    """Systematicity at more hops: follow facts that were never followed by any other.
+
+    Graph, OOD facts, repeats and `answer_at` are those of `knowledge_composition`, and
+    training holds rows of 2 to `max_hops` ID facts. Held-out rows of ID facts that are
+    practiced are `id`, rows of OOD facts only are `ood`, and all others are `unused`. A
+    = 1, and the tag is `hops`. It is ours: the paper asks OOD facts for two hops only.
+
+    Chance is 1 / num_entities; what the last relation gives away, the shortcut
+    `last_relation` says.
+
+    Args:
+      max_hops: most relations of a row, at least 2.
+      phi: training rows of each number of hops from 2, per ID fact.
+      max_heldout: rows kept in `id` and in `ood`, of each number of hops.
+    """
+    _check_graph(num_entities, num_relations, answer_at)
+    limits.inside(1, num_relations, " = [1, num_relations]", out_degree=out_degree)
+    check_composed(ood_share, phi, atomic_repeats, answer_at, max_heldout=max_heldout)
+    limits.at_least(2, max_hops=max_hops)
+    questions = num_entities * out_degree**max_hops
+    fits = questions <= LARGEST_GRAPH
+    must = f"ask at most {LARGEST_GRAPH} questions of this graph, not {questions}"
+    limits.require(fits, "max_hops", must, max_hops)
+    rng = np.random.default_rng(seed)
+    tail = _draw_graph(rng, num_entities, num_relations, out_degree)  # [E, R]
+    heads, relations = np.nonzero(tail >= 0)  # Facts in row-major order.
+    bridges = tail[heads, relations]
+    is_ood = np.zeros(heads.size, bool)
+    is_ood[rng.permutation(heads.size)[: round(ood_share * heads.size)]] = True
+    fact_of = np.cumsum(tail.ravel() >= 0).reshape(tail.shape) - 1
+    paths = [np.arange(heads.size)[:, None]]  # [Q, hops], facts in their order
+    while len(paths) < max_hops:
+        ends = bridges[paths[-1][:, -1]]
+        before, relation = np.nonzero(tail[ends] >= 0)
+        last = fact_of[ends[before], relation]
+        paths.append(np.column_stack([paths[-1][before], last]))
+    split = [
+        np.full(heads.size, base.SPLITS.index("train"), np.int8),  # All are trained.
+        *_split_paths(rng, paths[1:], is_ood, ood_share, phi, max_heldout),
+    ]
+    hops = np.repeat(np.arange(1, max_hops + 1, dtype=np.int32), [*map(len, paths)])
+    tokens = np.zeros((hops.size, 2 + max_hops), np.int32)
+    for length, facts in enumerate(paths, 1):
+        rows = np.flatnonzero(hops == length)
+        tokens[rows, 0] = 1 + heads[facts[:, 0]]
+        tokens[rows, 1 : 1 + length] = 1 + num_entities + relations[facts]
+    words = _words(num_entities, num_relations)
+    tokens, positions, words = place_answer(tokens, 1 + hops, answer_at, words)
+    targets = 1 + np.concatenate([bridges[facts[:, -1]] for facts in paths])
+    return base.certified(
+        tokens,
+        positions,
+        targets,
+        np.concatenate(split),
+        atoms=facts_used(tokens, targets, hops),
+        held_out=(
+            f"{int(is_ood.sum())} of {heads.size} facts are trained as one-hop rows "
+            f"but used by no training row of more; `ood` asks 2 to {max_hops} of them "
+            "in a row."
+        ),
+        vocab=words,
+        repeats=np.where(hops == 1, atomic_repeats, 1),
+        tags={"hops": hops},
+        shortcuts={"last_relation": tokens[np.arange(hops.size), hops]},
+    )
+
+
+def _split_paths(
+    rng, paths: Sequence[np.ndarray], is_ood, ood_share, phi, max_heldout
+) -> list[np.ndarray]:
+    """Returns the split of questions by their facts, [Q, hops] of each length."""
+    num_train = round(phi * int((~is_ood).sum()))
+    must = "train at least one row of each number of hops"
+    limits.require(num_train >= 1, "phi", must, phi)
+    practiced = np.zeros(is_ood.size, bool)
+    candidates = []
+    for facts in paths:
+        rows = rng.permutation(np.flatnonzero(~is_ood[facts].any(axis=1)))
+        must = f"leave an ID question of {facts.shape[1]} hops untrained"
+        limits.require(num_train < rows.size, "phi", must, phi)
+        practiced[facts[rows[:num_train]]] = True
+        candidates.append(rows)
+    splits_of = []
+    for facts, rows in zip(paths, candidates, strict=True):
+        split = np.full(len(facts), base.SPLITS.index("unused"), np.int8)
+        split[rows[:num_train]] = base.SPLITS.index("train")
+        held_out = rows[num_train:]
+        asked = held_out[practiced[facts[held_out]].all(axis=1)][:max_heldout]
+        ood = rng.permutation(np.flatnonzero(is_ood[facts].all(axis=1)))[:max_heldout]
+        must = f"leave an ID question of {facts.shape[1]} hops about practiced facts"
+        limits.require(asked.size > 0, "phi", must, phi)
+        must = f"be 0 or give a question of {facts.shape[1]} OOD facts"
+        limits.require(ood_share == 0 or ood.size > 0, "ood_share", must, ood_share)
+        split[asked] = base.SPLITS.index("id")
+        split[ood] = base.SPLITS.index("ood")
+        splits_of.append(split)
+    return splits_of
 
 
 def knowledge_depth(
@@ -300,6 +413,13 @@ EXAMPLES = {
         {"answer_at": "answer_token", "max_heldout": 5},
         {"answer_at": "pad", "ood_share": 0.0},
     ],
+    "knowledge_hops": [
+        {"num_entities": 11, "num_relations": 5, "out_degree": 3, "ood_share": 0.3,
+         "max_hops": 3, "phi": 1.5, "atomic_repeats": 2, "max_heldout": None,
+         "answer_at": "last"},
+        {"answer_at": "answer_token", "max_heldout": 5, "max_hops": 2},
+        {"answer_at": "pad", "ood_share": 0.0},
+    ],
     "knowledge_depth": [
         {"num_entities": 7, "num_relations": 3, "max_hops": 5, "max_train_hops": 3,
          "train_per_hop": 41, "heldout_per_hop": 13, "answer_at": "last"},
@@ -309,4 +429,5 @@ EXAMPLES = {
 }  # fmt: skip
 
 
-knowledge_composition_oracle = knowledge_depth_oracle = oracles.follow_relations
+knowledge_composition_oracle = knowledge_hops_oracle = oracles.follow_relations
+knowledge_depth_oracle = oracles.follow_relations
