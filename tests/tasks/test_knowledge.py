@@ -225,3 +225,89 @@ def test_facts_are_counted_at_the_end_of_a_small_integer_type(facts):
     table = _walks(num_entities=facts // 2, num_relations=2, train_per_hop=200)
     assert table.certificate.atoms["all"] == facts
     assert table.certificate.atoms["practiced"] == facts
+
+
+# Systematicity at more hops.
+
+HOPS = {
+    "num_entities": 11,
+    "num_relations": 5,
+    "out_degree": 4,
+    "ood_share": 0.25,
+    "max_hops": 3,
+    "phi": 2.5,
+    "atomic_repeats": 3,
+    "max_heldout": None,
+    "answer_at": "last",
+}
+restate_knowledge_hops = restate_knowledge_depth
+
+
+def _hops(**changes):
+    return knowledge.knowledge_hops(seed=5, **HOPS | changes)
+
+
+def test_every_walk_of_the_graph_is_asked_once():
+    table = _hops()
+    facts = _facts(table)
+    walks = {1: set(facts)}
+    for length in (2, 3):
+        walks[length] = {
+            (*words, relation)
+            for words in walks[length - 1]
+            for head, relation in facts
+            if head == facts[_walk(facts, words)[-1]]
+        }
+    asked = collections.Counter(words for words, *_ in read(table))
+    assert len(facts) == 11 * 4
+    assert asked == dict.fromkeys(set().union(*walks.values()), 1)
+
+
+def test_rows_of_each_number_of_hops_are_split_by_their_facts():
+    table = _hops()
+    facts = _facts(table)
+    rows = [(_walk(facts, words), split) for words, _, split in read(table)]
+    practiced = {f for walk, split in rows if split == "train" for f in walk[1:]}
+    practiced |= {w[0] for w, split in rows if split == "train" and len(w) > 1}
+    asked = [walk for walk, split in rows if split == "ood"]
+    ood = {fact for walk in asked for fact in walk}
+    assert len(ood) <= 11
+    assert not ood & practiced
+    for walk, split in rows:
+        if len(walk) == 1:
+            assert split == "train"
+        elif set(walk) <= practiced:
+            assert split in ("train", "id")
+        elif set(walk) <= ood:
+            assert split == "ood"
+        else:
+            assert split == "unused"
+    for hops in (2, 3):
+        trained = [w for w, split in rows if split == "train" and len(w) == hops]
+        assert len(trained) == round(2.5 * 33)
+        assert {len(walk) for walk in asked} == {2, 3}
+    np.testing.assert_array_equal(
+        table.repeats, np.where(table.tags["hops"] == 1, 3, 1)
+    )
+
+
+def test_a_cap_on_held_out_walks_is_one_of_each_number_of_hops():
+    table = _hops(max_heldout=4)
+    for split in ("id", "ood"):
+        hops = table.tags["hops"][table.rows_of(split)]
+        assert sorted(hops) == 4 * [2] + 4 * [3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_hops": 1}, "max_hops must be at least 2, got 1"),
+        ({"max_hops": 12}, "max_hops must ask at most 5000000 questions .*, got 12"),
+        ({"phi": 40.0}, "phi must leave an ID question of 2 hops untrained, got 40"),
+        ({"phi": 0.01}, "phi must train at least one row of each number of hops"),
+        ({"ood_share": 0.03}, "ood_share must be 0 or give a question of 2 OOD facts"),
+    ],
+)
+def test_a_graph_that_cannot_be_asked_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        _hops(**changes)
