@@ -1,0 +1,1 @@
+"""What decides whether more loops are sooner."""
