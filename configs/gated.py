@@ -4,9 +4,9 @@ Reference: Chen (2026), arXiv:2603.21676. The loops of an update are drawn from 
 as for the paper's graph task.
 
 Presets (`rdt train --config=configs/gated.py:cpu --workdir=runs`):
-  cpu         one block of width 64, on the task of knowledge_composition.py:cpu. After
-              10,000 updates id .97 and ood .30 (R = 6, one seed), in 5 minutes on one
-              CPU core
+  cpu         one block of width 64, on the graph of knowledge_composition.py with phi
+              7.2. After 10,000 updates id .97 and ood .30 (R = 6, one seed), in 5
+              minutes on one CPU core
   cpu_long    the same run to the end of its budget
   paper       the small model and optimizer of the paper, on the task of Kohli et al.;
               no released code is known to differ

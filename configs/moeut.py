@@ -3,9 +3,9 @@
 Reference: Csordas et al. (2024), arXiv:2405.16039.
 
 Presets (`rdt train --config=configs/moeut.py:cpu --workdir=runs`):
-  cpu         two blocks of width 64 looped twice, on the task of
-              knowledge_composition.py:cpu. By 4,750 updates id 1.00 and ood .62 (R = 2,
-              one seed), in 4 minutes on one CPU core
+  cpu         two blocks of width 64 looped twice, on the graph of
+              knowledge_composition.py with phi 7.2. By 4,750 updates id 1.00 and ood
+              .62 (R = 2, one seed), in 4 minutes on one CPU core
   cpu_long    the same run to the end of its budget
   paper       the model of 44M parameters and its optimizer, on the task of Kohli et
               al.; what is said of it here comes from the released code

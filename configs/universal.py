@@ -4,9 +4,9 @@ Reference: Dehghani et al. (2018), arXiv:1807.03819, Section 2. The most loops o
 position are recurrence.num_loops. The final norm of the skeleton stays.
 
 Presets (`rdt train --config=configs/universal.py:cpu --workdir=runs`):
-  cpu         one block of width 64 looped up to 6 times, on the task of
-              knowledge_composition.py:cpu. By 9,000 updates id 1.00 and ood .53 (up to
-              6 loops, one seed), in 4 minutes on one CPU core
+  cpu         one block of width 64 looped up to 6 times, on the graph of
+              knowledge_composition.py with phi 7.2. By 9,000 updates id 1.00 and ood
+              .53 (up to 6 loops, one seed), in 4 minutes on one CPU core
   cpu_long    the same run to the end of its budget
   paper       the base model of the paper, on the task of Kohli et al.; halting bias,
               threshold and ponder weight are tensor2tensor's
