@@ -31,6 +31,7 @@ PRESETS = presets(
         "model.branch_scale": "loops",
         "optimizer.learning_rate": 5e-3,
         "optimizer.schedule": "cosine",
+        "optimizer.final_fraction": 0.0,
         "loss.label_smoothing": 0.1,
         "recurrence.num_loops": by_preset(4, smoke=2),
         "phases.further": (
@@ -41,9 +42,10 @@ PRESETS = presets(
         ),
         "batch_size": by_preset(128, smoke=64),
         "evaluation.batch_size": 256,  # Fits a cache.
-        **budget(10_000, every=250, checkpoint=5_000),
+        **LONG,
+        **budget(10_000, every=100, checkpoint=5_000),
     },
     smoke=SMOKE,
-    cpu_long=LONG,
+    cpu_long={},
 )
 get_config = getter(PRESETS)

@@ -156,12 +156,12 @@ def cells(runs: Sequence[Run]) -> dict[Cell, list[Run]]:
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
-    """Judges the predictions on what has been run so far; see `_is_sooner`.
+    """Judges the predictions on what has been run so far; see `is_sooner`.
 
     The runs of the search are behind no claim.
     """
     by_cell = cells(runs)
-    return [_is_sooner(by_cell, *comparison) for comparison in _SOONER] + [
+    return [is_sooner(by_cell, *comparison) for comparison in _SOONER] + [
         _is_closer(by_cell, *comparison) for comparison in _CLOSER
     ]
 
@@ -207,15 +207,16 @@ def _times(runs: Sequence[Run], event: str = OOD) -> dict[Replicate, Bound]:
     }
 
 
-def _is_sooner(
+def is_sooner(
     by_cell: Mapping[Cell, Sequence[Run]],
     text: str,
     source: str,
     expected: str,
     first: Cell,
     second: Cell,
+    event: str = OOD,
 ) -> Claim:
-    """Judges whether most replicates complete OOD sooner in the first cell.
+    """Judges whether most replicates complete an event sooner in the first cell.
 
     Both runs of a replicate have one graph and one seed. The first is sooner if it is
     by LEAST evaluations, and not sooner if both times are known and it is not, or if
@@ -224,7 +225,7 @@ def _is_sooner(
     """
     runs = [*by_cell.get(first, []), *by_cell.get(second, [])]
     least = LEAST * max((run.config.eval_every_steps for run in runs), default=0)
-    one, other = _times(by_cell.get(first, [])), _times(by_cell.get(second, []))
+    one, other = (_times(by_cell.get(cell, []), event) for cell in (first, second))
     answers: list[bool | None] = []
     for key in one.keys() & other.keys():
         a, b = one[key], other[key]
@@ -239,7 +240,8 @@ def _is_sooner(
         for (arm, loops), times in ((first, one), (second, other))
         if times
     ]
-    return _judge(text, source, expected, answers, "median updates", medians, runs)
+    what = "median updates"
+    return _judge(text, source, expected, answers, what, medians, runs, event)
 
 
 def _is_closer(
@@ -278,12 +280,13 @@ def _judge(
     what: str,
     said: Sequence[str],
     runs: Sequence[Run],
+    event: str = OOD,
 ) -> Claim:
     yes, no, open_ones = (answers.count(answer) for answer in (True, False, None))
     holds = judging.majority(yes, no, open_ones)
     missing = []
     if holds is None:
-        ends = grokking.ends_of(grokking.awaited(runs, OOD))
+        ends = grokking.ends_of(grokking.awaited(runs, event))
         missing = ends or ["replicates that agree, with times within the budget"]
     return judging.judge(
         text,

@@ -1,0 +1,1 @@
+"""When more loops are needed."""
