@@ -15,7 +15,7 @@ import pytest
 from configs import base
 from rdt_jax import config as configs
 from rdt_jax import events, schema
-from rdt_jax.figures import grokking
+from rdt_jax.figures import palette, words
 from rdt_jax.models import architecture, experts, presets
 from rdt_jax.models import loop as loops
 from rdt_jax.tasks.base import SPLITS
@@ -246,9 +246,9 @@ if __name__ == "__main__":
 
 def test_an_event_is_the_only_one_of_its_split():
     assert len(set(events.BUILT_IN.values())) == len(events.BUILT_IN)
-    assert set(events.BUILT_IN.values()) <= set(grokking.SPLIT_NAMES)
-    assert grokking.SPLIT_NAMES.keys() == grokking.SPLIT_COLORS.keys()
-    assert set(grokking.SPLIT_NAMES) == set(SPLITS) - {"unused"}
+    assert set(events.BUILT_IN.values()) <= set(words.SPLIT_NAMES)
+    assert words.SPLIT_NAMES.keys() == palette.SPLITS.keys()
+    assert set(words.SPLIT_NAMES) == set(SPLITS) - {"unused"}
 
 
 @pytest.mark.parametrize("term", losses.TERMS)

@@ -33,7 +33,7 @@ from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, terminal
-from rdt_jax.figures.grokking import task_name
+from rdt_jax.figures.words import task_name
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
@@ -138,25 +138,46 @@ def table(runs: Sequence[Run]) -> Table:
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws the seeds that compare, of recipes that are over; ValueError if none is."""
     budget = run_folders.shared_value(runs, "num_steps")
-    times = {
-        f"{name} ({cell.rate:g}, {cell.decay:g})": cell.times
+    best = {
+        name: cell
         for name, cell in cells.best_cells(runs).items()
         if cell.times.size and not cell.unfinished
     }
-    if not times:
+    if not best:
         raise ValueError("No recipe has all of its runs; `rdt sweep` trains them.")
+    tests = cells.compare(best)
+    label = {n: f"{n} ({c.rate:g}, {c.decay:g})" for n, c in best.items()}
     return {
         "times": comparison.times_by_group(
-            times,
+            {label[name]: cell.times for name, cell in best.items()},
             budget=budget,
-            title=f"Recipes at their best cell (rate, decay): {task_name(runs)}",
+            title=_finding(tests),
+            line=f"{task_name(runs)}; best (rate, decay) of one grid; bold: published "
+            "claim; p: against AdamW, after Holm",
             notes=(
                 f"R = {run_folders.shared_value(runs, 'recurrence.num_loops')}. Seeds "
                 f"other than {_list(SELECT)}, which chose the cells of one grid.",
             ),
             event="ID generalized",
+            told={label[n]: f"p = {test.p_value:.2g}" for n, test in tests.items()},
+            bold=[label[name] for name in best if name in cells.COMPARED],
         )
     }
+
+
+def _finding(tests: Mapping[str, statistics.Comparison]) -> str:
+    """Says which recipes with a published claim are sooner or later than AdamW."""
+    judged = {name: test for name, test in tests.items() if name in cells.COMPARED}
+    if not judged:
+        return "No recipe with a published claim is compared with AdamW yet"
+    known = {n: t for n, t in judged.items() if t.p_value <= judging.LEVEL}
+    told = [
+        f"{'sooner' if is_sooner else 'later'}: {', '.join(names)}"
+        for is_sooner in (True, False)
+        if (names := [n for n, t in known.items() if (t.later < 0.5) == is_sooner])
+    ]
+    told = told or ["none sooner or later at this number of seeds"]
+    return f"Of {len(judged)} recipes against tuned AdamW, {'; '.join(told)}"
 
 
 def _steps(steps: float, budget: int) -> str:

@@ -24,7 +24,7 @@ from rdt_jax.analysis.grokking import format_steps
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import depth as drawing
 from rdt_jax.figures import terminal
-from rdt_jax.figures.grokking import task_name
+from rdt_jax.figures.words import task_name
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_depth.py"

@@ -1,7 +1,7 @@
 """The stages of grokking by loop depth, and what each depth pays to reach the last.
 
 The first figure is the counterpart of Figure 3 of Kohli et al. (2026),
-arXiv:2604.07822. Bold lines are runs, those of the median rank, and not averages.
+arXiv:2604.07822.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,10 @@ from matplotlib import axes, lines, ticker
 from matplotlib.figure import Figure
 
 from experiments.grokking_stages.claims import LOOPS, OOD, completed
-from rdt_jax.analysis import claims, compute, grokking, runs
+from rdt_jax.analysis import bands, compute, grokking, runs
 from rdt_jax.analysis.runs import Run
 from rdt_jax.analysis.survival import survival
-from rdt_jax.figures import grokking as drawing
-from rdt_jax.figures import page
+from rdt_jax.figures import curves, page, palette, words
 
 _NO_INTERVAL = (
     "Where the share is 1 or 0 no interval is known, which does not make it certain: "
@@ -35,38 +34,36 @@ def stages(members: Sequence[Run]) -> Figure:
     level = runs.shared_value(members, f"phases.{OOD}")
     by_depth = _by_depth(members)
     shown = max(by_depth, key=lambda r: (len(grokking.arrived(by_depth[r], OOD)), r))
-    styles = page.loop_styles(list(by_depth))
+    most = max(map(len, by_depth.values()))
+    styles = palette.of_each_loops(by_depth)
     handles = [_key(styles[depth], f"R = {depth}") for depth in by_depth]
     splits = grokking.drawn_splits(members)
-    names = [drawing.split_name(members, split) for split in splits]
-    for split, name in zip(splits, names, strict=True):
-        look = drawing.styles_of(splits)[split]
-        handles.append(lines.Line2D([], [], **look, lw=2.2, label=f"right: {name}"))
+    names = [words.split_name(members, split) for split in splits]
+    for look, name in zip(palette.of_groups(splits).values(), names, strict=True):
+        handles.append(lines.Line2D([], [], **look, lw=2.2, label=name))
     dot: dict[str, Any] = {"marker": "o", "ls": "", "color": page.INK, "ms": 5}
-    handles.append(lines.Line2D([], [], **dot, label="completed"))
+    handles.append(lines.Line2D([], [], **dot, label="completed (median)"))
     figure, ((left, middle, right),) = page.make(
         1,
         3,
-        title=f"Stages by loop depth R: {drawing.task_name(members)}",
+        title=f"OOD completes in {_reached(by_depth)}",
+        line=f"{words.task_name(members)}; {bands.said(most)}",
         notes=(
-            "Left, middle: OOD accuracy at the training loop count. Right: "
-            f"R = {shown}, log scale; upright lines: phases completed.",
-            "Bold: the seed of the median rank by updates to OOD; thin: the other "
-            "seeds.",
-            drawing.phases_note(members, grokking.watched_events(members)),
+            "Left, middle: OOD accuracy at the training loop count. Right: all splits "
+            f"at R = {shown}, log scale; upright lines: median completions of phases.",
+            words.phases_note(members, grokking.watched_events(members)),
         ),
         handles=handles,
         label="",
         height=2.3,
         gap=0.36,
         right=0.55,
+        titled=1,
     )
-    by_step = lambda run: np.array([row["step"] for row in run.metrics], float)
-    _draw_depths(left, by_depth, styles, by_step)
-    _draw_depths(
-        middle, by_depth, styles, lambda run: compute.training_flops(run) / 1e12
-    )
-    left.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+    for depth, group in by_depth.items():
+        _draw_depth(left, group, styles[depth], lambda steps: steps)
+        _draw_depth(middle, group, styles[depth], _operations_of(group))
+    left.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
     left.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     middle.xaxis.set_major_locator(ticker.MaxNLocator(4))
     middle.xaxis.set_major_formatter(lambda cost, _: f"{cost:g}")
@@ -74,9 +71,9 @@ def stages(members: Sequence[Run]) -> Figure:
     left.set_ylabel("accuracy", fontsize=page.TEXT)
     chance = runs.chance(members[0], "ood")
     for panel, text, label in (
-        (left, "OOD", "optimizer updates"),
-        (middle, "OOD", "operations of training (10¹²)"),
-        (right, ", ".join(names), f"updates (log), R = {shown}"),
+        (left, "OOD by updates", "optimizer updates"),
+        (middle, "OOD by cost", "operations of training (10¹²)"),
+        (right, f"R = {shown}: {', '.join(names)}", "updates, log scale"),
     ):
         panel.set_ylim(-0.03, 1.03)
         page.rule(panel)
@@ -95,13 +92,13 @@ def arrivals(members: Sequence[Run]) -> Figure:
       ValueError: if there is no run.
     """
     budget = runs.shared_value(members, "num_steps")
-    curves = {
+    shares = {
         depth: survival([completed(run, OOD) for run in group])
         for depth, group in _by_depth(members).items()
     }
-    styles = page.loop_styles(list(curves))
+    styles = palette.of_each_loops(shares)
     handles = []
-    for depth, curve in curves.items():
+    for depth, curve in shares.items():
         runs_of_depth = curve.waiting[0]
         arrived = f"{runs_of_depth - curve.censored.size} of {runs_of_depth} arrived"
         handles.append(_key(styles[depth], f"R = {depth}: {arrived}"))
@@ -110,21 +107,22 @@ def arrivals(members: Sequence[Run]) -> Figure:
     figure, ((panel,),) = page.make(
         1,
         1,
-        title="Runs that have not completed OOD: knowledge composition",
+        title=f"OOD arrives in {_reached(_by_depth(members))}",
+        line=f"{words.task_name(members)}; Kaplan-Meier estimate, band: pointwise 95 % "
+        "interval",
         notes=(
-            f"Kaplan-Meier, {claims.fewest_seeds(members)} or more seeds of each R; "
-            "band: pointwise 95% interval. A run is censored at its last evaluation.",
-            "Completed: as in the figure of the stages.",
+            "A run is censored at its last evaluation. Completed: as in the figure of "
+            "the stages.",
             _NO_INTERVAL,
         ),
         handles=handles,
         label="optimizer updates",
         height=2.2,
     )
-    for index, (depth, curve) in enumerate(curves.items()):
+    for index, (depth, curve) in enumerate(shares.items()):
         color, dash, _ = styles[depth]
         # Curves lie on each other until a run arrives: the later, the narrower.
-        width = 2.0 + 1.6 * (len(curves) - 1 - index)
+        width = 2.0 + 1.6 * (len(shares) - 1 - index)
         ends = np.append(curve.steps[1:], max(budget, curve.steps[-1]))
         steps = np.stack([curve.steps, ends], axis=1).ravel()
         share, low, high = (
@@ -149,55 +147,52 @@ def _by_depth(members: Sequence[Run]) -> dict[int, list[Run]]:
     return {depth: group for (depth,), group in runs.group(members, (LOOPS,)).items()}
 
 
-def _key(style: page.Style, label: str) -> lines.Line2D:
+def _key(style: palette.Style, label: str) -> lines.Line2D:
     return lines.Line2D([], [], color=style.color, lw=2.2, ls=style.dash, label=label)
 
 
-def _draw_depths(
+def _reached(by_depth: Mapping[int, Sequence[Run]]) -> str:
+    return words.reached({f"R = {r}": group for r, group in by_depth.items()}, OOD)
+
+
+def _operations_of(group: Sequence[Run]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what counts the operations (10^12) up to steps of runs of one depth."""
+    longest = max(group, key=lambda run: run.last_step or 0)
+    steps = [row["step"] for row in longest.metrics]
+    spent = compute.training_flops(longest) / 1e12
+    return lambda at: np.interp(at, steps, spent)
+
+
+def _draw_depth(
     panel: axes.Axes,
-    members: Mapping[int, Sequence[Run]],
-    styles: Mapping[int, page.Style],
-    across: Callable[[Run], np.ndarray],
+    group: Sequence[Run],
+    style: palette.Style,
+    across: Callable[[np.ndarray], np.ndarray],
 ) -> None:
-    """OOD accuracy over `across`, [E] of each run."""
-    for depth, group in members.items():
-        median = grokking.median_run(group, OOD)
-        for run in group:
-            if not runs.has_group(run, "ood"):
-                continue
-            bold = run is median
-            width, alpha, size = (2.0, 1.0, 6.0) if bold else (0.9, 0.5, 3.5)
-            values = runs.accuracy(run, "ood").values
-            x = across(run)
-            color, dash, _ = styles[depth]
-            style: dict[str, Any] = {"color": color, "zorder": 3 + bold}
-            panel.plot(x, values, lw=width, alpha=alpha, ls=dash, **style)
-            done = completed(run, OOD)
-            if not done.beyond:
-                at = [row["step"] for row in run.metrics].index(done.steps)
-                panel.plot(x[at], values[at], "o", ms=size, mec="white", **style)
+    """Draws OOD accuracy over `across`, and where the median run completed OOD."""
+    look = {"color": style.color, "ls": style.dash}
+    band = curves.draw(panel, group, "ood", across=across, **look)
+    median = grokking.median([completed(run, OOD) for run in group])
+    if band is not None and not median.beyond:
+        at = np.array([median.steps])
+        height = np.interp(at, band.steps, band.median)
+        dot: dict[str, Any] = {"color": style.color, "mec": "white", "zorder": 6}
+        panel.plot(across(at), height, "o", ms=6, **dot)
 
 
 def _draw_splits(panel: axes.Axes, group: Sequence[Run], splits: Sequence[str]) -> None:
+    """Draws all splits of one depth; completions are upright lines with a name."""
     first = min(run.config.eval_every_steps for run in group)
     page.use_steps(panel, first, max(run.last_step or first for run in group))
-    median = grokking.median_run(group, OOD)
-    for run in group:
-        bold = run is median
-        times = {
-            grokking.watched([run], e): t
-            for e, t in grokking.grok_times(run).phases.items()
-        }
-        for split in splits:
-            look = drawing.styles_of(splits)[split]
-            if runs.has_group(run, split):
-                steps, values = runs.accuracy(run, split)
-                width, alpha = (2.0, 1.0) if bold else (0.9, 0.5)
-                kept = steps > 0
-                panel.plot(
-                    steps[kept], values[kept], **look, lw=width, alpha=alpha,
-                    zorder=3 + bold,
-                )  # fmt: skip
-            done = times[split].completed if split in times else None
-            if bold and done is not None:
-                panel.axvline(done, color=look["color"], lw=1.0)
+    looks = palette.of_groups(splits)
+    for split in splits:
+        curves.draw(panel, group, split, **looks[split])
+    for event in grokking.watched_events(group):
+        median = grokking.median([completed(run, event) for run in group])
+        if not median.beyond:
+            color = looks[grokking.watched(group, event)]["color"]
+            panel.axvline(median.steps, color=color, lw=1.0)
+            panel.text(
+                median.steps, 0.55, words.phase_name(group, event), color=color,
+                rotation=90, ha="right", va="center", fontsize=page.SMALL,
+            )  # fmt: skip

@@ -14,7 +14,7 @@ from rdt_jax.analysis import curriculum, halting
 from rdt_jax.analysis.halting import Halting
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import depth, page
-from rdt_jax.figures.grokking import task_name
+from rdt_jax.figures.words import task_name
 
 # Rule -> color and mark; apart for every common color vision, and in gray by marks.
 STYLES = {

@@ -24,7 +24,7 @@ from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.halting import Halting
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import terminal
-from rdt_jax.figures.grokking import task_name
+from rdt_jax.figures.words import task_name
 
 CONFIG = extrapolation.CONFIG
 ANALYSES = {"halting": extrapolation.ANALYSES["depth"]}

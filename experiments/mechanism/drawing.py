@@ -22,8 +22,9 @@ from rdt_jax.analysis import lens as lenses
 from rdt_jax.analysis.patching import FEWEST
 from rdt_jax.analysis.runs import Run
 from rdt_jax.analysis.stages import Seen
-from rdt_jax.figures import page, terminal
-from rdt_jax.figures.grokking import SPLIT_COLORS, SPLIT_NAMES, task_name
+from rdt_jax.figures import page, palette, terminal
+from rdt_jax.figures.palette import SPLITS as SPLIT_COLORS
+from rdt_jax.figures.words import SPLIT_NAMES, task_name
 
 DEPTH = "effective depth (blocks run so far)"
 BAND = (
@@ -367,7 +368,7 @@ def _draw_map(
                 color = matplotlib.colors.to_hex(_PALETTE(share))
                 panel.text(
                     depth, position, f"{share:.2f}".lstrip("0") or "0", ha="center",
-                    va="center", fontsize=page.SMALL - 1, color=page.ink_on(color),
+                    va="center", fontsize=page.SMALL - 1, color=palette.ink_on(color),
                 )  # fmt: skip
     _draw_loops(panel, loops, blocks, -0.5)
 

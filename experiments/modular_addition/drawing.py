@@ -16,9 +16,9 @@ from rdt_jax import wording
 from rdt_jax.analysis import fourier, grokking, laws
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import grokking as drawing
-from rdt_jax.figures import page
-from rdt_jax.figures.grokking import SPLIT_COLORS, event_name
+from rdt_jax.figures import page, words
+from rdt_jax.figures.palette import SPLITS as SPLIT_COLORS
+from rdt_jax.figures.words import event_name
 from rdt_jax.training import phases
 
 # Apart from the splits' colors for every common color vision, and in gray.
@@ -54,7 +54,7 @@ def times_by_value(
     runs = [run for members in runs_by_value.values() for run in members]
     values = list(runs_by_value)
     budget = run_folders.shared_value(runs, "num_steps")
-    thresholds = drawing.thresholds(runs, (MEMORIZED, GENERALIZED))
+    thresholds = words.thresholds(runs, (MEMORIZED, GENERALIZED))
     notes = [
         f"R = 1, {task_of(runs)}; budget {grokking.format_steps(budget)} updates. "
         f"Thresholds: {thresholds}."

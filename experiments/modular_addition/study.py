@@ -29,8 +29,7 @@ from rdt_jax.analysis import grokking, stages
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import LOOPS, Run
-from rdt_jax.figures import grokking as drawing
-from rdt_jax.figures import terminal
+from rdt_jax.figures import curves, terminal, words
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
@@ -162,7 +161,7 @@ def table(runs: Sequence[Run]) -> Table:
         ],
         caption="median n/N over the seeds; > marks what lies beyond the budget of "
         f"{grokking.format_steps(budget)} updates, ... what is still training. "
-        f"Thresholds: {drawing.thresholds(runs, (MEMORIZED, GENERALIZED))}.",
+        f"Thresholds: {words.thresholds(runs, (MEMORIZED, GENERALIZED))}.",
     )
 
 
@@ -174,7 +173,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     by_decay = cells.by_decay(runs)
     without = by_decay.pop(0.0, [])
     found = {
-        "accuracy": drawing.accuracy(followed),
+        "accuracy": curves.accuracy(followed),
         "data_fraction": pictures.times_by_value(
             cells.by_fraction(runs), "share of the pairs that is trained", is_log=False
         ),

@@ -29,7 +29,7 @@ from rdt_jax.analysis.depth import Depth
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import depth as drawing
 from rdt_jax.figures import terminal
-from rdt_jax.figures.grokking import task_name
+from rdt_jax.figures.words import task_name
 
 CONFIG = extrapolation.CONFIG
 ANALYSES = extrapolation.ANALYSES

@@ -27,7 +27,7 @@ from rdt_jax.analysis import grokking, statistics
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import comparison, save
-from rdt_jax.figures.grokking import event_name, task_name
+from rdt_jax.figures.words import event_name, task_name
 from rdt_jax.store import files
 from rdt_jax.sweep import plan as plans
 from rdt_jax.training import phases
@@ -154,7 +154,8 @@ def draw(report: Report) -> Figure:
     figure = comparison.paired_times(
         report.times,
         budget=runs[0].config.num_steps,
-        title=f"Runs trained alone and in packs: {task_name(runs)}",
+        title=_finding(report),
+        line=f"{task_name(runs)}; the paired test {_seen(report, 'paired')}",
         notes=notes,
         event=event_name(report.event),
     )
@@ -189,6 +190,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"compare: {error}", file=sys.stderr)
         return MISTAKE
     return WELL
+
+
+def _finding(report: Report) -> str:
+    """Says whether packs arrive at other times, as far as the paired test sees it."""
+    test, count = report.tests["paired"], report.times["solo"].size
+    told = f"(p = {test.p_value:.2g}, {wording.count(count, 'pair')})"
+    if test.p_value > LEVEL:
+        return f"No difference is seen between runs in packs and runs alone {told}"
+    which = "later" if test.later > 0.5 else "sooner"
+    return f"Runs in packs arrive {which} than runs alone {told}"
 
 
 def _left_out(report: Report) -> str:

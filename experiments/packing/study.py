@@ -25,7 +25,7 @@ from rdt_jax.analysis import grokking
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import grokking as drawing
+from rdt_jax.figures import curves
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/modular.py"
@@ -39,7 +39,7 @@ sweep = spec.by_preset(SWEEPS)
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws one workdir of the study; ValueError if there is no run."""
-    return {"accuracy": drawing.accuracy(runs)}
+    return {"accuracy": curves.accuracy(runs)}
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:

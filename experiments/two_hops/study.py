@@ -37,7 +37,7 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.grokking import Bound
 from rdt_jax.analysis.runs import LOOPS, WEIGHT_DECAY, Run
-from rdt_jax.figures import comparison, terminal
+from rdt_jax.figures import comparison, terminal, words
 from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_composition.py"
@@ -367,12 +367,17 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             of_arm, (LOOPS, RATE, WEIGHT_DECAY)
         ).items()
     }
+    by_loops: dict[str, list[Run]] = {}
+    for run in runs:
+        by_loops.setdefault(f"R = {run.num_loops}", []).append(run)
     return {
         "times": comparison.times_by_group(
             times,
             budget=max(run_folders.values_of(runs, "num_steps")),
-            title="Updates to OOD, by what the protocol changes",
-            notes=("One mark per graph and seed; rate and decay in brackets.",),
+            title=f"OOD completes in {words.reached(by_loops, OOD)}",
+            line="by what the protocol changes, R and (rate, decay); a dot per graph "
+            "and seed",
+            notes=(),
             event="OOD >= 0.5",
         )
     }

@@ -17,7 +17,7 @@ from rdt_jax import config as configs
 from rdt_jax import wording
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.analysis.runs import LOOPS, SEEDS, WEIGHT_DECAY, Run
-from rdt_jax.figures import page
+from rdt_jax.figures import palette
 from rdt_jax.sweep import links
 
 _NAMES = {LOOPS: "R", WEIGHT_DECAY: "decay"}
@@ -69,18 +69,28 @@ class Sweep:
         return [values for values in others if values in known]
 
     @property
+    def by_first(self) -> dict[str, list[Run]]:
+        """The runs of each value of the first axis, by its name: `R = 2`."""
+        found: dict[str, list[Run]] = {}
+        for (value, *_), members in self.cells.items():
+            text = self.written(self.keys[0], value)
+            name = f"{self.name(self.keys[0])}{' =' * (self.keys[0] == LOOPS)} {text}"
+            found.setdefault(name, []).extend(members)
+        return found
+
+    @property
     def is_full(self) -> bool:
         """Whether cells are at least half of the first axis times all others."""
         return len(self.first) * len(self.rest) <= 2 * len(self.cells)
 
     @property
-    def styles(self) -> Mapping[Any, page.Style]:
+    def styles(self) -> Mapping[Any, palette.Style]:
         """How lines of the values of the first axis are drawn, if there are few."""
         if self.keys[0] == LOOPS:
-            return page.loop_styles(self.first)
+            return palette.of_each_loops(self.first)
         if all(isinstance(value, int | float) for value in self.first):
-            return page.shades_of(self.first)
-        return {value: page.style_of(i) for i, value in enumerate(self.first)}
+            return palette.shades_of(self.first)
+        return {value: palette.of_place(i) for i, value in enumerate(self.first)}
 
     @functools.cached_property
     def _seeds(self) -> Mapping[str, int]:

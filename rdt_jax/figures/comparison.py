@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib import axes, lines, ticker
 from matplotlib.figure import Figure
 
-from rdt_jax.analysis import grokking
-from rdt_jax.figures import page
+from rdt_jax.analysis import grokking, statistics
+from rdt_jax.figures import page, palette
 
-COLORS = page.COLORS[:2]
+COLORS = palette.COLORS[:2]
 
 _MARGIN = 0.06  # of the range of times, on either side
 # Of a pair, by which of its times is censored: the first, the second, both.
@@ -22,6 +22,7 @@ def paired_times(
     *,
     budget: float,
     title: str,
+    line: str,
     notes: Sequence[str],
     event: str,
 ) -> Figure:
@@ -48,6 +49,7 @@ def paired_times(
         1,
         2,
         title=title,
+        line=line,
         notes=notes,
         handles=_paired_handles(times),
         label="",
@@ -109,13 +111,20 @@ def times_by_group(
     *,
     budget: float,
     title: str,
+    line: str,
     notes: Sequence[str],
     event: str,
+    told: Mapping[str, str] | None = None,
+    bold: Sequence[str] = (),
 ) -> Figure:
-    """Draws one row per group: a dot per run, a bar at the median, the number of runs.
+    """Draws one row per group: a dot per run, the median and its 95 % interval.
 
     Runs that are censored, inf, are an open triangle beyond the budget with their
-    number, and a censored median has no bar.
+    number; a censored median has no bar, and an interval ends there at the latest.
+
+    Args:
+      told: group -> what else is said beside its number of runs, such as a p-value.
+      bold: groups whose names are bold.
 
     Raises:
       ValueError: if there is no group.
@@ -124,26 +133,27 @@ def times_by_group(
         raise ValueError("At least one group of times is drawn, got none.")
     dot: dict[str, Any] = {"ls": "", "color": COLORS[0], "ms": 5}
     bar: dict[str, Any] = {"ls": "", "marker": "|", "color": page.INK, "ms": 15}
-    label = "median"
+    label = "median, 95 % interval"
     if any(np.isinf(np.median(values)) for values in times.values()):
-        label = "median (no bar: not within budget)"
+        label = "median, 95 % interval (no bar: not within budget)"
     handles = [
         lines.Line2D([], [], marker="o", alpha=0.55, mew=0, **dot, label="a run"),
         lines.Line2D([], [], marker=">", mfc="white", **dot, label="not within budget"),
-        lines.Line2D([], [], mew=2, **bar, label=label),
+        lines.Line2D([], [], mew=2, **bar | {"ls": "-"}, lw=1.2, label=label),
     ]
     figure, ((panel,),) = page.make(
         1,
         1,
         title=title,
+        line=line,
         notes=notes,
         handles=handles,
         label="",
         height=0.32 * len(times) + 0.2,
-        right=0.6,
+        right=0.6 + 0.75 * bool(told),
     )
     beyond = budget * (1 + _MARGIN)
-    for row, values in enumerate(times.values()):
+    for row, (name, values) in enumerate(times.items()):
         known = values[np.isfinite(values)]
         panel.plot(known, np.full(known.size, row), "o", alpha=0.55, mew=0, **dot)
         late = np.full(values.size - known.size, beyond)
@@ -155,8 +165,14 @@ def times_by_group(
             )  # fmt: skip
         if np.isfinite(np.median(values)):
             panel.plot([np.median(values)], [row], mew=2, **bar)
-        page.name_level(panel, row, f"n = {values.size}")
+        _, low, high = statistics.median_interval(values)
+        if np.isfinite(low):
+            panel.hlines(row, low, min(high, beyond), color=page.INK, lw=1.2)
+        beside = [f"n = {values.size}", (told or {}).get(name, "")]
+        page.name_level(panel, row, ", ".join(filter(None, beside)))
     panel.set_yticks(range(len(times)), list(times))
+    for tick, name in zip(panel.get_yticklabels(), times, strict=True):
+        tick.set_fontweight("bold" if name in bold else "normal")
     panel.set_ylim(len(times) - 0.5, -0.5)
     panel.set_xlabel(f"updates to {event}", fontsize=page.TEXT)
     panel.set_xlim(0, budget * (1 + 2 * _MARGIN))

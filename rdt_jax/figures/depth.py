@@ -20,7 +20,7 @@ from rdt_jax.analysis.compute import Budget, Curve
 from rdt_jax.analysis.curriculum import Progress
 from rdt_jax.analysis.depth import Depth
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import page
+from rdt_jax.figures import page, palette
 
 LABELS = {
     "mean_margin": "mean logit margin",
@@ -303,8 +303,8 @@ def accuracy_by_compute(
     return figure
 
 
-def _styles(groups: Iterable[str]) -> dict[str, page.Style]:
-    return {name: page.style_of(index) for index, name in enumerate(groups)}
+def _styles(groups: Iterable[str]) -> dict[str, palette.Style]:
+    return {name: palette.of_place(index) for index, name in enumerate(groups)}
 
 
 def _handles(groups: Iterable[str], **size: Any) -> list[Any]:

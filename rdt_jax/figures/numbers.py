@@ -22,7 +22,8 @@ def of(figure: Figure) -> dict[str, Any]:
     What is not drawn, being no number or infinite, is None.
     """
     return {
-        "texts": [text.get_text() for text in figure.texts],
+        "texts": [text.get_text() for text in figure.texts if text.get_visible()],
+        "notes": [t.get_text() for t in figure.texts if not t.get_visible()],
         "legends": [
             [text.get_text() for text in legend.get_texts()]
             for legend in figure.legends

@@ -1,15 +1,14 @@
-"""The page a figure is drawn on: header, notes, legend, panels, and styles of lines.
+"""The page a figure is drawn on: its title, a line below it, legend and panels.
 
 Everything is laid out in inches, so that text keeps its size however many panels there
 are. Only matplotlib's object-oriented interface is used: no global state is touched.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import matplotlib
 import numpy as np
-from matplotlib import axes, colors, ticker
+from matplotlib import axes, ticker
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
@@ -21,49 +20,11 @@ WIDTH = 8.2  # inches; a README shows about 110 pixels for each
 TEXT, SMALL = 9.0, 8.0  # points
 INK, FAINT, RULE = "#222222", "#606060", "#d4d4d4"
 ASIDE = "#f4f4f4"  # what a part of a panel off its scale is drawn on
-# Of groups, by their place. Colors are apart for every common color vision; in gray
-# some are alike, and the dash or the mark tells.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222")
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
-# In units of the line's width.
-DASHES = ("-", (0, (4, 1)), (0, (4, 1, 1, 1)), (0, (4, 1, 1, 1, 1, 1)))
 STEP_LABEL = "step (optimizer updates), log scale; step 0 is not shown"
 
 _LEFT, _BOTTOM = 0.62, 0.47  # inches
 _LINE = 0.17
-_ONE_LOOP = "#707070", (0, (1, 0.8))
-
-
-class Style(NamedTuple):
-    """How the lines of a group are drawn, so that gray tells them apart as well."""
-
-    color: str  # of lines and marks
-    dash: Any  # a line style of matplotlib
-    mark: str  # a marker of matplotlib
-
-
-def style_of(index: int) -> Style:
-    """Returns the style of the group with an index."""
-    return Style(
-        COLORS[index % len(COLORS)],
-        DASHES[index % len(DASHES)],
-        MARKS[index % len(MARKS)],
-    )
-
-
-def loop_styles(depths: Sequence[int]) -> dict[int, Style]:
-    """Returns a style per loop count: one loop is gray; deeper is darker."""
-    looped = [depth for depth in depths if depth > 1]
-    return {1: Style(*_ONE_LOOP, MARKS[0])} | shades_of(looped)
-
-
-def shades_of(values: Sequence[Any]) -> dict[Any, Style]:
-    """Returns a style per value of an ascending order: later is darker."""
-    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.28, 0.95, len(values)))
-    return {
-        value: style_of(index)._replace(color=colors.to_hex(shade))
-        for index, (value, shade) in enumerate(zip(values, shades, strict=True))
-    }
+_TITLE, _BOLD = 11.5, 1.13  # points; how much wider bold text is
 
 
 def make(
@@ -71,6 +32,7 @@ def make(
     num_columns: int,
     *,
     title: str,
+    line: str = "",
     notes: Sequence[str],
     handles: Sequence[Any],
     label: str,
@@ -84,8 +46,10 @@ def make(
     """Makes a figure with a header and empty panels; outer ones have tick labels.
 
     Args:
-      title: one line; what is measured, on which task.
-      notes: below it, each from a new line; how it was measured.
+      title: the finding, in words made from the numbers; of two lines at most.
+      line: text below it; how many runs, and what is smoothed.
+      notes: sentences that say how it was measured. They are not drawn: they stand in
+        the numbers of the figure, and below it in a report.
       handles: of the legend, in as many rows as they need.
       label: of the horizontal axis, with its unit.
       height: of a panel, in inches; so are the others.
@@ -98,8 +62,10 @@ def make(
     """
     between = gap + 0.2 * (titled > 0) + _LINE * max(0, titled - 1)
     above += _LINE * max(0, titled - 1)
-    notes = [line for note in notes for line in wrapped(note, WIDTH - 0.2)]
-    head = 0.36 + _LINE * len(notes)  # where the legend begins
+    titles = wrapped(title, (WIDTH - 0.2) / _BOLD, _TITLE)
+    lines = wrapped(line, WIDTH - 0.2)
+    below = 0.36 + 0.21 * (len(titles) - 1)  # where the line stands
+    head = below + _LINE * len(lines)  # where the legend begins
     legend_width = sum(0.47 + text_width(handle.get_label()) for handle in handles)
     legend_rows = max(1, int(np.ceil(legend_width / WIDTH)))
     above += _LINE * (legend_rows - 1)
@@ -110,9 +76,13 @@ def make(
     def write(text: str, down: float, **style: Any) -> None:
         figure.text(0.1 / WIDTH, 1 - down / total, text, va="top", **style)
 
-    write(title, 0.1, fontsize=11.5, weight="bold", color=INK)
-    for index, note in enumerate(notes):
-        write(note, 0.36 + _LINE * index, fontsize=SMALL, color=FAINT)
+    for index, text in enumerate(titles):
+        place = 0.1 + 0.21 * index
+        write(text, place, fontsize=_TITLE, weight="bold", color=INK)
+    for index, text in enumerate(lines):
+        write(text, below + _LINE * index, fontsize=SMALL, color=FAINT)
+    for note in notes:
+        figure.text(0, 0, note, visible=False)
     figure.legend(
         handles=handles,
         loc="upper left",
@@ -156,14 +126,14 @@ def _panel(
     return panel
 
 
-def wrapped(text: str, width: float) -> list[str]:
+def wrapped(text: str, width: float, size: float = SMALL) -> list[str]:
     """Returns the lines of a text that may be so wide, in inches."""
-    if text_width(text) <= width:
+    if text_width(text, size) <= width:
         return [text]
     lines = [""]
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()
-        if text_width(longer) > width:
+        if text_width(longer, size) > width:
             lines.append(word)
         else:
             lines[-1] = longer
@@ -259,10 +229,3 @@ def write_in(panel: axes.Axes, text: str) -> None:
         fontsize=SMALL,
         color=FAINT,
     )
-
-
-def ink_on(color: str) -> str:
-    """Returns the text color that reads best on `color`."""
-    linear = np.array(colors.to_rgb(color)) ** 2.2
-    dark = float(linear @ (0.2126, 0.7152, 0.0722)) < 0.21
-    return "white" if dark else INK

@@ -114,6 +114,12 @@ def read_numbers(path: pathlib.Path) -> dict[str, Any]:
     return files.read_json(path)["numbers"]
 
 
+def read_notes(path_without_suffix: pathlib.Path) -> list[str]:
+    """Reads how a figure was measured; nothing where it has no numbers beside it."""
+    path = path_of_numbers(path_without_suffix)
+    return read_numbers(path).get("notes", []) if path.exists() else []
+
+
 def _page(figure: Figure) -> transforms.Bbox:
     """Returns the figure in inches, with the room over it that `mark` wrote on."""
     is_marked = any(text.get_position()[1] > 1 for text in figure.texts)

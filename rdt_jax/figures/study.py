@@ -19,21 +19,17 @@ import ml_collections
 from matplotlib.figure import Figure
 from rich.protocol import is_renderable
 
-from rdt_jax import user_code
+from rdt_jax import tasks, user_code
 from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import stored
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import grokking, tables
+from rdt_jax.figures import curves, diagram, palette, tables, words
+from rdt_jax.figures.cells import Sweep
+from rdt_jax.store import environment
 from rdt_jax.training import phases
 
-# Of any sweep, by the axes in which its runs differ.
-DEFAULTS: Mapping[str, Any] = {
-    "table": tables.updates_to_phases,
-    "figures": grokking.of_sweep,
-    "claims": lambda runs: [],
-}
-
+_MOST_COMPARED = 16  # panels with a line for each value of the first axis
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a suffix is appended
 
 
@@ -151,3 +147,54 @@ def _call(study: Any, name: str, runs: Sequence[Run], expected: str, is_valid: A
         expected=f"{name} must {expected}",
         is_valid=is_valid,
     )
+
+
+def of_sweep(members: Sequence[Run]) -> dict[str, Figure]:
+    """Draws the figures of any sweep; its axes are those of `runs.shown_axes`.
+
+    They are `accuracy` and `phase_diagram` of all cells and, where lines can tell the
+    values of the first axis, the split of the last phase in one figure: `ood_by_depth`
+    by loops, `id_by_width` by model.width.
+
+    Raises:
+      ValueError: as the functions that draw them.
+    """
+    sweep, chances = Sweep.of(members), chances_of(members)
+    figures = {"accuracy": curves.accuracy(members, chances)}
+    event = words.last_event(members, chances)
+    fits = len(sweep.first) <= len(palette.MARKS) and len(sweep.rest) <= _MOST_COMPARED
+    if event is not None and sweep.is_full and fits:
+        split = phases.BUILT_IN[event]
+        name = sweep.name(sweep.keys[0]).replace(" ", "_").replace("R", "depth")
+        chance = chances.get(split)
+        drawn = curves.split_by_axis(members, event=event, chance=chance)
+        figures[f"{split}_by_{name}"] = drawn
+    return figures | {"phase_diagram": diagram.phase_diagram(members)}
+
+
+def chances_of(members: Sequence[Run]) -> Mapping[str, float]:
+    """Returns the chance of each split of the runs' table; empty if they have several.
+
+    It makes the table. It is empty, too, if that is another one than a run was trained
+    on, or cannot be made, such as where the file of its task has changed or is gone.
+    """
+    if len({run.config.task.to_json() for run in members}) > 1:
+        return {}
+    try:
+        table, made = (
+            tasks.make_table(members[0].config),
+            tasks.hash_of(members[0].config),
+        )
+        for run in members:
+            environment.check_table(run.folder, made, run.config)
+    except ValueError:
+        return {}
+    return table.certificate.chance
+
+
+# Of any sweep, by the axes in which its runs differ.
+DEFAULTS: Mapping[str, Any] = {
+    "table": tables.updates_to_phases,
+    "figures": of_sweep,
+    "claims": lambda runs: [],
+}

@@ -16,7 +16,7 @@ from rdt_jax.analysis.grokking import Cell
 from rdt_jax.analysis.runs import LOOPS, WEIGHT_DECAY, Run
 from rdt_jax.figures import terminal
 from rdt_jax.figures.cells import Sweep, folded
-from rdt_jax.figures.grokking import (
+from rdt_jax.figures.words import (
     end_note,
     event_name,
     last_event,

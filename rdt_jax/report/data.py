@@ -4,7 +4,7 @@
     found["sweeps"][0]["cells"][3]["phases"]["ood_generalized"]["text"]  # "8.25k"
 
 Its numbers are those of `rdt figures`: medians and bounds of `analysis/grokking.py`,
-words of `figures/cells.py` and `figures/grokking.py`. Curves are rounded to 4 digits.
+words of `figures/cells.py` and `figures/words.py`. Curves are rounded to 4 digits.
 Runs, cells and values of axes are told by their index in the list that holds them.
 """
 
@@ -21,8 +21,7 @@ from rdt_jax.analysis import grokking, runs, stored
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import claims as drawing
-from rdt_jax.figures import grokking as words
-from rdt_jax.figures import save
+from rdt_jax.figures import palette, save, words
 from rdt_jax.figures import study as studies
 from rdt_jax.figures.cells import Sweep
 from rdt_jax.report import inside, run_data
@@ -149,7 +148,7 @@ def _measured(
                 "color": style["color"],
                 "dash": style["ls"],
             }
-            for group, style in words.styles_of(groups).items()
+            for group, style in palette.of_groups(groups).items()
         ],
         "cells": [
             _cell(sweep, values, cell, place)
@@ -252,8 +251,8 @@ def _claims(
     ]
 
 
-def _figures(folder: pathlib.Path, notes: list[str]) -> list[dict[str, str]]:
-    """Returns the figures that `rdt figures` wrote of a sweep: name, when, and image.
+def _figures(folder: pathlib.Path, notes: list[str]) -> list[dict[str, Any]]:
+    """Returns the figures that `rdt figures` wrote: name, when, image, and its notes.
 
     What would make the page too large is left out, and named in `notes`.
     """
@@ -267,7 +266,8 @@ def _figures(folder: pathlib.Path, notes: list[str]) -> list[dict[str, str]]:
         drawn = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
         image = base64.b64encode(path.read_bytes()).decode()
         when = drawn.isoformat(timespec="minutes")
-        found.append({"name": name, "drawn": when, "image": image})
+        told = save.read_notes(folder / name)
+        found.append({"name": name, "drawn": when, "image": image, "notes": told})
     return found
 
 

@@ -28,7 +28,8 @@ from rdt_jax.analysis import (
     stored,
 )
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures.grokking import SPLIT_COLORS, SPLIT_NAMES, event_name
+from rdt_jax.figures.palette import SPLITS as SPLIT_COLORS
+from rdt_jax.figures.words import SPLIT_NAMES, event_name
 from rdt_jax.models import trace
 
 MOST_NUMBERS = 500_000  # of all arrays of a sweep, which are about 6 bytes each

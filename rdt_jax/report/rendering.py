@@ -22,7 +22,7 @@ import jinja2
 
 from rdt_jax import machine
 from rdt_jax.analysis.runs import LOOPS
-from rdt_jax.figures import page
+from rdt_jax.figures import palette
 from rdt_jax.report import inside
 from rdt_jax.store import files
 
@@ -66,11 +66,11 @@ def cell_styles(sweep: Mapping[str, Any]) -> list[dict[str, str]]:
     Cells have the color of their loop count where the sweep varies it, and among those
     of one color other dashes; else each has a color of its own.
     """
-    shades = [page.style_of(i).color for i in range(len(sweep["cells"]))]
+    shades = [palette.of_place(i).color for i in range(len(sweep["cells"]))]
     for place, axis in enumerate(sweep["axes"]):
         if axis["key"] == LOOPS:
             loops = [int(axis["values"][c["values"][place]]) for c in sweep["cells"]]
-            by_loops = page.loop_styles(sorted({*loops}))
+            by_loops = palette.of_each_loops(sorted({*loops}))
             shades = [by_loops[count].color for count in loops]
     return [
         {"color": shade, "dash": [*DASHES][shades[:index].count(shade) % len(DASHES)]}

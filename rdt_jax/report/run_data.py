@@ -16,7 +16,7 @@ from rdt_jax import config as configs
 from rdt_jax import schema
 from rdt_jax.analysis import compute, grokking, runs, stored
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import grokking as words
+from rdt_jax.figures import words
 from rdt_jax.store import environment, records
 from rdt_jax.sweep import spec
 from rdt_jax.tasks import presets

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.grokking_stages import drawing as stages
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.figures import page
+from rdt_jax.figures import palette
 from tests import fake_runs
 from tests.experiments.verdicts import texts
 from tests.fake_runs import staged as run
@@ -40,9 +40,10 @@ def test_curves_that_stop_early_are_explained_where_runs_do():
 def test_depth_is_drawn_where_it_was_evaluated():
     jumps = {"train": 20, "id": 40, "ood": 60, "depth": 90}
     figure = stages.stages([fake_runs.make(jumps=jumps, loops=2)])
-    assert figure.axes[2].get_title() == "train, ID, OOD, depth (R)"
+    assert figure.axes[2].get_title() == "R = 2: train, ID, OOD, depth (R)"
     assert (
-        len([line for line in figure.axes[2].lines if len(line.get_xdata()) > 9]) == 4
+        len([line for line in figure.axes[2].lines if len(line.get_xdata()) > 9])
+        == 2 * 4
     )
 
 
@@ -51,7 +52,7 @@ def test_the_level_is_the_only_dashed_line_of_its_panel():
     right = figure.axes[2]
     (level,) = [line for line in right.lines if line.is_dashed()]
     assert level.get_ydata()[0] == pytest.approx(0.5)
-    assert texts(right) == ["chance", "OOD\nlevel"]
+    assert texts(right) == ["train", "ID", "OOD", "chance", "OOD\nlevel"]
     upright = [
         line.get_xdata()[0] for line in right.lines if list(line.get_ydata()) == [0, 1]
     ]
@@ -62,8 +63,8 @@ def test_one_loop_lies_above_the_line_of_chance_and_is_dashed():
     left = draw().axes[0]
     level = [run_folders.chance(run(2, None), "ood")] * 2
     (chance,) = [line for line in left.lines if list(line.get_ydata()) == level]
-    shown = page.loop_styles([1, 2])
-    (one,) = [line for line in left.lines if line.get_color() == shown[1].color]
+    shown = palette.of_each_loops([1, 2])
+    (one, *_) = [line for line in left.lines if line.get_color() == shown[1].color]
     (two, *_) = [line for line in left.lines if line.get_color() == shown[2].color]
     assert one.get_zorder() > chance.get_zorder()
     assert one.is_dashed() and not two.is_dashed() and not chance.is_dashed()

@@ -228,8 +228,10 @@ def test_the_command_prints_and_draws(workdirs, tmp_path, capsys):
 
 def test_the_figure_carries_the_tests(workdirs):
     found = compared(workdirs)
-    title, paired, unpaired, *_ = verdicts.texts(compare.draw(found))
-    assert "knowledge composition" in title
+    title, line, paired, unpaired, *_ = verdicts.texts(compare.draw(found))
+    assert "knowledge composition" in line
+    assert title.startswith("No difference is seen between runs in packs and runs")
+    assert "(p = 0.062, " in title
     assert paired.startswith("Paired test") and "0.062" in paired
     assert unpaired.startswith("Unpaired test")
 

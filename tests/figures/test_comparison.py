@@ -18,6 +18,7 @@ def draw(first=SOLO, second=PACKED, budget=900):
         {"solo": np.array(first), "packed": np.array(second)},
         budget=budget,
         title="Runs trained in two ways: modular",
+        line="",
         notes=("Paired test: p = 0.5.", "Unpaired test: p = 0.7."),
         event="ID generalized",
     )
@@ -142,7 +143,7 @@ def test_only_two_groups_of_one_size_are_drawn(times, sizes):
     with pytest.raises(
         ValueError, match=f"Two groups of one size .*, got sizes {sizes}"
     ):
-        comparison.paired_times(times, budget=9, title="", notes=(), event="")
+        comparison.paired_times(times, budget=9, title="", line="", notes=(), event="")
 
 
 # Any number of groups.
@@ -150,7 +151,7 @@ def test_only_two_groups_of_one_size_are_drawn(times, sizes):
 
 def test_a_row_of_dots_for_each_group_and_a_bar_at_a_known_median():
     times = {"one": np.array([100.0, 300, 500]), "other": np.array([900.0, INF, INF])}
-    options = {"budget": 900, "title": "t", "notes": ("n",), "event": "ID"}
+    options = {"budget": 900, "title": "t", "line": "", "notes": ("n",), "event": "ID"}
     figure = comparison.times_by_group(times, **options)
     (panel,) = figure.axes
     points = {
@@ -170,11 +171,18 @@ def test_a_row_of_dots_for_each_group_and_a_bar_at_a_known_median():
     assert [(text.get_text(), text.xy) for text in panel.texts] == [
         ("n = 3", (1, 0)), ("2", (at, 1)), ("n = 3", (1, 1)),
     ]  # fmt: skip
-    assert legend(figure)[-1] == "median (no bar: not within budget)"
+    assert legend(figure)[-1] == ("median, 95 % interval (no bar: not within budget)")
     known = comparison.times_by_group({"one": times["one"]}, **options)
-    assert legend(known)[-1] == "median"
+    assert legend(known)[-1] == "median, 95 % interval"
     assert points["|"] == [(300, 0)]  # The other's median lies beyond the budget.
     assert panel.get_ylim() == (1.5, -0.5)  # The first group stands above.
+    many = {"one": np.arange(100.0, 900, 100)}
+    told = {"told": {"one": "p = 0.3"}, "bold": ["one"]}
+    (panel,) = comparison.times_by_group(many, **options, **told).axes
+    (interval,) = panel.collections[0].get_segments()
+    assert (interval[0][0], interval[1][0]) == (100, 800)  # of eight, at 95 %
+    assert texts(panel) == ["n = 8, p = 0.3"]
+    assert [tick.get_fontweight() for tick in panel.get_yticklabels()] == ["bold"]
     with pytest.raises(ValueError, match="At least one group of times is drawn, got"):
         comparison.times_by_group({}, **options)
 
@@ -192,5 +200,5 @@ def test_the_comparison_of_packs_names_its_task_as_other_figures_do(root):
         visible=dict.fromkeys(compare.TESTS, shift),
         left_out=0,
     )
-    title = compare.draw(report).texts[0].get_text()
-    assert title.startswith("Runs trained alone and in packs: modular (add, p = ")
+    line = compare.draw(report).texts[1].get_text()
+    assert line.startswith("modular (add, p = ")

@@ -4,7 +4,7 @@ from matplotlib import colors
 
 from rdt_jax.analysis import curriculum
 from rdt_jax.analysis.compute import Budget, Curve
-from rdt_jax.figures import depth, page
+from rdt_jax.figures import depth, palette
 from tests import fake_depth
 from tests.figures.drawn import legend, texts
 
@@ -168,7 +168,7 @@ def test_curves_by_cost_and_who_is_best():
     drawn = figure.axes[0].lines
     assert list(drawn[1].get_ydata()) == [0.1, 0.7]
     assert [line.get_xdata()[0] for line in drawn[2:]] == [1e9, 2e9]
-    assert [line.get_color() for line in drawn[2:]] == list(page.COLORS[:2])
+    assert [line.get_color() for line in drawn[2:]] == list(palette.COLORS[:2])
     # The marks that the legend shows.
     handles = figure.legends[0].legend_handles
     for curve, handle in zip(drawn, handles, strict=False):

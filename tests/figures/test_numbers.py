@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from rdt_jax.figures import grokking, numbers
+from rdt_jax.figures import curves, diagram, numbers
 from tests import fake_runs
 
 
@@ -77,7 +77,7 @@ def test_drawing_on_a_canvas_changes_no_number(tmp_path):
         fake_runs.make(jumps={"train": 20, "id": 40, "ood": ood}, loops=loops)
         for loops, ood in ((1, None), (2, 150))
     ]
-    for draw in (grokking.accuracy, grokking.split_by_axis, grokking.phase_diagram):
+    for draw in (curves.accuracy, curves.split_by_axis, diagram.phase_diagram):
         made = draw(runs)
         before = numbers.of(made)
         made.savefig(tmp_path / "a.png")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib import colors, lines
 
-from rdt_jax.figures import page
+from rdt_jax.figures import page, palette
 
 
 def make(num_rows, num_columns, **options):
@@ -44,7 +44,7 @@ def test_header_does_not_touch_the_panels():
     figure, panels = make(1, 2)
     figure.canvas.draw()
     top = panels[0][0].get_window_extent().y1
-    header = [t for t in figure.texts if t.get_text() != "label"]
+    header = [t for t in figure.texts if t.get_visible() and t.get_text() != "label"]
     assert min(t.get_window_extent().y0 for t in header) > top
     assert figure.legends[0].get_window_extent().y0 > top
     extents = [t.get_window_extent() for t in header]
@@ -75,23 +75,50 @@ def test_room_above_moves_the_header_and_not_the_panels():
 
 def test_groups_and_loop_counts_are_told_apart_without_color():
     told = lambda style: (str(style.dash), style.mark)
-    groups = [page.style_of(index) for index in range(9)]
+    groups = [palette.of_place(index) for index in range(9)]
     assert len({told(style) for style in groups}) == 9
     for one, other in zip(groups, groups[1:], strict=False):
         assert one.dash != other.dash and one.mark != other.mark
     for depths in ([1, 2, 4], [1, 2, 4, 8], [2, 4, 6, 8]):
-        styles = page.loop_styles(depths)
+        styles = palette.of_each_loops(depths)
         assert len({str(styles[depth].dash) for depth in depths}) == len(depths)
-        light = [sum(colors.to_rgb(styles[depth].color)) for depth in depths[1:]]
+        light = [luminance(styles[depth].color) for depth in depths[1:]]
         assert light == sorted(light, reverse=True)  # Deeper is darker.
-    assert page.loop_styles([2])[1] == page.loop_styles([1, 2, 4])[1]
+
+
+def test_no_loop_count_has_the_color_of_a_split():
+    """Colors are apart in CIE L*a*b*, of which 2.3 is a just noticeable difference."""
+
+    def lab(color):
+        channels = np.array(colors.to_rgb(color))
+        linear = np.where(
+            channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+        )
+        to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722],
+                  [0.0193, 0.1192, 0.9505]]  # fmt: skip
+        x, y, z = np.cbrt(np.array(to_xyz) @ linear / (0.9505, 1, 1.089))
+        return np.array((116 * y - 16, 500 * (x - y), 200 * (y - z)))
+
+    loops = [palette.of_loops(count).color for count in (*range(1, 17), 32, 64)]
+    for color in (*loops, palette.DRAWN_LOOPS.color):
+        for split, other in palette.SPLITS.items():
+            apart = np.linalg.norm(lab(color) - lab(other))
+            assert apart > 20, (color, split)
+
+
+def luminance(color):
+    channels = np.array(colors.to_rgb(color))
+    linear = np.where(
+        channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
+    )
+    return linear @ (0.2126, 0.7152, 0.0722)
 
 
 def test_chance_is_lighter_than_a_run_that_lies_on_it():
     _, ((panel,),) = make(1, 1)
     page.draw_chance(panel, 0.04, "chance")
     (line,) = panel.lines
-    run = page.loop_styles([1])[1]
+    run = palette.of_loops(1)
     assert sum(colors.to_rgb(line.get_color())) > 0.5 + sum(colors.to_rgb(run.color))
     assert line.get_zorder() < 2  # That of a curve.
     assert [(text.get_text(), text.xy) for text in panel.texts] == [
@@ -100,17 +127,10 @@ def test_chance_is_lighter_than_a_run_that_lies_on_it():
 
 
 def test_text_reads_on_every_color():
-    def luminance(color):
-        channels = np.array(colors.to_rgb(color))
-        linear = np.where(
-            channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4
-        )
-        return linear @ (0.2126, 0.7152, 0.0722)
-
     for gray in np.linspace(0, 1, 41):
         face = colors.to_hex((gray, gray, gray))
-        light, dark = sorted((luminance(face), luminance(page.ink_on(face))))[::-1]
-        assert (light + 0.05) / (dark + 0.05) > 3.8, face
+        light, dark = sorted((luminance(face), luminance(palette.ink_on(face))))[::-1]
+        assert (light + 0.05) / (dark + 0.05) > 4.5, face
 
 
 def test_a_note_that_is_too_wide_has_lines():

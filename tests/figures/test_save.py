@@ -73,7 +73,7 @@ def test_provenance_names_runs_commits_and_versions(tmp_path):
 def test_drawing_needs_neither_jax_nor_global_plotting_state():
     code = (
         "import sys\n"
-        "from rdt_jax.figures import grokking, page, save, tables\n"
+        "from rdt_jax.figures import curves, diagram, page, save, tables\n"
         "from rdt_jax.analysis import claims\n"
         "print({'jax', 'matplotlib.pyplot'} & set(sys.modules))"
     )

@@ -16,8 +16,7 @@ from rdt_jax import cli
 from rdt_jax import config as configs
 from rdt_jax.analysis import grokking, weights
 from rdt_jax.cli import options as shared
-from rdt_jax.figures import grokking as drawing
-from rdt_jax.figures import numbers, tables
+from rdt_jax.figures import diagram, numbers, tables
 from rdt_jax.report import data, rendering, run_data
 from rdt_jax.store import files
 from rdt_jax.sweep import plan as plans
@@ -82,12 +81,13 @@ def test_times_are_those_of_the_table(members, sweep):
 
 
 def test_times_are_those_of_the_phase_diagram(members, sweep):
-    drawn = numbers.of(drawing.phase_diagram(members))["panels"]
+    drawn = numbers.of(diagram.phase_diagram(members))["panels"]
     for phase, panel in zip(sweep["phases"], drawn[:3], strict=True):
         times = [cell["phases"][phase["name"]] for cell in sweep["cells"]]
         texts = [f"{t['text']}\n{t['reached']}/{t['runs']}" for t in times]
         assert panel["titles"][0] == phase["words"]
-        assert sorted(panel["texts"]) == sorted(texts)
+        first = ["\n".join(text.split("\n")[:2]) for text in panel["texts"]]
+        assert sorted(first) == sorted(texts)
 
 
 def test_numbers_are_those_of_the_cells(members, sweep):

@@ -81,7 +81,7 @@ def test_colors_are_those_of_the_figures(reported):
     sweep = reported.data["sweeps"][0]
     found = rendering.cell_styles(sweep)
     one, two = found[0], found[2]
-    assert one == {"color": "#707070", "dash": "-"}  # figures.page.loop_styles
+    assert one == {"color": "#222222", "dash": "-"}  # figures.palette.of_loops
     assert found[1] == one | {"dash": "--"}  # the same loop count, another decay
     assert two["color"] != one["color"] == found[1]["color"]
     no_loops = {**sweep, "axes": [{"key": "model.width", "values": ["1", "2"]}]}
