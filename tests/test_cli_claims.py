@@ -149,6 +149,82 @@ def changed_study(tmp_path):
     return write
 
 
+@pytest.fixture
+def keep(workdir, changed_study, command):
+    """Returns a function that keeps the verdicts of a study in its repository."""
+    repository = changed_study("").parents[1]
+
+    def judge(*options, code=0):
+        where = [str(repository / "studies" / "depth_by_decay"), f"--workdir={workdir}"]
+        card = f"--write={repository / 'docs' / 'card.json'}"
+        return command(["claims", *where, card, *options], code)
+
+    judge.repository = repository
+    judge.content = lambda: {
+        path.name: path.read_text()
+        for folder in ("docs", "studies/depth_by_decay")
+        for path in (repository / folder).glob("*.[!p]*")
+    }
+    return judge
+
+
+def test_verdicts_are_kept_in_a_repository(keep, workdir):
+    printed = keep().out
+    first = keep.content()
+    assert set(first) == {"card.json", "card.md", "results.csv"}
+    assert all(name in printed for name in first)
+    assert (
+        first["results.csv"].count("\n") == 3 and "claims: 2 holds" in first["card.md"]
+    )
+    assert "[README](../studies/depth_by_decay/README.md)" in first["card.md"]
+    keep()
+    assert keep.content() == first
+    # Another workdir, with a sweep that still trains and one that did not begin.
+    shutil.rmtree(workdir / "sweeps")
+    runs = [staged(1, None, seed=4), fake_runs.waiting(2, seed=4)]
+    write_planned(workdir, "depth_by_decay-cpu_long", runs)
+    begun = staged(2, None, seed=5, until=-1, state="pending", reason=None)
+    write_planned(workdir, "depth_by_decay-paper", [begun])
+    keep()
+    card = json.loads(keep.content()["card.json"])
+    assert [(s["sweep"], s["unfinished"], s["updates"]) for s in card["sweeps"]] == [
+        ("depth_by_decay-smoke", 0, 460), ("depth_by_decay-cpu_long", 1, 320),
+    ]  # fmt: skip
+    assert card["not_run"] == []
+    lines = keep.content()["results.csv"].splitlines()
+    assert {line.partition(",")[0] for line in lines[1:]} == {
+        "depth_by_decay-cpu_long", "depth_by_decay-smoke",
+    }  # fmt: skip
+    assert set(first["results.csv"].splitlines()[1:]) <= set(lines)
+
+
+def test_what_is_no_scorecard_is_left_alone(keep, workdir, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        keep("--write=page.md")
+    assert "--write: must end in .json, got page.md" in capsys.readouterr().err
+    keep()
+    for name, text in (("docs/card.json", "{}"), ("results.csv", "run,loss\n")):
+        path = next(keep.repository.rglob(name.rpartition("/")[2]))
+        before = path.read_text()
+        path.write_text(text)
+        (workdir / "claims.json").unlink(missing_ok=True)
+        content = keep.content()
+        error = keep(code=2).err
+        assert error.count("\n") == 1 and str(path) in error
+        assert "nothing is written" in error
+        assert keep.content() == content and not (workdir / "claims.json").exists()
+        path.write_text(before)
+
+
+def test_of_a_study_elsewhere_the_verdicts_alone_are_kept(workdir, tmp_path, command):
+    card = tmp_path / "mine" / "card.json"
+    command(["claims", f"--workdir={workdir}", f"--write={card}"])
+    content = json.loads(card.read_text())
+    assert content["sweeps"][0]["page"] == "" and "packing" in content["not_run"]
+    assert "README" not in card.with_suffix(".md").read_text().partition("## ")[2]
+    assert not (STUDY / "results.csv").exists()
+
+
 def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, command):
     sweep = f"depth_by_decay-smoke-{CHANGES}"
     write_planned(tmp_path, sweep, [staged(1, None, seed=7), staged(2, 150, seed=7)])

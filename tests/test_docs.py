@@ -32,7 +32,9 @@ ELSEWHERE = {
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_lines_are_short_and_names_are_true(page):
     text = page.read_text()
-    long = [line for line in text.splitlines() if len(line) > 100]
+    is_cell = lambda line: page.stem == "scorecard" and line.startswith("| ")
+    lines = [line for line in text.splitlines() if not is_cell(line)]
+    long = [line for line in lines if len(line) > 100]
     assert not long
     named = set(re.findall(r"`([\w/]+\.py)\b[^`]*`", text)) - ELSEWHERE
     gone = [n for n in named if not any((place / n).exists() for place in PLACES)]

@@ -1,11 +1,14 @@
 """`rdt claims`: the verdicts on the published claims, over all studies with runs."""
 
 import argparse
+import collections
 import dataclasses
+import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from rdt_jax.analysis import results, scorecard
 from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import exits, figures, subject
 from rdt_jax.cli import options as shared
@@ -36,7 +39,30 @@ def add(claims: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where claims.md and claims.json are written; default: the workdir",
     )
+    claims.add_argument(
+        "--write",
+        type=_scorecard,
+        metavar="FILE.json",
+        help="scorecard to bring up to date, such as docs/scorecard.json, with its "
+        "page FILE.md and results.csv of each study in the same repository",
+    )
     claims.set_defaults(verb=_claims, task=None, reads="records")
+
+
+def _scorecard(text: str) -> pathlib.Path:
+    if not text.endswith(".json"):
+        raise argparse.ArgumentTypeError(f"must end in .json, got {text}")
+    path = pathlib.Path(text).resolve()
+    return shared.folder(str(path.parent)) / path.name
+
+
+class _Judged(NamedTuple):
+    """A sweep of a study, its runs and what they say of its claims."""
+
+    study: Any
+    plan: StoredPlan
+    runs: list[Any]
+    claims: list[Any]
 
 
 def _claims(options: argparse.Namespace) -> int:
@@ -44,7 +70,10 @@ def _claims(options: argparse.Namespace) -> int:
 
     with exits.mistakes():
         judges = _judges(options)
+        if options.write:
+            scorecard.read(options.write)  # A damaged one is refused at once.
     claims_by_study: dict[str, list[Any]] = {}
+    judged: list[_Judged] = []
     presets: dict[str, str] = {}  # By sweep of these studies.
     plans, failed = _plans(options.workdir)
     for name, study, only in judges:
@@ -58,15 +87,15 @@ def _claims(options: argparse.Namespace) -> int:
             if options.preset not in (None, preset, preset.partition(" ")[0]):
                 continue
             try:
-                claims, code = _judged(options.workdir, study, sweep, plans[sweep])
+                runs, claims, code = _judge(options.workdir, study, sweep, plans[sweep])
             except ValueError as error:
                 failed = True
                 exits.tell(f"{sweep}: {error}")
                 continue
             failed |= code != exits.WELL
-            claims_by_study.setdefault(name, []).extend(
-                dataclasses.replace(claim, preset=preset) for claim in claims
-            )
+            claims = [dataclasses.replace(claim, preset=preset) for claim in claims]
+            claims_by_study.setdefault(name, []).extend(claims)
+            judged += [_Judged(study, plans[sweep], runs, claims)] if claims else []
     others = [(plans[sweep].study, sweep) for sweep in plans.keys() - presets]
     other_studies = {study or sweep for study, sweep in others if study != ""}
     if not any(claims_by_study.values()) and not failed:
@@ -88,18 +117,61 @@ def _claims(options: argparse.Namespace) -> int:
         exits.tell(_mention(other_studies))
     shared.print_table(drawing.table(claims_by_study))
     out = options.out or options.workdir
-    rows = [
+    with exits.mistakes():
+        kept = _kept(options.write, judges, judged) if options.write else {}
+    with exits.writing_elsewhere("claims"):
+        out.mkdir(parents=True, exist_ok=True)
+        files.write_text(out / "claims.md", drawing.markdown(claims_by_study))
+        files.write_json(out / "claims.json", _listed(claims_by_study))
+    for path, text in kept.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(path, text)
+    print(out / "claims.md", out / "claims.json", *kept, sep="\n")
+    return exits.FAILED if failed else exits.WELL
+
+
+def _listed(claims_by_study: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [
         {"study": name, "verdict": claim.verdict, **dataclasses.asdict(claim)}
         for name, claims in claims_by_study.items()
         for claim in claims
     ]
-    with exits.writing_elsewhere("claims"):
-        out.mkdir(parents=True, exist_ok=True)
-        files.write_text(out / "claims.md", drawing.markdown(claims_by_study))
-        files.write_json(out / "claims.json", rows)
-    for suffix in ("md", "json"):
-        print(out / f"claims.{suffix}")
-    return exits.FAILED if failed else exits.WELL
+
+
+def _kept(
+    path: pathlib.Path,
+    judges: Sequence[tuple[str, Any, str | None]],
+    judged: Sequence[_Judged],
+) -> dict[pathlib.Path, str]:
+    """Returns what a repository keeps of the verdicts: the text of each file.
+
+    That is a scorecard, its page, and results.csv of each study whose folder stands,
+    as experiments/STUDY does, in a folder that holds the scorecard, too.
+
+    Raises:
+      ValueError: if a file that is there is another one or damaged.
+    """
+    cards: list[scorecard.JudgedSweep] = []
+    rows: dict[pathlib.Path, list[results.Row]] = collections.defaultdict(list)
+    for study, plan, runs, claims in judged:
+        name = plan.path.parent.name
+        folder = pathlib.Path(study.__file__).resolve().parent
+        page = ""
+        if path.is_relative_to(folder.parents[1]):
+            page = os.path.relpath(folder / "README.md", path.parent)
+            overrides = {trial.run_id: trial.overrides for trial in plan.trials}
+            rows[folder / "results.csv"] += results.rows(name, runs, overrides)
+        unfinished = len(run_folders.unfinished(runs))
+        updates = sum(run.last_step or 0 for run in runs)
+        counts = (len(runs), unfinished, updates)
+        cards.append(scorecard.JudgedSweep(name, folder.name, page, *counts, claims))
+    studies = [name for name, study, _ in judges if hasattr(study, "claims")]
+    card = scorecard.read(path).updated(cards, studies)
+    return {
+        **{file: results.merged(file, new) for file, new in rows.items()},
+        path: card.text(),
+        path.with_suffix(".md"): drawing.page(card, path.name),
+    }
 
 
 def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
@@ -163,16 +235,16 @@ def _mention(studies: set[str]) -> str:
     )
 
 
-def _judged(
+def _judge(
     workdir: pathlib.Path, study: Any, sweep: str, plan: StoredPlan
-) -> tuple[list[Any], int]:
-    """Returns the claims of a sweep, and the exit code that follows from its runs.
+) -> tuple[list[Any], list[Any], int]:
+    """Returns runs and claims of a sweep, and the exit code that follows from its runs.
 
     Before the first evaluation there are no claims.
     """
     runs = run_folders.read_runs(workdir, plan.configs())
     code = exits.report_lost(runs, sweep)
     if not any(run.metrics for run in runs):
-        return [], code
+        return runs, [], code
     claims, is_whole = figures.judge(study, runs)
-    return claims, code if is_whole else exits.FAILED
+    return runs, claims, code if is_whole else exits.FAILED

@@ -5,6 +5,8 @@ import itertools
 import pytest
 
 from rdt_jax import config as configs
+from rdt_jax.analysis import scorecard
+from rdt_jax.figures import claims
 from rdt_jax.figures import study as studies
 from rdt_jax.sweep import spec
 from rdt_jax.training import validation
@@ -56,6 +58,20 @@ def test_without_runs_no_claim_is_tested(name):
     assert {(c.holds, c.seeds, c.graphs) for c in found} == {(None, 0, 0)}
     assert all("missing: " in claim.measured for claim in found)
     assert all("arXiv" in c.source or "this study" in c.source for c in found)
+
+
+def test_the_scorecard_is_whole_and_its_page_says_what_it_says():
+    """`make scorecard` writes both; what has not been run is named in them."""
+    path = ROOT / "docs" / "scorecard.json"
+    card = scorecard.read(path)
+    page = (ROOT / "docs" / "scorecard.md").read_text()
+    assert page == claims.page(card, path.name)
+    judged = {sweep.study for sweep in card.sweeps}
+    with_claims = {name for name in NAMES if hasattr(study_of(name), "claims")}
+    assert with_claims == judged | {*card.not_run}
+    for sweep in card.sweeps:
+        assert (path.parent / sweep.page).is_file(), sweep
+        assert (path.parent / sweep.page).with_name("results.csv").is_file(), sweep
 
 
 SEEDS, ALL_LOOPS = range(3), (1, 2, 4, 8)

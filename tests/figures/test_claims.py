@@ -1,4 +1,5 @@
 from rdt_jax.analysis.claims import Claim
+from rdt_jax.analysis.scorecard import JudgedSweep, Scorecard
 from rdt_jax.figures import claims as drawing
 from tests.figures.drawn import words_of
 
@@ -54,7 +55,52 @@ def test_markdown_says_all_and_keeps_its_columns():
     assert "## one" in lines and "## two" in lines
     rows = [line for line in lines if line.startswith("| ") and "---" not in line]
     assert rows[1] == (
-        "| holds | More is better. | A (2020) | 2 of 3 | 1 of 3. "
-        "| count of runs; 4 seeds, 2 graphs | cpu |"
+        "| holds | More is better. | A (2020) | 2 of 3 | 1 of 3. | 4 | 2 "
+        "| count of runs |  | cpu |"
     )
     assert "a \\| b c" in rows[-1]
+
+
+def page(*sweeps, not_run=()):
+    card = Scorecard(sweeps=sweeps, not_run=not_run)
+    text = drawing.page(card, "card.json")
+    lines = [line for line in text.splitlines() if not line.startswith("|")]
+    assert max(map(len, lines)) <= 100
+    return " ".join(lines), text
+
+
+def judged(study, preset, *claims):
+    return JudgedSweep(f"{study}-{preset}", study, f"../{study}.md", 4, 1, 2500, claims)
+
+
+def test_the_page_counts_the_largest_sweep_of_each_study():
+    first = judged("one", "long", claim(True), claim(None), claim(None, p_value=0.5))
+    small = judged("one", "cpu", claim(False, p_value=0.01))
+    words, text = page(
+        first, small, judged("two", "cpu", claim(False)), not_run=["six"]
+    )
+    assert "**4 claims: 1 holds, 1 fails, 2 not tested at this preset.**" in words
+    assert "Not run yet: six." in words and "[card.json](card.json)" in words
+    assert "2 verdicts by counting runs" in words
+    assert "0 verdicts by a statistical test." in words and "Tested are" not in words
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## one-long", "## two-cpu", "## one-cpu (smaller, not counted)",
+    ]  # fmt: skip
+    assert "4 runs, 1 of them not finished; 2,500 updates. [README](../one.md)" in words
+
+
+def test_the_page_says_how_many_false_verdicts_to_expect():
+    tested = {"test": "sign test", "p_value": 0.001, "adjusted_p": 0.0123}
+    first = judged("one", "cpu", claim(True, **tested), claim(False, **tested))
+    second = judged("two", "cpu", claim(True, **tested), claim(True))
+    words, text = page(first, second)
+    assert "1 verdict by counting runs" in words
+    assert "3 verdicts by a statistical test. " in words
+    assert "Tested are: one (2), two (1)." in words
+    assert "of 2 studies at most 0.1 are to be expected to have one." in words
+    assert "| sign test | 0.012 | cpu |" in text
+
+
+def test_the_page_of_nothing():
+    words, _ = page(not_run=["six", "ten"])
+    assert "**0 claims: " in words and "Not run yet: six, ten." in words
