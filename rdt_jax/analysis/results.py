@@ -90,7 +90,7 @@ def _origin(run: Run) -> Row:
     commits = [entry.get("commit") or "unknown" for entry in segments]
     short = [re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28}\b", r"\1", each) for each in commits]
     machines = [
-        f"{'/'.join(sorted({*entry['devices']}))}, {entry['threads']} threads"
+        f"{'/'.join(sorted({*entry['devices']}))}, threads: {entry['threads']}"
         for entry in segments
         if {"devices", "threads"} <= entry.keys()
     ]

@@ -41,7 +41,7 @@ def test_a_run_is_a_line_of_what_it_was_judged_on(tmp_path):
         "train/accuracy@2": "1", "id/accuracy@2": "1", "ood/accuracy@2": "1",
         "train/accuracy@4": "0.8", "id/accuracy@4": "0.8", "ood/accuracy@4": "0.8",
         "commit": "0123456789ab; 0123456789ab+changes",
-        "machine": "cpu, 2 threads; cpu, 8 threads",
+        "machine": "cpu, threads: 2; cpu, threads: 8",
     }  # fmt: skip
 
 
