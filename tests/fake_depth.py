@@ -141,7 +141,7 @@ def stopped(
 ) -> halting.Halting:
     """Returns what rules make of a model with the given accuracies, as `measured`.
 
-    By `kl` and `kl_entropy`, rows of so many hops take `loops` at all thresholds.
+    By rules such as `kl_now`, rows of so many hops take `loops` at all thresholds.
     """
     found = measured(accuracy)
     settings = [s for s in halting.settings_of(2 * ENTITIES) if s[0] in loops]

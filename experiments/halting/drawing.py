@@ -19,21 +19,24 @@ from rdt_jax.figures.words import task_name
 # Rule -> color and mark; apart for every common color vision, and in gray by marks.
 STYLES = {
     "fixed": ("#8f8f8f", "."),
-    "kl": ("#d55e00", "s"),
+    "kl": ("#b59b00", "v"),
+    "kl_now": ("#d55e00", "s"),
     "kl_entropy": ("#0072b2", "o"),
     "state": ("#009e73", "^"),
     "confidence": ("#cc79a7", "D"),
 }
 NAMES = {
     "fixed": "same for all rows",
-    "kl": "KL",
+    "kl": "KL of Geiping et al.",
+    "kl_now": "KL",
     "kl_entropy": "KL and entropy",
     "state": "state",
     "confidence": "confidence",
 }
 # Rule -> once what holds a row stops by it; models/halting.py defines them.
 MEANINGS = {
-    "kl": "its output hardly moves",
+    "kl": "its output hardly moves, seen from the loop before",
+    "kl_now": "its output hardly moves",
     "kl_entropy": "that output is decided too (low entropy)",
     "state": "the state at its answers hardly moves (share of its norm)",
     "confidence": "one answer is probable",
@@ -51,8 +54,8 @@ Measured = tuple[Run, int | None, Halting]
 
 
 def published(found: Halting) -> tuple[int, int]:
-    """Returns the settings of KL, and of KL and entropy, as published."""
-    return halting.published(found, "kl"), halting.published(found, "kl_entropy")
+    """Returns the settings of KL, and of KL and entropy, which differ in that only."""
+    return halting.published(found, "kl_now"), halting.published(found, "kl_entropy")
 
 
 def settings(run: Run, found: Halting) -> list[int]:
@@ -71,7 +74,7 @@ def by_hops(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
     """
     handles: list[Any] = [
         lines.Line2D([], [], color=color, marker=mark, ms=4.5, label=NAMES[rule])
-        for rule in ("fixed", "kl", "kl_entropy")
+        for rule in ("fixed", "kl_now", "kl_entropy")
         for color, mark in (STYLES[rule],)
     ]
     passed: dict[str, Any] = {"color": page.INK, "lw": 1.2, "ls": ":"}

@@ -31,13 +31,13 @@ ANALYSES = {"halting": extrapolation.ANALYSES["depth"]}
 SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
 ERRORS = 2  # standard errors that a difference must have
 
-sweep = extrapolation.sweep
+sweep = extrapolation.looped
 
 
 def table(runs: Sequence[Run]) -> Table:
     """Builds the table of the study, of the stages where nothing was measured yet."""
     rows = [
-        [curriculum.name_of(run), str(run.config.seed), str(level), *(
+        [curriculum.name_of(run), curriculum.pair_of(run), str(level), *(
             f"{found.mean_loops[k, index]:.1f} / {found.accuracy[k, index]:.2f}"
             for k in drawing.settings(run, found)
         )]
@@ -48,7 +48,7 @@ def table(runs: Sequence[Run]) -> Table:
         return extrapolation.table(runs)
     return terminal.table(
         f"Loops taken / accuracy by rule: {task_name(runs)}",
-        ("loops", "seed", "hops", "R", "KL", "KL and entropy"),
+        ("loops", "graph/seed", "hops", "R", "KL", "KL and entropy"),
         rows,
         caption=drawing.THRESHOLDS,
         words=("loops",),

@@ -32,7 +32,7 @@ from rdt_jax.figures import terminal
 from rdt_jax.figures.words import task_name
 
 CONFIG = extrapolation.CONFIG
-ANALYSES = extrapolation.ANALYSES
+ANALYSES = {"depth_far": extrapolation.ANALYSES["depth"]}
 SOURCE = "Kohli et al. (2026), arXiv:2604.07822, Figure 8"
 ERRORS = 3  # standard errors over rows from which a difference is none of the rows
 LEAST_LOST = 0.05  # of a peak: less is no decline, and no difference of declines
@@ -43,7 +43,7 @@ CORRELATION = 0.75
 
 _FEW = 5  # lines of a panel
 
-sweep = extrapolation.sweep
+sweep = extrapolation.looped
 
 
 class Losses(NamedTuple):
@@ -71,13 +71,13 @@ class Losses(NamedTuple):
 def table(runs: Sequence[Run]) -> Table:
     """Builds the table of the study, of the stages where nothing was measured yet."""
     rows, last = [], 0
-    for run, learned, found in curriculum.last_measured(runs, "depth"):
+    for run, learned, found in curriculum.last_measured(runs, "depth_far"):
         last = int(found.loops[-1])
         over = scaling.overthinking(found)
         rows += [
             (
                 curriculum.name_of(run),
-                str(run.config.seed),
+                curriculum.pair_of(run),
                 str(level),
                 f"{found.first_hit[index]:.1f}",
                 str(over.peak_loop[index]),
@@ -91,7 +91,7 @@ def table(runs: Sequence[Run]) -> Table:
         return extrapolation.table(runs)
     return terminal.table(
         f"Mean logit margin by loops: {task_name(runs)}",
-        ("loops", "seed", "hops", "first hit", "peak at", "peak", "drop"),
+        ("loops", "graph/seed", "hops", "first hit", "peak at", "peak", "drop"),
         rows,
         caption=f"Drop: from the peak to loop {last}, +- its standard error over rows; "
         "the peak is chosen on every other row and scored on the rest.",
@@ -126,7 +126,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     panels = [
         drawing.panel_of(run, found, learned, curriculum.trained_hops(run, learned))
         for run, learned, found in curriculum.last_measured(
-            curriculum.median_runs(runs), "depth"
+            curriculum.median_runs(runs), "depth_far"
         )
     ]
     if not panels:
@@ -160,7 +160,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
 
 def _margin_declines(runs: Sequence[Run]) -> Claim:
     counts, declined = [], 0
-    measured = curriculum.judged(runs, "depth")
+    measured = curriculum.judged(runs, "depth_far")
     for run, found, learned in measured:
         over = scaling.overthinking(found)
         falls = (over.drop > ERRORS * over.error) & (over.peak > 0)
@@ -188,7 +188,7 @@ def _margin_declines(runs: Sequence[Run]) -> Claim:
 
 
 def _drawn_loops_decline_less(runs: Sequence[Run]) -> Claim:
-    members = curriculum.judged(runs, "depth")
+    members = curriculum.judged(runs, "depth_far")
     fixed = [one for one in members if curriculum.is_fixed(one.run)]
     # The paper compares with its largest fixed counts.
     most = max((one.run.num_loops for one in fixed), default=0)
@@ -275,7 +275,7 @@ def _comes_later(
     values_of: Callable[[Depth], np.ndarray],
 ) -> Claim:
     correlations, parts, used = [], [], []
-    measured = curriculum.judged(runs, "depth")
+    measured = curriculum.judged(runs, "depth_far")
     for run, found, learned in measured:
         if learned.sum() < POINTS:
             continue

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -21,10 +21,15 @@ from rdt_jax.analysis.runs import Run
 from rdt_jax.models import loop
 from rdt_jax.training import phases
 
-# The config keys that say how many loops an update takes.
-RECURRENCE = tuple(
-    f"recurrence.{key}" for key in ("sampling", "num_loops", "max_loops")
+# The config keys that say how many loops an update takes, and over how many blocks.
+RECURRENCE = (
+    *(f"recurrence.{key}" for key in ("sampling", "num_loops", "max_loops")),
+    "model.core_blocks",
 )
+
+FEW = 4  # loops of training up to which Kohli et al. see no gain from more
+LEAST_DRAWN = 6  # hops from which on a run with drawn loops is like theirs (22)
+Kind = Literal["no loops", "R = 2 to 4", "R > 4", "drawn R"]
 
 # What says of a stage that is not over that it may be passed with more updates:
 UNDER_WAY = 0.5  # accuracy above chance, or
@@ -250,7 +255,8 @@ def common_stage(runs: Sequence[Run]) -> tuple[int, list[Run]] | None:
 def by_recurrence(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Groups runs by how the loops of training are drawn: `R = 5` -> runs by seed.
 
-    Fixed loop counts come first, then those such as `R drawn from 2 to 8`.
+    Fixed loop counts come first, then those such as `R drawn from 2 to 8`; runs without
+    loops are apart by their blocks.
 
     Raises:
       ValueError: if runs of a group differ in more than their seed.
@@ -262,8 +268,10 @@ def by_recurrence(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def name_of(run: Run) -> str:
-    """Says how the loops of a run's updates are drawn."""
+    """Says how the loops of a run's updates are drawn; without loops, its blocks."""
     recurrence = run.config.recurrence
+    if kind_of(run) == "no loops":
+        return f"R = 1, {wording.count(run.config.model.core_blocks, 'block')}"
     if recurrence.sampling == "fixed":
         return f"R = {recurrence.num_loops}"
     counts = np.flatnonzero(loop.loop_distribution(recurrence))
@@ -271,8 +279,54 @@ def name_of(run: Run) -> str:
 
 
 def label(run: Run) -> str:
-    """Names a run by its loops and its seed: `R = 5 (seed 0)`."""
-    return f"{name_of(run)} (seed {run.config.seed})"
+    """Names a run by its loops and its pair: `R = 5 (graph 1, seed 0)`."""
+    seeds = f"graph {run.config.task.seed}, seed {run.config.seed}"
+    return f"{name_of(run)} ({seeds})"
+
+
+def pair_of(run: Run) -> str:
+    """Names the graph of a run with its questions, and the seed of all else: `1/0`."""
+    return f"{run.config.task.seed}/{run.config.seed}"
+
+
+def kind_of(run: Run) -> Kind:
+    """Says of which kind Kohli et al. would count a run: they differ in what loops do.
+
+    Verdicts are given by kind, so that none depends on how many of each were trained.
+    """
+    if not is_fixed(run):
+        return "drawn R"
+    if run.num_loops == 1:
+        return "no loops"
+    return "R = 2 to 4" if run.num_loops <= FEW else "R > 4"
+
+
+def same_core(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs whose core has as many blocks as those with loops have.
+
+    Where none has loops these are all.
+    """
+    blocks = lambda run: run.config.model.core_blocks
+    looped = {blocks(run) for run in runs if kind_of(run) != "no loops"}
+    return [run for run in runs if not looped or blocks(run) in looped]
+
+
+def of_kind(runs: Sequence[Run], kind: Kind) -> list[Run]:
+    """Returns the runs of a kind; with drawn loops only those that learn LEAST_DRAWN.
+
+    The runs of the source that drew their loops had learned 22 hops. Those that are not
+    finished may still learn as many.
+    """
+    return [
+        run
+        for run in runs
+        if kind_of(run) == kind
+        and (
+            kind != "drawn R"
+            or run.outcome == "unfinished"
+            or (progress(run).learned or 0) >= LEAST_DRAWN
+        )
+    ]
 
 
 def is_fixed(run: Run) -> bool:
@@ -306,8 +360,9 @@ def trained_hops(run: Run, learned: int | None) -> int:
     return learned or run.metrics[-1]["curriculum/stage"]
 
 
-def _rank(run: Run) -> tuple[bool, int, int]:
-    return not is_fixed(run), depth.most_loops(run.config), run.num_loops
+def _rank(run: Run) -> tuple[bool, int, int, int]:
+    most = depth.most_loops(run.config)
+    return not is_fixed(run), most, run.num_loops, run.config.model.core_blocks
 
 
 class _Spell(NamedTuple):

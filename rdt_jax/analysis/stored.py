@@ -52,6 +52,7 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "stability": stability.measure,
     "weights": weights.measure,
     "depth": depth.measure,
+    "depth_far": depth.measure_far,
     "halting": halting.measure,
     "answers": answers.measure,
 }
@@ -68,6 +69,7 @@ SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
     "lens": lens.summarize,
     "patching": patching.summarize,
     "depth": depth.summary,
+    "depth_far": depth.summary,
     "halting": halting.summary,
     "progress": fourier.summarize,
     "stability": stability.summarize,
@@ -95,10 +97,12 @@ class Transition(NamedTuple):
 def describe(what: str) -> str:
     """Returns the question that a measure answers, in one line.
 
-    It is the first line of the measure's module, or of a run measure's function.
+    It is the first line of the measure's module, or of the function itself where that
+    is not called `measure`.
     """
     measure = inspect.unwrap(_lookup(what))
-    asked = measure if what in RUN_MEASURES else inspect.getmodule(measure)
+    is_only = measure.__name__ == "measure"
+    asked = inspect.getmodule(measure) if is_only else measure
     return (inspect.getdoc(asked) or "").partition("\n")[0]
 
 

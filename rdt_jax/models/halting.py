@@ -123,14 +123,18 @@ def _kl(now: View, before: View, *, kl: Any) -> jax.Array:
     return _divergence(before.log_probs, now.log_probs) < kl
 
 
+def _kl_now(now: View, before: View, *, kl: Any) -> jax.Array:
+    """KL(now || before) < `kl` nats: `kl_entropy` without its limit on the entropy."""
+    return _divergence(now.log_probs, before.log_probs) < kl
+
+
 def _kl_entropy(now: View, before: View, *, kl: Any, entropy: Any) -> jax.Array:
     """KL(now || before) < `kl` and the entropy of now < `entropy`, both in nats.
 
     Kohli et al.: 0.01 and 3. What has settled while still undecided does not stop.
     """
-    settled = _divergence(now.log_probs, before.log_probs) < kl
     surprise = -(jnp.exp(now.log_probs) * now.log_probs).sum(axis=-1)
-    return settled & (surprise < entropy)
+    return _kl_now(now, before, kl=kl) & (surprise < entropy)
 
 
 def _state(now: View, before: View, *, change: Any) -> jax.Array:
@@ -150,6 +154,7 @@ def _confidence(now: View, before: View, *, probability: Any) -> jax.Array:
 
 RULES: Mapping[str, Rule] = {
     "kl": Rule(("kl",), 2, _kl),
+    "kl_now": Rule(("kl",), 2, _kl_now),
     "kl_entropy": Rule(("kl", "entropy"), 2, _kl_entropy),
     "state": Rule(("change",), 1, _state),
     "confidence": Rule(("probability",), 1, _confidence),

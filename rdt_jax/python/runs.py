@@ -194,6 +194,7 @@ class Run:
     answers = _measured("answers")
     binding = _measured("binding")
     depth = _measured("depth")
+    depth_far = _measured("depth_far")
     fourier = _measured("fourier")
     geometry = _measured("geometry")
     halting = _measured("halting")

@@ -35,6 +35,13 @@ def test_rows_after_four_loops_are_what_a_pass_of_four_loops_gives(found):
     assert change.min() > 1e-2
 
 
+@pytest.mark.exhaustive
+def test_far_is_the_same_to_fifty_loops(found):
+    far = depth.measure_far(hops.params(), hops.config(), hops.table())
+    assert far.loops[-1] == 50
+    np.testing.assert_allclose(far.margin[:, :5], found.margin, rtol=1e-4, atol=1e-4)
+
+
 def test_rows_are_the_held_out_ones_of_every_number_of_hops(found):
     table = hops.table()
     assert found.levels.tolist() == [2, 3, 4, 5]

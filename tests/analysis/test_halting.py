@@ -17,6 +17,7 @@ def found():
 def _names(found, index):
     thresholds = {
         "kl": ("kl",),
+        "kl_now": ("kl",),
         "kl_entropy": ("kl", "entropy"),
         "state": ("change",),
         "confidence": ("probability",),
@@ -66,6 +67,13 @@ def test_published_settings_are_among_those_tried(found):
         halting.published(found, "confidence")
 
 
+def test_the_published_rules_differ_in_the_entropy_alone(found):
+    """So no row may stop earlier where its output must be decided, too."""
+    kl, both = (halting.published(found, rule) for rule in ("kl_now", "kl_entropy"))
+    assert (found.loops[both] >= found.loops[kl]).all()
+    assert (found.loops[both] > found.loops[kl]).any()
+
+
 def planted(loops, right, hops_of_rows):
     """Settings that take the given loops [K, N], of rows that are right [N, M]."""
     loops, right = np.array(loops, np.int32), np.array(right, bool)
@@ -103,5 +111,5 @@ def test_summary_is_of_the_published_settings(found):
     assert numbers["loops, kl_entropy"] == found.mean_loops[both].mean()
     assert numbers["accuracy, kl_entropy"] == found.accuracy[both].mean()
     assert set(numbers) == {
-        f"{q}, {r}" for q in ("loops", "accuracy") for r in ("kl", "kl_entropy")
+        f"{q}, {r}" for q in ("loops", "accuracy") for r in ("kl_now", "kl_entropy")
     }

@@ -13,7 +13,7 @@ ask = verdicts.asked(study.claims, CLAIMS)
 
 
 def rules(kl, both, accuracy=lambda k, r: float(r >= k)):
-    return fake_depth.stopped({"kl": kl, "kl_entropy": both}, accuracy)
+    return fake_depth.stopped({"kl_now": kl, "kl_entropy": both}, accuracy)
 
 
 # Each hop takes a loop; KL stops after two, KL and entropy when it is done, or later.

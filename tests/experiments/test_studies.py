@@ -111,9 +111,9 @@ def test_a_sweep_is_a_grid(name, preset, keys, values):
         ("mechanism", "depth_by_decay", "cpu", 2),  # 2 x 2 and 1 x 2, of one seed
         ("mechanism", "grokking_stages", "cpu", 6),
         ("mechanism", "grokking_stages", "cpu_long", 15),
-        ("halting", "depth_extrapolation", "cpu", 6),
-        ("halting", "depth_extrapolation", "cpu_long", 12),
-        ("overthinking", "depth_extrapolation", "cpu", 6),
+        ("halting", "depth_extrapolation", "cpu", 4),
+        ("halting", "depth_extrapolation", "cpu_long", 8),
+        ("overthinking", "depth_extrapolation", "cpu", 4),
     ],
 )
 def test_studies_share_runs(name, other, preset, count):

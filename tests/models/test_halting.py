@@ -17,23 +17,26 @@ GOAL = np.float32(2 * RANDOM.standard_normal((B, A, D)))
 READ = np.float32(RANDOM.standard_normal((D, V)))
 THRESHOLDS = {
     "kl": {"kl": 0.001},
+    "kl_now": {"kl": 0.001},
     "kl_entropy": {"kl": 0.005, "entropy": 1.6},
     "state": {"change": 0.1},
     "confidence": {"probability": 0.36},
 }
 NEVER = {
     "kl": {"kl": 0.0},
+    "kl_now": {"kl": 0.0},
     "kl_entropy": {"kl": 0.0, "entropy": 100.0},
     "state": {"change": 0.0},
     "confidence": {"probability": 1.0},
 }
 ALWAYS = {
     "kl": {"kl": 1e9},
+    "kl_now": {"kl": 1e9},
     "kl_entropy": {"kl": 1e9, "entropy": 1e9},
     "state": {"change": 1e9},
     "confidence": {"probability": 0.0},
 }
-FIRST = {"kl": 2, "kl_entropy": 2, "state": 1, "confidence": 1}
+FIRST = {"kl": 2, "kl_now": 2, "kl_entropy": 2, "state": 1, "confidence": 1}
 
 
 def _start(rows):
@@ -88,6 +91,8 @@ def _holds(rule, row, answer, loop, limits):
     entropy = -(p * np.log(p)).sum()
     if rule == "kl":
         return loop >= 2 and backward < limits["kl"]
+    if rule == "kl_now":
+        return loop >= 2 and forward < limits["kl"]
     if rule == "kl_entropy":
         return loop >= 2 and forward < limits["kl"] and entropy < limits["entropy"]
     if rule == "state":
@@ -134,20 +139,22 @@ def test_the_directions_of_the_divergences():
         halting.View(jnp.log(jnp.float32([[p]])), jnp.zeros((1, 1, 1)))
         for p in ([0.5, 0.5], [0.9, 0.1])
     )
-    kl, both = (halting.RULES[rule].holds for rule in ("kl", "kl_entropy"))
+    kl, now_kl, both = (
+        halting.RULES[rule].holds for rule in ("kl", "kl_now", "kl_entropy")
+    )
     assert [bool(kl(now, before, kl=x)) for x in (0.36, 0.38, 0.50, 0.52)] == [
         False, False, False, True,
     ]  # fmt: skip
-    assert [bool(both(now, before, kl=x, entropy=0.33)) for x in (0.36, 0.38)] == [
-        False, True,
-    ]  # fmt: skip
+    for x, holds in ((0.36, False), (0.38, True)):
+        assert both(now, before, kl=x, entropy=0.33) == holds
+        assert now_kl(now, before, kl=x) == holds
     assert not both(now, before, kl=1.0, entropy=0.32)  # Its entropy is .325.
 
 
 def test_a_threshold_of_zero_does_not_pass_a_state_that_stands_still():
     rows = 300  # Moved in the last bit only: the rounding of many has either sign.
     state = np.float32(3 * RANDOM.standard_normal((rows, 1, V)))
-    for rule in ("kl", "kl_entropy"):
+    for rule in ("kl", "kl_now", "kl_entropy"):
         still = lambda state, index: state * (1 + 2e-7 * (index % 2))
         halted = _halt(still, state, rule, NEVER[rule], 5, read=lambda state: state)
         assert halted.loops.tolist() == [5] * rows
