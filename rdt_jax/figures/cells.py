@@ -21,6 +21,7 @@ from rdt_jax.figures import palette
 from rdt_jax.sweep import links
 
 _NAMES = {LOOPS: "R", WEIGHT_DECAY: "decay"}
+_BLOCKS = "model.core_blocks"
 _KINDS = ("name", "preset")  # Such as optimizer.name: the section says more.
 _LONGEST = 20  # characters of a value
 
@@ -73,8 +74,7 @@ class Sweep:
         """The runs of each value of the first axis, by its name: `R = 2`."""
         found: dict[str, list[Run]] = {}
         for (value, *_), members in self.cells.items():
-            text = self.written(self.keys[0], value)
-            name = f"{self.name(self.keys[0])}{' =' * (self.keys[0] == LOOPS)} {text}"
+            name = self._phrase(self.keys[0], value)
             found.setdefault(name, []).extend(members)
         return found
 
@@ -148,10 +148,26 @@ class Sweep:
         keys = self.keys if keys is None else keys
         if len(keys) == 1:
             return self.title(keys[0], *values)
-        return ", ".join(
-            f"{self.name(key)}{' =' * (key == LOOPS)} {self.written(key, value)}"
-            for key, value in zip(keys, values, strict=True)
-        )
+        return ", ".join(map(self._phrase, keys, values))
+
+    def _phrase(self, key: str, value: Any) -> str:
+        if key == _BLOCKS:
+            return wording.count(value, "block")
+        return f"{self.name(key)}{' =' * (key == LOOPS)} {self.written(key, value)}"
+
+    def _crossed(self, most: int) -> tuple[str, list[tuple]] | None:
+        """Returns an axis that all combinations of the others go with, and these.
+
+        It is the last there is; None if there is none, or if more than `most` combine.
+        """
+        for place in reversed(range(len(self.keys))):
+            key = self.keys[place]
+            others = [cell[:place] + cell[place + 1 :] for cell in self.cells]
+            combined = list(dict.fromkeys(others))
+            is_full = len(combined) * len(self.values[key]) == len(self.cells)
+            if is_full and len(self.keys) > 2 and len(combined) <= most:
+                return key, combined
+        return None
 
     def panels(self, columns: int, most: int) -> Placed:
         """Places the cells as panels: `most` on a page, `columns` beside each other."""
@@ -167,6 +183,18 @@ class Sweep:
                     titles=[[self.title(across, x) for x in beside]],
                     sides=[self.title(down, y) for y in below],
                 )
+        if (found := self._crossed(columns)) and len(self.cells) <= most:
+            key, combined = found
+            place = self.keys.index(key)
+            rest = [other for other in self.keys if other != key]
+            return Placed(
+                rows=[
+                    [(*c[:place], value, *c[place:]) for c in combined]
+                    for value in self.values[key]
+                ],
+                titles=[[self.label(each, rest) for each in combined]],
+                sides=[self.title(key, value) for value in self.values[key]],
+            )
         shown = list(self.cells)[:most]
         lines = -(-len(shown) // min(columns, 4))
         width = -(-len(shown) // lines)

@@ -50,7 +50,7 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
         1 if is_wide else len(events),
         title=_finding(members, sweep, cells, events),
         line=f"{task}; {over}; n/N: runs in which the phase "
-        "completed; hatched: smoothed accuracy at the end",
+        "completed; hatched: accuracy at the end",
         notes=(
             f"At the training loop count {words.loop_count(members)}. Below a median: "
             "the first and the last run.",

@@ -63,7 +63,7 @@ def make(
     between = gap + 0.2 * (titled > 0) + _LINE * max(0, titled - 1)
     above += _LINE * max(0, titled - 1)
     titles = wrapped(title, (WIDTH - 0.2) / _BOLD, _TITLE)
-    lines = wrapped(line, WIDTH - 0.2)
+    lines = wrapped(line, WIDTH - 0.5)
     below = 0.36 + 0.21 * (len(titles) - 1)  # where the line stands
     head = below + _LINE * len(lines)  # where the legend begins
     legend_width = sum(0.47 + text_width(handle.get_label()) for handle in handles)

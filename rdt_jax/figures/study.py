@@ -175,10 +175,12 @@ def of_sweep(members: Sequence[Run]) -> dict[str, Figure]:
 def chances_of(members: Sequence[Run]) -> Mapping[str, float]:
     """Returns the chance of each split of the runs' table; empty if they have several.
 
-    It makes the table. It is empty, too, if that is another one than a run was trained
-    on, or cannot be made, such as where the file of its task has changed or is gone.
+    Tables that differ in their seed only are as one. It makes that of the first run. It
+    is empty, too, if that is another one than a run was trained on, or cannot be made,
+    such as where the file of its task has changed or is gone.
     """
-    if len({run.config.task.to_json() for run in members}) > 1:
+    told = [run.config.task.to_dict() | {"seed": None} for run in members]
+    if any(task != told[0] for task in told):
         return {}
     try:
         table, made = (
@@ -186,7 +188,8 @@ def chances_of(members: Sequence[Run]) -> Mapping[str, float]:
             tasks.hash_of(members[0].config),
         )
         for run in members:
-            environment.check_table(run.folder, made, run.config)
+            if run.config.task.seed == members[0].config.task.seed:
+                environment.check_table(run.folder, made, run.config)
     except ValueError:
         return {}
     return table.certificate.chance

@@ -427,10 +427,30 @@ def test_more_than_two_axes_are_a_list_of_cells():
     (low, high) = figure.axes[0].get_ylim()
     assert low > high  # The first cell is at the top.
     titles = list(panels_by_title(curves.accuracy(members)))
-    assert titles[0] == "R = 1, decay 0.1,\noptimizer adamw" and len(titles) == 8
+    assert titles == [f"R = {r}, decay {d}" for r in (1, 2) for d in (0.1, 0.3)]
+    sparse = list(panels_by_title(curves.accuracy(members[:-1])))
+    assert sparse[0] == "R = 1, decay 0.1,\noptimizer adamw" and len(sparse) == 7
     made = studies.of_sweep(members)
     assert list(made) == ["accuracy", "ood_by_depth", "phase_diagram"]
     assert len(panels_by_title(made["ood_by_depth"])) == 4
+
+
+def test_models_that_differ_in_loops_and_blocks_stand_side_by_side():
+    blocks = {"model__preset": "custom", "model__core_blocks": 2}
+    members = [
+        run(loops, decay, **blocks | {"model__core_blocks": count})
+        for loops, count in ((1, 2), (1, 4), (2, 2))
+        for decay in (0.1, 0.3)
+    ]
+    figure = curves.accuracy(members, {"ood": 0.25, "id": 0.1})
+    names = ["R = 1, 2 blocks", "R = 1, 4 blocks", "R = 2, 2 blocks"]
+    assert list(panels_by_title(figure)) == names and len(figure.axes) == 6
+    assert texts(figure)[0] == (
+        "OOD completes in 0 of 4 runs with R = 1, 2 of 2 with R = 2; "
+        "train and ID in all"
+    )
+    assert "chance (0.25)" in legend(figure)
+    assert [0.25] in [list(line.get_ydata())[:1] for line in figure.axes[0].lines]
 
 
 def test_a_page_says_how_many_cells_it_has_no_room_for():
