@@ -1,6 +1,9 @@
+import types
+
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.scorecard import JudgedSweep, Scorecard
 from rdt_jax.figures import claims as drawing
+from rdt_jax.figures import study as studies
 from tests.figures.drawn import words_of
 
 
@@ -38,6 +41,20 @@ def test_a_claim_in_words():
     untested = drawing.text(claim(None))
     assert untested.startswith("NOT TESTED AT THIS PRESET: More is")
     assert drawing.text(claim(True)).startswith("HOLDS: ")
+
+
+def test_the_claims_of_a_study_account_for_each_other():
+    given = [claim(True, p_value=p, adjusted_p=None) for p in (0.03, 0.01, None)]
+    study = types.SimpleNamespace(__file__="study.py", claims=lambda runs: given)
+    found = studies.claims(study, [])
+    assert [each.adjusted_p for each in found] == [0.03, 0.02, None]
+    given.append(claim(False, p_value=0.3))
+    assert [each.holds for each in studies.claims(study, [])] == [
+        None,
+        True,
+        True,
+        None,
+    ]
 
 
 def test_the_table_has_a_line_per_claim():
