@@ -1,330 +1,214 @@
-"""Judges what is claimed of the stages of grokking on the runs of the study.
+"""Judges what is claimed of the stages of grokking, on the looped runs of the study.
 
-Order and onset are judged on every run that shows them, times by medians in which a
-censored run has a rank and no value. A run that still trains is waited for wherever it
-can change the verdict.
+Each claim is about most runs: it holds if more than half of those it is about do as it
+says, and fails if half or more do not. What a run does not tell (times that are less
+than LEAST evaluations apart, a run that still trains or is lost) counts for neither
+side, and the verdict stands only if it stands whichever way that would turn out. The
+p-value is that of the sign test: as likely to do so as not. Runs that share a graph,
+or a seed at several decays, are not independent, so it is about these graphs.
+
+Claims about OOD are about runs that complete it; how many do is a claim of
+depth_by_decay and is not judged again. Nor are updates to OOD by loop depth; operations
+and seconds are in the table.
 """
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rdt_jax import wording
+from experiments.depth_by_decay.claims import (
+    ID,
+    LEAST,
+    OOD,
+    SOURCE,
+    TRAIN,
+    completed,
+    is_sooner,
+    smoothed_ood,
+)  # fmt: skip
+from rdt_jax import tasks, wording
 from rdt_jax.analysis import claims as judging
-from rdt_jax.analysis import compute, grokking
-from rdt_jax.analysis import runs as run_folders
+from rdt_jax.analysis import grokking
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.grokking import Bound
 from rdt_jax.analysis.runs import Run
+from rdt_jax.analysis.statistics import sign_test
+from rdt_jax.tasks import knowledge
 
-LOOPS = "recurrence.num_loops"
-TRAIN, ID, OOD = "memorized", "id_generalized", "ood_generalized"
-SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
-
-NEAR_ZERO = 0.1  # OOD accuracy that a model without loops stays below
 PLATEAU = (0.7, 0.85)  # where OOD accuracy is to settle: read off a figure, +-10 %
-SETTLED = 0.05  # change of accuracy over the last quarter of training, at most
+SETTLED = 0.05  # change of smoothed accuracy over the last quarter of training, at most
 LONG = 10.0  # times the updates to memorization
+APART = 2.0  # times the updates to ID
+_NAMES = {ID: "ID", OOD: "OOD"}
+
+# Of a run: whether it does as claimed, None if it does not tell; and the number behind
+# it, None if it has none.
+Told = tuple[bool | None, float | None]
 
 
 def claims(runs: Sequence[Run]) -> list[Claim]:
-    """Judges claims 1 to 4 of the paper's Section 5.2 on what has been run so far."""
+    """Judges what the paper says of the stages on what has been run so far."""
     looped = [run for run in runs if run.num_loops > 1]
+    coverage = _coverage(looped)
     return [
-        _vanilla_stays([run for run in runs if run.num_loops == 1]),
-        _looped_leave(looped),
-        _is_before(looped, TRAIN, ID, "about 90 and 330 epochs with R = 4"),
-        _is_before(looped, ID, OOD, "about 330 and 1,500 epochs with R = 4"),
-        _starts_before_id_is_done(runs),
-        _comes_long_after_memorization(looped),
-        _plateau(looped),
-        *(_more_loops_need_less(runs, unit) for unit in _EXPECTED),
+        _most(
+            looped,
+            f"With loops, train completes {LEAST} evaluations or more before ID, in "
+            "most runs that complete ID.",
+            place="Figure 3 right",
+            expected="about 90 and 330 epochs with R = 4, at 38 % coverage",
+            tell=_memorizes_first,
+            number=f"updates from train to ID{coverage}",
+            event=ID,
+        ),
+        _most(
+            looped,
+            f"With loops, OOD takes at least {APART:g} times the updates of ID, in "
+            "most runs that complete OOD.",
+            place="Figure 3 right",
+            expected="about 330 and 1,500 epochs with R = 4: 4.5 times",
+            tell=lambda run: _takes(run, ID, APART),
+            number="times",
+        ),
+        _most(
+            looped,
+            f"With loops, OOD accuracy leaves chance {LEAST} evaluations or more "
+            "before ID is complete, in most runs that complete OOD.",
+            place="Figure 3 right",
+            expected="OOD rises from about 300 epochs, ID is complete at 300 to 400",
+            tell=_starts_before_id_is_done,
+            number="updates from the onset of OOD to ID",
+        ),
+        _most(
+            looped,
+            f"With loops, OOD takes at least {LONG:g} times the updates of "
+            "memorization, in most runs that complete OOD.",
+            place="Section 5.2 and Figure 3 right",
+            expected="1,500 against 90 epochs in the figure, 10^4 against 10^2 in the "
+            "text, at 38 % coverage",
+            tell=lambda run: _takes(run, TRAIN, LONG),
+            number=f"times{coverage}",
+        ),
+        _most(
+            looped,
+            f"With loops, OOD accuracy settles between {PLATEAU[0]} and {PLATEAU[1]}, "
+            "not at 1, in most runs that complete OOD.",
+            place="Figure 3 left",
+            expected="about .75 with R = 4 and 8, .78 with R = 2",
+            tell=_settles_below_one,
+            number=f"smoothed accuracy of those that settle (by {SETTLED} in the last "
+            "quarter)",
+        ),
     ]
 
 
-def completed(run: Run, event: str) -> Bound:
-    """Returns the updates to the completion of an event, or their lower bound."""
-    return grokking.completion(grokking.grok_times(run), event)
+def level(run: Run) -> float | None:
+    """Returns the smoothed OOD accuracy at which a run has settled; None if it has not.
 
-
-def _smoothed_ood(run: Run) -> np.ndarray:
-    if not run_folders.has_group(run, "ood"):
-        return np.zeros(0)
-    return grokking.smooth(run_folders.accuracy(run, "ood").values)
-
-
-def _vanilla_stays(vanilla: Sequence[Run]) -> Claim:
-    highest = [float(v.max()) for run in vanilla if (v := _smoothed_ood(run)).size]
-    leaves = any(value >= NEAR_ZERO for value in highest)
-    missing = []
-    if not vanilla:
-        missing.append("runs with R = 1")
-    elif not highest:
-        missing.append("an evaluation with R = 1")
-    elif not leaves:
-        missing += grokking.ends_of(run_folders.unfinished(vanilla), "with R = 1")
-    most = f"{max(highest):.2f}" if highest else "unknown"
-    return judging.judge(
-        f"Without loops, OOD accuracy never reaches {NEAR_ZERO}.",
-        source=f"{SOURCE}, Figure 3 left",
-        expected="about .01 with R = 1, to 8,000 epochs",
-        measured=(
-            f"highest smoothed OOD accuracy {most}, "
-            f"{wording.count(len(highest), 'run')} of R = 1"
-        ),
-        holds=not leaves,
-        missing=missing,
-        runs=vanilla,
-    )
-
-
-def _looped_leave(looped: Sequence[Run]) -> Claim:
-    left = [run for run in looped if _smoothed_ood(run).max(initial=0.0) >= NEAR_ZERO]
-    waiting = [run for run in looped if run not in left]
-    stuck = len(waiting) > len(run_folders.unfinished(waiting))
-    missing = [] if stuck else grokking.ends_of(waiting, "with R >= 2")
-    if not looped:
-        missing.append("runs with R >= 2")
-    return judging.judge(
-        f"With R >= 2, OOD accuracy reaches {NEAR_ZERO} in every run.",
-        source=f"{SOURCE}, Figure 3 left",
-        expected="all of R = 2, 4, 8 reach .7",
-        measured=(
-            f"reached in {len(left)} of {wording.count(len(looped), 'run')} with "
-            f"R >= 2, OOD completed in {len(grokking.arrived(looped, OOD))}"
-        ),
-        holds=not stuck,
-        missing=missing,
-        runs=looped,
-    )
-
-
-def _is_before(looped: Sequence[Run], first: str, then: str, expected: str) -> Claim:
-    """Judges an order on all runs in which the later event has completed."""
-    names = {TRAIN: "train", ID: "ID", OOD: "OOD"}
-    before = tied = after = 0
-    for run in grokking.arrived(looped, then):
-        one, other = completed(run, first), completed(run, then)
-        before += grokking.is_sooner(one, other)
-        tied += not one.beyond and one.steps == other.steps
-        after += one.beyond or one.steps > other.steps
-    missing = []
-    if not after:
-        missing += grokking.ends_of(grokking.awaited(looped, then), "with R >= 2")
-        if not before:
-            missing.append("a run that tells the two apart")
-    return judging.judge(
-        f"With R >= 2, {names[first]} completes before {names[then]}, or at the same "
-        f"evaluation, in every run that completes {names[then]}.",
-        source=f"{SOURCE}, Figure 3 right",
-        expected=expected,
-        measured=(
-            f"in {before} of {wording.count(before + tied + after, 'such run')} "
-            f"{names[first]} completes before, in {tied} both at one evaluation, in "
-            f"{after} in the other order"
-        ),
-        holds=not after,
-        missing=missing,
-        runs=looped,
-    )
-
-
-def _starts_before_id_is_done(runs: Sequence[Run]) -> Claim:
-    arrived = grokking.arrived(runs, OOD)
-    onsets = [grokking.grok_times(run).phases[OOD].onset for run in arrived]
-    early = sum(
-        onset is not None and onset < completed(run, ID).steps
-        for run, onset in zip(arrived, onsets, strict=True)
-    )
-    missing = []
-    if early == len(arrived):
-        missing += grokking.ends_of(grokking.awaited(runs, OOD))
-        if not arrived:
-            missing.append("a run that completes OOD")
-    return judging.judge(
-        "OOD accuracy starts to rise before ID is complete, in every run that "
-        "completes OOD.",
-        source=f"{SOURCE}, Figure 3 right",
-        expected="OOD rises from about 300 epochs, ID is complete at 300 to 400",
-        measured=(
-            f"in {early} of {wording.count(len(arrived), 'run')} the onset of OOD is "
-            "earlier"
-        ),
-        holds=early == len(arrived),
-        missing=missing,
-        runs=arrived,
-    )
-
-
-def _comes_long_after_memorization(looped: Sequence[Run]) -> Claim:
-    known = [(run, wait) for run in looped if (wait := _wait(run)) is not None]
-    counted = [run for run, _ in known]
-    arrived = grokking.arrived(counted, OOD)
-    measured, is_late, missing = "no ratio", False, []
-    if known:
-        # The median lies between those of the least and of the most that each can be.
-        low, high = (
-            statistics.median(wait[end] for _, wait in known) for end in (0, 1)
-        )
-        measured = (
-            f"median {_between(low, high)}, over {len(known)} of "
-            f"{wording.count(len(looped), 'run')} with R >= 2, {len(arrived)} of which "
-            "completed OOD"
-        )
-        is_late = low >= LONG
-        if not is_late and high >= LONG:
-            waiting = grokking.awaited(counted, OOD)
-            missing += grokking.ends_of(waiting, "with R >= 2") or ["a longer budget"]
-        # What never comes is not late.
-        if is_late and not arrived:
-            missing.append("a run with R >= 2 that completes OOD")
-    else:
-        missing.append("a run with R >= 2 that memorizes or completes OOD")
-    return judging.judge(
-        f"OOD takes at least {LONG:.0f} times the updates of memorization (median over "
-        "runs with R >= 2).",
-        source=f"{SOURCE}, Section 5.2 and Figure 3 right",
-        expected="1,500 against 90 epochs in the figure, 10^4 against 10^2 in the text",
-        measured=measured,
-        holds=is_late,
-        missing=missing,
-        runs=counted,
-    )
-
-
-def _wait(run: Run) -> tuple[float, float] | None:
-    """The least and the most that OOD can have taken, in times to memorization.
-
-    None for a run that is over and came to neither, or had memorized untrained.
+    It has if it trained to its budget, and moved by at most SETTLED in the last quarter
+    of it.
     """
-    start, end = completed(run, TRAIN), completed(run, OOD)
-    if start.beyond and end.beyond:
-        return (0.0, math.inf) if run.outcome == "unfinished" else None
-    if start.steps == 0:
+    values = smoothed_ood(run)
+    if run.outcome != "over" or run.config.stop_after_phases or not values.size:
         return None
-    ratio = end.steps / start.steps
-    return (0.0 if start.beyond else ratio, math.inf if end.beyond else ratio)
+    last_quarter = values[-max(2, len(values) // 4) :]
+    return float(values[-1]) if np.ptp(last_quarter) <= SETTLED else None
 
 
-def _between(low: float, high: float) -> str:
-    if math.isinf(high):
-        return f"at least {low:.2g} times"
-    if low == high:
-        return f"{low:.2g} times"
-    return f"{low:.2g} to {high:.2g} times"
-
-
-def _plateau(looped: Sequence[Run]) -> Claim:
-    levels = []
-    for run in looped:
-        values = _smoothed_ood(run)
-        if run.outcome != "over" or run.config.stop_after_phases:
-            continue
-        last_quarter = values[-max(2, len(values) // 4) :]
-        if not completed(run, OOD).beyond and np.ptp(last_quarter) <= SETTLED:
-            levels.append(float(values[-1]))
-    low, high = PLATEAU
-    middle = float(np.median(levels)) if levels else float("nan")
-    number = wording.count(len(looped), "run")
-    measured = f"settled in {len(levels)} of {number} with R >= 2"
-    if levels:
-        measured += (
-            f", at {middle:.2f} (median; {min(levels):.2f} to {max(levels):.2f})"
-        )
-    waiting = run_folders.unfinished(looped)
+def _most(
+    looped: Sequence[Run],
+    text: str,
+    *,
+    place: str,
+    expected: str,
+    tell: Callable[[Run], Told],
+    number: str,
+    event: str = OOD,
+) -> Claim:
+    """Judges a claim about most runs that complete an event, by the rule above."""
+    arrived, awaited = (f(looped, event) for f in (grokking.arrived, grokking.awaited))
+    told = [tell(run) for run in arrived]
+    said = [does for does, _ in told]
+    right, wrong, silent = (said.count(does) for does in (True, False, None))
+    holds = judging.majority(right, wrong, silent + len(awaited))
     missing = []
-    if 2 * len(levels) <= len(looped) or not looped:
-        missing.append("a budget in which most runs settle after they complete OOD")
-    elif _may_lie_between(levels, len(waiting), low, high):
-        missing += grokking.ends_of(waiting, "with R >= 2")
+    if holds is None:
+        open_runs = [
+            run for run, does in zip(arrived, said, strict=True) if does is None
+        ]
+        waits = [run for run in open_runs if run.outcome == "unfinished"]
+        missing += grokking.ends_of([*awaited, *waits], "with loops")
+        if not missing:
+            missing.append(f"more runs that complete {_NAMES[event]} and tell")
+    numbers = [value for _, value in told if value is not None]
+    measured = (
+        f"so in {right}, not so in {wrong} of {wording.count(len(arrived), 'run')} "
+        f"that completed {_NAMES[event]} (of {len(looped)}), {silent} do not tell"
+    )
+    if numbers:
+        ends = f"{min(numbers):.3g} to {max(numbers):.3g}"
+        measured += f"; {number}: median {statistics.median(numbers):.3g}, {ends}"
     return judging.judge(
-        f"OOD accuracy settles between {low} and {high}, not at 1.",
-        source=f"{SOURCE}, Figure 3 left",
-        expected="about .75 with R = 4 and 8, .78 with R = 2",
+        text,
+        source=f"{SOURCE}, {place}",
+        expected=expected,
         measured=measured,
-        holds=bool(low <= middle <= high),
+        holds=holds,
         missing=missing,
         runs=looped,
+        test="sign test over runs",
+        p_value=sign_test(right, wrong) if arrived else None,
     )
 
 
-def _may_lie_between(
-    levels: Sequence[float], unknown: int, low: float, high: float
-) -> bool:
-    """Whether some accuracies of `unknown` more runs put the median in [low, high]."""
-    least, most = (statistics.median([*levels, *unknown * [end]]) for end in (0.0, 1.0))
-    return least <= high and most >= low
+def _apart(run: Run, one: Bound, other: Bound) -> Told:
+    """Says whether one time is sooner than another, and by how many updates."""
+    every = run.config.eval_every_steps
+    does = True if is_sooner(one, other, every) else None
+    if is_sooner(other, one, every):
+        does = False
+    return does, None if one.beyond or other.beyond else other.steps - one.steps
 
 
-_EXPECTED = {
-    "updates": "1.23 M updates with R = 4, 4.29 M with R = 2",
-    "operations": "1.7 times fewer, from the updates and twice the loops",
-    "seconds": "about 8 h with R = 4, 31 h with R = 2",
-}
+def _memorizes_first(run: Run) -> Told:
+    return _apart(run, completed(run, TRAIN), completed(run, ID))
 
 
-def _more_loops_need_less(runs: Sequence[Run], unit: str) -> Claim:
-    by_depth = run_folders.group(runs, (LOOPS,))
-    missing, parts, medians, never = [], [], {}, []
-    for depth in (2, 4):
-        times = _spent(by_depth.get((depth,), []), unit)
-        if not times:
-            alone = " that trained alone" if unit == "seconds" else ""
-            missing.append(f"runs with R = {depth}{alone}")
-            continue
-        medians[depth] = grokking.median(times)
-        arrived = sum(not time.beyond for time in times)
-        middle = _format(medians[depth], unit)
-        parts.append(
-            f"R = {depth} {middle} ({arrived} of {wording.count(len(times), 'run')})"
-        )
-        if not arrived:
-            never.append(depth)
-    sooner = len(medians) == 2 and grokking.is_sooner(medians[4], medians[2])
-    later = len(medians) == 2 and grokking.is_sooner(medians[2], medians[4])
-    if len(medians) == 2 and not sooner and not later:
-        missing.append("medians that differ within the budget")
-    return judging.judge(
-        f"R = 4 needs fewer {unit} of training to OOD than R = 2 (median over seeds).",
-        source=f"{SOURCE}, Figure 3 {'left' if unit == 'updates' else 'middle'}",
-        expected=_EXPECTED[unit],
-        measured=(", ".join(parts) or "no run") + _bound_note(never, unit, later),
-        holds=sooner,
-        missing=missing,
-        runs=[run for run in runs if run.num_loops in (2, 4)],
-    )
+def _starts_before_id_is_done(run: Run) -> Told:
+    """Both times are of smoothed accuracies, which lag by as much."""
+    onset = grokking.grok_times(run).phases[OOD].onset
+    started = Bound(run.last_step or 0, True) if onset is None else Bound(onset, False)
+    return _apart(run, started, completed(run, ID))
 
 
-def _bound_note(depths: Sequence[int], unit: str, later: bool) -> str:
-    """Says of loop counts without a run that completes OOD what their number is."""
-    if not depths:
-        return ""
-    names = " or ".join(f"R = {depth}" for depth in depths)
-    note = f"; no run with {names} completes OOD: a bound, what its runs had spent"
-    if unit != "updates" and later and 4 in depths:
-        note += ", and the verdict is that of updates again"
-    return note
+def _takes(run: Run, event: str, times: float) -> Told:
+    """Says whether OOD takes so many times the updates of an event.
+
+    A run tells it where it would with both times an evaluation earlier, too.
+    """
+    start, end = completed(run, event), completed(run, OOD)
+    every = run.config.eval_every_steps
+    low = 0.0 if start.beyond or not start.steps else (end.steps - every) / start.steps
+    high = end.steps / (start.steps - every) if start.steps > every else math.inf
+    does = True if low >= times else False if high < times else None
+    return does, None if start.beyond or not start.steps else end.steps / start.steps
 
 
-def _spent(runs: Sequence[Run], unit: str) -> list[Bound] | None:
-    """What each run had spent at OOD, or by now; None if any does not know."""
-    count: Mapping[str, Callable[[Run], np.ndarray | None]] = {
-        "updates": lambda run: np.array([row["step"] for row in run.metrics], float),
-        "operations": compute.training_flops,
-        "seconds": compute.training_seconds,
-    }
-    found = []
-    for run in runs:
-        spent = count[unit](run)
-        if spent is None:
-            return None
-        found.append(compute.spent_at(run, OOD, spent))
-    return found
+def _settles_below_one(run: Run) -> Told:
+    settled = level(run)
+    return None if settled is None else PLATEAU[0] <= settled <= PLATEAU[1], settled
 
 
-def _format(time: Bound, unit: str) -> str:
-    if unit == "updates":
-        return str(time)
-    return f"{'> ' if time.beyond else ''}{time.steps:.3g}"
+def _coverage(runs: Sequence[Run]) -> str:
+    """Says which share of all questions about ID facts alone is trained, by graph."""
+    shares = set()
+    for config in {
+        run.config.task.seed: run.config for run in runs if run.metrics
+    }.values():
+        table = tasks.make_table(config)
+        of_id = table.tags["pattern"] == knowledge.PATTERNS.index("id-id")
+        trained = table.split[of_id] == tasks.SPLITS.index("train")
+        shares.add(f"{100 * trained.mean():.0f} %")
+    return f" (coverage {' and '.join(sorted(shares))})" if shares else ""

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib import axes, lines, ticker
 from matplotlib.figure import Figure
 
-from experiments.grokking_stages.claims import LOOPS, OOD, completed
+from experiments.depth_by_decay.claims import OOD, completed
 from rdt_jax.analysis import bands, compute, grokking, runs
-from rdt_jax.analysis.runs import Run
+from rdt_jax.analysis.runs import LOOPS, Run
 from rdt_jax.analysis.survival import survival
 from rdt_jax.figures import curves, page, palette, words
 

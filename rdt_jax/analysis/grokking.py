@@ -66,6 +66,14 @@ class CellTimes(NamedTuple):
     reached: int  # runs in which the event completed
     runs: int
 
+    @property
+    def spread(self) -> str:
+        """First to last, `40-60` or `80 - >230`; empty where the first is not known."""
+        if self.low.beyond:
+            return ""
+        to = " - >" if self.high.beyond else "-"
+        return f"{self.low}{to}{format_steps(self.high.steps)}"
+
 
 class CellAccuracy(NamedTuple):
     """A smoothed accuracy in [0, 1], over the seeds of a cell that were evaluated."""

@@ -19,6 +19,7 @@ from rdt_jax.store import records, run_folder
 from rdt_jax.training import phases
 
 LOOPS = "recurrence.num_loops"
+BLOCKS = "model.core_blocks"
 WEIGHT_DECAY = "optimizer.weight_decay"
 # Runs that differ in these alone repeat each other.
 SEEDS = ("seed", "task.seed", "recurrence.seed")
@@ -247,8 +248,9 @@ def axes_of(runs: Sequence[Run]) -> tuple[str, ...]:
     """Returns the dotted config keys in which runs differ, other than as repetitions.
 
     SEEDS are none. `num_steps` is one only where a schedule reads it: elsewhere it is a
-    budget, and one run may have been asked for more. Loops come first, then weight
-    decay, then the others in the order of schema.py, a task's arguments after its seed.
+    budget, and one run may have been asked for more. Loops come first, then blocks of
+    the core and weight decay, then the others in the order of schema.py, a task's
+    arguments after its seed.
     """
     flat = [configs.leaves(run.config) for run in runs]
 
@@ -257,7 +259,7 @@ def axes_of(runs: Sequence[Run]) -> tuple[str, ...]:
         values = [f.get(key) for f in filter(reads, flat)]
         return any(value != values[0] for value in values)
 
-    order = [LOOPS, WEIGHT_DECAY, *schema.KEYS]
+    order = [LOOPS, BLOCKS, WEIGHT_DECAY, *schema.KEYS]
     place = lambda key: order.index(key if key in order else "task.seed")
     names = {key for f in flat for key in f} - set(SEEDS)
     return tuple(sorted(filter(differs, names), key=lambda key: (place(key), key)))

@@ -122,6 +122,15 @@ def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparis
     )
 
 
+def sign_test(right: int, wrong: int) -> float:
+    """Returns the two-sided p-value of so many signs of either kind; 1 without any.
+
+    Were both as likely, their split would be as uneven so often. Ties are left out.
+    Reference: Conover (1999), Practical Nonparametric Statistics, as in scipy.
+    """
+    return float(stats.binomtest(right, right + wrong).pvalue) if right + wrong else 1.0
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Returns p-values that account for there being several tests, in their order.
 

@@ -78,7 +78,7 @@ def _drawn_by(text: str, study: Any) -> Any:
 def show(
     workdir: pathlib.Path, plan: spec.Plan, out: pathlib.Path | None = None
 ) -> tuple[list[Any], bool]:
-    """Prints the table and the claims of a study and draws its figures.
+    """Prints what happened, the table and the claims of a study; draws its figures.
 
     If no run has an evaluation, since some are lost, it does nothing. The figures are
     in the folder `out`, by default the sweep's.
@@ -86,7 +86,7 @@ def show(
     Returns:
       The runs of the plan, and whether all of them could be analyzed.
     """
-    from rdt_jax.figures import save
+    from rdt_jax.figures import save, sentences
     from rdt_jax.figures import study as studies
 
     with exits.mistakes():
@@ -94,20 +94,25 @@ def show(
         if not any(run.metrics for run in runs):
             return runs, True
         claims, is_whole = judge(plan.study, runs)
+        summary = studies.summary(plan.study, runs)
         table = studies.table(plan.study, runs)
-    shared.print_table(table)
     console = Console()
-    for claim in claims:
-        console.print(drawing.text(claim), markup=False, highlight=False)
+    say = lambda text: console.print(text, markup=False, highlight=False)
+    say(" ".join(summary) + "\n" if summary else "")
+    shared.print_table(table)
+    say(f"{sentences.ELSEWHERE}\n")
+    for claim in drawing.by_verdict(claims):
+        say(drawing.text(claim))
     folder = out or _folder(workdir, plan)
     provenance = save.provenance(runs, pathlib.Path(plan.study.__file__))
     with exits.mistakes():  # There may be too few runs to draw any.
         figures = studies.figures(plan.study, runs)
+    print("Figures, each beside it as PDF and with its numbers as JSON:")
     for name, figure in figures.items():
         save.mark(figure, run_folders.describe_lost(runs))
         with exits.writing_elsewhere("figures"):
-            paths = save.save(figure, folder / name, provenance)
-        print(*paths, sep="\n")
+            image, *_ = save.save(figure, folder / name, provenance)
+        print(f"  {image}")
     return runs, is_whole
 
 

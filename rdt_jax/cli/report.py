@@ -56,7 +56,7 @@ def of_sweep(workdir: pathlib.Path, plan: spec.Plan) -> None:
     """Writes the page of a sweep into its folder, and prints where it is."""
     out = workdir / "sweeps" / plan.name / NAME
     _write([(workdir, plan)], out)
-    print(out)
+    print(f"All of it on a page for a browser:\n{out}")
 
 
 def _report(options: argparse.Namespace) -> int:

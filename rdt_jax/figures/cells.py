@@ -9,6 +9,7 @@ sweep.cells[2, 64]              # the runs of that cell, by ascending seeds
 import dataclasses
 import functools
 import itertools
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,12 +17,11 @@ from typing import Any, NamedTuple
 from rdt_jax import config as configs
 from rdt_jax import wording
 from rdt_jax.analysis import runs as run_folders
-from rdt_jax.analysis.runs import LOOPS, SEEDS, WEIGHT_DECAY, Run
+from rdt_jax.analysis.runs import BLOCKS, LOOPS, SEEDS, WEIGHT_DECAY, Run
 from rdt_jax.figures import palette
 from rdt_jax.sweep import links
 
 _NAMES = {LOOPS: "R", WEIGHT_DECAY: "decay"}
-_BLOCKS = "model.core_blocks"
 _KINDS = ("name", "preset")  # Such as optimizer.name: the section says more.
 _LONGEST = 20  # characters of a value
 
@@ -106,12 +106,23 @@ class Sweep:
 
     @property
     def repetitions(self) -> str:
-        """How often cells are repeated: `3 seeds`, `6 runs (3 seeds, 2 task seeds)`."""
+        """How often cells are repeated: `3 seeds`, `6 runs: 2 graphs x 3 seeds`.
+
+        What a task draws by its seed is a graph where it has entities, else a split.
+        """
         total = wording.count(self.most_runs, self.repeats)
         if self.repeats == "seed":
             return total
-        counts = [wording.count(n, k.replace(".", " ")) for k, n in self._seeds.items()]
-        return f"{total} ({', '.join(counts)})"
+        runs = [run for members in self.cells.values() for run in members]
+        has_graph = any("num_entities" in run.config.task.kwargs for run in runs)
+        words = {"task.seed": "graph" if has_graph else "split"}
+        counts = [
+            wording.count(self._seeds[key], words.get(key, key.replace(".", " ")))
+            for key in ("task.seed", "recurrence.seed", "seed")
+            if key in self._seeds
+        ]
+        is_product = math.prod(self._seeds.values()) == self.most_runs
+        return f"{total}: {(' x ' if is_product else ', ').join(counts)}"
 
     @property
     def most_runs(self) -> int:
@@ -151,7 +162,7 @@ class Sweep:
         return ", ".join(map(self._phrase, keys, values))
 
     def _phrase(self, key: str, value: Any) -> str:
-        if key == _BLOCKS:
+        if key == BLOCKS:
             return wording.count(value, "block")
         return f"{self.name(key)}{' =' * (key == LOOPS)} {self.written(key, value)}"
 

@@ -19,6 +19,11 @@ VERDICTS = ("holds", "fails", "not tested at this preset")
 _STYLES: Mapping[str, str] = {"holds": "green", "fails": "red"}
 
 
+def by_verdict(claims: Sequence[Claim]) -> list[Claim]:
+    """Returns claims in the order in which they are read: those that hold first."""
+    return sorted(claims, key=lambda claim: VERDICTS.index(claim.verdict))
+
+
 def text(claim: Claim) -> str:
     """Returns a claim in four lines: verdict and claim, expected, measured, tested."""
     return (

@@ -5,7 +5,7 @@
     print(studies.table(study, runs))
     claims = studies.claims(study, runs)
 
-A study without `table`, `figures` or `claims` has those of DEFAULTS.
+A study without `summary`, `table`, `figures` or `claims` has those of DEFAULTS.
 """
 
 import os
@@ -24,13 +24,21 @@ from rdt_jax.analysis import claims as judging
 from rdt_jax.analysis import stored
 from rdt_jax.analysis.claims import Claim
 from rdt_jax.analysis.runs import Run
-from rdt_jax.figures import curves, diagram, palette, tables, words
+from rdt_jax.figures import curves, diagram, palette, sentences, tables, words
 from rdt_jax.figures.cells import Sweep
 from rdt_jax.store import environment
 from rdt_jax.training import phases
 
 _MOST_COMPARED = 16  # panels with a line for each value of the first axis
 _LONGEST_NAME = 200  # bytes; file systems take 255, and a suffix is appended
+
+
+def summary(study: Any, runs: Sequence[Run]) -> list[str]:
+    """Returns what happened, in sentences; ValueError if its function is wrong."""
+    are_sentences = lambda value: (
+        isinstance(value, list) and all(isinstance(each, str) for each in value)
+    )
+    return _call(study, "summary", runs, "return a list of sentences", are_sentences)
 
 
 def table(study: Any, runs: Sequence[Run]) -> Any:
@@ -102,7 +110,7 @@ def rehearse(study: Any, planned: Mapping[str, ml_collections.ConfigDict]) -> No
         Run(pathlib.Path(name), config, status, metrics=[], events=[])
         for name, config in planned.items()
     ]
-    for function in (table, claims, figures):
+    for function in (summary, table, claims, figures):
         try:
             with warnings.catch_warnings(action="ignore"):  # Of means of nothing.
                 function(study, runs)
@@ -197,6 +205,7 @@ def chances_of(members: Sequence[Run]) -> Mapping[str, float]:
 
 # Of any sweep, by the axes in which its runs differ.
 DEFAULTS: Mapping[str, Any] = {
+    "summary": sentences.of_sweep,
     "table": tables.updates_to_phases,
     "figures": of_sweep,
     "claims": lambda runs: [],

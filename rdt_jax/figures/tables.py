@@ -13,7 +13,7 @@ from rich.text import Text
 from rdt_jax import wording
 from rdt_jax.analysis import grokking, runs
 from rdt_jax.analysis.grokking import Cell
-from rdt_jax.analysis.runs import LOOPS, WEIGHT_DECAY, Run
+from rdt_jax.analysis.runs import BLOCKS, LOOPS, WEIGHT_DECAY, Run
 from rdt_jax.figures import terminal
 from rdt_jax.figures.cells import Sweep, folded
 from rdt_jax.figures.words import (
@@ -30,6 +30,20 @@ from rdt_jax.training import phases
 _WIDTH = 80  # of the table, in characters
 _LEAST = 14  # of the axes and the two spaces behind them
 
+_AXES = {
+    LOOPS: "how often a pass runs the same layers",
+    BLOCKS: "layers that it runs so often",
+    WEIGHT_DECAY: "weight decay",
+}
+# What the rows of a split ask, for who reads a table before the pages on splits.
+_ASKED = {
+    "train": "trained rows",
+    "id": "new combinations of practiced parts",
+    "ood": "combinations of parts never combined in training",
+    "depth": "rows that are longer than any trained one",
+    "mixed": "combinations of a practiced part with one never combined in training",
+}
+
 Column = tuple[str, Sequence[str | Text]]  # heading and entries
 
 
@@ -38,10 +52,12 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
 
     It has the updates to each phase, and the accuracy at the end, on the split of the
     last phase at R, on depth, and on the mixed patterns (its median alone). With
-    several seeds an entry is `median n/N` over `first - last`, which is left out where
+    several seeds an entry is `median n/N` over `first-last`, which is left out where
     the first is not known. A lower bound is marked by `>`, and dim where it stands for
-    the median; `...` stands for what unfinished runs leave open. It fits 80 columns;
-    axes that would be too wide beside each other share one.
+    the median; `...` stands for what unfinished runs leave open. Each column has a line
+    in the caption. It fits 80 columns; axes that would be too wide beside each other
+    share one. Where blocks of the core differ as loops do, both are one column of
+    models: `1 x 4`.
 
     Raises:
       ValueError: if there is no run.
@@ -68,7 +84,7 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
         entries = list(map(_learned_entry, sweep.cells.values(), cells))
         columns.append((f"{tag}\nlearned", entries))
     if mixed:
-        columns.append(("mixed*\nat the end", list(map(_mixed_entry, cells))))
+        columns.append(("mixed\nat the end", list(map(_mixed_entry, cells))))
     is_wide = _width(columns) > _WIDTH - _LEAST
     if is_wide and not phases.BUILT_IN.keys() >= set(events):
         columns = [(_narrowed(heading), entries) for heading, entries in columns]
@@ -77,11 +93,11 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
         f"Updates to each phase: {task}",
         [heading for heading, _ in axes + columns],
         words=[heading for heading, texts in axes if not _are_numbers(texts)],
-        caption=Text(_caption(members, sweep, cells, ends, mixed)),
+        caption=Text("\n".join(_caption(members, sweep, cells, ends, mixed))),
     )
     rows = zip(*(entries for _, entries in axes + columns), strict=True)
     has_parts = len(cells) > len(sweep.first) or sweep.keys == (LOOPS, WEIGHT_DECAY)
-    firsts = [values[0] for values in sweep.cells]
+    firsts = [values[: 1 + _names_models(sweep)] for values in sweep.cells]
     for row, first, after in zip(rows, firsts, [*firsts[1:], None], strict=True):
         table.add_row(*row, end_section=has_parts and after not in (None, first))
     return table
@@ -94,6 +110,11 @@ def _narrowed(heading: str) -> str:
     return re.sub(r"(?<=\w=)| (?![\d.]+$)", "\n", heading)
 
 
+def _names_models(sweep: Sweep) -> bool:
+    """Says whether the first two axes together are the model: loops and blocks."""
+    return sweep.keys[:2] == (LOOPS, BLOCKS)
+
+
 def _axes(sweep: Sweep, room: int) -> list[Column]:
     """Returns a column per axis, or one for all where they are wider than the room."""
     columns: list[Column] = [
@@ -103,6 +124,9 @@ def _axes(sweep: Sweep, room: int) -> list[Column]:
         )
         for index, key in enumerate(sweep.keys)
     ]
+    if _names_models(sweep):
+        names = [f"{loops} x {blocks}" for loops, blocks, *_ in sweep.cells]
+        columns[:2] = [("R x L", [Text(name) for name in names])]
     room = max(_LEAST, room)
     if _width(columns) <= room:
         return columns
@@ -128,8 +152,8 @@ def _times_entry(cell: Cell, event: str) -> Text:
     entry = Text(median, style="dim" if times.median.beyond else "")
     if times.runs > 1:
         entry.append(f"  {times.reached}/{times.runs}")
-        if not times.low.beyond:
-            entry.append(f"\n{times.low} - {times.high}".replace("> ", ">"))
+        if times.spread:
+            entry.append(f"\n{times.spread}")
     return entry
 
 
@@ -139,7 +163,7 @@ def _accuracy_entry(cell: Cell, group: str) -> Text:
     final = cell.final[group]
     entry = Text(f"{final.median:.2f}")
     if len(cell.run_ids) > 1:
-        entry.append(f"\n{final.low:.2f} - {final.high:.2f}")
+        entry.append(f"\n{final.low:.2f}-{final.high:.2f}")
     return entry
 
 
@@ -169,35 +193,49 @@ def _caption(
     cells: Sequence[Cell],
     ends: Sequence[str],
     mixed: bool,
-) -> str:
-    names = [split_name(members, split) for split in ends] + ["mixed"] * mixed
-    shown = " and ".join(names) + f" at the end {'are' if names[1:] else 'is'} "
+) -> list[str]:
+    """Returns a line for each column, then what they have in common."""
+    names = dict(zip(sweep.keys, map(sweep.name, sweep.keys), strict=True))
+    names |= {BLOCKS: "L"} if _names_models(sweep) else {}
+    axes = [f"{name}: {_AXES.get(key, key)}" for key, name in names.items()]
+    parts = ["; ".join(axes) + "."]
+    for event in grokking.watched_events(members):
+        watched = grokking.watched(members, event)
+        name, asked = split_name(members, watched), _ASKED[re.split(r"\W", watched)[0]]
+        level = level_name(members, event)
+        parts.append(
+            f"{name} >= {level}: updates until {level} of the {asked} are right."
+        )
+    parts += [
+        f"{split_name(members, s)} at the end: share that is right then." for s in ends
+    ]
+    if mixed:
+        parts.append(
+            "mixed at the end: where only the first hop/only the second was practiced "
+            "in combinations (ID-OOD/OOD-ID)."
+        )
+    for tag in filter(None, runs.values_of(members, "curriculum.by")):
+        parts.append(f"{tag} learned: those of the last stage that a run has passed.")
     budgets = [grokking.format_steps(b) for b in runs.values_of(members, "num_steps")]
-    parts = [
-        f"Median over {sweep.repetitions}, below it first - last, n/N: runs that "
-        "completed the phase."
+    common = [
+        f"Median over {sweep.repetitions}; below it first-last; n/N: runs that got "
+        "there."
         if sweep.most_runs > 1
         else "One seed.",
         f"Budget {' or '.join(budgets)} optimizer updates; > marks what lies beyond.",
-        f"A phase completes when the median of the last {phases.SMOOTHING} evaluations "
-        f"at the training loop count {loop_count(members)} reaches its threshold;",
-        f"{shown}that median at a run's end; "
-        "*only the first hop practiced/only the second (ID-OOD/OOD-ID)."
-        if mixed
-        else f"{shown}that median at a run's end.",
+        f"Shares are medians of the last {phases.SMOOTHING} evaluations, at the "
+        f"training loop count {loop_count(members)}.",
+        *filter(None, [end_note(members)]),
     ]
-    parts += [note] if (note := end_note(members)) else []
-    for tag in filter(None, runs.values_of(members, "curriculum.by")):
-        parts.append(f"{tag} learned: those of the last stage that a run has passed.")
     for cell in cells:
         if cell.failed:
             where = sweep.label(tuple(cell.values.values()))
             total = wording.count(len(cell.run_ids), "run")
-            parts.append(f"Loss not finite at {where}: {cell.failed} of {total}.")
+            common.append(f"Loss not finite at {where}: {cell.failed} of {total}.")
     unfinished = sum(cell.unfinished for cell in cells)
     if unfinished:
-        parts.append(
+        common.append(
             f"... marks {unfinished} of {wording.count(len(members), 'run')}, not yet "
             "finished."
         )
-    return " ".join(parts)
+    return [*parts, " ".join(common)]

@@ -90,7 +90,7 @@ def of_sweep(
         "analyze": f"rdt analyze {run_data.quoted(workdir / 'sweeps' / plan.name)} "
         f"--what=answers --checkpoint={','.join(KEPT)}",
     }
-    lists = ("axes", "phases", "groups", "cells", "runs", "claims", "notes")
+    lists = ("summary", "axes", "phases", "groups", "cells", "runs", "claims", "notes")
     rest: dict[str, Any] = {name: [] for name in lists}
     rest |= {"figures": [], "inside": {}, "provenance": {}}
     try:
@@ -156,6 +156,7 @@ def _measured(
         ],
         "runs": found,
         "notes": notes,
+        "summary": _summary(plan, members, problems),
         "claims": _claims(plan, members, problems),
         "figures": _figures(workdir / "sweeps" / plan.name / "figures", notes),
         "inside": inside.of_runs(members, problems),
@@ -213,7 +214,6 @@ def _cell(
 def _times(times: grokking.CellTimes, unfinished: int) -> dict[str, Any]:
     number = lambda bound: None if bound.beyond else bound.steps
     median, low, high = times.median, times.low, times.high
-    spread = "" if low.beyond else f"{low} - {high}".replace("> ", ">")
     return {
         "median": number(median),
         "text": "..." if median.beyond and unfinished else str(median),
@@ -221,10 +221,20 @@ def _times(times: grokking.CellTimes, unfinished: int) -> dict[str, Any]:
         "bound": median.steps,
         "low": number(low),
         "high": number(high),
-        "spread": spread if times.runs > 1 else "",
+        "spread": times.spread if times.runs > 1 else "",
         "reached": times.reached,
         "runs": times.runs,
     }
+
+
+def _summary(plan: spec.Plan, members: Sequence[Run], problems: list[str]) -> list[str]:
+    """Returns what happened in sentences, before an evaluation none."""
+    try:
+        is_begun = any(run.metrics for run in members)
+        return studies.summary(plan.study, members) if is_begun else []
+    except ValueError as error:
+        problems.append(f"Nothing is summed up: {error}")
+        return []
 
 
 def _claims(
@@ -244,6 +254,7 @@ def _claims(
     if lacks:
         told = "Analyses that claims read are missing, damaged or of other code"
         problems.append(f"{told}: `rdt figures` makes them.")
+    claims = drawing.by_verdict(claims)
     names = ("text", "source", "expected", "measured", "verdict", "judged_by")
     return [
         {name: getattr(claim, name) for name in names} | {"study": plan.study_name}

@@ -30,7 +30,7 @@ _REPORT_SECONDS = 5.0  # Time between two reports of the trials checked so far.
 
 # Names that a study defines; the optional ones have defaults in figures/study.py.
 _NEEDED = ("CONFIG", "sweep")
-_OPTIONAL = ("table", "figures", "claims")
+_OPTIONAL = ("summary", "table", "figures", "claims")
 
 # What stands for the study of a sweep without one: the file of all defaults.
 _DEFAULTS = pathlib.Path(__file__).parents[1] / "figures" / "study.py"
@@ -117,8 +117,8 @@ class Plan(NamedTuple):
       name: name of the sweep's folder: `<study>-<preset>`, or
         `<study>-<preset>-<changes>` if there are changes; without a study
         `<config>-<preset>-<axes>`, or as it was asked for.
-      study: module of the study: CONFIG, sweep, and those of table, figures and claims
-        that it defines; NO_STUDY without one.
+      study: module of the study: CONFIG, sweep, and those of summary, table, figures
+        and claims that it defines; NO_STUDY without one.
       trials: trials in the order of the sweep, each of another run.
       study_name: name of the study's folder; empty without one.
       preset: name of the preset of the study and of its config.

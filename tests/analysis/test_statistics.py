@@ -310,6 +310,13 @@ def test_a_search_out_of_range_is_refused(options):
         visible([1, 2], [2, 3], paired=False, **options)
 
 
+def test_the_sign_test_is_that_of_a_fair_coin():
+    assert statistics.sign_test(0, 0) == statistics.sign_test(2, 2) == 1
+    assert statistics.sign_test(6, 0) == statistics.sign_test(0, 6) == 2 / 2**6
+    # 0, 1, 7 or 8 heads of 8.
+    assert statistics.sign_test(7, 1) == pytest.approx((1 + 8 + 8 + 1) / 2**8)
+
+
 def test_holm_raises_p_values_by_the_number_of_tests_that_are_left():
     found = statistics.holm([0.04, 0.01, 0.03, 0.5])
     # .01 x 4, .03 x 3, then .04 x 2 < .09, .5 x 1.

@@ -1,178 +1,231 @@
+"""The headline study: a verdict of each kind for each claim, and what is said first."""
+
+import functools
+
 import pytest
 
 from rdt_jax.figures import study as studies
 from rdt_jax.sweep import spec
+from tests import fake_runs
 from tests.conftest import ROOT
 from tests.experiments import verdicts
-from tests.fake_runs import staged as run
-from tests.fake_runs import waiting
 
-LOOPS, ORDER, DEPTH = range(3)  # the claims, in their order
+# The claims, in their order.
+VANILLA, DEEP, TWO, FOUR, EIGHT, SOONER = range(6)
 
 study = spec.read_study(ROOT / "experiments" / "depth_by_decay")
-ask = verdicts.asked(study.claims, range(3))
+ask = verdicts.asked(study.claims, range(6))
+
+
+def run(loops, ood, seed=0, decay=0.1, *, graph=0, blocks=2, level=None, **options):
+    if level is not None:
+        options["top"] = {"ood": level}
+    keys = {"task__seed": graph, "model__core_blocks": blocks} | options
+    return fake_runs.staged(loops, ood, seed, decay, **keys)
+
+
+waiting = functools.partial(run, until=90, state="running", reason=None)
+broken = functools.partial(run, until=60, state="failed", reason="nan")
 
 
 def test_figures_and_table_of_the_study():
-    members = [run(1, None), run(2, 150)]
-    panels = studies.figures(study, members)["ood_by_depth"].axes
-    names = [text.get_text() for panel in panels for text in panel.texts]
+    members = [run(1, None), run(1, None, blocks=4), run(2, 150)]
+    drawn = studies.figures(study, members)
+    names = [t.get_text() for f in drawn.values() for p in f.axes for t in p.texts]
     assert any(name.startswith("chance") for name in names)
-    assert "170" in verdicts.printed(studies.table(study, members))
+    printed = verdicts.printed(studies.table(study, members))
+    assert "1 x 4" in printed and "2 x 2" in printed and "170" in printed
 
 
-def test_claims_have_evidence_in_numbers():
-    members = [run(1, None), run(2, 150), run(4, 60)]
-    ask(LOOPS, members, True, "0 1 1 2 2 2 80 2 0.1 1 1 4 0.1 1 1 1 230")
-    ask(ORDER, members, True, "2 2")
-    ask(DEPTH, members, True, "2 4 170 80 0.1 1")
-
-
+@pytest.mark.parametrize(("claim", "blocks"), [(VANILLA, 2), (DEEP, 4)])
 @pytest.mark.parametrize(
-    ("members", "holds"),
+    ("made", "holds", "missing"),
     [
-        ([run(1, None), run(2, 150)], True),
-        ([run(1, 200), run(2, 150)], False),
-        ([run(1, None), run(2, None)], None),  # The budget may be too short.
-        ([waiting(1), run(2, 150)], None),
-        ([waiting(1, state="failed", reason="nan"), run(2, 150)], None),
-        ([waiting(1, 60), waiting(2, until=-1, state="pending")], False),
-        ([run(2, 150)], None),
-        ([run(1, None)], None),
+        ([(run, None)], True, ""),
+        ([(run, None), (run, 150)], False, ""),  # One is enough.
+        ([(waiting, None), (run, 150)], False, ""),
+        ([(run, None), (waiting, None)], None, "the end of 1 run"),
+        ([(run, None), (broken, None)], True, ""),
+        ([(broken, None)], None, "a run whose loss stays finite"),
+        ([], None, "runs with R = 1"),
     ],
 )
-def test_loops_are_needed(members, holds):
-    ask(LOOPS, members, holds)
-
-
-def test_what_loops_are_needed_waits_for():
-    members = [waiting(1), run(1, None, seed=1), run(2, 150)]
-    ask(LOOPS, members, None, "", "the end of 1 run with R = 1.")
-
-
-@pytest.mark.parametrize(
-    ("arrivals", "holds"),  # loops -> {decay: step of each seed's jump}
-    [
-        ({2: {0.1: (60, 90, None)}}, True),
-        ({2: {0.1: (60, None, None)}}, None),  # A minority; the budget may be short.
-        ({2: {0.1: (60, None)}}, None),  # Half is not most.
-        ({2: {0.1: (None,), 0.3: (60,)}}, True),  # One weight decay is enough.
-        ({2: {0.1: (60,)}, 4: {0.1: (60,)}, 8: {0.1: (90,)}}, True),
-        ({2: {0.1: (60, 60, 60)}, 4: {0.1: (90, None, None)}}, False),
-        ({2: {0.1: (60,), 0.3: (60,)}, 4: {0.1: (None,), 0.3: (None,)}}, False),
-        # Half of the runs of R = 4, but most of no weight decay.
-        ({2: {0.1: (60,)}, 4: {0.1: (60, None), 0.3: (60, None)}}, False),
-    ],
-)
-def test_most_runs_of_every_looped_depth_complete_ood(arrivals, holds):
-    members = [run(1, None)] + [
-        run(loops, ood, seed, decay)
-        for loops, by_decay in arrivals.items()
-        for decay, jumps in by_decay.items()
-        for seed, ood in enumerate(jumps)
-    ]
-    ask(LOOPS, members, holds)
-
-
-def test_a_looped_depth_that_still_trains_is_waited_for():
-    known = [run(1, None), run(2, 60), run(4, None), run(4, 60, seed=1)]
-    one_more = waiting(4, seed=2)
-    ask(LOOPS, [*known, one_more], None, "", "the end of 1 run with R >= 2.")
-    # One of two more cannot be most of four.
-    stuck = [run(4, None, seed=2), waiting(4, seed=3)]
-    ask(LOOPS, [*known, *stuck], False)
-    # Another weight decay may still be the one.
-    ask(LOOPS, [*known, *stuck, waiting(4, decay=0.3)], None)
-    # Where most have arrived none is waited for.
-    others = [*known[:2], run(2, 90, seed=1)]
-    ask(LOOPS, [*others, waiting(4)], None)
-    ask(LOOPS, [*others, waiting(2, seed=2)], True)
-
-
-@pytest.mark.parametrize(
-    ("jumps", "holds"),
-    [
-        ({"train": 20, "id": 40, "ood": 90}, True),
-        ({"train": 20, "id": 90, "ood": 40}, False),
-        ({"train": 90, "id": 40, "ood": 150}, False),
-        ({"train": 20, "id": None, "ood": 90}, False),
-        ({"train": 20, "id": 90, "ood": 90}, None),
-        ({"train": 90, "id": 20, "ood": None}, None),
-    ],
-)
-def test_stages_are_ordered(jumps, holds):
-    ask(ORDER, [run(2, **jumps)], holds)
-
-
-def test_an_order_counts_ties_and_says_so():
-    claim = ask(ORDER, [run(2, 150), run(4, 90, id=90)], True, "1 1")
-    assert "at the same evaluation" in claim.text
-
-
-def test_a_run_that_still_trains_may_be_out_of_order():
-    ask(ORDER, [run(2, 150), waiting(4)], None, "", "the end of 1 run")
-    ask(ORDER, [run(2, 150), run(2, 60, 1, id=150), waiting(4)], False)
-
-
-def test_one_run_out_of_order_is_enough_and_is_named():
-    wrong = run(2, 60, id=150, seed=1)
-    assert wrong.run_id in ask(ORDER, [run(2, 150), wrong], False).measured
-
-
-@pytest.mark.parametrize(
-    ("times", "holds"),  # (loops, step of the jump), one seed, one weight decay
-    [
-        ([(2, 150), (4, 60)], True),
-        ([(2, None), (4, 60)], True),
-        ([(2, 60), (4, 150)], False),
-        ([(2, 60), (4, None)], False),
-        ([(2, 150), (4, 150)], None),
-        ([(2, None), (4, None)], None),
-        ([(1, None), (2, 150)], None),  # R = 1 is the matter of claim 1.
-        ([(2, 180), (4, 120), (8, 150)], True),  # R = 8 takes about as long.
-        ([(2, 120), (4, 180), (8, 60)], False),
-        ([(2, 180), (8, 60)], None),
-        ([(4, 180), (8, 60)], None),
-    ],
-)
-def test_four_loops_are_sooner_than_two(times, holds):
-    members = [run(loops, ood) for loops, ood in times]
-    ask(DEPTH, members, holds)
-
-
-def test_more_than_four_loops_are_reported():
-    members = [run(2, 180), run(4, 120), run(8, 150)]
-    found = ask(DEPTH, members, True, "2 4 200 140 4 8 140 170 0.1")
-    assert "; not judged: R = 4 -> 8" in found.measured
-
-
-@pytest.mark.parametrize(
-    ("sooner", "later", "holds"), [(1, 1, None), (2, 1, None), (1, 2, False)]
-)
-def test_weight_decays_may_disagree(sooner, later, holds):
-    jumps = sooner * [(150, 60)] + later * [(60, 150)]
+def test_without_loops_ood_never_leaves_chance(claim, blocks, made, holds, missing):
     members = [
-        run(loops, ood, decay=0.1 * index)
-        for index, pair in enumerate(jumps, start=1)
+        make(1, ood, seed, blocks=blocks) for seed, (make, ood) in enumerate(made)
+    ]
+    ask(claim, [*members, run(2, 150)], holds, "", missing)
+
+
+def test_the_level_that_is_near_chance_is_of_smoothed_accuracy():
+    for level, holds in ((0.09, True), (0.11, False)):
+        member = run(1, 60, level=level, stop_after_phases=False)
+        ask(VANILLA, [member], holds, f"1 {level}")
+
+
+def test_models_without_loops_are_told_apart_by_their_blocks():
+    members = [run(1, 150, blocks=4), run(1, None), run(2, 150)]
+    ask(VANILLA, members, True, "0 1")
+    ask(DEEP, members, False, "1 1")
+
+
+@pytest.mark.parametrize(("claim", "loops"), [(TWO, 2), (FOUR, 4), (EIGHT, 8)])
+@pytest.mark.parametrize(
+    ("made", "holds", "missing"),
+    [
+        ([(run, 60), (run, 90), (run, None)], True, ""),
+        ([(run, 60), (run, None)], False, ""),  # Half is not most.
+        ([(run, 60), (broken, None)], False, ""),
+        ([(run, 60), (run, 90), (waiting, None)], True, ""),
+        ([(run, 60), (waiting, None)], None, "the end of 1 run"),
+        ([(run, 60), (run, None), (waiting, None)], None, "the end of 1 run"),
+        ([(run, None), (run, None), (waiting, None)], False, ""),
+        ([], None, "runs with R = "),
+    ],
+)
+def test_most_runs_complete_ood_within_the_budget(claim, loops, made, holds, missing):
+    members = [make(loops, ood, seed) for seed, (make, ood) in enumerate(made)]
+    claim = ask(claim, [*members, run(1, None)], holds, "", missing)
+    assert "within the budget of 230 updates" in claim.text
+
+
+def test_a_majority_is_over_weight_decays_which_are_told():
+    members = [run(2, 60), run(2, 90, decay=0.3), run(2, None, 1, decay=0.3)]
+    claim = ask(TWO, members, True, "2 3 1 1 0.1 1 2 0.3 110")
+    assert claim.test == "count of runs" and claim.p_value is None
+
+
+@pytest.mark.parametrize(
+    ("two", "four", "holds"),
+    [
+        (150, 60, True),
+        (None, 60, True),
+        (60, 150, False),
+        (60, None, False),
+        (150, 150, None),
+        (150, 140, None),  # One evaluation.
+        (150, 130, True),  # Two.
+        (None, None, None),
+        # At 230, the last evaluation: the other may come at the next.
+        (210, None, None),
+        (200, None, False),
+        (60, "broken", False),
+    ],
+)
+def test_four_loops_are_sooner_than_two(two, four, holds):
+    deep = broken(4, None) if four == "broken" else run(4, four)
+    found = ask(SOONER, [run(2, two), deep], holds, "1")
+    assert found.p_value is None  # Of one pair.
+
+
+@pytest.mark.parametrize(
+    ("sooner", "later", "tied", "holds"),
+    [
+        (2, 1, 0, True),
+        (2, 1, 1, None),
+        (1, 1, 0, False),
+        (1, 2, 1, False),
+        (0, 1, 2, None),
+    ],
+)
+def test_a_pair_has_graph_seed_and_decay_in_common(sooner, later, tied, holds):
+    places = [
+        {"graph": graph, "seed": seed, "decay": decay}
+        for graph in (0, 1)
+        for seed in (0, 1)
+        for decay in (0.1, 0.3)
+    ]
+    jumps = sooner * [(150, 60)] + later * [(60, 150)] + tied * [(60, 60)]
+    members = [
+        run(loops, ood, **place)
+        for place, pair in zip(places, jumps, strict=False)
         for loops, ood in zip((2, 4), pair, strict=True)
     ]
-    ask(DEPTH, members, holds)
+    total = sooner + later + tied
+    found = ask(SOONER, members, holds, f"{sooner} {later} {total} {tied}")
+    assert 0 < found.p_value <= 1
+    # Neither of these has a partner.
+    ask(SOONER, [*members, run(2, 60, 7), run(4, 150, 8)], holds, f"{total}")
 
 
-def test_a_pair_that_still_trains_is_waited_for():
-    other = [run(2, 150, decay=0.3), waiting(4, decay=0.3)]
-    missing = "the end of 1 run with R = 2 or 4."
-    ask(DEPTH, [run(2, 150), run(4, 60), *other], None, "", missing)
-    ask(DEPTH, [run(2, 60), run(4, 150), *other], None)
-    more = [run(2, 60, decay=0.2), run(4, 150, decay=0.2)]
-    ask(DEPTH, [run(2, 60), run(4, 150), *more, *other], False)
+def test_p_is_small_where_all_pairs_agree():
+    members = [
+        run(loops, ood, seed) for seed in range(8) for loops, ood in ((2, 60), (4, 150))
+    ]
+    assert ask(SOONER, members, False).p_value == pytest.approx(2 / 2**8)
+    tied = [run(loops, 60, seed) for seed in range(3) for loops in (2, 4)]
+    assert ask(SOONER, tied, None, "0 0 3 3").p_value == 1
 
 
-def test_depths_are_compared_at_equal_weight_decay_only():
-    members = [run(2, 150, decay=0.1), run(4, 60, decay=0.3)]
-    ask(DEPTH, members, None)
+def test_a_pair_that_still_trains_is_waited_for_where_it_can_matter():
+    known = [run(2, 150), run(4, 60)]
+    ask(SOONER, [*known, run(2, 150, 1), waiting(4, None, 1)], None, "", "of 1 run")
+    # It has not come by 90, and the other has by 70.
+    ask(SOONER, [run(2, 50), waiting(4, None)], False, "0 1 1")
+    more = [run(4, 60, 2), run(2, 150, 2)]
+    ask(SOONER, [*known, *more, run(2, 150, 1), waiting(4, None, 1)], True)
 
 
-def test_an_unfinished_shallow_run_is_not_called_later():
-    ask(DEPTH, [waiting(2, until=40), run(4, 60)], None)
-    ask(DEPTH, [waiting(2, until=120), run(4, 60)], True)
+def said(*members):
+    return study.summary(list(members))
+
+
+def test_what_was_found_is_said_in_sentences_made_from_the_runs():
+    vanilla = [run(1, None, seed) for seed in range(2)]
+    deep = [run(1, None, seed, blocks=4) for seed in range(2)]
+    two = [run(2, 60), run(2, 90, 1)]
+    four = [run(4, 150), run(4, None, 1)]
+    assert said(*vanilla, *deep, *two, *four) == [
+        "Without looping, the model never learned to answer half of the questions that "
+        "combine facts it had not combined before (0 of 2 runs); without looping but "
+        "with twice the layers, it never learned to (0 of 2 runs).",
+        "With two passes over the same layers, it learned to (2 of 2 runs, after 80 to "
+        "110 updates); with four passes over the same layers, it learned to in some "
+        "runs (1 of 2 runs, after 170 updates).",
+        "So it takes looping to combine facts in new ways, and more layers do not "
+        "replace it; four passes got there later than two in 2 of 2 comparisons.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        # As the paper has it.
+        ([run(1, None), run(2, 150), run(4, 60)], "sooner than two in 1 of 1"),
+        ([run(1, None), run(1, 60, blocks=4), run(2, 60)], "new ways, or more layers."),
+        # The opposite.
+        ([run(1, 60), run(2, 60)], "So the model combines facts in new ways with loo"),
+        ([run(1, 60), run(2, None)], "So looping was no help"),
+        ([run(1, None), run(2, None)], "So looping made no difference within 230"),
+        (
+            [run(1, None), run(2, 60), run(2, None, 1), run(2, None, 2)],
+            "So looping helped, but not in most runs within 230 updates",
+        ),
+        # What still trains, or is gone, or broke down.
+        ([run(1, None), waiting(2, None)], "So far looping made no difference"),
+        ([run(1, None), waiting(2, None)], "it has not yet learned to (0 of 1 run)"),
+        (
+            [run(1, None), waiting(2, None)],
+            "1 of 2 runs is not finished: this may change.",
+        ),
+        ([fake_runs.lost(run(1, None)), run(2, 60)], "has not yet learned to answer"),
+        (
+            [run(1, None), broken(2, None)],
+            "1 of 2 runs broke down (the loss was not finite)",
+        ),
+        # One run.
+        (
+            [run(2, 60)],
+            "With two passes over the same layers, it learned to answer half",
+        ),
+        ([run(2, 60)], "can be said only of runs with and without it."),
+        ([run(1, None)], "can be said only of runs with and without it."),
+        ([run(1, None), run(2, 60, phases__ood_generalized=0.75)], "half or 75 %"),
+    ],
+)
+def test_other_runs_have_other_sentences(members, words):
+    assert words in " ".join(said(*members))
+
+
+def test_nothing_is_said_of_no_runs_that_would_need_some():
+    assert said() == ["What looping does can be said only of runs with and without it."]

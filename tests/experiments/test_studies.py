@@ -14,6 +14,7 @@ from tests import fake_runs
 from tests.conftest import ROOT
 
 LOOPS, DECAY = "recurrence.num_loops", "optimizer.weight_decay"
+BLOCKS = "model.core_blocks"
 NAMES = sorted(path.parent.name for path in ROOT.glob("experiments/*/study.py"))
 PRESETS = ("smoke", "cpu", "cpu_long", "paper", "paper_code")
 
@@ -81,18 +82,21 @@ SEEDS, ALL_LOOPS = range(3), (1, 2, 4, 8)
     ("name", "preset", "keys", "values"),
     [
         ("depth_by_decay", "smoke", (LOOPS, DECAY, "seed"), ((1, 2), (0.1,), (0,))),
-        ("depth_by_decay", "cpu", (LOOPS, DECAY), ((1, 2, 4), (0.03, 0.1))),
-        (
-            "depth_by_decay",
-            "cpu_long",
-            (LOOPS, DECAY, "seed"),
-            (ALL_LOOPS, (0.01, 0.03, 0.1, 0.3), SEEDS),
-        ),
         ("depth_by_decay", "paper", (LOOPS, "seed"), (ALL_LOOPS, SEEDS)),
         ("depth_by_decay", "paper_code", (LOOPS, "seed"), (ALL_LOOPS, SEEDS)),
         ("grokking_stages", "smoke", (LOOPS, "seed"), ((1, 2), (0,))),
-        ("grokking_stages", "cpu", (LOOPS, "seed"), ((1, 2, 4), SEEDS)),
-        ("grokking_stages", "cpu_long", (LOOPS, "seed"), ((1, 2, 4), range(5))),
+        (
+            "grokking_stages",
+            "cpu",
+            (LOOPS, BLOCKS, DECAY, "seed"),
+            ((1, 2, 4), (2,), (0.03, 0.1), (0,)),
+        ),
+        (
+            "grokking_stages",
+            "cpu_long",
+            (LOOPS, BLOCKS, DECAY, "task.seed", "seed"),
+            (ALL_LOOPS, (2,), (0.03, 0.1, 0.3), (0, 1), (0, 1)),
+        ),
         ("grokking_stages", "paper", (LOOPS, "seed"), ((1, 2, 4), SEEDS)),
         ("packing", "smoke", ("seed",), (SEEDS,)),
         ("packing", "cpu", ("seed",), (range(20),)),
@@ -104,13 +108,22 @@ def test_a_sweep_is_a_grid(name, preset, keys, values):
     assert sorted(found) == sorted(itertools.product(*values))
 
 
+@pytest.mark.parametrize(("preset", "count"), [("cpu", 2), ("cpu_long", 12)])
+def test_the_headline_has_a_control_of_as_many_operations_as_two_loops(preset, count):
+    trials = study_of("depth_by_decay").sweep(preset)
+    controls = [trial for trial in trials if trial[BLOCKS] == 4]
+    assert len(controls) == count and {trial[LOOPS] for trial in controls} == {1}
+    others = [trial for trial in trials if trial[LOOPS] == 2]
+    assert [{**trial, LOOPS: 1, BLOCKS: 4} for trial in others] == controls
+    assert {trial[BLOCKS] for trial in trials} == {2, 4}
+
+
 @pytest.mark.parametrize(
     ("name", "other", "preset", "count"),
     [
-        ("grokking_stages", "depth_by_decay", "cpu", 3),
-        ("mechanism", "depth_by_decay", "cpu", 2),  # 2 x 2 and 1 x 2, of one seed
-        ("mechanism", "grokking_stages", "cpu", 6),
-        ("mechanism", "grokking_stages", "cpu_long", 15),
+        ("grokking_stages", "depth_by_decay", "cpu", 6),
+        ("grokking_stages", "depth_by_decay", "cpu_long", 48),
+        ("mechanism", "depth_by_decay", "cpu", 3),  # 2 x 2, 1 x 2, 1 x 4, of one seed
         ("halting", "depth_extrapolation", "cpu", 4),
         ("halting", "depth_extrapolation", "cpu_long", 8),
         ("overthinking", "depth_extrapolation", "cpu", 4),

@@ -116,5 +116,7 @@ def test_repetitions_name_the_seeds_that_differ():
     assert of(seed=(0, 1, 2)).repetitions == "3 seeds"
     assert of(seed=(0, 1, 2)).repeats == "seed"
     several = of(seed=(0, 1, 2), task__seed=(5, 6), model__width=(16, 32))
-    assert several.repetitions == "6 runs (3 seeds, 2 task seeds)"
+    assert several.repetitions == "6 runs: 2 graphs x 3 seeds"
     assert (several.repeats, several.most_runs) == ("run", 6)
+    pairs = [run(seed=0), run(seed=1, task__seed=1), run(seed=1)]
+    assert cells.Sweep.of(pairs).repetitions == "3 runs: 2 graphs, 2 seeds"

@@ -41,12 +41,12 @@ def test_several_seeds_have_median_count_and_range():
     entries, below = row(lines, "2", "0.1")
     assert entries[2:] == ["40", "3/3", "60", "3/3", "170", "2/3", "1.00"]
     assert re.split(r"\s{2,}", below) == [
-        "40 - 40",
-        "60 - 60",
+        "40-40",
+        "60-60",
         "80 - >230",
-        "0.00 - 1.00",
+        "0.00-1.00",
     ]
-    assert "Median over 3 seeds, below it first - last, n/N" in prose(lines)
+    assert "Median over 3 seeds; below it first-last; n/N" in prose(lines)
 
 
 def test_depth_has_a_column_always_and_a_phase_where_it_is_awaited():
@@ -56,7 +56,7 @@ def test_depth_has_a_column_always_and_a_phase_where_it_is_awaited():
     )
     lines = render([make()])
     assert "depth (R)" in prose(lines)
-    assert "ID and depth (R) at the end are that median" in prose(lines)
+    assert "ID at the end: share that is right then. depth (R) at the" in prose(lines)
     assert row(lines, "2", "0.1")[0][2:] == ["40", "60", "1.00", "0.70"]
     lines = render([make(phases__depth_generalized=0.6, phases__depth_loops=8)])
     assert "depth (8 loops) >= 0.60" in prose(lines)
@@ -68,7 +68,7 @@ def test_a_range_that_never_began_is_left_out():
     lines = render([run(1, None, seed) for seed in (0, 1)])
     entries, below = row(lines, "1", "0.1")
     assert entries[-4:] == [">", "230", "0/2", "0.00"]
-    assert re.split(r"\s{2,}", below) == ["40 - 40", "60 - 60", "0.00 - 0.00"]
+    assert re.split(r"\s{2,}", below) == ["40-40", "60-60", "0.00-0.00"]
 
 
 def test_title_and_caption_say_what_was_measured():
@@ -110,10 +110,25 @@ def test_mixed_patterns_stand_beside_ood():
 
 def test_the_caption_explains_the_columns_shown_and_no_other():
     both = prose(render([add_mixed(run(2, 150)), run(4, 60)]))
-    assert "OOD and mixed at the end are that median at a run's end; *only" in both
+    assert "mixed at the end: where only the first hop/only the second" in both
     alone = prose(render([run(2, 150)]))
-    assert "OOD at the end is that median at a run's end." in alone
-    assert not any(word in alone for word in ("mixed", "*", "ID-OOD"))
+    assert "OOD at the end: share that is right then." in alone
+    assert "R: how often a pass runs the same layers; decay: weight decay." in alone
+    assert "OOD >= 0.50: updates until 0.50 of the combinations of parts never" in alone
+    assert not any(word in alone for word in ("mixed", "ID-OOD", "L:"))
+
+
+def test_loops_and_blocks_are_one_column_of_models():
+    members = [
+        run(loops, 150, decay=decay, model__core_blocks=blocks)
+        for loops, blocks in ((1, 2), (1, 4), (2, 2))
+        for decay in (0.03, 0.1)
+    ]
+    lines = render(members, width=80)
+    assert lines[2].split()[:4] == ["R", "x", "L", "decay"]
+    assert row(lines, "1", "x", "4", "0.03")[0][4:] == ["40", "60", "170", "1.00"]
+    assert lines[4:12].count("") == 2  # between the models
+    assert "L: layers that it runs so often" in prose(lines)
 
 
 @pytest.mark.parametrize("width", [80, 100])
@@ -128,9 +143,9 @@ def test_the_longest_entries_fit(width):
             event["step"] = event["step"] * 310  # such as 12.4k
         add_mixed(member)
     lines = render(members, width)
-    assert "24.8k - 55.8k" in prose(lines)
+    assert "24.8k-55.8k" in prose(lines)
     assert max(map(len, lines)) <= width
-    assert not any(re.search(r"\w -(\s\s|$)", line) for line in lines)  # broken entry
+    assert not any(re.search(r"\d-(\s|$)", line) for line in lines)  # broken entry
     assert not any("…" in line for line in lines)
 
 
@@ -147,12 +162,13 @@ def test_a_sweep_has_a_column_for_each_of_its_own_axes():
         "40", "2/2", "60", "2/2", "170", "2/2", "1.00",
     ]  # fmt: skip
     assert row(lines, "32", "muon")[0][6:8] == ["170", "3/3"]
-    assert "at the training loop count R = 2 reaches its threshold" in prose(lines)
+    assert "at the training loop count R = 2." in prose(lines)
+    assert "width: model.width; optimizer: optimizer.name." in prose(lines)
     assert lines[4:13].count("") == 1  # between the widths
     graphs = [
         run(2, 150, seed, task__seed=graph) for seed in (0, 1) for graph in (3, 4)
     ]
-    assert "Median over 4 runs (2 seeds, 2 task seeds), below" in prose(render(graphs))
+    assert "Median over 4 runs: 2 graphs x 2 seeds; below" in prose(render(graphs))
 
 
 def test_axes_that_are_too_wide_share_a_column_and_no_cell_is_left_out():
@@ -185,7 +201,7 @@ def test_a_sweep_over_phases_shows_each_and_who_lacks_it():
     assert [words.count(part) for part in ("half", "two", "general-")] == [1, 1, 1]
     assert {"hops=", "(8", "loops)"} <= set(words)
     text = prose(lines)
-    assert "R = 2 (or as named) reaches its threshold" in text
+    assert "at the training loop count R = 2 (or as named)." in text
     one, other = (i for i, line in enumerate(lines) if "40 " in line)
     assert lines[one].split()[-5:-1] == ["40", "60", "60", "-"]
     assert lines[other].split()[-5:-1] == ["40", "60", "60", "110"]

@@ -16,6 +16,7 @@ from rdt_jax import cli
 from rdt_jax import config as configs
 from rdt_jax.analysis import grokking, weights
 from rdt_jax.cli import options as shared
+from rdt_jax.figures import claims as verdicts
 from rdt_jax.figures import diagram, numbers, tables
 from rdt_jax.report import data, rendering, run_data
 from rdt_jax.store import files
@@ -229,8 +230,10 @@ def test_claims_are_those_of_the_study(root, tmp_path):
     study = spec.read_study(root / "experiments" / "depth_by_decay")
     runs = [fake_runs.staged(r, ood) for r, ood in ((1, None), (2, 90), (4, 60))]
     lost = fake_runs.lost(fake_runs.staged(8, 60))
-    found = sweep_of([*runs, lost], tmp_path, study)["claims"]
-    claims = study.claims([*runs, lost])
+    found = sweep_of([*runs, lost], tmp_path, study)
+    assert found["summary"] == study.summary([*runs, lost])
+    found = found["claims"]
+    claims = verdicts.by_verdict(study.claims([*runs, lost]))
     assert [claim["verdict"] for claim in found] == [c.verdict for c in claims]
     assert "holds" in [claim.verdict for claim in claims]
     for shown, claim in zip(found, claims, strict=True):

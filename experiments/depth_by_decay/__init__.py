@@ -1,0 +1,1 @@
+"""Loop depth by weight decay: the headline study."""
