@@ -128,13 +128,15 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     task = task_name(runs)
     seeds = max(map(len, groups.values()))
     median = "One seed." if seeds == 1 else f"The median run of {seeds} seeds by depth."
+    progress = {
+        name: [curriculum.progress(run) for run in members]
+        for name, members in groups.items()
+    }
     made = {
         "updates_to_hops": drawing.updates_to_hops(
-            {
-                name: [curriculum.progress(run) for run in members]
-                for name, members in groups.items()
-            },
-            title=f"Updates until so many hops are learned: {task}",
+            progress,
+            title=drawing.found_learned(progress),
+            line=f"{task}; a line per run",
             notes=(_threshold_note(runs),),
         ),
         "accuracy_by_compute": _by_compute(groups, task),
@@ -146,9 +148,10 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     if panels:
         made["hops_by_loops"] = drawing.hops_by_loops(
             panels,
-            title=f"Accuracy by hops and loops at inference: {task}",
+            title=drawing.found_answered(panels),
+            line=f"{task}; {median}",
             notes=(
-                rows + median,
+                rows,
                 "Parameters when the last stage was passed, or at the end if none was.",
             ),
         )
@@ -157,18 +160,19 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     if matched and len(same := _panels(matched)) == len(matched):
         made["matched"] = drawing.hops_by_loops(
             same,
-            title=f"Accuracy after the same {hops} hops of training: {task}",
-            notes=(rows + median, f"Parameters when {hops} hops were learned."),
+            title=drawing.found_answered(same),
+            line=f"{task}, after the same {hops} hops of training; {median}",
+            notes=(rows, f"Parameters when {hops} hops were learned."),
         )
     ratios = {name: _ratios(members) for name, members in groups.items()}
     if any(ratios.values()):
         made["ratios"] = drawing.ratios(
             {name: found for name, found in ratios.items() if found},
-            title=f"Hops answered with the best loops, over hops learned: {task}",
+            title=_most_ratios(ratios),
+            line=f"{task}; a dot per run, line: median",
             notes=(
                 f"Answered: accuracy at least {scaling.ANSWERED} after the loop count "
                 "that serves every other row best, scored on the rest.",
-                "Lines: median over runs.",
             ),
         )
     return made
@@ -197,17 +201,32 @@ def _by_compute(groups: Mapping[str, Sequence[Run]], task: str) -> Figure:
     }
     most = max(curve.flops[-1] for members in curves.values() for curve in members)
     budgets = np.linspace(0, most, _BUDGETS + 1)[1:]
+    best = compute.best_by_budget(curves, budgets.tolist())
+    title = "No run has been evaluated on all hops"
+    if best:
+        accuracy = best[-1].accuracy[best[-1].best]
+        title = f"For the most operations {best[-1].best} is best ({accuracy:.2f})"
     return drawing.accuracy_by_compute(
         curves,
-        compute.best_by_budget(curves, budgets.tolist()),
-        title=f"Accuracy on all trained hops by the cost of training: {task}",
+        best,
+        title=f"{title}, of all trained hops",
+        line=f"{task}; a line per run, smoothed over 5 evaluations",
         notes=(
             "Held-out rows of all hops of the curriculum (id), at the loop count of "
-            "the evaluation; smoothed over 5 evaluations.",
+            "the evaluation.",
             "Best: the highest median, over seeds, of what was reached for so much, "
             "among those that spent as much.",
         ),
     )
+
+
+def _most_ratios(ratios: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
+    parts = [
+        f"{name}: {max(np.median(values) for values in found.values()):.2f}"
+        for name, found in ratios.items()
+        if found
+    ]
+    return f"Hops answered over hops learned, at most {', '.join(parts)}"
 
 
 def _ratios(members: Sequence[Run]) -> dict[int, list[float]]:

@@ -85,7 +85,8 @@ def by_hops(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
     figure, (above, below) = page.make(
         2,
         len(measured),
-        title=f"Loops that rows take, and what these answer: {task_name(runs)}",
+        title=_finding(measured),
+        line=f"{task_name(runs)}; a run a column, band: 2 standard errors of rows",
         notes=(
             depth.median_note(runs),
             "Held-out rows, parameters when the last stage was passed, or at the "
@@ -102,9 +103,20 @@ def by_hops(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
     for top, bottom, (run, learned, found) in zip(above, below, measured, strict=True):
         for index in settings(run, found):
             color, mark = STYLES[str(found.rule[index])]
-            style: dict[str, Any] = {"color": color, "marker": mark, "ms": 4, "lw": 1.4}
+            # Rules that agree lie on each other: the wider one below shows.
+            is_wide = str(found.rule[index]) == "kl_now"
+            style: dict[str, Any] = {
+                "color": color, "marker": mark, "lw": 3.2 if is_wide else 1.3,
+                "ms": 6 if is_wide else 3.5, "zorder": 2 if is_wide else 3,
+            }  # fmt: skip
+            accuracy = found.accuracy[index]
             top.plot(found.levels, found.mean_loops[index], **style)
-            bottom.plot(found.levels, found.accuracy[index], **style)
+            bottom.plot(found.levels, accuracy, **style)
+            error = 2 * np.sqrt(accuracy * (1 - accuracy) / found.num_rows)
+            band: dict[str, Any] = {"color": color, "alpha": 0.18, "lw": 0}
+            bottom.fill_between(
+                found.levels, accuracy - error, accuracy + error, **band
+            )
         for part in (top, bottom):
             stage = curriculum.trained_hops(run, learned)
             part.axvline(stage, **(trained if learned is None else passed))
@@ -137,7 +149,8 @@ def pareto(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
     figure, (panels,) = page.make(
         1,
         len(measured),
-        title=f"Accuracy by the cost of inference: {task_name(runs)}",
+        title=_cheapest(measured),
+        line=f"{task_name(runs)}; a point for each threshold, one run a panel",
         notes=(
             f"{depth.median_note(runs)} Parameters when it passed its last stage, or "
             "at its end.",
@@ -177,6 +190,31 @@ def pareto(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
         page.rule(panel)
     panels[0].set_ylabel("accuracy (square root of errors)", fontsize=page.TEXT)
     return figure
+
+
+def _finding(measured: Sequence[Measured]) -> str:
+    """Says what both published rules answer of the most hops that were asked."""
+    parts = []
+    for run, _, found in measured:
+        one, both = (found.accuracy[k][-1] for k in published(found))
+        parts.append(f"{curriculum.name_of(run)}: {one:.2f}, {both:.2f}")
+    most = measured[0][2].levels[-1]
+    return f"On {most} hops KL, and KL and entropy, answer {'; '.join(parts)}"
+
+
+def _cheapest(measured: Sequence[Measured]) -> str:
+    """Says how often a rule reaches for less what the training loop count does."""
+    cheaper = 0
+    for run, learned, found in measured:
+        rows = found.hops <= (learned or found.levels[0])
+        spent = found.loops[:, rows].mean(axis=1)
+        accuracy = found.correct[:, rows].mean(axis=1)
+        fixed, *_ = settings(run, found)
+        by_rule = found.rule != halting.FIXED
+        good = by_rule & (accuracy >= accuracy[fixed]) & (spent < spent[fixed])
+        cheaper += bool(good.any())
+    of = f"{cheaper} of {len(measured)}"
+    return f"With fewer loops than R a rule answers as much in {of} runs"
 
 
 def _name(run: Run) -> str:

@@ -123,18 +123,33 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
 
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws the study; nothing where nothing was measured."""
+    seeds = {
+        run.run_id: [
+            found for _, _, found in curriculum.last_measured(members, "depth_far")
+        ]
+        for members in curriculum.by_recurrence(runs).values()
+        for run in members
+    }
     panels = [
-        drawing.panel_of(run, found, learned, curriculum.trained_hops(run, learned))
+        drawing.panel_of(
+            run,
+            found,
+            learned,
+            curriculum.trained_hops(run, learned),
+            seeds[run.run_id],
+        )
         for run, learned, found in curriculum.last_measured(
             curriculum.median_runs(runs), "depth_far"
         )
     ]
     if not panels:
         return {}
+    most = max(len(panel.seeds) for panel in panels)
+    line = f"{task_name(runs)}; median of {most} runs, band: lowest to highest"
     every = panels[0].found.levels
     levels = every[np.unique(np.linspace(0, every.size - 1, _FEW).round().astype(int))]
     notes = (
-        drawing.median_note(runs),
+        f"Hops learned: of one run. {drawing.median_note(runs)}",
         "Held-out rows, parameters when the last stage was passed, or at the end if "
         "none was.",
         "Bold: hops that were learned, with the loop at which they are first right.",
@@ -144,15 +159,16 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
             panels,
             levels=levels.tolist(),
             quantity="mean_margin",
-            title=f"Logit of the answer less the largest other one: {task_name(runs)}",
+            title=drawing.found_kept(panels),
+            line=f"{line}; margin: logit of the answer less the largest other",
             notes=notes,
         ),
         "changes": drawing.by_loop(
             panels,
             levels=levels.tolist(),
             quantity="mean_change",
-            title="How far one more loop moves the state at the answer: "
-            f"{task_name(runs)}",
+            title=drawing.found_moving(panels),
+            line=f"{line}; at the answer",
             notes=notes,
         ),
     }

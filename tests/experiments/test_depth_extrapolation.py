@@ -422,10 +422,16 @@ def test_figures_and_table(keep):
     assert list(made) == [
         "updates_to_hops", "accuracy_by_compute", "hops_by_loops", "matched", "ratios",
     ]  # fmt: skip
-    titles = [panel.get_title() for panel in made["hops_by_loops"].axes]
-    assert titles[:3] == [
-        "R = 2, seed 0", "R = 5, seed 0", "R drawn from 2 to 8, seed 0",
-    ]  # fmt: skip
+    assert [panel.get_title() for panel in made["hops_by_loops"].axes[:3]] == [
+        f"{name}, seed 0, 40 rows a cell"
+        for name in ("R = 2", "R = 5", "R drawn from 2 to 8")
+    ]
+    assert (
+        made["hops_by_loops"]
+        .texts[0]
+        .get_text()
+        .startswith("Hops answered with the best loops (learned): R = 2: ")
+    )
     printed = verdicts.printed(study.table(members))
     assert "R drawn from 2 to 8" in printed and "9 (2.25x)" in printed
 

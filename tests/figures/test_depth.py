@@ -8,7 +8,7 @@ from rdt_jax.figures import depth, palette
 from tests import fake_depth
 from tests.figures.drawn import legend, texts
 
-WORDS = {"title": "Accuracy: knowledge depth", "notes": ("One seed.",)}
+WORDS = {"title": "Accuracy", "line": "One seed.", "notes": ("One seed.",)}
 
 
 def panel(learned=3, trained=5, stage=None):
@@ -24,11 +24,16 @@ def test_a_heat_map_has_hops_across_and_loops_up():
     shown = np.asarray(axes.images[0].get_array())
     np.testing.assert_array_equal(shown, panel().found.accuracy.T)
     assert axes.images[0].origin == "lower"
-    assert axes.get_xlim() == (1.5, 9.5) and axes.get_ylim() == (0.5, 24.5)
-    training, ground, learned = axes.lines
-    assert training.get_ydata()[0] == 5 and learned.get_xdata()[0] == 3
+    assert axes.get_xlim() == (1.5, 9.5) and axes.get_ylim() == (0.5, 26.75)
+    _, training, ground, learned = axes.lines
+    # Behind the last that counts, so that its cells are seen.
+    assert training.get_ydata()[0] == 5.5 and learned.get_xdata()[0] == 3.5
+    assert len(axes.collections) == 1  # The contour of what counts as answered.
+    best = np.asarray(axes.images[1].get_array())
+    np.testing.assert_array_equal(best, [[1, 1, 0, 0, 0, 0, 0, 0]])
+    assert axes.get_title() == f"R = 5, {fake_depth.ROWS} rows a cell"
     # What is under a dark line on dark cells is light, and wider.
-    assert ground.get_xdata()[0] == 3 and colors.same_color(ground.get_color(), "w")
+    assert ground.get_xdata()[0] == 3.5 and colors.same_color(ground.get_color(), "w")
     assert ground.get_linewidth() > learned.get_linewidth()
     assert ground.get_linestyle() == "-" and learned.get_linestyle() == ":"
     assert axes.images[0].norm.vmin == 0 and axes.images[0].norm.vmax == 1
@@ -36,7 +41,7 @@ def test_a_heat_map_has_hops_across_and_loops_up():
 
 def test_nothing_learned_has_no_line():
     figure = depth.hops_by_loops([panel(learned=None)], **WORDS)
-    assert len(figure.axes[0].lines) == 1
+    assert len(figure.axes[0].lines) == 2
 
 
 @pytest.mark.parametrize(("count", "columns"), [(3, 3), (4, 2), (5, 3)])
@@ -61,32 +66,34 @@ def test_steps_rise_when_hops_are_learned_and_go_on_to_the_end_of_the_run():
     assert (end.get_xdata()[0], end.get_ydata()[0]) == (fake_depth.BUDGET, 3)
 
 
-def heights(figure):
+def heights(panel):
     return [
         line.get_ydata()[-1]
-        for line in figure.axes[0].lines
+        for line in panel.lines
         if line.get_drawstyle() == "steps-post"
     ]
 
 
-def test_groups_that_learn_alike_are_drawn_beside_each_other():
+def test_groups_have_panels_and_runs_that_learn_alike_lie_beside_each_other():
     alike = [
         curriculum.progress(fake_depth.make(passed={2: 500, 3: 900}, loops=loops))
         for loops in (2, 5, 8)
     ]
-    groups = {f"R = {count}": [run] for count, run in enumerate(alike)}
-    figure = depth.updates_to_hops(groups, **WORDS)
-    first, second, third = heights(figure)
-    assert first - second == second - third == pytest.approx(0.1)
-    assert second == 3
-    assert any("moved up or down" in text for text in texts(figure))
-    alone = depth.updates_to_hops({"R = 2": alike[:1]}, **WORDS)
-    assert heights(alone) == [3]
-    assert not any("moved" in text for text in texts(alone))
-    many = heights(
-        depth.updates_to_hops(dict.fromkeys("abcdefghi", alike[:1]), **WORDS)
+    figure = depth.updates_to_hops(
+        {"R = 2": alike, "R drawn from 2": alike[:1]}, **WORDS
     )
-    assert len(set(many)) == 9 and max(many) - min(many) < 0.6
+    one, other = figure.axes[:2]
+    assert (one.get_title(), other.get_title()) == (
+        "R = 2 (n = 3)",
+        "R drawn from 2 (n = 1)",
+    )
+    first, second, third = heights(one)
+    assert first - second == second - third == pytest.approx(0.1)
+    assert second == 3 and heights(other) == [3]
+    shades = [panel.lines[0].get_color() for panel in (one, other)]
+    assert shades == [palette.of_loops(2).color, palette.DRAWN_LOOPS.color]
+    told = depth.found_learned({"R = 2": alike})
+    assert told == "Hops learned, R = 2: 3"
 
 
 def test_a_run_that_passed_no_stage_stands_at_none():
@@ -95,7 +102,7 @@ def test_a_run_that_passed_no_stage_stands_at_none():
         for seed, passed in enumerate([{2: 500, 3: 900}, {}])
     ]
     figure = depth.updates_to_hops({"R = 2": members}, **WORDS)
-    assert heights(figure) == [3, 1]
+    assert heights(figure.axes[0]) == pytest.approx([3.05, 0.95])
     figure.draw_without_rendering()
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert "none" in labels and "1" not in labels and "3" in labels
@@ -168,7 +175,9 @@ def test_curves_by_cost_and_who_is_best():
     drawn = figure.axes[0].lines
     assert list(drawn[1].get_ydata()) == [0.1, 0.7]
     assert [line.get_xdata()[0] for line in drawn[2:]] == [1e9, 2e9]
-    assert [line.get_color() for line in drawn[2:]] == list(palette.COLORS[:2])
+    assert [line.get_color() for line in drawn[2:]] == [
+        palette.of_loops(count).color for count in (2, 5)
+    ]
     # The marks that the legend shows.
     handles = figure.legends[0].legend_handles
     for curve, handle in zip(drawn, handles, strict=False):
