@@ -7,6 +7,10 @@ Prediction, written before any run of this study: two loops of two blocks learn 
 (experiments/depth_extrapolation), so R = 2 never completes three hops of OOD facts and
 R = 4 does: what "more loops, sooner" (Kohli et al. 2026, arXiv:2604.07822, Figure 3) is
 where hops exceed what fewer loops can do. The R that is soonest grows with the hops.
+
+Added after the first run of each loop count (graph 0, seed 0), in which no OOD phase
+completed: R = 4 completes ID sooner than R = 2, at two hops and at three. It is judged
+on all replicates, of which that one suggested it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +26,8 @@ from rdt_jax.sweep import spec
 
 CONFIG = "configs/knowledge_hops.py"
 
-OOD = {2: "ood_2_hops", 3: "ood_3_hops"}  # hops -> event
+ID = {2: "id_2_hops", 3: "id_3_hops"}  # hops -> event
+OOD = {2: "ood_2_hops", 3: "ood_3_hops"}
 SOURCE = "prediction of this study"
 
 _PAIRS = spec.product(spec.grid("task.seed", 0, 1), spec.seeds(2))
@@ -43,14 +48,21 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
     return [
         _arrive(by_loops.get(("", 2), []), "R = 2", do=False),
         _arrive(by_loops.get(("", 4), []), "R = 4", do=True),
-        two_hops.is_sooner(
-            by_loops,
-            "R = 4 completes OOD of three hops sooner than R = 2.",
-            SOURCE,
-            "R = 2 never does",
-            ("", 4),
-            ("", 2),
-            OOD[3],
+        *(
+            two_hops.is_sooner(
+                by_loops,
+                f"R = 4 completes {name} of {hops} hops sooner than R = 2.",
+                SOURCE,
+                expected,
+                ("", 4),
+                ("", 2),
+                event,
+            )
+            for name, hops, event, expected in (
+                ("OOD", "three", OOD[3], "R = 2 never does"),
+                ("ID", "three", ID[3], "suggested by the first replicate"),
+                ("ID", "two", ID[2], "suggested by the first replicate"),
+            )
         ),
         _soonest_grows(by_loops),
     ]

@@ -236,7 +236,7 @@ def is_sooner(
         else:
             answers.append(None)
     medians = [
-        f"{arm}, R = {loops}: {grokking.median([*times.values()])}"
+        f"{arm + ', ' if arm else ''}R = {loops}: {grokking.median([*times.values()])}"
         for (arm, loops), times in ((first, one), (second, other))
         if times
     ]

@@ -9,13 +9,13 @@ from tests.conftest import ROOT
 from tests.experiments import verdicts
 
 BASE = configs.load(f"{ROOT}/configs/knowledge_hops.py:smoke")
-TWO, FOUR, SOONER, SOONEST = range(4)
-ask = verdicts.asked(study.claims, range(4))
+TWO, FOUR, SOONER, ID_THREE, ID_TWO, SOONEST = range(6)
+ask = verdicts.asked(study.claims, range(6))
 
 
-def run(loops, two, three, seed=0, **options):
-    """Returns a run whose OOD rows of two and three hops jump at these steps."""
-    jumps = {"train": 20, "ood[hops=2]": two, "ood[hops=3]": three}
+def run(loops, two, three, seed=0, split="ood", **options):
+    """Returns a run whose rows of two and three hops jump at these steps."""
+    jumps = {"train": 20, f"{split}[hops=2]": two, f"{split}[hops=3]": three}
     return fake_runs.make(jumps=jumps, loops=loops, seed=seed, base=BASE, **options)
 
 
@@ -44,6 +44,18 @@ def test_four_loops_are_sooner():
     ask(SOONER, [*runs(2, None), *runs(4, 60)], True)
     ask(SOONER, [*runs(2, 60), *runs(4, 150)], False)
     ask(SOONER, [*runs(2, None), *runs(4, None)], None)
+
+
+def test_four_loops_are_sooner_on_practiced_facts_at_either_number_of_hops():
+    id_of = lambda loops, two, three: run(loops, two, three, split="id")
+    for times, three, two in (
+        ((60, 90, 90, 150), True, True),  # of R = 4, then of R = 2
+        ((90, 150, 60, 90), False, False),
+        ((60, 150, 150, 150), False, True),
+    ):
+        made = [id_of(4, times[0], times[1]), id_of(2, times[2], times[3])]
+        ask(ID_THREE, made, three)
+        ask(ID_TWO, made, two)
 
 
 @pytest.mark.parametrize(
