@@ -377,7 +377,7 @@ def test_claims_are_filtered_by_study_and_verdict(reported, visit):
 
 def test_a_claim_leads_to_the_figures_of_its_sweep(reported, visit):
     image = (ROOT / "docs" / "depth_by_decay.png").read_bytes()
-    figure = {"name": "curves", "drawn": "2026-01-02T03:04+00:00"}
+    figure = {"name": "curves", "drawn": "2026-01-02T03:04+00:00", "notes": []}
     figure["image"] = base64.b64encode(image).decode()
     first = reported.data["sweeps"][0]
     second = first | {"id": "second", "claims": CLAIMS[:1], "figures": [figure]}
@@ -396,7 +396,9 @@ def test_a_claim_leads_to_the_figures_of_its_sweep(reported, visit):
 
 def test_an_address_of_a_place_leads_there_and_keeps_what_is_chosen(reported, visit):
     second = reported.data["sweeps"][0] | {"id": "second", "claims": CLAIMS[:1]}
-    second["figures"] = [{"name": "f", "drawn": "2026-01-02T03:04", "image": ""}]
+    second["figures"] = [
+        {"name": "f", "drawn": "2026-01-02T03:04", "image": "", "notes": []}
+    ]
     path = _write(reported, sweeps=[reported.data["sweeps"][0], second])
     page = visit(path, "figures-second")
     page.wait_for_selector("#figures-second:visible")
