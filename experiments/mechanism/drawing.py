@@ -16,8 +16,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from rdt_jax.analysis import binding, grokking, questions, stages
 from rdt_jax.analysis import geometry as geometries
+from rdt_jax.analysis import grokking, questions, stages
+from rdt_jax.analysis import knockout as knockouts
 from rdt_jax.analysis import lens as lenses
 from rdt_jax.analysis.patching import FEWEST
 from rdt_jax.analysis.runs import Run
@@ -33,6 +34,7 @@ BAND = (
     "Above a panel: its checkpoints, after how many updates (first to last seed), of n "
     "seeds.",
 )
+OOD = questions.GROUPS.index("ood")
 STYLES = ("-", (0, (4, 2)))  # of the two quantities in a panel
 # Train and ID often coincide: the line below shows at both sides of the one above.
 _WIDTHS = {"train": 4.2, "id": 1.6, "ood": 1.6}
@@ -51,7 +53,10 @@ def lens(members: Sequence[Run]) -> Figure:
     One row of panels per model, one column per stage, as Kohli et al. (2026),
     arXiv:2604.07822, Figure 4.
     """
-    handles = [*_splits(), *_styles(("bridge at r1", "target at the answer"))]
+    untrained = lines.Line2D([], [], lw=2, color=page.FAINT, label="OOD, untrained")
+    handles = [
+        *_splits(), untrained, *_styles(("bridge at r1", "target at the answer")),
+    ]  # fmt: skip
 
     def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
         for group, name in enumerate(questions.GROUPS):
@@ -60,6 +65,12 @@ def lens(members: Sequence[Run]) -> Figure:
             ):
                 curves = [read(s.result)[group] for s in seen]
                 _draw_band(panel, curves, SPLIT_COLORS[name], style, _WIDTHS[name])
+        for word, style in enumerate(STYLES):
+            control = [
+                lenses.where_looked_for(s.result, s.result.untrained)[OOD, word]
+                for s in seen
+            ]
+            _draw_band(panel, control, page.FAINT, style)
 
     return _by_stage(
         members,
@@ -68,7 +79,8 @@ def lens(members: Sequence[Run]) -> Figure:
         title=f"What can be decoded on the way: {task_name(members)}",
         notes=(
             "Share of two-hop questions h r1 r2 whose bridge, or target, ranks first "
-            "among all words: final norm and output matrix on every state.",
+            "among all words: final norm and output matrix on every state. At depth 0: "
+            "the embedding alone.",
             *BAND,
         ),
         handles=handles,
@@ -76,36 +88,40 @@ def lens(members: Sequence[Run]) -> Figure:
     )
 
 
-def attention(members: Sequence[Run]) -> Figure:
-    """Draws the weight that the two hops' queries give to their sources, by block."""
+def knockout(members: Sequence[Run]) -> Figure:
+    """Draws what is lost when a hop's edge of attention is cut in one loop, or others.
+
+    Loops are in the order in which they run, and the positions are those of the core.
+    """
     hops = {"r1 attends to h": "#0072b2", "the answer attends to r1": "#d55e00"}
     handles = [
         *(lines.Line2D([], [], lw=2, color=hops[name], label=name) for name in hops),
-        *_styles(("ID questions", "OOD questions")),
+        *_styles(("cut in this loop", "cut in all others")),
     ]
 
     def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
+        counted = [s for s in seen if s.result.rows[OOD] >= FEWEST]
         for hop, color in enumerate(hops.values()):
-            for style, name in zip(STYLES, ("id", "ood"), strict=True):
-                group = questions.GROUPS.index(name)
+            for style, field in zip(STYLES, ("in_loop", "in_others"), strict=True):
                 curves = [
-                    binding.retrieval(s.result)[hop][group].max(axis=-1) for s in seen
+                    getattr(s.result, field)[OOD, :, knockouts.hops(s.result)[hop]]
+                    for s in counted
                 ]
                 _draw_band(panel, curves, color, style, first=1)
 
     return _by_stage(
         members,
-        "binding",
+        "knockout",
         draw,
-        title=f"Who attends to whom: {task_name(members)}",
+        title=f"Which reading answers need: {task_name(members)}",
         notes=(
-            "Mean attention weight of the head that gives the most, of every block in "
-            "the order in which they run.",
+            "Share of the OOD questions that are answered, and no longer once no head "
+            f"of a loop reads a word from another's place; {FEWEST} or more of a seed.",
             *BAND,
         ),
         handles=handles,
-        ylabel="attention weight",
-        label="block of the pass, from 1",
+        ylabel="share lost",
+        label="loop, from 1",
     )
 
 
@@ -160,7 +176,8 @@ def patching(members: Sequence[Run]) -> Figure:
         right=1.0,
         titled=True,
     )
-    for row, ((loops, blocks), runs) in zip(panels, models.items(), strict=True):
+    for row, (model, runs) in zip(panels, models.items(), strict=True):
+        loops, blocks = runs[0].num_loops, runs[0].config.model.core_blocks
         for panel, (stage, group) in zip(row, MAPS, strict=True):
             seen = stages.look(runs, "patching", stage)
             index = questions.GROUPS.index(group)
@@ -174,7 +191,7 @@ def patching(members: Sequence[Run]) -> Figure:
                 title += f"; at most {max(asked)}"
             panel.set_title(title, fontsize=page.SMALL)
             _draw_map(panel, seen, counted, index, loops, blocks)
-        page.label_row(row[-1], stages.model_name(loops, blocks))
+        page.label_row(row[-1], model)
     _draw_colorbar(figure, [row[-1] for row in panels])
     return figure
 
@@ -184,7 +201,7 @@ def table(members: Sequence[Run]) -> Table:
     found = terminal.table(
         f"OOD questions inside: {task_name(members)}",
         (
-            "model",
+            "loops x\nblocks",
             "stage",
             "seeds",
             "bridge\nat r1",
@@ -193,25 +210,30 @@ def table(members: Sequence[Run]) -> Table:
             "alignment",
         ),
         caption="Medians over seeds, each the largest over effective depths, on OOD "
-        "questions; recovered: by a clean state at r1, of seeds with at least "
+        "questions; in brackets the greater control, of the embedding alone and of the "
+        "untrained model; recovered: by a clean state at r1, of seeds with at least "
         f"{FEWEST} that count; - where no seed has it.",
-        words=("model", "stage"),
+        words=("loops x\nblocks", "stage"),
     )
     ood = questions.GROUPS.index("ood")
     first = questions.FIRST
-    reads: dict[str, list[Callable[[Any], np.ndarray]]] = {
+    reads: dict[str, list[Callable[[Any], Sequence[float]]]] = {
         "lens": [
-            lambda x: lenses.bridge_at_r1(x)[ood],
-            lambda x: lenses.target_at_answer(x)[ood],
+            lambda x: (
+                lenses.bridge_at_r1(x)[ood].max(), lenses.controls(x)[ood, 0].max(),
+            ),
+            lambda x: (
+                lenses.target_at_answer(x)[ood].max(), lenses.controls(x)[ood, 1].max(),
+            ),
         ],
         "patching": [
-            lambda x: np.where(
-                x.rows[ood] >= FEWEST, x.recovered[ood, 1:, first], np.nan
+            lambda x: (
+                x.recovered[ood, 1:, first].max() if x.rows[ood] >= FEWEST else np.nan,
             )
         ],
-        "geometry": [lambda x: geometries.alignment(x)[ood]],
-    }
-    for index, ((loops, blocks), runs) in enumerate(stages.models(members).items()):
+        "geometry": [lambda x: (geometries.alignment(x)[ood].max(),)],
+    }  # fmt: skip
+    for index, (model, runs) in enumerate(stages.models(members).items()):
         if index:
             found.add_section()
         for stage in stages.STAGES:
@@ -220,10 +242,13 @@ def table(members: Sequence[Run]) -> Table:
                 seen = stages.look(runs, what, stage)
                 seeds = max(seeds, len(seen))
                 for read in functions:
-                    best = [read(s.result).max() for s in seen]
-                    known = [b for b in best if np.isfinite(b)]
-                    entries.append(f"{np.median(known):.2f}" if known else "-")
-            name = stages.model_name(loops, blocks) if stage == "memorized" else ""
+                    every = np.array([read(s.result) for s in seen])
+                    known = [values for values in every if np.isfinite(values).all()]
+                    middle = np.median(known, axis=0) if known else []
+                    number, *control = [f"{v:.2f}" for v in middle] or ["-"]
+                    entries.append(number + "".join(f" ({c})" for c in control))
+            shape = model.replace(" blocks", "").replace(" block", "")
+            name = shape if stage == "memorized" else ""
             found.add_row(name, stages.NAMES[stage], str(seeds), *entries)
     return found
 
@@ -254,19 +279,22 @@ def _by_stage(
         gap=0.24,
         above=0.14,
     )
-    for row, ((loops, blocks), runs) in zip(panels, models.items(), strict=True):
+    for row, (model, runs) in zip(panels, models.items(), strict=True):
+        loops, blocks = runs[0].num_loops, runs[0].config.model.core_blocks
         for panel, stage in zip(row, stages.STAGES, strict=True):
             seen = stages.look(runs, what, stage)
             name = stages.NAMES[stage] if row is panels[0] else ""
             panel.set_title(name, fontsize=page.TEXT, pad=17)
             panel.set_ylim(bottom, 1.04)
             panel.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-            first = 1 if what == "binding" else 0
-            panel.set_xlim(first - 0.3, loops * blocks + 0.3)
+            by_loop = what == "knockout"
+            last = loops if by_loop else loops * blocks
+            panel.set_xlim(by_loop - 0.3, last + 0.3)
             panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
             panel.tick_params(labelbottom=True)
             page.rule(panel, "y")
-            _draw_loops(panel, loops, blocks, first / 2)
+            if not by_loop:
+                _draw_loops(panel, loops, blocks, 0)
             if not seen:
                 page.write_in(panel, "no run with this analysis")
                 continue
@@ -279,7 +307,7 @@ def _by_stage(
                     fontsize=page.SMALL, color=page.FAINT,
                 )  # fmt: skip
         row[0].set_ylabel(ylabel, fontsize=page.TEXT)
-        page.label_row(row[-1], stages.model_name(loops, blocks))
+        page.label_row(row[-1], model)
     return figure
 
 

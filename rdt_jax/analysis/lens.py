@@ -3,6 +3,8 @@
 References: Kohli et al. (2026), arXiv:2604.07822, Section 5.2 and Figure 4; Wang et al.
 (2024), arXiv:2405.15071, Figure 4, for the reciprocal rank. A state is given to the
 final norm and the output matrix as if it were the last one; a coda is not run on it.
+What a lens reads proves nothing alone: beside it stand what it reads off the embedding,
+at effective depth 0, and off the same model before any update.
 """
 
 import functools
@@ -17,10 +19,12 @@ from rdt_jax import tasks
 from rdt_jax.analysis import questions
 from rdt_jax.models import presets, recurrent, trace
 from rdt_jax.models.architecture import ModelConfig
+from rdt_jax.training import pack
 
-VERSION = 1  # of the results; a change of their numbers is another one
+VERSION = 2  # of the results; a change of their numbers is another one
 
 WHAT = ("bridge", "target")
+CONTROLS = ("embedding alone", "untrained")
 
 
 class Lens(NamedTuple):
@@ -34,6 +38,8 @@ class Lens(NamedTuple):
     accuracy: np.ndarray
     reciprocal_rank: np.ndarray  # float64 [G, W, E + 1, T], mean of 1 / rank
     median_rank: np.ndarray  # float64 [G, W, E + 1, T], from 1
+    # float64 [G, W, E + 1, T], `accuracy` of the parameters that the run began with.
+    untrained: np.ndarray
     answer_position: np.ndarray  # int64 scalar, where the answer is read
     rows: np.ndarray  # int64 [G], questions behind each number
     # int64 [E + 1], index into `trace.STAGES` of the block that made the state.
@@ -63,13 +69,16 @@ def measure(
     model = presets.model_config(config, table)
     loops = config.recurrence.num_loops if num_loops is None else num_loops
     asked = questions.sample(table, per_group)
-    ranks = questions.in_chunks(
+    read = lambda params: questions.in_chunks(
         functools.partial(_ranks, params, config=model, num_loops=loops),
         batch_size,
         asked.tokens,
         asked.answer_positions,
         np.stack([asked.bridges, asked.targets], axis=1),
     )  # [N, W, E + 1, T]
+    ranks = read(params)
+    draw = jax.jit(pack.draw, static_argnames="model")
+    untrained = read(draw(config.seed, config.model.init_scale, model))
     places = trace.places(model, loops)
     median = np.full((len(questions.GROUPS), *ranks.shape[1:]), np.nan)
     for group in np.unique(asked.group):
@@ -78,6 +87,7 @@ def measure(
         accuracy=questions.average(ranks == 1, asked.group),
         reciprocal_rank=questions.average(1 / ranks, asked.group),
         median_rank=median,
+        untrained=questions.average(untrained == 1, asked.group),
         answer_position=np.array(asked.answer_positions[0, 0]),
         rows=questions.count(asked.group),
         stage=np.array([0, *(trace.STAGES.index(place.stage) for place in places)]),
@@ -86,14 +96,44 @@ def measure(
     )
 
 
+def where_looked_for(lens: Lens, values: np.ndarray) -> np.ndarray:
+    """Picks the bridge at r1, and the target where the answer is read.
+
+    The values are as `accuracy`, [G, W, E + 1, T], those returned [G, W, E + 1].
+    """
+    positions = (questions.FIRST, int(lens.answer_position))
+    return np.stack([values[:, w, :, t] for w, t in enumerate(positions)], axis=1)
+
+
 def bridge_at_r1(lens: Lens) -> np.ndarray:
     """Returns the accuracy of the bridge at r1, float64 [G, E + 1]."""
-    return lens.accuracy[:, WHAT.index("bridge"), :, questions.FIRST]
+    return where_looked_for(lens, lens.accuracy)[:, WHAT.index("bridge")]
 
 
 def target_at_answer(lens: Lens) -> np.ndarray:
     """Returns the accuracy of the target where the answer is read, [G, E + 1]."""
-    return lens.accuracy[:, WHAT.index("target"), :, int(lens.answer_position)]
+    return where_looked_for(lens, lens.accuracy)[:, WHAT.index("target")]
+
+
+def controls(lens: Lens) -> np.ndarray:
+    """Returns what is read without training or without blocks, float64 [G, W, C].
+
+    C are CONTROLS: off the embedding alone, and the most at any depth of the model that
+    was not trained; the bridge at r1, the target where the answer is read.
+    """
+    alone = where_looked_for(lens, lens.accuracy)[..., 0]
+    untrained = where_looked_for(lens, lens.untrained).max(axis=-1)
+    return np.stack([alone, untrained], axis=-1)
+
+
+def excess(lens: Lens, what: str) -> np.ndarray:
+    """Returns an accuracy less the greater of its controls, float64 [G, E + 1].
+
+    `what` is `bridge`, at r1, or `target`, where the answer is read.
+    """
+    index = WHAT.index(what)
+    accuracy = where_looked_for(lens, lens.accuracy)[:, index]
+    return accuracy - controls(lens)[:, index].max(axis=-1, keepdims=True)
 
 
 def first_depth(accuracy: np.ndarray, level: float) -> float:
@@ -103,12 +143,14 @@ def first_depth(accuracy: np.ndarray, level: float) -> float:
 
 
 def summarize(lens: Lens) -> dict[str, float]:
-    """Returns the best accuracy over depths of bridge and target, by group."""
-    best = {"bridge at r1": bridge_at_r1(lens), "target": target_at_answer(lens)}
+    """Returns the best accuracy over depths, and its controls, by group."""
+    best = np.stack([bridge_at_r1(lens), target_at_answer(lens)], 1).max(axis=-1)
+    numbers = np.concatenate([best[..., None], controls(lens)], axis=-1)
     return {
-        f"{name}, {group}": values[index].max()
-        for name, values in best.items()
-        for index, group in enumerate(questions.GROUPS)
+        f"{name}, {group}{control}": numbers[g, w, c]
+        for w, name in enumerate(("bridge at r1", "target"))
+        for g, group in enumerate(questions.GROUPS)
+        for c, control in enumerate(("", *(f", {name}" for name in CONTROLS)))
     }
 
 

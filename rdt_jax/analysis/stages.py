@@ -59,8 +59,12 @@ class Sample(NamedTuple):
 
 
 def checkpoint_of(run: Run, stage: str) -> str | None:
-    """Returns the checkpoint that stands for a stage of a run, or None."""
-    names = (name for kind in STAGES[stage] for name in stored.of_kind(run, kind))
+    """Returns the checkpoint that stands for a stage of a run, or None.
+
+    The stage may also be a kind of checkpoint, such as `final`.
+    """
+    kinds = STAGES.get(stage, (stage,))
+    names = (name for kind in kinds for name in stored.of_kind(run, kind))
     return next(names, None)
 
 
@@ -123,19 +127,24 @@ def missing(sample: Sample, otherwise: str, which: str = "") -> list[str]:
     return named if sample.seen or named else [otherwise]
 
 
-def models(runs: Sequence[Run]) -> dict[tuple[int, int], list[Run]]:
-    """Groups runs by (loops, blocks of the core), feed-forward models last."""
-    found: dict[tuple[int, int], list[Run]] = {}
-    for run in runs:
-        shape = (run.num_loops, run.config.model.core_blocks)
-        found.setdefault(shape, []).append(run)
-    order = lambda shape: (shape[0] == 1, shape)
-    return {shape: found[shape] for shape in sorted(found, key=order)}
+def models(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Groups runs by the name of their model, feed-forward models last."""
+    order = lambda run: (run.num_loops == 1, run.num_loops, *_shape(run))
+    found: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=order):
+        found.setdefault(model_name(run), []).append(run)
+    return found
 
 
-def model_name(loops: int, blocks: int) -> str:
-    """Says how often how many blocks are run: `4 x 2 blocks` for four loops."""
-    return f"{loops} x {wording.count(blocks, 'block')}"
+def model_name(run: Run) -> str:
+    """Says how often how many blocks run, `4 x 2 blocks`, and what is read at a pad."""
+    blocks, reads_pad = _shape(run)
+    return f"{run.num_loops} x {wording.count(blocks, 'block')}" + ", pad" * reads_pad
+
+
+def _shape(run: Run) -> tuple[int, bool]:
+    place = run.config.task.kwargs.get("answer_at", "last")
+    return run.config.model.core_blocks, place == "pad"
 
 
 def step_of(seen: Seen) -> int:

@@ -31,6 +31,7 @@ from rdt_jax.analysis import (
     fourier,
     geometry,
     halting,
+    knockout,
     lens,
     patching,
     stability,
@@ -46,6 +47,7 @@ from rdt_jax.tasks import identity
 MEASURES: dict[str, Callable[..., Any]] = {
     "binding": binding.measure,
     "geometry": geometry.measure,
+    "knockout": knockout.measure,
     "lens": lens.measure,
     "patching": patching.measure,
     "fourier": fourier.measure,
@@ -66,6 +68,7 @@ SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
     "answers": answers.summarize,
     "binding": binding.summarize,
     "geometry": geometry.summarize,
+    "knockout": knockout.summarize,
     "lens": lens.summarize,
     "patching": patching.summarize,
     "depth": depth.summary,

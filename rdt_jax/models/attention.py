@@ -193,15 +193,33 @@ def _attend(q, k, v, mask, drop_weights, config: ModelConfig, queries=None):
 
 
 def _watched(module: nn.Module, drop_weights: DropWeights | None):
-    """Shows the weights to a caller who makes `intermediates` mutable."""
+    """Shows the weights to a caller who makes `intermediates` mutable.
+
+    If that caller gives bool [H, T, T] as `kept` in the collection `edges`, a query's
+    weight is first taken from the keys that are not kept, and given to the others.
+    """
     if not module.is_mutable_collection("intermediates"):
         return drop_weights
+    kept: jax.Array | None = module.get_variable("edges", "kept")
 
     def keep(weights: jax.Array, place: int) -> jax.Array:
+        if kept is not None:
+            weights = _without_edges(weights, kept, place)
         module.sow("intermediates", "weights", weights)
         return weights if drop_weights is None else drop_weights(weights, place)
 
     return keep
+
+
+def _without_edges(weights: jax.Array, kept: jax.Array, query: int) -> jax.Array:
+    """Takes weight from edges; of `attend_short` it is [keys, B, H] of one query."""
+    if weights.ndim == 4:
+        here, axis = kept[None], -1
+    else:
+        here, axis = kept[:, query, : len(weights)].T[:, None], 0
+    rest = jnp.where(here, weights, 0)
+    whole = rest.sum(axis=axis, keepdims=True)
+    return rest / jnp.where(whole > 0, whole, 1)  # 0 where no weight is left.
 
 
 def join_weights(kept: Sequence[jax.Array]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The forward pass once more: every block recorded, and one state replaced on request.
+"""The forward pass once more: every block recorded, states and attention changed.
 
 The pass is that of recurrent.py, with a function around each of its blocks. Blocks are
 counted as they run, over prelude, R x core and coda; the *effective depth* of a state
@@ -66,16 +66,18 @@ def trace(
     *,
     num_loops: int,
     patch: Patch | None = None,
+    kept: jax.Array | None = None,
 ) -> Trace:
     """Runs the model as `recurrent.apply` does without noise, and keeps what it did.
 
     Compile time does not grow with the loops; `jit` leaves out what nobody reads.
-    `patch` is one state to be replaced, None for none; other arguments and errors are
-    those of `recurrent.apply`.
+    `patch` is one state to be replaced, None for none; `kept`, bool [E, H, T, T], says
+    from which keys s query t of a head may get anything, its weight going to these
+    alone, None for all. Other arguments and errors are those of `recurrent.apply`.
     """
     recurrent.check(tokens, answer_positions, config, num_loops)
     counted = recurrent.counted_positions(tokens, answer_positions)
-    watch = lambda first: _Watch([], first, patch)
+    watch = lambda first: _Watch([], first, patch, kept)
     prelude = watch(0)
     core, carry, _ = recurrent.recurrence(
         params, tokens, counted, config, num_loops, None, prelude.run_block
@@ -109,6 +111,7 @@ class _Watch(NamedTuple):
     seen: list[tuple[jax.Array, jax.Array, jax.Array]]
     first: int | jax.Array  # the number in the pass of the stage's first block
     patch: Patch | None  # as of `trace`
+    kept: jax.Array | None  # as of `trace`
 
     def run_block(
         self, params, state, mask, noise, queries, scale, config, index: int
@@ -116,12 +119,14 @@ class _Watch(NamedTuple):
         """Runs a block as recurrent.py does, on the patched state."""
         if self.patch is not None:
             state = _put(self.patch, state, self.first + index)
-        updated, kept = layers.Block(config).apply(
-            {"params": params}, state, mask, noise, queries, scale,
-            mutable="intermediates",
-        )  # fmt: skip
+        variables = {"params": params}
+        if self.kept is not None:
+            variables["edges"] = {"attention": {"kept": self.kept[self.first + index]}}
+        updated, seen = layers.Block(config).apply(
+            variables, state, mask, noise, queries, scale, mutable="intermediates"
+        )
         after, routes = cast(recurrent.Updated, updated)
-        weights = cast(Any, kept)["intermediates"]["attention"]["weights"]
+        weights = cast(Any, seen)["intermediates"]["attention"]["weights"]
         self.seen.append((state, after, attention.join_weights(weights)))
         return after, routes
 

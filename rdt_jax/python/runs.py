@@ -198,6 +198,7 @@ class Run:
     fourier = _measured("fourier")
     geometry = _measured("geometry")
     halting = _measured("halting")
+    knockout = _measured("knockout")
     lens = _measured("lens")
     patching = _measured("patching")
     progress = _measured("progress")

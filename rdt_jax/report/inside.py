@@ -21,6 +21,7 @@ from rdt_jax.analysis import (
     fourier,
     geometry,
     grokking,
+    knockout,
     lens,
     patching,
     questions,
@@ -38,13 +39,14 @@ MOST_NUMBERS = 500_000  # of all arrays of a sweep, which are about 6 bytes each
 GROUPS = {SPLIT_NAMES[group]: SPLIT_COLORS[group] for group in questions.GROUPS}
 DECODED = ("bridge at r1", "target at the answer")
 HOPS = {"r1 attends to h": "#0072b2", "the answer attends to r1": "#d55e00"}
+READ = GROUPS | {"untrained, most of any": "#767676"}
 ASKED = ("ID questions", "OOD questions")
 SPECTRA = {"logits": "#0072b2", "embeddings": "#d55e00"}
 LOSSES = {
     "train": SPLIT_COLORS["train"], "ID": SPLIT_COLORS["id"],
     "ID, key frequencies alone": "#009e73", "train, without them": "#e69f00",
 }  # fmt: skip
-COLORS = {color for each in (GROUPS, HOPS, SPECTRA, LOSSES) for color in each.values()}
+COLORS = {color for each in (READ, HOPS, SPECTRA, LOSSES) for color in each.values()}
 _WHOLE = "the whole run"
 
 
@@ -205,6 +207,13 @@ def _rounded(array: np.ndarray) -> list[float | None]:
     return [float(f"{x:.4g}") if np.isfinite(x) else None for x in flat]
 
 
+def _decoded(result: lens.Lens) -> np.ndarray:
+    """Returns the accuracy [G + 1, W, E + 1]; the last is the most without training."""
+    trained = lens.where_looked_for(result, result.accuracy)
+    untrained = lens.where_looked_for(result, result.untrained)
+    return np.concatenate([trained, np.fmax.reduce(untrained)[None]])
+
+
 def _recovered(result: patching.Patching) -> np.ndarray:
     """Returns [G, T, E]; groups with too few questions that count have no number."""
     few = result.rows[:, None, None] < patching.FEWEST
@@ -230,9 +239,9 @@ VIEWS = {
     "lens": View(
         "lens", "Lens: what can be decoded on the way",
         "Share of two-hop questions h r1 r2 whose bridge, or target, ranks first among "
-        "all words: final norm and output matrix on every state.",
-        {"line": [*GROUPS], "dash": DECODED, "x": 0},
-        lambda x: np.stack([lens.bridge_at_r1(x), lens.target_at_answer(x)], axis=1),
+        "all words: final norm and output matrix on every state. Controls: at depth 0 "
+        "the embedding alone; untrained, the parameters that the run began with.",
+        {"line": [*READ], "dash": DECODED, "x": 0}, _decoded,
     ),
     "patching": View(
         "patching", "Patching: which states bring the answer back",
@@ -248,6 +257,14 @@ VIEWS = {
         "order in which they run.",
         {"line": [*HOPS], "dash": ASKED, "x": 1},
         lambda x: np.stack(binding.retrieval(x)).max(axis=-1)[:, 1:],  # ID and OOD
+    ),
+    "knockout": View(
+        "knockout", "Knockout: which reading answers need",
+        "Share of the answered questions that are lost when a head reads a word no "
+        "more: of the head that loses the most, of every block in the order in which "
+        "they run.",
+        {"line": [*HOPS], "dash": ASKED, "x": 1},
+        lambda x: x.head.max(axis=2)[1:, :, knockout.hops(x)].transpose(2, 0, 1),
     ),
     "heads": View(
         "binding", "Attention: every head",

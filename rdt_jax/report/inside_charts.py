@@ -19,10 +19,13 @@ def specs() -> dict[str, charts.Spec]:
     """Returns the charts of the views as `inside.NAME`."""
     unit: dict[str, Any] = {"domain": (0, 1)}
     drawn = {
-        "lens": _lines(_DEPTH, "share of rows", inside.GROUPS, inside.DECODED, **unit),
+        "lens": _lines(_DEPTH, "share of rows", inside.READ, inside.DECODED, **unit),
         "patching": _map("effective depth of the restored state", "", "questions"),
         "attention": _lines(
             "block of the pass, from 1", "weight", inside.HOPS, inside.ASKED, **unit
+        ),
+        "knockout": _lines(
+            "block of the pass, from 1", "share lost", inside.HOPS, inside.ASKED, **unit
         ),
         "heads": _map("key", "query", "head"),
         "geometry": _lines(

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rdt_jax import config as configs
 from rdt_jax import tasks
 from rdt_jax.analysis import lens, questions
 from rdt_jax.models import presets, recurrent
+from rdt_jax.training import pack
 from tests.analysis import planted
 
 BRIDGE, TARGET = range(2)
@@ -39,11 +41,12 @@ def test_the_bridge_stands_at_r1_before_the_target_stands_at_r2(looped):
     assert found.stage.tolist() == [0, 2, 2]
     assert found.answer_position == SECOND
     summary = lens.summarize(found)
-    assert summary == {
-        f"{what}, {group}": 1
-        for what in ("bridge at r1", "target")
-        for group in ("train", "id", "ood")
-    }
+    for what in ("bridge at r1", "target"):
+        for group in ("train", "id", "ood"):
+            assert summary[f"{what}, {group}"] == 1
+            assert summary[f"{what}, {group}, embedding alone"] == 0
+            assert 0 <= summary[f"{what}, {group}, untrained"] < 1
+    assert len(summary) == 18
     right = found.accuracy == 1
     assert ((found.reciprocal_rank == 1) == right).all()
     assert (found.median_rank[right] == 1).all()
@@ -83,6 +86,33 @@ def test_at_the_end_it_is_the_accuracy_of_the_model(root):
     right = np.asarray(logits).argmax(-1) == asked.targets
     expected = questions.average(right, asked.group)
     np.testing.assert_array_equal(found.accuracy[:, TARGET, -1, SECOND], expected)
+
+
+def test_the_untrained_control_is_the_lens_on_what_the_run_began_with(root):
+    _, config, table = planted.make(root)
+    config = configs.override(config, {"seed": 5, "model.init_scale": 0.8})
+    model = presets.model_config(config, table)
+    drawn = jax.jit(pack.draw, static_argnames="model")(5, 0.8, model)
+    found = lens.measure(drawn, config, table, per_group=7, batch_size=7)
+    np.testing.assert_array_equal(found.untrained, found.accuracy)
+    assert 0 < found.accuracy[:, :, 1:].max() < 1
+
+
+def test_what_a_control_reads_is_no_excess(looped):
+    found, _ = looped
+    untrained = np.zeros_like(found.untrained)
+    untrained[OOD, BRIDGE, 2, FIRST] = 0.3
+    untrained[OOD, BRIDGE, 1, SECOND] = 0.9  # Where nobody looks for it.
+    accuracy = found.accuracy.copy()
+    accuracy[ID, TARGET, 0, SECOND] = 0.4
+    controlled = found._replace(untrained=untrained, accuracy=accuracy)
+    expected = np.zeros((3, 2, 2))
+    expected[OOD, BRIDGE, 1], expected[ID, TARGET, 0] = 0.3, 0.4
+    np.testing.assert_array_equal(lens.controls(controlled), expected)
+    np.testing.assert_allclose(lens.excess(controlled, "bridge")[OOD], [-0.3, 0.7, 0.7])
+    np.testing.assert_allclose(lens.excess(controlled, "bridge")[ID], [0, 1, 1])
+    target = lens.target_at_answer(controlled)
+    np.testing.assert_allclose(lens.excess(controlled, "target")[ID], target[ID] - 0.4)
 
 
 def test_ranks_count_ties_and_nan_against_the_word():

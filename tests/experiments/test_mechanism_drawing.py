@@ -8,7 +8,7 @@ from experiments.mechanism import drawing as mechanism
 from rdt_jax.analysis import stages
 from tests import fake_runs
 from tests.experiments.verdicts import texts
-from tests.fake_inside import FIRST, OOD, binding_of, lens_of, patching_of
+from tests.fake_inside import FIRST, OOD, knockout_of, lens_of, patching_of
 
 SEEDS, LOOPS, BLOCKS = 3, 2, 2
 DEPTH = LOOPS * BLOCKS
@@ -131,8 +131,9 @@ def test_what_stands_above_a_panel_does_not_touch(world):
 
 def test_bands_of_one_color_are_told_apart(world):
     runs, made = world
-    made["binding"] = lambda seed: binding_of(*2 * (DEPTH * [0.2 + 0.1 * seed],))
-    figure = mechanism.attention(runs)
+    hop = lambda seed: (LOOPS * [0.2 + 0.1 * seed], LOOPS * [0.3])
+    made["knockout"] = lambda seed: knockout_of(hop(seed), hop(seed))
+    figure = mechanism.knockout(runs)
     bands = figure.axes[0].collections
     by_color = {}
     for band in bands:

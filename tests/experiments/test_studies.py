@@ -123,7 +123,8 @@ def test_the_headline_has_a_control_of_as_many_operations_as_two_loops(preset, c
     [
         ("grokking_stages", "depth_by_decay", "cpu", 6),
         ("grokking_stages", "depth_by_decay", "cpu_long", 48),
-        ("mechanism", "depth_by_decay", "cpu", 3),  # 2 x 2, 1 x 2, 1 x 4, of one seed
+        ("mechanism", "depth_by_decay", "cpu", 2),  # 2 x 2 and 1 x 4, of one seed
+        ("mechanism", "depth_by_decay", "cpu_long", 20),
         ("halting", "depth_extrapolation", "cpu", 4),
         ("halting", "depth_extrapolation", "cpu_long", 8),
         ("overthinking", "depth_extrapolation", "cpu", 4),

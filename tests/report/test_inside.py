@@ -116,7 +116,7 @@ def test_arrays_are_what_the_figures_draw(make_run):
     run = make_run({("lens", "final"): result, ("patching", "final"): patched})
     found = inside.of_runs([run], [])
     entry, values = entry_of(found, "lens")
-    assert entry["axes"][:2] == [["train", "ID", "OOD"], [*inside.DECODED]]
+    assert entry["axes"][:2] == [[*inside.READ], [*inside.DECODED]]
     assert entry["axes"][2] == [0, 1, 2]
     assert entry["places"] == [
         "embedding, block 0",
@@ -124,14 +124,25 @@ def test_arrays_are_what_the_figures_draw(make_run):
         "loop 2, block 1",
     ]
     assert entry["ends"] == [1]
-    np.testing.assert_allclose(values[:, 0], lens.bridge_at_r1(result), rtol=1e-4)
-    np.testing.assert_allclose(values[:, 1], lens.target_at_answer(result), rtol=1e-4)
+    np.testing.assert_allclose(values[:3, 0], lens.bridge_at_r1(result), rtol=1e-4)
+    np.testing.assert_allclose(values[:3, 1], lens.target_at_answer(result), rtol=1e-4)
+    np.testing.assert_allclose(values[3], 0.02)
     assert 0.3333 in entry["values"]  # Four digits.
     entry, values = entry_of(found, "patching")
     assert entry["axes"][1] == ["h", "r1", "r2"]
     np.testing.assert_array_equal(values[0, 1], [0.25, 0.5])
     assert np.isnan(values[1]).all() and None in entry["values"]
     json.dumps(found, allow_nan=False)
+
+
+def test_what_a_block_loses_is_that_of_its_head_that_loses_most(make_run):
+    result = planted.knockout_of(([0.9, 0], [0, 0]), ([0, 0.7], [0, 0]))
+    result.head[:, :, 1] /= 2
+    found = inside.of_runs([make_run({("knockout", "final"): result})], [])
+    entry, values = entry_of(found, "knockout")
+    assert entry["axes"] == [[*inside.HOPS], [*inside.ASKED], [1, 2, 3, 4]]
+    np.testing.assert_array_equal(values[0], 2 * [[0.9, 0.9, 0, 0]])
+    np.testing.assert_array_equal(values[1], 2 * [[0, 0, 0.7, 0.7]])
 
 
 def test_a_head_sees_no_key_behind_it_and_its_blocks_are_picked(make_run):
@@ -217,12 +228,12 @@ def test_arrays_that_are_too_large_for_a_page_are_left_out_and_told(
 ):
     rank = planted.geometry_of([0.1, 0.2, 0.3])
     run = make_run({("lens", "final"): lens_of(0.5), ("geometry", "final"): rank})
-    monkeypatch.setattr(inside, "MOST_NUMBERS", 17)  # One less than the lens has.
+    monkeypatch.setattr(inside, "MOST_NUMBERS", 23)  # One less than the lens has.
     problems = []
     found = inside.of_runs([run], problems)
     assert [view["name"] for view in found["views"]] == ["geometry"]
     (problem,) = problems
-    assert problem.startswith("Lens") and "18 numbers" in problem
+    assert problem.startswith("Lens") and "24 numbers" in problem
     _, values = entry_of(found, "geometry")
     np.testing.assert_allclose(values, geometry.alignment(rank), atol=1e-4)
 
@@ -372,7 +383,7 @@ def test_a_view_is_saved_at_all_stages(looked_into, visit, tmp_path):
     download.value.save_as(tmp_path / "lens.csv")
     with (tmp_path / "lens.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 2 * 3 * 2 * 3  # seeds, stages, groups, words, depths
+    assert len(rows) == 3 * 2 * 4 * 2 * 3  # seeds, stages, lines, words, depths
     found = [
         float(row["value"])
         for row in rows
