@@ -32,7 +32,7 @@ _LEAST = 14  # of the axes and the two spaces behind them
 
 _AXES = {
     LOOPS: "how often a pass runs the same layers",
-    BLOCKS: "layers that it runs so often",
+    BLOCKS: "number of these layers (blocks)",
     WEIGHT_DECAY: "weight decay",
 }
 # What the rows of a split ask, for who reads a table before the pages on splits.

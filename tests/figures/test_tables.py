@@ -128,7 +128,7 @@ def test_loops_and_blocks_are_one_column_of_models():
     assert lines[2].split()[:4] == ["R", "x", "L", "decay"]
     assert row(lines, "1", "x", "4", "0.03")[0][4:] == ["40", "60", "170", "1.00"]
     assert lines[4:12].count("") == 2  # between the models
-    assert "L: layers that it runs so often" in prose(lines)
+    assert "L: number of these layers (blocks)" in prose(lines)
 
 
 @pytest.mark.parametrize("width", [80, 100])
