@@ -54,16 +54,18 @@ def lens(members: Sequence[Run]) -> Figure:
     arXiv:2604.07822, Figure 4.
     """
     untrained = lines.Line2D([], [], lw=2, color=page.FAINT, label="OOD, untrained")
+    # Train lies on ID nearly everywhere; the numbers are in the stored analyses.
+    groups = questions.GROUPS[1:]
     handles = [
-        *_splits(), untrained, *_styles(("bridge at r1", "target at the answer")),
+        *_splits(groups), untrained, *_styles(("bridge at r1", "target at the answer")),
     ]  # fmt: skip
 
     def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
-        for group, name in enumerate(questions.GROUPS):
+        for name in groups:
             for style, read in zip(
                 STYLES, (lenses.bridge_at_r1, lenses.target_at_answer), strict=True
             ):
-                curves = [read(s.result)[group] for s in seen]
+                curves = [read(s.result)[questions.GROUPS.index(name)] for s in seen]
                 _draw_band(panel, curves, SPLIT_COLORS[name], style, _WIDTHS[name])
         for word, style in enumerate(STYLES):
             control = [
@@ -76,7 +78,12 @@ def lens(members: Sequence[Run]) -> Figure:
         members,
         "lens",
         draw,
-        title=f"What can be decoded on the way: {task_name(members)}",
+        title=_at_end(
+            members,
+            "lens",
+            "OOD targets decoded at the end",
+            lambda result: lenses.target_at_answer(result)[OOD],
+        ),
         notes=(
             "Share of two-hop questions h r1 r2 whose bridge, or target, ranks first "
             "among all words: final norm and output matrix on every state. At depth 0: "
@@ -113,7 +120,12 @@ def knockout(members: Sequence[Run]) -> Figure:
         members,
         "knockout",
         draw,
-        title=f"Which reading answers need: {task_name(members)}",
+        title=_at_end(
+            members,
+            "knockout",
+            "OOD answers lost without the answer's look at r1",
+            lambda result: result.in_loop[OOD, :, knockouts.hops(result)[1]],
+        ),
         notes=(
             "Share of the OOD questions that are answered, and no longer once no head "
             f"of a loop reads a word from another's place; {FEWEST} or more of a seed.",
@@ -137,13 +149,18 @@ def geometry(members: Sequence[Run]) -> Figure:
         members,
         "geometry",
         draw,
-        title=f"Is a retrieved bridge its entity: {task_name(members)}",
+        title=_at_end(
+            members,
+            "geometry",
+            "OOD bridges along their entity at the end",
+            lambda result: geometries.alignment(result)[OOD],
+        ),
         notes=(
             "Mean cosine of the state at r1 with the bridge's embedding, less that "
             "with all other entities; states and embeddings centered.",
             *BAND,
         ),
-        handles=_splits(),
+        handles=_splits(questions.GROUPS),
         ylabel="alignment (cosine)",
         bottom=-0.15,
     )
@@ -158,7 +175,18 @@ def patching(members: Sequence[Run]) -> Figure:
     figure, panels = page.make(
         len(models),
         len(MAPS),
-        title=f"Which states bring the answer back: {task_name(members)}",
+        title=_at_end(
+            members,
+            "patching",
+            "OOD answers brought back by a state at r1",
+            lambda result: np.where(
+                result.rows[OOD] >= FEWEST,
+                result.recovered[OOD, :, questions.FIRST],
+                np.nan,
+            ),
+        ),
+        line=f"{task_name(members)}; median over seeds; n: seeds, questions of the "
+        "seed with the fewest",
         notes=(
             "h and r1 are replaced, then one state of the clean pass is restored. "
             "Color: share with the clean answer again (median over seeds).",
@@ -271,6 +299,8 @@ def _by_stage(
         len(models),
         len(stages.STAGES),
         title=title,
+        line=f"{task_name(members)}; median of n seeds, band: lowest to highest; "
+        "columns are events, their updates stand above",
         notes=notes,
         handles=handles,
         label=label,
@@ -309,6 +339,22 @@ def _by_stage(
         row[0].set_ylabel(ylabel, fontsize=page.TEXT)
         page.label_row(row[-1], model)
     return figure
+
+
+def _at_end(
+    members: Sequence[Run],
+    what: str,
+    of: str,
+    read: Callable[[Any], np.ndarray],
+) -> str:
+    """Says the most of a quantity over depths at the end, of each model, its median."""
+    parts = []
+    for model, runs in stages.models(members).items():
+        best = [float(np.max(read(s.result))) for s in stages.look(runs, what, "end")]
+        known = [value for value in best if np.isfinite(value)]
+        told = f"{np.median(known):.2f}" if known else "not known"
+        parts.append(f"{model.removesuffix(' blocks')}: {told}")
+    return f"{of}: {', '.join(parts)}"
 
 
 def _when(stage: str, seen: Sequence[Seen]) -> str:
@@ -352,9 +398,9 @@ def _draw_band(
     depth = first + np.arange(len(known[0]))
     low, high = np.min(known, axis=0), np.max(known, axis=0)
     # The bands of both styles share a color, and often a place.
-    band: dict[str, Any] = {"color": color, "alpha": 0.15}
+    band: dict[str, Any] = {"color": color, "alpha": 0.12}
     if style != STYLES[0]:
-        band = {"fc": "none", "ec": color, "alpha": 0.35, "hatch": "/////"}
+        band = {"fc": "none", "ec": color, "alpha": 0.2, "hatch": "/////"}
     panel.fill_between(depth, low, high, lw=0, zorder=2, **band)
     middle = np.median(known, axis=0)
     panel.plot(depth, middle, color=color, ls=style, lw=width, marker=".", zorder=3)
@@ -412,10 +458,10 @@ def _draw_colorbar(figure: Figure, column: Sequence[axes.Axes]) -> None:
     scale.set_ylabel("share recovered", fontsize=page.SMALL, color=page.INK)
 
 
-def _splits() -> list[Any]:
+def _splits(groups: Sequence[str]) -> list[Any]:
     return [
         lines.Line2D([], [], lw=2, color=SPLIT_COLORS[group], label=SPLIT_NAMES[group])
-        for group in questions.GROUPS
+        for group in groups
     ]
 
 

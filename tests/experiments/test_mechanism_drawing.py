@@ -141,3 +141,14 @@ def test_bands_of_one_color_are_told_apart(world):
             by_color.setdefault(color, []).append(band.get_hatch())
     assert sorted(map(str, by_color.popitem()[1])) == ["/////", "None"]
     assert any("hatched: of the dashed line" in text for text in texts(figure))
+
+
+def test_titles_say_what_was_measured_at_the_end(world):
+    runs, made = world
+    target = lambda seed: {OOD: [0, 0, 0, 0, 0.1 * seed]}
+    made["lens"] = lambda seed: lens_of(target(seed), target(seed))
+    (title, *_) = texts(mechanism.lens(runs))
+    assert title == "OOD targets decoded at the end: 2 x 2: 0.10"
+    made["patching"] = lambda seed: patching_of(DEPTH * [0.4], (50, 50, 5))
+    (title, *_) = texts(mechanism.patching(runs))
+    assert title.endswith("brought back by a state at r1: 2 x 2: not known")
