@@ -14,7 +14,7 @@ numbers are compared once, two errors count, and the least difference given belo
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -81,18 +81,17 @@ def _nothing_beyond_at_training_loops(runs: Sequence[Run]) -> Claim:
         [run for run in runs if curriculum.is_fixed(run)],
         "a fixed R that passes a stage",
     )
-    notes: dict[str, list[str]] = {"not answered": [], "answered": [], "open": []}
+    outcomes = []
     for run, hops, found in sample.measured:
         accuracy = found.accuracy[:, run.num_loops - 1]
-        beyond = scaling.reach(found, accuracy) > hops
-        notes["answered" if beyond else "not answered"].append(
-            f"{curriculum.label(run)} {_at(found, accuracy, hops + 1)} on {hops + 1}"
-        )
+        note = f"{curriculum.label(run)} {_at(found, accuracy, hops + 1)} on {hops + 1}"
+        outcomes.append((scaling.reach(found, accuracy) <= hops, note))
     return _judge(
         "With the loops of training nothing deeper than trained is answered "
         f"(accuracy {scaling.ANSWERED}).",
         sample,
-        notes,
+        outcomes,
+        ("not answered", "answered"),
         figure="Figure 5, rows r = R",
         expected="nothing beyond the hops learned at r = R, for R = 1 to 8",
         what="hops beyond those learned: ",
@@ -105,12 +104,13 @@ def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
     Drawn loops were left out after runs of graph 0 had been seen, three of which gained
     nothing from more than their most; Figure 5, on which this rests, has a fixed R.
     """
-    sample = _many_or_few(runs, "R > 4")
+    sample, outcomes = _gains(runs, "R > 4")
     return _judge(
         f"With a fixed R > {FEW}, more loops at inference than in training answer "
         "hops above chance that were never trained.",
         sample,
-        _gains(sample),
+        outcomes,
+        ("gained", "did not"),
         figure="Figure 5",
         expected="R = 6 answers 17 hops after learning 13, R = 8 answers 24 after 16",
     )
@@ -118,32 +118,30 @@ def _more_loops_answer_more(runs: Sequence[Run]) -> Claim:
 
 def _few_loops_answer_no_more(runs: Sequence[Run]) -> Claim:
     """A run is right if it gains nothing as above; at least one has R = FEW."""
-    sample = _many_or_few(runs, "R = 2 to 4")
-    notes = _gains(sample)
+    sample, outcomes = _gains(runs, "R = 2 to 4")
     has_border = any(run.num_loops == FEW for run, _, _ in sample.measured)
-    missing = [f"a run with R = {FEW}"] if sample.measured and not has_border else []
     return _judge(
         f"Only with R > {FEW}: with R = 2 to {FEW}, more loops at inference than in "
         "training answer no hops above chance that were never trained.",
         sample,
-        {name: notes[name] for name in ("did not", "gained", "open")},
+        [(not gained, note) for gained, note in outcomes],
+        ("did not", "gained"),
         figure="Figure 5",
         expected="nothing deeper with R = 2 to 4, which lose even what they learned",
-        missing=missing,
+        missing=[f"a run with R = {FEW}"] if outcomes and not has_border else [],
     )
 
 
-def _many_or_few(runs: Sequence[Run], kind: Kind) -> _Sample:
-    return _sample(
+def _gains(
+    runs: Sequence[Run], kind: Kind
+) -> tuple[_Sample, list[tuple[bool | None, str]]]:
+    """Says of each run whether more loops than in training answer deeper hops."""
+    sample = _sample(
         curriculum.of_kind(runs, kind),
         f"a run with a fixed {kind} that learns {LEAST_HOPS} hops",
         least=LEAST_HOPS,
     )
-
-
-def _gains(sample: _Sample) -> dict[str, list[str]]:
-    """Says of each run whether more loops than in training answer deeper hops."""
-    notes: dict[str, list[str]] = {"gained": [], "did not": [], "open": []}
+    outcomes: list[tuple[bool | None, str]] = []
     for run, hops, found in sample.measured:
         scaled = scaling.scaled(found, run.num_loops)
         deeper = found.levels > hops
@@ -154,56 +152,57 @@ def _gains(sample: _Sample) -> dict[str, list[str]]:
             & (scaled.gain > ERRORS * scaled.error)
         )
         best = int(np.flatnonzero(deeper)[scaled.accuracy[deeper].argmax()])
-        notes["gained" if works.any() else "did not"].append(
+        note = (
             f"{curriculum.label(run)} {scaled.accuracy[best]:.2f} on "
             f"{found.levels[best]} hops after "
             f"{wording.count(scaled.loops[best], 'loop')}, "
             f"{scaled.accuracy[best] - scaled.gain[best]:.2f} after {run.num_loops}"
         )
-    return notes
+        outcomes.append((bool(works.any()), note))
+    return sample, outcomes
 
 
 def _without_loops_nothing_deeper(runs: Sequence[Run]) -> Claim:
     """A run is right with a ratio of 1 or less, its blocks run as often as is best."""
-    sample = _sample(
-        curriculum.of_kind(runs, "no loops"), "a run without loops that passes a stage"
-    )
-    return _judge(
+    return _judge_extension(
         f"Models trained without loops answer no hops (accuracy {scaling.ANSWERED}) "
         "that were never trained, however often their blocks run at inference.",
-        sample,
-        _extends(sample),
+        _sample(
+            curriculum.of_kind(runs, "no loops"),
+            "a run without loops that passes a stage",
+        ),
         figure="Appendix G",
         expected="8, 16 and 24 layers learn 4, 6 and 6 hops and answer no more",
-        what="one hop more, with the best loops: ",
     )
 
 
 def _two_hops_alone_do_not_extend(runs: Sequence[Run]) -> Claim:
     """A run is right with a ratio of 1 when it had learned two hops."""
     looped = [run for run in runs if curriculum.kind_of(run) != "no loops"]
-    sample = _sample(looped, "a run with loops that passes two hops", stage=2)
-    return _judge(
+    return _judge_extension(
         "A looped model that has learned two hops only answers no deeper ones "
         f"(accuracy {scaling.ANSWERED}), whatever its loops at inference.",
-        sample,
-        _extends(sample),
+        _sample(looped, "a run with loops that passes two hops", stage=2),
         figure="Appendix J",
         expected="a generalization ratio of 1 where two hops were learned",
-        what="three hops with the best loops: ",
     )
 
 
-def _extends(sample: _Sample) -> dict[str, list[str]]:
-    """Says of each run whether it answers more hops than it had learned."""
-    notes: dict[str, list[str]] = {"not answered": [], "answered": [], "open": []}
+def _judge_extension(text: str, sample: _Sample, *, figure: str, expected: str):
+    outcomes = []
     for run, hops, found in sample.measured:
         accuracy = scaling.scaled(found, 1).accuracy
-        beyond = scaling.generalization_ratio(found, hops) > 1
-        notes["answered" if beyond else "not answered"].append(
-            f"{curriculum.label(run)} {_at(found, accuracy, hops + 1)}"
-        )
-    return notes
+        note = f"{curriculum.label(run)} {_at(found, accuracy, hops + 1)}"
+        outcomes.append((scaling.generalization_ratio(found, hops) <= 1, note))
+    return _judge(
+        text,
+        sample,
+        outcomes,
+        ("not answered", "answered"),
+        figure=figure,
+        expected=expected,
+        what="one hop more, with the best loops: ",
+    )
 
 
 def _twice_the_loops_lose(runs: Sequence[Run], loops: int) -> Claim:
@@ -216,35 +215,27 @@ def _twice_the_loops_lose(runs: Sequence[Run], loops: int) -> Claim:
         f"a run with R = {loops} that passes a stage",
         asked=lambda hops: hops,
     )
-    notes: dict[str, list[str]] = {"lost": [], "kept": [], "open": []}
+    outcomes = []
     for run, hops, found in sample.measured:
         rows = found.correct[found.hops <= hops].astype(float)
         before, after = rows[:, loops - 1], rows[:, 2 * loops - 1]
         error = float((before - after).std(ddof=1) / np.sqrt(len(rows)))
-        loss = float((before - after).mean())
-        lost = _outcome(loss, error, LEAST_LOST, ("lost", "kept", "open"))
-        notes[lost].append(
+        note = (
             f"{curriculum.label(run)} {before.mean():.2f} after {loops} loops, "
             f"{after.mean():.2f} after {2 * loops}"
         )
+        loss = float((before - after).mean())
+        lost = scaling.is_there(loss, error, least=LEAST_LOST, errors=APART)
+        outcomes.append((lost, note))
     return _judge(
         f"With R = {loops}, twice the loops of training lose accuracy on the hops that "
         "were learned.",
         sample,
-        notes,
+        outcomes,
+        ("lost", "kept"),
         figure="Figure 5",
         expected="R = 2 to 4 lose accuracy on learned hops at r > R",
     )
-
-
-def _outcome(
-    difference: float, error: float, least: float, names: tuple[str, str, str]
-) -> str:
-    """Says whether a difference is there, is not, or is open: one of three names."""
-    there, absent, undecided = names
-    if difference >= least and difference > APART * error:
-        return there
-    return absent if difference + APART * error < least else undecided
 
 
 def _most_loops_decide(runs: Sequence[Run]) -> Claim:
@@ -269,25 +260,27 @@ def _most_loops_decide(runs: Sequence[Run]) -> Claim:
     for run, _, found in sample.measured:
         scored = (run, *_beyond(found, hops))
         by_graph.setdefault(curriculum.pair_of(run), []).append(scored)
-    names = ("deeper", "not deeper", "open")
-    notes: dict[str, list[str]] = {name: [] for name in names}
+    graphs: list[tuple[bool | None, str]] = []
     for pair, scores in by_graph.items():
         outcomes = {
-            _outcome(more - less, math.hypot(error, other), LEAST_DEEPER, names)
+            scaling.is_there(
+                more - less, math.hypot(error, other), least=LEAST_DEEPER, errors=APART
+            )
             for (few, less, error), (many, more, other) in itertools.permutations(
                 scores, 2
             )
             if depth.most_loops(few.config) < depth.most_loops(many.config)
         }
+        listed = [f"{curriculum.name_of(run)} {mean:.3f}" for run, mean, _ in scores]
+        right = False if False in outcomes else None if None in outcomes else True
         if outcomes:
-            verdict = next(n for n in ("not deeper", "open", "deeper") if n in outcomes)
-            listed = [f"{curriculum.name_of(r)} {mean:.3f}" for r, mean, _ in scores]
-            notes[verdict].append(f"graph/seed {pair} {', '.join(listed)}")
+            graphs.append((right, f"graph/seed {pair} {', '.join(listed)}"))
     return _judge(
         "After the same training data, the most loops of training decide how deep "
         "more loops at inference reach.",
         sample,
-        notes,
+        graphs,
+        ("deeper", "not deeper"),
         figure="Figure 7",
         expected=(
             "trained up to 12 hops: R = 6 answers 14, R = 8 and loops drawn up to 8 "
@@ -322,18 +315,17 @@ def _many_hops_extend(runs: Sequence[Run], kind: Kind) -> Claim:
         least=least,
         asked=lambda hops: RATIO * hops,
     )
-    notes: dict[str, list[str]] = {"as many": [], "fewer": [], "open": []}
+    outcomes = []
     for run, hops, found in sample.measured:
         ratio = scaling.generalization_ratio(found, hops)
-        notes["as many" if ratio >= RATIO else "fewer"].append(
-            f"{curriculum.label(run)} {ratio:.2f}"
-        )
+        outcomes.append((ratio >= RATIO, f"{curriculum.label(run)} {ratio:.2f}"))
     return _judge(
         f"Models with {kind}, {MANY} loops of training at the most or more, that "
         f"learned {least} hops or more answer at least {RATIO} times as many with the "
         "best loops.",
         sample,
-        notes,
+        outcomes,
+        ("as many", "fewer"),
         figure="Appendix J",
         expected="a generalization ratio of about 1.25 at 4 hops, 1.2 to 1.8 beyond",
         what="generalization ratio: ",
@@ -379,7 +371,8 @@ def _sample(
 def _judge(
     text: str,
     sample: _Sample,
-    notes: Mapping[str, Sequence[str]],
+    outcomes: Sequence[tuple[bool | None, str]],
+    names: tuple[str, str],
     *,
     figure: str,
     expected: str,
@@ -387,38 +380,23 @@ def _judge(
     missing: Sequence[str] = (),
     test: str = "count of runs",
 ) -> Claim:
-    """Judges a claim by the majority of a sample.
-
-    Args:
-      text: the claim.
-      sample: runs that it is about.
-      notes: what is said of each, of those that are right, wrong and open, in this
-        order.
-      figure: its place in the source.
-      expected: what the source has.
-      what: says which numbers those of the notes are.
-      missing: what a verdict waits for besides runs and rows.
-      test: name of the counting rule.
-    """
-    right, wrong, undecided = map(len, notes.values())
-    open_runs = sample.unfinished
-    holds = judging.majority(right, wrong, undecided + len(open_runs))
-    measured = what + judging.by_outcome(notes)
-    count, lacking = len(sample.measured), sample.lacking
+    """Judges a claim by the majority of a sample: see `curriculum.tally`."""
+    open_runs, lacking = sample.unfinished, sample.lacking
+    holds, measured, waits = curriculum.tally(outcomes, names, len(open_runs))
+    measured = what + measured
     if lacking:
         without = ", ".join(f"{n} without {lack}" for lack, n in lacking.items())
-        due = wording.count(count + lacking.total(), "run")
-        measured += f"; {count} of {due} measured ({without})"
-    missing = list(missing)
-    if not right + wrong + undecided:
+        due = wording.count(len(sample.measured) + lacking.total(), "run")
+        measured += f"; {len(sample.measured)} of {due} measured ({without})"
+    missing = [
+        *missing,
+        *(grokking.ends_of(open_runs) if holds is None else ()),
+        *waits,
+    ]
+    if not outcomes:
         missing += [
             f"{lack} of {wording.count(n, 'run')}" for lack, n in lacking.items()
-        ]
-        missing += [] if lacking else [sample.wanted]
-    if holds is None:
-        missing += grokking.ends_of(open_runs)
-        if undecided:
-            missing.append(f"more rows of {wording.count(undecided, 'run')}")
+        ] or [sample.wanted]
     return judging.judge(
         text,
         source=f"{SOURCE}, {figure}",

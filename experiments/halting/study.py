@@ -5,11 +5,15 @@ it stops with, and what do these cost against a fixed number of loops?
 
 Prediction (Kohli et al. 2026, arXiv:2604.07822, Figures 9 and 10): a rule that waits
 until the output has settled (KL) stops too early on hard questions; with a limit on the
-entropy of the output besides, loops grow with the hops and answers are more accurate.
+entropy of the output besides, loops grow with the hops and answers are more accurate,
+on hops that were never trained as well (they learn 22 and show 37).
 
-The runs are those of experiments/depth_extrapolation.
+The runs are those of experiments/depth_extrapolation that loop. Both rules look at the
+same divergence, KL(now || before), and differ in the entropy alone. The figures are of
+drawn loops; verdicts are of these, if they learned six hops, and of R > 4.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,10 +22,9 @@ from rich.table import Table
 
 from experiments.depth_extrapolation import study as extrapolation
 from experiments.halting import drawing
-from rdt_jax.analysis import claims as judging
-from rdt_jax.analysis import curriculum
+from rdt_jax.analysis import curriculum, halting, scaling
 from rdt_jax.analysis.claims import Claim
-from rdt_jax.analysis.halting import Halting
+from rdt_jax.analysis.curriculum import Kind, Measured
 from rdt_jax.analysis.runs import Run
 from rdt_jax.figures import terminal
 from rdt_jax.figures.words import task_name
@@ -30,6 +33,10 @@ CONFIG = extrapolation.CONFIG
 ANALYSES = {"halting": extrapolation.ANALYSES["depth"]}
 SOURCE = "Kohli et al. (2026), arXiv:2604.07822"
 ERRORS = 2  # standard errors that a difference must have
+LEAST_RIGHT = 0.02  # of accuracy, from which on a rule is more accurate
+LEAST_GROWTH = 0.5  # loops, from which on they grow more
+
+KINDS: tuple[Kind, ...] = ("R > 4", "drawn R")  # those of the source
 
 sweep = extrapolation.looped
 
@@ -58,9 +65,13 @@ def table(runs: Sequence[Run]) -> Table:
 def claims(runs: Sequence[Run]) -> list[Claim]:
     """Judges the claims on what has been run so far."""
     return [
-        _entropy_is_more_accurate(runs),
-        _entropy_loops_more_for_more_hops(runs),
-        _entropy_grows_more(runs),
+        judge(runs, kind)
+        for judge in (
+            functools.partial(_entropy_is_more_accurate, beyond=True),
+            functools.partial(_entropy_is_more_accurate, beyond=False),
+            _entropy_grows_more,
+        )
+        for kind in KINDS
     ]
 
 
@@ -75,119 +86,84 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     }
 
 
-def _entropy_is_more_accurate(runs: Sequence[Run]) -> Claim:
-    notes: dict[str, list[str]] = {"more accurate": [], "less": [], "no difference": []}
-    measured = curriculum.judged(runs, "halting")
-    for run, found, learned in measured:
-        rows = np.isin(found.hops, found.levels[learned])
+def _entropy_is_more_accurate(
+    runs: Sequence[Run], kind: Kind, *, beyond: bool
+) -> Claim:
+    """A run is right with LEAST_RIGHT and ERRORS errors of the rows more by entropy.
+
+    The rows are those of all hops that were learned, or of all deeper ones. It is wrong
+    if the errors cannot hide such a difference.
+    """
+
+    def outcome(one: Measured) -> tuple[bool | None, str] | None:
+        found = one.found
+        rows = np.isin(found.hops, found.levels[one.learned ^ beyond])
+        if not rows.any():
+            return None
         kl, both = (
             found.correct[k][rows].astype(float) for k in drawing.published(found)
         )
-        difference = both - kl
-        error = difference.std(ddof=1) / np.sqrt(difference.size)
-        outcome = "more accurate" if difference.mean() > 0 else "less"
-        if abs(difference.mean()) <= ERRORS * error:
-            outcome = "no difference"
-        notes[outcome].append(
-            f"{curriculum.label(run)} {both.mean():.2f} against {kl.mean():.2f}"
+        error = float((both - kl).std(ddof=1) / np.sqrt(rows.sum()))
+        return (
+            scaling.is_there(
+                float((both - kl).mean()), error, least=LEAST_RIGHT, errors=ERRORS
+            ),
+            f"{both.mean():.2f} against {kl.mean():.2f}",
         )
-    better, worse, open_runs = map(len, notes.values())
-    holds, missing = curriculum.majority(runs, measured, better, worse + open_runs)
-    if not measured:
-        missing.append("a run with loops that passes a stage")
-    elif not better and not worse:
-        missing.append(f"a difference beyond {ERRORS} standard errors of the rows")
-    return judging.judge(
-        "Halting by KL and entropy answers learned hops more accurately than by KL.",
+
+    hops = "hops deeper than any learned" if beyond else "learned hops"
+    return curriculum.judge_kind(
+        f"With {kind}, halting by KL and entropy answers {hops} more accurately than "
+        "by KL alone.",
+        runs,
+        kind,
+        "halting",
+        outcome,
+        names=("more accurate", "not more"),
         source=f"{SOURCE}, Figure 10",
         expected="KL and entropy above KL alone, KL < .01 and entropy < 3 of 5.4 nats",
-        measured=judging.by_outcome(notes),
-        holds=holds,
-        missing=missing,
-        runs=[one.run for one in measured],
+        prefix=f"accuracy on all {hops}",
     )
 
 
-def _entropy_loops_more_for_more_hops(runs: Sequence[Run]) -> Claim:
-    parts, used, grown = [], [], 0
-    for run, found, learned in curriculum.judged(runs, "halting"):
-        if learned.sum() < 2:
-            continue
-        used.append(run)
-        _, both = drawing.published(found)
-        few, many = _at_ends(found, learned, found.loops[both])
-        grown += _exceeds(many, few)
-        parts.append(
-            f"{curriculum.label(run)} {few.mean():.1f} on 2 hops, {many.mean():.1f} on "
-            f"{found.levels[learned][-1]}"
-        )
-    return _judge_most(
-        "Halting by KL and entropy takes more loops for more hops.",
-        "loops grow with the hops, to about 15 at 37 hops",
-        f"mean loops: {', '.join(parts) or 'not measured'}",
-        runs,
-        grown,
-        used,
-    )
+def _entropy_grows_more(runs: Sequence[Run], kind: Kind) -> Claim:
+    """A run is right if its loops grow by LEAST_GROWTH and ERRORS errors more.
 
+    They grow from two hops to the most that some fixed loop count answers. A run is
+    wrong if the errors cannot hide so much.
+    """
 
-def _entropy_grows_more(runs: Sequence[Run]) -> Claim:
-    parts, used, more = [], [], 0
-    for run, found, learned in curriculum.judged(runs, "halting"):
-        if learned.sum() < 2:
-            continue
-        used.append(run)
+    def outcome(one: Measured) -> tuple[bool | None, str] | None:
+        found = one.found
+        answered = found.accuracy[found.rule == halting.FIXED].max(axis=0)
+        last = found.levels[answered >= scaling.ANSWERED].max(initial=0)
+        if last <= found.levels[0]:
+            return None
         kl, both = drawing.published(found)
-        few, many = _at_ends(found, learned, found.loops[both] - found.loops[kl])
-        more += _exceeds(many, few)
-        first, last = np.flatnonzero(learned)[[0, -1]]
-        growth = found.mean_loops[:, last] - found.mean_loops[:, first]
-        parts.append(
-            f"{curriculum.label(run)} {growth[both]:.1f} against {growth[kl]:.1f}"
+        more = (found.loops[both] - found.loops[kl]).astype(float)
+        few, many = (more[found.hops == level] for level in (found.levels[0], last))
+        error = np.sqrt(few.var(ddof=1) / few.size + many.var(ddof=1) / many.size)
+        ends = np.searchsorted(found.levels, (found.levels[0], last))
+        growth = np.diff(found.mean_loops[:, ends], axis=1)[:, 0]
+        return (
+            scaling.is_there(
+                float(many.mean() - few.mean()),
+                float(error),
+                least=LEAST_GROWTH,
+                errors=ERRORS,
+            ),
+            f"{growth[both]:.1f} against {growth[kl]:.1f} to {last} hops",
         )
-    return _judge_most(
-        "The loops taken grow more with the hops by KL and entropy than by KL.",
-        "about 15 loops at 37 hops by KL and entropy, about 5 by KL",
-        "more loops on the most hops learned than on 2: "
-        f"{', '.join(parts) or 'not measured'}",
+
+    return curriculum.judge_kind(
+        f"With {kind}, the loops taken grow more with the hops by KL and entropy than "
+        "by KL alone.",
         runs,
-        more,
-        used,
-    )
-
-
-def _judge_most(
-    text: str,
-    expected: str,
-    measured: str,
-    runs: Sequence[Run],
-    right: int,
-    used: Sequence[Run],
-) -> Claim:
-    """Judges a claim that is `right` of most of the runs that learned 3 hops."""
-    holds, missing = curriculum.majority(
-        runs, curriculum.judged(runs, "halting"), right, len(used) - right
-    )
-    return judging.judge(
-        text,
+        kind,
+        "halting",
+        outcome,
+        names=("more", "not more"),
         source=f"{SOURCE}, Figure 9",
-        expected=expected,
-        measured=measured,
-        holds=holds,
-        missing=missing + ([] if used else ["a run with loops that learns 3 hops"]),
-        runs=used,
+        expected="about 15 loops at 37 hops by KL and entropy, about 5 by KL",
+        prefix="more loops on the most hops answered than on 2",
     )
-
-
-def _at_ends(
-    found: Halting, learned: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the values of the rows of the fewest and of the most hops learned."""
-    few, many = found.levels[learned][[0, -1]]
-    return values[found.hops == few], values[found.hops == many]
-
-
-def _exceeds(many: np.ndarray, few: np.ndarray) -> bool:
-    """Says whether the mean of some rows exceeds that of others beyond their errors."""
-    error = np.sqrt(few.var(ddof=1) / few.size + many.var(ddof=1) / many.size)
-    return bool(many.mean() - few.mean() > ERRORS * error)

@@ -9,7 +9,7 @@ are passed only once they have been trained and are learned then.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -191,17 +191,86 @@ def judged(runs: Sequence[Run], what: str) -> list[Measured]:
     ]
 
 
-def majority(
-    runs: Sequence[Run], measured: Sequence[Measured], right: int, wrong: int
-) -> tuple[bool | None, list[str]]:
-    """Says whether most runs are right, and what a verdict waits for.
+def tally(
+    outcomes: Sequence[tuple[bool | None, str]], names: tuple[str, str], waiting: int
+) -> tuple[bool | None, str, list[str]]:
+    """Lets the majority of runs decide a claim, a tie being none.
 
     Args:
-      measured: runs of `judged`; of all others it may still turn out either way.
+      outcomes: of each run, whether it is right (None: it cannot tell), and its words.
+      names: what right runs are called, and wrong ones.
+      waiting: number of further runs that may turn out either way.
+
+    Returns:
+      whether the claim holds, what is said of the runs, and what is missing of them.
     """
-    waiting = unmeasured(runs, [one.run for one in measured])
-    holds = claims.majority(right, wrong, len(waiting))
-    return holds, waits_for(waiting) if holds is None else []
+    count = {
+        of: sum(right == of for right, _ in outcomes) for of in (True, False, None)
+    }
+    notes = {
+        name: [note for right, note in outcomes if right == of]
+        for name, of in zip((*names, "open"), count, strict=True)
+    }
+    holds = claims.majority(count[True], count[False], count[None] + waiting)
+    missing = []
+    if holds is None and count[None]:
+        missing.append(
+            f"more rows or loops for {wording.count(count[None], 'open case')}"
+        )
+    return holds, claims.by_outcome(notes), missing
+
+
+def judge_kind(
+    text: str,
+    runs: Sequence[Run],
+    kind: Kind,
+    what: str,
+    outcome: Callable[[Measured], tuple[bool | None, str] | None],
+    *,
+    names: tuple[str, str],
+    source: str,
+    expected: str,
+    prefix: str,
+    wanted: str | None = None,
+) -> claims.Claim:
+    """Judges a claim by a stored analysis (`what`) of most runs of a kind.
+
+    Runs of R = 2 to 4 are listed behind them: the source speaks of others.
+
+    Args:
+      outcome: from a run of `judged` to an outcome of `tally`; None of a run that the
+        claim is not about.
+      prefix: says which numbers those of the outcomes are.
+      wanted: a run that a verdict is missing where there is none to judge.
+    """
+    members = of_kind(runs, kind)
+    measured = judged(members, what)
+    said = [(one.run, found) for one in measured if (found := outcome(one)) is not None]
+    others = [
+        f"{label(one.run)} {found[1]}"
+        for one in judged(of_kind(runs, "R = 2 to 4"), what)
+        if (found := outcome(one)) is not None
+    ]
+    waiting = unmeasured(members, [one.run for one in measured])
+    holds, listed, missing = tally(
+        [(right, f"{label(run)} {note}") for run, (right, note) in said],
+        names,
+        len(waiting),
+    )
+    learns = f"learns {LEAST_DRAWN} hops" if kind == "drawn R" else "passes a stage"
+    if not said:
+        missing.append(wanted or f"a run with {kind} that {learns}")
+    return claims.judge(
+        text,
+        source=source,
+        expected=expected,
+        measured=f"{prefix}: {listed}"
+        + (f"; not judged: {', '.join(others)}" if others else ""),
+        holds=holds,
+        missing=missing + (waits_for(waiting) if holds is None else []),
+        runs=[run for run, _ in said],
+        test="count of runs",
+    )
 
 
 def unmeasured(runs: Sequence[Run], measured: Sequence[Run]) -> list[str]:

@@ -82,6 +82,18 @@ def above_chance(result: Scaled, chance: float) -> np.ndarray:
     return result.accuracy > phases.above_chance(chance, result.num_rows)
 
 
+def is_there(
+    difference: float, error: float, *, least: float, errors: float
+) -> bool | None:
+    """Says whether a difference is at least so much, and beyond so many errors.
+
+    It is False where so many errors cannot hide as much, and None between.
+    """
+    if difference >= least and difference > errors * error:
+        return True
+    return False if difference + errors * error < least else None
+
+
 def _choose(depth: Depth, values: np.ndarray, fixed: int) -> list[np.ndarray]:
     """Chooses a loop count, hop by hop, on every other row of [N, M].
 

@@ -94,3 +94,18 @@ def test_noise_is_no_overthinking():
 def test_loops_that_were_not_measured_are_refused():
     with pytest.raises(ValueError, match="1 to 2 loops were measured, got 3"):
         scaling.scaled(planted([[0, 1]], [2]), 3)
+
+
+@pytest.mark.parametrize(
+    ("difference", "error", "verdict"),
+    [
+        (0.1, 0.04, True),
+        (0.1, 0.06, None),  # As large, but for two errors.
+        (0.04, 0.001, False),
+        (0.04, 0.01, None),  # Two errors may hide .05.
+        (-0.1, 0.01, False),
+    ],
+)
+def test_a_difference_is_there_or_not_or_open(difference, error, verdict):
+    found = scaling.is_there(difference, error, least=0.05, errors=2)
+    assert found is verdict

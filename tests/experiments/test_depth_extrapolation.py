@@ -291,7 +291,7 @@ def test_a_loss_that_rows_do_not_settle_is_no_contradiction(keep):
     """80 rows: .025 is 1.4 standard errors, so neither 0 nor less than .05 for sure."""
     one = keep(run(3, 2), 3, slips(1.0, 0.97))
     other = keep(run(3, 2, seed=1), 3, slips(1.0, 0.4))
-    found = ask("two_lose", [one], None, "", "more rows of 1 run")
+    found = ask("two_lose", [one], None, "", "for 1 open case")
     assert "open: R = 2" in found.measured
     ask("two_lose", [one, other], None)
     ask("two_lose", [one, keep(other, 3, up_to(3))], False)
