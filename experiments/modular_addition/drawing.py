@@ -29,7 +29,7 @@ _TRAIN, _ID, _MIRRORED, _UNMIRRORED = (
 )
 _DASHED, _DOTTED = (0, (4, 2)), ":"
 _BEYOND = 1.15  # of the budget: where censored runs stand
-_ROWS = ("accuracy", "loss, nats", "without k, nats", "Gini", "sum of squares")
+_ROWS = ("accuracy", "loss, nats", "Gini", "sum of squares")
 
 
 def times_by_value(
@@ -55,10 +55,10 @@ def times_by_value(
     values = list(runs_by_value)
     budget = run_folders.shared_value(runs, "num_steps")
     thresholds = words.thresholds(runs, (MEMORIZED, GENERALIZED))
-    notes = [
-        f"R = 1, {task_of(runs)}; budget {grokking.format_steps(budget)} updates. "
-        f"Thresholds: {thresholds}."
-    ]
+    notes = [f"Thresholds: {thresholds}."]
+    named = {f"{value:g}": members for value, members in runs_by_value.items()}
+    reached = words.reached(named, GENERALIZED)
+    title = f"ID generalizes in {reached}, by {label.partition(',')[0]}"
     if unknown := len(run_folders.unfinished(runs)):
         notes.append(
             f"{unknown} of {wording.count(len(runs), 'run')} are not over, or not "
@@ -86,10 +86,13 @@ def times_by_value(
             f"(95 % interval over seeds {law.low:.2f} to {law.high:.2f}); "
             f"{law.censored} of {wording.count(law.runs, 'run')} censored."
         )
-        handles.append(
-            lines.Line2D([], [], color=page.INK, lw=1.2, ls="--", label="power law")
-        )
+        handles += [
+            lines.Line2D([], [], color=page.INK, lw=1.2, ls="--", label="power law"),
+            lines.Line2D([], [], color=page.FAINT, lw=1, ls=":", label="~ 1 / decay"),
+        ]
         if np.isfinite(law.scale):
+            interval = f"95 %: {law.low:.2f} to {law.high:.2f}"
+            title = f"Updates to ID go as decay ** -{law.exponent:.2f} ({interval})"
             x = np.geomspace(values[0], values[-1], 200)
             y = law.scale * x**-law.exponent
     if without:
@@ -98,12 +101,14 @@ def times_by_value(
             f"At weight decay 0, not on this axis, {arrived} of "
             f"{wording.count(len(without), 'run')} generalize."
         )
+    line = (
+        f"{task_of(runs)}, R = 1; a dot per run; budget {grokking.format_steps(budget)}"
+    )
     if (y > budget).any():
         notes.append("The power law is drawn up to the budget.")
-    title = f"Updates to memorize and to generalize, by {label.partition(',')[0]}"
     figure, ((panel,),) = page.make(
-        1, 1, title=title, notes=notes, handles=handles, label="", height=2.9,
-        right=0.6,
+        1, 1, title=title, line=line, notes=notes, handles=handles, label="",
+        height=2.9, right=0.6,
     )  # fmt: skip
     beyond = budget * _BEYOND
     panel.set_yscale("log")
@@ -114,17 +119,16 @@ def times_by_value(
     else:
         width = (values[-1] - values[0]) or 1.0
         beside = lambda value, share: value + share * width
-    for event, offset in ((MEMORIZED, -0.008), (GENERALIZED, 0.008)):
+    for event, side in ((MEMORIZED, -1), (GENERALIZED, 1)):
         style: dict[str, Any] = {"ls": "", "color": color_of(event), "ms": 5}
         for value, members in runs_by_value.items():
             found = cells.times(members, event)
             known = found[np.isfinite(found)]
-            at = beside(value, offset)
+            at = value
             panel.plot(np.full(known.size, at), known, "o", alpha=0.55, mew=0, **style)
             late = found.size - known.size
             if late:
                 panel.plot([at] * late, [beyond] * late, "^", mfc="white", **style)
-                side = -1 if offset < 0 else 1  # away from the other event's
                 panel.annotate(
                     str(late), (at, beyond), xytext=(6 * side, 0), va="center",
                     textcoords="offset points", ha="right" if side < 0 else "left",
@@ -135,6 +139,9 @@ def times_by_value(
     if x.size:
         x, y = x[y <= budget], y[y <= budget]
         panel.plot(x, y, "--", lw=1.2, color=color_of(GENERALIZED))
+        # The slope that is claimed, through the middle of the law.
+        middle = y[y.size // 2] * x[x.size // 2]
+        panel.plot(x, np.minimum(middle / x, budget), ":", lw=1, color=page.FAINT)
     panel.set_ylim(top=budget * _BEYOND**2)
     panel.axhspan(budget, budget * _BEYOND**2, color=page.ASIDE, lw=0, zorder=0)
     panel.axhline(budget, color=page.RULE, lw=0.8, zorder=0)
@@ -175,18 +182,22 @@ def progress(followed: Sequence[Inside]) -> Figure:
         )
     ]
     handles += [
+        lines.Line2D([], [], lw=1.8, color=id_, ls=style, label=label)
+        for style, label in ((_DASHED, "ID, mirror trained"), (_DOTTED, "ID, not"))
+    ]
+    handles += [
         lines.Line2D([], [], lw=1.4, color=page.INK, label="Gini: embedding"),
         lines.Line2D([], [], lw=1.4, color=page.INK, ls=_DASHED, label="Gini: logits"),
     ]
     figure, panels = page.make(
         len(_ROWS),
         len(followed),
-        title=f"Progress measures during training: {task_of(runs)}",
+        title=_keys_found(followed),
+        line=f"{task_of(runs)}; one run a column, of the median rank by updates to ID; "
+        "k: key frequencies at its end",
         notes=(
-            "After the last loop, of the seed of the median rank by updates to ID; key "
-            "frequencies k are those at its end.",
-            "Without k: train loss without one key frequency. Gini: of the Fourier "
-            "norms. Sum of squares: of all weights. Vertical: memorized, "
+            "After the last loop. Gini: of the Fourier norms. Sum of squares: of "
+            "all weights. Vertical: memorized, "
             "ID generalized.",
             "Top, ID: all held-out pairs (a, b); dashed, those whose mirror image "
             "(b, a) is trained; dotted, the others.",
@@ -194,7 +205,7 @@ def progress(followed: Sequence[Inside]) -> Figure:
         handles=handles,
         label=page.STEP_LABEL,
         height=1.15,
-        gap=0.3,
+        gap=0.22,
         right=0.6,
     )
     for row, name in zip(panels, _ROWS, strict=True):
@@ -209,6 +220,16 @@ def progress(followed: Sequence[Inside]) -> Figure:
     return figure
 
 
+def _keys_found(followed: Sequence[Inside]) -> str:
+    """Says how many key frequencies there are at the end, and what is answered."""
+    parts = [
+        f"{one.progress.is_key.sum()} at R = {one.run.num_loops} "
+        f"(ID {one.progress.accuracy[-1, -1, _ID]:.2f})"
+        for one in followed
+    ]
+    return f"Key frequencies at the end: {', '.join(parts)}"
+
+
 def task_of(runs: Sequence[Run]) -> str:
     """Names what runs learn: `a + b mod 97`."""
     return f"a + b mod {run_folders.shared_value(runs, 'task.kwargs.modulus')}"
@@ -220,7 +241,7 @@ def _draw_column(
     found, loops = one.progress, one.run.num_loops
     shown = found.step > 0
     step = found.step[shown]
-    accuracy, loss, per_key, gini, weights = panels
+    accuracy, loss, gini, weights = panels
     for panel in panels:
         page.use_steps(panel, step[0], step[-1])
         for split, at in (("train", one.memorized), ("id", one.generalized)):
@@ -248,14 +269,7 @@ def _draw_column(
     draw(loss, last(found.excluded_loss)[:, _TRAIN], EXCLUDED)
     loss.set_yscale("log")
     page.draw_level(loss, chance, "chance" if is_last else "")
-    for index in np.flatnonzero(found.is_key):
-        values = last(found.excluded_by_frequency)[:, index]
-        draw(per_key, values, EXCLUDED, alpha=0.7)
-    per_key.set_yscale("log")
-    if found.is_key.any():
-        _name_keys(per_key, np.flatnonzero(found.is_key) + 1)
-    else:
-        page.write_in(per_key, "no key frequency at the end")
+    _name_keys(gini, np.flatnonzero(found.is_key) + 1)
     draw(gini, found.embedding_gini[shown], page.INK)
     draw(gini, last(found.gini), page.INK, linestyle=_DASHED)
     gini.set_ylim(0, 1)
@@ -263,9 +277,9 @@ def _draw_column(
 
 
 def _name_keys(panel: axes.Axes, keys: np.ndarray) -> None:
-    """Lists the key frequencies; their lines lie too close to be named one by one."""
-    each = ", a line each" if keys.size > 1 else ""
+    """Lists the key frequencies above a panel."""
+    told = f"k = {', '.join(map(str, keys))}" if keys.size else "no key frequency"
     panel.text(
-        1, 1.03, f"k = {', '.join(map(str, keys))}{each}", transform=panel.transAxes,
+        1, 1.03, told, transform=panel.transAxes,
         fontsize=page.SMALL, color=page.FAINT, ha="right", va="bottom",
     )  # fmt: skip

@@ -69,6 +69,9 @@ def test_a_law_is_a_line_through_its_scale_up_to_the_budget(monkeypatch, scale, 
     figure = draw()
     x, y = dashed(figure)[0].get_data()
     np.testing.assert_allclose(x * y, scale)
+    (claimed,) = [each for each in figure.axes[0].lines if each.get_linestyle() == ":"]
+    np.testing.assert_allclose(np.prod(claimed.get_data(), axis=0), scale)
+    assert "decay ** -1.00 (95 %: 0.80 to 1.20)" in texts(figure)[0]
     assert (x[0], x[-1]) == pytest.approx((first, 1.0), rel=0.01)
     assert y.max() <= fake_runs.BUDGET
     assert (NOTE in texts(figure)) is (scale > 115)
@@ -103,7 +106,7 @@ def progress(keys=2, steps=(0, 10, 100, 1000)):
 def test_all_rows_are_those_after_the_last_loop():
     found = progress()
     figure = modular.progress([Inside(made(loops=2), found, 10, None)])
-    accuracy, loss, per_key, gini, weights = figure.axes
+    accuracy, loss, gini, weights = figure.axes
     curve = lambda panel, index: panel.lines[index].get_ydata().tolist()
     is_curve = lambda line: line.get_marker() == "."
     train, id_, *images = map(fourier.GROUPS.index, fourier.GROUPS[1:])
@@ -116,7 +119,6 @@ def test_all_rows_are_those_after_the_last_loop():
             found.restricted_loss[1:, 1, id_],
             found.excluded_loss[1:, 1, train],
         ),
-        per_key: tuple(found.excluded_by_frequency[1:, 1, :2].T),
         gini: (found.embedding_gini[1:], found.gini[1:, 1]),
         weights: (found.sum_squared_weights[1:],),
     }
@@ -125,10 +127,10 @@ def test_all_rows_are_those_after_the_last_loop():
         np.testing.assert_array_equal(drawn, values)
         assert panel.lines[0].get_xdata() == [10, 10]
         assert curve(panel, 1) == values[0].tolist()
-    assert loss.get_yscale() == per_key.get_yscale() == "log"
+    assert loss.get_yscale() == "log"
     # Outside of the panel, where no line is crossed.
-    (keys,) = per_key.texts
-    assert keys.get_text() == "k = 1, 2, a line each"
+    (keys,) = gini.texts
+    assert keys.get_text() == "k = 1, 2"
     assert keys.get_position()[1] > 1 and keys.get_verticalalignment() == "bottom"
     styles = [line.get_linestyle() for line in accuracy.lines if is_curve(line)]
     assert styles == ["-", "-", "--", ":"]
@@ -144,9 +146,10 @@ def test_a_run_without_keys_says_so_and_columns_are_runs():
         for loops, keys in ((1, 2), (2, 0))
     ]
     figure = modular.progress(followed)
-    assert len(figure.axes) == 10
+    assert len(figure.axes) == 8
+    assert texts(figure)[0].startswith("Key frequencies at the end: 2 at R = 1 (ID ")
     titles = [panel.get_title() for panel in figure.axes[:2]]
     assert titles == ["R = 1 (no loop)", "R = 2 loops"]
-    assert texts(figure.axes[5]) == ["no key frequency at the end"]
+    assert texts(figure.axes[5]) == ["no key frequency"]
     for left, right in zip(figure.axes[::2], figure.axes[1::2], strict=True):
         assert left.get_ylim() == right.get_ylim()
