@@ -268,6 +268,7 @@ def _draw_column(
     draw(loss, last(found.restricted_loss)[:, _ID], RESTRICTED)
     draw(loss, last(found.excluded_loss)[:, _TRAIN], EXCLUDED)
     loss.set_yscale("log")
+    loss.yaxis.set_minor_formatter(ticker.NullFormatter())
     page.draw_level(loss, chance, "chance" if is_last else "")
     _name_keys(gini, np.flatnonzero(found.is_key) + 1)
     draw(gini, found.embedding_gini[shown], page.INK)
