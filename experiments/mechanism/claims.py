@@ -8,6 +8,7 @@ open: it counts for neither side.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -282,6 +283,15 @@ def _cause_grows(runs: Sequence[Run]) -> Claim:
     if without := len(pairs) - len(counted):
         number = wording.count(without, "run")
         measured += f"; {number} without a question that counts"
+    if found.unknown:
+        missing = stages.missing(found, "")
+    elif change:
+        missing = [f"a change of {LEAST:g} or more"]
+    else:
+        missing = [
+            "runs that memorize before they generalize to ID, and then have an effect "
+            f"below {FULL:g}"
+        ]
     return _judge_least(
         "The causal effect of the state at r1 on answers of trained questions grows by "
         f"{LEAST:g} or more between memorization and ID generalization (median over "
@@ -291,12 +301,7 @@ def _cause_grows(runs: Sequence[Run]) -> Claim:
         measured=f"{measured}{stages.note(found)}",
         least=_middle(change, found.unknown * [-np.inf]),
         most=_middle(change, found.unknown * [np.inf]),
-        missing=stages.missing(found, "")
-        if found.unknown
-        else [
-            "runs that memorize before they generalize to ID, and then have an effect "
-            f"below {FULL:g}"
-        ],
+        missing=missing,
         runs=[after.run for _, after in can_grow],
         test="median over runs",
     )
@@ -451,13 +456,12 @@ def _over(runs: Sequence[Run], what: str) -> Sample:
 def _judge_runs(
     text: str,
     *,
-    source: str,
-    expected: str,
     found: Sample,
     so: Sequence[bool | None],
     measured: str,
     otherwise: str,
     cannot: str = "",
+    **told: str,
 ) -> Claim:
     """Judges what is claimed of most runs of a sample.
 
@@ -465,36 +469,36 @@ def _judge_runs(
       so: whether it is so, by run of `found.seen`; None where the run cannot tell.
       otherwise: what is missing if no run came there.
       cannot: what is missing in runs that cannot tell.
+      told: `source` and `expected` of the claim.
     """
-    missing = stages.missing(found, otherwise)
-    if found.seen and not found.unknown:
-        missing = [f"runs with {cannot}"]
+    can_tell = [
+        s.run for s, is_so in zip(found.seen, so, strict=True) if is_so is not None
+    ]
+    is_whole = found.seen and not found.unknown
     return _judge_most(
         text,
-        source=source,
-        expected=expected,
         so=so,
         of="run",
         measured=f"{measured}{stages.note(found)}",
         unknown=found.unknown,
-        missing=missing,
-        runs=[
-            s.run for s, is_so in zip(found.seen, so, strict=True) if is_so is not None
-        ],
+        missing=[f"runs with {cannot}"]
+        if is_whole
+        else stages.missing(found, otherwise),
+        runs=can_tell,
+        **told,
     )
 
 
 def _judge_most(
     text: str,
     *,
-    source: str,
-    expected: str,
     so: Sequence[bool | None],
     of: str,
     measured: str,
     unknown: int,
     missing: Sequence[str],
     runs: Sequence[Run],
+    **told: str,
 ) -> Claim:
     """Judges a count, of runs or pairs; `unknown` more may turn out either way."""
     right, wrong = so.count(True), so.count(False)
@@ -503,42 +507,26 @@ def _judge_most(
     number += f", {so.count(None)} open" if None in so else ""
     return judging.judge(
         text,
-        source=source,
-        expected=expected,
         measured=f"so in {right} of {number}; {measured}",
         holds=holds,
         missing=missing if holds is None else (),
         runs=runs,
         test=f"count of {of}s, most",
+        source=told["source"],
+        expected=told["expected"],
     )
 
 
 def _judge_least(
-    text: str,
-    *,
-    source: str,
-    expected: str,
-    measured: str,
-    least: float,
-    most: float,
-    missing: Sequence[str],
-    runs: Sequence[Run],
-    test: str,
-    p_value: float | None = None,
+    text: str, *, least: float, most: float, missing: Sequence[str], **told: Any
 ) -> Claim:
     """Judges whether a change is LEAST or more; it lies between `least` and `most`."""
     holds = True if least >= LEAST else False if most <= -LEAST else None
-    return judging.judge(
-        text,
-        source=source,
-        expected=expected,
-        measured=measured,
-        holds=holds,
-        missing=missing if holds is None else (),
-        runs=runs,
-        test=test,
-        p_value=None if holds is None else p_value,
-    )
+    if holds is None:
+        return judging.judge(
+            text, holds=None, missing=missing, **told | {"p_value": None}
+        )
+    return judging.judge(text, holds=holds, **told)
 
 
 def _depth(seen: Seen, what: str) -> float:

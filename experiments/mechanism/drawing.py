@@ -108,6 +108,8 @@ def knockout(members: Sequence[Run]) -> Figure:
 
     def draw(panel: axes.Axes, seen: Sequence[Seen]) -> None:
         counted = [s for s in seen if s.result.rows[OOD] >= FEWEST]
+        if not counted:
+            page.write_in(panel, f"no seed with {FEWEST} answers")
         for hop, color in enumerate(hops.values()):
             for style, field in zip(STYLES, ("in_loop", "in_others"), strict=True):
                 curves = [
@@ -323,7 +325,9 @@ def _by_stage(
             panel.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
             panel.tick_params(labelbottom=True)
             page.rule(panel, "y")
-            if not by_loop:
+            if by_loop:
+                panel.set_xticks(range(1, loops + 1))
+            else:
                 _draw_loops(panel, loops, blocks, 0)
             if not seen:
                 page.write_in(panel, "no run with this analysis")

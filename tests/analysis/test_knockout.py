@@ -101,7 +101,7 @@ def test_weight_that_is_cut_goes_to_the_other_keys_in_proportion(circuit, length
             ).attention
         )
     )
-    whole, cut = np.asarray(run(None)), np.asarray(run(kept))
+    whole, cut = (np.asarray(run(each)) for each in (np.ones_like(kept), kept))
     expected = whole.copy()
     expected[1, :, CARRIES, 2, 1] = 0
     expected[1, :, CARRIES, 2] /= expected[1, :, CARRIES, 2].sum(-1, keepdims=True)

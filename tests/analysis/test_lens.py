@@ -90,10 +90,11 @@ def test_at_the_end_it_is_the_accuracy_of_the_model(root):
 
 def test_the_untrained_control_is_the_lens_on_what_the_run_began_with(root):
     _, config, table = planted.make(root)
-    config = configs.override(config, {"seed": 5, "model.init_scale": 0.8})
+    # As large as this, not each state is read as its own word.
+    config = configs.override(config, {"seed": 5, "model.init_scale": 8.0})
     model = presets.model_config(config, table)
-    drawn = jax.jit(pack.draw, static_argnames="model")(5, 0.8, model)
-    found = lens.measure(drawn, config, table, per_group=7, batch_size=7)
+    drawn = jax.jit(pack.draw, static_argnames="model")(5, 8.0, model)
+    found = lens.measure(drawn, config, table, per_group=70, batch_size=70)
     np.testing.assert_array_equal(found.untrained, found.accuracy)
     assert 0 < found.accuracy[:, :, 1:].max() < 1
 

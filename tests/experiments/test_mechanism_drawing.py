@@ -152,3 +152,12 @@ def test_titles_say_what_was_measured_at_the_end(world):
     made["patching"] = lambda seed: patching_of(DEPTH * [0.4], (50, 50, 5))
     (title, *_) = texts(mechanism.patching(runs))
     assert title.endswith("brought back by a state at r1: 2 x 2: not known")
+
+
+def test_of_few_answers_nothing_is_said_to_be_lost(world):
+    runs, made = world
+    hop = (LOOPS * [0.5], LOOPS * [0.5])
+    made["knockout"] = lambda seed: knockout_of(hop, hop, (50, 50, 19))
+    panel = mechanism.knockout(runs).axes[2]
+    assert "no seed with 20 answers" in texts(panel) and not panel.lines
+    assert panel.get_xticks().tolist() == [1, 2]
