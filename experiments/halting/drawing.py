@@ -164,11 +164,7 @@ def pareto(runs: Sequence[Run], measured: Sequence[Measured]) -> Figure:
         right=0.2,
     )
     for panel, (run, learned, found) in zip(panels, measured, strict=True):
-        rows = found.hops <= (learned or found.levels[0])
-        # The mean operations of the rows of the same hops, [K, N].
-        flops = found.flops[:, np.searchsorted(found.levels, found.hops)]
-        spent = flops[:, rows].mean(axis=1)
-        accuracy = found.correct[:, rows].mean(axis=1)
+        spent, accuracy = _spent(learned, found)
         front = halting.pareto(spent, accuracy)
         line: dict[str, Any] = {"color": page.INK, "lw": 1, "drawstyle": "steps-post"}
         panel.plot(spent[front], accuracy[front], **line)
@@ -206,15 +202,22 @@ def _cheapest(measured: Sequence[Measured]) -> str:
     """Says how often a rule reaches for less what the training loop count does."""
     cheaper = 0
     for run, learned, found in measured:
-        rows = found.hops <= (learned or found.levels[0])
-        spent = found.loops[:, rows].mean(axis=1)
-        accuracy = found.correct[:, rows].mean(axis=1)
-        fixed, *_ = settings(run, found)
+        spent, accuracy = _spent(learned, found)
         by_rule = found.rule != halting.FIXED
-        good = by_rule & (accuracy >= accuracy[fixed]) & (spent < spent[fixed])
-        cheaper += bool(good.any())
+        fixed = ~by_rule & (found.threshold == run.num_loops)
+        least = accuracy[fixed].max(initial=0)
+        most = spent[fixed].min(initial=np.inf)
+        cheaper += bool((by_rule & (accuracy >= least) & (spent < most)).any())
     of = f"{cheaper} of {len(measured)}"
-    return f"With fewer loops than R a rule answers as much in {of} runs"
+    return f"For fewer operations than at R a rule answers as much in {of} runs"
+
+
+def _spent(learned: int | None, found: Halting) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean operations and accuracy of each setting on learned hops, [K]."""
+    rows = found.hops <= (learned or found.levels[0])
+    # The mean operations of the rows of the same hops, [K, N].
+    flops = found.flops[:, np.searchsorted(found.levels, found.hops)]
+    return flops[:, rows].mean(axis=1), found.correct[:, rows].mean(axis=1)
 
 
 def _name(run: Run) -> str:

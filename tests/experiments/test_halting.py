@@ -124,6 +124,7 @@ def pareto(rules, accuracy):
     shares = np.array(accuracy)
     found = MEASURED._replace(
         rule=np.array(rules),
+        threshold=np.ones(len(rules)),
         hops=np.full(10, 2),
         levels=np.array([2]),
         flops=1e6 * np.arange(1, 4)[:, None],

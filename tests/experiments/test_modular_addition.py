@@ -384,7 +384,7 @@ def test_the_figures_show_every_run(monkeypatch):
     texts = " ".join(text.get_text() for text in found["weight_decay"].texts)
     assert "At weight decay 0, not on this axis, 0 of 5 runs generalize" in texts
     panels = found["progress"].axes
-    assert len(panels) == 5 * 2
+    assert len(panels) == 4 * 2
     assert len([t for t in panels[4].texts if t.get_text().startswith("k = ")]) == 1
 
 
