@@ -62,7 +62,7 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
         _most_loops_decide(runs),
         _two_hops_alone_do_not_extend(runs),
         _many_hops_extend(runs, "R > 4"),
-        _many_hops_extend(runs, "drawn R"),
+        _many_hops_extend(runs, "drawn loops"),
     ]
 
 
@@ -138,7 +138,7 @@ def _gains(
     """Says of each run whether more loops than in training answer deeper hops."""
     sample = _sample(
         curriculum.of_kind(runs, kind),
-        f"a run with a fixed {kind} that learns {LEAST_HOPS} hops",
+        f"a run with {kind} that learns {LEAST_HOPS} hops",
         least=LEAST_HOPS,
     )
     outcomes: list[tuple[bool | None, str]] = []
@@ -310,8 +310,7 @@ def _many_hops_extend(runs: Sequence[Run], kind: Kind) -> Claim:
             for run in runs
             if curriculum.kind_of(run) == kind and depth.most_loops(run.config) >= MANY
         ],
-        f"a run with {kind}, {MANY} loops at the most or more, that learns {least} "
-        "hops",
+        f"a run with {kind}, {MANY} at the most or more, that learns {least} hops",
         least=least,
         asked=lambda hops: RATIO * hops,
     )
@@ -320,9 +319,9 @@ def _many_hops_extend(runs: Sequence[Run], kind: Kind) -> Claim:
         ratio = scaling.generalization_ratio(found, hops)
         outcomes.append((ratio >= RATIO, f"{curriculum.label(run)} {ratio:.2f}"))
     return _judge(
-        f"Models with {kind}, {MANY} loops of training at the most or more, that "
-        f"learned {least} hops or more answer at least {RATIO} times as many with the "
-        "best loops.",
+        f"With {kind}, models trained with {MANY} loops or more (drawn: at the most) "
+        f"that learned {least} hops or more answer at least {RATIO} times as many with "
+        "the best loops.",
         sample,
         outcomes,
         ("as many", "fewer"),

@@ -38,7 +38,7 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
         _no_loops_learn_fewer(runs),
         _drawn_loops_learn_most(runs),
         _first_hops_take_most(runs, "R > 4"),
-        _first_hops_take_most(runs, "drawn R"),
+        _first_hops_take_most(runs, "drawn loops"),
     ]
 
 
@@ -228,13 +228,18 @@ def _learned(members: Sequence[Run]) -> _Learned:
 
 def _hops_learned(groups: Mapping[str, Sequence[Run]]) -> str:
     """Says what groups learned within their budget, and which could learn more."""
-    budget = max((r.config.num_steps for m in groups.values() for r in m), default=0)
-    listed = [f"{name}: {_learned(m).least:g}" for name, m in groups.items()] or [
-        "none"
-    ]
-    within = f"median hops learned within {format_steps(budget)} updates"
+    budget = {name: max(r.config.num_steps for r in m) for name, m in groups.items()}
+    listed = [f"{name}: {_learned(m).least:g}" for name, m in groups.items()]
+    within = "median hops learned"
+    if len({*budget.values()}) > 1:
+        listed = [
+            f"{said} by {format_steps(steps)}"
+            for said, steps in zip(listed, budget.values(), strict=True)
+        ]
+    elif budget:
+        within += f" within {format_steps(max(budget.values()))} updates"
     notes = {
-        within: listed,
+        within: listed or ["none"],
         "still learning at the end": _any(groups, curriculum.is_cut_short),
         "the last stage there is was passed": _any(groups, _is_capped),
     }

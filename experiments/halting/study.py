@@ -36,7 +36,7 @@ ERRORS = 2  # standard errors that a difference must have
 LEAST_RIGHT = 0.02  # of accuracy, from which on a rule is more accurate
 LEAST_GROWTH = 0.5  # loops, from which on they grow more
 
-KINDS: tuple[Kind, ...] = ("R > 4", "drawn R")  # those of the source
+KINDS: tuple[Kind, ...] = ("R > 4", "drawn loops")  # those of the source
 
 sweep = extrapolation.looped
 

@@ -109,10 +109,10 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
     """Judges the claims on what has been run so far."""
     return [
         _margin_declines(runs, "R > 4"),
-        _margin_declines(runs, "drawn R"),
+        _margin_declines(runs, "drawn loops"),
         _drawn_loops_decline_less(runs),
         _peaks_come_later(runs, "R > 4"),
-        _peaks_come_later(runs, "drawn R"),
+        _peaks_come_later(runs, "drawn loops"),
     ]
 
 
@@ -213,7 +213,7 @@ def _drawn_loops_decline_less(runs: Sequence[Run]) -> Claim:
     They are one with drawn loops and one with the largest fixed R > 4, on the hops that
     both learned. A pair is right by `Losses.is_less` and wrong by `is_not_less`.
     """
-    fixed, drawn = (curriculum.of_kind(runs, kind) for kind in ("R > 4", "drawn R"))
+    fixed, drawn = (curriculum.of_kind(runs, kind) for kind in ("R > 4", "drawn loops"))
     # The paper compares with its largest fixed counts.
     most = max((run.num_loops for run in fixed), default=0)
     fixed = [run for run in fixed if run.num_loops == most]
@@ -253,7 +253,8 @@ def _drawn_loops_decline_less(runs: Sequence[Run]) -> Claim:
         expected="a much slower decline with drawn loops than with R = 6, 7 and 8",
         measured=(
             "share of the peak that is lost by the last loop, with drawn loops and "
-            f"with R = {most}: {'; '.join(map(_say, pairs)) or 'not measured'}"
+            f"with the largest fixed R ({most or 'none'}): "
+            f"{'; '.join(map(_say, pairs)) or 'not measured'}"
         ),
         holds=holds,
         missing=missing,
@@ -326,5 +327,5 @@ def _peaks_come_later(runs: Sequence[Run], kind: Kind) -> Claim:
         expected="earlier and higher peaks for fewer hops",
         prefix="peaks from 2 hops on",
         wanted=f"a run with {kind} that learns "
-        f"{max(POINTS + 1, curriculum.LEAST_DRAWN * (kind == 'drawn R'))} hops",
+        f"{max(POINTS + 1, curriculum.LEAST_DRAWN * (kind == 'drawn loops'))} hops",
     )

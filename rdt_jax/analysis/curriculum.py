@@ -29,7 +29,7 @@ RECURRENCE = (
 
 FEW = 4  # loops of training up to which Kohli et al. see no gain from more
 LEAST_DRAWN = 6  # hops from which on a run with drawn loops is like theirs (22)
-Kind = Literal["no loops", "R = 2 to 4", "R > 4", "drawn R"]
+Kind = Literal["no loops", "R = 2 to 4", "R > 4", "drawn loops"]
 
 # What says of a stage that is not over that it may be passed with more updates:
 UNDER_WAY = 0.5  # accuracy above chance, or
@@ -257,7 +257,7 @@ def judge_kind(
         names,
         len(waiting),
     )
-    learns = f"learns {LEAST_DRAWN} hops" if kind == "drawn R" else "passes a stage"
+    learns = f"learns {LEAST_DRAWN} hops" if kind == "drawn loops" else "passes a stage"
     if not said:
         missing.append(wanted or f"a run with {kind} that {learns}")
     return claims.judge(
@@ -364,7 +364,7 @@ def kind_of(run: Run) -> Kind:
     Verdicts are given by kind, so that none depends on how many of each were trained.
     """
     if not is_fixed(run):
-        return "drawn R"
+        return "drawn loops"
     if run.num_loops == 1:
         return "no loops"
     return "R = 2 to 4" if run.num_loops <= FEW else "R > 4"
@@ -391,7 +391,7 @@ def of_kind(runs: Sequence[Run], kind: Kind) -> list[Run]:
         for run in runs
         if kind_of(run) == kind
         and (
-            kind != "drawn R"
+            kind != "drawn loops"
             or run.outcome == "unfinished"
             or (progress(run).learned or 0) >= LEAST_DRAWN
         )

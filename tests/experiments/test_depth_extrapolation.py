@@ -156,7 +156,8 @@ def test_drawn_loops_learn_most():
     # With more updates only: the fixed R that learns most might have caught up.
     short = {"num_steps": 2_000, "until": 2_000}
     more = [run(3, 5, **short, **learning(4)), drawn(4)]
-    ask("drawn", more, None, "", "a longer budget for R = 5.")
+    found = ask("drawn", more, None, "", "a longer budget for R = 5.")
+    assert "R = 5: 3 by 2k, R drawn from 2 to 8: 4 by 4k" in found.measured
     ask(
         "drawn", [run(2, 2, **short, **learning(3)), run(3, 5, **short), drawn(4)], True
     )
@@ -198,7 +199,7 @@ def test_fixed_and_drawn_loops_are_judged_apart():
     members = [slow, run(6, 5, first=2_400, hops=8)]
     ask("four_hops_long", members, True)
     ask("four_hops_drawn", members, False)
-    ask("four_hops_drawn", members[1:], None, "", "with drawn R that learns 6 hops")
+    ask("four_hops_drawn", members[1:], None, "", "with drawn loops that learns 6 hops")
 
 
 def test_nothing_deeper_is_answered_with_the_loops_of_training(keep):
@@ -368,7 +369,7 @@ def test_two_hops_alone_do_not_extend(keep):
 )
 def test_many_hops_extend(keep, name, way):
     deep = keep(way(5), 5, up_to(6))
-    assert "8 loops of training" in ask(name, [deep], True, "1.20").text
+    assert "8 loops" in ask(name, [deep], True, "1.20").text
     ask(name, [keep(deep, 5, up_to(5))], False)
     ask(name, [keep(way(3, seed=1), 3, up_to(6))], None)
     ask(name, [keep(run(5, 5), 5, up_to(9))], None)
