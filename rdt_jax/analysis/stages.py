@@ -143,8 +143,8 @@ def model_name(run: Run) -> str:
 
 
 def _shape(run: Run) -> tuple[int, bool]:
-    place = run.config.task.kwargs.get("answer_at", "last")
-    return run.config.model.core_blocks, place == "pad"
+    reads_pad = ("answer_at", "pad") in run.config.task.kwargs.items()
+    return run.config.model.core_blocks, reads_pad
 
 
 def step_of(seen: Seen) -> int:

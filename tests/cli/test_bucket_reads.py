@@ -34,13 +34,13 @@ def url(bucket_url, tmp_path, monkeypatch):
 def test_the_figures_are_drawn_from_the_copy(url, root, tmp_path, command, words):
     out = command([word.format(url=url, root=root) for word in words]).out
     assert "Updates to each phase" in out
-    drawn = [line for line in out.splitlines() if line.endswith(".png")]
+    drawn = [line.strip() for line in out.splitlines() if line.endswith(".png")]
     assert drawn and all(line.startswith(str(tmp_path / "cache")) for line in drawn)
     assert cli.main([word.format(url=url, root=root) for word in words]) == 0
 
 
 def test_claims_are_judged_on_the_copy(url, command):
-    assert "3 claims: 2 holds" in command(["claims", f"--workdir={url}/"]).out
+    assert "6 claims: 2 holds" in command(["claims", f"--workdir={url}/"]).out
 
 
 def test_runs_are_listed_compared_and_looked_up_in_the_copy(url, command):
