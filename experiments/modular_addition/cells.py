@@ -26,9 +26,29 @@ class Inside(NamedTuple):
     generalized: int | None
 
 
+class Pool(NamedTuple):
+    """Times of runs at several values of a number, as `laws.fit_power` takes them."""
+
+    values: np.ndarray  # [N]
+    times: np.ndarray  # [N], updates; inf where censored
+    blocks: np.ndarray  # [N], a number for each pair of a split and a seed
+    limits: np.ndarray  # [N], updates up to which each time could have been seen
+
+
 def base(runs: Sequence[Run], loops: int = 1) -> list[Run]:
-    """Returns the runs of the base cell: those that keep snapshots."""
-    return [run for run in runs if run.config.snapshot_steps and run.num_loops == loops]
+    """Returns the runs of the base cell: those with decay that keep snapshots."""
+    return [
+        run
+        for run in runs
+        if run.config.snapshot_steps
+        and run.num_loops == loops
+        and run_folders.value_of(run, DECAY) > 0
+    ]
+
+
+def controls(runs: Sequence[Run]) -> list[Run]:
+    """Returns the runs without decay, which keep the snapshots of the base cell."""
+    return by_decay(runs).get(0.0, [])
 
 
 def by_decay(runs: Sequence[Run]) -> dict[float, list[Run]]:
@@ -53,14 +73,45 @@ def completed(run: Run, event: str) -> int | None:
     return phases[event].completed if event in phases else None
 
 
-def pool(
-    cells: Mapping[float, Sequence[Run]], event: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns each run's value, its updates to an event and its seed, [N] each."""
+def pool(cells: Mapping[float, Sequence[Run]], event: str) -> Pool:
+    """Returns the updates to an event of the runs of some cells."""
     values = [value for value, members in cells.items() for _ in members]
     runs = [run for members in cells.values() for run in members]
-    seeds = np.array([run.config.seed for run in runs], int)
-    return np.array(values, float), times(runs, event), seeds
+    pairs = np.array([(run.config.task.seed, run.config.seed) for run in runs], int)
+    return Pool(
+        values=np.array(values, float),
+        times=times(runs, event),
+        blocks=np.unique(pairs, axis=0, return_inverse=True)[1],
+        limits=np.array([grokking.grok_times(run).censored_at for run in runs], float),
+    )
+
+
+def pool_delays(cells: Mapping[float, Sequence[Run]]) -> Pool:
+    """Returns the updates from memorization to generalization, the *delay*.
+
+    One evaluation is the least that can be told: a delay below it, also one of a run
+    that generalized before it memorized, counts as one. Of a run that did neither it is
+    known only that its delay is not below that.
+    """
+    runs = [run for members in cells.values() for run in members]
+    every = np.array([run.config.eval_every_steps for run in runs], float)
+    whole, memorized = pool(cells, GENERALIZED), times(runs, MEMORIZED)
+    known = np.where(np.isfinite(memorized), memorized, whole.limits)
+    delays = np.where(
+        np.isfinite(whole.times), np.maximum(whole.times - known, every), np.inf
+    )
+    return whole._replace(times=delays, limits=np.maximum(whole.limits - known, every))
+
+
+def delayed(cells: Mapping[float, Sequence[Run]]) -> dict[float, Sequence[Run]]:
+    """Returns the cells in which most runs are late, or will be if they arrive."""
+    found = {}
+    for value, members in cells.items():
+        limits = np.array([run.config.num_steps for run in members], float)
+        arrived = np.minimum(times(members, GENERALIZED), limits)
+        if majority(is_late(times(members, MEMORIZED), arrived)):
+            found[value] = members
+    return found
 
 
 def is_late(memorized: np.ndarray, generalized: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def times_by_value(
     """
     runs = [run for members in runs_by_value.values() for run in members]
     values = list(runs_by_value)
-    budget = run_folders.shared_value(runs, "num_steps")
+    budget = max(run_folders.values_of(runs, "num_steps"))
     thresholds = words.thresholds(runs, (MEMORIZED, GENERALIZED))
     notes = [f"Thresholds: {thresholds}."]
     named = {f"{value:g}": members for value, members in runs_by_value.items()}
@@ -80,10 +80,10 @@ def times_by_value(
     ]
     x = y = np.zeros(0)  # the law
     if is_log and len(values) > 1 and not unknown:
-        law = laws.fit_power(*cells.pool(runs_by_value, GENERALIZED), budget)
+        law = laws.fit_power(*cells.pool(runs_by_value, GENERALIZED))
         notes.append(
             f"Updates to ID generalization ~ decay ** -x, x = {law.exponent:.2f} "
-            f"(95 % interval over seeds {law.low:.2f} to {law.high:.2f}); "
+            f"(95 % interval over pairs {law.low:.2f} to {law.high:.2f}); "
             f"{law.censored} of {wording.count(law.runs, 'run')} censored."
         )
         handles += [

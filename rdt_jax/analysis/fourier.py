@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 import numpy as np
+from scipy import special
 
-from rdt_jax.models import presets, recurrent
+from rdt_jax.models import presets, recurrent, trace
 from rdt_jax.tasks import Table
 
-VERSION = 1  # of the results; a change of their numbers is another one
+VERSION = 2  # of the results; a change of their numbers is another one
 
 OPERATIONS = ("add", "subtract")  # Their answers are equally often every residue.
 # Pairs that a loss is over. `all` has the unused too. A pair (a, b) of `id` is mirrored
@@ -36,6 +37,7 @@ GROUPS = ("all", "train", "id", "mirrored", "unmirrored")
 # together, and so do random logits.
 KEY_SHARE = 0.02
 KEY_RATIO = 2.0
+HEAD_ROWS = 500  # of the table, evenly spaced, whose attention is looked at
 
 
 class Pairs(NamedTuple):
@@ -89,13 +91,13 @@ class Fourier(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """`Fourier` at C checkpoints of a run, key frequencies being those at its end.
+    """`Fourier` at C checkpoints of a run; keys are those of its embedding at the end.
 
-    Beside `step`, int64 [C], updates, ascending, the attributes are those of `Fourier`,
-    with C in front of all shapes but that of `is_key`.
+    Beside `step` and the last two the attributes are those of `Fourier`, with C in
+    front of all shapes but that of `is_key`.
     """
 
-    step: np.ndarray
+    step: np.ndarray  # int64 [C], updates, ascending
     is_key: np.ndarray
     share: np.ndarray
     embedding_share: np.ndarray
@@ -107,6 +109,10 @@ class Progress(NamedTuple):
     excluded_by_frequency: np.ndarray
     accuracy: np.ndarray
     sum_squared_weights: np.ndarray
+    # float64 [C], mean cosine between the attention weights of two heads of a block.
+    head_similarity: np.ndarray
+    # float64 [C], deviation over the heads of a block of their weights' mean entropy.
+    entropy_spread: np.ndarray
 
 
 def measure(
@@ -155,8 +161,12 @@ def progress(
 ) -> Progress:
     """Follows the progress measures of modular addition over a run's checkpoints.
 
-    As in the paper, the key frequencies are those that the run ends with, at the last
-    step: before it has found them, their waves are noise, and the curves show that.
+    The key frequencies are those of the residues' embeddings at the last step, so that
+    the logits, of which losses are taken, have no part in choosing them. Before the run
+    has found them, their waves are noise, and the curves show that.
+
+    Reference of the attention heads: Verma (2026), arXiv:2605.20441, whose two online
+    diagnostics these are, of about HEAD_ROWS pairs.
 
     Raises:
       ValueError: as `measure`, or if there is no checkpoint.
@@ -164,13 +174,22 @@ def progress(
     if not params_by_step:
         raise ValueError("Progress needs at least one checkpoint of the run, got none.")
     steps = sorted(params_by_step)
-    is_key = measure(params_by_step[steps[-1]], config, table).is_key
+    is_key = key_frequencies(
+        measure(params_by_step[steps[-1]], config, table).embedding_share
+    )
     found = [
         measure(params_by_step[step], config, table, is_key=is_key) for step in steps
     ]
-    fields = [name for name in Progress._fields if name not in ("step", "is_key")]
-    step = np.array(steps, np.int64)
-    return Progress(step=step, is_key=is_key, **_stacked(found, fields))
+    heads = [_heads(params_by_step[step], config, table) for step in steps]
+    similarity, spread = np.array(heads).T
+    fields = [name for name in Fourier._fields if name in Progress._fields]
+    return Progress(
+        step=np.array(steps, np.int64),
+        head_similarity=similarity,
+        entropy_spread=spread,
+        is_key=is_key,
+        **_stacked(found, [name for name in fields if name != "is_key"]),
+    )
 
 
 def summarize(progress: Progress) -> dict[str, float]:
@@ -255,6 +274,30 @@ def gini(values: np.ndarray) -> np.ndarray:
         return np.array(0.0)
     ranks = 2 * np.arange(1, count + 1) - count - 1
     return (ranks * ordered).sum() / (count * ordered.sum())
+
+
+def _heads(params, config: ml_collections.ConfigDict, table: Table) -> np.ndarray:
+    """Similarity and spread of entropy of a block's heads, mean over blocks, [2]."""
+    rows = slice(None, None, max(1, len(table.tokens) // HEAD_ROWS))
+    weights = _attention(
+        params,
+        (table.tokens[rows], table.answer_positions[rows]),
+        presets.model_config(config, table),
+        config.recurrence.num_loops,
+    )  # [E, B, H, T, T]
+    weights = np.moveaxis(np.asarray(weights, np.float64), 2, 1)  # [E, H, B, T, T]
+    flat = weights.reshape(*weights.shape[:2], -1)
+    flat = flat / np.linalg.norm(flat, axis=-1, keepdims=True)
+    cosines = flat @ np.swapaxes(flat, 1, 2)  # [E, H, H]
+    apart = ~np.eye(cosines.shape[-1], dtype=bool)
+    entropy = special.entr(weights).sum(axis=-1).mean(axis=(2, 3))  # [E, H]
+    return np.array([_mean(cosines[:, apart]).mean(), entropy.std(axis=1).mean()])
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _attention(params, rows: Sequence[Any], model, num_loops: int):
+    tokens, positions = rows
+    return trace.trace(params, tokens, positions, model, num_loops=num_loops).attention
 
 
 def _stacked(results: Sequence[Any], fields: Iterable[str]) -> dict[str, np.ndarray]:

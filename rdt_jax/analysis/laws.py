@@ -36,7 +36,7 @@ def fit_power(
     values: np.ndarray,
     times: np.ndarray,
     blocks: np.ndarray,
-    budget: float,
+    budget: float | np.ndarray,
     *,
     seed: int = 0,
     confidence: float = 0.95,
@@ -59,7 +59,7 @@ def fit_power(
       values: [N], above 0.
       times: [N], updates above 0; inf where censored.
       blocks: [N], a number that runs share if they are not drawn apart, their seed.
-      budget: updates after which a time is censored, the same for all.
+      budget: updates after which a time is censored: one for all, or [N].
 
     Raises:
       ValueError: if a value or a time is out of range, a time is in no block, or all
@@ -78,10 +78,11 @@ def fit_power(
             f"{blocks.tolist()}."
         )
     seen = np.isfinite(times)
-    if (times[seen] > budget).any():
+    beyond = seen & (times > budget)
+    if beyond.any():
         raise ValueError(
             f"No time may lie beyond the budget of {budget} updates, got "
-            f"{times[seen].max()}."
+            f"{times[beyond].max()}."
         )
     if np.unique(values).size < 2:
         raise ValueError(

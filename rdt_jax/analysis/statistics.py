@@ -9,12 +9,9 @@ where there are at most DRAWS of them, else DRAWS are drawn and (1 + b) / (1 + D
 reported, b being at least as extreme (Phipson and Smyth 2010, Statistical Applications
 in Genetics and Molecular Biology 9). Same times, same seed, same numbers.
 
-Shapes: N, M times of a group, S simulated experiments.
+Shapes: N, M times of a group.
 """
 
-import bisect
-import functools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,10 +19,8 @@ import numpy as np
 from scipy import stats
 
 DRAWS = 9_999  # arrangements of a reported test
-SIMULATIONS = 1_000  # experiments per shift that is tried
-SIMULATION_DRAWS = 999  # arrangements of the test of a simulated experiment
 
-_AT_ONCE = 50  # arrangements of all simulated experiments, which bounds the memory
+_AT_ONCE = 50  # arrangements, which bounds the memory
 
 
 class Interval(NamedTuple):
@@ -43,15 +38,6 @@ class Comparison(NamedTuple):
     # all. The docstring of the test says what it is a share of.
     later: float
     p_value: float  # two-sided
-
-
-class VisibleShift(NamedTuple):
-    """The smallest shift that a test would have seen."""
-
-    steps: float  # updates; inf if no shift reaches the power
-    # Share of the simulated experiments in which the test saw it, or the highest share
-    # there was.
-    rate: float
 
 
 def median_interval(times: np.ndarray, *, confidence: float = 0.95) -> Interval:
@@ -93,7 +79,7 @@ def rank_sum(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
     won = scores[1].sum() - second.size * (second.size + 1) / 2
     return Comparison(
         later=float(won / (first.size * second.size)),
-        p_value=float(_p_values(scores, seed, DRAWS)),
+        p_value=_p_value(scores, seed),
     )
 
 
@@ -118,7 +104,7 @@ def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparis
     total = np.abs(scores[0]).sum()
     return Comparison(
         later=float(0.5 + scores[0].sum() / (2 * total)) if total else 0.5,
-        p_value=float(_p_values(scores, seed, DRAWS)),
+        p_value=_p_value(scores, seed),
     )
 
 
@@ -146,72 +132,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def smallest_visible_shift(
-    first: np.ndarray,
-    second: np.ndarray,
-    *,
-    paired: bool,
-    resolution: int,
-    budget: int,
-    seed: int,
-    power: float = 0.8,
-    level: float = 0.05,
-) -> VisibleShift:
-    """Returns the smallest shift that a test of this size would have seen.
-
-    Experiments without a shift are drawn from the observed times; then every time of
-    the second group is made later by the same number of updates, and the share of
-    experiments with p <= `level` is counted. Unpaired experiments draw both groups from
-    all times together; paired ones draw pairs, each in either order, so that what pairs
-    have in common is kept. The same experiments are used for every shift.
-
-    If the groups do differ, their times spread more together than each of them alone,
-    and the unpaired answer errs on the large side.
-
-    Args:
-      first: [N], updates; inf where censored.
-      second: [M]; if paired, [N], of the same runs in the same order.
-      paired: whether the test is `signed_rank`, else `rank_sum`.
-      resolution: updates between evaluations, at least 1, of which a shift is a whole
-        multiple: a finer one would break ties that a real one cannot break.
-      budget: updates after which a time is censored, also one that was shifted.
-      power: share of experiments in which the shift is to be seen, in (0, 1).
-
-    Raises:
-      ValueError: if `resolution`, `power` or `level` is out of range, or as the test.
-    """
-    if resolution < 1 or not 0 < power < 1 or not 0 < level < 1:
-        raise ValueError(
-            "resolution must be at least 1, power and level in (0, 1), got "
-            f"{resolution}, {power} and {level}."
-        )
-    generator = np.random.default_rng([seed, 1])
-    if paired:
-        scores_of = _signed_ranks
-        base, shifted = _resampled_pairs(*_checked_pairs(first, second), generator)
-    else:
-        scores_of = _ranks_of_groups
-        base, shifted = _resampled_groups(_checked(first), _checked(second), generator)
-
-    @functools.cache
-    def rate_of(multiple: int) -> float:
-        later = shifted + multiple * resolution  # [S, M]
-        later[later > budget] = np.inf
-        p_values = _p_values(scores_of(base, later), seed, SIMULATION_DRAWS)
-        return float((p_values <= level).mean())
-
-    pooled = np.concatenate([first, second])
-    known = pooled[np.isfinite(pooled)]
-    # With the last one, every known shifted time is after every known other one.
-    last = 1 + (math.ceil(np.ptp(known) / resolution) if known.size else 0)
-    candidates = range(1, last + 1)
-    index = bisect.bisect_left(candidates, power, key=rate_of)
-    if index == len(candidates):
-        return VisibleShift(math.inf, rate_of(last))
-    multiple = candidates[index]
-    return VisibleShift(float(multiple * resolution), rate_of(multiple))
-
-
 def _checked(times: np.ndarray, at_least: int = 2) -> np.ndarray:
     times = np.asarray(times, np.float64)
     bad = times.ndim != 1 or np.isnan(times).any() or (times < 0).any()
@@ -235,40 +155,26 @@ def _checked_pairs(
 
 
 def _ranks_of_groups(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mid-ranks [..., N] and [..., M] among all times of an experiment."""
-    ranks = stats.rankdata(np.concatenate([first, second], axis=-1), axis=-1)
-    return ranks[..., : first.shape[-1]], ranks[..., first.shape[-1] :]
+    """Mid-ranks [N] and [M] among all times."""
+    ranks = stats.rankdata(np.concatenate([first, second]))
+    return ranks[: first.size], ranks[first.size :]
 
 
 def _signed_ranks(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
     with np.errstate(invalid="ignore"):  # Two censored times are a tie.
         apart = np.where(first == second, 0.0, second - first)
-    return (np.sign(apart) * stats.rankdata(np.abs(apart), axis=-1),)
+    return (np.sign(apart) * stats.rankdata(np.abs(apart)),)
 
 
-def _p_values(scores: tuple[np.ndarray, ...], seed: int, draws: int) -> np.ndarray:
-    """P-values [...] of one group [..., N] by its signs, or of two by relabeling."""
-    return stats.permutation_test(
+def _p_value(scores: tuple[np.ndarray, ...], seed: int) -> float:
+    """P-value of one group [N] by its signs, or of two by relabeling."""
+    test = stats.permutation_test(
         scores,
         lambda *groups, axis: groups[-1].sum(axis=axis),
         permutation_type="samples" if len(scores) == 1 else "independent",
         vectorized=True,
-        n_resamples=draws,
+        n_resamples=DRAWS,
         batch=_AT_ONCE,
-        axis=-1,
         rng=np.random.default_rng([seed, 0]),
-    ).pvalue
-
-
-def _resampled_groups(first, second, generator) -> tuple[np.ndarray, np.ndarray]:
-    pooled = np.concatenate([first, second])
-    drawn = generator.choice(pooled, size=(SIMULATIONS, pooled.size))
-    return drawn[:, : first.size], drawn[:, first.size :]
-
-
-def _resampled_pairs(first, second, generator) -> tuple[np.ndarray, np.ndarray]:
-    shape = (SIMULATIONS, first.size)
-    drawn = generator.integers(first.size, size=shape)
-    mirrored = generator.integers(2, size=shape).astype(bool)
-    one, other = first[drawn], second[drawn]
-    return np.where(mirrored, other, one), np.where(mirrored, one, other)
+    )
+    return float(test.pvalue)

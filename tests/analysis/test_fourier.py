@@ -240,12 +240,35 @@ def test_progress_has_the_keys_of_the_end(params, config, monkeypatch):
     np.testing.assert_array_equal(found.is_key, keys)
     for place, each in enumerate((other, params)):
         expected = fourier.measure(each, config, table, is_key=keys)
-        for name in set(found._fields) - {"step", "is_key"}:
+        for name in {*found._fields} & {*expected._fields} - {"is_key"}:
             np.testing.assert_array_equal(
                 getattr(found, name)[place], getattr(expected, name)
             )
     with pytest.raises(ValueError, match="at least one checkpoint"):
         fourier.progress({}, config, table)
+
+
+def test_the_logits_have_no_part_in_choosing_the_keys_of_progress(
+    params, config, monkeypatch
+):
+    asked = []
+    choose = lambda share: asked.append(share) or np.array([True, False, False])
+    monkeypatch.setattr(fourier, "key_frequencies", choose)
+    table = tasks.make_table(config)
+    found = fourier.progress({0: params}, config, table)
+    np.testing.assert_array_equal(asked[-1], found.embedding_share[0])
+    assert found.is_key.tolist() == [True, False, False]
+
+
+def test_heads_are_compared_by_what_they_attend_to(params, config, monkeypatch):
+    """Two of three look at the first key, one at all three alike."""
+    one, even = np.eye(3)[[0, 0, 0]], np.full((3, 3), 1 / 3)
+    weights = np.stack([one, one, even])[None, None]  # [E, B, H, T, T]
+    monkeypatch.setattr(fourier, "_attention", lambda *_: weights)
+    found = fourier.progress({0: params}, config, tasks.make_table(config))
+    cosine = 3**-0.5  # between the two kinds; 1 within the first
+    assert found.head_similarity[0] == pytest.approx((1 + 2 * cosine) / 3)
+    assert found.entropy_spread[0] == pytest.approx(np.std([0, 0, np.log(3)]))
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,6 @@ def signed_rank(first, second):
     return statistics.signed_rank(np.array(first), np.array(second), seed=3)
 
 
-def visible(first, second, paired, **options):
-    return statistics.smallest_visible_shift(
-        np.array(first), np.array(second), paired=paired, **(BIG | options)
-    )
-
-
-# Slow oracles: every arrangement, every comparison, one by one.
-
-
 def comparisons_won(first, second):
     """Comparisons in which the second time is later, equal ones counting half."""
     return sum((b > a) + 0.5 * (b == a) for a in first for b in second)
@@ -186,87 +177,6 @@ def test_draws_are_of_the_seed_and_never_give_zero():
         assert test(first, near, seed=1).p_value != test(first, near, seed=2).p_value
 
 
-# The smallest shift.
-
-NORMAL = 1000 + 100 * stats.norm.ppf((np.arange(20) + 0.5) / 20)  # sd 100, without luck
-
-
-def test_the_visible_shift_of_normal_groups_is_the_textbook_one():
-    # Two groups of 20, level .05, power .8: t needs .91 sd, ranks sqrt(1/.955) times.
-    found = visible(NORMAL, NORMAL, paired=False, resolution=5)
-    assert 85 <= found.steps <= 105
-    assert 0.8 <= found.rate <= 0.85
-
-
-def test_pairs_see_what_differs_within_them_only():
-    # 20 pairs: t needs .66 sd of the differences, here 10, however far seeds are apart.
-    far = 1000.0 + 40 * np.arange(20)
-    order = np.random.default_rng(4).permutation(20)
-    near = far + (NORMAL[order] - 1000) / 10
-    found = visible(far, near, paired=True)
-    assert 6 <= found.steps <= 8
-    assert visible(far, near, paired=False, resolution=40).steps > 150
-    # Pairs are drawn in either order: that one group is later is no shift to be seen.
-    assert visible(far, near + 3, paired=True, resolution=3).steps <= 9
-
-
-@pytest.mark.parametrize(("paired", "level"), [(False, 0.05), (True, 0.2)])
-def test_without_a_shift_the_test_is_wrong_as_often_as_its_level(paired, level):
-    pairs = NORMAL, NORMAL[::-1]
-    found = visible(*pairs, paired, level=level, power=0.01, resolution=2)
-    assert found.steps == 2  # Next to nothing beside a deviation of 100.
-    error = (level * (1 - level) / statistics.SIMULATIONS) ** 0.5
-    assert abs(found.rate - level) < 4 * error
-
-
-def test_more_runs_and_less_power_see_smaller_shifts():
-    many = np.tile(NORMAL, 2)
-    steps = [
-        visible(group, group, paired=False, resolution=10, power=power).steps
-        for group, power in [(NORMAL, 0.8), (NORMAL, 0.5), (many, 0.8)]
-    ]
-    assert steps[1] < steps[0] - 20
-    assert steps[2] < 0.8 * steps[0]
-
-
-def test_shifts_are_whole_evaluations():
-    found = visible(NORMAL, NORMAL, paired=False, resolution=40)
-    assert found.steps in (80, 120)
-    # Pairs that are all equal show the least shift there is.
-    grid = np.arange(20.0) * 40
-    assert visible(grid, grid, paired=True, resolution=40) == (40, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "paired", "steps"),
-    [
-        ([10, 20, 30], [10, 20, 30], False, INF),  # At best p = 2/20.
-        ([10, 20, 30, 40], [10, 20, 30, 40], False, 31),  # 2/70, once all are later.
-        ([10] * 5, [10] * 5, True, INF),  # At best p = 2/32.
-        ([10] * 6, [10] * 6, True, 1),  # 2/64.
-        ([INF] * 9, [INF] * 9, False, INF),
-        ([INF] * 9, [INF] * 9, True, INF),
-    ],
-)
-def test_groups_too_small_or_all_censored_see_nothing(first, second, paired, steps):
-    found = visible(first, second, paired, power=0.95)
-    assert found.steps <= steps if steps < INF else found.steps == INF
-    assert found.rate < 0.95 if steps == INF else found.rate >= 0.95
-
-
-def test_shifted_times_are_censored_at_the_budget():
-    # A pair (known, inf) or (inf, known) each time. Shifted beyond the budget, the
-    # second kind becomes a tie and the first speaks; within it, they cancel.
-    known, never = np.full(20, 980.0), np.full(20, INF)
-    tight = visible(known, never, paired=True, resolution=20, budget=990)
-    assert tight.steps == 20
-    wide = visible(known, never, paired=True, resolution=20, budget=2000)
-    assert wide.steps == INF
-    assert wide.rate < 0.1
-    # A time at the budget has arrived.
-    assert visible(known, never, paired=True, resolution=20, budget=1000).steps == INF
-
-
 # Mistakes.
 
 
@@ -279,8 +189,6 @@ def test_what_is_no_list_of_times_is_refused(times):
         lambda: statistics.rank_sum(good, bad, seed=0),
         lambda: statistics.rank_sum(bad, good, seed=0),
         lambda: statistics.signed_rank(bad, good, seed=0),
-        lambda: visible(bad, good, paired=False),
-        lambda: visible(good, bad, paired=True),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -298,16 +206,6 @@ def test_pairs_of_two_sizes_are_refused():
     message = r"Paired groups must be of one size, got 2 and 3\."
     with pytest.raises(ValueError, match=message):
         signed_rank([1, 2], [1, 2, 3])
-    with pytest.raises(ValueError, match=message):
-        visible([1, 2], [1, 2, 3], paired=True)
-
-
-@pytest.mark.parametrize(
-    "options", [{"resolution": 0}, {"power": 1.0}, {"power": 0.0}, {"level": 1.0}]
-)
-def test_a_search_out_of_range_is_refused(options):
-    with pytest.raises(ValueError, match=r"resolution must be at least 1, power and l"):
-        visible([1, 2], [2, 3], paired=False, **options)
 
 
 def test_the_sign_test_is_that_of_a_fair_coin():

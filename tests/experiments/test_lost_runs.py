@@ -58,16 +58,16 @@ LOOPED = [*grid((1, 2, 4), range(3))]
 STUDIES = {
     "depth_by_decay": (LOOPED, [NEVER] * 3 + [GROKS] * 3 + [(20, 40, 60)] * 3, 3),
     "grokking_stages": (LOOPED, [NEVER] * 3 + [GROKS] * 3 + [(20, 40, 60)] * 3, 3),
-    "packing": (grid((1,), range(3)), [GROKS, GROKS, (20, 20, 0)], 2),
     "modular_addition": (
-        [*addition(snapshot_steps=(0, 10)), *addition(0.6), *addition(2.0),
-         *addition(0.0), *addition(fraction=0.5), *addition(fraction=0.7)],
+        [*addition(snapshot_steps=(0, 10)), *addition(0.6), *addition(1.4),
+         *addition(0.0, snapshot_steps=(0, 10)), *addition(fraction=0.5),
+         *addition(fraction=0.7)],
         [GROKS] * 3 + [(20, 110, 0)] * 3 + [(20, 40, 0)] * 3
         + [(20, None, 0)] * 3 + [(20, 100, 0)] * 3 + [(20, 40, 0)] * 3,
         2,
     ),
     "accelerators": (
-        of_recipe("adamw", range(8)) + of_recipe("muon", range(8)),
+        of_recipe("adamw", range(30, 38)) + of_recipe("muon", range(30, 38)),
         [(20, 150, 0)] * 8 + [(20, 30 + 10 * k, 0) for k in range(8)],
         2,
     ),

@@ -18,8 +18,8 @@ MODULUS = 31
 CHANCE = np.log(MODULUS)
 STEPS = np.arange(0, 231, 10)
 ORDER = (
-    "late", "data", "never", "law", "memorizes", "norm", "first", "excluded", "few",
-    "network",
+    "late", "data", "percent", "never", "law", "time", "memorizes", "norm", "first",
+    "excluded", "few", "heads", "entropies", "enough", "needed",
 )  # fmt: skip
 
 
@@ -53,12 +53,13 @@ def base(generalized=100, **options):
 
 
 def by_decay(exponent=1.0, memorized=20):
-    """Returns runs whose time goes with decay by the exponent: 120 at 1."""
+    """Returns runs whose delay goes with decay by the exponent: 80 at 1."""
     found = []
-    for decay in (0.6, 2.0):
-        at = 120 * decay**-exponent - 20
+    for decay in (0.5, 4 / 3):
+        at = 80 * decay**-exponent + memorized
+        apart = (0, 10, -10, 0, 0) if decay < 1 else (0,) * 5
         found += [
-            run(seed, round(at + 10 * (seed % 2), -1), decay=decay, memorized=memorized)
+            run(seed, round(at + apart[seed], -1), decay=decay, memorized=memorized)
             for seed in SEEDS
         ]
     return found
@@ -72,7 +73,9 @@ def by_fraction(*times):
     ]
 
 
-def without_decay(at=None, **options):
+def without_decay(at=None, budget=1_200, **options):
+    """Returns runs with the budget of the question, of which 230 updates are shown."""
+    options = {"num_steps": budget, "snapshot_steps": (0, 10)} | options
     return [run(seed, at, decay=0.0, **options) for seed in SEEDS]
 
 
@@ -82,7 +85,7 @@ def good_runs():
 
 def progress(
     restricted=80, whole=110, excluded=(1.0, 3.0), gini=(0.2, 0.6), ends=None,
-    spikes=(),
+    spikes=(), heads=(0.9, 0.4), entropies=(0.1, 0.5), last=230,
 ):  # fmt: skip
     """Returns measures: losses that fall at given steps, others that go evenly."""
     alone, without = ends or (0.1, 4.0)
@@ -93,7 +96,9 @@ def progress(
     rising[np.isin(STEPS, spikes)] = 9.0
     frequencies = np.zeros((STEPS.size, 1, MODULUS // 2))
     return fourier.Progress(
-        step=STEPS,
+        step=STEPS * last // 230,
+        head_similarity=np.interp(STEPS, (40, 230), heads),
+        entropy_spread=np.interp(STEPS, (40, 230), entropies),
         is_key=np.arange(MODULUS // 2) < 3,
         share=frequencies,
         embedding_share=frequencies[:, 0],
@@ -108,14 +113,25 @@ def progress(
     )
 
 
-def ask(name, runs, *expected, **measures):
-    """Checks a claim where all runs of the base cell have these measures."""
-    inside = cells.followed(cells.base(runs), lambda *_: progress(**measures))
+STILL = {"gini": (0.2, 0.2), "heads": (0.9, 0.9), "entropies": (0.1, 0.1)}
+
+
+def ask(name, runs, *expected, without=STILL, **measures):
+    """Checks a claim where the runs of the base cell have these measures.
+
+    Those without decay have others, None for none.
+    """
+
+    def load(run, *_):
+        given = measures if run.config.optimizer.weight_decay else without
+        return None if given is None else progress(**given)
+
+    inside = cells.followed([*cells.base(runs), *cells.controls(runs)], load)
     judge = lambda runs: claims.judge_all(runs, inside)
     return verdicts.asked(judge, ORDER)(name, runs, *expected)
 
 
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize("name", sorted({*ORDER} - {"percent", "time"}))
 def test_a_claim_holds_as_published_and_is_open_while_runs_train(name):
     assert ask(name, good_runs(), True).seeds == 5
     going = {"until": 100, "state": "running", "reason": None}
@@ -127,6 +143,7 @@ BAD = {
     "data": lambda: [*base(), *by_fraction(50, 100, 100)],
     "never": lambda: [*base(), *by_decay(), *without_decay(150)],
     "law": lambda: [*base(), *by_decay(0.3)],
+    "time": lambda: [*base(), *by_decay(2.0)],
     "memorizes": lambda: [
         *base(memorized=60),
         *[run(s, 180, memorized=10, decay=0.3) for s in SEEDS],
@@ -209,6 +226,13 @@ def test_the_norm_of_late_runs_is_told_from_that_of_others():
         ("law", -1.0, 3.0, None),
         ("law", 1.2, 1.8, False),
         ("law", 0.0, 0.9, False),
+        ("time", 0.7, 0.78, True),
+        ("time", 0.78, 0.9, True),
+        ("time", 0.4, 0.78, None),
+        ("time", 0.78, 1.0, None),
+        ("time", 0.4, 1.2, None),
+        ("time", 0.6, 0.72, False),
+        ("time", 0.8, 1.2, False),
         ("memorizes", -0.2, 0.25, True),
         ("memorizes", -0.3, 0.1, None),
         ("memorizes", 0.05, 0.4, None),
@@ -232,7 +256,8 @@ def test_a_seed_stands_at_every_decay_as_one(name, exponent):
         first = (40, 80, 120, 160, 200)
     runs = []
     for decay, s in itertools.product(decays, SEEDS):
-        at = round(first[s] * decay**-exponent) - 20  # It completes 20 later,
+        at = round(first[s] * decay**-exponent)  # It completes 20 later, as memorizing
+        at -= 20 * (name == "memorizes")  # takes 20,
         at += 10 * ((s, decay) in outliers)  # or at the next evaluation.
         memorized = {"law": 10, "memorizes": at}[name]
         kept = {"snapshot_steps": (0, 10)} if decay == 1 else {}
@@ -243,39 +268,58 @@ def test_a_seed_stands_at_every_decay_as_one(name, exponent):
 @pytest.mark.parametrize(
     ("name", "measures"),
     [
-        ("first", {"restricted": 110}),  # Together.
         ("first", {"restricted": 130}),
         ("first", {"restricted": 999}),  # Never.
         ("excluded", {"excluded": (3.0, 1.0)}),
-        ("excluded", {"excluded": (2.0, 2.0)}),
         ("few", {"gini": (0.6, 0.2)}),
-        ("network", {"ends": (3.0, 4.0)}),  # The keys are not enough,
-        ("network", {"ends": (0.1, 0.2)}),  # not needed.
+        ("few", {"without": STILL | {"gini": (0.2, 0.7)}}),  # Without decay more.
+        ("heads", {"heads": (0.4, 0.9)}),
+        ("entropies", {"entropies": (0.5, 0.1)}),
+        ("enough", {"ends": (3.0, 4.0)}),
+        ("needed", {"ends": (0.1, 0.2)}),
     ],
 )
 def test_a_claim_on_frequencies_fails_on_measures_that_contradict_it(name, measures):
     ask(name, good_runs(), False, **measures)
 
 
+@pytest.mark.parametrize(
+    ("name", "measures"),
+    [
+        ("first", {"restricted": 110}),  # At one snapshot.
+        ("excluded", {"excluded": (2.0, 2.1)}),
+        ("few", {"gini": (0.2, 0.24)}),
+        ("few", {"without": STILL | {"gini": (0.2, 0.6)}}),
+    ],
+)
+def test_what_differs_by_too_little_to_tell_is_open(name, measures):
+    ask(name, good_runs(), None, "0 5 5", "a clear difference in 5 runs", **measures)
+
+
+def test_a_control_must_be_measured_as_long():
+    for without in (None, STILL | {"last": 200}):
+        ask("few", good_runs(), None, "", "and their controls of 5", without=without)
+
+
 def test_measures_that_are_not_stored_are_missed():
     found = claims.judge_all(good_runs(), [])
-    assert [claim.holds for claim in found[-4:]] == [None] * 4
+    assert [claim.holds for claim in found[-7:]] == [None] * 7
     assert "the stored progress measures of 5 runs" in found[-1].measured
 
 
-def ask_network(members, *expected, **measures):
+def ask_needed(members, *expected, **measures):
     """Checks what frequencies claim of the network when only these are measured."""
     inside = cells.followed(members, lambda *_: progress(**measures))
     judge = lambda runs: frequencies.judge_all(runs, inside)
-    return verdicts.asked(judge, ORDER[-4:])("network", base(), *expected)
+    return verdicts.asked(judge, ORDER[-7:])("needed", base(), *expected)
 
 
 def test_runs_that_are_not_measured_are_counted():
     three = base()[:3]
-    ask_network(three, True, "3 5")
-    ask_network(three, False, ends=(0.1, 0.2))
-    ask_network(base()[:2], None, "2 5", "the stored progress measures")
-    assert "measured" not in ask_network(base(), True).measured
+    ask_needed(three, True, "3 5")
+    ask_needed(three, False, ends=(0.1, 0.2))
+    ask_needed(base()[:2], None, "2 5", "the stored progress measures")
+    assert "measured" not in ask_needed(base(), True).measured
 
 
 @pytest.mark.parametrize("over", [1, 2, 3])
@@ -286,10 +330,10 @@ def test_runs_that_still_train_are_waited_for_unless_they_cannot_matter(over):
     runs = [run(s, 100, snapshot_steps=(0, 10), **options[s]) for s in SEEDS]
     decided = over == 3
     bad = {"ends": (0.1, 0.2), "excluded": (3.0, 1.0)}
-    ask("network", runs, True if decided else None)
+    ask("needed", runs, True if decided else None)
     ask("excluded", runs, False if decided else None, **bad)
     waits = "" if decided else f"the end of {5 - over} runs"
-    ask("network", runs, False if decided else None, "", waits, **bad)
+    ask("needed", runs, False if decided else None, "", waits, **bad)
 
 
 def test_one_snapshot_does_not_make_the_excluded_loss_rise():
@@ -305,19 +349,23 @@ def test_too_few_snapshots_say_nothing_of_the_excluded_loss():
 
 def test_too_wide_an_interval_decides_nothing():
     rng = np.random.default_rng(0)
-    runs = [*base()]
+    runs = base(memorized=10)
     for decay in (0.9, 1.1):
-        runs += [run(s, int(rng.integers(3, 18)) * 10, decay=decay) for s in SEEDS]
+        runs += [
+            run(s, int(rng.integers(3, 18)) * 10, decay=decay, memorized=10)
+            for s in SEEDS
+        ]
     ask("law", runs, None, "", "narrower interval")
 
 
 def test_censored_runs_are_counted_and_not_dropped():
-    """Half of the slow cell never arrives: the law is as before, and says so."""
-    slow = [run(s, at, decay=0.6) for s, at in enumerate((170, 190, None, None, None))]
-    spread = [run(s, 80 + 10 * s, snapshot_steps=(0, 10)) for s in SEEDS]
-    runs = [*spread, *slow, *[run(s, 20 + 10 * s, decay=2.0) for s in SEEDS]]
-    claim = ask("law", runs, True, "3 15")
-    assert "0.6: beyond the budget (2/5)" in claim.measured
+    """Two of the slow cell never arrive: the law is as before, and says so."""
+    soon, slow = {"memorized": 10}, (120, 140, 160, None, None)
+    runs = [run(s, at, decay=0.6, **soon) for s, at in enumerate(slow)]
+    runs += [run(s, 80 + 10 * s, snapshot_steps=(0, 10), **soon) for s in SEEDS]
+    runs += [run(s, 30 + 10 * s, decay=2.0, **soon) for s in SEEDS]
+    claim = ask("law", runs, True, "2 15")
+    assert "0.6: 160 (3/5)" in claim.measured
 
 
 def test_a_median_that_a_lost_run_could_move_is_not_known():
@@ -325,16 +373,50 @@ def test_a_median_that_a_lost_run_could_move_is_not_known():
     for others, said in (((40, 90), "not known yet (2/3)"), ((40, 40), "60 (2/3)")):
         runs = [run(s, at, snapshot_steps=(0, 10)) for s, at in enumerate(others)]
         runs.append(fake_runs.lost(run(2, 40, snapshot_steps=(0, 10))))
-        assert f"1: {said}" in ask("law", runs, None).measured
+        assert f"1: {said}" in ask("time", runs, None).measured
         notes = [text.get_text() for text in study.figures(runs)["data_fraction"].texts]
         assert any(note.startswith("1 of 3 runs are not over, or") for note in notes)
 
 
-def test_without_decay_a_budget_must_suffice_with_it():
-    never = [*base(None), *[run(s, None, decay=0.5) for s in SEEDS], *without_decay()]
-    ask("never", never, None, "", "a run with decay that")
+def test_without_decay_the_budget_must_be_ten_times_what_it_takes_with_it():
+    ask("never", [*base(None), *without_decay()], None, "", "runs with decay that")
+    short = [*base(), *without_decay(budget=1_190)]
+    ask("never", short, None, "0 5 1.19k 0 120", "a budget of 1.2k updates")
     runs = [*base(), *without_decay(memorized=None)]
     ask("never", runs, None, "", "runs without decay that memorize")
+
+
+def test_a_run_that_generalizes_at_once_is_no_counterexample_to_never():
+    at_once = without_decay(10)
+    ask("never", [*base(), *at_once], None, "0 0 1.2k 5", "that memorize first")
+    ask("never", [*base(), at_once[0], *without_decay()[1:]], True, "0 4 1.2k 1")
+    ask("never", [*base(), *without_decay()[1:], *without_decay(30)[:1]], False, "1 5")
+
+
+@pytest.mark.parametrize(
+    ("slow", "holds", "said"),
+    [
+        ((110,) * 5, True, "5 5 0 0 0.45"),  # 130 updates after 20: 45 % for each.
+        ((70,) * 5, False, "0 5 5 0 0.35"),
+        ((None,) * 5, False, "0 5 0 5"),  # Beyond 230, which is 63 % for each.
+        ((70, 70, 110, 110, None), None, "2 5 2 1"),
+        ((70, 110, 110, 110, None), True, "3 5 1 1"),
+    ],
+)
+def test_a_percent_of_the_pairs_counts(slow, holds, said):
+    fast = [run(s, 10, fraction=0.3, snapshot_steps=(0, 10)) for s in SEEDS]
+    runs = fast + [run(s, at, fraction=0.25) for s, at in enumerate(slow)]
+    ask("percent", runs, holds, said, "" if holds is not None else "pairs of which")
+    ask("percent", fast, None)
+
+
+def test_the_law_is_of_decays_at_which_runs_are_late():
+    """At decay 4 all arrive with memorization, as no law of the delay has it."""
+    runs = [*base(), *by_decay(), *[run(s, 20, decay=4.0) for s in SEEDS]]
+    assert set(cells.delayed(cells.by_decay(runs))) == {0.5, 1.0, 4 / 3}
+    assert "over all decays: " in ask("law", runs, True).measured
+    two = [*base(), *runs[5:10], *[run(s, 20, decay=4.0) for s in SEEDS]]
+    ask("law", two, None, "", "three weight decays at which most runs are late")
 
 
 @pytest.mark.parametrize("preset", study.SWEEPS)
@@ -342,7 +424,7 @@ def test_a_sweep_is_valid_and_has_its_cells(preset):
     trials = study.sweep(preset)
     config = configs.load(f"{ROOT}/{study.CONFIG}:{preset}")
     resolved = [configs.override(config, trial) for trial in trials]
-    followed = [config for config in resolved if config.snapshot_steps]
+    followed = [c for c in resolved if c.snapshot_steps and c.optimizer.weight_decay]
     assert all(not config.stop_after_phases for config in followed)
     assert 0 in followed[0].snapshot_steps
     assert followed[0].snapshot_steps[-1] == followed[0].num_steps
@@ -356,7 +438,7 @@ def test_a_sweep_is_valid_and_has_its_cells(preset):
 
 def test_cells_are_those_that_differ_in_one_number():
     runs = good_runs() + base(loops=2)
-    assert set(cells.by_decay(runs)) == {0.0, 0.6, 1.0, 2.0}
+    assert set(cells.by_decay(runs)) == {0.0, 0.5, 1.0, 4 / 3}
     assert set(cells.by_fraction(runs)) == {0.4, 0.5, 0.6, 0.8}
     assert all(len(members) == 5 for members in cells.by_decay(runs).values())
     assert len(cells.base(runs)) == len(cells.base(runs, 2)) == 5

@@ -89,6 +89,8 @@ def progress(keys=2, steps=(0, 10, 100, 1000)):
     make = lambda *shape: rng.uniform(1, 9, shape)
     return fourier.Progress(
         step=np.array(steps),
+        head_similarity=make(count),
+        entropy_spread=make(count),
         is_key=np.arange(waves) < keys,
         share=make(count, 2, waves),
         embedding_share=make(count, waves),

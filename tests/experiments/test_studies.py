@@ -98,8 +98,6 @@ SEEDS, ALL_LOOPS = range(3), (1, 2, 4, 8)
             (ALL_LOOPS, (2,), (0.03, 0.1, 0.3), (0, 1), (0, 1)),
         ),
         ("grokking_stages", "paper", (LOOPS, "seed"), ((1, 2, 4), SEEDS)),
-        ("packing", "smoke", ("seed",), (SEEDS,)),
-        ("packing", "cpu", ("seed",), (range(20),)),
     ],
 )
 def test_a_sweep_is_a_grid(name, preset, keys, values):

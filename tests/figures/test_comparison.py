@@ -1,11 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.packing import compare
-from rdt_jax import config as configs
-from rdt_jax.analysis import statistics
 from rdt_jax.figures import comparison
-from tests import fake_runs
 from tests.figures.drawn import legend, texts
 
 INF = np.inf
@@ -185,20 +181,3 @@ def test_a_row_of_dots_for_each_group_and_a_bar_at_a_known_median():
     assert [tick.get_fontweight() for tick in panel.get_yticklabels()] == ["bold"]
     with pytest.raises(ValueError, match="At least one group of times is drawn, got"):
         comparison.times_by_group({}, **options)
-
-
-def test_the_comparison_of_packs_names_its_task_as_other_figures_do(root):
-    base = configs.load(f"{root}/configs/modular.py:cpu")
-    one = fake_runs.make(jumps={"train": 20, "id": 40}, base=base)
-    test = statistics.Comparison(0.5, 1.0)
-    shift = statistics.VisibleShift(np.inf, 0.0)
-    report = compare.Report(
-        event="id_generalized",
-        runs={"solo": [one], "packed": [one]},
-        times={"solo": np.array([60.0]), "packed": np.array([60.0])},
-        tests=dict.fromkeys(compare.TESTS, test),
-        visible=dict.fromkeys(compare.TESTS, shift),
-        left_out=0,
-    )
-    line = compare.draw(report).texts[1].get_text()
-    assert line.startswith("modular (add, p = ")

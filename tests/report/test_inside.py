@@ -171,7 +171,7 @@ def test_progress_has_the_steps_and_loops_of_its_run(make_run):
         np.array([0, 20, 60]), np.array([True, False]), draw(size=(3, 2, 2)),
         draw(size=(3, 2)), draw(size=(3, 2)), draw(size=3),
         *(draw(size=(3, 2, 5)) for _ in range(3)), draw(size=(3, 2, 2)),
-        draw(size=(3, 2, 5)), draw(size=3),
+        draw(size=(3, 2, 5)), draw(size=3), draw(size=3), draw(size=3),
     )  # fmt: skip
     run = make_run({("progress", stored.RUN): result})
     found = inside.of_runs([run], [])
