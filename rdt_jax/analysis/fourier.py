@@ -279,7 +279,7 @@ def gini(values: np.ndarray) -> np.ndarray:
 def _heads(params, config: ml_collections.ConfigDict, table: Table) -> np.ndarray:
     """Similarity and spread of entropy of a block's heads, mean over blocks, [2]."""
     rows = slice(None, None, max(1, len(table.tokens) // HEAD_ROWS))
-    weights = _attention(
+    weights = attention_weights(
         params,
         (table.tokens[rows], table.answer_positions[rows]),
         presets.model_config(config, table),
@@ -295,7 +295,8 @@ def _heads(params, config: ml_collections.ConfigDict, table: Table) -> np.ndarra
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _attention(params, rows: Sequence[Any], model, num_loops: int):
+def attention_weights(params, rows: Sequence[Any], model, num_loops: int):
+    """Returns whom each head of each block attends to at each loop, for one run."""
     tokens, positions = rows
     return trace.trace(params, tokens, positions, model, num_loops=num_loops).attention
 

@@ -264,7 +264,7 @@ def test_heads_are_compared_by_what_they_attend_to(params, config, monkeypatch):
     """Two of three look at the first key, one at all three alike."""
     one, even = np.eye(3)[[0, 0, 0]], np.full((3, 3), 1 / 3)
     weights = np.stack([one, one, even])[None, None]  # [E, B, H, T, T]
-    monkeypatch.setattr(fourier, "_attention", lambda *_: weights)
+    monkeypatch.setattr(fourier, "attention_weights", lambda *_: weights)
     found = fourier.progress({0: params}, config, tasks.make_table(config))
     cosine = 3**-0.5  # between the two kinds; 1 within the first
     assert found.head_similarity[0] == pytest.approx((1 + 2 * cosine) / 3)
