@@ -47,7 +47,7 @@ def test_four_loops_are_sooner():
 
 
 def test_four_loops_are_sooner_on_practiced_facts_at_either_number_of_hops():
-    id_of = lambda loops, two, three: run(loops, two, three, split="id")
+    id_of = lambda loops, two, three, seed=1: run(loops, two, three, seed, split="id")
     for times, three, two in (
         ((60, 90, 90, 150), True, True),  # of R = 4, then of R = 2
         ((90, 150, 60, 90), False, False),
@@ -56,6 +56,7 @@ def test_four_loops_are_sooner_on_practiced_facts_at_either_number_of_hops():
         made = [id_of(4, times[0], times[1]), id_of(2, times[2], times[3])]
         ask(ID_THREE, made, three)
         ask(ID_TWO, made, two)
+    ask(ID_TWO, [id_of(4, 60, 90, 0), id_of(2, 90, 150, 0)], None, "0")
 
 
 @pytest.mark.parametrize(
