@@ -219,11 +219,12 @@ def test_what_is_no_scorecard_is_left_alone(keep, workdir, capsys):
 
 def test_of_a_study_elsewhere_the_verdicts_alone_are_kept(workdir, tmp_path, command):
     card = tmp_path / "mine" / "card.json"
+    kept = (STUDY / "results.csv").read_bytes()
     command(["claims", f"--workdir={workdir}", f"--write={card}"])
     content = json.loads(card.read_text())
     assert content["sweeps"][0]["page"] == "" and "packing" in content["not_run"]
     assert "README" not in card.with_suffix(".md").read_text().partition("## ")[2]
-    assert not (STUDY / "results.csv").exists()
+    assert (STUDY / "results.csv").read_bytes() == kept
 
 
 def test_the_plan_is_what_is_counted_and_not_the_study_as_it_is_now(tmp_path, command):
