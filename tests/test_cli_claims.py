@@ -270,6 +270,7 @@ def test_a_study_that_cannot_be_judged_is_reported(workdir, command):
     assert "6 claims" in printed.out
 
 
+@pytest.mark.exhaustive
 def test_figures_are_checked_against_their_run_folders(workdir, command):
     arguments = smoke("figures", workdir)
     assert "accuracy.json does not exist" in command([*arguments, "--check"], 1).err
@@ -299,6 +300,7 @@ def test_figures_are_checked_against_their_run_folders(workdir, command):
     assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
+@pytest.mark.exhaustive
 def test_figures_of_a_workdir_that_cannot_be_written(
     workdir, tmp_path_factory, command, monkeypatch
 ):

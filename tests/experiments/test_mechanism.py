@@ -406,6 +406,7 @@ def test_growth_is_not_read_off_patching_without_questions(world):
     assert "; 8 runs without a question that counts" in found.measured
 
 
+@pytest.mark.exhaustive
 def test_the_figures_draw_what_is_stored(world):
     figures = study.figures(world.runs)
     assert list(figures) == ["lens", "patching", "knockout", "geometry"]

@@ -410,6 +410,7 @@ def test_one_axis_of_ones_own_has_a_panel_a_line_and_a_field_for_each_value():
     assert [label.get_text() for label in first.get_yticklabels()] == ["16", "24", "32"]
 
 
+@pytest.mark.exhaustive
 def test_more_than_two_axes_are_a_list_of_cells():
     members = [
         run(loops, decay, optimizer__name=name)
@@ -453,6 +454,7 @@ def test_models_that_differ_in_loops_and_blocks_stand_side_by_side():
     assert [0.25] in [list(line.get_ydata())[:1] for line in figure.axes[0].lines]
 
 
+@pytest.mark.exhaustive
 def test_a_page_says_how_many_cells_it_has_no_room_for():
     members = [
         run(2, x / 100, model__width=8 * y, until=20)
@@ -471,6 +473,7 @@ def test_values_that_no_lines_can_tell_have_no_figure_of_lines():
     assert list(studies.of_sweep(members[1:]))[1] == "ood_by_learning_rate"
 
 
+@pytest.mark.exhaustive
 def test_long_names_and_wide_grids_stay_on_the_page():
     members = [
         run(2, model__width=8 * width, task__kwargs__ood_share=share)
