@@ -63,7 +63,7 @@ def spread_of(reported, cell):
     members = [run for run in reported.members if run.run_id in cell.run_ids]
     times = [grokking.grok_times(run).phases["ood_generalized"] for run in members]
     known = [time.completed for time in times if time.completed is not None]
-    return f", {min(known)} - {max(known)}" if known else ""
+    return f", {min(known)}-{max(known)}" if known else ""
 
 
 def test_the_phase_diagram_says_the_medians(reported, visit):
@@ -94,7 +94,7 @@ def test_a_field_says_its_spread_under_the_pointer(reported, visit):
         grokking.grok_times(member).phases["ood_generalized"].completed
         for member in of_cell(reported, 2, 0.1)
     ]
-    assert f"{min(times)} - {max(times)}" in hint.inner_text()
+    assert f"{min(times)}-{max(times)}" in hint.inner_text()
     assert "3/3" in hint.inner_text() and "3 seeds" in hint.inner_text()
     page.locator(f"{FIELDS}[aria-label^='R = 1, decay 0.1']").hover()
     until(
