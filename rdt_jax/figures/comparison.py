@@ -115,7 +115,6 @@ def times_by_group(
     notes: Sequence[str],
     event: str,
     told: Mapping[str, str] | None = None,
-    bold: Sequence[str] = (),
 ) -> Figure:
     """Draws one row per group: a dot per run, the median and its 95 % interval.
 
@@ -124,7 +123,6 @@ def times_by_group(
 
     Args:
       told: group -> what else is said beside its number of runs, such as a p-value.
-      bold: groups whose names are bold.
 
     Raises:
       ValueError: if there is no group.
@@ -171,8 +169,6 @@ def times_by_group(
         beside = [f"n = {values.size}", (told or {}).get(name, "")]
         page.name_level(panel, row, ", ".join(filter(None, beside)))
     panel.set_yticks(range(len(times)), list(times))
-    for tick, name in zip(panel.get_yticklabels(), times, strict=True):
-        tick.set_fontweight("bold" if name in bold else "normal")
     panel.set_ylim(len(times) - 0.5, -0.5)
     panel.set_xlabel(f"updates to {event}", fontsize=page.TEXT)
     panel.set_xlim(0, budget * (1 + 2 * _MARGIN))

@@ -9,7 +9,6 @@ from tests import fake_runs
 from tests.conftest import ROOT
 from tests.experiments import verdicts
 
-BASE = configs.load(f"{ROOT}/configs/knowledge_composition.py:smoke")
 (PRESET, PAPER, SCALED, DEEP, DRAWN, INJECTION, CLOSER_SCALED, CLOSER_PAD, CLOSER_BLOCK,
  CLOSER_SIZE) = range(10)  # fmt: skip
 ask = verdicts.asked(study.claims, range(10))

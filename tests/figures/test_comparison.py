@@ -173,11 +173,10 @@ def test_a_row_of_dots_for_each_group_and_a_bar_at_a_known_median():
     assert points["|"] == [(300, 0)]  # The other's median lies beyond the budget.
     assert panel.get_ylim() == (1.5, -0.5)  # The first group stands above.
     many = {"one": np.arange(100.0, 900, 100)}
-    told = {"told": {"one": "p = 0.3"}, "bold": ["one"]}
+    told = {"told": {"one": "p = 0.3"}}
     (panel,) = comparison.times_by_group(many, **options, **told).axes
     (interval,) = panel.collections[0].get_segments()
     assert (interval[0][0], interval[1][0]) == (100, 800)  # of eight, at 95 %
     assert texts(panel) == ["n = 8, p = 0.3"]
-    assert [tick.get_fontweight() for tick in panel.get_yticklabels()] == ["bold"]
     with pytest.raises(ValueError, match="At least one group of times is drawn, got"):
         comparison.times_by_group({}, **options)

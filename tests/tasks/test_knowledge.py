@@ -263,8 +263,9 @@ def test_every_walk_of_the_graph_is_asked_once():
     assert asked == dict.fromkeys(set().union(*walks.values()), 1)
 
 
-def test_rows_of_each_number_of_hops_are_split_by_their_facts():
-    table = _hops()
+@pytest.mark.parametrize("phi", [2.5, 0.3])  # With few rows some facts are unpracticed.
+def test_rows_of_each_number_of_hops_are_split_by_their_facts(phi):
+    table = _hops(phi=phi)
     facts = _facts(table)
     rows = [(_walk(facts, words), split) for words, _, split in read(table)]
     practiced = {f for walk, split in rows if split == "train" for f in walk[1:]}
@@ -284,7 +285,7 @@ def test_rows_of_each_number_of_hops_are_split_by_their_facts():
             assert split == "unused"
     for hops in (2, 3):
         trained = [w for w, split in rows if split == "train" and len(w) == hops]
-        assert len(trained) == round(2.5 * 33)
+        assert len(trained) == round(phi * 33)
         assert {len(walk) for walk in asked} == {2, 3}
     np.testing.assert_array_equal(
         table.repeats, np.where(table.tags["hops"] == 1, 3, 1)
