@@ -343,7 +343,7 @@ def table(runs: Sequence[Run]) -> Table:
         for cell in grokking.cells(members, (LOOPS, RATE, WEIGHT_DECAY)):
             events = [cell.times[event] for event in (MEMORIZED, ID, OOD)
                       if event in cell.times]  # fmt: skip
-            if len(events) < 3:
+            if len(events) < 3 or "ood" not in cell.final:  # not evaluated yet
                 continue
             found.add_row(
                 arm, str(cell.values[LOOPS]), f"{cell.values[RATE]:g}",

@@ -112,6 +112,7 @@ def test_every_trial_names_its_arm_and_no_searched_graph_is_compared():
 def test_the_table_and_the_figure_have_every_arm():
     runs = cell("preset", 2, [60, 80]) + cell("preset", 4, [150, None])
     runs += cell("pad", 4, [None])
+    runs.append(run("phi 7.2", 4, None, until=-1))  # was never evaluated
     shown = verdicts.columns(study.table(runs))
     assert shown["arm"] == ["preset", "preset", "pad"]
     assert shown["n/N"] == ["2/2", "1/2", "0/1"]
