@@ -187,12 +187,12 @@ def _draw_splits(panel: axes.Axes, group: Sequence[Run], splits: Sequence[str]) 
     looks = palette.of_groups(splits)
     for split in splits:
         curves.draw(panel, group, split, **looks[split])
-    for event in grokking.watched_events(group):
+    for index, event in enumerate(grokking.watched_events(group)):
         median = grokking.median([completed(run, event) for run in group])
         if not median.beyond:
             color = looks[grokking.watched(group, event)]["color"]
             panel.axvline(median.steps, color=color, lw=1.0)
             panel.text(
-                median.steps, 0.55, words.phase_name(group, event), color=color,
-                rotation=90, ha="right", va="center", fontsize=page.SMALL,
+                median.steps, 0.75 - 0.2 * index, words.phase_name(group, event),
+                color=color, rotation=90, ha="right", va="center", fontsize=page.SMALL,
             )  # fmt: skip

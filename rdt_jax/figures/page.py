@@ -12,6 +12,7 @@ from matplotlib import axes, ticker
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from rdt_jax.analysis import grokking
@@ -24,7 +25,7 @@ STEP_LABEL = "step (optimizer updates), log scale; step 0 is not shown"
 
 _LEFT, _BOTTOM = 0.62, 0.47  # inches
 _LINE = 0.17
-_TITLE, _BOLD = 11.5, 1.13  # points; how much wider bold text is
+_SMALL, _TITLE = FontProperties(size=SMALL), FontProperties(size=11.5, weight="bold")
 
 
 def make(
@@ -62,7 +63,7 @@ def make(
     """
     between = gap + 0.2 * (titled > 0) + _LINE * max(0, titled - 1)
     above += _LINE * max(0, titled - 1)
-    titles = wrapped(title, (WIDTH - 0.2) / _BOLD, _TITLE)
+    titles = wrapped(title, WIDTH - 0.5, _TITLE)
     lines = wrapped(line, WIDTH - 0.5)
     below = 0.36 + 0.21 * (len(titles) - 1)  # where the line stands
     head = below + _LINE * len(lines)  # where the legend begins
@@ -78,7 +79,7 @@ def make(
 
     for index, text in enumerate(titles):
         place = 0.1 + 0.21 * index
-        write(text, place, fontsize=_TITLE, weight="bold", color=INK)
+        write(text, place, fontproperties=_TITLE, color=INK)
     for index, text in enumerate(lines):
         write(text, below + _LINE * index, fontsize=SMALL, color=FAINT)
     for note in notes:
@@ -126,25 +127,25 @@ def _panel(
     return panel
 
 
-def wrapped(text: str, width: float, size: float = SMALL) -> list[str]:
+def wrapped(text: str, width: float, font: FontProperties = _SMALL) -> list[str]:
     """Returns the lines of a text that may be so wide, in inches."""
-    if text_width(text, size) <= width:
+    if text_width(text, font) <= width:
         return [text]
     lines = [""]
-    for word in text.split(" "):
+    for word in text.replace(" = ", "\xa0=\xa0").split(" "):  # stays together
         longer = f"{lines[-1]} {word}".lstrip()
-        if text_width(longer, size) > width:
+        if text_width(longer, font) > width:
             lines.append(word)
         else:
             lines[-1] = longer
     return [line for line in lines if line]
 
 
-def text_width(text: str, size: float = SMALL) -> float:
+def text_width(text: str, font: FontProperties = _SMALL) -> float:
     """Returns the width of one line of text, in inches."""
     if not text.strip():
         return 0.0
-    return TextPath((0, 0), text, size=size).get_extents().width / 72
+    return TextPath((0, 0), text, prop=font).get_extents().width / 72
 
 
 def use_steps(panel: axes.Axes, first: int, last: int) -> None:

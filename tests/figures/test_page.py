@@ -6,10 +6,10 @@ from rdt_jax.figures import page, palette
 
 
 def make(num_rows, num_columns, **options):
+    options = {"title": "title", **options}
     return page.make(
         num_rows,
         num_columns,
-        title="title",
         notes=["one", "two"],
         handles=[lines.Line2D([], [], label="line")],
         label="label",
@@ -140,6 +140,18 @@ def test_a_note_that_is_too_wide_has_lines():
     assert max(map(page.text_width, lines)) <= 4.0
     assert page.wrapped("short", 4.0) == ["short"]
     assert page.wrapped("a" * 200, 4.0) == ["a" * 200]
+
+
+@pytest.mark.parametrize("more", range(4))
+def test_a_title_of_two_lines_is_no_wider_than_the_page(more):
+    figure, _ = make(1, 1, title=more * "i" + "4 of 4 with R = 16, " * 7)
+    figure.set_dpi(72)  # Whole pixels make letters widest.
+    figure.canvas.draw()
+    titles = [text for text in figure.texts if text.get_weight() == "bold"]
+    assert len(titles) == 2
+    for title in titles:
+        assert title.get_window_extent().x1 < figure.bbox.x1
+        assert not title.get_text().endswith(("R", "="))
 
 
 def test_a_legend_has_as_many_rows_as_it_needs():
