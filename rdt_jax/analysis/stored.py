@@ -26,7 +26,6 @@ from rdt_jax import config as configs
 from rdt_jax import registry, tasks, user_code, wording
 from rdt_jax.analysis import (
     answers,
-    binding,
     depth,
     fourier,
     geometry,
@@ -45,7 +44,6 @@ from rdt_jax.tasks import identity
 
 # name -> measure(params, config, table) -> NamedTuple of arrays.
 MEASURES: dict[str, Callable[..., Any]] = {
-    "binding": binding.measure,
     "geometry": geometry.measure,
     "knockout": knockout.measure,
     "lens": lens.measure,
@@ -66,7 +64,6 @@ RUN = "run"  # stands for the checkpoint in the name of a stored run measure
 # here, its fields without axes.
 SUMMARIES: dict[str, Callable[[Any], Mapping[str, float]]] = {
     "answers": answers.summarize,
-    "binding": binding.summarize,
     "geometry": geometry.summarize,
     "knockout": knockout.summarize,
     "lens": lens.summarize,

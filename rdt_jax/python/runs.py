@@ -192,7 +192,6 @@ class Run:
         return stored.load(self.record, what, name)
 
     answers = _measured("answers")
-    binding = _measured("binding")
     depth = _measured("depth")
     depth_far = _measured("depth_far")
     fourier = _measured("fourier")

@@ -17,7 +17,6 @@ import numpy as np
 
 from rdt_jax import wording
 from rdt_jax.analysis import (
-    binding,
     fourier,
     geometry,
     grokking,
@@ -220,12 +219,6 @@ def _recovered(result: patching.Patching) -> np.ndarray:
     return np.where(few, np.nan, result.recovered).transpose(0, 2, 1)
 
 
-def _heads(result: binding.Binding) -> np.ndarray:
-    """Returns the weights [G, H, T, T, E]; a query sees no key behind it."""
-    seen = np.tril(np.ones(result.attention.shape[-2:], bool))
-    return np.moveaxis(np.where(seen, result.attention, np.nan), 1, -1)
-
-
 def _losses(result: fourier.Progress) -> np.ndarray:
     """Returns the losses of LOSSES after each loop, [R, 4, C]."""
     train, id_ = (fourier.GROUPS.index(name) for name in ("train", "id"))
@@ -251,13 +244,6 @@ VIEWS = {
         f"{patching.FEWEST} such questions.",
         {"column": [*GROUPS], "y": questions.TOKENS, "x": 0}, _recovered,
     ),
-    "attention": View(
-        "binding", "Attention: who attends to whom",
-        "Mean attention weight of the head that gives the most, of every block in the "
-        "order in which they run.",
-        {"line": [*HOPS], "dash": ASKED, "x": 1},
-        lambda x: np.stack(binding.retrieval(x)).max(axis=-1)[:, 1:],  # ID and OOD
-    ),
     "knockout": View(
         "knockout", "Knockout: which reading answers need",
         "Share of the answered questions that are lost when a head reads a word no "
@@ -265,15 +251,6 @@ VIEWS = {
         "they run.",
         {"line": [*HOPS], "dash": ASKED, "x": 1},
         lambda x: x.head.max(axis=2)[1:, :, knockout.hops(x)].transpose(2, 0, 1),
-    ),
-    "heads": View(
-        "binding", "Attention: every head",
-        "Mean weight that a query gives to the keys that it sees, by head.",
-        {
-            "questions": [*GROUPS], "column": 1, "y": questions.TOKENS,
-            "x": questions.TOKENS, "block": 1,
-        },
-        _heads,
     ),
     "geometry": View(
         "geometry", "Geometry: is a retrieved bridge its entity",

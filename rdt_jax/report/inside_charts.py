@@ -20,14 +20,10 @@ def specs() -> dict[str, charts.Spec]:
     unit: dict[str, Any] = {"domain": (0, 1)}
     drawn = {
         "lens": _lines(_DEPTH, "share of rows", inside.READ, inside.DECODED, **unit),
-        "patching": _map("effective depth of the restored state", "", "questions"),
-        "attention": _lines(
-            "block of the pass, from 1", "weight", inside.HOPS, inside.ASKED, **unit
-        ),
+        "patching": _map(),
         "knockout": _lines(
             "block of the pass, from 1", "share lost", inside.HOPS, inside.ASKED, **unit
         ),
-        "heads": _map("key", "query", "head"),
         "geometry": _lines(
             _DEPTH, "alignment (cosine)", inside.GROUPS, domain=(-0.15, 1)
         ),
@@ -84,11 +80,12 @@ def _lines(
     return panel.facet(each, columns=3).resolve_scale(x="independent")
 
 
-def _map(x: str, y: str, column: str) -> alt.FacetChart:
+def _map() -> alt.FacetChart:
     """Draws medians over runs, in [0, 1], as fields: a row of maps for each cell."""
     rows, median = alt.Chart(alt.NamedData("rows")), "median(value):Q"
-    across = alt.X("x:O", title=x).axis(labelAngle=0)
-    rows = rows.encode(across, alt.Y("y:O", title=y, sort=None))
+    across = alt.X("x:O", title="effective depth of the restored state")
+    up = alt.Y("y:O", title="", sort=None)
+    rows = rows.encode(across.axis(labelAngle=0), up)
     color = alt.Color(median, title=None).scale(
         domain=[0, 0.5, 1], range=["#f7fbff", "#6baed6", "#08306b"]
     )
@@ -108,5 +105,5 @@ def _map(x: str, y: str, column: str) -> alt.FacetChart:
     return panel.properties(width=alt.Step(32), height=alt.Step(24)).facet(
         spacing={"row": 18, "column": 14},
         row=alt.Row("cell:N", title=None, sort=None, header=beside),
-        column=alt.Column("column:N", title=column, sort=None, header=_HEADER),
+        column=alt.Column("column:N", title="questions", sort=None, header=_HEADER),
     )

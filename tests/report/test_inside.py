@@ -10,7 +10,6 @@ import pytest
 
 from rdt_jax.analysis import (
     answers,
-    binding,
     fourier,
     geometry,
     lens,
@@ -141,28 +140,9 @@ def test_what_a_block_loses_is_that_of_its_head_that_loses_most(make_run):
     found = inside.of_runs([make_run({("knockout", "final"): result})], [])
     entry, values = entry_of(found, "knockout")
     assert entry["axes"] == [[*inside.HOPS], [*inside.ASKED], [1, 2, 3, 4]]
+    assert entry["ends"] == [2.5]  # Blocks are counted from 1.
     np.testing.assert_array_equal(values[0], 2 * [[0.9, 0.9, 0, 0]])
     np.testing.assert_array_equal(values[1], 2 * [[0, 0, 0.7, 0.7]])
-
-
-def test_a_head_sees_no_key_behind_it_and_its_blocks_are_picked(make_run):
-    rng = np.random.default_rng(0)
-    weights = np.tril(rng.uniform(size=(3, 2, 4, 3, 3)))
-    result = binding.Binding(
-        weights, weights, weights[..., 0], np.array(2), np.full(3, 50),
-        *(x[1:] for x in planted.places(2)),
-    )  # fmt: skip
-    found = inside.of_runs([make_run({("binding", "final"): result})], [])
-    entry, values = entry_of(found, "heads")
-    view = next(view for view in found["views"] if view["name"] == "heads")
-    assert view["axes"] == ["questions", "column", "y", "x", "block"]
-    assert entry["axes"][1] == [1, 2, 3, 4] and entry["axes"][4] == [1, 2]
-    np.testing.assert_allclose(values[2, 3, 2, 1], weights[2, :, 3, 2, 1], rtol=1e-3)
-    assert np.isnan(values[:, :, 0, 1:]).all()
-    entry, values = entry_of(found, "attention")
-    r1_to_h = weights[1:, :, :, 1, 0].max(axis=-1)
-    np.testing.assert_allclose(values[0], r1_to_h, rtol=1e-3)
-    assert entry["axes"][2] == [1, 2] and entry["ends"] == [1.5]
 
 
 def test_progress_has_the_steps_and_loops_of_its_run(make_run):
