@@ -41,7 +41,7 @@ FILES = sorted(
     for path in PACKAGE.rglob("*.py")
     if path != PACKAGE / "__init__.py"
 )
-BASES = {"nn.Module", "NamedTuple", "Protocol"}
+BASES = {"nn.Module", "NamedTuple", "Protocol", "TypedDict"}
 EXCEPTIONS = {
     # A refusal like those of a lease, which a worker tells apart: it had begun.
     "store/leases.py": ["BlockingIOError"],

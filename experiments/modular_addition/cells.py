@@ -77,7 +77,7 @@ def pool(cells: Mapping[float, Sequence[Run]], event: str) -> Pool:
     """Returns the updates to an event of the runs of some cells."""
     values = [value for value, members in cells.items() for _ in members]
     runs = [run for members in cells.values() for run in members]
-    pairs = np.array([(run.config.task.seed, run.config.seed) for run in runs], int)
+    pairs = np.array([run.pair for run in runs], int)
     return Pool(
         values=np.array(values, float),
         times=times(runs, event),

@@ -6,6 +6,7 @@ and leaves it open where a longer budget could turn the majority. So do runs tha
 train and runs that could not be measured, as long as they could.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -33,6 +34,8 @@ PERCENT_GROWTH = (0.4, 0.5)  # of the time, for a percent of the pairs less
 POWER = "Power et al. (2022), arXiv:2201.02177"
 OMNIGROK = "Liu et al. (2022), arXiv:2210.01117"
 PoolOf = Callable[[Mapping[float, Sequence[Run]]], cells.Pool]  # of some cells
+_generalization: PoolOf = functools.partial(cells.pool, event=GENERALIZED)
+_memorization: PoolOf = functools.partial(cells.pool, event=MEMORIZED)
 
 
 def judge_all(runs: Sequence[Run], inside: Sequence[Inside]) -> list[Claim]:
@@ -119,13 +122,13 @@ def _percent_counts(by_fraction: Mapping[float, Sequence[Run]]) -> Claim:
     """
     more, less = PERCENT_SHARES[1], PERCENT_SHARES[0]
     slow, fast = (by_fraction.get(share, []) for share in (less, more))
-    pair_of = lambda run: (run.config.task.seed, run.config.seed)
-    times = dict(zip(map(pair_of, fast), cells.times(fast, GENERALIZED), strict=True))
+    pairs = [run.pair for run in fast]
+    times = dict(zip(pairs, cells.times(fast, GENERALIZED), strict=True))
     growths: list[float] = []
     bounds: list[float] = []
     for run in slow:
         time = cells.completed(run, GENERALIZED)
-        ratio = (time or run.config.num_steps) / times.get(pair_of(run), np.inf)
+        ratio = (time or run.config.num_steps) / times.get(run.pair, np.inf)
         if ratio > 0 and (time or run.outcome != "unfinished"):
             growth = round(ratio ** (1 / round(100 * (more - less))) - 1, 2)
             (growths if time else bounds).append(growth)
@@ -337,17 +340,8 @@ def _contrast(falls: np.ndarray, others: np.ndarray) -> tuple[bool, list[str]]:
     return more, ["more runs: others fall as well"] if more and not is_clear else []
 
 
-def _generalization(by_decay: Mapping[float, Sequence[Run]]) -> cells.Pool:
-    return cells.pool(by_decay, GENERALIZED)
-
-
-def _memorization(by_decay: Mapping[float, Sequence[Run]]) -> cells.Pool:
-    return cells.pool(by_decay, MEMORIZED)
-
-
 def _law(
-    decaying: Mapping[float, Sequence[Run]],
-    pool: PoolOf,
+    decaying: Mapping[float, Sequence[Run]], pool: PoolOf
 ) -> tuple[laws.PowerLaw | None, str, list[str]]:
     """Fits the exponent of a time, says it in words, and what it lacks."""
     runs = _all(decaying)

@@ -8,7 +8,9 @@ could turn the majority.
 References: Nanda et al. (2023), arXiv:2301.05217; Verma (2026), arXiv:2605.20441.
 """
 
+import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,173 +34,131 @@ _TRAIN, _ID = (fourier.GROUPS.index(name) for name in ("train", "id"))
 
 def judge_all(runs: Sequence[Run], inside: Sequence[Inside]) -> list[Claim]:
     """Judges all claims on progress measures of the base cell's runs."""
+    judge = functools.partial(_by_majority, runs=runs, inside=inside)
+    arrives = lambda memorized, generalized: generalized < np.inf
+    half = _chance(runs) / 2  # of a guess's loss
+    at_end: dict[str, Any] = {
+        "concerns": arrives, "unit": "nats: it, and half of a guess's",
+    }  # fmt: skip
     return [
-        _keys_come_first(runs, inside),
-        _excluded_rises(runs, inside),
-        _beside_control(
-            runs,
-            inside,
-            "The embedding comes to use few frequencies: from memorization to the last "
-            "snapshot its Gini coefficient rises, by more than without decay.",
-            lambda found: found.embedding_gini,
-            source=NANDA,
-            expected="the Gini coefficient of the embedding's Fourier norms rises",
+        judge(
+            "The loss of the key frequencies alone falls before that of the whole "
+            "network (held-out pairs, to half of a guess's).",
+            expected="restricted loss declines before test loss",
+            concerns=arrives,
+            # At one snapshot of both, neither is first.
+            measure=lambda one: (
+                _first_below(one, one.progress.restricted_loss, half),
+                _first_below(one, one.progress.loss, half),
+            ),
+            unit="updates: keys alone and whole",
+            holds=lambda restricted, whole: _is_less(restricted, whole, least=1),
         ),
-        _beside_control(
-            runs,
-            inside,
-            "Attention heads come apart: from memorization to the last snapshot the "
-            "cosine between two of them falls, by more than without decay.",
-            lambda found: -found.head_similarity,
-            source=VERMA,
-            expected="an online diagnostic of the regime; 1 where training collapses",
+        judge(
+            "Between memorization and generalization the train loss without the key "
+            "frequencies rises: its median is higher in the last third of the "
+            "snapshots than in the first.",
+            expected="excluded loss rises during circuit formation",
+            concerns=lambda memorized, generalized: memorized < generalized < np.inf,
+            measure=_excluded_between,
+            unit="nats: first and last third",
+            holds=lambda first, last: _is_less(first, last, LEAST_RISE),
+            needs=f" with {3 * LEAST_SNAPSHOTS} snapshots between",
         ),
-        _beside_control(
-            runs,
-            inside,
-            "Attention heads come to differ in entropy: from memorization to the last "
-            "snapshot its deviation over them rises, by more than without decay.",
-            lambda found: found.entropy_spread,
-            source=VERMA,
-            expected="an online diagnostic of the regime",
+        *_beside_control(runs, inside),
+        judge(
+            "In the end the key frequencies are enough: their loss is below half of a "
+            "guess's.",
+            expected="keeping only the key frequencies does not break the network",
+            measure=lambda one: (_at_end(one.progress.restricted_loss), half),
+            holds=lambda alone, half: alone < half,
+            **at_end,
         ),
-        _keys_are_enough(runs, inside),
-        _keys_are_needed(runs, inside),
+        judge(
+            "In the end the key frequencies are needed: without them the loss is above "
+            "half of a guess's.",
+            expected="ablating the key frequencies breaks the network",
+            measure=lambda one: (_at_end(one.progress.excluded_loss), half),
+            holds=lambda without, half: without > half,
+            **at_end,
+        ),
     ]
 
 
-def _keys_come_first(runs: Sequence[Run], inside: Sequence[Inside]) -> Claim:
-    """Judges which is below first; at one snapshot of both, neither is."""
-    chance = _chance(runs)
-
-    def first(one: Inside) -> tuple[float, float]:
-        """Updates at which each loss is below half of a guess's."""
-        losses = (one.progress.restricted_loss, one.progress.loss)
-        restricted, whole = (_first_below(one, x, chance / 2) for x in losses)
-        return restricted, whole
-
-    return _by_majority(
-        "The loss of the key frequencies alone falls before that of the whole network "
-        "(held-out pairs, to half of a guess's).",
-        expected="restricted loss declines before test loss",
-        runs=runs,
-        inside=inside,
-        concerns=lambda memorized, generalized: generalized < np.inf,
-        measure=first,
-        unit="updates: keys alone and whole",
-        holds=lambda restricted, whole: _is_less(restricted, whole, least=1),
-    )
+def _at_end(losses: np.ndarray) -> float:
+    """Loss of all pairs at the end, after the last loop."""
+    return float(losses[-1, -1, 0])
 
 
-def _excluded_rises(runs: Sequence[Run], inside: Sequence[Inside]) -> Claim:
-    def between(one: Inside) -> tuple[float, float] | None:
-        """Median excluded loss of the first and of the last third of the time."""
-        step = one.progress.step
-        times = (step >= one.memorized) & (step <= one.generalized)
-        values = one.progress.excluded_loss[times, -1, _TRAIN]
-        third = values.size // 3
-        if third < LEAST_SNAPSHOTS:
-            return None
-        return float(np.median(values[:third])), float(np.median(values[-third:]))
-
-    return _by_majority(
-        "Between memorization and generalization the train loss without the key "
-        "frequencies rises: its median is higher in the last third of the snapshots "
-        "than in the first.",
-        expected="excluded loss rises during circuit formation",
-        runs=runs,
-        inside=inside,
-        concerns=lambda memorized, generalized: memorized < generalized < np.inf,
-        measure=between,
-        unit="nats: first and last third",
-        holds=lambda first, last: _is_less(first, last, LEAST_RISE),
-        needs=f" with {3 * LEAST_SNAPSHOTS} snapshots between",
-    )
+def _excluded_between(one: Inside) -> tuple[float, float] | None:
+    """Median excluded loss of the first and of the last third of the time."""
+    step = one.progress.step
+    times = (step >= one.memorized) & (step <= one.generalized)
+    values = one.progress.excluded_loss[times, -1, _TRAIN]
+    third = values.size // 3
+    if third < LEAST_SNAPSHOTS:
+        return None
+    return float(np.median(values[:third])), float(np.median(values[-third:]))
 
 
-def _beside_control(
-    runs: Sequence[Run],
-    inside: Sequence[Inside],
-    text: str,
-    measure: Callable[[fourier.Progress], np.ndarray],
-    *,
-    source: str,
-    expected: str,
-) -> Claim:
-    """Judges by how much a measure [C] rises beside the control in the same updates.
+# What is claimed to rise from memorization to the last snapshot, by more than without
+# decay: claim, measure [C], source, its words.
+_RISING: Sequence[tuple[str, Callable[[fourier.Progress], np.ndarray], str, str]] = (
+    (
+        "The embedding comes to use few frequencies: from memorization to the last "
+        "snapshot its Gini coefficient rises, by more than without decay.",
+        lambda found: found.embedding_gini,
+        NANDA,
+        "the Gini coefficient of the embedding's Fourier norms rises",
+    ),
+    (
+        "Attention heads come apart: from memorization to the last snapshot the "
+        "cosine between two of them falls, by more than without decay.",
+        lambda found: -found.head_similarity,
+        VERMA,
+        "an online diagnostic of the regime; 1 where training collapses",
+    ),
+    (
+        "Attention heads come to differ in entropy: from memorization to the last "
+        "snapshot its deviation over them rises, by more than without decay.",
+        lambda found: found.entropy_spread,
+        VERMA,
+        "an online diagnostic of the regime",
+    ),
+)
+
+
+def _beside_control(runs: Sequence[Run], inside: Sequence[Inside]) -> list[Claim]:
+    """Judges by how much measures rise beside the control in the same updates.
 
     A control that ended before, or memorized later than the last snapshot, is none.
     """
-    pair_of = lambda run: (run.config.task.seed, run.config.seed)
     names = {run.run_id for run in cells.controls(runs)}
-    of_pair = {pair_of(one.run): one for one in inside if one.run.run_id in names}
+    controls = {c.run.pair: c for c in inside if c.run.run_id in names}
 
-    def rises(one: Inside) -> tuple[float, float] | None:
-        other = of_pair.get(pair_of(one.run))
-        last = one.progress.step[-1]
+    def rises(one: Inside, measure: Any) -> tuple[float, float] | None:
+        other, last = controls.get(one.run.pair), one.progress.step[-1]
         if other is None or other.memorized is None or other.progress.step[-1] < last:
             return None
         return _rise(one, measure, last), _rise(other, measure, last)
 
-    return _by_majority(
-        text,
-        source=source,
-        expected=expected,
-        runs=runs,
-        inside=inside,
-        concerns=lambda memorized, generalized: max(memorized, generalized) < np.inf,
-        measure=rises,
-        unit="rises with decay and without",
-        holds=lambda rise, other: _is_less(max(other, 0.0), rise, LEAST_CHANGE),
-        needs=" and their controls",
-    )
-
-
-def _keys_are_enough(runs: Sequence[Run], inside: Sequence[Inside]) -> Claim:
-    return _at_the_end(
-        runs,
-        inside,
-        "In the end the key frequencies are enough: their loss is below half of a "
-        "guess's.",
-        lambda found: found.restricted_loss,
-        expected="keeping only the key frequencies does not break the network",
-        holds=lambda alone, half: alone < half,
-    )
-
-
-def _keys_are_needed(runs: Sequence[Run], inside: Sequence[Inside]) -> Claim:
-    return _at_the_end(
-        runs,
-        inside,
-        "In the end the key frequencies are needed: without them the loss is above "
-        "half of a guess's.",
-        lambda found: found.excluded_loss,
-        expected="ablating the key frequencies breaks the network",
-        holds=lambda without, half: without > half,
-    )
-
-
-def _at_the_end(
-    runs: Sequence[Run],
-    inside: Sequence[Inside],
-    text: str,
-    losses: Callable[[fourier.Progress], np.ndarray],
-    *,
-    expected: str,
-    holds: Callable[[float, float], bool],
-) -> Claim:
-    """Judges a loss of all pairs at the end, after the last loop."""
-    half = _chance(runs) / 2
-    return _by_majority(
-        text,
-        expected=expected,
-        runs=runs,
-        inside=inside,
-        concerns=lambda memorized, generalized: generalized < np.inf,
-        measure=lambda one: (float(losses(one.progress)[-1, -1, 0]), half),
-        unit="nats: it, and half of a guess's",
-        holds=holds,
-    )
+    return [
+        _by_majority(
+            text,
+            source=source,
+            expected=expected,
+            runs=runs,
+            inside=inside,
+            concerns=lambda memorized, generalized: (
+                max(memorized, generalized) < np.inf
+            ),
+            measure=functools.partial(rises, measure=measure),
+            unit="rises with decay and without",
+            holds=lambda rise, other: _is_less(max(other, 0.0), rise, LEAST_CHANGE),
+            needs=" and their controls",
+        )
+        for text, measure, source, expected in _RISING
+    ]
 
 
 def _rise(

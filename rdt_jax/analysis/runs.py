@@ -52,6 +52,11 @@ class Run:
         return self.config.recurrence.num_loops
 
     @property
+    def pair(self) -> tuple[int, int]:
+        """The seeds of its task and of all else, by which runs of cells are paired."""
+        return self.config.task.seed, self.config.seed
+
+    @property
     def last_step(self) -> int | None:
         """Step of the last evaluation; None before the first."""
         return self.metrics[-1]["step"] if self.metrics else None

@@ -1,7 +1,7 @@
 """Groups of times beside each other: what two or more ways of training make of them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Unpack
 
 import numpy as np
 from matplotlib import axes, lines, ticker
@@ -21,10 +21,8 @@ def paired_times(
     times: Mapping[str, np.ndarray],
     *,
     budget: float,
-    title: str,
-    line: str,
-    notes: Sequence[str],
     event: str,
+    **said: Unpack[page.Said],
 ) -> Figure:
     """Draws how two groups of times are distributed, and how they pair up.
 
@@ -48,14 +46,12 @@ def paired_times(
     figure, ((left, right),) = page.make(
         1,
         2,
-        title=title,
-        line=line,
-        notes=notes,
         handles=_paired_handles(times),
         label="",
         height=3.0,
         gap=0.75,
         right=0.2,
+        **said,
     )
     last = budget if is_censored else limits[1]
     for panel in (left, right):
@@ -110,11 +106,9 @@ def times_by_group(
     times: Mapping[str, np.ndarray],
     *,
     budget: float,
-    title: str,
-    line: str,
-    notes: Sequence[str],
     event: str,
     told: Mapping[str, str] | None = None,
+    **said: Unpack[page.Said],
 ) -> Figure:
     """Draws one row per group: a dot per run, the median and its 95 % interval.
 
@@ -142,13 +136,11 @@ def times_by_group(
     figure, ((panel,),) = page.make(
         1,
         1,
-        title=title,
-        line=line,
-        notes=notes,
         handles=handles,
         label="",
         height=0.32 * len(times) + 0.2,
         right=0.6 + 0.75 * bool(told),
+        **said,
     )
     beyond = budget * (1 + _MARGIN)
     for row, (name, values) in enumerate(times.items()):

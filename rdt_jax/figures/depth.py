@@ -7,7 +7,7 @@ those of Kohli et al. (2026), arXiv:2604.07822: 5 and 7 (`hops_by_loops`), 6
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import matplotlib
 import numpy as np
@@ -127,9 +127,7 @@ def median_note(runs: Sequence[Run]) -> str:
     return f"Each panel: the median run of {seeds} seeds by hops learned{which}."
 
 
-def hops_by_loops(
-    panels: Sequence[Panel], *, title: str, line: str, notes: Sequence[str]
-) -> Figure:
+def hops_by_loops(panels: Sequence[Panel], **said: Unpack[page.Said]) -> Figure:
     """Draws accuracy by hops and loops at inference as heat maps.
 
     Shades are those of the square root, so that chance and 0 are told apart. The strip
@@ -145,10 +143,9 @@ def hops_by_loops(
         lines.Line2D([], [], color=_LEARNED, lw=1.8, ls=":", label="hops learned"),
         lines.Line2D([], [], color=_LEARNED, lw=1.1, label=f"accuracy {ANSWERED}"),
     ]
-    notes = (*notes, "Lines of loops and hops stand behind the last that counts.")
-    figure, flat = _grid(
-        len(panels), title, line, notes, handles, "hops of the question", 2.3, 0.75
-    )
+    note = "Lines of loops and hops stand behind the last that counts."
+    label = "hops of the question"
+    figure, flat = _grid(len(panels), _with(said, note), handles, label, 2.3, 0.75)
     norm, shades = colors.PowerNorm(0.5, 0, 1), matplotlib.colormaps["Blues"]
     for panel, shown in zip(flat, panels, strict=True):
         found = shown.found
@@ -187,11 +184,7 @@ def hops_by_loops(
 
 
 def updates_to_hops(
-    progress: Mapping[str, Sequence[Progress]],
-    *,
-    title: str,
-    line: str,
-    notes: Sequence[str],
+    progress: Mapping[str, Sequence[Progress]], **said: Unpack[page.Said]
 ) -> Figure:
     """Draws the hops that runs have learned over updates: a panel per group.
 
@@ -207,7 +200,7 @@ def updates_to_hops(
     handles = _handles(progress, ms=4, lw=1.3)
     handles.append(lines.Line2D([], [], color=page.INK, **end, label="end of the run"))
     label = "optimizer updates, from the start of the curriculum"
-    figure, flat = _grid(len(progress), title, line, notes, handles, label, 1.7, 0.2)
+    figure, flat = _grid(len(progress), said, handles, label, 1.7, 0.2)
     none = min((hops for run in runs for hops in run.passed), default=2) - 1
     most = max((hops for run in runs for hops in run.passed), default=2)
     for panel, (name, members) in zip(flat, progress.items(), strict=True):
@@ -239,9 +232,7 @@ def by_loop(
     *,
     levels: Sequence[int],
     quantity: str,
-    title: str,
-    line: str,
-    notes: Sequence[str],
+    **said: Unpack[page.Said],
 ) -> Figure:
     """Draws a mean by loop, a line for each number of hops of `levels`.
 
@@ -266,9 +257,8 @@ def by_loop(
     explained = _FIRST_HIT
     if any(shown.stage is not None for shown in panels):
         explained += " Dotted: hops that were not trained."
-    figure, flat = _grid(
-        len(panels), title, line, (*notes, explained), handles, "loop", 2.1, 0.2
-    )
+    told = _with(said, explained)
+    figure, flat = _grid(len(panels), told, handles, "loop", 2.1, 0.2)
     for panel, shown in zip(flat, panels, strict=True):
         found = shown.found
         panel.axhline(0, color=page.FAINT, lw=0.8)
@@ -304,11 +294,7 @@ def by_loop(
 
 
 def ratios(
-    found: Mapping[str, Mapping[int, Sequence[float]]],
-    *,
-    title: str,
-    line: str,
-    notes: Sequence[str],
+    found: Mapping[str, Mapping[int, Sequence[float]]], **said: Unpack[page.Said]
 ) -> Figure:
     """Draws the generalization ratio of runs by group over the hops that were learned.
 
@@ -323,16 +309,9 @@ def ratios(
     handles = _handles(names, ms=5, lw=1.5)
     label = "hops learned when it was measured"
     if len(found) > 1:
-        notes = (*notes, "Groups are moved to the sides, so that none is hidden.")
+        said = _with(said, "Groups are moved to the sides, so that none is hidden.")
     figure, ((panel,),) = page.make(
-        1,
-        1,
-        title=title,
-        line=line,
-        notes=notes,
-        handles=handles,
-        label=label,
-        height=2.2,
+        1, 1, handles=handles, label=label, height=2.2, **said
     )
     panel.axhline(1, color=page.FAINT, lw=0.9, ls=(0, (4, 3)))
     for (color, dash, mark), shift, ratio in zip(
@@ -357,10 +336,7 @@ def ratios(
 def accuracy_by_compute(
     curves: Mapping[str, Sequence[Curve]],
     best: Sequence[Budget],
-    *,
-    title: str,
-    line: str,
-    notes: Sequence[str],
+    **said: Unpack[page.Said],
 ) -> Figure:
     """Draws accuracy over the operations of training, and who is best with so many.
 
@@ -373,14 +349,7 @@ def accuracy_by_compute(
     handles = _handles(curves, ms=4, lw=1.5)
     label = "operations of training (forward and backward, at the least)"
     figure, ((panel,),) = page.make(
-        1,
-        1,
-        title=title,
-        line=line,
-        notes=notes,
-        handles=handles,
-        label=label,
-        height=2.4,
+        1, 1, handles=handles, label=label, height=2.4, **said
     )
     styles = _styles(curves)
     for name, members in curves.items():
@@ -446,11 +415,13 @@ def _check(shown: Sequence[Any]) -> None:
         raise ValueError("At least one run is drawn, got none.")
 
 
+def _with(said: page.Said, note: str) -> page.Said:
+    return {**said, "notes": (*said["notes"], note)}
+
+
 def _grid(
     count: int,
-    title: str,
-    line: str,
-    notes: Sequence[str],
+    said: page.Said,
     handles: Sequence[Any],
     label: str,
     height: float,
@@ -462,14 +433,12 @@ def _grid(
     figure, panels = page.make(
         rows,
         columns,
-        title=title,
-        line=line,
-        notes=notes,
         handles=handles,
         label=label,
         height=height,
         right=right,
         titled=True,
+        **said,
     )
     flat = [panel for row in panels for panel in row]
     page.hide_rest(panels, count)

@@ -5,7 +5,7 @@ are. Only matplotlib's object-oriented interface is used: no global state is tou
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from matplotlib import axes, ticker
@@ -26,6 +26,14 @@ STEP_LABEL = "step (optimizer updates), log scale; step 0 is not shown"
 _LEFT, _BOTTOM = 0.62, 0.47  # inches
 _LINE = 0.17
 _SMALL, _TITLE = FontProperties(size=SMALL), FontProperties(size=11.5, weight="bold")
+
+
+class Said(TypedDict):
+    """What stands around the panels of a figure, as of `make`."""
+
+    title: str
+    line: str
+    notes: Sequence[str]
 
 
 def make(
