@@ -2,6 +2,7 @@
 
 import argparse
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from rdt_jax.analysis import runs as run_folders
 from rdt_jax.cli import exits, subject
 from rdt_jax.cli import options as shared
 from rdt_jax.sweep import plan as plans
+
+SECONDS_UNTOLD = 30  # where no bar is drawn
 
 
 def add(analyze: argparse.ArgumentParser) -> None:
@@ -190,10 +193,14 @@ def compute(wanted: Mapping[Any, Mapping[str, Sequence[str]]]) -> Refused:
     num_refused = 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(stderr=True)
+    said = time.monotonic()
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("analyze", total=len(jobs))
-        for job in jobs:
+        for index, job in enumerate(jobs):
             title = f"{job.what} of {job.run.run_id} at {job.checkpoint}"
+            if not console.is_terminal and time.monotonic() - said > SECONDS_UNTOLD:
+                said = time.monotonic()
+                exits.tell(f"{title} ({index} of {len(jobs)} done)")
             progress.update(task, description=title)
             try:
                 stored.compute(job)

@@ -287,6 +287,15 @@ def test_the_command_computes_and_prints_paths(run, capsys):
     assert len(CALLS) == 1
 
 
+def test_what_is_analyzed_is_told_where_no_bar_is_drawn(run, capsys, monkeypatch):
+    monkeypatch.setattr("rdt_jax.cli.analyze.SECONDS_UNTOLD", 0)
+    assert cli.main(["analyze", str(run.folder), "--what=sizes", "--transition"]) == 0
+    told = [x for x in capsys.readouterr().err.splitlines() if "done)" in x]
+    counts = [f"({count} of 4 done)" for count in range(4)]
+    assert [line[-len(counts[0]) :] for line in told] == counts
+    assert "sizes of" in told[0] and "at memorized-before-4 " in told[0]
+
+
 def test_an_analysis_without_numbers_has_its_paths_alone(run, capsys, monkeypatch):
     monkeypatch.setitem(stored.SUMMARIES, "sizes", lambda found: {})
     assert cli.main(["analyze", str(run.folder), "--what=sizes"]) == 0
