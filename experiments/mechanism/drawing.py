@@ -126,7 +126,11 @@ def knockout(members: Sequence[Run]) -> Figure:
             members,
             "knockout",
             "OOD answers lost without the answer's look at r1",
-            lambda result: result.in_loop[OOD, :, knockouts.hops(result)[1]],
+            lambda result: np.where(
+                result.rows[OOD] >= FEWEST,
+                result.in_loop[OOD, :, knockouts.hops(result)[1]],
+                np.nan,
+            ),
         ),
         notes=(
             "Share of the OOD questions that are answered, and no longer once no head "
@@ -203,7 +207,7 @@ def patching(members: Sequence[Run]) -> Figure:
         label="effective depth of the restored state (blocks run before it)",
         height=0.85,
         gap=0.22,
-        right=1.0,
+        right=1.1,
         titled=True,
     )
     for row, (model, runs) in zip(panels, models.items(), strict=True):
@@ -357,7 +361,7 @@ def _at_end(
         best = [float(np.max(read(s.result))) for s in stages.look(runs, what, "end")]
         known = [value for value in best if np.isfinite(value)]
         told = f"{np.median(known):.2f}" if known else "not known"
-        parts.append(f"{model.removesuffix(' blocks')}: {told}")
+        parts.append(f"{model.replace(' blocks', '')}: {told}")
     return f"{of}: {', '.join(parts)}"
 
 

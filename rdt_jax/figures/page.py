@@ -4,6 +4,7 @@ Everything is laid out in inches, so that text keeps its size however many panel
 are. Only matplotlib's object-oriented interface is used: no global state is touched.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
@@ -140,7 +141,8 @@ def wrapped(text: str, width: float, font: FontProperties = _SMALL) -> list[str]
     if text_width(text, font) <= width:
         return [text]
     lines = [""]
-    for word in text.replace(" = ", "\xa0=\xa0").split(" "):  # stays together
+    together = re.sub(r" ([=x]) ", "\xa0\\1\xa0", text)  # R = 4, and 4 x 2
+    for word in together.split(" "):
         longer = f"{lines[-1]} {word}".lstrip()
         if text_width(longer, font) > width:
             lines.append(word)
