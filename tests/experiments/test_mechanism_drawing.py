@@ -158,6 +158,8 @@ def test_of_few_answers_nothing_is_said_to_be_lost(world):
     runs, made = world
     hop = (LOOPS * [0.5], LOOPS * [0.5])
     made["knockout"] = lambda seed: knockout_of(hop, hop, (50, 50, 19))
-    panel = mechanism.knockout(runs).axes[2]
+    figure = mechanism.knockout(runs)
+    assert texts(figure)[0].endswith("look at r1: 2 x 2: not known")
+    panel = figure.axes[2]
     assert "no seed with 20 answers" in texts(panel) and not panel.lines
     assert panel.get_xticks().tolist() == [1, 2]
