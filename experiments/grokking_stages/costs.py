@@ -23,10 +23,7 @@ def table(members: Sequence[Run]) -> Table:
     """Builds the table of the study: medians over the runs of a cell.
 
     A median is a bound (`>`) where at least half of the runs did not get there, and
-    `...` while unfinished ones may change it.
-
-    Raises:
-      ValueError: if there is no run.
+    `...` while unfinished ones may change it. ValueError if there is no run.
     """
     sweep = Sweep.of(members)
     found = terminal.table(

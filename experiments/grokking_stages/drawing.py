@@ -1,7 +1,7 @@
 """The stages of grokking by loop depth, and what each depth pays to reach the last.
 
 The first figure is the counterpart of Figure 3 of Kohli et al. (2026),
-arXiv:2604.07822.
+arXiv:2604.07822. Without a run each raises ValueError.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +27,6 @@ def stages(members: Sequence[Run]) -> Figure:
     """Draws OOD accuracy by updates and by cost, and all splits at one loop depth.
 
     That depth is the one with most seeds that completed OOD, of these the deepest.
-
-    Raises:
-      ValueError: if there is no run.
     """
     level = runs.shared_value(members, f"phases.{OOD}")
     by_depth = _by_depth(members)
@@ -61,8 +58,8 @@ def stages(members: Sequence[Run]) -> Figure:
         titled=1,
     )
     for depth, group in by_depth.items():
-        _draw_depth(left, group, styles[depth], lambda steps: steps)
-        _draw_depth(middle, group, styles[depth], _operations_of(group))
+        curves.draw_cell(left, group, OOD, styles[depth])
+        curves.draw_cell(middle, group, OOD, styles[depth], _operations_of(group))
     left.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
     left.xaxis.set_major_formatter(lambda step, _: grokking.format_steps(step))
     middle.xaxis.set_major_locator(ticker.MaxNLocator(4))
@@ -86,11 +83,7 @@ def stages(members: Sequence[Run]) -> Figure:
 
 
 def arrivals(members: Sequence[Run]) -> Figure:
-    """Draws the share of runs that OOD has not reached yet, one curve per loop depth.
-
-    Raises:
-      ValueError: if there is no run.
-    """
+    """Draws the share of runs that OOD has not reached yet, one curve a loop depth."""
     budget = runs.shared_value(members, "num_steps")
     shares = {
         depth: survival([completed(run, OOD) for run in group])
@@ -161,23 +154,6 @@ def _operations_of(group: Sequence[Run]) -> Callable[[np.ndarray], np.ndarray]:
     steps = [row["step"] for row in longest.metrics]
     spent = compute.training_flops(longest) / 1e12
     return lambda at: np.interp(at, steps, spent)
-
-
-def _draw_depth(
-    panel: axes.Axes,
-    group: Sequence[Run],
-    style: palette.Style,
-    across: Callable[[np.ndarray], np.ndarray],
-) -> None:
-    """Draws OOD accuracy over `across`, and where the median run completed OOD."""
-    look = {"color": style.color, "ls": style.dash}
-    band = curves.draw(panel, group, "ood", across=across, **look)
-    median = grokking.median([completed(run, OOD) for run in group])
-    if band is not None and not median.beyond:
-        at = np.array([median.steps])
-        height = np.interp(at, band.steps, band.median)
-        dot: dict[str, Any] = {"color": style.color, "mec": "white", "zorder": 6}
-        panel.plot(across(at), height, "o", ms=6, **dot)
 
 
 def _draw_splits(panel: axes.Axes, group: Sequence[Run], splits: Sequence[str]) -> None:

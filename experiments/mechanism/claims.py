@@ -465,26 +465,21 @@ def _judge_runs(
 ) -> Claim:
     """Judges what is claimed of most runs of a sample.
 
-    Args:
-      so: whether it is so, by run of `found.seen`; None where the run cannot tell.
-      otherwise: what is missing if no run came there.
-      cannot: what is missing in runs that cannot tell.
-      told: `source` and `expected` of the claim.
+    `so` is by run of `found.seen`, None where the run cannot tell; `cannot` is what is
+    missing in these, `otherwise` if no run came there.
     """
-    can_tell = [
-        s.run for s, is_so in zip(found.seen, so, strict=True) if is_so is not None
-    ]
     is_whole = found.seen and not found.unknown
+    lacks = [f"runs with {cannot}"] if is_whole else stages.missing(found, otherwise)
     return _judge_most(
         text,
         so=so,
         of="run",
         measured=f"{measured}{stages.note(found)}",
         unknown=found.unknown,
-        missing=[f"runs with {cannot}"]
-        if is_whole
-        else stages.missing(found, otherwise),
-        runs=can_tell,
+        missing=lacks,
+        runs=[
+            s.run for s, is_so in zip(found.seen, so, strict=True) if is_so is not None
+        ],
         **told,
     )
 
@@ -498,7 +493,7 @@ def _judge_most(
     unknown: int,
     missing: Sequence[str],
     runs: Sequence[Run],
-    **told: str,
+    **told: Any,
 ) -> Claim:
     """Judges a count, of runs or pairs; `unknown` more may turn out either way."""
     right, wrong = so.count(True), so.count(False)
@@ -512,8 +507,7 @@ def _judge_most(
         missing=missing if holds is None else (),
         runs=runs,
         test=f"count of {of}s, most",
-        source=told["source"],
-        expected=told["expected"],
+        **told,
     )
 
 
@@ -523,10 +517,10 @@ def _judge_least(
     """Judges whether a change is LEAST or more; it lies between `least` and `most`."""
     holds = True if least >= LEAST else False if most <= -LEAST else None
     if holds is None:
-        return judging.judge(
-            text, holds=None, missing=missing, **told | {"p_value": None}
-        )
-    return judging.judge(text, holds=holds, **told)
+        told["p_value"] = None
+    return judging.judge(
+        text, holds=holds, missing=missing if holds is None else (), **told
+    )
 
 
 def _depth(seen: Seen, what: str) -> float:

@@ -69,7 +69,7 @@ def judge(
     holds: bool | None,
     missing: Sequence[str] = (),
     runs: Sequence[Run],
-    test: str = "",
+    test: str,
     p_value: float | None = None,
 ) -> Claim:
     """Makes a claim that is not tested as long as anything is missing.
@@ -86,9 +86,9 @@ def judge(
         verdict is a count without an error rate.
 
     Raises:
-      ValueError: if `p_value` is not in [0, 1], or there is one without a test.
+      ValueError: if `test` is empty, or `p_value` is not in [0, 1].
     """
-    if p_value is not None and not (0 <= p_value <= 1 and test):
+    if not test or not 0 <= (p_value or 0) <= 1:
         raise ValueError(
             f"p_value must be in [0, 1] and have the name of its test, got {p_value} "
             f"and {test!r}."

@@ -66,11 +66,8 @@ def measure(
 ) -> Geometry:
     """Measures the states of two-hop questions, and of every entity as a subject.
 
-    Args:
-      num_loops: loops of the pass; None for those of training.
-
-    Raises:
-      ValueError: if the table has no two-hop questions with known bridges.
+    The pass has `num_loops` loops, None for those of training. ValueError as
+    `questions.sample`.
     """
     model = presets.model_config(config, table)
     loops = config.recurrence.num_loops if num_loops is None else num_loops

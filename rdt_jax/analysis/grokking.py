@@ -101,11 +101,7 @@ class Cell:
 
 def grok_times(run: Run) -> GrokTimes:
     """Returns the times of a run from its events, first occurrences only."""
-    first: dict[tuple[str, str], int] = {}
-    for row in run.events:
-        # An onset is dated before the evaluation at which it was declared.
-        step = row["onset"] if row["kind"] == "onset" else row["step"]
-        first.setdefault((row["event"], row["kind"]), step)
+    first = first_steps(run)
     return GrokTimes(
         phases={
             event: PhaseTimes(
@@ -118,6 +114,19 @@ def grok_times(run: Run) -> GrokTimes:
         ),
         outcome=run.outcome,
     )
+
+
+def first_steps(run: Run) -> dict[tuple[str, str], int]:
+    """Returns the step of each event and kind, `("hop_learned_3", "onset")`, at first.
+
+    An onset is dated before the evaluation at which it was declared.
+    """
+    found: dict[tuple[str, str], int] = {}
+    for row in run.events:
+        stage = "" if row["hops"] is None else f"_{row['hops']}"
+        step = row["onset"] if row["kind"] == "onset" else row["step"]
+        found.setdefault((row["event"] + stage, row["kind"]), step)
+    return found
 
 
 def completion(times: GrokTimes, event: str) -> Bound:

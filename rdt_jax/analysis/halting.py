@@ -201,13 +201,10 @@ def _pass(params, model, table: Table, row: np.ndarray, settings, num_loops: int
     length = int(batches.lengths_of(table)[row].max())
     width = model.vocab_size * table.targets.shape[1] + length * model.width
     batch = depth.batched(table, row, length, 4 * num_loops * width)
-    loops, right = _stop_batches(params, batch, model, _frozen(settings), num_loops)
+    frozen = tuple((rule, tuple(thresholds.items())) for rule, thresholds in settings)
+    loops, right = _stop_batches(params, batch, model, frozen, num_loops)
     join = lambda x: np.moveaxis(np.asarray(x), 1, 0).reshape(x.shape[1], -1)
     return join(loops)[:, : row.size], join(right)[:, : row.size].T
-
-
-def _frozen(settings) -> tuple[tuple[str, tuple[tuple[str, float], ...]], ...]:
-    return tuple((rule, tuple(thresholds.items())) for rule, thresholds in settings)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "settings", "num_loops"))

@@ -18,7 +18,7 @@ import numpy as np
 from rdt_jax import config as configs
 from rdt_jax import events as phases_of
 from rdt_jax import schema, tasks
-from rdt_jax.analysis import finding
+from rdt_jax.analysis import finding, grokking
 from rdt_jax.analysis.runs import LOOPS, SEEDS, WEIGHT_DECAY, Run
 from rdt_jax.store import records, run_folder
 from rdt_jax.sweep import links, spec
@@ -99,7 +99,11 @@ def rows(runs: Sequence[Run], labels: Mapping[str, str]) -> list[dict[str, Any]]
             **{key: run.status.get(key) for key in ("state", "reason", "message")},
             "step": run.status["step"],
             **{key: values[run.run_id].get(key) for key in ("num_steps", *keys)},
-            **_completed(run),
+            **{
+                f"{event}/step": step
+                for (event, kind), step in grokking.first_steps(run).items()
+                if kind == "completed"
+            },
             **_accuracies(run),
         }
         for run in runs
@@ -137,16 +141,6 @@ def _place(key: str) -> tuple:
 def _differing(values: Iterable[finding.Values]) -> list[str]:
     keys = dict.fromkeys(itertools.chain(*(config for config in values)))
     return [key for key in keys if len({str(v.get(key)) for v in values if v}) > 1]
-
-
-def _completed(run: Run) -> dict[str, int]:
-    """Returns the step at which each phase first completed."""
-    found: dict[str, int] = {}
-    for row in run.events:
-        if row["kind"] == "completed":
-            stage = "" if row["hops"] is None else f"_{row['hops']}"
-            found.setdefault(f"{row['event']}{stage}/step", row["step"])
-    return found
 
 
 def _accuracies(run: Run) -> dict[str, float]:

@@ -67,12 +67,11 @@ def measure(
 ) -> Patching:
     """Patches every block and position of the pass, one at a time.
 
-    Args:
-      num_loops: loops of the pass; None for those of training.
+    The pass has `num_loops` loops, None for those of training.
 
     Raises:
-      ValueError: if the corruption is unknown, the table has no two-hop questions with
-        known bridges, or none that can be corrupted.
+      ValueError: as `questions.sample` and `corrupt`, or if no question can be
+        corrupted.
     """
     model = presets.model_config(config, table)
     loops = config.recurrence.num_loops if num_loops is None else num_loops

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rdt_jax import tasks
+from rdt_jax.analysis import grokking
 from rdt_jax.analysis.runs import SEEDS, Run
 from rdt_jax.store import environment
 from rdt_jax.training import phases
@@ -66,14 +67,11 @@ def _text(value: Any) -> str:
 
 def _times(run: Run) -> Row:
     """Returns when phases first began and completed."""
-    found: Row = {}
-    for row in run.events:
-        if row["kind"] in ("onset", "completed"):
-            stage = "" if row["hops"] is None else f"_{row['hops']}"
-            # An onset is dated before the evaluation at which it was declared.
-            step = row["onset"] if row["kind"] == "onset" else row["step"]
-            found.setdefault(f"{row['event']}{stage}/{row['kind']}", str(step))
-    return found
+    return {
+        f"{event}/{kind}": str(step)
+        for (event, kind), step in grokking.first_steps(run).items()
+        if kind != "lost"
+    }
 
 
 def _accuracies(run: Run) -> Row:

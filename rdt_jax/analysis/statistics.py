@@ -75,7 +75,8 @@ def rank_sum(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparison:
         number nor inf.
     """
     first, second = _checked(first), _checked(second)
-    scores = _ranks_of_groups(first, second)
+    ranks = stats.rankdata(np.concatenate([first, second]))
+    scores = ranks[: first.size], ranks[first.size :]
     won = scores[1].sum() - second.size * (second.size + 1) / 2
     return Comparison(
         later=float(won / (first.size * second.size)),
@@ -99,12 +100,18 @@ def signed_rank(first: np.ndarray, second: np.ndarray, *, seed: int) -> Comparis
     Raises:
       ValueError: if the groups differ in size, or as `rank_sum`.
     """
-    first, second = _checked_pairs(first, second)
-    scores = _signed_ranks(first, second)
-    total = np.abs(scores[0]).sum()
+    first, second = _checked(first), _checked(second)
+    if first.size != second.size:
+        raise ValueError(
+            f"Paired groups must be of one size, got {first.size} and {second.size}."
+        )
+    with np.errstate(invalid="ignore"):  # Two censored times are a tie.
+        apart = np.where(first == second, 0.0, second - first)
+    signed = np.sign(apart) * stats.rankdata(np.abs(apart))
+    total = np.abs(signed).sum()
     return Comparison(
-        later=float(0.5 + scores[0].sum() / (2 * total)) if total else 0.5,
-        p_value=_p_value(scores, seed),
+        later=float(0.5 + signed.sum() / (2 * total)) if total else 0.5,
+        p_value=_p_value((signed,), seed),
     )
 
 
@@ -141,29 +148,6 @@ def _checked(times: np.ndarray, at_least: int = 2) -> np.ndarray:
             f"censored, got {times}."
         )
     return times
-
-
-def _checked_pairs(
-    first: np.ndarray, second: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    first, second = _checked(first), _checked(second)
-    if first.size != second.size:
-        raise ValueError(
-            f"Paired groups must be of one size, got {first.size} and {second.size}."
-        )
-    return first, second
-
-
-def _ranks_of_groups(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mid-ranks [N] and [M] among all times."""
-    ranks = stats.rankdata(np.concatenate([first, second]))
-    return ranks[: first.size], ranks[first.size :]
-
-
-def _signed_ranks(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
-    with np.errstate(invalid="ignore"):  # Two censored times are a tie.
-        apart = np.where(first == second, 0.0, second - first)
-    return (np.sign(apart) * stats.rankdata(np.abs(apart)),)
 
 
 def _p_value(scores: tuple[np.ndarray, ...], seed: int) -> float:

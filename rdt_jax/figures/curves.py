@@ -5,7 +5,8 @@
 
 Step axes are logarithmic and start at the first evaluation after step 0, which is
 therefore not shown. A bold line is the median of the runs that repeat each other, its
-band says how far they spread (analysis/bands.py).
+band says how far they spread (analysis/bands.py). Both figures raise ValueError if
+there is no run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,9 +42,6 @@ def accuracy(
 
     Args:
       chances: accuracy of a guess by split; that of the last phase is drawn.
-
-    Raises:
-      ValueError: if there is no run.
     """
     task, sweep = words.task_name(members), Sweep.of(members)
     placed = sweep.panels(columns=_MOST_COLUMNS, most=_MOST_PANELS)
@@ -98,11 +96,7 @@ def split_by_axis(
     event: str = "ood_generalized",
     chance: float | None = None,
 ) -> Figure:
-    """Draws the accuracy of one phase, the first axis by lines, others by panels.
-
-    Raises:
-      ValueError: if there is no run.
-    """
+    """Draws the accuracy of one phase, the first axis by lines, others by panels."""
     task, sweep = words.task_name(members), Sweep.of(members)
     name = words.split_name(members, grokking.watched(members, event))
     axis, *others = sweep.keys
@@ -152,7 +146,7 @@ def split_by_axis(
         if chance is not None:
             page.draw_chance(panel, chance, f"chance\n{chance:.2f}" if last else "")
         for value, cell in zip(sweep.first, shown, strict=True):
-            _draw_cell(panel, cell, event, styles[value])
+            draw_cell(panel, cell, event, styles[value])
     for row in panels:
         row[0].set_ylabel(f"{name} accuracy", fontsize=page.TEXT)
     page.hide_rest(panels, len(sweep.rest))
@@ -283,20 +277,28 @@ def _draw_bar(
     panel.plot(end, height, mark, mfc=fill, **style)
 
 
-def _draw_cell(
-    panel: axes.Axes, members: Sequence[Run], event: str, style: palette.Style
+def draw_cell(
+    panel: axes.Axes,
+    members: Sequence[Run],
+    event: str,
+    style: palette.Style,
+    across: Callable[[np.ndarray], np.ndarray] = lambda steps: steps,
 ) -> None:
-    """Draws the accuracy of one phase, and where the median run completed it."""
+    """Draws the accuracy of one phase, and where the median run completed it.
+
+    `across` is as of `draw`.
+    """
     group = grokking.watched(members, event)
-    band = draw(panel, members, group, color=style.color, ls=style.dash)
+    band = draw(panel, members, group, across=across, color=style.color, ls=style.dash)
     if band is None:
         return
     times = [grokking.completion(grokking.grok_times(run), event) for run in members]
     median = grokking.median(times)
     if not median.beyond:
-        at = [float(np.interp(median.steps, band.steps, band.median))]
+        at = np.array([median.steps])
+        height = np.interp(at, band.steps, band.median)
         dot: dict[str, Any] = {"color": style.color, "mec": "white", "mew": 0.8}
-        panel.plot([median.steps], at, "o", ms=6.0, zorder=6, **dot)
+        panel.plot(across(at), height, "o", ms=6.0, zorder=6, **dot)
 
 
 def _step_range(members: Sequence[Run]) -> tuple[int, int]:

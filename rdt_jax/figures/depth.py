@@ -2,7 +2,8 @@
 
 One panel per way of drawing the loops of training, each of one run. The figures are
 those of Kohli et al. (2026), arXiv:2604.07822: 5 and 7 (`hops_by_loops`), 6
-(`updates_to_hops`), 8 (`by_loop`) and 19 (`ratios`).
+(`updates_to_hops`), 8 (`by_loop`) and 19 (`ratios`). With nothing to draw each raises
+ValueError.
 """
 
 import re
@@ -132,9 +133,6 @@ def hops_by_loops(panels: Sequence[Panel], **said: Unpack[page.Said]) -> Figure:
 
     Shades are those of the square root, so that chance and 0 are told apart. The strip
     above a map has the loop count that serves every other row best, scored on the rest.
-
-    Raises:
-      ValueError: if there is no panel.
     """
     _check(panels)
     color = palette.of_loops(panels[0].trained).color
@@ -190,9 +188,6 @@ def updates_to_hops(
 
     A line, one of each run, begins when the first stage is passed, and a run that
     passed none is at the level `none`.
-
-    Raises:
-      ValueError: if there is no run.
     """
     runs = [run for members in progress.values() for run in members]
     _check(runs)
@@ -240,9 +235,6 @@ def by_loop(
     highest. Hops that had been learned are bold, with a dashed line at the mean of the
     first loops at which they are right, as a note says; hops that had not been trained
     are dotted. The quantity is a key of LABELS.
-
-    Raises:
-      ValueError: if there is no panel.
     """
     _check(panels)
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(levels)))
@@ -300,9 +292,6 @@ def ratios(
 
     Groups are moved apart at every number of hops; the legend says how many runs stand
     behind a median.
-
-    Raises:
-      ValueError: if there is no ratio.
     """
     _check([value for each in found.values() for value in each])
     names = [f"{name} ({_runs_of(ratio)})" for name, ratio in found.items()]
@@ -341,9 +330,6 @@ def accuracy_by_compute(
     """Draws accuracy over the operations of training, and who is best with so many.
 
     The best of each budget is a mark in a strip above the curves.
-
-    Raises:
-      ValueError: if there is no curve.
     """
     _check([curve for members in curves.values() for curve in members])
     handles = _handles(curves, ms=4, lw=1.5)

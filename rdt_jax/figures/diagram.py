@@ -28,9 +28,7 @@ def phase_diagram(members: Sequence[Run]) -> Figure:
 
     Two axes span a grid, one a strip; of more, or of cells that fill less than half of
     a grid, there is a list. A note says how many cells the page has no room for.
-
-    Raises:
-      ValueError: if there is no run.
+    ValueError if there is no run.
     """
     task, sweep = words.task_name(members), Sweep.of(members)
     cells = grokking.cells(members, sweep.keys)

@@ -57,10 +57,7 @@ def updates_to_phases(members: Sequence[Run]) -> Table:
     the median; `...` stands for what unfinished runs leave open. Each column has a line
     in the caption. It fits 80 columns; axes that would be too wide beside each other
     share one. Where blocks of the core differ as loops do, both are one column of
-    models: `1 x 4`.
-
-    Raises:
-      ValueError: if there is no run.
+    models: `1 x 4`. ValueError if there is no run.
     """
     task, sweep = task_name(members).partition(" (")[0], Sweep.of(members)
     cells = grokking.cells(members, sweep.keys)

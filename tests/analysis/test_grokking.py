@@ -43,7 +43,7 @@ def test_only_first_occurrences_count_and_an_onset_has_its_own_date():
         ("completed", 160, 130),
     ]
     fake.events[:] = [
-        {"event": EVENT, "kind": kind, "step": step, "onset": onset}
+        {"event": EVENT, "kind": kind, "hops": None, "step": step, "onset": onset}
         for kind, step, onset in rows
     ]
     assert grokking.grok_times(fake).phases[EVENT] == (40, 80, 120)

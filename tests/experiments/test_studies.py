@@ -57,7 +57,7 @@ def test_presets_are_those_of_configs_and_every_trial_is_a_run_of_its_own(name):
 def test_without_runs_no_claim_is_tested(name):
     found = studies.claims(study_of(name), [])
     assert {(c.holds, c.seeds, c.graphs) for c in found} == {(None, 0, 0)}
-    assert all("missing: " in claim.measured for claim in found)
+    assert all("missing: " in claim.measured and claim.test for claim in found)
     assert all("arXiv" in c.source or "this study" in c.source for c in found)
 
 
