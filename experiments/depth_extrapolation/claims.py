@@ -241,6 +241,8 @@ def _twice_the_loops_lose(runs: Sequence[Run], loops: int) -> Claim:
 def _most_loops_decide(runs: Sequence[Run]) -> Claim:
     """Each graph is judged on its runs of recurrences that passed a common stage.
 
+    It is one of LEAST_HOPS or more: what has learned two hops only answers no deeper
+    ones, which is another claim.
     It is right if of any two that differ in their most loops the one with more has
     LEAST_DEEPER and APART errors of the rows more, in the mean accuracy on all deeper
     hops with the best loops; wrong if of any two it cannot have that.
@@ -253,7 +255,9 @@ def _most_loops_decide(runs: Sequence[Run]) -> Claim:
         for run in members
     ]
     hops, able = curriculum.common_stage(finished) or (1, [])
-    wanted = "two loop counts of a graph that pass a common stage"
+    if hops < LEAST_HOPS:
+        able = []
+    wanted = f"two loop counts of a graph that pass a stage of {LEAST_HOPS} hops"
     sample = _sample(able, wanted, least=hops, stage=hops)
     sample = sample._replace(unfinished=run_folders.unfinished(runs))
     by_graph: dict[str, list[tuple[Run, float, float]]] = {}

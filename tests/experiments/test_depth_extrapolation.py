@@ -323,6 +323,12 @@ def test_most_loops_of_training_decide_at_the_same_data(keep):
     ask("most_decide", [few], None)
 
 
+def test_two_hops_in_common_say_nothing_of_how_deep_more_loops_reach(keep):
+    few = keep(run(2, 2), 2, up_to(2))
+    many = keep(run(5, 5), 2, up_to(2, beyond=0.5))
+    ask("most_decide", [few, many], None, "", "a stage of 3 hops")
+
+
 @pytest.mark.parametrize(
     ("beyond", "expected"),  # of loops, seed 0, and the verdict with its numbers
     [
