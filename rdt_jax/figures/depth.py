@@ -174,7 +174,7 @@ def hops_by_loops(panels: Sequence[Panel], **said: Unpack[page.Said]) -> Figure:
         rows = int(found.num_rows.min())
         panel.set_title(f"{shown.title}, {rows} rows a cell", fontsize=page.SMALL)
         panel.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
-        ticks = [tick for tick in _loop_ticks(int(loops[-1])) if tick != 2]
+        ticks = _loop_ticks(int(loops[-1]))
         panel.set_yticks([*ticks, top + height], [*map(str, ticks), "best"])
     _label_rows(flat, "loops at inference")
     page.add_scale(figure, flat[-1], ScalarMappable(norm, shades), "accuracy")
@@ -392,7 +392,7 @@ def _runs_of(ratio: Mapping[int, Sequence[float]]) -> str:
 
 def _loop_ticks(last: int) -> list[int]:
     """Returns loops of the steep beginning, and every fifth or tenth from there on."""
-    ticks = [1, 2, 5, *range(10, last + 1, 5 if last <= 30 else 10)]
+    ticks = [1, 5, *range(10, last + 1, 5 if last <= 30 else 10)]
     return [tick for tick in ticks if tick <= last]
 
 

@@ -181,7 +181,12 @@ def test_the_study_says_what_was_trained_and_whose_run_is_drawn(keep):
 
 def test_the_table_and_what_stands_for_it_where_nothing_was_measured(keep):
     members = [keep(run(3, 2), MEASURED), keep(run(5, 5), MEASURED)]
-    assert list(study.figures(members)) == ["by_hops", "pareto"]
+    made = study.figures(members)
+    assert list(made) == ["by_hops", "pareto"]
+    deeper = MEASURED.levels > 5
+    shares = [MEASURED.accuracy[k][deeper].mean() for k in drawing.published(MEASURED)]
+    said = ", ".join(f"{share:.2f}" for share in shares)
+    assert " ".join(texts(made["by_hops"])[:2]).endswith(f"5: {said}")
     assert "5.0 / 1.00" in verdicts.printed(study.table(members))
     other = run(2, 4)
     assert study.figures([other]) == {}
