@@ -104,6 +104,13 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
     ]
 
 
+def onset(run: Run) -> Bound:
+    """Returns the updates to the first evaluation with OOD above chance, or a bound."""
+    times = grokking.grok_times(run)
+    begun = times.phases[OOD].onset if OOD in times.phases else None
+    return Bound(times.censored_at, True) if begun is None else Bound(begun, False)
+
+
 def level(run: Run) -> float | None:
     """Returns the smoothed OOD accuracy at which a run has settled; None if it has not.
 
@@ -178,9 +185,7 @@ def _memorizes_first(run: Run) -> Told:
 
 def _starts_before_id_is_done(run: Run) -> Told:
     """Both times are of smoothed accuracies, which lag by as much."""
-    onset = grokking.grok_times(run).phases[OOD].onset
-    started = Bound(run.last_step or 0, True) if onset is None else Bound(onset, False)
-    return _apart(run, started, completed(run, ID))
+    return _apart(run, onset(run), completed(run, ID))
 
 
 def _takes(run: Run, event: str, times: float) -> Told:

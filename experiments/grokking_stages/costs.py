@@ -6,6 +6,7 @@ import numpy as np
 from rich.table import Table
 
 from experiments.depth_by_decay.claims import ID, OOD, TRAIN, completed, smoothed_ood
+from experiments.grokking_stages.claims import onset
 from rdt_jax.analysis import compute, grokking
 from rdt_jax.analysis.grokking import Bound
 from rdt_jax.analysis.runs import Run
@@ -42,7 +43,6 @@ def table(members: Sequence[Run]) -> Table:
     for (loops, decay), own in sweep.cells.items():
         arrived = len(grokking.arrived(own, OOD))
         is_open = any(run.outcome == "unfinished" for run in own)
-        onsets = [_onset(run) for run in own]
         phases = [[completed(run, event) for run in own] for event in (TRAIN, ID, OOD)]
         train, id_, ood = (_updates(times, is_open) for times in phases)
         values = [smoothed_ood(run) for run in own]
@@ -54,7 +54,7 @@ def table(members: Sequence[Run]) -> Table:
             f"{decay:g}",
             train,
             id_,
-            _updates(onsets, is_open),
+            _updates([onset(run) for run in own], is_open),
             ood,
             f"{arrived}/{len(own)}",
             _spent(own, lambda run: compute.training_flops(run) / 1e12, is_open),
@@ -62,12 +62,6 @@ def table(members: Sequence[Run]) -> Table:
             *("..." if is_open else f"{np.median(n):.2f}" for n in (ends, moved)),
         )
     return found
-
-
-def _onset(run: Run) -> Bound:
-    times = grokking.grok_times(run)
-    onset = times.phases[OOD].onset if OOD in times.phases else None
-    return Bound(times.censored_at, True) if onset is None else Bound(onset, False)
 
 
 def _updates(times: Sequence[Bound], is_open: bool) -> str:

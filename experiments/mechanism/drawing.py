@@ -78,9 +78,7 @@ def lens(members: Sequence[Run]) -> Figure:
         members,
         "lens",
         draw,
-        title=_at_end(
-            members,
-            "lens",
+        finding=(
             "OOD targets decoded at the end",
             lambda result: lenses.target_at_answer(result)[OOD],
         ),
@@ -88,7 +86,6 @@ def lens(members: Sequence[Run]) -> Figure:
             "Share of two-hop questions h r1 r2 whose bridge, or target, ranks first "
             "among all words: final norm and output matrix on every state. At depth 0: "
             "the embedding alone.",
-            *BAND,
         ),
         handles=handles,
         ylabel="share of rows",
@@ -122,9 +119,7 @@ def knockout(members: Sequence[Run]) -> Figure:
         members,
         "knockout",
         draw,
-        title=_at_end(
-            members,
-            "knockout",
+        finding=(
             "OOD answers lost without the answer's look at r1",
             lambda result: np.where(
                 result.rows[OOD] >= FEWEST,
@@ -135,7 +130,6 @@ def knockout(members: Sequence[Run]) -> Figure:
         notes=(
             "Share of the OOD questions that are answered, and no longer once no head "
             f"of a loop reads a word from another's place; {FEWEST} or more of a seed.",
-            *BAND,
         ),
         handles=handles,
         ylabel="share lost",
@@ -155,16 +149,13 @@ def geometry(members: Sequence[Run]) -> Figure:
         members,
         "geometry",
         draw,
-        title=_at_end(
-            members,
-            "geometry",
+        finding=(
             "OOD bridges along their entity at the end",
             lambda result: geometries.alignment(result)[OOD],
         ),
         notes=(
             "Mean cosine of the state at r1 with the bridge's embedding, less that "
             "with all other entities; states and embeddings centered.",
-            *BAND,
         ),
         handles=_splits(questions.GROUPS),
         ylabel="alignment (cosine)",
@@ -292,22 +283,25 @@ def _by_stage(
     what: str,
     draw: Draw,
     *,
-    title: str,
+    finding: tuple[str, Callable[[Any], np.ndarray]],
     notes: Sequence[str],
     handles: Sequence[Any],
     ylabel: str,
     label: str = DEPTH,
     bottom: float = -0.04,
 ) -> Figure:
-    """Draws one row of panels per model and one column per stage."""
+    """Draws one row of panels per model and one column per stage.
+
+    The title says the quantity of `finding` at the end, as of `_at_end`.
+    """
     models = stages.models(members)
     figure, panels = page.make(
         len(models),
         len(stages.STAGES),
-        title=title,
+        title=_at_end(members, what, *finding),
         line=f"{task_name(members)}; median of n seeds, band: lowest to highest; "
         "columns are events, their updates stand above",
-        notes=notes,
+        notes=(*notes, *BAND),
         handles=handles,
         label=label,
         titled=True,

@@ -78,8 +78,8 @@ def _generalizes_late(runs: Sequence[Run]) -> Claim:
         expected="train accuracy near 1 before 1e3 updates, validation after 1e5",
         measured=(
             f"{cells.share(late)}, {memorized_only.sum()} memorized only; medians "
-            f"{_median(runs, _memorization({0: runs}))} and "
-            f"{_median(runs, _generalization({0: runs}))} updates"
+            f"{_median(runs, _memorization)} and {_median(runs, _generalization)} "
+            "updates"
         ),
         holds=holds,
         missing=missing,
@@ -189,7 +189,7 @@ def _never_without_decay(reference: Sequence[Run], without: Sequence[Run]) -> Cl
         measured=(
             f"{cells.share(arrived[concerned])} in {grokking.format_steps(budget)} "
             f"updates, {soon} more at once; median with decay "
-            f"{_median(reference, _generalization({0: reference}))}"
+            f"{_median(reference, _generalization)}"
         ),
         holds=not arrived.any(),
         missing=[] if arrived.any() else missing,
@@ -384,16 +384,14 @@ def _too_few(found: Mapping[float, Sequence[Run]], what: str) -> list[str]:
     return [] if len(found) >= 3 else [f"runs at three {what}"]
 
 
-def _median(runs: Sequence[Run], pool: cells.Pool) -> str:
+def _median(runs: Sequence[Run], pool: PoolOf) -> str:
     """Says the median of the times of runs, and why there is none."""
     if not runs:
         return "unknown"
-    median = grokking.median(
-        [
-            grokking.Bound(limit if np.isinf(time) else time, bool(np.isinf(time)))
-            for time, limit in zip(pool.times, pool.limits, strict=True)
-        ]
-    )
+    found = pool({0: runs})
+    late = np.isinf(found.times)
+    steps = np.where(late, found.limits, found.times)
+    median = grokking.median(list(map(grokking.Bound, steps, late)))
     if not median.beyond:
         return grokking.format_steps(median.steps)
     waits = grokking.awaited(runs, GENERALIZED)
@@ -408,9 +406,6 @@ def _medians(found: Mapping[float, Sequence[Run]], pool: PoolOf) -> str:
     """Says the median of each value: `0.5: 900 (4/5)`."""
     parts = []
     for value, members in found.items():
-        pooled = pool({value: members})
-        arrived = np.isfinite(pooled.times).sum()
-        parts.append(
-            f"{value:g}: {_median(members, pooled)} ({arrived}/{len(members)})"
-        )
+        arrived = np.isfinite(pool({value: members}).times).sum()
+        parts.append(f"{value:g}: {_median(members, pool)} ({arrived}/{len(members)})")
     return "median updates " + (", ".join(parts) if parts else "unknown")

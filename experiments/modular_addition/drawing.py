@@ -112,30 +112,26 @@ def times_by_value(
     )  # fmt: skip
     beyond = budget * _BEYOND
     panel.set_yscale("log")
-    if is_log:
-        panel.set_xscale("log")
-        width = np.log(values[-1] / values[0]) or 1.0
-        beside = lambda value, share: value * np.exp(share * width)
-    else:
-        width = (values[-1] - values[0]) or 1.0
-        beside = lambda value, share: value + share * width
+    panel.set_xscale("log" if is_log else "linear")
+    panel.margins(x=0.06)
     for event, side in ((MEMORIZED, -1), (GENERALIZED, 1)):
         style: dict[str, Any] = {"ls": "", "color": color_of(event), "ms": 5}
         for value, members in runs_by_value.items():
             found = cells.times(members, event)
             known = found[np.isfinite(found)]
-            at = value
-            panel.plot(np.full(known.size, at), known, "o", alpha=0.55, mew=0, **style)
+            dots = np.full(known.size, value), known
+            panel.plot(*dots, "o", alpha=0.55, mew=0, **style)
             late = found.size - known.size
             if late:
-                panel.plot([at] * late, [beyond] * late, "^", mfc="white", **style)
+                panel.plot([value] * late, [beyond] * late, "^", mfc="white", **style)
                 panel.annotate(
-                    str(late), (at, beyond), xytext=(6 * side, 0), va="center",
+                    str(late), (value, beyond), xytext=(6 * side, 0), va="center",
                     textcoords="offset points", ha="right" if side < 0 else "left",
                     fontsize=page.SMALL, color=color_of(event),
                 )  # fmt: skip
             if np.isfinite(np.median(found)):
-                panel.plot([at], [np.median(found)], "_", **style | {"ms": 15}, mew=2)
+                middle = [value], [np.median(found)]
+                panel.plot(*middle, "_", **style | {"ms": 15}, mew=2)
     if x.size:
         x, y = x[y <= budget], y[y <= budget]
         panel.plot(x, y, "--", lw=1.2, color=color_of(GENERALIZED))
@@ -146,7 +142,6 @@ def times_by_value(
     panel.axhspan(budget, budget * _BEYOND**2, color=page.ASIDE, lw=0, zorder=0)
     panel.axhline(budget, color=page.RULE, lw=0.8, zorder=0)
     page.name_level(panel, budget, f"budget\n{grokking.format_steps(budget)}")
-    panel.set_xlim(beside(values[0], -0.06), beside(values[-1], 0.06))
     panel.xaxis.set_major_locator(ticker.FixedLocator(values))
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     panel.xaxis.set_minor_locator(ticker.NullLocator())

@@ -79,11 +79,7 @@ def sample(table: tasks.Table, per_group: int) -> Questions:
 
 
 def entities(table: tasks.Table) -> np.ndarray:
-    """Returns the tokens that are the head or the tail of a fact, int64 [entities].
-
-    Raises:
-      ValueError: as `facts`.
-    """
+    """Returns the heads and tails of facts, int64 [entities]; ValueError as `facts`."""
     tails = facts(table)
     heads = np.flatnonzero((tails >= 0).any(axis=1))
     return np.union1d(heads, tails[tails >= 0])

@@ -36,8 +36,6 @@ def rows(
     """Returns what is known of the runs of a sweep, by column.
 
     Args:
-      sweep: name of the sweep's folder.
-      runs: all runs of its plan.
       overrides: what each run's trial sets on top of the config, by run id.
 
     Raises:

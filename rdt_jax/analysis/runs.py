@@ -199,9 +199,7 @@ def metric_name(
     """Names a quantity in the rows of metrics: `id/loss@2[hops=1]`.
 
     Args:
-      run: where.
       group: group of rows, as in `accuracy`.
-      quantity: such as `loss`.
       loops: loop count; None for that of the group's phase.
 
     Raises:

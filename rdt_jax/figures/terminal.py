@@ -28,7 +28,6 @@ def table(
     """Builds a table of one look.
 
     Args:
-      headings: of its columns; more can be added.
       words: headings of the columns that hold words, at the left; numbers are at the
         right.
       **options: of rich's Table, instead of those of the look.

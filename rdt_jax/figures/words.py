@@ -95,8 +95,7 @@ def phases_note(
 ) -> str:
     """Says when a phase has completed, and, if `ends`, whether that ends a run.
 
-    Raises:
-      ValueError: as `thresholds`.
+    ValueError as `thresholds`.
     """
     note = (
         f"Completed: median of the last {phases.SMOOTHING} evaluations at or above "
