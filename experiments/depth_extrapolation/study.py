@@ -127,7 +127,7 @@ def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     groups = curriculum.by_recurrence(runs)
     task = task_name(runs)
     seeds = max(map(len, groups.values()))
-    median = "One seed." if seeds == 1 else f"The median run of {seeds} seeds by depth."
+    median = "one seed" if seeds == 1 else f"the median run of {seeds} seeds by depth"
     progress = {
         name: [curriculum.progress(run) for run in members]
         for name, members in groups.items()

@@ -58,6 +58,11 @@ class Panel(NamedTuple):
         """How its loops are drawn, without the seed."""
         return self.title.rpartition(", seed")[0] or self.title
 
+    @property
+    def runs(self) -> tuple[Depth, ...]:
+        """Those whose median is drawn."""
+        return tuple(self.seeds) or (self.found,)
+
 
 def panel_of(
     run: Run,
@@ -90,7 +95,7 @@ def found_answered(panels: Sequence[Panel]) -> str:
         reach = scaling.reach(shown.found, scaling.scaled(shown.found, 1).accuracy)
         name = shown.name
         parts.append(f"{name}: {reach or 'none'} ({shown.learned or 'none'})")
-    return f"Hops answered with the best loops (learned): {', '.join(parts)}"
+    return f"Hops answered with the best loops (learned): {'; '.join(parts)}"
 
 
 def found_kept(panels: Sequence[Panel]) -> str:
@@ -99,24 +104,26 @@ def found_kept(panels: Sequence[Panel]) -> str:
     for shown in panels:
         kept = [
             margin[-1] / margin.max()
-            for level, margin in zip(
-                shown.found.levels, shown.found.mean_margin, strict=True
-            )
+            for found in shown.runs
+            for level, margin in zip(found.levels, found.mean_margin, strict=True)
             if level <= (shown.learned or 0) and margin.max() > 0
         ]
         told = f"{np.median(kept) + 0.0:.2f}" if kept else "nothing learned"
         parts.append(f"{shown.name}: {told}")
     last = panels[0].found.loops[-1]
-    return f"Of its peak the margin keeps at loop {last}: {', '.join(parts)}"
+    return f"Of its peak the margin keeps at loop {last}: {'; '.join(parts)}"
 
 
 def found_moving(panels: Sequence[Panel]) -> str:
     """Says by how much of its norm the state still moves at the last loop."""
-    moved = [float(np.median(shown.found.mean_change[:, -1])) for shown in panels]
+    moved = [
+        float(np.median([found.mean_change[:, -1] for found in shown.runs]))
+        for shown in panels
+    ]
     names = [shown.name for shown in panels]
     parts = [f"{name}: {value:.2f}" for name, value in zip(names, moved, strict=True)]
     last = panels[0].found.loops[-1]
-    return f"Of its norm loop {last} moves the state by {', '.join(parts)}"
+    return f"Of its norm loop {last} moves the state by {'; '.join(parts)}"
 
 
 def median_note(runs: Sequence[Run]) -> str:
@@ -255,7 +262,7 @@ def by_loop(
         found = shown.found
         panel.axhline(0, color=page.FAINT, lw=0.8)
         panel.axvspan(0, shown.trained + 0.5, color=page.ASIDE, lw=0, zorder=0)
-        every = shown.seeds or (found,)
+        every = shown.runs
         for level, shade in zip(levels, shades, strict=True):
             index = int(np.searchsorted(found.levels, level))
             learned = shown.learned is not None and level <= shown.learned

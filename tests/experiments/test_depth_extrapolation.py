@@ -437,6 +437,7 @@ def test_figures_and_table(keep):
         made["hops_by_loops"]
         .texts[0]
         .get_text()
+        .replace("\n", " ")
         .startswith("Hops answered with the best loops (learned): R = 2: ")
     )
     printed = verdicts.printed(study.table(members))

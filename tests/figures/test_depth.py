@@ -124,6 +124,16 @@ def test_lines_by_loop_are_bold_where_hops_were_learned():
     assert not any("trained" in text for text in texts(figure))
 
 
+def test_titles_are_of_all_runs_whose_median_is_drawn():
+    margins = lambda last: fake_depth.measured(
+        lambda k, r: True, lambda k, r: 2.0 if r == 1 else last
+    )
+    shown = panel()._replace(found=margins(2.0))
+    assert depth.found_kept([shown]).endswith("R = 5: 1.00")
+    shown = shown._replace(seeds=(margins(2.0), margins(1.0), margins(1.0)))
+    assert depth.found_kept([shown]).endswith("R = 5: 0.50")
+
+
 def test_hops_that_were_not_trained_are_dotted():
     figure = depth.by_loop(
         [panel(learned=3, stage=4)],
