@@ -433,13 +433,8 @@ def test_figures_and_table(keep):
         f"{name}, seed 0, 40 rows a cell"
         for name in ("R = 2", "R = 5", "R drawn from 2 to 8")
     ]
-    assert (
-        made["hops_by_loops"]
-        .texts[0]
-        .get_text()
-        .replace("\n", " ")
-        .startswith("Hops answered with the best loops (learned): R = 2: ")
-    )
+    title = " ".join(made["hops_by_loops"].texts[0].get_text().split())
+    assert title.startswith("Hops answered with the best loops (learned): R = 2: ")
     printed = verdicts.printed(study.table(members))
     assert "R drawn from 2 to 8" in printed and "9 (2.25x)" in printed
 
