@@ -106,12 +106,15 @@ def page(card: Scorecard, source: str) -> str:
         lines += [*textwrap.wrap(paragraph, 100, break_on_hyphens=False), ""]
     for sweep in (*counted.values(), *others):
         where = f" [README]({sweep.page})" if sweep.page else ""
+        known = (
+            f"{wording.count(sweep.runs, 'run')}, {sweep.unfinished} of them not "
+            f"finished; {sweep.updates:,} updates.{where}"
+        )
         lines += [
             f"## {sweep.sweep}"
             + (" (smaller, not counted)" if sweep in others else ""),
             "",
-            f"{wording.count(sweep.runs, 'run')}, {sweep.unfinished} of them not "
-            f"finished; {sweep.updates:,} updates.{where}",
+            *textwrap.wrap(known, 100, break_on_hyphens=False),
             "",
             *_rows(sweep.claims),
             "",
