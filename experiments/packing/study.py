@@ -89,16 +89,19 @@ def table(runs: Sequence[Run]) -> Table:
     )
 
 
+def summary(runs: Sequence[Run]) -> list[str]:
+    """Says how often the two times of a seed differ."""
+    return [f"{_finding(*_times(runs).values())}."]
+
+
 def figures(runs: Sequence[Run]) -> dict[str, Figure]:
     """Draws both distributions and the pairs; ValueError if there is no pair."""
-    found = {name: times(ran, GENERALIZED) for name, ran in sides(runs).items()}
-    alone, packed = found.values()
+    found = _times(runs)
     return {
         "times": comparison.paired_times(
             found,
             budget=run_folders.shared_value(runs, "num_steps"),
-            title=f"Of {wording.count(alone.size, 'seed')} {(packed > alone).sum()} "
-            f"generalize later in a pack than alone, {(packed < alone).sum()} sooner",
+            title=_finding(*found.values()),
             line=task_name(runs),
             notes=(),
             event=event_name(GENERALIZED),
@@ -115,7 +118,7 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
     later and sooner; it fails if a sign test refutes one below that.
     """
     found = sides(runs)
-    alone, packed = (times(found[name], GENERALIZED) for name in (ALONE, PACKED))
+    alone, packed = _times(runs).values()
     with np.errstate(invalid="ignore"):  # Two censored times have no difference.
         shifts = packed - alone
     every = max((run.config.eval_every_steps for run in runs), default=0)
@@ -150,6 +153,18 @@ def claims(runs: Sequence[Run]) -> list[Claim]:
             p_value=float(min(same, other)) if shifts.size else None,
         )
     ]
+
+
+def _times(runs: Sequence[Run]) -> dict[str, np.ndarray]:
+    """Returns the updates to generalization, alone and in packs, seed by seed."""
+    return {name: times(ran, GENERALIZED) for name, ran in sides(runs).items()}
+
+
+def _finding(alone: np.ndarray, packed: np.ndarray) -> str:
+    return (
+        f"Of {wording.count(alone.size, 'seed')} {(packed > alone).sum()} generalize "
+        f"later in a pack than alone, {(packed < alone).sum()} sooner"
+    )
 
 
 def _lanes(runs: Sequence[Run]) -> list[int]:

@@ -114,6 +114,8 @@ def test_what_still_trains_or_trained_otherwise_is_missed(tmp_path):
 
 
 def test_the_figure_says_what_it_shows():
-    figure = study.figures(both(packed=shifted(*9 * [0], 10)))["times"]
+    runs = both(packed=shifted(*9 * [0], 10))
+    figure = study.figures(runs)["times"]
     told = "Of 10 seeds 1 generalize later in a pack than alone, 0 sooner"
     assert told in verdicts.texts(figure)
+    assert study.summary(runs) == [f"{told}."]
