@@ -41,10 +41,7 @@ PRESETS = presets(
         **budget(8_000, every=500, checkpoint=1_000),
     },
     smoke=SMOKE,
-    cpu_long={
-        **LONG,
-        **budget(100_000, every=500, checkpoint=5_000),
-    },
+    cpu_long=LONG | budget(100_000, every=500, checkpoint=5_000),
     paper=SAUNSHI_2025,
 )
 get_config = getter(PRESETS)

@@ -16,6 +16,25 @@ from ml_collections import config_dict
 from configs.base import KOHLI_2026_FACTS, KOHLI_2026_FACTS_CODE, LONG, SMOKE
 from rdt_jax.named import Overrides, at_presets, budget, by_preset, getter, presets
 
+# The graph of facts and its training on a laptop, for two hops and for more.
+GRAPH = {
+    "num_entities": by_preset(50, smoke=20),
+    "num_relations": by_preset(10, smoke=5),
+    "out_degree": by_preset(10, smoke=5),
+    "atomic_repeats": 6,  # of each fact in an epoch
+    # Rows in id, ood, each pattern; keeps all of id and ood. None: all rows.
+    "max_heldout": config_dict.FieldReference(500),
+    "answer_at": "last",
+}
+CPU: Overrides = {
+    "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
+    "optimizer.learning_rate": 5e-3,
+    "loss.label_smoothing": 0.1,
+    "batch_size": by_preset(128, smoke=64),
+    "evaluation.batch_size": 256,  # Fits a cache.
+    **LONG,
+    **budget(10_000, every=100, checkpoint=5_000),
+}
 _PAPER = {
     "task.kwargs.num_entities": 2_000,
     "task.kwargs.num_relations": 200,
@@ -37,32 +56,20 @@ PRESETS = presets(
     task=(
         "knowledge_composition",
         {
-            "num_entities": by_preset(50, smoke=20),
-            "num_relations": by_preset(10, smoke=5),
-            "out_degree": by_preset(10, smoke=5),
+            **GRAPH,
             "ood_share": 0.2,  # of the facts
             # Two-hop training rows per ID fact: of all such questions the share that
             # is trained is that of the paper, whose graph has more of them.
             "phi": by_preset(3.0, paper=7.2, paper_code=7.2),
-            "atomic_repeats": 6,  # of each fact in an epoch
-            # Rows in id, ood, each pattern; keeps all of id and ood. None: all rows.
-            "max_heldout": config_dict.FieldReference(500),
-            "answer_at": "last",
         },
     ),
     cpu={
-        "model.remat": "none",  # Of so few loops all is kept: a tenth faster.
+        **CPU,
         # Without it R = 4 would need another rate than R = 2, and at a constant rate
         # OOD accuracy never settles.
         "model.branch_scale": _of_cpu("loops", "none"),
         "optimizer.schedule": _of_cpu("cosine", "constant"),
         "optimizer.final_fraction": _of_cpu(0.0, 0.1),
-        "optimizer.learning_rate": 5e-3,
-        "loss.label_smoothing": 0.1,
-        "batch_size": by_preset(128, smoke=64),
-        "evaluation.batch_size": 256,  # Fits a cache.
-        **LONG,
-        **budget(10_000, every=100, checkpoint=5_000),
     },
     smoke=SMOKE | {"stop_after_phases": True},
     cpu_long={},

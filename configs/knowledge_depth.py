@@ -59,9 +59,7 @@ PRESETS = presets(
         **SMOKE,
         **_NOT_CPU,
     },
-    cpu_long={
-        **budget(8_000, every=100, checkpoint=2_000),
-    },
+    cpu_long=budget(8_000, every=100, checkpoint=2_000),
     paper={
         **_NOT_CPU,
         **KOHLI_2026,

@@ -34,10 +34,7 @@ PRESETS = presets(
         **budget(3_000, every=250, checkpoint=1_000),
     },
     smoke=SMOKE,
-    cpu_long={
-        **LONG,
-        **budget(100_000, every=250, checkpoint=5_000),
-    },
+    cpu_long=LONG | budget(100_000, every=250, checkpoint=5_000),
     paper=SAUNSHI_2025,
 )
 get_config = getter(PRESETS)

@@ -40,10 +40,7 @@ PRESETS = presets(
         **SMOKE_OF_LONG_ROWS,
         "recurrence.num_loops": 2,
     },
-    cpu_long={
-        **LONG,
-        **budget(100_000, every=1_000, checkpoint=5_000),
-    },
+    cpu_long=LONG | budget(100_000, every=1_000, checkpoint=5_000),
     paper={
         **KOHLI_2026_ROWS,
         "model.remat": "full",
