@@ -163,7 +163,7 @@ def _is_reached(own: Sequence[Run], loops: int, runs: Sequence[Run]) -> Claim:
         expected=_EXPECTED[loops],
         measured=f"{len(reached)} of {wording.count(len(own), 'run')}"
         + (f" ({', '.join(by_decay.values())})" if len(by_decay) > 1 else "")
-        + f", median {_median(own)} updates",
+        + f", median {_median(own)} updates; OOD accuracy at the end {_ends(own)}",
         holds=holds,
         missing=missing,
         runs=own,
@@ -174,6 +174,13 @@ def _is_reached(own: Sequence[Run], loops: int, runs: Sequence[Run]) -> Claim:
 def _median(runs: Sequence[Run]) -> str:
     times = [completed(run, OOD) for run in runs]
     return str(grokking.median(times)) if times else "unknown"
+
+
+def _ends(runs: Sequence[Run]) -> str:
+    ends = [smoothed[-1] for run in runs if (smoothed := smoothed_ood(run)).size]
+    if not ends:
+        return "unknown"
+    return f"{np.median(ends):.2f} (median; {min(ends):.2f} to {max(ends):.2f})"
 
 
 def _budget(runs: Sequence[Run]) -> str:

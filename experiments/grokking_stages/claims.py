@@ -155,8 +155,11 @@ def _most(
         f"that completed {_NAMES[event]} (of {len(looped)}), {silent} do not tell"
     )
     if numbers:
-        ends = f"{min(numbers):.3g} to {max(numbers):.3g}"
-        measured += f"; {number}: median {statistics.median(numbers):.3g}, {ends}"
+        middle, low, high = map(
+            grokking.format_steps,
+            (statistics.median(numbers), min(numbers), max(numbers)),
+        )
+        measured += f"; {number}: median {middle}, {low} to {high}"
     return judging.judge(
         text,
         source=f"{SOURCE}, {place}",
