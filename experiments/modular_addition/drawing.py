@@ -92,7 +92,7 @@ def times_by_value(
         ]
         if np.isfinite(law.scale):
             interval = f"95 %: {law.low:.2f} to {law.high:.2f}"
-            title = f"Updates to ID go as decay ** -{law.exponent:.2f} ({interval})"
+            title = f"Updates to ID go as 1 / decay ** {law.exponent:.2f} ({interval})"
             x = np.geomspace(values[0], values[-1], 200)
             y = law.scale * x**-law.exponent
     if without:

@@ -71,7 +71,7 @@ def test_a_law_is_a_line_through_its_scale_up_to_the_budget(monkeypatch, scale, 
     np.testing.assert_allclose(x * y, scale)
     (claimed,) = [each for each in figure.axes[0].lines if each.get_linestyle() == ":"]
     np.testing.assert_allclose(np.prod(claimed.get_data(), axis=0), scale)
-    assert "decay ** -1.00 (95 %: 0.80 to 1.20)" in texts(figure)[0]
+    assert "1 / decay ** 1.00 (95 %: 0.80 to 1.20)" in texts(figure)[0]
     assert (x[0], x[-1]) == pytest.approx((first, 1.0), rel=0.01)
     assert y.max() <= fake_runs.BUDGET
     assert (NOTE in texts(figure)) is (scale > 115)
