@@ -345,10 +345,8 @@ def _sample(
 ) -> _Sample:
     """Collects what was measured of finished runs when they passed a stage.
 
-    Args:
-      least: hops that a run must have learned.
-      asked: of the hops of the stage; so many, or more, must have been asked.
-      stage: hops of the stage; None for the last one of a run.
+    It is the `stage` of so many hops, or the last one, of runs that learned the `least`
+    and were asked as many hops as `asked` says of the stage's.
     """
     learned = {run: curriculum.progress(run).learned or 0 for run in runs}
     open_runs = [

@@ -143,13 +143,10 @@ def _kept(
     judges: Sequence[tuple[str, Any, str | None]],
     judged: Sequence[_Judged],
 ) -> dict[pathlib.Path, str]:
-    """Returns what a repository keeps of the verdicts: the text of each file.
+    """Returns the text of each file that a repository keeps of the verdicts.
 
     That is a scorecard, its page, and results.csv of each study whose folder stands,
     as experiments/STUDY does, in a folder that holds the scorecard, too.
-
-    Raises:
-      ValueError: if a file that is there is another one or damaged.
     """
     cards: list[scorecard.JudgedSweep] = []
     rows: dict[pathlib.Path, list[results.Row]] = collections.defaultdict(list)
@@ -175,11 +172,7 @@ def _kept(
 
 
 def _judges(options: argparse.Namespace) -> list[tuple[str, Any, str | None]]:
-    """Returns name, module and sweep (None: all) of each study that is to be judged.
-
-    Sets `options.workdir` to that of the sweeps; ValueError if a subject is neither a
-    study nor a sweep of one.
-    """
+    """Returns name, module and sweep (None: all) of each; sets `options.workdir`."""
     if not options.subjects and options.workdir is None:
         options.workdir = pathlib.Path("runs")
     judges: list[tuple[str, Any, str | None]] = []
@@ -238,10 +231,7 @@ def _mention(studies: set[str]) -> str:
 def _judge(
     workdir: pathlib.Path, study: Any, sweep: str, plan: StoredPlan
 ) -> tuple[list[Any], list[Any], int]:
-    """Returns runs and claims of a sweep, and the exit code that follows from its runs.
-
-    Before the first evaluation there are no claims.
-    """
+    """Returns runs, claims (none before an evaluation) and exit code of a sweep."""
     runs = run_folders.read_runs(workdir, plan.configs())
     code = exits.report_lost(runs, sweep)
     if not any(run.metrics for run in runs):

@@ -240,11 +240,7 @@ def _tell_budget(
     overrides: Sequence[str],
     workdir: pathlib.Path | None,
 ) -> None:
-    """Tells the user that another num_steps makes another run, which begins anew.
-
-    This is so if the schedule reads num_steps. It is told if num_steps is given on the
-    command line, or if the workdir has a run that differs in num_steps alone.
-    """
+    """Tells the user where another num_steps makes another run, which begins anew."""
     scheduled = [c for c in run_configs if c.optimizer.schedule != "constant"]
     similar_run = ""
     if workdir is not None:

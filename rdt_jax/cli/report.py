@@ -114,11 +114,7 @@ def _write(
 def _sweeps(
     options: argparse.Namespace,
 ) -> tuple[list[tuple[pathlib.Path, spec.Plan]], list[str]]:
-    """Returns workdir and plan of each sweep, and which cannot be read and why.
-
-    Raises:
-      exits.Mistake: if there is none, or a subject is none.
-    """
+    """Returns workdir and plan of each sweep, and which cannot be read and why."""
     default = None if options.task else str(options.workdir or "runs")
     planned, problems = [], []
     for text in options.subjects or [default]:
@@ -142,11 +138,7 @@ def _sweeps(
 
 
 def _planned(options: argparse.Namespace) -> tuple[pathlib.Path, spec.Plan]:
-    """Returns the workdir of a subject, and its plan as it is stored, if it is.
-
-    Raises:
-      exits.Mistake: if the subject is wrong, or was neither planned nor trained.
-    """
+    """Returns the workdir of a subject, and its plan as it is stored, if it is."""
     plan, workdir = subject.plan(options), options.workdir
     is_planned = plans.exists(workdir / "sweeps" / plan.name)
     if not is_planned and not any((workdir / n).exists() for n in plan.run_ids):

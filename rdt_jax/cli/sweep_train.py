@@ -49,10 +49,7 @@ def sweep(options: argparse.Namespace, what: subject.Subject) -> int:
 def _pulled(
     options: argparse.Namespace, bucket: Bucket, asked: spec.Plan | None
 ) -> tuple[spec.Plan, BucketSweep]:
-    """Returns the plan of a sweep in a bucket, brought here with what it has begun.
-
-    The plan that is `asked` for is None if the subject is the sweep itself.
-    """
+    """Returns the plan of a sweep in a bucket, brought here with what it has begun."""
     with exits.mistakes():
         name = asked.name if asked else subject.read(options).folder.name
         sweep = BucketSweep(bucket, name)

@@ -89,10 +89,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _job(options: argparse.Namespace) -> ranks.Job | None:
-    """Returns the job of a worker; ValueError if an option but --mesh is wrong.
-
-    Sets `options.folder` to the folder of the sweep.
-    """
+    """Returns the job of a worker; sets `options.folder` to that of the sweep."""
     if options.subject is None or subject.kind_of(options) not in (subject.SWEEP, ""):
         options.folder = subject.folder_of(options)
     else:
@@ -167,11 +164,7 @@ def _work(
     build: "multiprocess.Build",
     clear: Callable[[], None],
 ) -> int:
-    """Trains packs of a sweep until none is left; returns the exit code.
-
-    The `folder` is on this disk; its workdir is a copy of the bucket `url`, if any.
-    Before an end at once, `clear` removes temporary files.
-    """
+    """Trains packs of a sweep until none is left; returns the exit code."""
     from rdt_jax.store.bucket import Bucket
     from rdt_jax.store.bucket_sync import InBucket
     from rdt_jax.store.lease_files import Disk

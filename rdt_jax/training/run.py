@@ -134,11 +134,7 @@ def _fit(
 
 @dataclasses.dataclass(frozen=True)
 class _HeldPack:
-    """A pack that this process holds the lease of.
-
-    It is read and written through the lease's view, in which nobody can write who has
-    lost it.
-    """
+    """A pack under a lease of this process, read and written through its view."""
 
     workdir: pathlib.Path
     configs: Configs  # One for each lane, in their order.
