@@ -32,7 +32,8 @@ ELSEWHERE = {
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_lines_are_short_and_names_are_true(page):
     text = page.read_text()
-    is_cell = lambda line: page.stem == "scorecard" and line.startswith("| ")
+    wide = ("paper_figures", "scorecard")  # tables with links or sentences
+    is_cell = lambda line: page.stem in wide and line.startswith("| ")
     lines = [line for line in text.splitlines() if not is_cell(line)]
     long = [line for line in lines if len(line) > 100]
     assert not long

@@ -12,7 +12,9 @@ from tests.experiments.test_studies import presets_of, study_of
 
 PAGE = ROOT / "docs" / "paper_figures.md"
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("experiments/*/README.md"))]
-ROWS = re.findall(r"\| `(\w+)` \| `(\w+)` \| (\w+) \|$", PAGE.read_text(), re.M)
+_ROW = r"\| `(\w+)` \| \[?`(\w+)`(?:\]\(\S+\))? \| (\w+)(, not run yet)? \|$"
+FOUND = re.findall(_ROW, PAGE.read_text(), re.M)
+ROWS = [row[:3] for row in FOUND]
 # Of learned stages, which runs of a minute do not pass.
 LEARNED = {"hops_by_loops", "matched", "ratios", "margins", "by_hops"}
 
@@ -33,6 +35,22 @@ def test_rows_name_presets_and_every_study_of_a_table():
     assert len(ROWS) > 15
     for name, _, preset in ROWS:
         assert preset in presets_of(study_of(name)), (name, preset)
+
+
+def test_the_page_says_what_was_run_and_how_it_came_out():
+    sweeps = json.loads((PAGE.parent / "scorecard.json").read_text())["sweeps"]
+    names = {sweep["sweep"] for sweep in sweeps}
+    for study, _, preset, not_run in FOUND:
+        assert bool(not_run) == (f"{study}-{preset}" not in names), (study, preset)
+    for study in {study for study, _, _ in ROWS}:
+        own = [sweep for sweep in sweeps if sweep["study"] == study]
+        counted = max(own, key=lambda sweep: sweep["updates"])
+        verdicts = [claim["verdict"] for claim in counted["claims"]]
+        number = lambda kind: sum(each.startswith(kind) for each in verdicts)  # noqa: B023
+        counts = ", ".join(str(number(kind)) for kind in ("holds", "fails", "not"))
+        preset = counted["sweep"].removeprefix(f"{study}-")
+        said = rf"^\| `{study}` \| .* \| {preset} \| {counts} \|$"
+        assert re.search(said, PAGE.read_text(), re.M), (study, preset, counts)
 
 
 @pytest.mark.exhaustive
