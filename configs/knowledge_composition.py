@@ -22,7 +22,7 @@ GRAPH = {
     "num_relations": by_preset(10, smoke=5),
     "out_degree": by_preset(10, smoke=5),
     "atomic_repeats": 6,  # of each fact in an epoch
-    # Rows in id, ood, each pattern; keeps all of id and ood. None: all rows.
+    # Rows in id, ood, each pattern (in knowledge_hops: per hop); None: all rows.
     "max_heldout": config_dict.FieldReference(500),
     "answer_at": "last",
 }
